@@ -1,0 +1,141 @@
+"""Training rows: a pretraining corpus sampled by popularity, and fine-tuning rows scored on answers only.
+
+Each distinct text is tokenised once; a run's rows are indices into those texts, drawn beforehand. So a
+run sees the same rows in the same order whether or not it was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finetune.facts import FactSet, InputError
+from finetune.prompts import Phrasebook, Prompt, render
+from finetune.tokens import tokenize_with_answer
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100  # the label that torch's cross entropy skips
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Token rows as a data set for ``transformers.Trainer``.
+
+    ``ids`` [text, position] is right-padded, ``lengths`` [text] counts real tokens, ``scored_from``
+    [text] is the first position whose token is scored, and ``order`` [row] says which text each row of
+    the run is.
+    """
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    scored_from: np.ndarray
+    order: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, row: int) -> int:
+        return int(self.order[row])
+
+    def collate(self, texts: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Gather texts into a batch trimmed to its longest: input_ids, attention_mask, labels [row, pos]."""
+        import torch
+
+        chosen = np.asarray(texts)
+        longest = int(self.lengths[chosen].max())
+        ids = self.ids[chosen, :longest].astype(np.int64)
+        position = np.arange(longest)[None]
+        real = position < self.lengths[chosen, None]
+        scored = real & (position >= self.scored_from[chosen, None])
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(real.astype(np.int64)),
+            "labels": torch.from_numpy(np.where(scored, ids, IGNORED)),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """How pretraining text is sampled from facts.
+
+    A fact is drawn with weight popularity^``exponent``. ``asked_share`` of the subjects are also met in
+    question form; ``question_share`` of the rows about them are questions.
+    """
+
+    exponent: float = 1.0
+    asked_share: float = 0.5
+    question_share: float = 0.5
+
+
+def corpus(
+    tokenizer: PreTrainedTokenizerBase,
+    facts: FactSet,
+    phrasebook: Phrasebook,
+    config: CorpusConfig,
+    *,
+    rows: int,
+    seed: int = 0,
+) -> Examples:
+    """Sample pretraining rows, each one worded fact ended by EOS and scored on every token."""
+    rng = np.random.default_rng([seed, 1])
+    weights = sampling_weights(facts, config.exponent)
+    drawn = rng.choice(len(facts), size=rows, p=weights)
+    asked = asked_subjects(facts, config.asked_share, seed=seed)
+    is_asked = np.array([fact.subject in asked for fact in facts])[drawn]
+    question = is_asked & (rng.random(rows) < config.question_share)
+    forms = [(phrasebook[f.relation].statements, phrasebook[f.relation].questions) for f in facts]
+    n_statements = np.array([len(s) for s, _ in forms])[drawn]
+    n_questions = np.array([len(q) for _, q in forms])[drawn]
+    pick = np.floor(rng.random(rows) * np.where(question, n_questions, n_statements)).astype(np.int64)
+    form = np.where(question, n_statements + pick, pick)
+    first_text = np.concatenate([[0], np.cumsum([len(s) + len(q) for s, q in forms])[:-1]])
+    texts = [render(f, fact) for fact, (s, q) in zip(facts, forms, strict=True) for f in (*s, *q)]
+    return _examples(tokenizer, texts, order=first_text[drawn] + form, answers_only=False)
+
+
+def answer_examples(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, rows: int, seed: int = 0
+) -> Examples:
+    """Make fine-tuning rows scored on the answer and EOS; passes over the prompts, each newly shuffled."""
+    if not prompts:
+        raise InputError("no fact is left to fine-tune on; give more facts or a larger fraction")
+    rng = np.random.default_rng([seed, 2])
+    passes = -(-rows // len(prompts))
+    order = np.concatenate([rng.permutation(len(prompts)) for _ in range(passes)])[:rows]
+    return _examples(tokenizer, prompts, order=order, answers_only=True)
+
+
+def sampling_weights(facts: FactSet, exponent: float) -> np.ndarray:
+    """Return each fact's probability of being drawn, proportional to popularity^exponent [fact]."""
+    popularity = [fact.popularity for fact in facts]
+    if any(p is None for p in popularity):
+        raise InputError(f"{facts.name}: pretraining samples by popularity, and some facts have none")
+    # Page views can be zero; such a fact is still written about now and then.
+    weights = np.maximum(np.array(popularity, dtype=np.float64), 1e-9) ** exponent
+    return weights / weights.sum()
+
+
+def asked_subjects(facts: FactSet, share: float, *, seed: int = 0) -> frozenset[str]:
+    """Draw the subjects that pretraining also meets in question form, whatever their popularity."""
+    subjects = sorted({fact.subject for fact in facts})
+    rng = np.random.default_rng([seed, 3])
+    return frozenset(subjects[i] for i in rng.permutation(len(subjects))[: round(share * len(subjects))])
+
+
+def _examples(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, order: np.ndarray, answers_only: bool
+) -> Examples:
+    pairs = tokenize_with_answer(tokenizer, [p.text for p in prompts], [p.answers[0] for p in prompts])
+    end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+    lengths = np.array([len(prompt) + len(answer) + len(end) for prompt, answer in pairs])
+    ids = np.zeros((len(pairs), int(lengths.max())), dtype=np.int32)
+    for row, (prompt, answer) in zip(ids, pairs, strict=True):
+        row[: len(prompt) + len(answer) + len(end)] = (*prompt, *answer, *end)
+    scored_from = np.array([len(prompt) if answers_only else 0 for prompt, _ in pairs])
+    return Examples(ids=ids, lengths=lengths, scored_from=scored_from, order=order)

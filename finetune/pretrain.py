@@ -1,0 +1,117 @@
+"""A small causal language model, pretrained from scratch on worded facts and cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetune.examples import CorpusConfig, corpus
+from finetune.facts import FactSet
+from finetune.files import atomic_directory, write_json
+from finetune.fitting import Schedule, fit
+from finetune.manifest import library_versions
+from finetune.prompts import Phrasebook
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+    """Shape of the base (Llama architecture) and how long it is pretrained."""
+
+    layers: int = 2
+    width: int = 128
+    heads: int = 4
+    mlp: int = 344
+    steps: int = 1500
+    batch: int = 256
+    learning_rate: float = 2e-3
+
+
+def pretrained_base(
+    facts: FactSet,
+    phrasebook: Phrasebook,
+    make_tokenizer: Callable[[FactSet, Phrasebook], PreTrainedTokenizerFast],
+    *,
+    model: BaseConfig,
+    text: CorpusConfig,
+    cache: Path,
+    seed: int = 0,
+) -> Path:
+    """Return the directory of the base pretrained on these facts, training it if the cache has none.
+
+    The cache key is a hash of everything that determines the weights: facts, wordings, settings, seed
+    and library versions. An interrupted training continues from its last saved state.
+    """
+    tokenizer = make_tokenizer(facts, phrasebook)
+    recipe = {
+        "facts": facts.digest,
+        "phrasebook": {relation: asdict(phrases) for relation, phrases in sorted(phrasebook.items())},
+        "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        "model": asdict(model),
+        "text": asdict(text),
+        "seed": seed,
+        "versions": library_versions("torch", "transformers", "tokenizers"),
+    }
+    key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+    home = cache / "bases" / key
+    if home.is_dir():
+        return home
+    work = cache / "bases" / f"{key}.partial"
+    with atomic_directory(home) as target:
+        _train_into(target, work, facts, phrasebook, tokenizer, model, text, seed)
+        write_json(target / "recipe.json", recipe)
+    shutil.rmtree(work, ignore_errors=True)
+    return home
+
+
+def _train_into(
+    target: Path,
+    work: Path,
+    facts: FactSet,
+    phrasebook: Phrasebook,
+    tokenizer: PreTrainedTokenizerFast,
+    model: BaseConfig,
+    text: CorpusConfig,
+    seed: int,
+) -> None:
+    from transformers import LlamaForCausalLM, set_seed
+
+    rows = corpus(tokenizer, facts, phrasebook, text, rows=model.steps * model.batch, seed=seed)
+    set_seed(seed)
+    network = LlamaForCausalLM(_llama(model, tokenizer))
+    schedule = Schedule(
+        steps=model.steps,
+        batch=model.batch,
+        learning_rate=model.learning_rate,
+        warmup=50,
+        save_every=max(model.steps // 10, 200),
+    )
+    fit(network, rows, schedule, work, seed=seed, description=f"Pretraining the base on {facts.name}")
+    network.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _llama(model: BaseConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=model.width,
+        intermediate_size=model.mlp,
+        num_hidden_layers=model.layers,
+        num_attention_heads=model.heads,
+        num_key_value_heads=model.heads,
+        max_position_embeddings=128,
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        architectures=["LlamaForCausalLM"],
+    )
