@@ -1,0 +1,1 @@
+"""One question each: a thin script with a ``run()`` that notebooks call."""

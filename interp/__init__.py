@@ -1,0 +1,1 @@
+"""Reading checkpoints: which facts a fine-tuned model lost, and where its attention went."""

@@ -1,0 +1,101 @@
+"""From one row per fact, arm and seed to headline numbers, each with an interval and an n.
+
+Within a seed an interval is a bootstrap over subjects, paired where two arms answer the same facts. With
+several seeds it is a t-interval over the seeds' values, because then the claim is about training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from interp.results import Estimate, estimate, over_seeds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Tree = dict[str, Any]  # nested names down to Estimate or its dict
+
+
+def summarise(facts: pd.DataFrame) -> Tree:
+    """Return ``arms``, ``contrasts``, ``recovery`` pooled over seeds, and the same per seed under ``seeds``."""
+    seeds = sorted(facts["seed"].unique())
+    trees = [_one_seed(facts[facts["seed"] == seed]) for seed in seeds]
+    pooled = trees[0] if len(trees) == 1 else _merge(trees)
+    tree = {**pooled, "seeds": {str(s): t for s, t in zip(seeds, trees, strict=True)}}
+    return _plain(tree)
+
+
+def _one_seed(facts: pd.DataFrame) -> Tree:
+    arms = {str(name): _arm(rows) for name, rows in facts.groupby("arm", sort=False)}
+    return {"arms": arms, "contrasts": _contrasts(facts), "recovery": _recovery(facts)}
+
+
+def _arm(rows: pd.DataFrame) -> Tree:
+    known = rows[rows["known"]]
+    quartiles = {f"q{q}": _mean(rows[rows["quartile"] == q], "correct") for q in (1, 2, 3, 4)}
+    return {
+        "accuracy": _mean(rows, "correct"),
+        "accuracy_known": _mean(known, "correct"),
+        "accuracy_by_quartile": quartiles,
+        "subject_attention": _mean(rows, "subject_attention"),
+    }
+
+
+def _contrasts(facts: pd.DataFrame) -> Tree:
+    arms = list(dict.fromkeys(facts["arm"]))
+    if {"top", "bottom"} <= set(arms):
+        pairs = [("top", "bottom"), ("top", "whole"), ("top", "random"), ("random", "bottom")]
+    else:
+        pairs = [(arm, "base") for arm in arms if arm != "base"]
+    return {f"{a}_minus_{b}": _contrast(facts, a, b) for a, b in pairs if {a, b} <= set(arms)}
+
+
+def _contrast(facts: pd.DataFrame, first: str, second: str) -> Tree:
+    """Pair two arms by fact and average the differences."""
+    columns = ["correct", "subject_attention"]
+    by_fact = facts.set_index("fact_id")
+    a, b = (by_fact[by_fact["arm"] == arm] for arm in (first, second))
+    difference = a[columns].astype(float) - b.loc[a.index, columns].astype(float)
+    difference[["subject", "known"]] = a[["subject", "known"]]
+    return {
+        "accuracy": _mean(difference, "correct"),
+        "accuracy_known": _mean(difference[difference["known"]], "correct"),
+        "subject_attention": _mean(difference, "subject_attention"),
+    }
+
+
+def _recovery(facts: pd.DataFrame) -> Tree:
+    """Average the transplant and its placebo over the same facts: those that have both."""
+    if "recovered" not in facts:
+        return {}
+    rows = facts[facts["recovered"].notna() & facts["placebo_recovered"].notna()]
+    rows = rows.assign(
+        pattern_only=rows["recovered"].astype(float), placebo=rows["placebo_recovered"].astype(float)
+    )
+    rows = rows.assign(difference=rows["pattern_only"] - rows["placebo"])
+    return {name: _mean(rows, name) for name in ("pattern_only", "placebo", "difference")}
+
+
+def _mean(rows: pd.DataFrame, column: str) -> Estimate:
+    return estimate(rows[column].to_numpy(dtype=np.float64), groups=rows["subject"].to_numpy())
+
+
+def _merge(trees: Sequence[Tree]) -> Tree:
+    """Pool the seeds' trees leaf by leaf; a leaf that some seed lacks is left out."""
+    return _walk(trees, over_seeds)
+
+
+def _walk(trees: Sequence[Any], join: Callable[[Sequence[Estimate]], Estimate]) -> Any:
+    if isinstance(trees[0], Estimate):
+        return join(trees)
+    shared = [k for k in trees[0] if all(k in tree for tree in trees)]
+    return {k: _walk([tree[k] for tree in trees], join) for k in shared}
+
+
+def _plain(tree: Mapping[str, Any] | Estimate) -> Any:
+    if isinstance(tree, Estimate):
+        return {"value": tree.value, "low": tree.low, "high": tree.high, "n": tree.n}
+    return {k: _plain(v) for k, v in tree.items()}

@@ -1,0 +1,60 @@
+"""Named settings, each with its reason and what was measured to choose it.
+
+The world was tuned, never a metric: see docs/worlds.md for every setting that was tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finetune.examples import CorpusConfig
+from finetune.pretrain import BaseConfig
+from finetune.train import TuneConfig
+from finetune.world import WorldConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A world, the text about it, the base pretrained on that text, and how arms are fine-tuned."""
+
+    reason: str
+    world: WorldConfig
+    text: CorpusConfig
+    base: BaseConfig
+    tune: TuneConfig
+
+
+WORLDS = {
+    # Zipf 1.4 over 1,500 subjects and 384,000 rows: the most popular subject is met tens of thousands of
+    # times, the median one about a dozen times over all its facts.
+    "long-tail": Preset(
+        reason="popular facts are well stored and rare ones hardly, as in web text",
+        world=WorldConfig(subjects=1500, alpha=1.4),
+        text=CorpusConfig(),
+        base=BaseConfig(steps=1500),
+        tune=TuneConfig(),
+    ),
+    # A flatter popularity and more steps over fewer subjects: nothing is poorly stored, the theory's own
+    # break condition, where the choice of half should hardly matter.
+    "well-stored": Preset(
+        reason="nearly every fact is well stored, so the choice of data should hardly matter",
+        world=WorldConfig(subjects=800, alpha=1.0),
+        text=CorpusConfig(),
+        base=BaseConfig(steps=2000),
+        tune=TuneConfig(),
+    ),
+    # Only to see the pipeline run: its numbers mean nothing.
+    "tiny": Preset(
+        reason="a smoke test of the pipeline whose numbers mean nothing",
+        world=WorldConfig(subjects=60, answers=5, relations=2),
+        text=CorpusConfig(),
+        base=BaseConfig(width=32, heads=2, mlp=64, steps=150, batch=64),
+        tune=TuneConfig(steps=20, batch=32, learning_rates=(1e-3,), check_every=10),
+    ),
+}
+
+# Real facts: names of many tokens and hundreds of answers a relation need a wider and deeper base. Page
+# views span five orders of magnitude; their square root still leaves the rarest quartile poorly stored.
+REAL_TEXT = CorpusConfig(exponent=0.5, asked_share=0.4, question_share=0.3)
+REAL_BASE = BaseConfig(layers=3, width=160, heads=5, mlp=432, steps=2500, batch=192)
+REAL_TUNE = TuneConfig()

@@ -1,0 +1,61 @@
+"""A run directory is whole or absent, belongs to one configuration, and can be continued."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from finetune.facts import InputError, LeftOut
+from finetune.files import atomic_directory, atomic_file, read_json, sha256, write_json
+from finetune.manifest import RunDirectory
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError, match="disk"), atomic_file(tmp_path / "a.txt") as path:
+        path.write_text("half")
+        raise RuntimeError("disk")
+    with pytest.raises(RuntimeError, match="disk"), atomic_directory(tmp_path / "d") as path:
+        (path / "a.txt").write_text("half")
+        raise RuntimeError("disk")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_is_refused_in_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"value": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hash_sees_names_and_contents(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_text("1")
+    first = sha256(tmp_path / "d")
+    (tmp_path / "d" / "a").rename(tmp_path / "d" / "b")
+    assert sha256(tmp_path / "d") != first
+
+
+def test_same_configuration_continues_and_another_is_refused(tmp_path):
+    out = tmp_path / "run"
+    run = RunDirectory(out, {"world": "tiny", "seeds": (0,)})
+    assert not out.exists(), "nothing is written before there is something to write"
+    run.write(seeds=[0], left_out=[LeftOut(where="f.tsv:3", reason="no answer")], finished=True)
+    again = RunDirectory(out, {"world": "tiny", "seeds": (0,)})
+    assert again.finished
+    assert read_json(out / "manifest.json")["left_out"] == [{"where": "f.tsv:3", "reason": "no answer"}]
+    with pytest.raises(InputError, match="world is tiny there and long-tail here"):
+        RunDirectory(out, {"world": "long-tail", "seeds": (0,)})
+
+
+def test_directories_that_hold_something_else_are_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="is a file"):
+        RunDirectory(tmp_path / "file", {})
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("x")
+    with pytest.raises(InputError, match="hold"):
+        RunDirectory(tmp_path / "thesis", {})
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps({"version": 0, "config": {}}))
+    with pytest.raises(InputError, match="layout version 0"):
+        RunDirectory(tmp_path / "old", {})
