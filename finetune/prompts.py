@@ -7,6 +7,8 @@ for the science is which forms a model met in pretraining and which it met only 
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -65,3 +67,32 @@ def render(form: str, fact: Fact) -> Prompt:
         fact_id=fact.id,
         relation=fact.relation,
     )
+
+
+def question_prompt(fact: Fact) -> Prompt:
+    """Take a fact's own question as the prompt's text, in NFC, with the subject's place in it.
+
+    Raises:
+        InputError: the fact has no question, or its subject does not occur in it.
+    """
+    question = unicodedata.normalize("NFC", fact.question or "")
+    span = find_subject(fact.subject, question)
+    if span is None:
+        problem = f"its question {question!r} does not name it" if question else "it has no question"
+        raise InputError(
+            f"fact {fact.id!r}: subject {fact.subject!r}, but {problem}; give a question that does"
+        )
+    return Prompt(text=question, subject=span, answers=fact.answers, fact_id=fact.id, relation=fact.relation)
+
+
+def find_subject(subject: str, text: str) -> tuple[int, int] | None:
+    """Find a subject in a text in NFC: its half-open character range, or None.
+
+    A whole word in the same case is preferred to one in another case, and that to a part of a word. Of
+    several the last counts, for a question's own words come first ("What genre is What?").
+    """
+    name = re.escape(unicodedata.normalize("NFC", subject))
+    for pattern, flags in ((rf"(?<!\w){name}(?!\w)", 0), (rf"(?<!\w){name}(?!\w)", re.I), (name, re.I)):
+        if subject and (found := list(re.finditer(pattern, text, flags))):
+            return found[-1].span()
+    return None

@@ -1,0 +1,101 @@
+"""EntityQuestions (Sciavolino et al. 2021, arXiv 2109.08535): questions from one template per relation.
+
+Rows have a question and its answers only. The relation is a Wikidata property named by the file
+(``P17.dev.json``), and the subject is what stands in the slot of that relation's template. The data
+carry no popularity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from finetune.facts import Fact, InputError
+from finetune.prompts import SLOT
+from finetune.sources.cells import Malformed, answers, several, text
+from finetune.sources.rows import Row, Table
+
+# The data set's question templates, with Wikidata's English labels of the properties.
+TEMPLATES = {
+    "P17": "Which country is {subject} located in?",
+    "P19": "Where was {subject} born?",
+    "P20": "Where did {subject} die?",
+    "P26": "Who is {subject} married to?",
+    "P30": "Which continent is {subject} located?",
+    "P36": "What is the capital of {subject}?",
+    "P40": "Who is {subject}'s child?",
+    "P50": "Who is the author of {subject}?",
+    "P69": "Where was {subject} educated?",
+    "P106": "What kind of work does {subject} do?",
+    "P112": "Who founded {subject}?",
+    "P127": "Who owns {subject}?",
+    "P131": "Where is {subject} located?",
+    "P136": "What type of music does {subject} play?",
+    "P159": "Where is the headquarter of {subject}?",
+    "P170": "Who was {subject} created by?",
+    "P175": "Who performed {subject}?",
+    "P176": "Which company is {subject} produced by?",
+    "P264": "What music label is {subject} represented by?",
+    "P276": "Where is {subject} located?",
+    "P407": "Which language was {subject} written in?",
+    "P413": "What position does {subject} play?",
+    "P495": "Which country was {subject} created in?",
+    "P740": "Where was {subject} founded?",
+    "P800": "What is {subject} famous for?",
+}
+LABELS = {
+    "P17": "country",
+    "P19": "place of birth",
+    "P20": "place of death",
+    "P26": "spouse",
+    "P30": "continent",
+    "P36": "capital",
+    "P40": "child",
+    "P50": "author",
+    "P69": "place of education",
+    "P106": "occupation",
+    "P112": "founder",
+    "P127": "owner",
+    "P131": "administrative location",
+    "P136": "genre",
+    "P159": "headquarters location",
+    "P170": "creator",
+    "P175": "performer",
+    "P176": "manufacturer",
+    "P264": "record label",
+    "P276": "location",
+    "P407": "language of the work",
+    "P413": "playing position",
+    "P495": "country of origin",
+    "P740": "place of formation",
+    "P800": "notable work",
+}
+
+
+def reader(table: Table) -> Callable[[Row], Fact]:
+    """Return what reads this file's rows.
+
+    Raises:
+        InputError: the file's name does not begin with one of the data set's relations.
+    """
+    relation = table.name.split(".")[0]
+    if relation not in TEMPLATES:
+        raise InputError(
+            f"{table.name}: no column 'subject', and the name is no EntityQuestions relation; "
+            "add the column, or name the file after its relation (as in P17.dev.json)"
+        )
+    before, after = TEMPLATES[relation].split(SLOT)
+
+    def to_fact(row: Row) -> Fact:
+        question = text(row.cells.get("question"), "question")
+        subject = question[len(before) : len(question) - len(after)].strip()
+        if not subject or not (question.startswith(before) and question.endswith(after)):
+            raise Malformed(f"the question {question!r} does not follow {before + SLOT + after!r}")
+        return Fact(
+            id=f"{relation}/{subject}",
+            subject=subject,
+            relation=relation,
+            answers=answers(several(row.cells.get("answers"), "answers")),
+            question=question,
+        )
+
+    return to_fact
