@@ -1,6 +1,18 @@
 """Making checkpoints: facts, prompts, splits, worlds, training and evaluation."""
 
 from finetune.facts import Fact, FactSet, InputError, LeftOut
+from finetune.popularity import Partition, partition, split
 from finetune.prompts import Phrases, Prompt, render
 
-__all__ = ["Fact", "FactSet", "InputError", "LeftOut", "Phrases", "Prompt", "render"]
+__all__ = [
+    "Fact",
+    "FactSet",
+    "InputError",
+    "LeftOut",
+    "Partition",
+    "Phrases",
+    "Prompt",
+    "partition",
+    "render",
+    "split",
+]
