@@ -211,6 +211,20 @@ def test_the_hub_without_a_network_names_the_remedy(monkeypatch: pytest.MonkeyPa
         FactSet.load("popqa")
 
 
+def test_the_hubs_rows_become_the_same_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    cells = {"subj": "Emma", "prop": "author", "obj": "Austen", "question": "Who is the author of Emma?"}
+    rows = [
+        {**cells, "id": 7, "s_pop": 12, "possible_answers": '["Austen", "Jane Austen"]'},
+        {**cells, "id": 8, "s_pop": None, "possible_answers": '["Austen"]'},
+    ]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_list(rows))
+    facts = FactSet.load("popqa")
+    assert [(f.id, f.answers, f.popularity) for f in facts] == [("7", ("Austen", "Jane Austen"), 12.0)]
+    assert reasons(facts) == {"popqa row 2": "s_pop (popularity) is missing"}
+
+
 def test_limit_draws_by_seed_and_says_so(tmp_path: Path) -> None:
     file = write(tmp_path / "t.csv", "subject,answer\n" + "".join(f"s{i},a\n" for i in range(50)))
     first, again, other = (FactSet.load(file, limit=10, seed=seed) for seed in (0, 0, 1))
