@@ -7,7 +7,7 @@ run sees the same rows in the same order whether or not it was interrupted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,9 +80,13 @@ def corpus(
     config: CorpusConfig,
     *,
     rows: int,
+    batch: int,
     seed: int = 0,
 ) -> Examples:
-    """Sample pretraining rows, each one worded fact ended by EOS and scored on every token."""
+    """Sample pretraining rows, each one worded fact ended by EOS and scored on every token.
+
+    Rows are drawn independently, then ordered so that each ``batch`` holds rows of similar length.
+    """
     rng = np.random.default_rng([seed, 1])
     weights = sampling_weights(facts, config.exponent)
     drawn = rng.choice(len(facts), size=rows, p=weights)
@@ -96,7 +100,8 @@ def corpus(
     form = np.where(question, n_statements + pick, pick)
     first_text = np.concatenate([[0], np.cumsum([len(s) + len(q) for s, q in forms])[:-1]])
     texts = [render(f, fact) for fact, (s, q) in zip(facts, forms, strict=True) for f in (*s, *q)]
-    return _examples(tokenizer, texts, order=first_text[drawn] + form, answers_only=False)
+    examples = _examples(tokenizer, texts, order=first_text[drawn] + form, answers_only=False)
+    return replace(examples, order=by_length(examples.order, examples.lengths, batch=batch, rng=rng))
 
 
 def answer_examples(
@@ -109,6 +114,24 @@ def answer_examples(
     passes = -(-rows // len(prompts))
     order = np.concatenate([rng.permutation(len(prompts)) for _ in range(passes)])[:rows]
     return _examples(tokenizer, prompts, order=order, answers_only=True)
+
+
+def by_length(
+    order: np.ndarray, lengths: np.ndarray, *, batch: int, rng: np.random.Generator, window: int = 16
+) -> np.ndarray:
+    """Reorder rows so that a batch wastes little on padding: sorted in windows of batches, batches shuffled.
+
+    Half of a batch of real names is padding otherwise. What is drawn stays what was drawn.
+    """
+    parts = []
+    for start in range(0, len(order), window * batch):
+        rows = order[start : start + window * batch]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+        # A short last batch stays last, so that every other one is full.
+        full = len(batches) - (len(batches[-1]) < batch)
+        parts += [batches[i] for i in rng.permutation(full)] + batches[full:]
+    return np.concatenate(parts)
 
 
 def sampling_weights(facts: FactSet, exponent: float) -> np.ndarray:

@@ -83,7 +83,8 @@ def _train_into(
 ) -> None:
     from transformers import LlamaForCausalLM, set_seed
 
-    rows = corpus(tokenizer, facts, phrasebook, text, rows=model.steps * model.batch, seed=seed)
+    n = model.steps * model.batch
+    rows = corpus(tokenizer, facts, phrasebook, text, rows=n, batch=model.batch, seed=seed)
     set_seed(seed)
     network = LlamaForCausalLM(_llama(model, tokenizer))
     schedule = Schedule(

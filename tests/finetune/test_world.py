@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from finetune.examples import CorpusConfig, answer_examples, asked_subjects, corpus, sampling_weights
+from finetune.examples import CorpusConfig, answer_examples, asked_subjects, by_length, corpus, sampling_weights
 from finetune.facts import InputError
 from finetune.prompts import render
 from finetune.vocabulary import UNKNOWN, bpe_tokenizer, word_tokenizer
@@ -55,7 +55,7 @@ def test_a_seed_gives_the_same_world_and_another_a_different_one(facts):
 
 def test_corpus_frequencies_follow_popularity(facts, tokenizer):
     book = world_phrasebook()
-    rows = corpus(tokenizer, facts, book, CorpusConfig(), rows=200_000, seed=0)
+    rows = corpus(tokenizer, facts, book, CorpusConfig(), rows=200_000, batch=256, seed=0)
     texts_per_fact = 5  # three statements and two questions a relation
     seen = np.bincount(rows.order // texts_per_fact, minlength=len(facts))
     assert chisquare(seen, 200_000 * sampling_weights(facts, 1.0)).pvalue > 1e-3
@@ -63,7 +63,7 @@ def test_corpus_frequencies_follow_popularity(facts, tokenizer):
 
 def test_only_asked_subjects_appear_as_questions(facts, tokenizer):
     text = CorpusConfig(exponent=0.0, asked_share=0.5, question_share=0.5)
-    rows = corpus(tokenizer, facts, world_phrasebook(), text, rows=50_000, seed=0)
+    rows = corpus(tokenizer, facts, world_phrasebook(), text, rows=50_000, batch=256, seed=0)
     asked = asked_subjects(facts, 0.5, seed=0)
     question = rows.order % 5 >= 3
     subject = np.array([f.subject for f in facts])[rows.order // 5]
@@ -110,3 +110,16 @@ def test_collated_batch_scores_only_the_answer_and_its_end(facts, tokenizer):
 def test_a_world_too_small_is_refused():
     with pytest.raises(InputError, match="at least 8 subjects"):
         replace(CONFIG, subjects=3)
+
+
+def test_ordering_by_length_keeps_every_row_and_cuts_padding():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(5, 40, size=500)
+    order = rng.integers(500, size=10_050)
+    sorted_order = by_length(order, lengths, batch=100, rng=rng)
+    assert (np.sort(sorted_order) == np.sort(order)).all()
+
+    def padded(rows):
+        return sum(lengths[rows[i : i + 100]].max() * len(rows[i : i + 100]) for i in range(0, len(rows), 100))
+
+    assert padded(sorted_order) < 1.15 * lengths[order].sum() < 0.75 * padded(order)

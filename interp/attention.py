@@ -1,0 +1,152 @@
+"""How much of the last prompt token's attention goes to the subject, per fact, layer and head.
+
+``mass[f, l, h] = sum over the subject's tokens s of pattern[f, l, h, last, s]``. The first token (BOS) often
+draws most attention whatever the prompt, so the mass is also given with BOS left out and the rest
+renormalised: ``mass / (1 - pattern[..., BOS])``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from einops import einsum
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from finetune.progress import task
+from interp.spans import PromptBatch
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformer_lens.model_bridge import TransformerBridge
+
+Row = Float[Tensor, "fact layer head pos"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionMass:
+    """Attention of the last prompt token, by where it goes: every tensor is Float [fact, layer, head].
+
+    ``values`` is the mass on the subject, ``without_bos`` the same with special tokens left out,
+    ``relation`` the mass on the prompt's other words; what is missing to 1 is on special tokens and on the
+    last token itself.
+    """
+
+    values: Float[Tensor, "fact layer head"]
+    without_bos: Float[Tensor, "fact layer head"]
+    relation: Float[Tensor, "fact layer head"]
+    fact_ids: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per fact, layer and head."""
+        import pandas as pd
+
+        index = pd.MultiIndex.from_product(
+            [self.fact_ids, range(self.values.shape[1]), range(self.values.shape[2])],
+            names=["fact_id", "layer", "head"],
+        )
+        columns = {n: getattr(self, n).flatten().numpy() for n in ("values", "without_bos", "relation")}
+        return pd.DataFrame(columns, index=index).rename(columns={"values": "subject"}).reset_index()
+
+    def save(self, path: Path) -> None:
+        """Write to a safetensors file."""
+        from safetensors.torch import save_file
+
+        from finetune.files import atomic_file
+
+        tensors = {n: getattr(self, n).contiguous() for n in ("values", "without_bos", "relation")}
+        with atomic_file(path) as temporary:
+            save_file(tensors, temporary, metadata={"fact_ids": "\n".join(self.fact_ids)})
+
+    @classmethod
+    def load(cls, path: Path) -> AttentionMass:
+        """Read what ``save`` wrote."""
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            ids = file.metadata()["fact_ids"]
+        return cls(**tensors, fact_ids=tuple(ids.split("\n")))
+
+
+def subject_attention(
+    model: TransformerBridge, batch: PromptBatch, *, batch_tokens: int = 8192, progress: str | None = None
+) -> AttentionMass:
+    """Measure subject-attention mass; memory is bounded by ``batch_tokens``, not by the number of facts."""
+    shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads)
+    subject, bos, relation = (torch.zeros(shape) for _ in range(3))
+    with task(progress, total=len(batch)) if progress else nullcontext(lambda done: None) as advance:
+        done = 0
+        for index, chunk in batch.chunks(batch_tokens):
+            rows = last_row_patterns(model, chunk)
+            subject[index] = row_mass(rows, chunk.subject_mask)
+            bos[index] = row_mass(rows, chunk.special_mask)
+            relation[index] = row_mass(rows, chunk.relation_mask)
+            done += len(index)
+            advance(done)
+    return AttentionMass(
+        values=subject,
+        # Where all attention is on BOS there is nothing to renormalise, and the subject's share is 0.
+        without_bos=torch.where(bos < 1, subject / (1 - bos).clamp_min(1e-12), torch.zeros(())).clamp(0, 1),
+        relation=relation,
+        fact_ids=batch.fact_ids,
+    )
+
+
+def row_mass(rows: Row, mask: Bool[Tensor, "fact pos"]) -> Float[Tensor, "fact layer head"]:
+    """Sum attention rows over marked positions."""
+    return einsum(rows, mask.to(rows.dtype), "fact layer head pos, fact pos -> fact layer head")
+
+
+def last_row_patterns(model: TransformerBridge, batch: PromptBatch) -> Row:
+    """Return the attention row of each prompt's last token; full patterns are never kept."""
+    shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads, batch.input_ids.shape[1])
+    rows = torch.zeros(shape)
+    fact = torch.arange(len(batch))
+
+    def keep(pattern: Float[Tensor, "fact head query key"], hook: object, layer: int) -> None:
+        rows[:, layer] = pattern[fact, :, batch.last].float().cpu()
+
+    forward(model, batch, [(name, _at(keep, layer)) for layer, name in pattern_hooks(model)])
+    return rows
+
+
+def full_patterns(model: TransformerBridge, batch: PromptBatch) -> Float[Tensor, "fact layer head query key"]:
+    """Return whole attention patterns, for pictures of a few prompts."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(pattern: Tensor, hook: object, layer: int) -> None:
+        kept[layer] = pattern.float().cpu()
+
+    forward(model, batch, [(name, _at(keep, layer)) for layer, name in pattern_hooks(model)])
+    return torch.stack([kept[layer] for layer in sorted(kept)], dim=1)
+
+
+def pattern_hooks(model: TransformerBridge) -> Iterator[tuple[int, str]]:
+    """Yield (layer, hook name) of every attention pattern."""
+    return ((layer, f"blocks.{layer}.attn.hook_pattern") for layer in range(model.cfg.n_layers))
+
+
+def forward(
+    model: TransformerBridge, batch: PromptBatch, hooks: list[tuple[str, Callable[..., Tensor | None]]]
+) -> Float[Tensor, "fact vocab"]:
+    """Run prompts with hooks and return the logits at each last token."""
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        logits = model.run_with_hooks(
+            batch.input_ids.to(device),
+            attention_mask=batch.attention_mask.to(device),
+            fwd_hooks=hooks,
+            use_cache=False,
+        )
+    last: Int[Tensor, " fact"] = batch.last.to(device)
+    return logits[torch.arange(len(batch), device=device), last].float()
+
+
+def _at(function: Callable[..., Tensor | None], layer: int) -> Callable[..., Tensor | None]:
+    return lambda activation, hook: function(activation, hook, layer)
