@@ -1,0 +1,89 @@
+"""Attention mass against Hugging Face's own attention weights, with right padding in the batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from interp.attention import AttentionMass, full_patterns, subject_attention
+from tests.interp import measuring_fixtures as tiny
+
+NAMES = list(tiny.BUILDERS)
+
+
+def _reference(name: str) -> torch.Tensor:
+    """Return HF's attention of each prompt's last token, one prompt at a time and unpadded."""
+    batch, plain = tiny.batch(), tiny.both(name).plain
+    width = batch.input_ids.shape[1]
+    rows = []
+    for i in range(len(batch)):
+        n = int(batch.last[i]) + 1
+        with torch.inference_mode():
+            attentions = plain(input_ids=batch.input_ids[i : i + 1, :n], output_attentions=True).attentions
+        last = torch.stack([a[0, :, -1] for a in attentions])
+        rows.append(torch.nn.functional.pad(last, (0, width - n)))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_masses_are_sums_of_the_plain_models_attention(name: str) -> None:
+    batch, rows = tiny.batch(), _reference(name)
+    assert len(set(batch.last.tolist())) > 1, "the batch must be padded for this test to mean anything"
+    mass = subject_attention(tiny.both(name).hooked, batch)
+
+    def summed(mask: torch.Tensor) -> torch.Tensor:
+        return (rows * mask[:, None, None]).sum(-1)
+
+    subject, bos = summed(batch.subject_mask), summed(batch.special_mask)
+    torch.testing.assert_close(mass.values, subject, atol=1e-5, rtol=0)
+    torch.testing.assert_close(mass.without_bos, subject / (1 - bos), atol=1e-4, rtol=0)
+    torch.testing.assert_close(mass.relation, summed(batch.relation_mask), atol=1e-5, rtol=0)
+    assert mass.values.std() > 0.01
+    assert mass.fact_ids == batch.fact_ids
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_masses_partition_the_row(name: str) -> None:
+    """Roles are disjoint and cover the prompt, so their masses add up to one."""
+    batch, rows = tiny.batch(), _reference(name)
+    roles = [batch.subject_mask, batch.special_mask, batch.relation_mask, batch.last_mask]
+    assert torch.equal(sum(r.long() for r in roles), batch.attention_mask)
+    torch.testing.assert_close(rows.sum(-1), torch.ones_like(rows[..., 0]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("batch_tokens", [1, 25, 60])
+def test_chunking_does_not_change_values(name: str, batch_tokens: int) -> None:
+    model, batch = tiny.both(name).hooked, tiny.batch()
+    whole, chunked = (
+        subject_attention(model, batch),
+        subject_attention(model, batch, batch_tokens=batch_tokens),
+    )
+    torch.testing.assert_close(chunked.values, whole.values, atol=1e-6, rtol=0)
+    torch.testing.assert_close(chunked.without_bos, whole.without_bos, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_full_patterns_are_the_plain_models(name: str) -> None:
+    one = tiny.batch()[[3]]
+    pattern = full_patterns(tiny.both(name).hooked, one)[0]
+    with torch.inference_mode():
+        expected = tiny.both(name).plain(input_ids=one.input_ids, output_attentions=True).attentions
+    torch.testing.assert_close(pattern, torch.stack(expected)[:, 0], atol=1e-5, rtol=0)
+
+
+def test_frame_has_a_row_for_every_fact_layer_and_head() -> None:
+    mass = subject_attention(tiny.both("llama").hooked, tiny.batch())
+    frame = mass.to_frame()
+    assert len(frame) == mass.values.numel()
+    row = frame[(frame.fact_id == "plays3") & (frame.layer == 1) & (frame["head"] == 2)]
+    assert row["subject"].item() == pytest.approx(mass.values[mass.fact_ids.index("plays3"), 1, 2].item())
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path) -> None:
+    mass = subject_attention(tiny.both("llama").hooked, tiny.batch())
+    mass.save(tmp_path / "mass.safetensors")
+    loaded = AttentionMass.load(tmp_path / "mass.safetensors")
+    assert loaded.fact_ids == mass.fact_ids
+    assert torch.equal(loaded.values, mass.values)
+    assert torch.equal(loaded.without_bos, mass.without_bos)

@@ -1,0 +1,94 @@
+"""Estimates against theory: coverage by simulation, scipy's t interval, exact binomial, empty inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from interp.results import Estimate, estimate, over_seeds
+
+
+def test_intervals_over_clusters_cover_the_truth_as_often_as_they_say() -> None:
+    """Facts of one subject share an offset: bootstrap over subjects covers, bootstrap over facts does not."""
+    rng = np.random.default_rng(0)
+    trials, clusters, size = 200, 40, 5
+    groups = np.repeat(np.arange(clusters), size)
+    covered = {"clustered": 0, "naive": 0}
+    for trial in range(trials):
+        values = 0.3 + rng.normal(size=clusters)[groups] + 0.3 * rng.normal(size=clusters * size)
+        for kind, labels in (("clustered", groups), ("naive", None)):
+            e = estimate(values, groups=labels, seed=trial)
+            covered[kind] += e.low <= 0.3 <= e.high
+    # A percentile bootstrap over 40 clusters covers a little under its nominal 95%; 3 sd of 200 trials is 5%.
+    assert 0.88 <= covered["clustered"] / trials <= 0.99
+    assert covered["naive"] / trials < 0.8
+
+
+def test_the_mean_of_unequal_clusters_is_the_mean_over_facts() -> None:
+    values, groups = np.array([1.0, 1, 1, 0]), np.array(["a", "a", "a", "b"])
+    e = estimate(values, groups=groups)
+    assert e.value == 0.75
+    assert (e.low, e.high) == (0, 1)
+    assert e.n == 4
+
+
+def test_a_paired_difference_is_tighter_than_two_separate_means() -> None:
+    rng = np.random.default_rng(1)
+    shared = rng.normal(size=300)
+    a, b = shared + 0.1 * rng.normal(size=300), shared + 0.1 * rng.normal(size=300) + 0.2
+    paired, alone = estimate(b - a), estimate(b)
+    assert paired.low > 0.15
+    assert paired.high - paired.low < 0.3 * (alone.high - alone.low)
+
+
+def test_the_interval_agrees_with_the_normal_one_on_many_independent_values() -> None:
+    values = np.random.default_rng(2).normal(size=2000)
+    e = estimate(values)
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert (e.high - e.low) / 2 == pytest.approx(half, rel=0.08)
+    wide = estimate(values, confidence=0.99)
+    assert wide.low < e.low < e.high < wide.high
+
+
+def test_missing_values_do_not_count() -> None:
+    values = np.array([1.0, np.nan, 0, np.nan, 1])
+    assert estimate(values) == estimate(np.array([1.0, 0, 1]))
+    assert estimate(np.full(3, np.nan)) == Estimate(value=None, low=None, high=None, n=0)
+    assert estimate(np.array([])) == Estimate(value=None, low=None, high=None, n=0)
+
+
+def test_one_subject_has_a_value_and_no_interval() -> None:
+    e = estimate(np.array([0.0, 1]), groups=np.array([7, 7]))
+    assert e == Estimate(value=0.5, low=None, high=None, n=2)
+
+
+@pytest.mark.parametrize(("value", "n"), [(1.0, 20), (0.0, 7)])
+def test_all_right_or_all_wrong_gives_the_exact_binomial_interval(value: float, n: int) -> None:
+    e = estimate(np.full(n, value))
+    exact = stats.binomtest(int(value * n), n).proportion_ci(0.95, method="exact")
+    assert (e.low, e.high) == (exact.low, exact.high)
+    assert e.high - e.low > 0.1
+
+
+def test_a_constant_that_is_no_share_has_a_point_interval() -> None:
+    assert estimate(np.full(5, 0.3)) == Estimate(value=0.3, low=0.3, high=0.3, n=5)
+
+
+def test_one_seed_gives_one_interval() -> None:
+    values = np.random.default_rng(3).normal(size=50)
+    assert estimate(values, seed=5) == estimate(values, seed=5)
+    assert estimate(values, seed=5) != estimate(values, seed=6)
+
+
+def test_over_seeds_is_scipys_t_interval() -> None:
+    values = [0.2, 0.25, 0.31, 0.22]
+    e = over_seeds([Estimate(value=v, low=None, high=None, n=9) for v in values])
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+    assert (e.value, e.low, e.high, e.n) == pytest.approx((np.mean(values), low, high, 4))
+
+
+def test_over_seeds_needs_two_values_for_an_interval() -> None:
+    one, none = Estimate(value=0.4, low=0.1, high=0.5, n=9), Estimate(value=None, low=None, high=None, n=0)
+    assert over_seeds([one, none]) == Estimate(value=0.4, low=None, high=None, n=1)
+    assert over_seeds([none]) == none
