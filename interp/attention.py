@@ -7,11 +7,10 @@ renormalised: ``mass / (1 - pattern[..., BOS])``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import einsum
@@ -19,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from finetune.progress import task
+from interp.results import Result, fingerprint, long_frame
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:
@@ -26,52 +26,32 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 Row = Float[Tensor, "fact layer head pos"]
+Hook = tuple[str | Callable[..., Any], Callable[..., Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionMass:
+class AttentionMass(Result):
     """Attention of the last prompt token, by where it goes: every tensor is Float [fact, layer, head].
 
-    ``values`` is the mass on the subject, ``without_bos`` the same with special tokens left out,
-    ``relation`` the mass on the prompt's other words; what is missing to 1 is on special tokens and on the
-    last token itself.
+    ``values`` is the mass on the subject and ``without_bos`` the same with special tokens left out and the
+    rest renormalised. With ``values``, the masses on ``bos`` (all special tokens), on ``relation`` (the
+    prompt's other words) and on ``rest`` (the last token itself) add up to one.
     """
 
     values: Float[Tensor, "fact layer head"]
     without_bos: Float[Tensor, "fact layer head"]
+    bos: Float[Tensor, "fact layer head"]
     relation: Float[Tensor, "fact layer head"]
-    fact_ids: tuple[str, ...]
+    rest: Float[Tensor, "fact layer head"]
 
     def to_frame(self) -> pd.DataFrame:
         """One row per fact, layer and head."""
-        import pandas as pd
-
-        index = pd.MultiIndex.from_product(
-            [self.fact_ids, range(self.values.shape[1]), range(self.values.shape[2])],
-            names=["fact_id", "layer", "head"],
+        _, layers, heads = self.values.shape
+        columns = {n: getattr(self, n) for n in ("without_bos", "bos", "relation", "rest")}
+        return long_frame(
+            {"fact_id": self.fact_ids, "layer": range(layers), "head": range(heads)},
+            {"subject": self.values, **columns},
         )
-        columns = {n: getattr(self, n).flatten().numpy() for n in ("values", "without_bos", "relation")}
-        return pd.DataFrame(columns, index=index).rename(columns={"values": "subject"}).reset_index()
-
-    def save(self, path: Path) -> None:
-        """Write to a safetensors file."""
-        from safetensors.torch import save_file
-
-        from finetune.files import atomic_file
-
-        tensors = {n: getattr(self, n).contiguous() for n in ("values", "without_bos", "relation")}
-        with atomic_file(path) as temporary:
-            save_file(tensors, temporary, metadata={"fact_ids": "\n".join(self.fact_ids)})
-
-    @classmethod
-    def load(cls, path: Path) -> AttentionMass:
-        """Read what ``save`` wrote."""
-        from safetensors import safe_open
-
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            ids = file.metadata()["fact_ids"]
-        return cls(**tensors, fact_ids=tuple(ids.split("\n")))
 
 
 def subject_attention(
@@ -79,7 +59,7 @@ def subject_attention(
 ) -> AttentionMass:
     """Measure subject-attention mass; memory is bounded by ``batch_tokens``, not by the number of facts."""
     shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads)
-    subject, bos, relation = (torch.zeros(shape) for _ in range(3))
+    subject, bos, relation, rest = (torch.zeros(shape) for _ in range(4))
     with task(progress, total=len(batch)) if progress else nullcontext(lambda done: None) as advance:
         done = 0
         for index, chunk in batch.chunks(batch_tokens):
@@ -87,14 +67,18 @@ def subject_attention(
             subject[index] = row_mass(rows, chunk.subject_mask)
             bos[index] = row_mass(rows, chunk.special_mask)
             relation[index] = row_mass(rows, chunk.relation_mask)
+            rest[index] = row_mass(rows, chunk.last_mask)
             done += len(index)
             advance(done)
     return AttentionMass(
         values=subject,
         # Where all attention is on BOS there is nothing to renormalise, and the subject's share is 0.
         without_bos=torch.where(bos < 1, subject / (1 - bos).clamp_min(1e-12), torch.zeros(())).clamp(0, 1),
+        bos=bos,
         relation=relation,
+        rest=rest,
         fact_ids=batch.fact_ids,
+        model=fingerprint(model),
     )
 
 
@@ -133,7 +117,7 @@ def pattern_hooks(model: TransformerBridge) -> Iterator[tuple[int, str]]:
 
 
 def forward(
-    model: TransformerBridge, batch: PromptBatch, hooks: list[tuple[str, Callable[..., Tensor | None]]]
+    model: TransformerBridge, batch: PromptBatch, hooks: Sequence[Hook]
 ) -> Float[Tensor, "fact vocab"]:
     """Run prompts with hooks and return the logits at each last token."""
     device = next(model.parameters()).device
@@ -141,7 +125,7 @@ def forward(
         logits = model.run_with_hooks(
             batch.input_ids.to(device),
             attention_mask=batch.attention_mask.to(device),
-            fwd_hooks=hooks,
+            fwd_hooks=list(hooks),
             use_cache=False,
         )
     last: Int[Tensor, " fact"] = batch.last.to(device)

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from finetune.prompts import Prompt
-from interp.attention import last_row_patterns, pattern_hooks
-from interp.decode import Hook, greedy
+from interp.attention import Hook, last_row_patterns, pattern_hooks
+from interp.decode import greedy
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:

@@ -2,17 +2,152 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from finetune.facts import InputError
+
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy import ndarray
+    from torch import Tensor
+    from transformer_lens.model_bridge import TransformerBridge
 
 RESAMPLES = 2000
+PROBES, PROBE_LENGTH = 2, 8
+SAME = {"float32": 1e-4, "float64": 1e-4}  # nats; what rounding alone may move a probe's log-prob by
+SAME_IN_HALF_PRECISION = 5e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What identifies a model: a hash of its shape, and its log-probs (nats) on a few fixed tokens.
+
+    The probe is of what the model computes, not of its bytes: merging an adapter and taking it out again
+    changes every weight's last bits and leaves the model what it was, while the same bytes under an active
+    adapter are another model.
+    """
+
+    shape: str
+    probe: tuple[float, ...]
+    dtype: str
+
+    def matches(self, other: Fingerprint) -> bool:
+        """Tell whether the two are of one model, up to rounding."""
+        if (self.shape, self.dtype) != (other.shape, other.dtype) or len(self.probe) != len(other.probe):
+            return False
+        tolerance = SAME.get(self.dtype, SAME_IN_HALF_PRECISION)
+        return bool(np.max(np.abs(np.subtract(self.probe, other.probe)), initial=0.0) <= tolerance)
+
+
+def fingerprint(model: TransformerBridge) -> Fingerprint:
+    """Identify a model, with one forward pass over a handful of tokens."""
+    import torch
+
+    cfg = model.cfg
+    names = (
+        "n_layers",
+        "n_heads",
+        "d_model",
+        "d_head",
+        "d_mlp",
+        "d_vocab",
+        "n_key_value_heads",
+        "architecture",
+    )
+    shape = json.dumps([str(getattr(cfg, name, None)) for name in names])
+    parameter = next(model.parameters())
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(int(cfg.d_vocab), (PROBES, PROBE_LENGTH), generator=generator).to(parameter.device)
+    with torch.inference_mode():
+        logits = model(ids, attention_mask=torch.ones_like(ids), use_cache=False).float()
+    chosen = logits.log_softmax(-1)[:, :-1].gather(-1, ids[:, 1:, None])
+    return Fingerprint(
+        shape=hashlib.sha256(shape.encode()).hexdigest()[:16],
+        probe=tuple(round(value, 7) for value in chosen.flatten().tolist()),
+        dtype=str(parameter.dtype).removeprefix("torch."),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A measurement of some facts that remembers which model it was made on.
+
+    Subclasses add fields: tensors, which are saved as such, and anything that JSON holds.
+    """
+
+    fact_ids: tuple[str, ...]
+    model: Fingerprint | None = None
+
+    def require(self, model: TransformerBridge) -> None:
+        """Refuse a model that this was not measured on.
+
+        Raises:
+            InputError: the model differs, or the result does not say what it was measured on.
+        """
+        kind = type(self).__name__
+        if self.model is None:
+            raise InputError(f"this {kind} does not say which model it was measured on; measure it again")
+        if not self.model.matches(fingerprint(model)):
+            raise InputError(
+                f"this {kind} was measured on another model; measure it again on the one at hand, "
+                "or open the checkpoint that it was made with"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write to one safetensors file, whole or not at all."""
+        import torch
+        from safetensors.torch import save_file
+
+        from finetune.files import atomic_file
+
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {n: v.contiguous() for n, v in values.items() if isinstance(v, torch.Tensor)}
+        rest = {n: v for n, v in values.items() if n not in tensors}
+        rest["model"] = asdict(self.model) if self.model else None
+        header = {"kind": type(self).__name__, "fields": json.dumps(rest, ensure_ascii=False)}
+        with atomic_file(Path(path)) as temporary:
+            save_file(tensors, temporary, metadata=header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: the file is not a saved result of this kind.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path}: cannot be read as a saved {cls.__name__} ({error})") from error
+        if header.get("kind") != cls.__name__:
+            found = header.get("kind", "file of another program")
+            raise InputError(f"{path}: holds a {found}, not a {cls.__name__}; load it as what it is")
+        rest: dict[str, Any] = {
+            n: tuple(v) if isinstance(v, list) else v for n, v in json.loads(header["fields"]).items()
+        }
+        if rest["model"]:
+            rest["model"] = Fingerprint(**{**rest["model"], "probe": tuple(rest["model"]["probe"])})
+        return cls(**tensors, **rest)
+
+
+def long_frame(axes: Mapping[str, Sequence[Any]], columns: Mapping[str, Shaped[Tensor, ...]]) -> pd.DataFrame:
+    """Lay tensors out with one row per cell; ``axes`` names each dimension and its labels, in order."""
+    import pandas as pd
+
+    index = pd.MultiIndex.from_product(list(axes.values()), names=list(axes))
+    return pd.DataFrame({n: v.flatten().numpy() for n, v in columns.items()}, index=index).reset_index()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +167,7 @@ def estimate(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Estimate:
-    """Average values; the interval is a percentile bootstrap over ``groups`` (facts of one subject vary together).
+    """Average values, with a percentile bootstrap over ``groups`` (facts of one subject vary together).
 
     Missing values (NaN) are dropped and do not count in ``n``. Where all values are equal and binary, a
     bootstrap would collapse to a point, so the exact Clopper-Pearson interval over groups is given.

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
 from scipy import stats
 
-from interp.results import Estimate, estimate, over_seeds
+from finetune.facts import InputError
+from interp.attention import AttentionMass, subject_attention
+from interp.checkpoints import bridged
+from interp.results import Estimate, Result, estimate, fingerprint, over_seeds
+from tests.interp import measuring_fixtures as tiny
 
 
 def test_intervals_over_clusters_cover_the_truth_as_often_as_they_say() -> None:
@@ -92,3 +101,58 @@ def test_over_seeds_needs_two_values_for_an_interval() -> None:
     one, none = Estimate(value=0.4, low=0.1, high=0.5, n=9), Estimate(value=None, low=None, high=None, n=0)
     assert over_seeds([one, none]) == Estimate(value=0.4, low=None, high=None, n=1)
     assert over_seeds([none]) == none
+
+
+@pytest.fixture(scope="module")
+def mass() -> AttentionMass:
+    return subject_attention(tiny.both("llama").hooked, tiny.batch())
+
+
+def test_a_result_comes_back_as_it_was_saved(mass: AttentionMass, tmp_path: Path) -> None:
+    mass.save(tmp_path / "deep" / "mass.safetensors")
+    loaded = AttentionMass.load(tmp_path / "deep" / "mass.safetensors")
+    assert (loaded.fact_ids, loaded.model) == (mass.fact_ids, mass.model)
+    assert all(torch.equal(getattr(loaded, n), getattr(mass, n)) for n in ("values", "without_bos", "rest"))
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["mass.safetensors"]
+
+
+def test_a_result_accepts_its_own_model_and_no_other(mass: AttentionMass) -> None:
+    mass.require(tiny.both("llama").hooked)
+    for other in (tiny.both("llama", seed=1), tiny.both("gpt2")):
+        with pytest.raises(InputError, match="another model"):
+            mass.require(other.hooked)
+
+
+def test_merging_an_adapter_makes_another_model_and_taking_it_out_makes_the_first_again() -> None:
+    """Unmerging leaves the weights off by rounding, which bytes would not forgive; the probe does."""
+    torch.manual_seed(0)
+    peft = get_peft_model(tiny.llama(len(tiny.tokenizer())).eval(), LoraConfig(init_lora_weights=False))
+    bridge, _ = bridged(peft.base_model.model, tiny.tokenizer(), "adapted")
+    adapted = fingerprint(bridge)
+    with peft.disable_adapter():
+        plain = fingerprint(bridge)
+    peft.merge_adapter()
+    assert fingerprint(bridge).matches(adapted)
+    peft.unmerge_adapter()
+    with peft.disable_adapter():
+        assert fingerprint(bridge).matches(plain)
+    assert not adapted.matches(plain)
+
+
+def test_a_result_without_a_model_is_refused(mass: AttentionMass) -> None:
+    with pytest.raises(InputError, match="does not say"):
+        replace(mass, model=None).require(tiny.both("llama").hooked)
+
+
+def test_a_file_of_another_kind_is_refused(mass: AttentionMass, tmp_path: Path) -> None:
+    mass.save(tmp_path / "mass.safetensors")
+    with pytest.raises(InputError, match=r"mass\.safetensors: holds a AttentionMass, not a Result"):
+        Result.load(tmp_path / "mass.safetensors")
+    (tmp_path / "text").write_text("nothing of the kind")
+    with pytest.raises(InputError, match="cannot be read"):
+        AttentionMass.load(tmp_path / "text")
+
+
+def test_results_are_frozen(mass: AttentionMass) -> None:
+    with pytest.raises(FrozenInstanceError):
+        mass.fact_ids = ()
