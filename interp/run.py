@@ -185,6 +185,13 @@ def _read(path: Path) -> dict[str, Any]:
     return value
 
 
+def _read_optional(path: Path) -> dict[str, Any] | None:
+    """Read a file that a run may lack; one that holds null says so in its own way."""
+    if not path.is_file() or path.read_bytes().strip() == b"null":
+        return None
+    return _read(path)
+
+
 def _read_facts(path: Path) -> pd.DataFrame:
     import pandas as pd
 
@@ -201,9 +208,9 @@ def _read_facts(path: Path) -> pd.DataFrame:
 
 
 def _read_attention(path: Path) -> AttentionMaps | None:
-    if not path.is_file():
+    held = _read_optional(path)
+    if held is None:
         return None
-    held = _read(path)
     try:
         shape = (held["n_layers"], held["n_heads"])
         maps = {
@@ -217,9 +224,9 @@ def _read_attention(path: Path) -> AttentionMaps | None:
 
 
 def _read_example(path: Path) -> Example | None:
-    if not path.is_file():
+    held = _read_optional(path)
+    if held is None:
         return None
-    held = _read(path)
     try:
         length = len(held["tokens"])
         if len(held["subject_tokens"]) != length:

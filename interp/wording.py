@@ -157,12 +157,14 @@ def _one_seed(run: Run) -> str:
 def caption(run: Run, name: str) -> str:
     """Say what a figure shows, what to look for, and what its intervals and n are."""
     over = f"over {len(run.seeds)} training seeds" if run.unit == "seeds" else "bootstrapped over subjects"
-    n = f" (n = {run.attention.n:,})" if run.attention else ""
+    seed = f", seed {run.seeds[0]}" if run.unit == "seeds" else ""
+    n = f" (n = {run.attention.n:,}{seed})" if run.attention else ""
     singles = "; grey rows are single seeds, with intervals over subjects" if run.unit == "seeds" else ""
     return {
         "accuracy_by_quartile": (
-            "Accuracy on held-out facts, from the most to the least popular quarter. Look for arms that part "
-            f"on the right, where facts are rare. Bars are 95% intervals, {over}; n stands below each quarter."
+            "Accuracy on held-out facts, from the most to the least popular quarter. Look for arms that "
+            "part on the right, where facts are rare. "
+            f"Bars are 95% intervals, {over}; n stands below each quarter."
         ),
         "contrasts": (
             "Paired differences between arms. An interval that does not touch zero settles the sign. "
@@ -174,14 +176,15 @@ def caption(run: Run, name: str) -> str:
             f"back too. Bars are 95% intervals, {over}."
         ),
         "attention_by_head": (
-            f"Attention mass that the last prompt token puts on the subject, mean over test facts{n}, by layer "
-            "and head, and the change against the base. Look for the few heads that carry the change. A dot, "
-            "where cells are large enough, marks a head whose 95% interval does not overlap the base's."
+            "Attention mass that the last prompt token puts on the subject, by layer and head, mean over "
+            f"test facts{n}, and the change against the base. Look for the few heads that carry the change. "
+            "A dot, where cells are large enough, marks a head whose 95% interval does not overlap the "
+            "base's."
         ),
         "fact_attention": (
-            "One fact (n = 1, an illustration): what the last prompt token attends to, head by head, the arms "
-            "of a head under each other and the subject's tokens framed. Heads stand in order of how much the "
-            "subject's share changed. Look for colour that leaves the frame."
+            "One fact (n = 1, an illustration): what the last prompt token attends to, head by head, the "
+            "arms of a head under each other and the subject's tokens framed. Heads stand in order of how "
+            "much the subject's share changed. Look for colour that leaves the frame."
         ),
     }[name]
 

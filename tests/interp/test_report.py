@@ -1,0 +1,280 @@
+"""The page: self-contained, escaped, complete, and honest about what the numbers say."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from interp import wording
+from interp.report import figures, headline_table, left_out, main, report
+from interp.run import Run
+from interp.tables import fact_table
+
+from .run_directory_fixture import DOLLARS, HOSTILE, TRAINED, make_run
+
+BROWSER = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+    None,
+)
+NO_BROWSER = "no Chromium found; on Debian: apt-get install chromium"
+
+
+class Page(HTMLParser):
+    """Collect a page's elements, its addresses, and the text outside scripts and styles."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.raw = 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        self.raw += tag in ("script", "style")
+        names = ("src", "href", "xlink:href", "action", "srcset", "poster", "data")
+        self.addresses += [attributes[name] for name in names if attributes.get(name)]
+
+    def handle_endtag(self, tag):
+        self.raw -= tag in ("script", "style")
+
+    def handle_data(self, data):
+        if not self.raw:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    path = make_run(tmp_path_factory.mktemp("trained"))
+    report(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def html(trained) -> str:
+    return (trained / "report.html").read_text(encoding="utf-8")
+
+
+def changed(path: Path, value: float, low: float, high: float) -> Run:
+    """Load a run after putting another contrast into its results."""
+    held = json.loads((path / "results.json").read_text())
+    held["contrasts"]["top_minus_bottom"]["accuracy_known"] = {
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": 82,
+    }
+    (path / "results.json").write_text(json.dumps(held))
+    return Run.load(path)
+
+
+def test_the_page_refers_to_nothing_outside_itself(html):
+    page = Page(html)
+    assert page.addresses
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+    own_style = re.sub(r"<script.*?</script>", "", html, flags=re.S)
+    assert "@import" not in own_style
+    assert not re.search(r"url\((?!#|['\"]?data:)", own_style)
+
+
+def test_hostile_names_and_tokens_stay_text(html):
+    page = Page(html)
+    assert not any(tag in ("img", "iframe", "object") for tag, _ in page.tags)
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert HOSTILE in page.text
+    assert DOLLARS in page.text
+    assert sum(tag == "script" for tag, _ in page.tags) == html.count("</script>") == 3
+
+
+def test_ids_are_unique_and_links_lead_somewhere(html):
+    page = Page(html)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(ids)
+
+
+def test_one_bundle_and_a_small_page(html):
+    assert html.count("var CircuitsVis=") == 1
+    assert len(html.encode()) < 2_500_000
+
+
+def test_every_number_of_the_headline_is_on_the_page(trained, html):
+    text = Page(html).text
+    results = json.loads((trained / "results.json").read_text())
+    for arm in TRAINED:
+        assert f"{100 * results['arms'][arm]['accuracy_known']['value']:.1f}" in text
+        assert f"{results['arms'][arm]['subject_attention']['value']:.3f}" in text
+    for name in ("pattern_only", "placebo"):
+        assert f"{100 * results['recovery'][name]['value']:.1f}%" in text
+    for held in ("sha256 abab", "torch 2.13.0", "python analyses/attention_imbalance.py --out runs/made_up"):
+        assert held in text
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "verdict", "words"),
+    [
+        (0.062, 0.021, 0.103, "supported", "6.2 percentage points more"),
+        (-0.062, -0.103, -0.021, "the opposite", "6.2 percentage points fewer"),
+        (0.012, -0.031, 0.055, "inconclusive", "does not settle the sign"),
+        (0.012, 0.0, 0.055, "inconclusive", "does not settle the sign"),
+        (0.012, None, None, "inconclusive", "no interval"),
+    ],
+)
+def test_the_verdict_follows_the_interval(tmp_path, value, low, high, verdict, words):
+    answer = wording.answer(changed(make_run(tmp_path, n_facts=16), value, low, high))
+    assert answer.verdict == verdict
+    assert words in answer.sentences[0]
+    assert "82" in answer.sentences[0]
+
+
+def test_several_seeds_are_named_as_what_the_interval_is_over(tmp_path):
+    run = Run.load(make_run(tmp_path, seeds=(0, 1, 2), n_facts=40))
+    sentence = wording.answer(run).sentences[0]
+    assert "over 3 training seeds" in sentence
+    assert not any("One training seed" in s for s in wording.answer(run).sentences)
+
+
+def test_own_checkpoints_get_a_page_without_the_missing_parts(tmp_path):
+    make_run(tmp_path, arms=("base", "mine", HOSTILE))
+    written = figures(tmp_path)
+    assert {p.name for p in written} == {
+        f"{name}.{kind}"
+        for name in ("contrasts", "attention_by_head", "fact_attention")
+        for kind in ("svg", "png")
+    }
+    page = Page(report(tmp_path).read_text(encoding="utf-8"))
+    assert "mine against base" in page.text
+    assert "Recovery by transplant is left out" in page.text
+    assert "popular half" not in page.text
+
+
+def test_optional_files_may_be_absent_or_empty(tmp_path):
+    make_run(tmp_path, n_facts=16)
+    (tmp_path / "attention.json").unlink()
+    (tmp_path / "example.json").write_text("null\n")
+    page = Page(report(tmp_path).read_text(encoding="utf-8"))
+    assert "no attention.json" in page.text
+    assert "no example.json" in page.text
+
+
+def test_a_sparse_manifest_and_nothing_measured_still_make_a_page(tmp_path):
+    make_run(tmp_path, arms=("base", "mine"), n_facts=8)
+    nothing = {"value": None, "low": None, "high": None, "n": 0}
+    held = {"arms": {"base": {"accuracy": nothing}}, "contrasts": {}, "recovery": {}, "seeds": {}}
+    (tmp_path / "results.json").write_text(json.dumps(held))
+    (tmp_path / "manifest.json").write_text("{}")
+    assert "not measured" in Page(report(tmp_path).read_text(encoding="utf-8")).text
+
+
+def test_the_fact_table_is_an_even_draw_and_true_to_the_parquet(trained):
+    run = Run.load(trained)
+    table = fact_table(run, most=10)
+    assert (len(table.rows), table.total) == (10, 120)
+    popularity = [row.popularity for row in table.rows]
+    assert popularity == sorted(popularity, reverse=True)
+    assert (popularity[0], popularity[-1]) == (run.facts["popularity"].max(), run.facts["popularity"].min())
+    row = table.rows[3]
+    held = run.facts[run.facts["subject"] == row.subject].set_index("arm")
+    assert [s.correct for s in row.said] == held.loc[list(table.arms), "correct"].tolist()
+    expected = held.at["top", "subject_attention"] - held.at["bottom", "subject_attention"]
+    assert row.change == pytest.approx(expected)
+
+
+def test_what_was_left_out_is_counted_by_reason(trained):
+    rows = left_out(Run.load(trained))
+    assert [row["count"] for row in rows] == [12, 1]
+    assert len(rows[0]["examples"]) == 3
+
+
+def test_the_terminal_gets_the_same_numbers_in_eighty_columns(trained):
+    console = Console(file=io.StringIO(), width=80)
+    console.print(headline_table(trained))
+    text = console.file.getvalue()
+    results = json.loads((trained / "results.json").read_text())
+    assert f"{100 * results['arms']['top']['accuracy']['value']:.1f} (" in text
+    assert "top \u2212 bottom" in text
+    assert "…" not in text
+
+
+def test_the_command_writes_figures_and_page_and_reports_a_mistake(trained, tmp_path, capsys):
+    assert main([str(trained)]) == 0
+    assert (trained / "figures" / "recovery.png").is_file()
+    assert main([str(tmp_path / "absent")]) == 2
+    assert "no directory" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_help_is_quick_and_the_report_needs_no_torch(trained):
+    code = (
+        "import sys, interp.report as r; slow = {'torch', 'pandas', 'matplotlib'} & set(sys.modules); "
+        f"assert not slow, slow; r.report({str(trained)!r}); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+PROBE = """
+<pre id="probe"></pre>
+<script>
+setTimeout(() => {
+  const rows = () => [...document.querySelectorAll("#fact-table tbody tr")].filter((row) => !row.hidden);
+  const heads = [...document.querySelectorAll("#fact-table thead th")];
+  const found = { circuits: document.querySelectorAll(".circuit canvas").length, all: rows().length };
+  heads[3].querySelector("button").click();
+  found.sort = heads[3].getAttribute("aria-sort");
+  found.first = rows()[0].cells[0].textContent;
+  const search = document.getElementById("search");
+  search.value = "東京";
+  search.dispatchEvent(new Event("input"));
+  found.matching = rows().length;
+  const select = document.querySelector("select[data-side=right]");
+  select.value = "1";
+  select.dispatchEvent(new Event("change"));
+  setTimeout(() => {
+    found.tiles = document.querySelectorAll("#circuit-right [data-head][tabindex]").length;
+    found.images = document.images.length;
+    document.getElementById("probe").textContent = JSON.stringify(found);
+  }, 800);
+}, 1500);
+</script>
+</body>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
+def test_in_a_browser_it_draws_sorts_searches_and_complains_of_nothing(html, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(html.replace("</body>", PROBE), encoding="utf-8")
+    flags = (
+        "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+    )
+    command = [str(BROWSER), *flags.split(), "--disable-component-update", "--enable-logging=stderr"]
+    command += [
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--virtual-time-budget=8000",
+        "--dump-dom",
+        page.as_uri(),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr  # neither an error nor a refused request
+    found = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', done.stdout)[1].replace("&quot;", '"'))
+    # Two models, each eight small maps and a large one.
+    assert found == {
+        "circuits": 18,
+        "all": 120,
+        "sort": "ascending",
+        "first": "Kavorin 119",
+        "matching": 1,
+        "tiles": 8,
+        "images": 0,
+    }
