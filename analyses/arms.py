@@ -2,113 +2,159 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyses.settings import ARMS, Setting
-from finetune.facts import Fact, FactSet, InputError
-from finetune.files import atomic_file
+from analyses.settings import ARMS, Options, Setting, default_cache
+from finetune.facts import Fact, FactSet, InputError, LeftOut
+from finetune.files import atomic_file, read_json, write_json
 from finetune.popularity import Partition, partition, quartiles, split
-from finetune.pretrain import pretrained_base
-from finetune.prompts import Prompt, render
-from finetune.select import select
+from finetune.prompts import Phrasebook, Prompt, question_prompt, render
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FEWEST = 8  # facts below which an arm, the validation or the test part says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoints:
-    """The checkpoints to compare, on which facts and with which prompts.
+    """The checkpoints to compare, and the facts and prompts to compare them on.
 
-    ``arms`` maps a name to the checkpoint's directory or hub id; ``base`` is the model they came from.
+    ``arms`` maps a name to a directory or hub id; ``base`` is the model they came from. Every prompt is
+    aligned with the base's tokenizer; facts whose prompt is not are in ``left_out``.
     """
 
     base: str
     arms: dict[str, str]
     test: FactSet
     prompts: tuple[Prompt, ...]
+    phrasebook: Phrasebook
     sizes: dict[str, int]
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The base and every arm."""
+        return ("base", *self.arms)
 
 
-def trained_arms(setting: Setting, directory: Path, *, cache: Path, seed: int) -> Checkpoints:
-    """Pretrain the base, split the facts by subject, and fine-tune the four arms."""
+def trained_arms(options: Options, setting: Setting, directory: Path, *, seed: int) -> Checkpoints:
+    """Split the facts by subject, pretrain the base, and fine-tune the four arms."""
+    from finetune.pretrain import pretrained_base
+    from finetune.select import select
+
+    parts = _parts(setting.facts, seed)
+    arms = {arm: split(parts.train, arm, seed=seed) for arm in ARMS}
     base = pretrained_base(
         setting.facts,
         setting.phrasebook,
         setting.make_tokenizer,
         model=setting.base,
         text=setting.text,
-        cache=cache,
+        cache=options.cache or default_cache(),
         seed=setting.base_seed,
     )
-    parts = _parts(setting.facts, seed)
     validation = _asked(setting, parts.validation)
-    chosen = {}
-    for arm in ARMS:
-        facts = split(parts.train, arm, seed=seed)
-        chosen[arm] = select(
+    chosen = {
+        arm: select(
             base,
             _asked(setting, facts),
             validation,
-            directory / arm,
+            directory / "arms" / arm,
             config=setting.tune,
             seed=seed,
             name=arm,
         )
-    return Checkpoints(
+        for arm, facts in arms.items()
+    }
+    checkpoints = Checkpoints(
         base=str(base),
         arms={arm: str(checkpoint.path) for arm, checkpoint in chosen.items()},
         test=parts.test,
         prompts=_asked(setting, parts.test),
+        phrasebook=setting.phrasebook,
         sizes={
             "total": len(setting.facts),
-            "train": len(parts.train),
-            "validation": len(parts.validation),
-            "test": len(parts.test),
+            **{part: len(getattr(parts, part)) for part in ("train", "validation", "test")},
+            **{f"train_{arm}": len(facts) for arm, facts in arms.items()},
         },
+    )
+    return _alignable(checkpoints)
+
+
+def own_checkpoints(options: Options, facts: FactSet) -> Checkpoints:
+    """Take the user's own checkpoints; every fact is asked, and none was trained on here.
+
+    A fact without a question of its own is asked in its relation's generic wording.
+    """
+    from finetune.phrasebooks import phrasebook
+
+    book = phrasebook(facts)
+    prompts = tuple(
+        own_prompt(fact, options.prompt_format) if fact.question else render(book[fact.relation].asked, fact)
+        for fact in facts
+    )
+    sizes = {"total": len(facts), "train": 0, "validation": 0, "test": len(facts)}
+    return _alignable(
+        Checkpoints(
+            base=str(options.base),
+            arms=options.own,
+            test=facts,
+            prompts=prompts,
+            phrasebook=book,
+            sizes=sizes,
+        )
     )
 
 
-def known_to(
-    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: FactSet, setting: Setting
-) -> np.ndarray:
-    """Return whether the base completes every statement form of each fact correctly, Bool [fact]."""
+def own_prompt(fact: Fact, template: str) -> Prompt:
+    """Put a fact's own question into the user's prompt format, keeping the subject's place."""
+    question = question_prompt(fact)
+    start = template.index("{question}")
+    first, last = question.subject
+    text = template.replace("{question}", question.text)
+    return replace(question, text=text, subject=(start + first, start + last))
+
+
+def known_facts(checkpoints: Checkpoints, path: Path) -> list[bool]:
+    """Return whether the base completes every statement form of each test fact correctly."""
     from finetune.evaluate import stated
+    from finetune.models import load_model
 
-    return stated(base, tokenizer, facts, setting.phrasebook)
+    if not path.is_file():
+        model, tokenizer = load_model(checkpoints.base)
+        known = stated(model, tokenizer, checkpoints.test, checkpoints.phrasebook)
+        write_json(path, known.tolist())
+    return list(read_json(path))
 
 
-def answers(checkpoints: Checkpoints, name: str, known: np.ndarray, path: Path, *, seed: int) -> pd.DataFrame:
+def answers(checkpoints: Checkpoints, name: str, path: Path, *, known: list[bool], seed: int) -> pd.DataFrame:
     """Ask one checkpoint every test prompt; the rows are kept in ``path`` and read from it next time."""
     import pandas as pd
 
-    if path.is_file():
-        return pd.read_parquet(path)
     from finetune.evaluate import ask
     from finetune.models import load_model
     from finetune.progress import task
 
-    location = checkpoints.base if name == "base" else checkpoints.arms[name]
-    model, tokenizer = load_model(location, base=checkpoints.base)
+    if path.is_file():
+        return pd.read_parquet(path)
+    source = checkpoints.base if name == "base" else checkpoints.arms[name]
+    model, tokenizer = load_model(source, base=checkpoints.base)
     with task(f"Asking {name}", total=len(checkpoints.prompts)) as advance:
         said = ask(model, tokenizer, checkpoints.prompts, advance=advance)
+    facts = checkpoints.test
     frame = pd.DataFrame(
         {
             "seed": seed,
             "arm": name,
-            "fact_id": [f.id for f in checkpoints.test],
-            "subject": [f.subject for f in checkpoints.test],
-            "relation": [f.relation for f in checkpoints.test],
-            "answer": [f.answer for f in checkpoints.test],
-            "popularity": [f.popularity for f in checkpoints.test],
-            "quartile": popularity_quartiles(checkpoints.test),
+            "fact_id": [f.id for f in facts],
+            "subject": [f.subject for f in facts],
+            "relation": [f.relation for f in facts],
+            "answer": [f.answer for f in facts],
+            "popularity": pd.array([f.popularity for f in facts], dtype="Float64"),
+            "quartile": pd.array(_quartiles(facts), dtype="Int64"),
             "known": known,
             "prediction": said.predictions,
             "correct": said.correct,
@@ -120,8 +166,8 @@ def answers(checkpoints: Checkpoints, name: str, known: np.ndarray, path: Path, 
     return frame
 
 
-def popularity_quartiles(facts: FactSet) -> Sequence[int | None]:
-    """Return each fact's popularity quartile (1 = most popular), or None where popularity is unknown."""
+def _quartiles(facts: FactSet) -> list[int | None]:
+    """Return popularity quartiles (1 = most popular), or None for all where popularity is unknown."""
     if any(fact.popularity is None for fact in facts):
         return [None] * len(facts)
     return [int(q) for q in quartiles(facts)]
@@ -140,17 +186,16 @@ def _asked(setting: Setting, facts: FactSet) -> tuple[Prompt, ...]:
     return tuple(render(setting.phrasebook[fact.relation].asked, fact) for fact in facts)
 
 
-def own_prompt(fact: Fact, template: str) -> Prompt:
-    """Put a fact's own question into the user's prompt format, keeping the subject's place."""
-    from finetune.prompts import question_prompt
+def _alignable(checkpoints: Checkpoints) -> Checkpoints:
+    """Set aside, with the reason, every fact whose prompt the base's tokenizer cannot be aligned with."""
+    from finetune.models import load_tokenizer
+    from interp.spans import encode
 
-    question = question_prompt(fact)
-    start = template.index("{question}")
-    a, b = question.subject
-    return Prompt(
-        text=template.replace("{question}", question.text),
-        subject=(start + a, start + b),
-        answers=fact.answers,
-        fact_id=fact.id,
-        relation=fact.relation,
+    batch = encode(load_tokenizer(checkpoints.base), checkpoints.prompts)
+    if not batch.left_out:
+        return checkpoints
+    kept = set(batch.fact_ids)
+    index = [i for i, fact in enumerate(checkpoints.test) if fact.id in kept]
+    return replace(
+        checkpoints, test=checkpoints.test.subset(index), prompts=batch.prompts, left_out=batch.left_out
     )

@@ -2,20 +2,20 @@
 
     python analyses/attention_imbalance.py --out runs/demo
 
-1. Make or take a base and its fine-tuned arms. 2. Ask each the same held-out facts. 3. Measure the last
-prompt token's attention to the subject. 4. Put the top arm's attention rows into the bottom arm, and a
-wrong subject's rows as the placebo. 5. Write the run directory and its report.
+1. Make or take a base and its fine-tuned arms.
+2. Ask each the same held-out facts.
+3. Measure the last prompt token's attention to the subject.
+4. Put the top arm's attention rows into the bottom arm, and a wrong subject's rows as the placebo.
+5. Write the run directory and its report.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
-from analyses.settings import Options, default_cache, load_facts, setting_for
-from finetune.facts import FactSet, InputError
-from finetune.manifest import RunDirectory
+from analyses.settings import Options
+from finetune.facts import InputError
 
 
 def run(options: Options) -> Path:
@@ -24,13 +24,69 @@ def run(options: Options) -> Path:
     Raises:
         InputError: an option or an input file is wrong; nothing has been written.
     """
+    from analyses.imbalance import measure_seed, write_results
+    from analyses.settings import load_facts
+    from finetune.manifest import RunDirectory
+
     facts = load_facts(options)
     directory = RunDirectory(
         options.out, {**options.config(), "facts_digest": facts.digest if facts else None}
     )
     if directory.finished:
         return options.out
-    for seed in options.seeds:
-        _one_seed(options, facts, directory, seed)
-    _finish(options, facts, directory)
+    try:
+        directory.write(seeds=options.seeds)
+        seeds = [measure_seed(options, facts, directory, seed) for seed in options.seeds]
+    except InputError:
+        directory.discard()
+        raise
+    write_results(options, facts, directory, seeds)
     return options.out
+
+
+def main() -> int:
+    """Parse the command line, run, and print the headline table and where the report is."""
+    import tyro
+
+    try:
+        options = tyro.cli(Options, description=Options.__doc__)
+        _prepare_process(options)
+        out = run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}; finished stages are kept, the same command continues", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished stages are kept, the same command continues", file=sys.stderr)
+        return 130
+    if not options.quiet:
+        from rich.console import Console
+
+        from interp.report import Run, headline_table
+
+        console = Console()
+        console.print(headline_table(Run.load(out)))
+        console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
+    return 0
+
+
+def _prepare_process(options: Options) -> None:
+    """Silence the libraries' own bars and keep off the network unless the hub was asked for."""
+    import os
+
+    from finetune.progress import QUIET
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if options.quiet:
+        os.environ[QUIET] = "1"
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,47 +1,116 @@
-"""Reading the checkpoints of one seed: subject attention, the pattern-only transplant, one fact in full."""
+"""Reading one seed's checkpoints: subject attention, the pattern-only transplant, one fact in full."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.evaluate import longest_answer, matches
-from finetune.files import atomic_file, read_json, write_json
-from interp.attention import AttentionMass, subject_attention
+from analyses.arms import Checkpoints
+from finetune.evaluate import answer_budget, matches
+from finetune.prompts import Prompt
+from interp.attention import AttentionMass, full_patterns, subject_attention
 from interp.checkpoints import load_pair
-from interp.decode import greedy
-from interp.patching import last_rows, transplant_hooks, wrong_subject
+from interp.patching import last_rows, pattern_transplant, wrong_subject
 from interp.spans import PromptBatch, encode
 
 if TYPE_CHECKING:
     import pandas as pd
     from transformer_lens.model_bridge import TransformerBridge
 
-    from analyses.arms import Checkpoints
-    from interp.checkpoints import CheckpointPair
-
 
 @contextmanager
-def opened(checkpoints: Checkpoints, name: str) -> Iterator[tuple[CheckpointPair, TransformerBridge]]:
-    """Open one checkpoint as a hooked model."""
-    if name == "base":
-        pair = load_pair(checkpoints.base)
-        with pair.base() as model:
-            yield pair, model
-    else:
-        pair = load_pair(checkpoints.base, checkpoints.arms[name])
-        with pair.finetuned() as model:
-            yield pair, model
+def opened(
+    checkpoints: Checkpoints, name: str, prompts: Sequence[Prompt]
+) -> Iterator[tuple[TransformerBridge, PromptBatch]]:
+    """Open one checkpoint as a hooked model, with the prompts encoded for it."""
+    pair = load_pair(checkpoints.base, None if name == "base" else checkpoints.arms[name])
+    with pair.base() if name == "base" else pair.finetuned() as model:
+        yield model, encode(pair.tokenizer, prompts)
 
 
 def measure_attention(checkpoints: Checkpoints, name: str, path: Path, *, batch_tokens: int) -> AttentionMass:
     """Measure subject-attention mass of every test prompt; kept in ``path`` and read from it next time."""
     if path.is_file():
         return AttentionMass.load(path)
-    with opened(checkpoints, name) as (pair, model):
-        batch = encode(pair.tokenizer, checkpoints.prompts)
-        mass = subject_attention(model, batch, batch_tokens=batch_tokens, progress=True)
+    with opened(checkpoints, name, checkpoints.prompts) as (model, batch):
+        mass = subject_attention(
+            model, batch, batch_tokens=batch_tokens, progress=f"Reading the attention of {name}"
+        )
     mass.save(path)
     return mass
+
+
+def transplant(
+    checkpoints: Checkpoints, donor: str, receiver: str, fact_ids: Sequence[str], *, seed: int
+) -> dict[str, dict[str, bool]]:
+    """Put the donor's last attention rows into the receiver, for the facts named.
+
+    Returns:
+        By fact id: ``recovered`` (with the donor's row for this fact) and, where another fact of the same
+        relation and token layout exists, ``placebo_recovered`` (with the donor's row for that one).
+    """
+    wanted = set(fact_ids)
+    prompts = [p for p in checkpoints.prompts if p.fact_id in wanted]
+    if not prompts:
+        return {}
+    with opened(checkpoints, donor, checkpoints.prompts) as (model, pool):
+        rows = last_rows(model, pool)
+    with opened(checkpoints, receiver, prompts) as (model, batch):
+        tokenizer, width = model.tokenizer, batch.input_ids.shape[1]
+        budget = answer_budget(tokenizer, prompts)
+
+        def said(chosen: PromptBatch, sources: Sequence[str]) -> list[bool]:
+            answers = pattern_transplant(
+                model, chosen, rows.take(sources, width), tokenizer, max_new_tokens=budget
+            )
+            return [matches(a, p.answers) for a, p in zip(answers, chosen.prompts, strict=True)]
+
+        outcome = {
+            fact_id: {"recovered": right}
+            for fact_id, right in zip(batch.fact_ids, said(batch, batch.fact_ids), strict=True)
+        }
+        kept, partners = wrong_subject(batch, pool, seed=seed)
+        if kept:
+            paired = batch[kept]
+            for fact_id, right in zip(paired.fact_ids, said(paired, partners), strict=True):
+                outcome[fact_id]["placebo_recovered"] = right
+    return outcome
+
+
+def one_fact(checkpoints: Checkpoints, frame: pd.DataFrame, before: str, after: str) -> dict[str, Any]:
+    """Record one fact's whole attention under the base, ``before`` and ``after``, for a picture.
+
+    It is the fact with the median change of attention among the known ones that ``before`` gets right and
+    ``after`` wrong (among all facts, if there is none): typical, not picked.
+    """
+    chosen = _typical(frame, before, after)
+    prompt = next(p for p in checkpoints.prompts if p.fact_id == chosen)
+    arms: dict[str, Any] = {}
+    for name in dict.fromkeys(("base", before, after)):
+        with opened(checkpoints, name, [prompt]) as (model, batch):
+            pattern = full_patterns(model, batch)[0]
+            tokens = batch.tokens(model.tokenizer)[0]
+        row = frame[(frame["arm"] == name) & (frame["fact_id"] == chosen)].iloc[0]
+        digits = [
+            [[[round(v, 4) for v in query] for query in head] for head in layer] for layer in pattern.tolist()
+        ]
+        arms[name] = {"prediction": row["prediction"], "patterns": digits}
+    return {
+        "fact_id": chosen,
+        "prompt": prompt.text,
+        "subject": list(prompt.subject),
+        "tokens": tokens,
+        "subject_tokens": batch.subject_mask[0].tolist(),
+        "answers": list(prompt.answers),
+        "arms": arms,
+    }
+
+
+def _typical(frame: pd.DataFrame, before: str, after: str) -> str:
+    a, b = (frame[frame["arm"] == name].set_index("fact_id") for name in (before, after))
+    change = a["subject_attention"] - b["subject_attention"]
+    telling = change[a["correct"] & ~b["correct"] & a["known"]]
+    ranked = (telling if len(telling) else change).sort_values(kind="stable")
+    return str(ranked.index[len(ranked) // 2])

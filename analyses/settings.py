@@ -159,3 +159,17 @@ def setting_for(options: Options, facts: FactSet | None, seed: int) -> Setting:
         tune=tune,
         base_seed=base_seed,
     )
+
+
+def describe(options: Options, facts: FactSet | None) -> str:
+    """Say in one sentence what was set up, for the report."""
+    if options.base:
+        return f"{len(options.own)} checkpoints of {options.base}, measured on facts from {options.facts}."
+    tuned = "LoRA" if options.method == "lora" else "full fine-tuning"
+    form = "a question form that pretraining " + (
+        "showed" if options.question_form == "seen" else "never showed"
+    )
+    if facts is None:
+        preset = WORLDS[options.world]
+        return f'The embedded world "{options.world}" ({preset.reason}); {tuned} on {form}.'
+    return f"Real facts from {facts.name}, a small base pretrained on them here; {tuned} on {form}."

@@ -10,17 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from interp.results import Estimate, estimate, over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy import ndarray
 
 Tree = dict[str, Any]  # nested names down to Estimate or its dict
 
 
 def summarise(facts: pd.DataFrame) -> Tree:
-    """Return ``arms``, ``contrasts``, ``recovery`` pooled over seeds, and the same per seed under ``seeds``."""
+    """Return ``arms``, ``contrasts`` and ``recovery`` over seeds, and the same per seed under ``seeds``."""
     seeds = sorted(facts["seed"].unique())
     trees = [_one_seed(facts[facts["seed"] == seed]) for seed in seeds]
     pooled = trees[0] if len(trees) == 1 else _merge(trees)
@@ -99,3 +101,22 @@ def _plain(tree: Mapping[str, Any] | Estimate) -> Any:
     if isinstance(tree, Estimate):
         return {"value": tree.value, "low": tree.low, "high": tree.high, "n": tree.n}
     return {k: _plain(v) for k, v in tree.items()}
+
+
+def head_means(frame: pd.DataFrame, mass: Mapping[str, Float[ndarray, "fact layer head"]]) -> dict[str, Any]:
+    """Average one seed's subject attention per arm, layer and head, with intervals over subjects.
+
+    Seeds are not averaged: head 3 of one training is not head 3 of another.
+    """
+    import torch
+    from transformer_lens.utilities.statistics import bootstrap_ci
+
+    out: dict[str, Any] = {"seed": int(frame["seed"].iloc[0]), "arms": {}, "low": {}, "high": {}}
+    for arm, values in mass.items():
+        _, subject = np.unique(frame.loc[frame["arm"] == arm, "subject"].to_numpy(), return_inverse=True)
+        per_subject = np.stack([values[subject == s].mean(0) for s in range(subject.max() + 1)])
+        low, high = bootstrap_ci(torch.from_numpy(per_subject).double(), dim=0)
+        for key, cells in (("arms", values.mean(0)), ("low", low.numpy()), ("high", high.numpy())):
+            out[key][arm] = cells.astype(np.float64).round(5).tolist()
+        out["n"], out["n_layers"], out["n_heads"] = values.shape
+    return out

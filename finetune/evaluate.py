@@ -86,7 +86,7 @@ def generate(
     import torch
 
     rows = [tokens.ids for tokens in tokenize(tokenizer, [p.text for p in prompts])]
-    longest = min(LONGEST_ANSWER, 1 + longest_answer(tokenizer, prompts))
+    longest = answer_budget(tokenizer, prompts)
     pad = pad_id(tokenizer)
     said = [""] * len(prompts)
     done = 0
@@ -146,10 +146,11 @@ def score(
     return log_prob, exact
 
 
-def longest_answer(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> int:
-    """Count the tokens of the longest canonical answer."""
-    answers = sorted({p.answers[0] for p in prompts}, key=len)[-200:]
-    return max(len(t) for t in tokenizer([f" {a}" for a in answers], add_special_tokens=False)["input_ids"])
+def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> int:
+    """Count the tokens that the longest canonical answer and its end take, up to a bound."""
+    answers = sorted({f" {p.answers[0]}" for p in prompts})
+    longest = max(map(len, tokenizer(answers, add_special_tokens=False)["input_ids"]))
+    return min(LONGEST_ANSWER, longest + 1)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -44,6 +45,7 @@ class RunDirectory:
         self.path = path
         self.config = json.loads(json.dumps(config))
         self.timings: dict[str, float] = {}
+        self._is_new = not path.exists()
         if path.exists():
             self._check_existing()
 
@@ -105,13 +107,10 @@ class RunDirectory:
         yield
         self.timings.setdefault(stage, round(time.perf_counter() - start, 2))
 
-    def stage(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return a stage's JSON result, computing it only if an earlier run did not finish it."""
-        path = self.path / "stages" / f"{name}.json"
-        if not path.is_file():
-            with self.timed(name):
-                write_json(path, make())
-        return read_json(path)
+    def discard(self) -> None:
+        """Remove the directory again if this process made it and no stage of it was finished."""
+        if self._is_new and self.path.is_dir() and not (self.path / "seeds").exists():
+            shutil.rmtree(self.path)
 
 
 def library_versions(*names: str) -> dict[str, str]:

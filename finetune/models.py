@@ -22,7 +22,7 @@ def load_model(
         InputError: a directory that holds neither a checkpoint nor an adapter, or a hub id without a network.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     path = Path(source)
     adapter = (path / "adapter_config.json").is_file()
@@ -33,13 +33,31 @@ def load_model(
         raise InputError(f"{source}: is an adapter; name its base as well")
     try:
         model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32, use_safetensors=True)
-        has_tokenizer = (path / "tokenizer_config.json").is_file() or not path.is_dir() or base is None
-        tokenizer = AutoTokenizer.from_pretrained(source if has_tokenizer else base)
     except OSError as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"{source}: cannot be loaded ({reason}); name a checkpoint directory") from error
+        raise InputError(_unloadable(source, error)) from error
+    has_tokenizer = base is None or not path.is_dir() or (path / "tokenizer_config.json").is_file()
+    tokenizer = load_tokenizer(source if has_tokenizer else base)
     if adapter:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, str(path), use_safetensors=True)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+
+
+def load_tokenizer(source: str | Path | None) -> PreTrainedTokenizerBase:
+    """Load a checkpoint's tokenizer.
+
+    Raises:
+        InputError: there is none, or a hub id without a network.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except OSError as error:
+        raise InputError(_unloadable(source, error)) from error
+
+
+def _unloadable(source: str | Path | None, error: OSError) -> str:
+    reason = str(error).strip().split("\n")[0]
+    return f"{source}: cannot be loaded ({reason}); name a checkpoint directory, or a hub id with a network"

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from finetune.facts import InputError, LeftOut
-from finetune.files import atomic_directory, atomic_file, read_json, sha256, write_json
+from finetune.files import atomic_directory, atomic_file, read_json, fingerprint, write_json
 from finetune.manifest import RunDirectory
 
 
@@ -30,9 +30,9 @@ def test_nan_is_refused_in_json(tmp_path):
 def test_hash_sees_names_and_contents(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_text("1")
-    first = sha256(tmp_path / "d")
+    first = fingerprint(tmp_path / "d")
     (tmp_path / "d" / "a").rename(tmp_path / "d" / "b")
-    assert sha256(tmp_path / "d") != first
+    assert fingerprint(tmp_path / "d") != first
 
 
 def test_same_configuration_continues_and_another_is_refused(tmp_path):

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from finetune.examples import CorpusConfig, answer_examples, asked_subjects, by_length, corpus, sampling_weights
+from finetune.examples import (
+    CorpusConfig,
+    answer_examples,
+    asked_subjects,
+    by_length,
+    corpus,
+    sampling_weights,
+)
 from finetune.facts import InputError
 from finetune.prompts import render
 from finetune.vocabulary import UNKNOWN, bpe_tokenizer, word_tokenizer
@@ -120,6 +127,8 @@ def test_ordering_by_length_keeps_every_row_and_cuts_padding():
     assert (np.sort(sorted_order) == np.sort(order)).all()
 
     def padded(rows):
-        return sum(lengths[rows[i : i + 100]].max() * len(rows[i : i + 100]) for i in range(0, len(rows), 100))
+        return sum(
+            lengths[rows[i : i + 100]].max() * len(rows[i : i + 100]) for i in range(0, len(rows), 100)
+        )
 
     assert padded(sorted_order) < 1.15 * lengths[order].sum() < 0.75 * padded(order)

@@ -1,0 +1,148 @@
+"""The stages of the main job: one seed measured, then all seeds summed up in the run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analyses.arms import Checkpoints, answers, known_facts, own_checkpoints, trained_arms
+from analyses.measurements import measure_attention, one_fact, transplant
+from analyses.settings import Options, describe, setting_for
+from analyses.summary import head_means, summarise
+from finetune.facts import FactSet, LeftOut
+from finetune.files import atomic_file, fingerprint, read_json, write_json
+from finetune.manifest import RunDirectory
+from interp.attention import AttentionMass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """What one seed left: a row per fact and arm, and what is told about it.
+
+    ``mass`` maps an arm to Float [fact, layer, head].
+    """
+
+    seed: int
+    frame: pd.DataFrame
+    mass: dict[str, np.ndarray]
+    example: dict[str, Any]
+    sizes: dict[str, int]
+    left_out: tuple[LeftOut, ...]
+
+
+def measure_seed(options: Options, facts: FactSet | None, run: RunDirectory, seed: int) -> Seed:
+    """Train or take the checkpoints of one seed, ask them, and read their attention.
+
+    Every stage leaves a file in ``seeds/<seed>/``, which a continued run reads instead of repeating it.
+    """
+    here = run.path / "seeds" / str(seed)
+    with run.timed(f"seed {seed}: checkpoints"):
+        checkpoints = _checkpoints(options, facts, here, seed)
+    with run.timed(f"seed {seed}: asking"):
+        known = known_facts(checkpoints, here / "known.json")
+        frames = {
+            name: answers(checkpoints, name, here / "answers" / f"{name}.parquet", known=known, seed=seed)
+            for name in checkpoints.names
+        }
+    with run.timed(f"seed {seed}: attention"):
+        measured = {
+            name: measure_attention(
+                checkpoints,
+                name,
+                here / "attention" / f"{name}.safetensors",
+                batch_tokens=options.batch_tokens,
+            )
+            for name in checkpoints.names
+        }
+    frame = pd.concat([_with_mass(frames[n], measured[n]) for n in checkpoints.names], ignore_index=True)
+    paired = {"top", "bottom"} <= set(checkpoints.names)
+    if paired:
+        with run.timed(f"seed {seed}: transplant"):
+            frame = _with_recovery(frame, checkpoints, here / "transplant.json", seed)
+    before, after = ("top", "bottom") if paired else ("base", checkpoints.names[1])
+    example = _kept(here / "example.json", lambda: one_fact(checkpoints, frame, before, after))
+    return Seed(
+        seed=seed,
+        frame=frame,
+        mass={name: mass.values.numpy() for name, mass in measured.items()},
+        example=example,
+        sizes=checkpoints.sizes,
+        left_out=checkpoints.left_out,
+    )
+
+
+def write_results(options: Options, facts: FactSet | None, run: RunDirectory, seeds: Sequence[Seed]) -> None:
+    """Write the tables, the numbers, the figures and the report; the manifest last, marked finished."""
+    from interp.report import figures, report
+
+    frame = pd.concat([seed.frame for seed in seeds], ignore_index=True)
+    with run.timed("summary"):
+        with atomic_file(run.path / "facts.parquet") as path:
+            frame.to_parquet(path)
+        write_json(run.path / "results.json", summarise(frame))
+        write_json(run.path / "attention.json", head_means(seeds[0].frame, seeds[0].mass))
+        write_json(run.path / "example.json", seeds[0].example)
+    left_out = [*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)]
+    details = {
+        "seeds": options.seeds,
+        "inputs": _inputs(options),
+        "left_out": list(dict.fromkeys(left_out)),
+        "facts": seeds[0].sizes,
+        "setting": describe(options, facts),
+    }
+    run.write(**details)  # the report prints the manifest, so it must be there before it is finished
+    with run.timed("report"):
+        figures(run.path)
+        report(run.path)
+    run.write(finished=True, **details)
+
+
+def _checkpoints(options: Options, facts: FactSet | None, here: Path, seed: int) -> Checkpoints:
+    if options.base:
+        assert facts is not None  # Options demands --facts with --base
+        return own_checkpoints(options, facts)
+    return trained_arms(options, setting_for(options, facts, seed), here, seed=seed)
+
+
+def _with_mass(frame: pd.DataFrame, mass: AttentionMass) -> pd.DataFrame:
+    """Add each fact's mean subject attention and its layers x heads, layer-major."""
+    if tuple(frame["fact_id"]) != mass.fact_ids:
+        raise RuntimeError("attention was measured on other facts than were asked; remove the run directory")
+    flat = mass.values.flatten(1).numpy()
+    return frame.assign(subject_attention=flat.mean(1), mass=list(flat))
+
+
+def _with_recovery(frame: pd.DataFrame, checkpoints: Checkpoints, path: Path, seed: int) -> pd.DataFrame:
+    """Add the transplant's outcome to the rows of the bottom arm that only the top arm gets right."""
+    by_arm = {arm: rows.set_index("fact_id")["correct"] for arm, rows in frame.groupby("arm")}
+    lost = by_arm["top"] & ~by_arm["bottom"]
+    outcome = _kept(path, lambda: transplant(checkpoints, "top", "bottom", list(lost[lost].index), seed=seed))
+    is_bottom = frame["arm"] == "bottom"
+    columns = {
+        name: pd.array(
+            [
+                outcome.get(i, {}).get(name) if b else None
+                for i, b in zip(frame["fact_id"], is_bottom, strict=True)
+            ],
+            dtype="boolean",
+        )
+        for name in ("recovered", "placebo_recovered")
+    }
+    return frame.assign(**columns)
+
+
+def _kept(path: Path, make: Callable[[], Any]) -> Any:
+    """Return a stage's JSON result, computing it only if no earlier run finished it."""
+    if not path.is_file():
+        write_json(path, make())
+    return read_json(path)
+
+
+def _inputs(options: Options) -> dict[str, str]:
+    sources = {"facts": options.facts, "base": options.base, **options.own}
+    return {name: fingerprint(Path(s)) for name, s in sources.items() if s and Path(s).exists()}
