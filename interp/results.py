@@ -80,7 +80,7 @@ def fingerprint(model: TransformerBridge) -> Fingerprint:
 class Result:
     """A measurement of some facts that remembers which model it was made on.
 
-    Subclasses add fields: tensors, which are saved as such, and anything that JSON holds.
+    Subclasses add fields: tensors, strings, numbers, tuples of these, and fingerprints of further models.
     """
 
     fact_ids: tuple[str, ...]
@@ -110,8 +110,9 @@ class Result:
 
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         tensors = {n: v.contiguous() for n, v in values.items() if isinstance(v, torch.Tensor)}
-        rest = {n: v for n, v in values.items() if n not in tensors}
-        rest["model"] = asdict(self.model) if self.model else None
+        rest = {
+            n: asdict(v) if isinstance(v, Fingerprint) else v for n, v in values.items() if n not in tensors
+        }
         header = {"kind": type(self).__name__, "fields": json.dumps(rest, ensure_ascii=False)}
         with atomic_file(Path(path)) as temporary:
             save_file(tensors, temporary, metadata=header)
@@ -134,12 +135,14 @@ class Result:
         if header.get("kind") != cls.__name__:
             found = header.get("kind", "file of another program")
             raise InputError(f"{path}: holds a {found}, not a {cls.__name__}; load it as what it is")
-        rest: dict[str, Any] = {
-            n: tuple(v) if isinstance(v, list) else v for n, v in json.loads(header["fields"]).items()
-        }
-        if rest["model"]:
-            rest["model"] = Fingerprint(**{**rest["model"], "probe": tuple(rest["model"]["probe"])})
+        rest = {name: _restored(value) for name, value in json.loads(header["fields"]).items()}
         return cls(**tensors, **rest)
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Fingerprint(**{name: _restored(part) for name, part in value.items()})
+    return tuple(value) if isinstance(value, list) else value
 
 
 def long_frame(axes: Mapping[str, Sequence[Any]], columns: Mapping[str, Shaped[Tensor, ...]]) -> pd.DataFrame:
