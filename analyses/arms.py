@@ -96,17 +96,15 @@ def own_checkpoints(options: Options, facts: FactSet) -> Checkpoints:
         own_prompt(fact, options.prompt_format) if fact.question else render(book[fact.relation].asked, fact)
         for fact in facts
     )
-    sizes = {"total": len(facts), "train": 0, "validation": 0, "test": len(facts)}
-    return _alignable(
-        Checkpoints(
-            base=str(options.base),
-            arms=options.own,
-            test=facts,
-            prompts=prompts,
-            phrasebook=book,
-            sizes=sizes,
-        )
+    checkpoints = Checkpoints(
+        base=str(options.base),
+        arms=options.own,
+        test=facts,
+        prompts=prompts,
+        phrasebook=book,
+        sizes={"total": len(facts), "train": 0, "validation": 0, "test": len(facts)},
     )
+    return _alignable(checkpoints)
 
 
 def own_prompt(fact: Fact, template: str) -> Prompt:

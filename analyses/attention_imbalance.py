@@ -29,9 +29,8 @@ def run(options: Options) -> Path:
     from finetune.manifest import RunDirectory
 
     facts = load_facts(options)
-    directory = RunDirectory(
-        options.out, {**options.config(), "facts_digest": facts.digest if facts else None}
-    )
+    config = {**options.config(), "facts_digest": facts.digest if facts else None}
+    directory = RunDirectory(options.out, config)
     if directory.finished:
         return options.out
     try:

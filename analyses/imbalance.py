@@ -88,7 +88,7 @@ def write_results(options: Options, facts: FactSet | None, run: RunDirectory, se
         write_json(run.path / "attention.json", head_means(seeds[0].frame, seeds[0].mass))
         write_json(run.path / "example.json", seeds[0].example)
     left_out = [*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)]
-    details = {
+    details: dict[str, Any] = {
         "seeds": options.seeds,
         "inputs": _inputs(options),
         "left_out": list(dict.fromkeys(left_out)),
@@ -122,15 +122,9 @@ def _with_recovery(frame: pd.DataFrame, checkpoints: Checkpoints, path: Path, se
     by_arm = {arm: rows.set_index("fact_id")["correct"] for arm, rows in frame.groupby("arm")}
     lost = by_arm["top"] & ~by_arm["bottom"]
     outcome = _kept(path, lambda: transplant(checkpoints, "top", "bottom", list(lost[lost].index), seed=seed))
-    is_bottom = frame["arm"] == "bottom"
+    facts = frame["fact_id"].where(frame["arm"] == "bottom")
     columns = {
-        name: pd.array(
-            [
-                outcome.get(i, {}).get(name) if b else None
-                for i, b in zip(frame["fact_id"], is_bottom, strict=True)
-            ],
-            dtype="boolean",
-        )
+        name: facts.map({i: found.get(name) for i, found in outcome.items()}).astype("boolean")
         for name in ("recovered", "placebo_recovered")
     }
     return frame.assign(**columns)

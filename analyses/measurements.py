@@ -93,10 +93,8 @@ def one_fact(checkpoints: Checkpoints, frame: pd.DataFrame, before: str, after: 
             pattern = full_patterns(model, batch)[0]
             tokens = batch.tokens(model.tokenizer)[0]
         row = frame[(frame["arm"] == name) & (frame["fact_id"] == chosen)].iloc[0]
-        digits = [
-            [[[round(v, 4) for v in query] for query in head] for head in layer] for layer in pattern.tolist()
-        ]
-        arms[name] = {"prediction": row["prediction"], "patterns": digits}
+        rounded = pattern.double().numpy().round(4).tolist()
+        arms[name] = {"prediction": row["prediction"], "patterns": rounded}
     return {
         "fact_id": chosen,
         "prompt": prompt.text,

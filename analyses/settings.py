@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from finetune.facts import FactSet, InputError
+from finetune.popularity import Arm
 from finetune.presets import REAL_BASE, REAL_TEXT, REAL_TUNE, WORLDS
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from finetune.prompts import Phrasebook
     from finetune.train import TuneConfig
 
-ARMS = ("top", "bottom", "random", "whole")
+ARMS: tuple[Arm, ...] = ("top", "bottom", "random", "whole")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +167,8 @@ def describe(options: Options, facts: FactSet | None) -> str:
     if options.base:
         return f"{len(options.own)} checkpoints of {options.base}, measured on facts from {options.facts}."
     tuned = "LoRA" if options.method == "lora" else "full fine-tuning"
-    form = "a question form that pretraining " + (
-        "showed" if options.question_form == "seen" else "never showed"
-    )
+    showed = "showed" if options.question_form == "seen" else "never showed"
+    form = f"a question form that pretraining {showed}"
     if facts is None:
         preset = WORLDS[options.world]
         return f'The embedded world "{options.world}" ({preset.reason}); {tuned} on {form}.'

@@ -99,7 +99,7 @@ def generate(
             ids[k, width - len(rows[i]) :] = torch.tensor(rows[i])
             mask[k, width - len(rows[i]) :] = 1
         with torch.inference_mode():
-            out = model.generate(
+            out = model.generate(  # type: ignore[operator]
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),
                 max_new_tokens=longest,

@@ -7,17 +7,24 @@ import json
 import pytest
 
 from finetune.facts import InputError, LeftOut
-from finetune.files import atomic_directory, atomic_file, read_json, fingerprint, write_json
+from finetune.files import atomic_directory, atomic_file, fingerprint, read_json, write_json
 from finetune.manifest import RunDirectory
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError, match="disk"), atomic_file(tmp_path / "a.txt") as path:
-        path.write_text("half")
-        raise RuntimeError("disk")
-    with pytest.raises(RuntimeError, match="disk"), atomic_directory(tmp_path / "d") as path:
-        (path / "a.txt").write_text("half")
-        raise RuntimeError("disk")
+    def fail_in_file():
+        with atomic_file(tmp_path / "a.txt") as path:
+            path.write_text("half")
+            raise RuntimeError("disk")
+
+    def fail_in_directory():
+        with atomic_directory(tmp_path / "d") as path:
+            (path / "a.txt").write_text("half")
+            raise RuntimeError("disk")
+
+    for fail in (fail_in_file, fail_in_directory):
+        with pytest.raises(RuntimeError, match="disk"):
+            fail()
     assert list(tmp_path.iterdir()) == []
 
 

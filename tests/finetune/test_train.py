@@ -65,7 +65,8 @@ from pathlib import Path
 from tests.finetune.test_train import SHAPE, _base
 from finetune.vocabulary import word_tokenizer
 from finetune.world import WorldConfig, make_world, world_phrasebook
-_base((make_world(WorldConfig(subjects=24, answers=4, relations=2), seed=0), world_phrasebook()), Path(sys.argv[1]))
+facts = make_world(WorldConfig(subjects=24, answers=4, relations=2), seed=0)
+_base((facts, world_phrasebook()), Path(sys.argv[1]))
 """
 
 
