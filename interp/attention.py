@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 Row = Float[Tensor, "fact layer head pos"]
+BLOCKS = ("subject", "relation", "bos", "rest")
 Hook = tuple[str | Callable[..., Any], Callable[..., Any]]
 
 
@@ -59,27 +60,33 @@ def subject_attention(
 ) -> AttentionMass:
     """Measure subject-attention mass; memory is bounded by ``batch_tokens``, not by the number of facts."""
     shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads)
-    subject, bos, relation, rest = (torch.zeros(shape) for _ in range(4))
+    mass = {block: torch.zeros(shape) for block in BLOCKS}
     with task(progress, total=len(batch)) if progress else nullcontext(lambda done: None) as advance:
         done = 0
         for index, chunk in batch.chunks(batch_tokens):
             rows = last_row_patterns(model, chunk)
-            subject[index] = row_mass(rows, chunk.subject_mask)
-            bos[index] = row_mass(rows, chunk.special_mask)
-            relation[index] = row_mass(rows, chunk.relation_mask)
-            rest[index] = row_mass(rows, chunk.last_mask)
+            for block, mask in blocks(chunk).items():
+                mass[block][index] = row_mass(rows, mask)
             done += len(index)
             advance(done)
+    subject, bos = mass["subject"], mass["bos"]
     return AttentionMass(
         values=subject,
         # Where all attention is on BOS there is nothing to renormalise, and the subject's share is 0.
         without_bos=torch.where(bos < 1, subject / (1 - bos).clamp_min(1e-12), torch.zeros(())).clamp(0, 1),
         bos=bos,
-        relation=relation,
-        rest=rest,
+        relation=mass["relation"],
+        rest=mass["rest"],
         fact_ids=batch.fact_ids,
         model=fingerprint(model),
     )
+
+
+def blocks(batch: PromptBatch) -> dict[str, Bool[Tensor, "fact pos"]]:
+    """Mark the tokens of each of ``BLOCKS``; they are disjoint and cover the prompt."""
+    rest = batch.last_mask & ~batch.subject_mask & ~batch.special_mask
+    masks = (batch.subject_mask, batch.relation_mask, batch.special_mask, rest)
+    return dict(zip(BLOCKS, masks, strict=True))
 
 
 def row_mass(rows: Row, mask: Bool[Tensor, "fact pos"]) -> Float[Tensor, "fact layer head"]:

@@ -1,4 +1,4 @@
-"""Greedy answers of a hooked model, with interventions held at their prompt positions throughout."""
+"""What a hooked model answers, and how probable it finds an answer, under interventions on the prompt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
+from finetune.tokens import tokenize_with_answer
 from interp.attention import Hook
 from interp.spans import PromptBatch
 
@@ -30,9 +33,7 @@ def greedy(
     """
     device = next(model.parameters()).device
     n = len(batch)
-    fill = torch.zeros(n, max_new_tokens, dtype=torch.long)
-    ids = torch.cat([batch.input_ids, fill], dim=1).to(device)
-    mask = torch.cat([batch.attention_mask, fill], dim=1).to(device)
+    ids, mask = (part.to(device) for part in _with_room(batch, max_new_tokens))
     row, at = torch.arange(n, device=device), batch.last.to(device)
     said = torch.zeros(n, max_new_tokens, dtype=torch.long)
     ended = torch.zeros(n, dtype=torch.bool)
@@ -50,6 +51,45 @@ def greedy(
         if ended.all():
             break
     return [_text(tokenizer, tokens) for tokens in said[:, : step + 1].tolist()]
+
+
+def answer_tokens(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch) -> list[tuple[int, ...]]:
+    """Return the token ids of each prompt's canonical answer, as they stand behind the prompt."""
+    texts, answers = [p.text for p in batch.prompts], [p.answers[0] for p in batch.prompts]
+    return [answer for _, answer in tokenize_with_answer(tokenizer, texts, answers)]
+
+
+def answer_log_probs(
+    model: TransformerBridge,
+    batch: PromptBatch,
+    answers: Sequence[tuple[int, ...]],
+    *,
+    hooks: Sequence[Hook] = (),
+) -> Float[Tensor, " fact"]:
+    """Return the log-probability (nats) of each whole answer behind its prompt, teacher-forced.
+
+    A hook sees the prompt at its own positions and the answer's tokens behind it.
+    """
+    device = next(model.parameters()).device
+    lengths = torch.tensor([len(answer) for answer in answers])
+    fact = torch.repeat_interleave(torch.arange(len(batch)), lengths)
+    nth = torch.cat([torch.arange(len(answer)) for answer in answers])
+    at, token = batch.last[fact] + 1 + nth, torch.tensor([t for answer in answers for t in answer])
+    ids, mask = _with_room(batch, int(lengths.max()))
+    ids[fact, at], mask[fact, at] = token, 1
+    with torch.inference_mode():
+        logits = model.run_with_hooks(
+            ids.to(device), attention_mask=mask.to(device), fwd_hooks=list(hooks), use_cache=False
+        )
+    scored = logits[fact.to(device), (at - 1).to(device)].float().log_softmax(-1).cpu()
+    each = scored.gather(-1, token[:, None])[:, 0]
+    return torch.zeros(len(batch)).index_add_(0, fact, each)
+
+
+def _with_room(batch: PromptBatch, room: int) -> tuple[Int[Tensor, "fact pos"], Int[Tensor, "fact pos"]]:
+    """Copy a batch's ids and attention mask with ``room`` more masked positions behind."""
+    more = torch.zeros(len(batch), room, dtype=torch.long)
+    return torch.cat([batch.input_ids, more], dim=1), torch.cat([batch.attention_mask, more], dim=1)
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:

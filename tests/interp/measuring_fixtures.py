@@ -16,6 +16,8 @@ from transformers import (
     AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTJConfig,
+    GPTJForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
@@ -119,6 +121,15 @@ def neox(vocab: int) -> PreTrainedModel:
         **_sizes(vocab),
     )
     return GPTNeoXForCausalLM(config)
+
+
+@cache
+def native_attention() -> TransformerBridge:
+    """GPT-J, whose bridge keeps the native attention: patterns can be read there, not edited."""
+    torch.manual_seed(0)
+    vocab = len(tokenizer())
+    config = GPTJConfig(n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=64, **_sizes(vocab))
+    return bridged(GPTJForCausalLM(config).eval(), tokenizer(), "gptj")[0]
 
 
 BUILDERS: dict[str, Callable[[int], PreTrainedModel]] = {"llama": llama, "gpt2": gpt2, "neox": neox}

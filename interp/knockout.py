@@ -1,0 +1,188 @@
+"""Attention knockout: what the last prompt token loses when it may not look at some of the prompt.
+
+In the chosen layers and heads the last prompt token's attention to a block of tokens is set to zero and the
+rest of the row renormalised, which is what a score of minus infinity gives. The effect is the change in the
+log-probability of the whole answer (nats, negative where the block helped). Other rows, the answer's own
+tokens among them, attend as the model likes.
+
+After Geva et al., "Dissecting Recall of Factual Associations in Auto-Regressive Language Models" (2023).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from finetune.facts import InputError
+from finetune.progress import task
+from interp.attention import Hook, blocks, pattern_hooks
+from interp.decode import answer_log_probs, answer_tokens
+from interp.results import Result, fingerprint
+from interp.spans import PromptBatch
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedTokenizerBase
+
+Block = Literal["subject", "relation", "bos", "rest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnockoutResult(Result):
+    """Log-probability (nats) of each fact's answer without and with the knockout.
+
+    ``layers`` and ``heads`` are where it was made; ``block`` is what the last token could not see.
+    """
+
+    clean: Float[Tensor, " fact"]
+    knocked: Float[Tensor, " fact"]
+    block: str
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+
+    @property
+    def change(self) -> Float[Tensor, " fact"]:
+        """What the knockout did to log p(answer): negative where the block helped."""
+        return self.knocked - self.clean
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per fact."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "fact_id": self.fact_ids,
+                "block": self.block,
+                "clean": self.clean.numpy(),
+                "knocked": self.knocked.numpy(),
+                "change": self.change.numpy(),
+            }
+        )
+
+
+def knockout(
+    model: TransformerBridge,
+    batch: PromptBatch,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    block: Block = "subject",
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    batch_tokens: int = 8192,
+    progress: str | None = None,
+) -> KnockoutResult:
+    """Cut the last prompt token off from a block of tokens and score each prompt's canonical answer.
+
+    Args:
+        model: a bridge whose attention can be edited.
+        batch: prompts with their answers.
+        tokenizer: the model's own.
+        block: the subject, the relation's words, special tokens, or the rest (the last token itself).
+        layers: where to cut, such as ``range(4, 9)`` for a window; all without it.
+        heads: which heads of those layers; all without it.
+        batch_tokens: bound on the prompt tokens of one forward pass.
+        progress: what to call the work in a progress bar.
+
+    Raises:
+        InputError: an unknown block, layer or head, or a model that ignores edits of its attention.
+    """
+    if block not in get_args(Block):
+        raise InputError(f"block = {block!r}: choose one of {', '.join(get_args(Block))}")
+    chosen_layers = _indices("layers", layers, model.cfg.n_layers)
+    chosen_heads = _indices("heads", heads, model.cfg.n_heads)
+    require_edits(model)
+    answers = answer_tokens(tokenizer, batch)
+    clean, knocked = torch.zeros(len(batch)), torch.zeros(len(batch))
+    with task(progress, total=len(batch)) if progress else nullcontext(lambda done: None) as advance:
+        done = 0
+        for index, chunk in batch.chunks(batch_tokens):
+            wanted = [answers[i] for i in index.tolist()]
+            hooks = knockout_hooks(model, chunk, blocks(chunk)[block], chosen_layers, chosen_heads)
+            clean[index] = answer_log_probs(model, chunk, wanted)
+            knocked[index] = answer_log_probs(model, chunk, wanted, hooks=hooks)
+            done += len(index)
+            advance(done)
+    return KnockoutResult(
+        clean=clean,
+        knocked=knocked,
+        block=block,
+        layers=chosen_layers,
+        heads=chosen_heads,
+        fact_ids=batch.fact_ids,
+        model=fingerprint(model),
+    )
+
+
+def require_edits(model: TransformerBridge) -> None:
+    """Refuse a model whose attention only looks editable: an edge is cut, and the logits must move.
+
+    Raises:
+        InputError: the edit had no effect.
+    """
+    ids = torch.arange(1, 5, device=next(model.parameters()).device)[None]
+
+    def cut(pattern: Tensor, hook: object) -> Tensor:
+        edited = pattern.clone()
+        edited[:, :, -1] = 0
+        return edited
+
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        everywhere: list[Hook] = [(name, cut) for _, name in pattern_hooks(model)]
+        clean, moved = (
+            model.run_with_hooks(ids, attention_mask=torch.ones_like(ids), fwd_hooks=hooks, use_cache=False)
+            for hooks in ([], everywhere)
+        )
+    if torch.equal(clean, moved):
+        raise InputError(
+            f"{model.cfg.architecture}: edits of its attention have no effect here, so it can be measured "
+            "but not intervened on; use another architecture"
+        )
+
+
+def knockout_hooks(
+    model: TransformerBridge,
+    batch: PromptBatch,
+    mask: Bool[Tensor, "fact pos"],
+    layers: Sequence[int],
+    heads: Sequence[int],
+) -> list[Hook]:
+    """Return hooks that take masked tokens out of each prompt's last attention row and renormalise it."""
+    fact, last = torch.arange(len(batch))[:, None], batch.last[:, None]
+    head = torch.as_tensor(heads)[None]
+
+    def cut(pattern: Float[Tensor, "fact head query key"], hook: object) -> Tensor:
+        blocked = torch.nn.functional.pad(mask, (0, pattern.shape[-1] - mask.shape[-1]))
+        edited = pattern.clone()
+        edited[fact, head, last] = without(edited[fact, head, last], blocked[:, None].to(pattern.device))
+        return edited
+
+    return [(name, cut) for layer, name in pattern_hooks(model) if layer in layers]
+
+
+def without(rows: Float[Tensor, "fact head pos"], mask: Bool[Tensor, "fact 1 pos"]) -> Tensor:
+    """Zero masked positions and renormalise; a row that is all masked becomes zero.
+
+    Rows that give the masked positions nothing stay as they are, to the bit.
+    """
+    kept = rows.masked_fill(mask, 0)
+    lost = (rows * mask).sum(-1, keepdim=True)
+    total = kept.sum(-1, keepdim=True)
+    scaled = torch.where(total > 0, kept / total.clamp_min(torch.finfo(rows.dtype).tiny), kept)
+    return torch.where(lost > 0, scaled, rows)
+
+
+def _indices(name: str, chosen: Sequence[int] | None, count: int) -> tuple[int, ...]:
+    wanted = tuple(range(count)) if chosen is None else tuple(int(i) for i in chosen)
+    wrong = [i for i in wanted if not 0 <= i < count]
+    if wrong or not wanted:
+        raise InputError(f"{name} = {list(wanted)}: choose from 0 to {count - 1}")
+    return wanted
