@@ -128,7 +128,7 @@ def fact_attention(run: Run, *, arms: Sequence[str] | None = None, heads: int = 
         color=MUTED,
     )
     bar: dict[str, Any] = {"shrink": 0.5, "anchor": (0, 1), "aspect": 18, "pad": 0.07}
-    figure.colorbar(image, ax=list(grid), label="attention of the last token", **bar)
+    figure.colorbar(image, ax=list(grid), label="attention", **bar)
     return figure
 
 

@@ -208,7 +208,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["number"] = wording.number
-    environment.filters["bounds"] = wording.bounds
+    environment.filters["popularity"] = lambda views: f"{views:,.0f}" if views >= 100 else f"{views:.3g}"
     return environment
 
 

@@ -41,7 +41,7 @@ def evidence(run: Run, measured: Measured, kind: Kind, *, signed: bool = False) 
     """Write in brackets what stands behind a number: its interval, over what, and n."""
     span = bounds(measured, kind, signed=signed)
     if measured.low is None:
-        return f"({span}: n = {measured.n} {run.unit})"
+        return f"({span}, n = {measured.n} {run.unit if measured.n != 1 else run.unit[:-1]})"
     if run.unit == "seeds":
         return f"(95% interval {span}, over {measured.n} training seeds)"
     return f"(95% interval {span}, over the subjects of n = {measured.n:,} facts)"
@@ -82,13 +82,17 @@ def _halves(run: Run) -> Answer:
     where = (
         "Of held-out facts that the base states correctly, the model fine-tuned on the popular half answers"
     )
-    than = "percentage points {} than the one fine-tuned on the unpopular half"
     if gap.direction:
-        size = number(abs(gap.value), kind)
-        first = f"{where} {size} {than.format('more' if gap.direction > 0 else 'fewer')} {stands}."
+        size, more = number(abs(gap.value), kind), "more" if gap.direction > 0 else "fewer"
+        first = (
+            f"{where} {size} percentage points {more} than the one fine-tuned on the unpopular half {stands}."
+        )
     else:
         size = number(gap.value, kind, signed=True)
-        first = f"{where} {size} {than.format('more')} {stands}: that does not settle the sign."
+        first = (
+            f"{where} about as many as the one fine-tuned on the unpopular half, or the run is too small to "
+            f"tell: the difference is {size} percentage points {stands}, which does not settle its sign."
+        )
     rest = [s for s in (_attention(run, "top_minus_bottom"), recovery(run), _one_seed(run)) if s]
     return Answer(verdict=verdict, sentences=(first, *rest))
 

@@ -129,8 +129,9 @@ def test_figures_survive_hostile_names_and_are_wellformed_in_both_formats(own, r
     for i, which in enumerate((own, run)):
         try:
             figure = draw(which)
-        except NotMeasured as reason:
-            assert which is own, reason
+        except NotMeasured:
+            if which is run:
+                raise
             continue
         svg, png = save(figure, tmp_path / f"{draw.__name__}{i}")
         ElementTree.parse(svg)
