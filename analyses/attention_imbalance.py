@@ -28,6 +28,7 @@ def run(options: Options) -> Path:
     from analyses.settings import load_facts
     from finetune.manifest import RunDirectory
 
+    options.check()
     facts = load_facts(options)
     config = {**options.config(), "facts_digest": facts.digest if facts else None}
     directory = RunDirectory(options.out, config)

@@ -43,6 +43,7 @@ def measure_seed(options: Options, facts: FactSet | None, run: RunDirectory, see
     here = run.path / "seeds" / str(seed)
     with run.timed(f"seed {seed}: checkpoints"):
         checkpoints = _checkpoints(options, facts, here, seed)
+    write_json(here / "checkpoints.json", {"base": checkpoints.base, **checkpoints.arms})
     with run.timed(f"seed {seed}: asking"):
         known = known_facts(checkpoints, here / "known.json")
         frames = {

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from finetune.prompts import Phrasebook
     from finetune.train import TuneConfig
 
+FEWEST_FACTS = 40
 ARMS: tuple[Arm, ...] = ("top", "bottom", "random", "whole")
 
 
@@ -67,23 +68,34 @@ class Options:
     quiet: bool = False
     """No progress and no table."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere.
+
+        Raises:
+            InputError: names the setting and the remedy.
+        """
         if self.finetuned and not self.base:
             raise InputError("--finetuned: needs --base as well (the model these were fine-tuned from)")
         if self.base and not (self.finetuned and self.facts):
             raise InputError("--base: needs --finetuned NAME=DIRECTORY and --facts FILE as well")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more different numbers")
-        if self.limit is not None and self.limit < 40:
-            raise InputError(
-                f"--limit {self.limit}: too few facts to split into arms and tests; give 40 or more"
-            )
+        if self.limit is not None and self.limit < FEWEST_FACTS and not self.base:
+            raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
+        if "{question}" not in self.prompt_format:
+            raise InputError(f"--prompt-format {self.prompt_format}: write {{question}} where it belongs")
+        for name in ("batch_tokens", "limit", "pretrain_steps", "tune_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} {value}: give a positive number")
         for entry in self.finetuned:
             name, _, path = entry.partition("=")
             if not name or not path:
                 raise InputError(f"--finetuned {entry}: write NAME=DIRECTORY")
             if name == "base":
                 raise InputError(f"--finetuned {entry}: the name base is taken by --base; choose another")
+        if len(self.own) != len(self.finetuned):
+            raise InputError("--finetuned: two checkpoints have the same name; choose different ones")
 
     @property
     def own(self) -> dict[str, str]:

@@ -1,63 +1,172 @@
-"""Loading a causal language model, full checkpoint or LoRA adapter, as data: no pickle, no remote code."""
+"""Loading a causal language model, full checkpoint or LoRA adapter, as data: no pickle, no remote code.
+
+A source is a local directory or a hub id. The network is used only for a hub id, and never on behalf of a
+local directory.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from finetune.facts import InputError
+from finetune.files import read_json
 
 if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Source = str | Path
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def load_model(
-    source: str | Path, *, base: str | Path | None = None
+    source: Source, *, base: Source | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load ``source`` in float32 with its tokenizer; an adapter is put on ``base`` (unmerged).
+    """Load ``source`` in float32 with its tokenizer, on a GPU if there is one.
 
-    A checkpoint without a tokenizer of its own takes the base's.
+    An adapter is put, unmerged, on ``base`` or else on the base that its own configuration names. A
+    checkpoint that brings no tokenizer takes the base's.
 
     Raises:
-        InputError: a directory that holds neither a checkpoint nor an adapter, or a hub id without a network.
+        InputError: ``source`` is no checkpoint, is unsafe to load, or does not belong to the base.
+    """
+    import torch
+
+    tokenizer = tokenizer_for(source, base)
+    if is_adapter(source):
+        model = load_adapter(load_weights(base or adapter_base(source)), source)
+    else:
+        model = load_weights(source)
+    return cast("PreTrainedModel", model.to("cuda" if torch.cuda.is_available() else "cpu").eval()), tokenizer
+
+
+def load_weights(
+    source: Source,
+    *,
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
+    allow_pickle: bool = False,
+    device_map: Any = None,
+) -> Any:
+    """Load a full checkpoint in ``dtype`` (float32 unless given).
+
+    Raises:
+        InputError: see :func:`load_model`.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    path = Path(source)
-    adapter = (path / "adapter_config.json").is_file()
-    if path.is_dir() and not adapter and not (path / "config.json").is_file():
-        raise InputError(f"{source}: holds neither config.json nor adapter_config.json; name a checkpoint")
-    weights = base if adapter else source
-    if weights is None:
-        raise InputError(f"{source}: is an adapter; name its base as well")
+    require_checkpoint(source)
     try:
-        model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32, use_safetensors=True)
-    except OSError as error:
+        return AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype or torch.float32,
+            revision=revision or "main",
+            use_safetensors=None if allow_pickle else True,
+            local_files_only=Path(source).is_dir(),
+            trust_remote_code=False,
+            device_map=device_map,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(_unloadable(source, error)) from error
-    has_tokenizer = base is None or not path.is_dir() or (path / "tokenizer_config.json").is_file()
-    tokenizer = load_tokenizer(source if has_tokenizer else base)
-    if adapter:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(path), use_safetensors=True)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 
-def load_tokenizer(source: str | Path | None) -> PreTrainedTokenizerBase:
-    """Load a checkpoint's tokenizer.
+def load_adapter(model: PreTrainedModel, source: Source) -> PeftModel:
+    """Put an adapter on a loaded base.
+
+    Raises:
+        InputError: the adapter was made for a base of other modules, shapes or vocabulary.
+    """
+    from peft import PeftModel
+
+    require_checkpoint(source)
+    try:
+        return PeftModel.from_pretrained(model, str(source), local_files_only=Path(source).is_dir())
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise InputError(
+            f"{source}: does not fit the base {model.config.name_or_path} ({_first_line(error)}); "
+            "name the base that the adapter was trained on"
+        ) from error
+
+
+def tokenizer_for(source: Source, base: Source | None = None) -> PreTrainedTokenizerBase:
+    """Load a checkpoint's own tokenizer, or its base's if it brings none."""
+    own = not Path(source).is_dir() or (Path(source) / "tokenizer_config.json").is_file()
+    if own or (base is None and not is_adapter(source)):
+        return load_tokenizer(source)
+    return load_tokenizer(base or adapter_base(source))
+
+
+def load_tokenizer(source: Source, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a checkpoint.
 
     Raises:
         InputError: there is none, or a hub id without a network.
     """
     from transformers import AutoTokenizer
 
+    require_checkpoint(source)
+    local = Path(source).is_dir()
     try:
-        return AutoTokenizer.from_pretrained(source)
-    except OSError as error:
+        return AutoTokenizer.from_pretrained(
+            source, revision=revision or "main", local_files_only=local, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
         raise InputError(_unloadable(source, error)) from error
 
 
-def _unloadable(source: str | Path | None, error: OSError) -> str:
-    reason = str(error).strip().split("\n")[0]
-    return f"{source}: cannot be loaded ({reason}); name a checkpoint directory, or a hub id with a network"
+def is_adapter(source: Source) -> bool:
+    """Whether a local directory holds a PEFT adapter rather than a whole model."""
+    return (Path(source) / "adapter_config.json").is_file()
+
+
+def adapter_base(source: Source) -> str:
+    """Return the base that an adapter's own configuration names.
+
+    Raises:
+        InputError: it names none.
+    """
+    named = read_json(Path(source) / "adapter_config.json").get("base_model_name_or_path")
+    if not named:
+        raise InputError(f"{source}: the adapter names no base; give the base as well")
+    return str(named)
+
+
+def require_checkpoint(source: Source) -> None:
+    """Refuse what is neither a checkpoint directory nor a well-formed hub id.
+
+    Raises:
+        InputError: says which, and what was looked for.
+    """
+    path = Path(source)
+    if path.is_file():
+        raise InputError(f"{source}: is a file; name the checkpoint's directory")
+    if path.is_dir():
+        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+            raise InputError(
+                f"{source}: holds neither config.json nor adapter_config.json; name a checkpoint"
+            )
+    elif isinstance(source, Path) or path.is_absolute() or not _HUB_ID.fullmatch(source):
+        raise InputError(f"{source}: no such directory; name a checkpoint directory or a hub id")
+
+
+def _unloadable(source: Source, error: Exception) -> str:
+    remedy = "name another checkpoint"
+    if not Path(source).is_dir():
+        offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+        remedy = "no such directory here, and the hub " + (
+            "is switched off by HF_HUB_OFFLINE=1"
+            if offline
+            else "did not give it; check the id and the network"
+        )
+    elif "safetensors" in str(error):
+        remedy = "convert it to safetensors, or pass allow_pickle=True if you trust it"
+    return f"{source}: cannot be loaded ({_first_line(error)}); {remedy}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")[:200]
