@@ -1,0 +1,133 @@
+"""Small tokenizers of every family, trained in-process on a few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+SENTENCES = (
+    "Marie Curie was born in Warsaw. What is the occupation of George Rankin?",
+    "Who is the author of (Batman)? In what country is O'Neill, the capital of Zoë Québec?",
+    "The instrument that Ada plays is the viola. Tokyo Tower stands in 东京. Where was Müller born?",
+    'What genre is "The Eiffel Tower"? The director of the film was born in the city of Paris in 1984.',
+)
+SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
+# The split of tiktoken's cl100k_base, as Llama 3 and Qwen use it.
+TIKTOKEN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+
+
+def _byte_level(pre: pre_tokenizers.PreTokenizer, *, trim: bool = False) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        SENTENCES * 3, trainers.BpeTrainer(vocab_size=420, special_tokens=SPECIAL, initial_alphabet=alphabet)
+    )
+    if trim:
+        tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    return tokenizer
+
+
+def byte_level_bpe() -> Tokenizer:
+    """GPT-2's family: the space belongs to the word that follows it, in ids and in offsets."""
+    return _byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False))
+
+
+def trimmed_byte_level_bpe() -> Tokenizer:
+    """As GPT-2's, with offsets that leave the space out."""
+    return _byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False), trim=True)
+
+
+def tiktoken_bpe() -> Tokenizer:
+    """tiktoken's family: split by one expression, then bytes without an expression of their own."""
+    split = pre_tokenizers.Split(Regex(TIKTOKEN), behavior="isolated")
+    return _byte_level(
+        pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    )
+
+
+def metaspace_bpe() -> Tokenizer:
+    """Llama 2's family: spaces become a visible mark, unknown characters fall back to bytes."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    bytes_ = [f"<0x{i:02X}>" for i in range(256)]
+    # SentencePiece learns no merge across words; the finished tokenizer needs no splitting.
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", behavior="merged_with_next")
+    tokenizer.train_from_iterator(
+        SENTENCES * 3, trainers.BpeTrainer(vocab_size=600, special_tokens=SPECIAL + bytes_)
+    )
+    tokenizer.pre_tokenizer = None
+    return tokenizer
+
+
+def metaspace_unigram() -> Tokenizer:
+    """SentencePiece's Unigram with its NFKC normaliser, as T5 and XLNet have it."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=SPECIAL, unk_token="<unk>")
+    tokenizer.train_from_iterator(SENTENCES * 3, trainer)
+    return tokenizer
+
+
+def wordpiece() -> Tokenizer:
+    """BERT's family: lower case, accents stripped, unknown words become one token."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(
+        SENTENCES * 3, trainers.WordPieceTrainer(vocab_size=300, special_tokens=SPECIAL)
+    )
+    return tokenizer
+
+
+FAMILIES: dict[str, Callable[[], Tokenizer]] = {
+    function.__name__: function
+    for function in (
+        byte_level_bpe,
+        trimmed_byte_level_bpe,
+        tiktoken_bpe,
+        metaspace_bpe,
+        metaspace_unigram,
+        wordpiece,
+    )
+}
+
+
+def build(family: str, folder: Path, *, bos: bool, eos: bool = False) -> PreTrainedTokenizerBase:
+    """Train one family's tokenizer, save it in ``folder`` and load it from there."""
+    tokenizer = FAMILIES[family]()
+    if bos or eos:
+        single = f"{'<s>:0 ' if bos else ''}$A:0{' </s>:0' if eos else ''}"
+        ids = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
+        template = processors.TemplateProcessing(single=single, special_tokens=ids)
+        before = [tokenizer.post_processor] if tokenizer.post_processor else []
+        tokenizer.post_processor = processors.Sequence([*before, template])
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    names = dict(zip(("pad_token", "bos_token", "eos_token", "unk_token"), SPECIAL, strict=True))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder)
