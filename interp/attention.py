@@ -61,14 +61,10 @@ def subject_attention(
     """Measure subject-attention mass; memory is bounded by ``batch_tokens``, not by the number of facts."""
     shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads)
     mass = {block: torch.zeros(shape) for block in BLOCKS}
-    with task(progress, total=len(batch)) if progress else nullcontext(lambda done: None) as advance:
-        done = 0
-        for index, chunk in batch.chunks(batch_tokens):
-            rows = last_row_patterns(model, chunk)
-            for block, mask in blocks(chunk).items():
-                mass[block][index] = row_mass(rows, mask)
-            done += len(index)
-            advance(done)
+    for index, chunk in stream(batch, batch_tokens, progress):
+        rows = last_row_patterns(model, chunk)
+        for block, mask in blocks(chunk).items():
+            mass[block][index] = row_mass(rows, mask)
     subject, bos = mass["subject"], mass["bos"]
     return AttentionMass(
         values=subject,
@@ -80,6 +76,18 @@ def subject_attention(
         fact_ids=batch.fact_ids,
         model=fingerprint(model),
     )
+
+
+def stream(
+    batch: PromptBatch, batch_tokens: int, progress: str | None = None
+) -> Iterator[tuple[Int[Tensor, " row"], PromptBatch]]:
+    """Yield a batch's chunks with their rows, under a progress bar if the work is given a name."""
+    done = 0
+    with task(progress, total=len(batch)) if progress else nullcontext(lambda done: None) as advance:
+        for index, chunk in batch.chunks(batch_tokens):
+            yield index, chunk
+            done += len(index)
+            advance(done)
 
 
 def blocks(batch: PromptBatch) -> dict[str, Bool[Tensor, "fact pos"]]:

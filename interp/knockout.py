@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -21,8 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from finetune.facts import InputError
-from finetune.progress import task
-from interp.attention import Hook, blocks, pattern_hooks
+from interp.attention import Hook, blocks, pattern_hooks, stream
 from interp.decode import answer_log_probs, answer_tokens
 from interp.results import Result, fingerprint
 from interp.spans import PromptBatch
@@ -101,15 +99,11 @@ def knockout(
     require_edits(model)
     answers = answer_tokens(tokenizer, batch)
     clean, knocked = torch.zeros(len(batch)), torch.zeros(len(batch))
-    with task(progress, total=len(batch)) if progress else nullcontext(lambda done: None) as advance:
-        done = 0
-        for index, chunk in batch.chunks(batch_tokens):
-            wanted = [answers[i] for i in index.tolist()]
-            hooks = knockout_hooks(model, chunk, blocks(chunk)[block], chosen_layers, chosen_heads)
-            clean[index] = answer_log_probs(model, chunk, wanted)
-            knocked[index] = answer_log_probs(model, chunk, wanted, hooks=hooks)
-            done += len(index)
-            advance(done)
+    for index, chunk in stream(batch, batch_tokens, progress):
+        wanted = [answers[i] for i in index.tolist()]
+        hooks = knockout_hooks(model, chunk, blocks(chunk)[block], chosen_layers, chosen_heads)
+        clean[index] = answer_log_probs(model, chunk, wanted)
+        knocked[index] = answer_log_probs(model, chunk, wanted, hooks=hooks)
     return KnockoutResult(
         clean=clean,
         knocked=knocked,
