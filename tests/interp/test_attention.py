@@ -8,7 +8,7 @@ import torch
 from interp.attention import AttentionMass, full_patterns, subject_attention
 from tests.interp import measuring_fixtures as tiny
 
-NAMES = list(tiny.BUILDERS)
+NAMES = tiny.FEW
 
 
 def _reference(name: str) -> torch.Tensor:

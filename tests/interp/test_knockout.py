@@ -15,7 +15,7 @@ from interp.decode import answer_log_probs, answer_tokens
 from interp.knockout import Block, KnockoutResult, knockout, knockout_hooks, require_edits, without
 from tests.interp import measuring_fixtures as tiny
 
-NAMES = list(tiny.BUILDERS)
+NAMES = tiny.FEW
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -128,7 +128,7 @@ def test_a_model_that_ignores_edits_is_refused() -> None:
     for name in NAMES:
         require_edits(tiny.both(name).hooked)
     with pytest.raises(InputError, match="no effect"):
-        require_edits(tiny.native_attention())
+        require_edits(tiny.both("gptj").hooked)
 
 
 def test_a_result_is_saved_with_its_settings(tmp_path: Path) -> None:

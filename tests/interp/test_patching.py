@@ -10,7 +10,7 @@ from interp.decode import greedy
 from interp.patching import last_rows, pattern_transplant, transplant_hooks, wrong_subject
 from tests.interp import measuring_fixtures as tiny
 
-NAMES = list(tiny.BUILDERS)
+NAMES = tiny.FEW
 
 
 def _answers(name: str, rows: torch.Tensor, **chosen: list[int]) -> torch.Tensor:

@@ -15,6 +15,7 @@ from finetune.facts import InputError
 from interp.attention import AttentionMass, subject_attention
 from interp.checkpoints import bridged
 from interp.results import Estimate, Result, estimate, fingerprint, over_seeds
+from tests.architectures import build
 from tests.interp import measuring_fixtures as tiny
 
 
@@ -126,7 +127,7 @@ def test_a_result_accepts_its_own_model_and_no_other(mass: AttentionMass) -> Non
 def test_merging_an_adapter_makes_another_model_and_taking_it_out_makes_the_first_again() -> None:
     """Unmerging leaves the weights off by rounding, which bytes would not forgive; the probe does."""
     torch.manual_seed(0)
-    peft = get_peft_model(tiny.llama(len(tiny.tokenizer())).eval(), LoraConfig(init_lora_weights=False))
+    peft = get_peft_model(build("llama", len(tiny.tokenizer())), LoraConfig(init_lora_weights=False))
     bridge, _ = bridged(peft.base_model.model, tiny.tokenizer(), "adapted")
     adapted = fingerprint(bridge)
     with peft.disable_adapter():

@@ -21,9 +21,10 @@ from interp.decode import answer_tokens
 from interp.readout import is_norm, read_sources, readers, through_norm
 from interp.salience import HarmScore, ValueReadout, harm_score, value_readout
 from interp.spans import PromptBatch, encode
+from tests.architectures import ARCHITECTURES
 from tests.interp import measuring_fixtures as tiny
 
-NAMES = list(tiny.BUILDERS)
+NAMES = tiny.FEW
 
 
 @cache
@@ -71,7 +72,7 @@ def _other_terms(model: TransformerBridge, batch: PromptBatch, scale: Tensor) ->
     return terms @ through_norm(norm, model.W_U.T).T / scale[:, None] + constant
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_heads_and_the_other_terms_add_up_to_the_logits(name: str) -> None:
     model, batch = tiny.both(name).hooked, tiny.batch()
     with torch.inference_mode():
@@ -86,7 +87,7 @@ def test_heads_and_the_other_terms_add_up_to_the_logits(name: str) -> None:
     torch.testing.assert_close(total, sources.logits, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_sources_split_into_chosen_ones_and_the_others(name: str) -> None:
     model, batch = tiny.both(name).hooked, tiny.batch()
     subject, rest = read_sources(model, batch), read_sources(model, batch, ~batch.subject_mask)
@@ -176,7 +177,7 @@ def test_a_missing_answer_or_relation_is_named() -> None:
 
 
 def _loss(model: TransformerBridge, batch: PromptBatch, answers: Tensor, bump: Tensor) -> Tensor:
-    """Return each fact's loss with ``bump`` added to the subject's scores at the last token, in every head."""
+    """Return each fact's loss with ``bump`` on the subject's scores at the last token, in every head."""
     fact = torch.arange(len(batch))
 
     def raise_scores(pattern: Tensor, hook: object) -> Tensor:
