@@ -1,1 +1,84 @@
-"""Reading checkpoints: which facts a fine-tuned model lost, and where its attention went."""
+"""Reading checkpoints: which facts a fine-tuned model lost, and where its attention went.
+
+The names below are imported when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+_WHERE = {
+    "AttentionMass": "attention",
+    "CheckpointPair": "checkpoints",
+    "Estimate": "results",
+    "PromptBatch": "spans",
+    "encode": "spans",
+    "estimate": "results",
+    "harm_score": "salience",
+    "imbalance": "heads",
+    "knockout": "knockout",
+    "last_rows": "patching",
+    "load_pair": "checkpoints",
+    "over_seeds": "results",
+    "pattern_transplant": "patching",
+    "rank_heads": "heads",
+    "report": "report",
+    "subject_attention": "attention",
+    "value_readout": "salience",
+    "wrong_subject": "patching",
+}
+
+if TYPE_CHECKING:
+    from interp.attention import AttentionMass, subject_attention
+    from interp.checkpoints import CheckpointPair, load_pair
+    from interp.heads import imbalance, rank_heads
+    from interp.knockout import knockout
+    from interp.patching import last_rows, pattern_transplant, wrong_subject
+    from interp.report import report
+    from interp.results import Estimate, estimate, over_seeds
+    from interp.salience import harm_score, value_readout
+    from interp.spans import PromptBatch, encode
+
+__all__ = [
+    "AttentionMass",
+    "CheckpointPair",
+    "Estimate",
+    "PromptBatch",
+    "encode",
+    "estimate",
+    "harm_score",
+    "imbalance",
+    "knockout",
+    "last_rows",
+    "load_pair",
+    "over_seeds",
+    "pattern_transplant",
+    "rank_heads",
+    "report",
+    "subject_attention",
+    "value_readout",
+    "wrong_subject",
+]
+
+
+class _Package(ModuleType):
+    """A package whose functions are not hidden by a module of the same name that is imported later."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _WHERE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+        setattr(self, name, value)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Keep the function where Python, having imported interp.report, would put the module."""
+        if name in _WHERE and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
