@@ -1,0 +1,144 @@
+"""Booting a bridge, and the proof that it computes what the plain model computes.
+
+A bridge rebuilds attention from the checkpoint's weights. Whether it does so faithfully is an empirical
+matter, so the plain model's log-probabilities are taken *before* it is bridged (bridging rewires it in place)
+and compared with the bridge's on the same tokens: two rows of different length, right-padded, longer than a
+short sliding window.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from finetune.facts import InputError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PROBE_LENGTHS = (12, 7)
+TOLERANCE = 1e-4  # nats, float32
+ROUNDINGS = 16  # how many roundings of the largest logit a half-precision model may be off by
+
+LogProbs = Float[Tensor, "token vocab"]
+
+
+def probe(model: Any, vocab: int) -> dict[str, Int[Tensor, "row pos"]]:
+    """Make the probe's model inputs: random tokens, the same for every model of one vocabulary size."""
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(vocab, (len(PROBE_LENGTHS), max(PROBE_LENGTHS)), generator=generator)
+    mask = torch.arange(ids.shape[1])[None] < torch.tensor(PROBE_LENGTHS)[:, None]
+    return {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
+
+
+def log_probs(model: Any, inputs: dict[str, Tensor]) -> LogProbs:
+    """Return the next-token log-probs (nats, float32, on the CPU) at the probe's real tokens."""
+    with torch.inference_mode():
+        output = model(inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+    logits = getattr(output, "logits", output)
+    return logits[inputs["attention_mask"].bool()].float().log_softmax(-1).cpu()
+
+
+def tolerance(expected: LogProbs, dtype: torch.dtype) -> float:
+    """How far a faithful bridge may be off (nats).
+
+    Float32: ``TOLERANCE``. In half precision the same sums in another order are rounded differently, by
+    units of the largest logit's last place; log-probs stand in for the logits here.
+    """
+    if dtype in (torch.float32, torch.float64):
+        return TOLERANCE
+    spread = float((expected - expected.mean(-1, keepdim=True)).abs().max())
+    return ROUNDINGS * torch.finfo(dtype).eps * max(spread, 1.0)
+
+
+def require_parity(found: LogProbs, expected: LogProbs, dtype: torch.dtype, name: str) -> float:
+    """Return the largest difference (nats).
+
+    Raises:
+        InputError: it is larger than rounding explains.
+    """
+    difference, allowed = float((found - expected).abs().max()), tolerance(expected, dtype)
+    if not difference <= allowed:
+        raise InputError(
+            f"{name}: the hooked model's log-probabilities differ from the plain model's by {difference:.1e} "
+            f"nats ({allowed:.1e} allowed), so its measurements could not be trusted; "
+            "use another architecture or version of transformer-lens"
+        )
+    return difference
+
+
+def require_causal(model: Any, inputs: dict[str, Tensor], expected: LogProbs, name: str) -> None:
+    """Refuse a model whose earlier tokens see later ones.
+
+    Raises:
+        InputError: changing the last token changed the log-probs before it.
+    """
+    changed = inputs["input_ids"].clone()
+    changed[0, -1] = (changed[0, -1] + 1) % expected.shape[-1]
+    before = slice(0, PROBE_LENGTHS[0] - 1)
+    found = log_probs(model, {**inputs, "input_ids": changed})[before]
+    # Both runs have the same shapes, so a causal model differs by no more than nondeterminism.
+    if not torch.allclose(found, expected[before], atol=1e-3):
+        raise InputError(
+            f"{name}: its tokens see those that follow, so it is no causal language model; "
+            "use a decoder (for BERT-like configs, is_decoder is false)"
+        )
+
+
+def boot(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
+) -> TransformerBridge:
+    """Boot a bridge on ``model``, which is rewired in place and belongs to the bridge from then on."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    if not model.config.architectures:
+        model.config.architectures = [type(model).__name__]
+    with tempfile.TemporaryDirectory() as folder:
+        # TransformerLens may change the tokenizer it is given, or read it again by its path, with BOS added:
+        # it gets a copy of its own, and one that lies here, so that no hub is asked.
+        own = copy.deepcopy(tokenizer)
+        own.save_pretrained(folder)
+        own.init_kwargs["name_or_path"] = folder
+        bridge = TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=own)
+    # The bridge records float32 whatever the weights are.
+    bridge.cfg.dtype = next(model.parameters()).dtype
+    return bridge
+
+
+def bridged(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
+) -> tuple[TransformerBridge, float]:
+    """Boot a bridge on ``model`` and return it with its largest log-prob difference on a probe (nats).
+
+    Raises:
+        InputError: the bridge does not compute what the model computes, or the model is not causal.
+    """
+    inputs = probe(model, vocabulary(model, tokenizer, name))
+    expected = log_probs(model, inputs)
+    require_causal(model, inputs, expected, name)
+    bridge = boot(model, tokenizer, name)
+    dtype = next(bridge.parameters()).dtype
+    return bridge, require_parity(log_probs(bridge, inputs), expected, dtype, name)
+
+
+def vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> int:
+    """Return how many token ids the model and its tokenizer share.
+
+    Raises:
+        InputError: the tokenizer has ids that the model has no embedding for.
+    """
+    embeddings = int(model.get_input_embeddings().weight.shape[0])
+    largest = max(tokenizer.get_vocab().values()) + 1
+    if largest > embeddings:
+        raise InputError(
+            f"{name}: its tokenizer has {largest} ids and the model {embeddings} embeddings; "
+            "name the tokenizer that the model was trained with"
+        )
+    return largest
