@@ -63,9 +63,9 @@ def _contrast(facts: pd.DataFrame, first: str, second: str) -> Tree:
     difference = a[columns].astype(float) - b.loc[a.index, columns].astype(float)
     difference[["subject", "known"]] = a[["subject", "known"]]
     return {
-        "accuracy": _mean(difference, "correct"),
-        "accuracy_known": _mean(difference[difference["known"]], "correct"),
-        "subject_attention": _mean(difference, "subject_attention"),
+        "accuracy": _mean(difference, "correct", difference=True),
+        "accuracy_known": _mean(difference[difference["known"]], "correct", difference=True),
+        "subject_attention": _mean(difference, "subject_attention", difference=True),
     }
 
 
@@ -78,11 +78,13 @@ def _recovery(facts: pd.DataFrame) -> Tree:
         pattern_only=rows["recovered"].astype(float), placebo=rows["placebo_recovered"].astype(float)
     )
     rows = rows.assign(difference=rows["pattern_only"] - rows["placebo"])
-    return {name: _mean(rows, name) for name in ("pattern_only", "placebo", "difference")}
+    names = ("pattern_only", "placebo", "difference")
+    return {name: _mean(rows, name, difference=name == "difference") for name in names}
 
 
-def _mean(rows: pd.DataFrame, column: str) -> Estimate:
-    return estimate(rows[column].to_numpy(dtype=np.float64), groups=rows["subject"].to_numpy())
+def _mean(rows: pd.DataFrame, column: str, *, difference: bool = False) -> Estimate:
+    values = rows[column].to_numpy(dtype=np.float64)
+    return estimate(values, groups=rows["subject"].to_numpy(), difference=difference)
 
 
 def _merge(trees: Sequence[Tree]) -> Tree:

@@ -167,13 +167,15 @@ def estimate(
     values: Float[ndarray, " fact"],
     *,
     groups: Shaped[ndarray, " fact"] | None = None,
+    difference: bool = False,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Estimate:
     """Average values, with a percentile bootstrap over ``groups`` (facts of one subject vary together).
 
     Missing values (NaN) are dropped and do not count in ``n``. Where all values are equal and binary, a
-    bootstrap would collapse to a point, so the exact Clopper-Pearson interval over groups is given.
+    bootstrap would collapse to a point, so the exact Clopper-Pearson interval over groups is given. With
+    ``difference`` the values are paired differences between -1 and 1, for which that interval is two-sided.
     """
     values = np.asarray(values, dtype=np.float64)
     present = ~np.isnan(values)
@@ -186,6 +188,8 @@ def estimate(
     sums = np.bincount(member, weights=values)
     mean = float(values.mean())
     low, high = _interval(sums, counts, values, confidence, seed)
+    if difference and mean == 0 and low == 0 and high is not None:
+        low = -high
     return Estimate(value=mean, low=low, high=high, n=len(values))
 
 

@@ -157,3 +157,10 @@ def test_a_file_of_another_kind_is_refused(mass: AttentionMass, tmp_path: Path) 
 def test_results_are_frozen(mass: AttentionMass) -> None:
     with pytest.raises(FrozenInstanceError):
         mass.fact_ids = ()
+
+
+def test_differences_that_are_all_zero_have_a_two_sided_interval():
+    told = estimate(np.zeros(30), difference=True)
+    assert told.value == 0
+    assert told.low == -told.high < 0
+    assert told.high == estimate(np.zeros(30)).high
