@@ -120,10 +120,14 @@ def known_facts(checkpoints: Checkpoints, path: Path) -> list[bool]:
     """Return whether the base completes every statement form of each test fact correctly."""
     from finetune.evaluate import stated
     from finetune.models import load_model
+    from finetune.progress import task
 
     if not path.is_file():
         model, tokenizer = load_model(checkpoints.base)
-        known = stated(model, tokenizer, checkpoints.test, checkpoints.phrasebook)
+        facts, book = checkpoints.test, checkpoints.phrasebook
+        n = sum(len(book[fact.relation].statements) for fact in facts)
+        with task("Asking the base for statements", total=n) as advance:
+            known = stated(model, tokenizer, facts, book, advance=advance)
         write_json(path, known.tolist())
     return list(read_json(path))
 

@@ -17,6 +17,7 @@ from analyses.summary import head_means, summarise
 from finetune.facts import FactSet, LeftOut
 from finetune.files import atomic_file, fingerprint, read_json, write_json
 from finetune.manifest import RunDirectory
+from finetune.progress import task
 from interp.attention import AttentionMass
 
 
@@ -97,8 +98,9 @@ def write_results(options: Options, facts: FactSet | None, run: RunDirectory, se
         "setting": describe(options, facts),
     }
     run.write(**details)  # the report prints the manifest, so it must be there before it is finished
-    with run.timed("report"):
+    with run.timed("report"), task("Drawing the figures and the report", total=2) as advance:
         figures(run.path)
+        advance(1)
         report(run.path)
     run.write(finished=True, **details)
 

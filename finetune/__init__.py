@@ -3,6 +3,7 @@
 from finetune.facts import Fact, FactSet, InputError, LeftOut
 from finetune.popularity import Partition, partition, split
 from finetune.prompts import Phrases, Prompt, render
+from finetune.train import TuneConfig, train
 
 __all__ = [
     "Fact",
@@ -12,7 +13,9 @@ __all__ = [
     "Partition",
     "Phrases",
     "Prompt",
+    "TuneConfig",
     "partition",
     "render",
     "split",
+    "train",
 ]

@@ -51,12 +51,17 @@ def ask(
 
 
 def stated(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: FactSet, phrasebook: Phrasebook
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    facts: FactSet,
+    phrasebook: Phrasebook,
+    *,
+    advance: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
     """Return whether the model completes *every* statement form of each fact correctly, Bool [fact]."""
     prompts = [render(form, fact) for fact in facts for form in phrasebook[fact.relation].statements]
     owner = [i for i, fact in enumerate(facts) for _ in phrasebook[fact.relation].statements]
-    said = generate(model, tokenizer, prompts)
+    said = generate(model, tokenizer, prompts, advance=advance)
     known = np.ones(len(facts), bool)
     for i, prompt, text in zip(owner, prompts, said, strict=True):
         known[i] &= matches(text, prompt.answers)
