@@ -10,7 +10,6 @@ After Geva et al., "Dissecting Recall of Factual Associations in Auto-Regressive
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
@@ -22,6 +21,7 @@ from torch import Tensor
 from finetune.facts import InputError
 from interp.attention import Hook, blocks, pattern_hooks, stream
 from interp.decode import answer_log_probs, answer_tokens
+from interp.edits import require_edits
 from interp.results import Result, fingerprint
 from interp.spans import PromptBatch
 
@@ -90,7 +90,8 @@ def knockout(
         progress: what to call the work in a progress bar.
 
     Raises:
-        InputError: an unknown block, layer or head, or a model that ignores edits of its attention.
+        InputError: an unknown block, layer or head.
+        InterventionError: the model ignores edits of its attention.
     """
     if block not in get_args(Block):
         raise InputError(f"block = {block!r}: choose one of {', '.join(get_args(Block))}")
@@ -113,33 +114,6 @@ def knockout(
         fact_ids=batch.fact_ids,
         model=fingerprint(model),
     )
-
-
-def require_edits(model: TransformerBridge) -> None:
-    """Refuse a model whose attention only looks editable: an edge is cut, and the logits must move.
-
-    Raises:
-        InputError: the edit had no effect.
-    """
-    ids = torch.arange(1, 5, device=next(model.parameters()).device)[None]
-
-    def cut(pattern: Tensor, hook: object) -> Tensor:
-        edited = pattern.clone()
-        edited[:, :, -1] = 0
-        return edited
-
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        everywhere: list[Hook] = [(name, cut) for _, name in pattern_hooks(model)]
-        clean, moved = (
-            model.run_with_hooks(ids, attention_mask=torch.ones_like(ids), fwd_hooks=hooks, use_cache=False)
-            for hooks in ([], everywhere)
-        )
-    if torch.equal(clean, moved):
-        raise InputError(
-            f"{model.cfg.architecture}: edits of its attention have no effect here, so it can be measured "
-            "but not intervened on; use another architecture"
-        )
 
 
 def knockout_hooks(

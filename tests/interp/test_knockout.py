@@ -12,7 +12,8 @@ from finetune.facts import InputError
 from finetune.tokens import tokenize_with_answer
 from interp.attention import BLOCKS, blocks, forward, subject_attention
 from interp.decode import answer_log_probs, answer_tokens
-from interp.knockout import Block, KnockoutResult, knockout, knockout_hooks, require_edits, without
+from interp.edits import InterventionError
+from interp.knockout import Block, KnockoutResult, knockout, knockout_hooks, without
 from tests.interp import measuring_fixtures as tiny
 
 NAMES = tiny.FEW
@@ -125,10 +126,8 @@ def test_mistakes_name_the_setting() -> None:
 
 
 def test_a_model_that_ignores_edits_is_refused() -> None:
-    for name in NAMES:
-        require_edits(tiny.both(name).hooked)
-    with pytest.raises(InputError, match="no effect"):
-        require_edits(tiny.both("gptj").hooked)
+    with pytest.raises(InterventionError, match="no effect"):
+        knockout(tiny.both("gptj").hooked, tiny.batch(), tiny.tokenizer())
 
 
 def test_a_result_is_saved_with_its_settings(tmp_path: Path) -> None:
