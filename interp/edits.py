@@ -8,7 +8,7 @@ token, and the logits must move too.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -42,7 +42,7 @@ def layers_that_act(model: TransformerBridge) -> Bool[Tensor, " layer"]:
         edited[layer, :, -1, 0] = 1
         return edited
 
-    hooks = [
+    hooks: list[tuple[Any, Any]] = [
         (name, lambda pattern, hook, layer=layer: edit(pattern, hook, layer))
         for layer in range(layers)
         if (name := f"blocks.{layer}.attn.hook_pattern") in available

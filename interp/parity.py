@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -92,9 +92,7 @@ def require_causal(model: Any, inputs: dict[str, Tensor], expected: LogProbs, na
         )
 
 
-def boot(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
-) -> TransformerBridge:
+def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> TransformerBridge:
     """Boot a bridge on ``model``, which is rewired in place and belongs to the bridge from then on."""
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -134,7 +132,7 @@ def vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name:
     Raises:
         InputError: the tokenizer has ids that the model has no embedding for.
     """
-    embeddings = int(model.get_input_embeddings().weight.shape[0])
+    embeddings = int(cast("Tensor", model.get_input_embeddings().weight).shape[0])
     largest = max(tokenizer.get_vocab().values()) + 1
     if largest > embeddings:
         raise InputError(

@@ -1,0 +1,243 @@
+"""What a checkpoint may be given as, and what is refused before any of it is computed with.
+
+A source is a local directory, a hub id, or a model in memory; a directory may hold a whole model or a LoRA
+adapter. Loading itself is :mod:`finetune.models`'; here stand the further demands of measuring: decoders
+only, tokenizers that agree, adapters that belong to their base, and no model of the caller's touched.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from finetune.facts import InputError
+from finetune.files import fingerprint
+from finetune.models import is_adapter, load_tokenizer, load_weights, require_checkpoint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+Source = Any  # str | Path | PreTrainedModel | PeftModel; both classes are imported only where needed
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PROBE_TEXTS = (
+    "The capital of France is",
+    "What is George Rankin's occupation?",
+    "  Zoë (東京) said: \u201cit's 1,984 e\u0301 \U0001f600\u201d",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How checkpoints are loaded: precision, place, and what is trusted."""
+
+    dtype: torch.dtype = torch.float32
+    device: torch.device | None = None
+    device_map: Any = None
+    revision: str | None = None
+    allow_pickle: bool = False
+
+
+def settings(
+    dtype: str | torch.dtype | None,
+    device: str | torch.device | None,
+    device_map: Any,
+    revision: str | None,
+    allow_pickle: bool,
+) -> Settings:
+    """Check what the user set and fill in the rest: float32, on a GPU if there is one.
+
+    Raises:
+        InputError: a dtype that is none of the three, or both a device and a device map.
+    """
+    name = str(dtype or torch.float32).removeprefix("torch.")
+    if name not in DTYPES:
+        raise InputError(f"dtype = {name}: choose {', '.join(DTYPES)}")
+    if device is not None and device_map is not None:
+        raise InputError("device and device_map: give one of them")
+    if device is None and device_map is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Settings(
+        dtype=DTYPES[name],
+        device=None if device is None else torch.device(device),
+        device_map=device_map,
+        revision=revision,
+        allow_pickle=allow_pickle,
+    )
+
+
+def in_memory(source: Source) -> bool:
+    """Tell whether a source is a model rather than a name of one."""
+    return not isinstance(source, str | Path)
+
+
+def in_memory_adapter(source: Source) -> bool:
+    """Tell whether a source is a PEFT model in memory."""
+    return in_memory(source) and hasattr(source, "peft_config")
+
+
+def title(source: Source) -> str:
+    """Name a source in messages and in provenance."""
+    if not in_memory(source):
+        return str(source)
+    return f"{type(source).__name__} in memory ({getattr(source, 'name_or_path', '') or 'never saved'})"
+
+
+def identity(source: Source, config: PreTrainedConfig | None = None) -> str | None:
+    """Return what pins a source's content: a directory's hash or a hub commit; None for a model in memory."""
+    if in_memory(source):
+        return None
+    if Path(source).is_dir():
+        return f"sha256:{fingerprint(Path(source))}"
+    commit = getattr(config, "_commit_hash", None)
+    return f"commit:{commit}" if commit else None
+
+
+def resolved(source: Source) -> Source:
+    """Check that a source can be one; return a directory's path with ``~`` spelt out.
+
+    Raises:
+        InputError: no such directory, no checkpoint in it, or a model that cannot be taken as it is.
+    """
+    if in_memory(source):
+        _require_model(source)
+        return source
+    expanded = Path(source).expanduser()
+    source = str(expanded) if expanded.is_dir() else source
+    require_checkpoint(source)
+    return source
+
+
+def load_plain(source: Source, options: Settings) -> PreTrainedModel:
+    """Load a full checkpoint as a plain eager model that the caller owns; a model in memory is copied.
+
+    Raises:
+        InputError: the source cannot be loaded safely, or is no causal language model.
+    """
+    if in_memory(source):
+        model: Any = _own_copy(source)
+        require_decoder(model.config, title(source))
+        model = model.to(dtype=options.dtype)
+    else:
+        require_decoder(_config(source, options), title(source))
+        model = load_weights(
+            source,
+            dtype=options.dtype,
+            revision=None if Path(source).is_dir() else options.revision,
+            allow_pickle=options.allow_pickle,
+            device_map=options.device_map,
+        )
+    if options.device is not None:
+        model = model.to(options.device)
+    # Other implementations return no patterns, and in half precision they round differently.
+    model.set_attn_implementation("eager")
+    return model.eval().requires_grad_(False)
+
+
+def require_decoder(config: PreTrainedConfig, name: str) -> None:
+    """Refuse what is no decoder with a language-model head.
+
+    Raises:
+        InputError: an encoder, an encoder-decoder, or a model without a head.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    causal: set[str] = set()
+    for entry in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+        causal.update([entry] if isinstance(entry, str) else entry)
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(f"{name}: is an encoder-decoder; only decoder-only language models can be measured")
+    stated = config.architectures or []
+    if stated and not causal.intersection(stated):
+        raise InputError(f"{name}: {stated[0]} is no causal language model; name a decoder with its head")
+    if not stated and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise InputError(f"{name}: models of type {config.model_type} are no causal language models")
+
+
+def tokenizer_of(source: Source, options: Settings) -> PreTrainedTokenizerBase | None:
+    """Load the tokenizer that a source brings along; None if it brings none."""
+    if in_memory(source):
+        place = str(getattr(source, "name_or_path", "") or "")
+        return tokenizer_of(place, options) if place and Path(place).is_dir() else None
+    files = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json")
+    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in files):
+        return None
+    return load_tokenizer(source, revision=None if Path(source).is_dir() else options.revision)
+
+
+def agreed(
+    base: PreTrainedTokenizerBase | None, finetuned: PreTrainedTokenizerBase | None, names: Sequence[str]
+) -> PreTrainedTokenizerBase:
+    """Return the one tokenizer of a pair.
+
+    A fine-tuned model may have gained special tokens, such as padding; on text, both must give the same ids.
+
+    Raises:
+        InputError: there is none, or the two disagree.
+    """
+    one = base or finetuned
+    if one is None:
+        raise InputError(f"{names[0]}: brings no tokenizer; pass tokenizer=")
+    if base is None or finetuned is None:
+        return one
+    first, second = base.get_vocab(), finetuned.get_vocab()
+    moved = sorted(t for t in first.keys() & second.keys() if first[t] != second[t])
+    only = (first.keys() ^ second.keys()) - set(base.all_special_tokens) - set(finetuned.all_special_tokens)
+    texts = [text for text in PROBE_TEXTS if base(text)["input_ids"] != finetuned(text)["input_ids"]]
+    if moved or only or texts:
+        example = moved or sorted(only) or texts
+        raise InputError(
+            f"{names[0]} and {names[1]}: their tokenizers disagree (for example on {example[0]!r}), so their "
+            "facts cannot be compared token by token; pass the right one as tokenizer="
+        )
+    return one
+
+
+def is_adapter_source(source: Source) -> bool:
+    """Tell whether a source is an adapter, on disk or in memory."""
+    return in_memory_adapter(source) if in_memory(source) else is_adapter(source)
+
+
+def _config(source: str | Path, options: Settings) -> PreTrainedConfig:
+    from transformers import AutoConfig
+
+    local = Path(source).is_dir()
+    try:
+        return AutoConfig.from_pretrained(
+            source,
+            revision=(None if local else options.revision) or "main",
+            local_files_only=local,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError) as error:
+        line = str(error).strip().split("\n")[0]
+        raise InputError(f"{source}: cannot be loaded ({line}); name another checkpoint") from error
+
+
+def _require_model(source: Source) -> None:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel
+
+    if isinstance(source, TransformerBridge):
+        raise InputError("a TransformerBridge: give the Hugging Face model, or the directory it came from")
+    if not isinstance(source, PreTrainedModel) and not in_memory_adapter(source):
+        raise InputError(f"{type(source).__name__}: give a directory, a hub id, or a Hugging Face model")
+    if any(type(module).__module__.startswith("transformer_lens") for module in source.modules()):
+        raise InputError(
+            f"{title(source)}: TransformerLens has already rewired it; give the directory it came from"
+        )
+
+
+def _own_copy(source: Source) -> PreTrainedModel:
+    """Copy a model in memory; of a PEFT model, the base below the adapter."""
+    model = copy.deepcopy(source)
+    if not in_memory_adapter(model):
+        return model
+    layers = [m for m in model.modules() if getattr(m, "merged", False) is True]
+    for layer in layers:
+        layer.unmerge()
+    return model.unload()
