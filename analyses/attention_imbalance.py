@@ -18,6 +18,9 @@ from analyses.settings import Options
 from finetune.facts import InputError
 
 
+CONTINUES = "finished stages are kept, the same command continues"
+
+
 def run(options: Options) -> Path:
     """Run the analysis, or continue it, and return the run directory.
 
@@ -55,12 +58,15 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"error: {error}; finished stages are kept, the same command continues", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
-        print("\ninterrupted; finished stages are kept, the same command continues", file=sys.stderr)
+        print(f"\ninterrupted; {CONTINUES}", file=sys.stderr)
         return 130
+    except Exception as error:
+        # A full disk reaches us as OSError, or as the error of whichever library was writing.
+        if not isinstance(error, OSError) and "No space left" not in str(error):
+            raise
+        print(f"error: {error}; {CONTINUES}", file=sys.stderr)
+        return 2
     if not options.quiet:
         from rich.console import Console
 

@@ -15,6 +15,7 @@ import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors import SafetensorError
 
 from analyses import attention_imbalance
 from analyses.settings import Options
@@ -282,3 +283,21 @@ def test_help_needs_no_heavy_library():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.strip().endswith("False False False")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device"), 2),
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), 2),
+    ],
+)
+def test_an_interruption_says_how_to_continue(error, code, tmp_path, capsys, monkeypatch):
+    def interrupted(options):
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["attention_imbalance.py", "--out", str(tmp_path / "run"), "--quiet"])
+    monkeypatch.setattr(attention_imbalance, "run", interrupted)
+    assert attention_imbalance.main() == code
+    assert "the same command continues" in capsys.readouterr().err
