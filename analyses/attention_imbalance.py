@@ -17,7 +17,6 @@ from pathlib import Path
 from analyses.settings import Options
 from finetune.facts import InputError
 
-
 CONTINUES = "finished stages are kept, the same command continues"
 
 
