@@ -103,15 +103,22 @@ def row_mass(rows: Row, mask: Bool[Tensor, "fact pos"]) -> Float[Tensor, "fact l
 
 
 def last_row_patterns(model: TransformerBridge, batch: PromptBatch) -> Row:
-    """Return the attention row of each prompt's last token; full patterns are never kept."""
-    shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads, batch.input_ids.shape[1])
-    rows = torch.zeros(shape)
+    """Return the attention row of each prompt's last token; full patterns are never kept.
+
+    The pass ends at the last layer's pattern: its MLP and the logits of every position are never computed.
+    """
+    from transformer_lens.model_bridge.exceptions import StopAtLayerException
+
+    layers = model.cfg.n_layers
+    rows = torch.zeros(len(batch), layers, model.cfg.n_heads, batch.input_ids.shape[1])
     fact = torch.arange(len(batch))
 
     def keep(pattern: Float[Tensor, "fact head query key"], hook: object, layer: int) -> None:
         rows[:, layer] = pattern[fact, :, batch.last].float().cpu()
+        if layer == layers - 1:
+            raise StopAtLayerException(pattern)
 
-    forward(model, batch, [(name, _at(keep, layer)) for layer, name in pattern_hooks(model)])
+    _run(model, batch, [(name, _at(keep, layer)) for layer, name in pattern_hooks(model)])
     return rows
 
 
@@ -135,16 +142,21 @@ def forward(
     model: TransformerBridge, batch: PromptBatch, hooks: Sequence[Hook]
 ) -> Float[Tensor, "fact vocab"]:
     """Run prompts with hooks and return the logits at each last token."""
+    logits = _run(model, batch, hooks)
+    fact: Int[Tensor, " fact"] = torch.arange(len(batch), device=logits.device)
+    return logits[fact, batch.last.to(logits.device)].float()
+
+
+def _run(model: TransformerBridge, batch: PromptBatch, hooks: Sequence[Hook]) -> Tensor:
     device = next(model.parameters()).device
     with torch.inference_mode():
-        logits = model.run_with_hooks(
+        output: Tensor = model.run_with_hooks(
             batch.input_ids.to(device),
             attention_mask=batch.attention_mask.to(device),
             fwd_hooks=list(hooks),
             use_cache=False,
         )
-    last: Int[Tensor, " fact"] = batch.last.to(device)
-    return logits[torch.arange(len(batch), device=device), last].float()
+    return output
 
 
 def _at(function: Callable[..., Tensor | None], layer: int) -> Callable[..., Tensor | None]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformer_lens.model_bridge import TransformerBridge
 
-from interp.attention import AttentionMass, full_patterns, subject_attention
+from interp.attention import AttentionMass, forward, full_patterns, last_row_patterns, subject_attention
+from tests.architectures import ARCHITECTURES
 from tests.interp import measuring_fixtures as tiny
 
 NAMES = tiny.FEW
@@ -61,6 +63,20 @@ def test_chunking_does_not_change_values(name: str, batch_tokens: int) -> None:
     )
     torch.testing.assert_close(chunked.values, whole.values, atol=1e-6, rtol=0)
     torch.testing.assert_close(chunked.without_bos, whole.without_bos, atol=1e-5, rtol=0)
+
+
+def _hooks(model: TransformerBridge) -> dict[str, int]:
+    return {name: len(point.fwd_hooks) for name, point in model.hook_dict.items()}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_stopping_at_the_last_pattern_loses_none_and_leaves_the_model_as_it_was(name: str) -> None:
+    model, batch = tiny.both(name).hooked, tiny.batch()
+    before, hooks = forward(model, batch, []), _hooks(model)
+    rows, whole = last_row_patterns(model, batch), full_patterns(model, batch)
+    assert torch.equal(rows, whole[torch.arange(len(batch)), ..., batch.last, :])
+    assert torch.equal(forward(model, batch, []), before)
+    assert _hooks(model) == hooks
 
 
 @pytest.mark.parametrize("name", NAMES)
