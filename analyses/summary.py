@@ -6,7 +6,7 @@ several seeds it is a t-interval over the seeds' values, because then the claim 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,16 +87,14 @@ def _mean(rows: pd.DataFrame, column: str, *, difference: bool = False) -> Estim
     return estimate(values, groups=rows["subject"].to_numpy(), difference=difference)
 
 
-def _merge(trees: Sequence[Tree]) -> Tree:
+def _merge(trees: Sequence[Any], path: tuple[str, ...] = ()) -> Any:
     """Pool the seeds' trees leaf by leaf; a leaf that some seed lacks is left out."""
-    return _walk(trees, over_seeds)
-
-
-def _walk(trees: Sequence[Any], join: Callable[[Sequence[Estimate]], Estimate]) -> Any:
     if isinstance(trees[0], Estimate):
-        return join(trees)
+        # All but differences are shares: accuracies, attention mass, recovered facts.
+        signed = "contrasts" in path or path[-1] == "difference"
+        return over_seeds(trees, bounds=(-1, 1) if signed else (0, 1))
     shared = [k for k in trees[0] if all(k in tree for tree in trees)]
-    return {k: _walk([tree[k] for tree in trees], join) for k in shared}
+    return {k: _merge([tree[k] for tree in trees], (*path, k)) for k in shared}
 
 
 def _plain(tree: Mapping[str, Any] | Estimate) -> Any:

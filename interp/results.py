@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -193,8 +194,16 @@ def estimate(
     return Estimate(value=mean, low=low, high=high, n=len(values))
 
 
-def over_seeds(estimates: Sequence[Estimate], *, confidence: float = 0.95) -> Estimate:
-    """Average the values that several seeds gave; a t-interval over seeds, ``n`` is how many."""
+def over_seeds(
+    estimates: Sequence[Estimate],
+    *,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    confidence: float = 0.95,
+) -> Estimate:
+    """Average the values that several seeds gave; a t-interval over seeds, ``n`` is how many.
+
+    The interval is cut to ``bounds``, beyond which the quantity cannot lie (0 and 1 for a share).
+    """
     from scipy.stats import t
 
     values = np.array([e.value for e in estimates if e.value is not None], dtype=np.float64)
@@ -204,7 +213,9 @@ def over_seeds(estimates: Sequence[Estimate], *, confidence: float = 0.95) -> Es
     if len(values) == 1:
         return Estimate(value=mean, low=None, high=None, n=1)
     half = float(values.std(ddof=1) / np.sqrt(len(values)) * t.ppf(0.5 + confidence / 2, len(values) - 1))
-    return Estimate(value=mean, low=mean - half, high=mean + half, n=len(values))
+    return Estimate(
+        value=mean, low=max(mean - half, bounds[0]), high=min(mean + half, bounds[1]), n=len(values)
+    )
 
 
 def _interval(
