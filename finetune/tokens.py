@@ -2,7 +2,8 @@
 
 A prompt is tokenised with the special tokens its tokenizer adds in front (BOS, ``[CLS]``); special
 tokens it would add behind (EOS, ``[SEP]``) are cut, because the answer is read at the prompt's last
-token. A prompt and its answer are tokenised as one text, ``prompt + " " + answer``, and cut where the
+token. A text that already begins with its BOS, as a rendered chat template does, gets no second one. A
+prompt and its answer are tokenised as one text, ``prompt + " " + answer``, and cut where the
 prompt ends, so that the answer's tokens are those a model meets in running text.
 """
 
@@ -45,7 +46,8 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[T
         )
     encoded = tokenizer(list(texts), return_offsets_mapping=True, add_special_tokens=True)
     rows = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    return [_cut_trailing_specials(ids, offsets, set(tokenizer.all_special_ids)) for ids, offsets in rows]
+    special = set(tokenizer.all_special_ids)
+    return [_cut_specials(ids, offsets, special) for ids, offsets in rows]
 
 
 def tokenize_with_answer(
@@ -74,8 +76,11 @@ def _answer_alone(tokenizer: PreTrainedTokenizerBase, answer: str) -> tuple[int,
     return tuple(tokenizer(f" {answer}", add_special_tokens=False)["input_ids"])
 
 
-def _cut_trailing_specials(ids: list[int], offsets: list[tuple[int, int]], special: set[int]) -> Tokens:
+def _cut_specials(ids: list[int], offsets: list[tuple[int, int]], special: set[int]) -> Tokens:
+    """Cut special tokens that the tokenizer added behind, and a BOS in front of the text's own."""
+    added = [token in special and start == end for token, (start, end) in zip(ids, offsets, strict=True)]
     end = len(ids)
-    while end > 1 and ids[end - 1] in special and offsets[end - 1][0] == offsets[end - 1][1]:
+    while end > 1 and added[end - 1]:
         end -= 1
-    return Tokens(ids=tuple(ids[:end]), offsets=tuple((int(a), int(b)) for a, b in offsets[:end]))
+    start = int(end > 1 and added[0] and not added[1] and ids[0] == ids[1])
+    return Tokens(ids=tuple(ids[start:end]), offsets=tuple((int(a), int(b)) for a, b in offsets[start:end]))

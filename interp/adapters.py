@@ -128,7 +128,6 @@ def low_rank_updates(model: PeftModel) -> dict[str, LowRank] | None:
     updates: dict[str, LowRank] = {}
     name = model.active_adapter
     whole: Any = model.base_model.model
-    layer: Any
     for path, layer in whole.named_modules():
         if isinstance(layer, AuxiliaryTrainingWrapper):
             return None
@@ -138,9 +137,11 @@ def low_rank_updates(model: PeftModel) -> dict[str, LowRank] | None:
             return None
         if layer.lora_variant or layer.lora_bias.get(name):
             return None
+        down: Any = layer.lora_A[name]
+        up: Any = layer.lora_B[name]
         updates[path] = LowRank(
-            down=layer.lora_A[name].weight.detach(),
-            up=layer.lora_B[name].weight.detach(),
+            down=down.weight.detach(),
+            up=up.weight.detach(),
             scaling=float(layer.scaling[name]),
         )
     return updates

@@ -8,8 +8,10 @@ one tokenisation that training uses (:mod:`finetune.tokens`).
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -32,7 +34,8 @@ class PromptBatch:
     """Right-padded prompts with the roles of their tokens.
 
     ``last`` is the position of each row's last real token, where the answer is read. ``special_mask``
-    marks tokens that stand for no text (BOS). ``left_out`` lists prompts that could not be aligned.
+    marks tokens that stand for no words: BOS, and the marks of a chat template. ``left_out`` lists prompts
+    that could not be aligned.
     """
 
     input_ids: Int[Tensor, "fact pos"]
@@ -47,8 +50,11 @@ class PromptBatch:
         return len(self.prompts)
 
     def __getitem__(self, rows: slice | Sequence[int] | Tensor) -> PromptBatch:
-        """Keep some rows, trimmed to the longest of them."""
-        index = torch.arange(len(self))[rows if isinstance(rows, slice) else torch.as_tensor(rows).long()]
+        """Keep some rows (a slice, indices or a mask), trimmed to the longest of them."""
+        if not isinstance(rows, slice):
+            rows = torch.as_tensor(rows)
+            rows = rows if rows.dtype == torch.bool else rows.long()
+        index = torch.arange(len(self))[rows]
         width = int(self.last[index].max()) + 1 if len(index) else 0
         return PromptBatch(
             input_ids=self.input_ids[index, :width],
@@ -77,7 +83,7 @@ class PromptBatch:
     def tokens(self, tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:
         """Decode every real token by itself, for display."""
         rows = [self.input_ids[i, : int(self.last[i]) + 1].tolist() for i in range(len(self))]
-        return [[tokenizer.decode([token]) for token in row] for row in rows]
+        return [[str(tokenizer.decode([token])) for token in row] for row in rows]
 
     def chunks(self, batch_tokens: int) -> Iterator[tuple[Int[Tensor, " row"], PromptBatch]]:
         """Yield (original rows, trimmed batch) in order of length, each of at most ``batch_tokens`` tokens.
@@ -107,7 +113,7 @@ def encode(
         tokenizer: the model's own fast tokenizer.
         prompts: texts with the subject's character range.
         occurrence: which occurrences of the subject's text to mark: the given range (None), ``"all"``, or
-            the k-th from 0.
+            the k-th from 0 (from the last, if negative). If the given one is a whole word, so are the others.
         max_length: prompts of more tokens are left out.
 
     Raises:
@@ -119,7 +125,7 @@ def encode(
         try:
             spans = _occurrences(prompt, occurrence)
             mask = subject_tokens(prompt.text, tokens.offsets, spans)
-            _require_alignable(mask, len(tokens), max_length)
+            _require_alignable(prompt.text, tokens, spans, mask, max_length)
         except ValueError as error:
             left_out.append(LeftOut(where=prompt.fact_id or prompt.text, reason=str(error)))
             continue
@@ -127,7 +133,41 @@ def encode(
     if not rows:
         reason = left_out[0].reason if left_out else "there are none"
         raise InputError(f"none of the {len(prompts)} prompts can be aligned with the tokenizer ({reason})")
-    return _pad(rows, tuple(left_out))
+    return _pad(tokenizer, rows, tuple(left_out))
+
+
+def chat_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, system: str | None = None) -> Prompt:
+    """Render a prompt as a chat's user turn, up to where the assistant answers, and move its subject along.
+
+    The place of the user's words is found by rendering a mark in their stead, so a system prompt that names
+    the subject too does not mislead.
+
+    Raises:
+        InputError: the tokenizer has no chat template, or one that rewrites or refuses these messages.
+    """
+    if not tokenizer.chat_template:
+        raise InputError(
+            f"tokenizer {tokenizer.name_or_path}: has no chat template; use the plain prompt instead"
+        )
+
+    def rendered(content: str) -> str:
+        turns = [{"role": "system", "content": system}] if system else []
+        turns.append({"role": "user", "content": content})
+        try:
+            return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # templates raise what they like
+            raise InputError(
+                f"tokenizer {tokenizer.name_or_path}: its chat template refuses ({error})"
+            ) from error
+
+    mark = "\ue000subject\ue000"  # private use: it occurs in no prompt
+    start, text = rendered(mark).find(mark), rendered(prompt.text)
+    for content in (prompt.text, prompt.text.strip()):  # some templates trim
+        if start >= 0 and text.startswith(content, start):
+            shift = start - prompt.text.index(content)
+            first, last = prompt.subject
+            return replace(prompt, text=text, subject=(first + shift, last + shift))
+    raise InputError(f"tokenizer {tokenizer.name_or_path}: its chat template rewrites {prompt.text!r}")
 
 
 def subject_tokens(text: str, offsets: Sequence[Span], spans: Sequence[Span]) -> list[bool]:
@@ -139,12 +179,11 @@ def subject_tokens(text: str, offsets: Sequence[Span], spans: Sequence[Span]) ->
 def _occurrences(prompt: Prompt, occurrence: Occurrence) -> list[Span]:
     if occurrence is None:
         return [prompt.subject]
-    needle = prompt.text[slice(*prompt.subject)]
-    starts, at = [], prompt.text.find(needle)
-    while at >= 0:
-        starts.append(at)
-        at = prompt.text.find(needle, at + len(needle))
-    spans = [(s, s + len(needle)) for s in starts]
+    start, end = prompt.subject
+    pattern = re.escape(prompt.text[start:end])
+    if re.compile(rf"(?<!\w){pattern}(?!\w)").match(prompt.text, start):
+        pattern = rf"(?<!\w){pattern}(?!\w)"  # "Ada" is not to be found in "Canada"
+    spans = [match.span() for match in re.finditer(pattern, prompt.text)]
     if occurrence == "all":
         return spans
     if not -len(spans) <= occurrence < len(spans):
@@ -152,31 +191,51 @@ def _occurrences(prompt: Prompt, occurrence: Occurrence) -> list[Span]:
     return [spans[occurrence]]
 
 
-def _require_alignable(mask: Sequence[bool], length: int, max_length: int | None) -> None:
-    if not length:
+def _require_alignable(
+    text: str, tokens: Tokens, spans: Sequence[Span], mask: Sequence[bool], max_length: int | None
+) -> None:
+    if all(start == end for start, end in tokens.offsets):
         raise ValueError("the text tokenises to nothing")
     if not any(mask):
         raise ValueError("no token covers the subject")
-    if max_length is not None and length > max_length:
-        raise ValueError(f"{length} tokens are more than the {max_length} allowed")
+    if max_length is not None and len(tokens) > max_length:
+        raise ValueError(f"{len(tokens)} tokens are more than the {max_length} allowed")
+    covered = {i for start, end in tokens.offsets for i in range(start, end)}
+    if any(i not in covered and _carries(text[i]) for span in spans for i in range(*span)):
+        raise ValueError("the tokenizer drops part of the subject")
 
 
-def _pad(rows: Sequence[tuple[Prompt, Tokens, list[bool]]], left_out: tuple[LeftOut, ...]) -> PromptBatch:
+def _carries(character: str) -> bool:
+    """Tell whether a character stands by itself; a normaliser may fuse accents or drop joiners."""
+    return not character.isspace() and unicodedata.category(character)[0] not in "MC"
+
+
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """List the ids that stand for no words; an unknown word is a word."""
+    added = tokenizer.added_tokens_decoder.items()
+    special = {*tokenizer.all_special_ids, *(token_id for token_id, token in added if token.special)}
+    edges = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.pad_token_id}
+    return sorted(special - ({tokenizer.unk_token_id} - edges))
+
+
+def _pad(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[tuple[Prompt, Tokens, list[bool]]],
+    left_out: tuple[LeftOut, ...],
+) -> PromptBatch:
     lengths = torch.tensor([len(tokens) for _, tokens, _ in rows])
     shape = (len(rows), int(lengths.max()))
-    ids = torch.zeros(shape, dtype=torch.long)
+    ids = torch.full(shape, tokenizer.pad_token_id or 0)
     subject = torch.zeros(shape, dtype=torch.bool)
-    special = torch.zeros(shape, dtype=torch.bool)
     for row, (_, tokens, mask) in enumerate(rows):
         ids[row, : len(tokens)] = torch.tensor(tokens.ids)
         subject[row, : len(tokens)] = torch.tensor(mask)
-        special[row, : len(tokens)] = torch.tensor([a == b for a, b in tokens.offsets])
     real = torch.arange(shape[1])[None] < lengths[:, None]
     return PromptBatch(
         input_ids=ids,
         attention_mask=real.long(),
         subject_mask=subject,
-        special_mask=special,
+        special_mask=torch.isin(ids, torch.tensor(_special_ids(tokenizer))) & real & ~subject,
         last=lengths - 1,
         prompts=tuple(prompt for prompt, _, _ in rows),
         left_out=left_out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,7 +78,10 @@ def metaspace_bpe() -> Tokenizer:
         SENTENCES * 3, trainers.BpeTrainer(vocab_size=600, special_tokens=SPECIAL + bytes_)
     )
     tokenizer.pre_tokenizer = None
-    return tokenizer
+    # The trainer takes bytes only as special tokens; in real vocabularies they are ordinary entries.
+    plain = json.loads(tokenizer.to_str())
+    plain["added_tokens"] = [token for token in plain["added_tokens"] if token["content"] in SPECIAL]
+    return Tokenizer.from_str(json.dumps(plain))
 
 
 def metaspace_unigram() -> Tokenizer:
