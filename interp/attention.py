@@ -17,6 +17,7 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from finetune.facts import InputError
 from finetune.progress import task
 from interp.results import Result, fingerprint, long_frame
 from interp.spans import PromptBatch
@@ -95,6 +96,18 @@ def blocks(batch: PromptBatch) -> dict[str, Bool[Tensor, "fact pos"]]:
     rest = batch.last_mask & ~batch.subject_mask & ~batch.special_mask
     masks = (batch.subject_mask, batch.relation_mask, batch.special_mask, rest)
     return dict(zip(BLOCKS, masks, strict=True))
+
+
+def indices(name: str, chosen: Sequence[int] | None, count: int) -> tuple[int, ...]:
+    """Return which of ``count`` layers or heads are meant: the chosen ones, or all.
+
+    Raises:
+        InputError: none, or one that the model has not.
+    """
+    wanted = tuple(range(count)) if chosen is None else tuple(int(i) for i in chosen)
+    if not wanted or not all(0 <= i < count for i in wanted):
+        raise InputError(f"{name} = {list(wanted)}: choose from 0 to {count - 1}")
+    return wanted
 
 
 def row_mass(rows: Row, mask: Bool[Tensor, "fact pos"]) -> Float[Tensor, "fact layer head"]:

@@ -68,19 +68,12 @@ def imbalance(base: AttentionMass, finetuned: AttentionMass) -> Imbalance:
     Raises:
         InputError: the two were not measured on the same facts, or the models' shapes differ.
     """
-    if set(base.fact_ids) != set(finetuned.fact_ids):
-        odd = sorted(set(base.fact_ids) ^ set(finetuned.fact_ids))
-        raise InputError(
-            f"{len(odd)} facts (such as {odd[0]!r}) were measured on one model only; "
-            "measure both on the same prompts"
-        )
     if base.values.shape != finetuned.values.shape:
         raise InputError(
             f"masses of shapes {tuple(base.values.shape)} and {tuple(finetuned.values.shape)} have no pairs; "
             "compare checkpoints of one base"
         )
-    place = {fact_id: row for row, fact_id in enumerate(finetuned.fact_ids)}
-    rows = [place[fact_id] for fact_id in base.fact_ids]
+    rows = _same_facts(base.fact_ids, finetuned.fact_ids)
     return Imbalance(
         values=base.values - finetuned.values[rows],
         without_bos=base.without_bos - finetuned.without_bos[rows],
@@ -134,6 +127,23 @@ def rank_heads(
         model=change.model,
         **stacked,
     )
+
+
+def _same_facts(mine: tuple[str, ...], theirs: tuple[str, ...]) -> list[int]:
+    """Return where each of my facts stands among theirs."""
+    if mine == theirs:
+        return list(range(len(mine)))
+    if odd := sorted(set(mine) ^ set(theirs)):
+        raise InputError(
+            f"{len(odd)} facts (such as {odd[0]!r}) were measured on one model only; "
+            "measure both on the same prompts"
+        )
+    place = {fact_id: row for row, fact_id in enumerate(theirs)}
+    if not len(place) == len(mine) == len(theirs):
+        raise InputError(
+            "some facts were asked more than once, in another order; measure the same batch on both"
+        )
+    return [place[fact_id] for fact_id in mine]
 
 
 def _by_group(

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from finetune.facts import InputError
-from interp.attention import Hook, blocks, pattern_hooks, stream
+from interp.attention import Hook, blocks, indices, pattern_hooks, stream
 from interp.decode import answer_log_probs, answer_tokens
 from interp.edits import require_edits
 from interp.results import Result, fingerprint
@@ -95,8 +95,8 @@ def knockout(
     """
     if block not in get_args(Block):
         raise InputError(f"block = {block!r}: choose one of {', '.join(get_args(Block))}")
-    chosen_layers = _indices("layers", layers, model.cfg.n_layers)
-    chosen_heads = _indices("heads", heads, model.cfg.n_heads)
+    chosen_layers = indices("layers", layers, model.cfg.n_layers)
+    chosen_heads = indices("heads", heads, model.cfg.n_heads)
     require_edits(model)
     answers = answer_tokens(tokenizer, batch)
     clean, knocked = torch.zeros(len(batch)), torch.zeros(len(batch))
@@ -146,11 +146,3 @@ def without(rows: Float[Tensor, "fact head pos"], mask: Bool[Tensor, "fact 1 pos
     total = kept.sum(-1, keepdim=True)
     scaled = torch.where(total > 0, kept / total.clamp_min(torch.finfo(rows.dtype).tiny), kept)
     return torch.where(lost > 0, scaled, rows)
-
-
-def _indices(name: str, chosen: Sequence[int] | None, count: int) -> tuple[int, ...]:
-    wanted = tuple(range(count)) if chosen is None else tuple(int(i) for i in chosen)
-    wrong = [i for i in wanted if not 0 <= i < count]
-    if wrong or not wanted:
-        raise InputError(f"{name} = {list(wanted)}: choose from 0 to {count - 1}")
-    return wanted

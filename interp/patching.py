@@ -18,8 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from finetune.prompts import Prompt
-from interp.attention import Hook, last_row_patterns, pattern_hooks
+from interp.attention import Hook, indices, last_row_patterns, pattern_hooks
 from interp.decode import greedy
+from interp.edits import require_edits
+from interp.results import Result, fingerprint
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:
@@ -28,11 +30,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LastRows:
+class LastRows(Result):
     """The last token's attention row of every fact, Float [fact, layer, head, pos], zero on padding."""
 
     values: Float[Tensor, "fact layer head pos"]
-    fact_ids: tuple[str, ...]
 
     def take(self, fact_ids: Sequence[str], width: int) -> Float[Tensor, "fact layer head pos"]:
         """Return the rows of some facts, cut or filled to ``width`` positions."""
@@ -49,7 +50,7 @@ def last_rows(model: TransformerBridge, batch: PromptBatch, *, batch_tokens: int
     for index, chunk in batch.chunks(batch_tokens):
         rows = last_row_patterns(model, chunk)
         values[index, ..., : rows.shape[-1]] = rows
-    return LastRows(values=values, fact_ids=batch.fact_ids)
+    return LastRows(values=values, fact_ids=batch.fact_ids, model=fingerprint(model))
 
 
 def pattern_transplant(
@@ -66,7 +67,12 @@ def pattern_transplant(
     """Answer greedily with the last prompt token attending by ``rows`` in the chosen layers and heads.
 
     Only that one row is replaced; the answer's own tokens attend as the model likes.
+
+    Raises:
+        InputError: a layer or head that the model has not.
+        InterventionError: the model ignores edits of its attention.
     """
+    require_edits(model)
     said = [""] * len(batch)
     for index, chunk in batch.chunks(batch_tokens):
         hooks = transplant_hooks(model, chunk, rows[index], layers=layers, heads=heads)
@@ -85,7 +91,7 @@ def transplant_hooks(
     heads: Sequence[int] | None = None,
 ) -> list[Hook]:
     """Return hooks that overwrite each prompt's last attention row, however long the sequence has grown."""
-    chosen = torch.arange(model.cfg.n_heads) if heads is None else torch.as_tensor(heads)
+    chosen = torch.tensor(indices("heads", heads, model.cfg.n_heads))
     fact, last = torch.arange(len(batch))[:, None], batch.last[:, None]
 
     def edit(layer: int) -> Callable[[Tensor, object], Tensor]:
@@ -99,7 +105,7 @@ def transplant_hooks(
 
         return overwrite
 
-    wanted = range(model.cfg.n_layers) if layers is None else layers
+    wanted = indices("layers", layers, model.cfg.n_layers)
     return [(name, edit(layer)) for layer, name in pattern_hooks(model) if layer in wanted]
 
 

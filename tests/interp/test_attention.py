@@ -6,7 +6,9 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
+from interp import attention
 from interp.attention import AttentionMass, forward, full_patterns, last_row_patterns, subject_attention
+from interp.spans import PromptBatch
 from tests.architectures import ARCHITECTURES
 from tests.interp import measuring_fixtures as tiny
 
@@ -103,3 +105,17 @@ def test_what_is_saved_is_what_is_loaded(tmp_path) -> None:
     assert loaded.fact_ids == mass.fact_ids
     assert torch.equal(loaded.values, mass.values)
     assert torch.equal(loaded.without_bos, mass.without_bos)
+
+
+def test_no_pass_is_larger_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So memory is set by ``batch_tokens``, however many prompts there are."""
+    sizes = []
+
+    def measured(model: TransformerBridge, chunk: PromptBatch) -> torch.Tensor:
+        sizes.append(chunk.input_ids.numel())
+        return last_row_patterns(model, chunk)
+
+    monkeypatch.setattr(attention, "last_row_patterns", measured)
+    subject_attention(tiny.both("llama").hooked, tiny.batch(), batch_tokens=30)
+    assert max(sizes) <= 30
+    assert sum(sizes) >= tiny.batch().attention_mask.sum()

@@ -107,3 +107,14 @@ def test_by_is_stricter_than_bh_and_a_ranking_is_saved(tmp_path: Path) -> None:
     assert (by.corrected >= bh.corrected).all()
     by.save(tmp_path / "ranking.safetensors")
     assert HeadRanking.load(tmp_path / "ranking.safetensors").to_frame().equals(by.to_frame())
+
+
+def test_facts_asked_twice_are_paired_in_their_order_or_refused(masses) -> None:
+    ids = ("same",) * len(masses[0].fact_ids)
+    base, finetuned = (replace(mass, fact_ids=ids) for mass in masses)
+    assert torch.equal(imbalance(base, finetuned).values, base.values - finetuned.values)
+    half = len(ids) // 2
+    twice = replace(masses[0], fact_ids=masses[0].fact_ids[:half] * 2)
+    swapped = replace(masses[1], fact_ids=tuple(reversed(masses[0].fact_ids[:half] * 2)))
+    with pytest.raises(InputError, match="more than once"):
+        imbalance(twice, swapped)

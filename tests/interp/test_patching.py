@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from finetune.facts import InputError
 from interp.attention import forward
 from interp.decode import greedy
-from interp.patching import last_rows, pattern_transplant, transplant_hooks, wrong_subject
+from interp.edits import InterventionError
+from interp.patching import LastRows, last_rows, pattern_transplant, transplant_hooks, wrong_subject
 from tests.interp import measuring_fixtures as tiny
 
 NAMES = tiny.FEW
@@ -92,3 +96,20 @@ def test_the_placebos_partner_differs_in_the_subject_alone() -> None:
 def test_a_fact_whose_layout_is_unique_has_no_placebo() -> None:
     batch = tiny.batch()[[0, 2]]
     assert wrong_subject(batch, batch) == ([], [])
+
+
+def test_mistakes_and_models_that_ignore_edits_are_refused() -> None:
+    batch = tiny.batch()
+    rows = last_rows(tiny.both("gptj").hooked, batch)
+    with pytest.raises(InterventionError, match="no effect"):
+        pattern_transplant(tiny.both("gptj").hooked, batch, rows.values, tiny.tokenizer(), max_new_tokens=1)
+    with pytest.raises(InputError, match=r"heads = \[4\]: choose from 0 to 3"):
+        transplant_hooks(tiny.both("llama").hooked, batch, rows.values, heads=[4])
+
+
+def test_rows_are_saved_with_their_model(tmp_path: Path) -> None:
+    rows = last_rows(tiny.both("llama").hooked, tiny.batch())
+    rows.save(tmp_path / "rows.safetensors")
+    loaded = LastRows.load(tmp_path / "rows.safetensors")
+    assert torch.equal(loaded.values, rows.values)
+    loaded.require(tiny.both("llama").hooked)
