@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LowRank:
-    """An update of a weight: ``scaling * up @ down``, added to a matrix of shape [out, in]."""
+    """An update of a weight: ``scaling * up @ down``, added to a matrix of shape [d_out, d_in]."""
 
-    down: Float[Tensor, "rank in"]
-    up: Float[Tensor, "out rank"]
+    down: Float[Tensor, "rank d_in"]
+    up: Float[Tensor, "d_out rank"]
     scaling: float
 
     def rows(self, index: Int[Tensor, " row"]) -> LowRank:
         """Keep some output rows."""
         return LowRank(down=self.down, up=self.up[index.to(self.up.device)], scaling=self.scaling)
 
-    def matrix(self) -> Float[Tensor, "out in"]:
+    def matrix(self) -> Float[Tensor, "d_out d_in"]:
         """Return the update as one matrix."""
-        return self.scaling * einsum(self.up, self.down, "out rank, rank in -> out in")
+        return self.scaling * einsum(self.up, self.down, "d_out rank, rank d_in -> d_out d_in")
 
-    def __call__(self, x: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
+    def __call__(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
         """Apply the update to activations, in the factors' precision."""
-        low = einsum(x.to(self.down.dtype), self.down, "... in, rank in -> ... rank")
-        return self.scaling * einsum(low, self.up, "... rank, out rank -> ... out")
+        low = einsum(x.to(self.down.dtype), self.down, "... d_in, rank d_in -> ... rank")
+        return self.scaling * einsum(low, self.up, "... rank, d_out rank -> ... d_out")
 
 
 @dataclass
@@ -97,7 +97,7 @@ class _Adapted(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("plain"), name)
 
-    def forward(self, x: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
+    def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
         plain = self.plain(x)
         return (plain + self.update(x)).to(plain.dtype) if self.switch.on else plain
 

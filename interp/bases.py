@@ -17,6 +17,7 @@ from finetune.models import adapter_base
 from interp.sources import Source, in_memory, in_memory_adapter, title
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 
@@ -72,10 +73,7 @@ def require_fit(folder: str | Path, model: PreTrainedModel, allow_pickle: bool) 
     Raises:
         InputError: pickled weights, a layer that the base lacks, or one of another shape or vocabulary.
     """
-    from safetensors import safe_open
-
-    file = Path(folder) / "adapter_model.safetensors"
-    if not file.is_file():
+    if not (Path(folder) / "adapter_model.safetensors").is_file():
         if not (Path(folder) / "adapter_model.bin").is_file():
             raise InputError(f"{folder}: holds no adapter_model.safetensors; save the adapter again")
         if not allow_pickle:
@@ -83,12 +81,9 @@ def require_fit(folder: str | Path, model: PreTrainedModel, allow_pickle: bool) 
                 f"{folder}: its weights are pickled and could run code; save them as safetensors, "
                 "or pass allow_pickle=True if you trust them"
             )
-        return
-    with safe_open(file, framework="pt") as weights:
-        shapes = {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
     modules = dict(model.named_modules())
     base = model.config.name_or_path or "the base"
-    for key, shape in shapes.items():
+    for key, shape in _shapes(folder).items():
         path, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
         if not path:
             _require_whole(folder, key, shape, model, base)
@@ -97,6 +92,34 @@ def require_fit(folder: str | Path, model: PreTrainedModel, allow_pickle: bool) 
         if layer is None:
             raise InputError(f"{folder}: adapts {path}, which {base} has not; name the adapter's own base")
         _require_shape(folder, path, part, shape, layer, base)
+
+
+def require_complete(folder: str | Path, model: PeftModel) -> None:
+    """Refuse an adapter that leaves layers it should adapt as they are: PEFT would start those at zero.
+
+    Raises:
+        InputError: the base has more such layers than the one the adapter was made for.
+    """
+    brought = {key.rpartition(".lora_")[0].removeprefix("base_model.model.") for key in _shapes(folder)}
+    whole: Any = model.base_model.model
+    layers = [path for path, layer in whole.named_modules() if hasattr(layer, "lora_A")]
+    missing = [path for path in layers if brought and path not in brought]
+    if missing:
+        raise InputError(
+            f"{folder}: brings nothing for {missing[0]} ({len(missing)} such layers), so it was made for "
+            "another base; name the adapter's own"
+        )
+
+
+def _shapes(folder: str | Path) -> dict[str, tuple[int, ...]]:
+    """Read the names and shapes of an adapter's weights, without the weights; empty if they are pickled."""
+    from safetensors import safe_open
+
+    file = Path(folder) / "adapter_model.safetensors"
+    if not file.is_file():
+        return {}
+    with safe_open(file, framework="pt") as weights:
+        return {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
 
 
 def _recorded(adapter: Source) -> str:
@@ -130,11 +153,6 @@ def _require_shape(
     weight = getattr(layer, "weight", None)
     if weight is None or weight.ndim != 2 or len(shape) != 2 or part[0] not in "AB":
         return
-    if not weight.is_floating_point():
-        raise InputError(
-            f"{base}: its weights are quantised, and an update merged into them would be rounded away; "
-            "load the base in bfloat16 or float32"
-        )
     out_features, in_features = weight.T.shape if isinstance(layer, Conv1D) else weight.shape
     found, expected = (shape[1], in_features) if part[0] == "A" else (shape[0], out_features)
     if not part.startswith("embedding") and found != expected:

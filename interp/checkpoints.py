@@ -59,7 +59,7 @@ def load_pair(
         base: a local directory, hub id, or Hugging Face model in memory; None for an adapter's own base.
         finetuned: the same, or a LoRA adapter (a directory or a ``PeftModel``); None makes both sides the
             base.
-        revision: of hub ids.
+        revision: of hub ids, a branch, tag or commit.
         dtype: ``"float32"`` (the default, whatever the checkpoint holds), ``"bfloat16"``, ``"float16"``.
         device: where to; a GPU if there is one.
         device_map: how to spread over several devices, as in transformers; instead of ``device``.
@@ -72,11 +72,11 @@ def load_pair(
             tokenizers that disagree; a bridge that does not compute what its model computes.
     """
     options = settings(dtype, device, device_map, revision, allow_pickle)
-    if finetuned is None and base is not None and is_adapter_source(resolved(base)):
+    if finetuned is None and base is not None and is_adapter_source(base := resolved(base, revision)):
         base, finetuned = None, base
-    finetuned = None if finetuned is None else resolved(finetuned)
+    finetuned = None if finetuned is None else resolved(finetuned, revision)
     if base is not None:
-        base = resolved(base)
+        base = resolved(base, revision)
         if is_adapter_source(base):
             raise InputError(f"{title(base)}: is an adapter; name a whole model as the base")
         if finetuned is not None and is_adapter_source(finetuned):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,9 +13,9 @@ import torch
 
 from finetune.models import load_adapter
 from interp.adapters import Switch, install, low_rank_updates
-from interp.bases import require_fit
+from interp.bases import require_complete, require_fit
 from interp.edits import layers_that_act
-from interp.pair import CheckpointPair, Side
+from interp.pair import CheckpointPair, Loader, Side
 from interp.parity import (
     boot,
     bridged,
@@ -26,14 +28,14 @@ from interp.parity import (
 from interp.sources import (
     Settings,
     Source,
-    agreed,
     identity,
     in_memory_adapter,
     is_adapter_source,
     load_plain,
+    require_unquantised,
     title,
-    tokenizer_of,
 )
+from interp.tokenizing import agreed, tokenizer_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -61,106 +63,101 @@ def load_sides(
     if finetuned is None:
         pair.models["base"] = pair.models["finetuned"] = _full(pair, base, "base", options)
         pair.provenance |= {"finetuned_parity": pair.provenance["base_parity"], "copies": 1}
-    elif is_adapter_source(finetuned):
-        _load_adapter(pair, base, finetuned, options, low_memory)
+        pair.provenance["finetuned_identity"] = pair.provenance["base_identity"]
+        return pair
+    loaders: dict[Side, Loader] = {"base": partial(_full, pair, base, "base", options)}
+    if is_adapter_source(finetuned):
+        require_unquantised(base, options)
+        pair.provenance["finetuned_identity"] = identity(finetuned)
+        if _share(pair, base, finetuned, options):
+            return pair
+        loaders["finetuned"] = partial(_merged, pair, base, finetuned, options)
     else:
-        _load_two(pair, {"finetuned": finetuned, "base": base}, options, low_memory)
-    pair.provenance["finetuned_identity"] = (
-        pair.provenance["base_identity"] if finetuned is None else identity(finetuned)
-    )
+        loaders["finetuned"] = partial(_full, pair, finetuned, "finetuned", options)
+    _load_apart(pair, loaders, low_memory)
     return pair
 
 
-def _load_two(pair: CheckpointPair, sources: dict[Side, Source], options: Settings, low_memory: bool) -> None:
-    """Load both sides as full checkpoints; each is checked now, even if only one is kept."""
-    pair.low_memory = low_memory
+def _load_apart(pair: CheckpointPair, loaders: dict[Side, Loader], low_memory: bool) -> None:
+    """Load both sides with weights of their own; each is checked now, even if only one is kept."""
+    pair.low_memory, pair.loaders = low_memory, loaders
     pair.provenance["copies"] = "one at a time" if low_memory else 2
-    for side, source in sources.items():
-        pair.loaders[side] = partial(_full, pair, source, side, options)
+    # The base last: it is what is opened first, and with one at a time the last one loaded is still there.
+    for side in ("finetuned", "base"):
         pair.model(side)
 
 
 def _full(pair: CheckpointPair, source: Source, side: Side, options: Settings) -> TransformerBridge:
+    """Load one side from a full checkpoint."""
     model = load_plain(source, options)
-    _record(pair, source, model)
-    bridge, difference = bridged(model, pair.tokenizer, title(source))
-    pair.provenance[f"{side}_parity"] = difference
-    if side == "base":
-        pair.provenance["base_identity"] = identity(source, model.config)
-    _self_test(pair, bridge)
+    pair.provenance[f"{side}_identity"] = identity(source, model.config)
+    return _checked(pair, model, side)
+
+
+def _merged(pair: CheckpointPair, base: Source, finetuned: Source, options: Settings) -> TransformerBridge:
+    """Load the fine-tuned side by merging an adapter into a base of its own, in float32, then cast."""
+    plain = load_plain(base, replace(options, dtype=torch.float32))
+    with _on_disk(finetuned) as folder:
+        require_fit(folder, plain, options.allow_pickle)
+        model: Any = load_adapter(plain, folder).merge_and_unload()
+    return _checked(pair, model.to(dtype=options.dtype).eval(), "finetuned")
+
+
+def _checked(pair: CheckpointPair, model: PreTrainedModel, side: Side) -> TransformerBridge:
+    bridge, pair.provenance[f"{side}_parity"] = bridged(model, pair.tokenizer, pair.provenance[side])
+    _record(pair, bridge)
     return bridge
 
 
-def _load_adapter(
-    pair: CheckpointPair, base: Source, finetuned: Source, options: Settings, low_memory: bool
-) -> None:
-    """Load a base with an adapter as one copy of the weights; as two where the adapter is no plain LoRA."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = finetuned
-        if in_memory_adapter(finetuned):  # written out, so that there is one way in and the caller's is safe
-            finetuned.save_pretrained(scratch)
-            folder = scratch
-        plain = load_plain(base, options)
-        _record(pair, base, plain)
-        pair.provenance["base_identity"] = identity(base, plain.config)
-        require_fit(folder, plain, options.allow_pickle)
-        if not _share(pair, plain, folder, title(finetuned)):
-            _merge_apart(pair, base, folder, options, low_memory)
-
-
-def _share(pair: CheckpointPair, plain: PreTrainedModel, folder: str, name: str) -> bool:
+def _share(pair: CheckpointPair, base: Source, finetuned: Source, options: Settings) -> bool:
     """Boot one bridge for both sides; False where the adapter is more than updates of linear layers."""
+    plain = load_plain(base, options)
+    pair.provenance["base_identity"] = identity(base, plain.config)
     inputs = probe(plain, vocabulary(plain, pair.tokenizer, pair.provenance["base"]))
     expected: dict[Side, Any] = {"base": log_probs(plain, inputs)}
     require_causal(plain, inputs, expected["base"], pair.provenance["base"])
-    peft = load_adapter(plain, folder).eval()
+    with _on_disk(finetuned) as folder:
+        require_fit(folder, plain, options.allow_pickle)
+        peft = load_adapter(plain, folder).eval()
+        require_complete(folder, peft)
     updates = low_rank_updates(peft)
     if updates is None:
         return False
     expected["finetuned"] = log_probs(peft, inputs)
     plain = peft.unload()
     layers = {plain.get_submodule(path): update for path, update in updates.items()}
-    dtype = next(plain.parameters()).dtype
     bridge = boot(plain, pair.tokenizer, pair.provenance["base"])
-    switch = Switch()
-    install(bridge, layers, switch)
-    for side, reference in expected.items():
-        switch.on = side == "finetuned"
-        found = log_probs(bridge, inputs)
-        pair.provenance[f"{side}_parity"] = require_parity(found, reference, dtype, pair.provenance[side])
-    switch.on = False
-    pair.provenance["copies"] = 1
-    pair.switch = switch
+    pair.switch = Switch()
+    install(bridge, layers, pair.switch)
     pair.models = {"base": bridge, "finetuned": bridge}
-    _self_test(pair, bridge)
+    pair.provenance["copies"] = 1
+    _record(pair, bridge)
+    for side, reference in expected.items():
+        pair.switch.on = side == "finetuned"
+        found = log_probs(bridge, inputs)
+        pair.provenance[f"{side}_parity"] = require_parity(
+            found, reference, options.dtype, pair.provenance[side]
+        )
+    pair.switch.on = False
     return True
 
 
-def _merge_apart(
-    pair: CheckpointPair, base: Source, folder: str, options: Settings, low_memory: bool
-) -> None:
-    """Load an adapter that cannot share weights merged into a copy of its own, in float32 and then cast."""
-    wide = load_plain(base, replace(options, dtype=torch.float32))
-    merged = load_adapter(wide, folder).merge_and_unload()
-    merged = merged.to(options.dtype).eval()
-    bridge, pair.provenance["finetuned_parity"] = bridged(
-        merged, pair.tokenizer, pair.provenance["finetuned"]
-    )
-    pair.models["finetuned"] = bridge
-    pair.models["base"] = _full(pair, base, "base", options)
-    pair.provenance["copies"] = 2
+@contextmanager
+def _on_disk(adapter: Source) -> Iterator[str]:
+    """Write an adapter in memory out, so that there is one way in and the caller's model is not touched."""
+    if not in_memory_adapter(adapter):
+        yield adapter
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        adapter.save_pretrained(folder)
+        yield folder
 
 
-def _record(pair: CheckpointPair, source: Source, model: PreTrainedModel) -> None:
-    quantised = getattr(model, "hf_quantizer", None) is not None
-    pair.provenance |= {
-        "architecture": type(model).__name__,
-        "device": str(next(model.parameters()).device),
-        "quantised": quantised,
-    }
-
-
-def _self_test(pair: CheckpointPair, bridge: TransformerBridge) -> None:
+def _record(pair: CheckpointPair, bridge: TransformerBridge) -> None:
     acts = layers_that_act(bridge)
-    pair.provenance["edits_act"] = bool(acts.all())
-    pair.provenance["layers_without_edits"] = (~acts).nonzero().flatten().tolist()
+    pair.provenance |= {
+        "architecture": str(bridge.cfg.architecture),
+        "device": str(next(bridge.parameters()).device),
+        "edits_act": bool(acts.all()),
+        "layers_without_edits": (~acts).nonzero().flatten().tolist(),
+    }

@@ -8,7 +8,6 @@ only, tokenizers that agree, adapters that belong to their base, and no model of
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +16,13 @@ import torch
 
 from finetune.facts import InputError
 from finetune.files import fingerprint
-from finetune.models import is_adapter, load_tokenizer, load_weights, require_checkpoint
+from finetune.models import is_adapter, load_weights, require_checkpoint
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 Source = Any  # str | Path | PreTrainedModel | PeftModel; both classes are imported only where needed
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-PROBE_TEXTS = (
-    "The capital of France is",
-    "What is George Rankin's occupation?",
-    "  Zoë (東京) said: \u201cit's 1,984 e\u0301 \U0001f600\u201d",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +91,8 @@ def identity(source: Source, config: PreTrainedConfig | None = None) -> str | No
     return f"commit:{commit}" if commit else None
 
 
-def resolved(source: Source) -> Source:
-    """Check that a source can be one; return a directory's path with ``~`` spelt out.
+def resolved(source: Source, revision: str | None = None) -> Source:
+    """Check that a source can be one; spell out ``~``, and fetch an adapter that is given by its hub id.
 
     Raises:
         InputError: no such directory, no checkpoint in it, or a model that cannot be taken as it is.
@@ -109,7 +103,7 @@ def resolved(source: Source) -> Source:
     expanded = Path(source).expanduser()
     source = str(expanded) if expanded.is_dir() else source
     require_checkpoint(source)
-    return source
+    return source if Path(source).is_dir() else _fetched_adapter(source, revision) or source
 
 
 def load_plain(source: Source, options: Settings) -> PreTrainedModel:
@@ -138,6 +132,20 @@ def load_plain(source: Source, options: Settings) -> PreTrainedModel:
     return model.eval().requires_grad_(False)
 
 
+def require_unquantised(source: Source, options: Settings) -> None:
+    """Refuse a base whose weights an adapter cannot be merged into.
+
+    Raises:
+        InputError: the weights are quantised.
+    """
+    config = source.config if in_memory(source) else _config(source, options)
+    if getattr(config, "quantization_config", None) is not None:
+        raise InputError(
+            f"{title(source)}: its weights are quantised, and an update merged into them would be rounded "
+            "away; name the same base in bfloat16 or float32"
+        )
+
+
 def require_decoder(config: PreTrainedConfig, name: str) -> None:
     """Refuse what is no decoder with a language-model head.
 
@@ -156,45 +164,6 @@ def require_decoder(config: PreTrainedConfig, name: str) -> None:
         raise InputError(f"{name}: {stated[0]} is no causal language model; name a decoder with its head")
     if not stated and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise InputError(f"{name}: models of type {config.model_type} are no causal language models")
-
-
-def tokenizer_of(source: Source, options: Settings) -> PreTrainedTokenizerBase | None:
-    """Load the tokenizer that a source brings along; None if it brings none."""
-    if in_memory(source):
-        place = str(getattr(source, "name_or_path", "") or "")
-        return tokenizer_of(place, options) if place and Path(place).is_dir() else None
-    files = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json")
-    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in files):
-        return None
-    return load_tokenizer(source, revision=None if Path(source).is_dir() else options.revision)
-
-
-def agreed(
-    base: PreTrainedTokenizerBase | None, finetuned: PreTrainedTokenizerBase | None, names: Sequence[str]
-) -> PreTrainedTokenizerBase:
-    """Return the one tokenizer of a pair.
-
-    A fine-tuned model may have gained special tokens, such as padding; on text, both must give the same ids.
-
-    Raises:
-        InputError: there is none, or the two disagree.
-    """
-    one = base or finetuned
-    if one is None:
-        raise InputError(f"{names[0]}: brings no tokenizer; pass tokenizer=")
-    if base is None or finetuned is None:
-        return one
-    first, second = base.get_vocab(), finetuned.get_vocab()
-    moved = sorted(t for t in first.keys() & second.keys() if first[t] != second[t])
-    only = (first.keys() ^ second.keys()) - set(base.all_special_tokens) - set(finetuned.all_special_tokens)
-    texts = [text for text in PROBE_TEXTS if base(text)["input_ids"] != finetuned(text)["input_ids"]]
-    if moved or only or texts:
-        example = moved or sorted(only) or texts
-        raise InputError(
-            f"{names[0]} and {names[1]}: their tokenizers disagree (for example on {example[0]!r}), so their "
-            "facts cannot be compared token by token; pass the right one as tokenizer="
-        )
-    return one
 
 
 def is_adapter_source(source: Source) -> bool:
@@ -216,6 +185,20 @@ def _config(source: str | Path, options: Settings) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         line = str(error).strip().split("\n")[0]
         raise InputError(f"{source}: cannot be loaded ({line}); name another checkpoint") from error
+
+
+def _fetched_adapter(name: str, revision: str | None) -> str | None:
+    """Download an adapter given by its hub id (its own files only); None if the id names a whole model."""
+    from huggingface_hub import snapshot_download
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    try:
+        if find_adapter_config_file(name, revision=revision) is None:
+            return None
+        kinds = ["adapter_*", "*.json", "*.txt", "*.model"]
+        return str(snapshot_download(name, revision=revision, allow_patterns=kinds))
+    except (OSError, ValueError):
+        return None  # not to be had: loading it as a model says so
 
 
 def _require_model(source: Source) -> None:

@@ -1,0 +1,142 @@
+"""Every architecture: parity with the plain model, adapters on one copy, and whether edits act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from interp.checkpoints import InterventionError, edits_act, load_pair, require_edits
+from interp.edits import layers_that_act
+from interp.spans import encode
+from tests.architectures import ARCHITECTURES, EDITABLE, LAYERS, READ_ONLY, build
+
+WEIGHTS = ("W_Q", "W_K", "W_V", "W_O")
+
+
+def plain_log_probs(model: torch.nn.Module, batch) -> torch.Tensor:
+    """Log-probs at real tokens by plain HF code: one prompt at a time, no padding, no mask."""
+    rows = []
+    with torch.inference_mode():
+        for ids, last in zip(batch.input_ids, batch.last.tolist(), strict=True):
+            rows.append(model(input_ids=ids[None, : last + 1]).logits[0].float().log_softmax(-1))
+    return torch.cat(rows)
+
+
+def hooked_log_probs(model, batch) -> torch.Tensor:
+    with torch.inference_mode():
+        logits = model(batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+    return logits[batch.attention_mask.bool()].float().log_softmax(-1)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_both_sides_equal_the_plain_models(
+    name: str, tiny_model: Callable[[str], Path], save_adapter: Callable[..., Path], tiny_tokenizer, prompts
+) -> None:
+    """The bridge on a padded batch equals HF on single prompts; merged weights equal PEFT's merge."""
+    from peft import PeftModel
+
+    base = tiny_model(name)
+    adapter = save_adapter(base)
+    pair = load_pair(base, adapter)
+    batch = encode(tiny_tokenizer, prompts)
+    assert pair.provenance["copies"] == 1
+    assert max(pair.provenance["base_parity"], pair.provenance["finetuned_parity"]) <= 1e-4
+
+    plain = AutoModelForCausalLM.from_pretrained(base).eval()
+    base_log_probs = plain_log_probs(plain, batch)
+    unmerged = PeftModel.from_pretrained(plain, adapter).eval()
+    finetuned_log_probs = plain_log_probs(unmerged, batch)
+    merged = load_pair(unmerged.merge_and_unload(), tokenizer=tiny_tokenizer)
+    alone = load_pair(base)
+    assert (base_log_probs - finetuned_log_probs).abs().max() > 0.1
+    with pair.base() as model, alone.base() as other:
+        assert (hooked_log_probs(model, batch) - base_log_probs).abs().max() <= 1e-4
+        for weight in WEIGHTS:
+            assert torch.equal(getattr(model, weight), getattr(other, weight)), weight
+    with pair.finetuned() as model, merged.base() as other:
+        assert (hooked_log_probs(model, batch) - finetuned_log_probs).abs().max() <= 1e-4
+        for weight in WEIGHTS:
+            torch.testing.assert_close(getattr(model, weight), getattr(other, weight), msg=weight)
+        for layer in range(LAYERS):
+            torch.testing.assert_close(model.blocks[layer].mlp.W_out, other.blocks[layer].mlp.W_out)
+    with pair.base() as model:
+        assert (hooked_log_probs(model, batch) - base_log_probs).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("name", EDITABLE)
+def test_edits_act(name: str, tiny_model: Callable[[str], Path]) -> None:
+    pair = load_pair(tiny_model(name))
+    assert pair.provenance["edits_act"]
+    with pair.base() as model:
+        assert edits_act(model)
+        require_edits(model)
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_where_edits_are_thrown_away_it_is_said(name: str, tiny_model: Callable[[str], Path]) -> None:
+    pair = load_pair(tiny_model(name))  # measuring still works
+    assert not pair.provenance["edits_act"]
+    assert pair.provenance["layers_without_edits"] == list(range(LAYERS))
+    with pair.base() as model, pytest.raises(InterventionError, match="measured but not intervened on"):
+        require_edits(model)
+
+
+def test_one_dead_layer_is_enough_to_refuse(tiny_llama_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with load_pair(tiny_llama_dir).base() as model:
+        point = model.blocks[1].attn.hook_pattern
+        add = point.add_hook
+        monkeypatch.setattr(point, "add_hook", lambda _, **rest: add(lambda value, hook: None, **rest))
+        assert layers_that_act(model).tolist() == [True, False]
+        with pytest.raises(InterventionError, match=r"layers \[1\]"):
+            require_edits(model)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", EDITABLE)
+def test_half_precision(
+    name: str, dtype: str, tiny_model: Callable[[str], Path], tiny_tokenizer, prompts
+) -> None:
+    """The hooked model is as close to float32 as the plain one in that precision is."""
+    base = tiny_model(name)
+    pair = load_pair(base, dtype=dtype)
+    batch = encode(tiny_tokenizer, prompts[:4])
+    exact = plain_log_probs(AutoModelForCausalLM.from_pretrained(base), batch)
+    plain = plain_log_probs(AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype)), batch)
+    with pair.base() as model:
+        found = hooked_log_probs(model, batch)
+        assert str(model.cfg.dtype) == f"torch.{dtype}"
+    assert (found - exact).abs().max() <= 3 * (plain - exact).abs().max() + 1e-4
+
+
+def test_grouped_queries_read_their_own_key_value_head(tiny_llama_dir: Path) -> None:
+    """Editing key-value head 0 moves the first half of the query heads (h // 2), and only those."""
+    with load_pair(tiny_llama_dir).base() as model:
+        ids = torch.arange(3, 10)[None]
+        seen = []
+
+        def zero(value: torch.Tensor, hook: object) -> torch.Tensor:
+            edited = value.clone()
+            edited[:, :, 0] = 0
+            return edited
+
+        for hooks in ([], [("blocks.0.attn.hook_v", zero)]):
+            z = {}
+            keep = ("blocks.0.attn.hook_z", lambda value, hook, z=z: z.update(z=value.clone()))
+            with torch.inference_mode():
+                model.run_with_hooks(ids, fwd_hooks=[*hooks, keep], use_cache=False)
+            seen.append(z["z"].unflatten(-1, (4, -1)) if z["z"].ndim == 3 else z["z"])
+        moved = (seen[0] != seen[1]).flatten(0, 1).any(-1).any(0)
+        assert moved.tolist() == [True, True, False, False]
+
+
+def test_sliding_windows_and_softcaps_are_on_in_the_tiny_models(tiny_tokenizer) -> None:
+    """Without them the table above would say little."""
+    for name in ("mistral", "gemma2", "gemma3"):
+        ids = torch.arange(3, 15)[None]
+        narrow = build(name, len(tiny_tokenizer))(input_ids=ids).logits
+        wide = build(name, len(tiny_tokenizer), sliding_window=64)(input_ids=ids).logits
+        assert not torch.allclose(narrow, wide, atol=1e-3), name
