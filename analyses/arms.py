@@ -23,7 +23,8 @@ class Checkpoints:
     """The checkpoints to compare, and the facts and prompts to compare them on.
 
     ``arms`` maps a name to a directory or hub id; ``base`` is the model they came from. Every prompt is
-    aligned with the base's tokenizer; facts whose prompt is not are in ``left_out``.
+    aligned with the base's tokenizer; facts whose prompt is not are in ``left_out``. ``answer_sets`` maps a
+    relation to all its answers, in training facts too.
     """
 
     base: str
@@ -31,6 +32,7 @@ class Checkpoints:
     test: FactSet
     prompts: tuple[Prompt, ...]
     phrasebook: Phrasebook
+    answer_sets: dict[str, tuple[str, ...]]
     sizes: dict[str, int]
     left_out: tuple[LeftOut, ...] = ()
 
@@ -75,6 +77,7 @@ def trained_arms(options: Options, setting: Setting, directory: Path, *, seed: i
         test=parts.test,
         prompts=_asked(setting, parts.test),
         phrasebook=setting.phrasebook,
+        answer_sets=_answer_sets(setting.facts),
         sizes={
             "total": len(setting.facts),
             **{part: len(getattr(parts, part)) for part in ("train", "validation", "test")},
@@ -102,6 +105,7 @@ def own_checkpoints(options: Options, facts: FactSet) -> Checkpoints:
         test=facts,
         prompts=prompts,
         phrasebook=book,
+        answer_sets=_answer_sets(facts),
         sizes={"total": len(facts), "train": 0, "validation": 0, "test": len(facts)},
     )
     return _alignable(checkpoints)
@@ -173,6 +177,10 @@ def _quartiles(facts: FactSet) -> list[int | None]:
     if any(fact.popularity is None for fact in facts):
         return [None] * len(facts)
     return [int(q) for q in quartiles(facts)]
+
+
+def _answer_sets(facts: FactSet) -> dict[str, tuple[str, ...]]:
+    return {relation: facts.answer_set(relation) for relation in facts.relations}
 
 
 def _parts(facts: FactSet, seed: int) -> Partition:

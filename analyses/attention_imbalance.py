@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def run(options: Options) -> Path:
     """
     from analyses.imbalance import measure_seed, write_results
     from analyses.settings import load_facts
+    from analyses.sharding import processes
     from finetune.manifest import RunDirectory
 
     options.check()
@@ -36,13 +38,22 @@ def run(options: Options) -> Path:
     directory = RunDirectory(options.out, config)
     if directory.finished:
         return options.out
+    team = processes()
+    if team.count > 1 and not options.base:
+        raise InputError(
+            "several processes measure checkpoints but do not train; run this once without a launcher"
+        )
+    team.wait()
     try:
-        directory.write(seeds=options.seeds)
-        seeds = [measure_seed(options, facts, directory, seed) for seed in options.seeds]
+        if team.is_main:
+            directory.write(seeds=options.seeds)
+        seeds = [measure_seed(options, facts, directory, seed, team=team) for seed in options.seeds]
     except InputError:
         directory.discard()
         raise
-    write_results(options, facts, directory, seeds)
+    if team.is_main:
+        write_results(options, facts, directory, seeds)
+    team.wait()
     return options.out
 
 
@@ -66,7 +77,7 @@ def main() -> int:
             raise
         print(f"error: {error}; {CONTINUES}", file=sys.stderr)
         return 2
-    if not options.quiet:
+    if not options.quiet and int(os.environ.get("RANK", "0")) == 0:
         from rich.console import Console
 
         from interp.report import Run, headline_table
@@ -79,8 +90,6 @@ def main() -> int:
 
 def _prepare_process(options: Options) -> None:
     """Silence the libraries' own bars and keep off the network unless the hub was asked for."""
-    import os
-
     from finetune.progress import QUIET
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -5,38 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 
 from analyses.arms import Checkpoints, answers, known_facts, own_checkpoints, trained_arms
-from analyses.measurements import measure_attention, one_fact, transplant
+from analyses.measurements import one_fact, read_checkpoint, transplant
 from analyses.settings import Options, describe, setting_for
+from analyses.sharding import Processes
 from analyses.summary import head_means, summarise
 from finetune.facts import FactSet, LeftOut
 from finetune.files import atomic_file, fingerprint, read_json, write_json
 from finetune.manifest import RunDirectory
 from finetune.progress import task
 from interp.attention import AttentionMass
+from interp.heads import imbalance, rank_heads
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
     """What one seed left: a row per fact and arm, and what is told about it.
 
-    ``mass`` maps an arm to Float [fact, layer, head].
+    ``mass`` maps an arm to its subject-attention mass.
     """
 
     seed: int
     frame: pd.DataFrame
-    mass: dict[str, np.ndarray]
+    mass: dict[str, AttentionMass]
     example: dict[str, Any]
     sizes: dict[str, int]
     left_out: tuple[LeftOut, ...]
 
 
-def measure_seed(options: Options, facts: FactSet | None, run: RunDirectory, seed: int) -> Seed:
+def measure_seed(
+    options: Options, facts: FactSet | None, run: RunDirectory, seed: int, *, team: Processes
+) -> Seed:
     """Train or take the checkpoints of one seed, ask them, and read their attention.
 
     Every stage leaves a file in ``seeds/<seed>/``, which a continued run reads instead of repeating it.
@@ -44,34 +49,39 @@ def measure_seed(options: Options, facts: FactSet | None, run: RunDirectory, see
     here = run.path / "seeds" / str(seed)
     with run.timed(f"seed {seed}: checkpoints"):
         checkpoints = _checkpoints(options, facts, here, seed)
-    write_json(here / "checkpoints.json", {"base": checkpoints.base, **checkpoints.arms})
+    names = checkpoints.names
     with run.timed(f"seed {seed}: asking"):
+        if team.is_main:
+            write_json(here / "checkpoints.json", {"base": checkpoints.base, **checkpoints.arms})
+            known_facts(checkpoints, here / "known.json")
+        team.wait()
         known = known_facts(checkpoints, here / "known.json")
-        frames = {
-            name: answers(checkpoints, name, here / "answers" / f"{name}.parquet", known=known, seed=seed)
-            for name in checkpoints.names
-        }
-    with run.timed(f"seed {seed}: attention"):
-        measured = {
-            name: measure_attention(
-                checkpoints,
-                name,
-                here / "attention" / f"{name}.safetensors",
-                batch_tokens=options.batch_tokens,
-            )
-            for name in checkpoints.names
-        }
-    frame = pd.concat([_with_mass(frames[n], measured[n]) for n in checkpoints.names], ignore_index=True)
-    paired = {"top", "bottom"} <= set(checkpoints.names)
+        frames = _shared(
+            team,
+            names,
+            lambda name: answers(
+                checkpoints, name, here / "answers" / f"{name}.parquet", known=known, seed=seed
+            ),
+        )
+    with run.timed(f"seed {seed}: reading"):
+        readings = _shared(
+            team,
+            names,
+            lambda name: read_checkpoint(
+                checkpoints, name, here / "readings", batch_tokens=options.batch_tokens
+            ),
+        )
+    frame = pd.concat([_with_readings(frames[n], *readings[n]) for n in names], ignore_index=True)
+    paired = {"top", "bottom"} <= set(names)
     if paired:
         with run.timed(f"seed {seed}: transplant"):
             frame = _with_recovery(frame, checkpoints, here / "transplant.json", seed)
-    before, after = ("top", "bottom") if paired else ("base", checkpoints.names[1])
+    before, after = ("top", "bottom") if paired else ("base", names[1])
     example = _kept(here / "example.json", lambda: one_fact(checkpoints, frame, before, after))
     return Seed(
         seed=seed,
         frame=frame,
-        mass={name: mass.values.numpy() for name, mass in measured.items()},
+        mass={name: mass for name, (mass, _) in readings.items()},
         example=example,
         sizes=checkpoints.sizes,
         left_out=checkpoints.left_out,
@@ -87,7 +97,9 @@ def write_results(options: Options, facts: FactSet | None, run: RunDirectory, se
         with atomic_file(run.path / "facts.parquet") as path:
             frame.to_parquet(path)
         write_json(run.path / "results.json", summarise(frame))
-        write_json(run.path / "attention.json", head_means(seeds[0].frame, seeds[0].mass))
+        mass = {name: m.values.numpy() for name, m in seeds[0].mass.items()}
+        write_json(run.path / "attention.json", head_means(seeds[0].frame, mass))
+        write_json(run.path / "heads.json", _moved_heads(seeds[0]))
         write_json(run.path / "example.json", seeds[0].example)
     left_out = [*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)]
     details: dict[str, Any] = {
@@ -112,12 +124,21 @@ def _checkpoints(options: Options, facts: FactSet | None, here: Path, seed: int)
     return trained_arms(options, setting_for(options, facts, seed), here, seed=seed)
 
 
-def _with_mass(frame: pd.DataFrame, mass: AttentionMass) -> pd.DataFrame:
-    """Add each fact's mean subject attention and its layers x heads, layer-major."""
-    if tuple(frame["fact_id"]) != mass.fact_ids:
-        raise RuntimeError("attention was measured on other facts than were asked; remove the run directory")
+def _shared(team: Processes, names: Sequence[str], measure: Callable[[str], T]) -> dict[str, T]:
+    """Measure this process's share of the checkpoints, then read what the others wrote."""
+    for name in team.mine(names):
+        measure(name)
+    team.wait()
+    return {name: measure(name) for name in names}
+
+
+def _with_readings(frame: pd.DataFrame, mass: AttentionMass, evidence: pd.DataFrame) -> pd.DataFrame:
+    """Add each fact's mean subject attention, its layers x heads (layer-major), and the evidence columns."""
+    if not tuple(frame["fact_id"]) == mass.fact_ids == tuple(evidence["fact_id"]):
+        raise RuntimeError("other facts were read than were asked; remove the run directory")
     flat = mass.values.flatten(1).numpy()
-    return frame.assign(subject_attention=flat.mean(1), mass=list(flat))
+    columns = {name: evidence[name].to_numpy() for name in evidence.columns if name != "fact_id"}
+    return frame.assign(subject_attention=flat.mean(1), mass=list(flat), **columns)
 
 
 def _with_recovery(frame: pd.DataFrame, checkpoints: Checkpoints, path: Path, seed: int) -> pd.DataFrame:
@@ -131,6 +152,18 @@ def _with_recovery(frame: pd.DataFrame, checkpoints: Checkpoints, path: Path, se
         for name in ("recovered", "placebo_recovered")
     }
     return frame.assign(**columns)
+
+
+def _moved_heads(seed: Seed, most: int = 20) -> list[dict[str, Any]]:
+    """List the heads whose subject attention differs most: top against bottom, or base against the first."""
+    before, after = ("top", "bottom") if {"top", "bottom"} <= set(seed.mass) else list(seed.mass)[:2]
+    subjects = seed.frame.loc[seed.frame["arm"] == before, "subject"].tolist()
+    ranking = rank_heads(imbalance(seed.mass[before], seed.mass[after]), groups=subjects)
+    rows = ranking.to_frame().head(most).assign(before=before, after=after)
+    return [
+        {str(k): v.item() if hasattr(v, "item") else v for k, v in row.items()}
+        for row in rows.to_dict("records")
+    ]
 
 
 def _kept(path: Path, make: Callable[[], Any]) -> Any:

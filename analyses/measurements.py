@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from analyses.arms import Checkpoints
 from finetune.evaluate import answer_budget, matches
+from finetune.files import atomic_file
 from finetune.prompts import Prompt
 from interp.attention import AttentionMass, full_patterns, subject_attention
 from interp.checkpoints import load_pair
+from interp.edits import InterventionError
+from interp.knockout import Block, knockout
 from interp.patching import last_rows, pattern_transplant, wrong_subject
+from interp.salience import value_readout
 from interp.spans import PromptBatch, encode
 
 if TYPE_CHECKING:
@@ -30,16 +34,68 @@ def opened(
         yield model, encode(pair.tokenizer, prompts)
 
 
-def measure_attention(checkpoints: Checkpoints, name: str, path: Path, *, batch_tokens: int) -> AttentionMass:
-    """Measure subject-attention mass of every test prompt; kept in ``path`` and read from it next time."""
-    if path.is_file():
-        return AttentionMass.load(path)
+def read_checkpoint(
+    checkpoints: Checkpoints, name: str, directory: Path, *, batch_tokens: int
+) -> tuple[AttentionMass, pd.DataFrame]:
+    """Measure one checkpoint on every test prompt; kept in ``directory`` and read from it next time.
+
+    Returns:
+        Subject-attention mass, and one row per fact: log p(answer) lost when the last token cannot see the
+        subject or the relation's words (nats, missing where the architecture ignores edits), and the gold
+        answer's readout from the subject's values with its rank in the relation's answer set (0 is first).
+    """
+    import pandas as pd
+
+    masses, evidence = directory / f"{name}.safetensors", directory / f"{name}.parquet"
+    if masses.is_file() and evidence.is_file():
+        return AttentionMass.load(masses), pd.read_parquet(evidence)
     with opened(checkpoints, name, checkpoints.prompts) as (model, batch):
         mass = subject_attention(
             model, batch, batch_tokens=batch_tokens, progress=f"Reading the attention of {name}"
         )
-    mass.save(path)
-    return mass
+        frame = _evidence(checkpoints, name, model, batch, batch_tokens)
+    mass.save(masses)
+    with atomic_file(evidence) as temporary:
+        frame.to_parquet(temporary)
+    return mass, frame
+
+
+def _evidence(
+    checkpoints: Checkpoints, name: str, model: TransformerBridge, batch: PromptBatch, batch_tokens: int
+) -> pd.DataFrame:
+    import pandas as pd
+
+    tokenizer = model.tokenizer
+    readout = value_readout(
+        model,
+        batch,
+        tokenizer,
+        checkpoints.answer_sets,
+        batch_tokens=batch_tokens,
+        progress=f"Reading the values of {name}",
+    )
+    columns: dict[str, Any] = {
+        "fact_id": batch.fact_ids,
+        "stored": readout.stored_total.numpy(),
+        "stored_rank": readout.stored_total_rank.numpy(),
+        "used": readout.used_total.numpy(),
+        "used_rank": readout.used_total_rank.numpy(),
+    }
+    blocks: tuple[Block, ...] = ("subject", "relation")
+    for block in blocks:
+        try:
+            cut = knockout(
+                model,
+                batch,
+                tokenizer,
+                block=block,
+                batch_tokens=batch_tokens,
+                progress=f"Hiding the {block} from {name}",
+            )
+            columns[f"knockout_{block}"] = -cut.change.numpy()
+        except InterventionError:
+            columns[f"knockout_{block}"] = float("nan")
+    return pd.DataFrame(columns)
 
 
 def transplant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,7 +41,7 @@ class Options:
     base: str | None = None
     """Your base model: a directory or a hub id."""
     finetuned: tuple[str, ...] = ()
-    """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY."""
+    """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY, or a training run's checkpoint-* ones."""
     world: Literal["long-tail", "well-stored", "tiny"] = "long-tail"
     """Which embedded world."""
     method: Literal["full", "lora"] = "full"
@@ -88,19 +89,29 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: give a positive number")
-        for entry in self.finetuned:
-            name, _, path = entry.partition("=")
+        names = [name for name, _ in self._named]
+        for name, path in self._named:
             if not name or not path:
-                raise InputError(f"--finetuned {entry}: write NAME=DIRECTORY")
+                raise InputError(f"--finetuned {name}={path}: write NAME=DIRECTORY")
             if name == "base":
-                raise InputError(f"--finetuned {entry}: the name base is taken by --base; choose another")
-        if len(self.own) != len(self.finetuned):
-            raise InputError("--finetuned: two checkpoints have the same name; choose different ones")
+                raise InputError("--finetuned base=...: this name is taken by --base; choose another")
+            if names.count(name) > 1:
+                raise InputError(f"--finetuned: two checkpoints are called {name}; write NAME=DIRECTORY")
+
+    @property
+    def _named(self) -> list[tuple[str, str]]:
+        """(name, path) of every --finetuned; a path alone is named by its last part, steps in order."""
+        pairs = [
+            (entry.split("=", 1)[0], entry.split("=", 1)[1]) if "=" in entry else (Path(entry).name, entry)
+            for entry in self.finetuned
+        ]
+        step = {name: int(m[1]) for name, _ in pairs if (m := re.fullmatch(r"checkpoint-(\d+)", name))}
+        return sorted(pairs, key=lambda pair: step.get(pair[0], -1))
 
     @property
     def own(self) -> dict[str, str]:
         """The user's own checkpoints by name; empty when arms are trained here."""
-        return dict(entry.split("=", 1) for entry in self.finetuned)
+        return dict(self._named)
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""

@@ -43,7 +43,21 @@ def _arm(rows: pd.DataFrame) -> Tree:
         "accuracy_known": _mean(known, "correct"),
         "accuracy_by_quartile": quartiles,
         "subject_attention": _mean(rows, "subject_attention"),
+        **_evidence(known),
     }
+
+
+def _evidence(known: pd.DataFrame) -> Tree:
+    """Average, over known facts, what hiding a part of the prompt costs and what the values still say.
+
+    ``knockout_*`` is in nats of log p(answer). ``readout_stored`` and ``readout_used`` are the shares of
+    facts whose gold answer is read most strongly of its relation's, unweighted and weighted by attention.
+    """
+    if "stored_rank" not in known:
+        return {}
+    shares = known.assign(readout_stored=known["stored_rank"] == 0, readout_used=known["used_rank"] == 0)
+    names = ("knockout_subject", "knockout_relation", "readout_stored", "readout_used")
+    return {name: _mean(shares, name) for name in names}
 
 
 def _contrasts(facts: pd.DataFrame) -> Tree:
@@ -90,7 +104,9 @@ def _mean(rows: pd.DataFrame, column: str, *, difference: bool = False) -> Estim
 def _merge(trees: Sequence[Any], path: tuple[str, ...] = ()) -> Any:
     """Pool the seeds' trees leaf by leaf; a leaf that some seed lacks is left out."""
     if isinstance(trees[0], Estimate):
-        # All but differences are shares: accuracies, attention mass, recovered facts.
+        # All but differences and nats are shares: accuracies, attention mass, recovered facts.
+        if "knockout" in path[-1]:
+            return over_seeds(trees)
         signed = "contrasts" in path or path[-1] == "difference"
         return over_seeds(trees, bounds=(-1, 1) if signed else (0, 1))
     shared = [k for k in trees[0] if all(k in tree for tree in trees)]

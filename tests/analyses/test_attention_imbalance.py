@@ -228,6 +228,32 @@ def test_real_facts_with_bad_rows_run_and_say_what_was_left_out(tmp_path, cache)
     jsonschema.validate(read_json(tmp_path / "run/results.json"), SCHEMA)
 
 
+def test_two_processes_measure_what_one_measures(finished, tmp_path):
+    whole, _ = finished
+    arms = [f"{arm}={next((whole / 'seeds/0/arms' / arm).iterdir())}" for arm in ("top", "bottom", "whole")]
+    ids = set(pd.read_parquet(whole / "facts.parquet")["fact_id"])
+    table = _table(make_world(WORLDS["tiny"].world, seed=0), ids, tmp_path / "facts.csv")
+    options = ["--base", str(_base_of(whole)), "--finetuned", *arms, "--facts", str(table), "--quiet"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--main_process_port", "0"]
+    for out, start in ((one, [sys.executable]), (two, launch)):
+        done = subprocess.run(
+            [*start, str(SCRIPT), *options, "--out", str(out)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert read_json(one / "results.json") == read_json(two / "results.json")
+
+
+def test_a_training_runs_checkpoints_are_taken_in_order_of_steps():
+    paths = ("run/checkpoint-100", "run/checkpoint-20", "other=x")
+    options = Options(base="b", finetuned=paths, facts="f")
+    options.check()
+    assert list(options.own) == ["other", "checkpoint-20", "checkpoint-100"]
+    assert options.own["checkpoint-20"] == "run/checkpoint-20"
+
+
 BAD = {
     "missing file": (["--facts", "absent.tsv"], "absent.tsv"),
     "missing column": (["--facts", "{columns}"], "no column 'obj'"),
@@ -236,7 +262,7 @@ BAD = {
     "seed twice": (["--seeds", "1", "1"], "--seeds 1 1"),
     "adapter without base": (["--finetuned", "a=b"], "--base"),
     "base without facts": (["--base", "x", "--finetuned", "a=b"], "--facts"),
-    "unnamed checkpoint": (["--base", "x", "--finetuned", "dir", "--facts", "f"], "NAME=DIRECTORY"),
+    "unnamed checkpoint": (["--base", "x", "--finetuned", "=dir", "--facts", "f"], "NAME=DIRECTORY"),
     "no checkpoint": (["--base", "{empty}", "--finetuned", "a={empty}", "--facts", "{good}"], "config.json"),
     "hub id offline": (
         ["--base", "no-one/nothing", "--finetuned", "a={empty}", "--facts", "{good}"],
