@@ -94,6 +94,7 @@ def own_checkpoints(options: Options, facts: FactSet) -> Checkpoints:
     """
     from finetune.phrasebooks import phrasebook
 
+    _require_same_tokens(str(options.base), options.own)
     book = phrasebook(facts)
     prompts = tuple(
         own_prompt(fact, options.prompt_format) if fact.question else render(book[fact.relation].asked, fact)
@@ -109,6 +110,20 @@ def own_checkpoints(options: Options, facts: FactSet) -> Checkpoints:
         sizes={"total": len(facts), "train": 0, "validation": 0, "test": len(facts)},
     )
     return _alignable(checkpoints)
+
+
+def _require_same_tokens(base: str, arms: dict[str, str]) -> None:
+    """Refuse checkpoints that read a text as other tokens than the base does.
+
+    Raises:
+        InputError: names the checkpoint; or one of the directories holds none.
+    """
+    from finetune.models import load_tokenizer, tokenizer_for
+    from interp.tokenizing import agreed
+
+    ours = load_tokenizer(base)
+    for source in arms.values():
+        agreed(ours, tokenizer_for(source, base), [base, source])
 
 
 def own_prompt(fact: Fact, template: str) -> Prompt:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analyses.arms import Checkpoints
 from finetune.evaluate import answer_budget, matches
 from finetune.files import atomic_file
+from finetune.models import is_adapter
 from finetune.prompts import Prompt
 from interp.attention import AttentionMass, full_patterns, subject_attention
 from interp.checkpoints import load_pair
@@ -29,8 +30,10 @@ def opened(
     checkpoints: Checkpoints, name: str, prompts: Sequence[Prompt]
 ) -> Iterator[tuple[TransformerBridge, PromptBatch]]:
     """Open one checkpoint as a hooked model, with the prompts encoded for it."""
-    pair = load_pair(checkpoints.base, None if name == "base" else checkpoints.arms[name])
-    with pair.base() if name == "base" else pair.finetuned() as model:
+    source = checkpoints.base if name == "base" else checkpoints.arms[name]
+    # A full checkpoint needs no second model in memory beside it; an adapter needs its base.
+    pair = load_pair(checkpoints.base, source) if is_adapter(source) else load_pair(source)
+    with pair.finetuned() as model:
         yield model, encode(pair.tokenizer, prompts)
 
 
