@@ -35,8 +35,8 @@ def base_of(adapter: Source) -> Source:
     for place in (Path(named), Path(adapter) / named, Path(adapter).parent / named):
         if (place / "config.json").is_file():
             return str(place)
-    if _cached(named):
-        return named
+    if cached := _cached(named):
+        return cached
     raise InputError(
         f"{adapter}: its base {named} is not on this machine; give the base as well "
         "(a directory, or the hub id, which is then downloaded)"
@@ -139,10 +139,12 @@ def _is_hub_id(name: str) -> bool:
     return not Path(name).exists() and name.count("/") == 1 and name[0] not in "./~"
 
 
-def _cached(name: str) -> bool:
+def _cached(name: str) -> str | None:
+    """Find a hub model in the local cache: its directory there, so that loading it asks no network."""
     from huggingface_hub import try_to_load_from_cache
 
-    return _is_hub_id(name) and isinstance(try_to_load_from_cache(name, "config.json"), str)
+    config = try_to_load_from_cache(name, "config.json") if _is_hub_id(name) else None
+    return str(Path(config).parent) if isinstance(config, str) else None
 
 
 def _require_shape(

@@ -76,11 +76,11 @@ def load_pair(
         base, finetuned = None, base
     finetuned = None if finetuned is None else resolved(finetuned, revision)
     if base is not None:
-        base = resolved(base, revision)
         if is_adapter_source(base):
             raise InputError(f"{title(base)}: is an adapter; name a whole model as the base")
         if finetuned is not None and is_adapter_source(finetuned):
             require_named_base(finetuned, base)
+        base = resolved(base, revision)
     elif finetuned is None or not is_adapter_source(finetuned):
         raise InputError("base is missing: name the checkpoint that the fine-tuning started from")
     else:

@@ -183,22 +183,33 @@ def _config(source: str | Path, options: Settings) -> PreTrainedConfig:
             trust_remote_code=False,
         )
     except (OSError, ValueError) as error:
-        line = str(error).strip().split("\n")[0]
-        raise InputError(f"{source}: cannot be loaded ({line}); name another checkpoint") from error
+        line = str(error).strip().split("\n")[0].rstrip(".")
+        remedy = "name another checkpoint" if local else "check the hub id and the network"
+        raise InputError(f"{source}: cannot be loaded ({line}); {remedy}") from error
 
 
 def _fetched_adapter(name: str, revision: str | None) -> str | None:
-    """Download an adapter given by its hub id (its own files only); None if the id names a whole model."""
+    """Download an adapter given by its hub id (its own files only); None if the id names a whole model.
+
+    Raises:
+        InputError: the hub has neither under that id, or cannot be reached.
+    """
     from huggingface_hub import snapshot_download
     from transformers.utils.peft_utils import find_adapter_config_file
 
     try:
-        if find_adapter_config_file(name, revision=revision) is None:
-            return None
+        _config(name, Settings(revision=revision))
+        return None
+    except InputError as error:
+        # Every further try without a network would take its time as well.
+        if "connect" in str(error) or find_adapter_config_file(name, revision=revision) is None:
+            raise
+    try:
         kinds = ["adapter_*", "*.json", "*.txt", "*.model"]
         return str(snapshot_download(name, revision=revision, allow_patterns=kinds))
-    except (OSError, ValueError):
-        return None  # not to be had: loading it as a model says so
+    except (OSError, ValueError) as error:
+        line = str(error).strip().split("\n")[0]
+        raise InputError(f"{name}: the adapter cannot be fetched ({line}); check the network") from error
 
 
 def _require_model(source: Source) -> None:
