@@ -23,18 +23,22 @@ from interp.spans import PromptBatch, encode
 if TYPE_CHECKING:
     import pandas as pd
     from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedTokenizerBase
 
 
 @contextmanager
 def opened(
     checkpoints: Checkpoints, name: str, prompts: Sequence[Prompt]
-) -> Iterator[tuple[TransformerBridge, PromptBatch]]:
-    """Open one checkpoint as a hooked model, with the prompts encoded for it."""
+) -> Iterator[tuple[TransformerBridge, PromptBatch, PreTrainedTokenizerBase]]:
+    """Open one checkpoint as a hooked model, with the prompts encoded for it and its tokenizer.
+
+    The tokenizer is the one that training used; the hooked model's own may add a second BOS.
+    """
     source = checkpoints.base if name == "base" else checkpoints.arms[name]
     # A full checkpoint needs no second model in memory beside it; an adapter needs its base.
     pair = load_pair(checkpoints.base, source) if is_adapter(source) else load_pair(source)
     with pair.finetuned() as model:
-        yield model, encode(pair.tokenizer, prompts)
+        yield model, encode(pair.tokenizer, prompts), pair.tokenizer
 
 
 def read_checkpoint(
@@ -52,11 +56,11 @@ def read_checkpoint(
     masses, evidence = directory / f"{name}.safetensors", directory / f"{name}.parquet"
     if masses.is_file() and evidence.is_file():
         return AttentionMass.load(masses), pd.read_parquet(evidence)
-    with opened(checkpoints, name, checkpoints.prompts) as (model, batch):
+    with opened(checkpoints, name, checkpoints.prompts) as (model, batch, tokenizer):
         mass = subject_attention(
             model, batch, batch_tokens=batch_tokens, progress=f"Reading the attention of {name}"
         )
-        frame = _evidence(checkpoints, name, model, batch, batch_tokens)
+        frame = _evidence(checkpoints, name, model, batch, tokenizer, batch_tokens)
     mass.save(masses)
     with atomic_file(evidence) as temporary:
         frame.to_parquet(temporary)
@@ -64,11 +68,15 @@ def read_checkpoint(
 
 
 def _evidence(
-    checkpoints: Checkpoints, name: str, model: TransformerBridge, batch: PromptBatch, batch_tokens: int
+    checkpoints: Checkpoints,
+    name: str,
+    model: TransformerBridge,
+    batch: PromptBatch,
+    tokenizer: PreTrainedTokenizerBase,
+    batch_tokens: int,
 ) -> pd.DataFrame:
     import pandas as pd
 
-    tokenizer = model.tokenizer
     readout = value_readout(
         model,
         batch,
@@ -114,10 +122,10 @@ def transplant(
     prompts = [p for p in checkpoints.prompts if p.fact_id in wanted]
     if not prompts:
         return {}
-    with opened(checkpoints, donor, checkpoints.prompts) as (model, pool):
+    with opened(checkpoints, donor, checkpoints.prompts) as (model, pool, _):
         rows = last_rows(model, pool)
-    with opened(checkpoints, receiver, prompts) as (model, batch):
-        tokenizer, width = model.tokenizer, batch.input_ids.shape[1]
+    with opened(checkpoints, receiver, prompts) as (model, batch, tokenizer):
+        width = batch.input_ids.shape[1]
         budget = answer_budget(tokenizer, prompts)
 
         def said(chosen: PromptBatch, sources: Sequence[str]) -> list[bool]:
@@ -148,9 +156,9 @@ def one_fact(checkpoints: Checkpoints, frame: pd.DataFrame, before: str, after: 
     prompt = next(p for p in checkpoints.prompts if p.fact_id == chosen)
     arms: dict[str, Any] = {}
     for name in dict.fromkeys(("base", before, after)):
-        with opened(checkpoints, name, [prompt]) as (model, batch):
+        with opened(checkpoints, name, [prompt]) as (model, batch, tokenizer):
             pattern = full_patterns(model, batch)[0]
-            tokens = batch.tokens(model.tokenizer)[0]
+            tokens = batch.tokens(tokenizer)[0]
         row = frame[(frame["arm"] == name) & (frame["fact_id"] == chosen)].iloc[0]
         rounded = pattern.double().numpy().round(4).tolist()
         arms[name] = {"prediction": row["prediction"], "patterns": rounded}
