@@ -43,7 +43,7 @@ def accuracy_by_quartile(run: Run) -> Figure:
     step = min(0.09, 0.5 / len(measured))
     for i, (arm, points) in enumerate(measured.items()):
         shift = (i - (len(measured) - 1) / 2) * step
-        _points(
+        draw_points(
             axes,
             [q + shift for q in points],
             list(points.values()),
@@ -102,7 +102,7 @@ def recovery(run: Run) -> Figure:
     colours = {"pattern_only": OKABE_ITO[0], "placebo": "#9a9ea6"}
     for x, (name, estimate) in enumerate(bars.items()):
         axes.bar(x, 100 * estimate.value, width=0.56, color=colours[name])
-        _points(axes, [x], [estimate], scale=100, color=INK, marker="", linestyle="")
+        draw_points(axes, [x], [estimate], scale=100, color=INK, marker="", linestyle="")
         top = 100 * (estimate.value if estimate.high is None else estimate.high)
         axes.annotate(
             f"{100 * estimate.value:.0f}%",
@@ -121,7 +121,7 @@ def recovery(run: Run) -> Figure:
     return figure
 
 
-def _points(
+def draw_points(
     axes: Axes, x: Sequence[float], estimates: Sequence[Measured], *, scale: float, **style: Any
 ) -> None:
     """Draw values with the interval around each; one without an interval keeps its bare point."""

@@ -52,7 +52,7 @@ class Shown:
 
 def charts() -> tuple[Chart, ...]:
     """List the figures in the order of the page."""
-    from interp import figures, heatmaps
+    from interp import evidence, figures, heatmaps
 
     return (
         Chart(name="accuracy_by_quartile", title="Accuracy by popularity", draw=figures.accuracy_by_quartile),
@@ -63,6 +63,9 @@ def charts() -> tuple[Chart, ...]:
             title="Where attention left the subject",
             draw=heatmaps.attention_by_head,
         ),
+        Chart(name="hidden", title="What the last token needs to see", draw=evidence.hidden),
+        Chart(name="readout", title="What the subject's values say", draw=evidence.readout),
+        Chart(name="trajectory", title="Along the training", draw=evidence.trajectory),
         Chart(name="fact_attention", title="One fact, before and after", draw=heatmaps.fact_attention),
     )
 
@@ -115,6 +118,7 @@ def page(run: Run) -> str:
             answer=wording.answer(run),
             headline=tables.headline(run),
             contrasts=tables.contrasts(run),
+            moved=tables.moved_heads(run),
             charts=shown,
             table=tables.fact_table(run),
             left_out=left_out(run),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from finetune.files import read_json
 from interp import wording
 from interp.run import BASE, Measured, Run
 
@@ -70,6 +71,40 @@ def contrasts(run: Run) -> Numbers:
         for name in run.contrasts
     )
     return Numbers(titles=TITLES, units=("points", "points", "difference"), rows=rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedHead:
+    """One head's change of subject attention, as the page words it."""
+
+    name: str
+    before: str
+    after: str
+    change: str
+    bounds: str
+    p: str
+    passes: bool
+    n: int
+
+
+def moved_heads(run: Run, most: int = 10) -> tuple[MovedHead, ...]:
+    """List the heads that moved most, from heads.json; empty where the run has none."""
+    path = run.path / "heads.json"
+    if not path.is_file():
+        return ()
+    return tuple(
+        MovedHead(
+            name=f"L{head['layer']} H{head['head']}",
+            before=head["before"],
+            after=head["after"],
+            change=f"{head['change']:+.3f}".replace("-", wording.MINUS),
+            bounds=f"{head['low']:+.3f} to {head['high']:+.3f}".replace("-", wording.MINUS),
+            p=f"{head['corrected']:.2g}",
+            passes=head["corrected"] < 0.05,
+            n=head["n"],
+        )
+        for head in read_json(path)[:most]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

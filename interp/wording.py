@@ -185,6 +185,21 @@ def caption(run: Run, name: str) -> str:
             "A dot, where cells are large enough, marks a head whose 95% interval does not overlap the "
             "base's."
         ),
+        "hidden": (
+            "What hiding a part of the prompt from the last token, in all layers, takes from the "
+            "log-probability of the answer, mean over known facts. An arm that lost attention to the subject "
+            f"has little left to lose when the subject is hidden. Bars are 95% intervals, {over}."
+        ),
+        "readout": (
+            "Share of known facts whose gold answer, of all its relation's answers, is the one that the "
+            "subject's value vectors favour most, summed over heads and read straight into the logits. Where "
+            "stored stays and used falls, values hold what attention no longer fetches. Direct paths only: "
+            f"what later layers make of the values is not counted. Bars are 95% intervals, {over}."
+        ),
+        "trajectory": (
+            "Accuracy and subject-attention mass along the training; the base stands at step 0. "
+            f"Bars are 95% intervals, {over}."
+        ),
         "fact_attention": (
             "One fact (n = 1, an illustration): what the last prompt token attends to, head by head, the "
             "arms of a head under each other and the subject's tokens framed. Heads stand in order of how "
@@ -200,6 +215,9 @@ def alternative(run: Run, name: str) -> str:
         "contrasts": "Forest plot of the paired contrasts; the same numbers stand in the table of contrasts.",
         "recovery": f"Bar chart. {recovery(run)}",
         "attention_by_head": "Heat maps of subject-attention mass by layer and head for each arm.",
+        "hidden": "Point chart of the log-probability lost when a part of the prompt is hidden, by arm.",
+        "readout": "Point chart of how often the gold answer is read first from the values, by arm.",
+        "trajectory": "Line chart of accuracy and subject-attention mass by training step.",
         "fact_attention": "Heat map of one fact's attention, for the heads that changed most.",
     }
     return kinds[name]
