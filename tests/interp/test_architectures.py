@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,3 +141,24 @@ def test_sliding_windows_and_softcaps_are_on_in_the_tiny_models(tiny_tokenizer) 
         narrow = build(name, len(tiny_tokenizer))(input_ids=ids).logits
         wide = build(name, len(tiny_tokenizer), sliding_window=64)(input_ids=ids).logits
         assert not torch.allclose(narrow, wide, atol=1e-3), name
+
+
+def test_the_table_in_the_docs_says_what_is_measured(
+    tiny_model: Callable[[str], Path], save_adapter: Callable[..., Path]
+) -> None:
+    """Write the table anew with FACTSCOPE_WRITE_DOCS=1; digits of parity may differ between machines."""
+    page = Path(__file__).parents[2] / "docs" / "architectures.md"
+    head, rule = "| architecture | parity, base | parity, LoRA | attention edits act |", "|---|---|---|---|"
+    rows = []
+    for name in ARCHITECTURES:
+        told = load_pair(tiny_model(name), save_adapter(tiny_model(name))).provenance
+        acts = "yes" if told["edits_act"] else "no: interventions are refused"
+        rows.append(f"| {name} | {told['base_parity']:.0e} | {told['finetuned_parity']:.0e} | {acts} |")
+    if os.environ.get("FACTSCOPE_WRITE_DOCS"):
+        before, _, after = page.read_text().partition(head)
+        kept = [line for line in after.splitlines() if not line.startswith("|")]
+        page.write_text("\n".join([f"{before}{head}", rule, *rows, *kept]) + "\n")
+    written = [line.split("|") for line in page.read_text().splitlines() if line.startswith("| ")][1:]
+    measured = [row.split("|") for row in rows]
+    assert [(w[1], w[4]) for w in written] == [(m[1], m[4]) for m in measured]
+    assert all(float(number) <= 1e-4 for w in (*written, *measured) for number in w[2:4])
