@@ -11,8 +11,9 @@ export TOKENIZERS_PARALLELISM = false
 demo: $(STAMP)
 	$(BIN)/python analyses/attention_imbalance.py --out runs/demo
 
+# One thread a worker: two workers that each take all cores slow each other down several times over.
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
