@@ -83,6 +83,7 @@ def styled(draw: Callable[Concatenate[Run, P], Figure]) -> Callable[Concatenate[
         with house_style():
             figure = draw(as_run(run), *args, **kwargs)
             figure.canvas.draw()
+            figure.set_layout_engine("none")  # laid out now: each file would lay it out again
         return figure
 
     return drawn
