@@ -10,34 +10,37 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from interp.figures import draw_points
+from interp.figures import draw_points, spanned
+from interp.heatmaps import SUBJECT
 from interp.run import BASE, Measured, NotMeasured, Run
-from interp.style import INK, OKABE_ITO, label, new_figure, styled
+from interp.style import INK, label, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Series = Mapping[str, tuple[str, str, str]]  # key in results.json: legend, colour, marker
+Series = Mapping[str, tuple[str, str, str]]  # key in results.json: legend, colour (no arm's), marker
 
 HIDDEN: Series = {
-    "knockout_subject": ("the subject", OKABE_ITO[0], "o"),
-    "knockout_relation": ("the relation's words", OKABE_ITO[1], "s"),
+    "knockout_subject": ("the subject", SUBJECT, "o"),
+    "knockout_relation": ("the relation's words", INK, "s"),
 }
 READ: Series = {
-    "readout_stored": ("stored (all subject tokens alike)", OKABE_ITO[0], "o"),
-    "readout_used": ("used (weighted by attention)", OKABE_ITO[1], "s"),
+    "readout_stored": ("stored (all subject tokens alike)", INK, "s"),
+    "readout_used": ("used (weighted by attention)", SUBJECT, "o"),
 }
-STEPS: Series = {
-    "accuracy": ("accuracy, all facts", OKABE_ITO[0], "o"),
-    "accuracy_known": ("accuracy, known facts", OKABE_ITO[1], "s"),
-    "subject_attention": ("subject-attention mass", INK, "^"),
+ACCURACY: Series = {
+    "accuracy": ("all facts", INK, "s"),
+    "accuracy_known": ("known to the base", SUBJECT, "o"),
 }
+ATTENTION: Series = {"subject_attention": ("subject-attention mass", INK, "^")}
+MOST_LEVEL = 6  # arms whose names fit side by side
 
 
 @styled
 def hidden(run: Run) -> Figure:
     """Draw what each arm loses when its last prompt token cannot see a part of the prompt (nats)."""
+    _require(run, HIDDEN, "What the last token needs to see")
     return _by_arm(
         run, HIDDEN, scale=1, ylabel="log p(answer) lost (nats)", legend="hidden from the last token"
     )
@@ -46,53 +49,81 @@ def hidden(run: Run) -> Figure:
 @styled
 def readout(run: Run) -> Figure:
     """Draw how often the gold answer is read most strongly from the subject's values, per arm (%)."""
+    _require(run, READ, "What the subject's values say")
     return _by_arm(
-        run, READ, scale=100, ylabel="gold answer read first\n(% of known facts)", legend="readout"
+        run, READ, scale=100, ylabel="gold answer read first\n(% of known facts)", legend="the values"
     )
 
 
 @styled
 def trajectory(run: Run) -> Figure:
-    """Draw accuracy and subject-attention mass against training step, the base at step 0."""
+    """Draw accuracy, and beside it subject-attention mass, against training step, the base at step 0."""
     arms = {int(m[1]): arm for arm in run.arms if (m := re.fullmatch(r"checkpoint-(\d+)", arm))}
     if len(arms) < 2:
         raise NotMeasured("A trajectory is left out: it needs two or more arms called checkpoint-STEP.")
     if BASE in run.arms:
         arms[0] = BASE
-    figure = new_figure(6.4, 3.2)
-    axes = figure.add_subplot()
-    for key, (text, colour, marker) in STEPS.items():
-        found = {step: e for step in sorted(arms) if (e := run.number("arms", arms[step], key))}
-        style = {"color": colour, "marker": marker, "label": text}
-        draw_points(axes, list(found), list(found.values()), scale=1, **style)
-    axes.set_xlabel("training step")
-    axes.set_ylabel("share")
-    axes.set_ylim(0, 1.02)
-    _finish(axes, legend=None)
+    figure = new_figure(7.0, 2.9)
+    panels = ((ACCURACY, 100, "accuracy (%)"), (ATTENTION, 1, "subject-attention mass"))
+    for axes, (series, scale, ylabel) in zip(figure.subplots(1, 2), panels, strict=True):
+        counts: set[int] = set()
+        for key, (text, colour, marker) in series.items():
+            found = {step: e for step in sorted(arms) if (e := run.number("arms", arms[step], key))}
+            if not found:
+                continue
+            style = {"color": colour, "marker": marker, "label": text}
+            draw_points(axes, list(found), list(found.values()), scale=scale, **style)
+            counts |= {e.n for e in found.values()}
+        axes.set_xlabel(f"training step\n{_counted(run, counts)}")
+        axes.set_ylabel(ylabel)
+        if len(series) > 1 and counts:
+            axes.legend(loc="best")
+        _grid(axes)
     return figure
+
+
+def _require(run: Run, series: Series, what: str) -> None:
+    """Raise ``NotMeasured``, with the reason, unless some arm has a number for some series."""
+    if any(run.number("arms", arm, key) for arm in run.arms for key in series):
+        return
+    written = any(key in run.results["arms"][arm] for arm in run.arms for key in series)
+    reason = (
+        "no known fact could be measured, or the architecture ignores such edits"
+        if written
+        else "this run did not measure it"
+    )
+    raise NotMeasured(f"{what} is left out: {reason}.")
 
 
 def _by_arm(run: Run, series: Series, *, scale: float, ylabel: str, legend: str) -> Figure:
+    """Draw one point an arm for each series that was measured, side by side."""
     measured: dict[str, dict[int, Measured]] = {
         key: {i: e for i, arm in enumerate(run.arms) if (e := run.number("arms", arm, key))} for key in series
     }
-    if not any(measured.values()):
-        raise NotMeasured(f"{ylabel.splitlines()[0].capitalize()} is left out: this run did not measure it.")
+    measured = {key: points for key, points in measured.items() if points}
     figure = new_figure(6.4, 2.9)
     axes = figure.add_subplot()
-    for shift, (key, (text, colour, marker)) in zip((-0.08, 0.08), series.items(), strict=True):
+    for shift, (key, points) in zip((-0.08, 0.08), measured.items(), strict=False):
+        text, colour, marker = series[key]
         style = {"color": colour, "marker": marker, "label": text, "linestyle": ""}
-        x = [i + shift for i in measured[key]]
-        draw_points(axes, x, list(measured[key].values()), scale=scale, **style)
-    axes.set_xticks(range(len(run.arms)), [label(arm, 14) for arm in run.arms])
+        draw_points(axes, [i + shift for i in points], list(points.values()), scale=scale, **style)
+    upright = len(run.arms) > MOST_LEVEL
+    axes.set_xticks(
+        range(len(run.arms)), [label(arm, 18 if upright else 14) for arm in run.arms], rotation=90 * upright
+    )
     axes.set_xlim(-0.5, len(run.arms) - 0.5)
+    axes.set_xlabel(_counted(run, {e.n for points in measured.values() for e in points.values()}))
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.set_ylabel(ylabel)
-    _finish(axes, legend=legend)
+    axes.legend(title=legend, loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.7)
+    _grid(axes)
     return figure
 
 
-def _finish(axes: Axes, *, legend: str | None) -> None:
+def _counted(run: Run, counts: set[int]) -> str:
+    return f"n = {spanned(sorted(counts))} {run.unit}" if counts else ""
+
+
+def _grid(axes: Axes) -> None:
     axes.grid(axis="y")
     axes.set_axisbelow(True)
-    axes.legend(title=legend, loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.7)

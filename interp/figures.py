@@ -156,7 +156,7 @@ def _quartile_label(measured: dict[str, dict[int, Measured]], i: int) -> str:
     counts = sorted({points[i].n for points in measured.values() if i in points})
     if not counts:
         return ends.get(i, str(i + 1))
-    return f"{ends.get(i, str(i + 1) + chr(10))}\nn = {_span(counts)}"
+    return f"{ends.get(i, str(i + 1) + chr(10))}\nn = {spanned(counts)}"
 
 
 def _top(measured: dict[str, dict[int, Measured]]) -> float:
@@ -173,8 +173,9 @@ def _row_label(run: Run, name: str, seed: str | None) -> str:
 
 def _counts(run: Run, names: Sequence[str], measure: str) -> str:
     counts = sorted({e.n for name in names if (e := run.number("contrasts", name, measure))})
-    return f"n = {_span(counts)} {run.unit}" if counts else ""
+    return f"n = {spanned(counts)} {run.unit}" if counts else ""
 
 
-def _span(counts: Sequence[int]) -> str:
+def spanned(counts: Sequence[int]) -> str:
+    """Write sorted counts as one number, or as the lowest and the highest."""
     return f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"

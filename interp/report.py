@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ from interp.run import BASE, NotMeasured, Run, as_run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
+
+    Drawn = Mapping[str, Figure | NotMeasured]
 
 MOST_EXAMPLES = 3  # of each reason for leaving something out
 MOST_REASONS = 25
@@ -70,7 +72,26 @@ def charts() -> tuple[Chart, ...]:
     )
 
 
-def figures(run: Run | Path | str) -> list[Path]:
+def draw(run: Run | Path | str) -> Drawn:
+    """Draw every figure of a run once, to hand to both ``figures`` and ``report``.
+
+    Returns:
+        For each chart's name its figure, or the ``NotMeasured`` that says why there is none.
+
+    Raises:
+        InputError: the directory is no finished run.
+    """
+    run = as_run(run)
+    drawn: dict[str, Figure | NotMeasured] = {}
+    for chart in charts():
+        try:
+            drawn[chart.name] = chart.draw(run)
+        except NotMeasured as reason:
+            drawn[chart.name] = reason
+    return drawn
+
+
+def figures(run: Run | Path | str, *, drawn: Drawn | None = None) -> list[Path]:
     """Write every figure that the run has numbers for as figures/NAME.svg and .png; return the files.
 
     Raises:
@@ -79,17 +100,15 @@ def figures(run: Run | Path | str) -> list[Path]:
     from interp.style import save
 
     run = as_run(run)
-    written: list[Path] = []
-    for chart in charts():
-        try:
-            figure = chart.draw(run)
-        except NotMeasured:
-            continue
-        written += save(figure, run.path / "figures" / chart.name)
-    return written
+    return [
+        path
+        for name, figure in (draw(run) if drawn is None else drawn).items()
+        if not isinstance(figure, NotMeasured)
+        for path in save(figure, run.path / "figures" / name)
+    ]
 
 
-def report(run: Run | Path | str) -> Path:
+def report(run: Run | Path | str, *, drawn: Drawn | None = None) -> Path:
     """Write report.html into the run directory and return its path.
 
     Raises:
@@ -99,16 +118,17 @@ def report(run: Run | Path | str) -> Path:
     path = run.path / "report.html"
     with atomic_file(path) as temporary:
         # A lone surrogate, from a token that is half a character, cannot be encoded.
-        temporary.write_text(page(run), encoding="utf-8", errors="replace")
+        temporary.write_text(page(run, drawn=drawn), encoding="utf-8", errors="replace")
     return path
 
 
-def page(run: Run) -> str:
+def page(run: Run, *, drawn: Drawn | None = None) -> str:
     """Render the page of a run as one HTML text."""
     from interp.viz import bundle, example_views, script_json
 
     views = example_views(run.example) if run.example else {}
-    shown = {chart.name: _shown(run, chart) for chart in charts()}
+    drawn = draw(run) if drawn is None else drawn
+    shown = {chart.name: _shown(run, chart, drawn[chart.name]) for chart in charts()}
     return (
         _environment()
         .get_template("report.html.j2")
@@ -191,8 +211,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for path in options.run:
             run = Run.load(path)
-            figures(run)
-            written = report(run)
+            drawn = draw(run)
+            figures(run, drawn=drawn)
+            written = report(run, drawn=drawn)
             Console().print(headline_table(run))
             Console().print(str(written), markup=False, highlight=False, soft_wrap=True)
     except InputError as error:
@@ -216,17 +237,15 @@ def _environment() -> Any:
     return environment
 
 
-def _shown(run: Run, chart: Chart) -> Shown:
+def _shown(run: Run, chart: Chart, drawn: Figure | NotMeasured) -> Shown:
     from interp.style import inline_svg
 
-    try:
-        svg = inline_svg(chart.draw(run), chart.name)
-    except NotMeasured as reason:
-        return Shown(name=chart.name, title=chart.title, missing=str(reason))
+    if isinstance(drawn, NotMeasured):
+        return Shown(name=chart.name, title=chart.title, missing=str(drawn))
     return Shown(
         name=chart.name,
         title=chart.title,
-        svg=svg,
+        svg=inline_svg(drawn, chart.name),
         caption=wording.caption(run, chart.name),
         alternative=wording.alternative(run, chart.name),
     )

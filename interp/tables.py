@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from finetune.facts import InputError
 from finetune.files import read_json
 from interp import wording
-from interp.run import BASE, Measured, Run
+from interp.run import BASE, RULE, Measured, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,22 +89,33 @@ class MovedHead:
 
 
 def moved_heads(run: Run, most: int = 10) -> tuple[MovedHead, ...]:
-    """List the heads that moved most, from heads.json; empty where the run has none."""
+    """List the heads that moved most, from heads.json; empty where the run has none.
+
+    Raises:
+        InputError: heads.json is malformed.
+    """
     path = run.path / "heads.json"
     if not path.is_file():
         return ()
-    return tuple(
-        MovedHead(
-            name=f"L{head['layer']} H{head['head']}",
-            before=head["before"],
-            after=head["after"],
-            change=f"{head['change']:+.3f}".replace("-", wording.MINUS),
-            bounds=f"{head['low']:+.3f} to {head['high']:+.3f}".replace("-", wording.MINUS),
-            p=f"{head['corrected']:.2g}",
-            passes=head["corrected"] < 0.05,
-            n=head["n"],
-        )
-        for head in read_json(path)[:most]
+    try:
+        return tuple(_moved(head) for head in (read_json(path) or ())[:most])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is not laid out as expected ({error!r}); {RULE}") from None
+
+
+def _moved(head: Mapping[str, Any]) -> MovedHead:
+    change, low, high = (
+        wording.number(head[key], "subject_attention", signed=True) for key in ("change", "low", "high")
+    )
+    return MovedHead(
+        name=f"L{head['layer']} H{head['head']}",
+        before=head["before"],
+        after=head["after"],
+        change=change,
+        bounds=f"{low} to {high}",
+        p=f"{head['corrected']:.2g}",
+        passes=head["corrected"] < 0.05,
+        n=head["n"],
     )
 
 

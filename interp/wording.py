@@ -192,12 +192,14 @@ def caption(run: Run, name: str) -> str:
         ),
         "readout": (
             "Share of known facts whose gold answer, of all its relation's answers, is the one that the "
-            "subject's value vectors favour most, summed over heads and read straight into the logits. Where "
-            "stored stays and used falls, values hold what attention no longer fetches. Direct paths only: "
+            "subject's value vectors favour most, summed over heads and read straight into the logits. "
+            "Look from arm to arm: where stored stays and used falls, values still hold what attention no "
+            "longer fetches. Direct paths only: "
             f"what later layers make of the values is not counted. Bars are 95% intervals, {over}."
         ),
         "trajectory": (
-            "Accuracy and subject-attention mass along the training; the base stands at step 0. "
+            "Accuracy and subject-attention mass of the checkpoints along the training, the base at step 0. "
+            "Look for accuracy that falls, and whether attention leaves the subject by the same step. "
             f"Bars are 95% intervals, {over}."
         ),
         "fact_attention": (
@@ -217,7 +219,7 @@ def alternative(run: Run, name: str) -> str:
         "attention_by_head": "Heat maps of subject-attention mass by layer and head for each arm.",
         "hidden": "Point chart of the log-probability lost when a part of the prompt is hidden, by arm.",
         "readout": "Point chart of how often the gold answer is read first from the values, by arm.",
-        "trajectory": "Line chart of accuracy and subject-attention mass by training step.",
+        "trajectory": "Line charts of accuracy and of subject-attention mass by training step.",
         "fact_attention": "Heat map of one fact's attention, for the heads that changed most.",
     }
     return kinds[name]

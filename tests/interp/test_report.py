@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from interp import wording
-from interp.report import figures, headline_table, left_out, main, report
+from interp.report import draw, figures, headline_table, left_out, main, report
 from interp.run import Run
 from interp.tables import fact_table
 
@@ -162,6 +162,18 @@ def test_own_checkpoints_get_a_page_without_the_missing_parts(tmp_path):
     assert "popular half" not in page.text
 
 
+def test_figures_and_page_share_what_was_drawn(tmp_path, monkeypatch):
+    make_run(tmp_path, n_facts=16)
+    drawn = draw(tmp_path)
+    apart = [p.read_bytes() for p in figures(tmp_path)], report(tmp_path).read_text(encoding="utf-8")
+    monkeypatch.setattr(sys.modules[draw.__module__], "draw", None)  # a second drawing would fail
+    shared = (
+        [p.read_bytes() for p in figures(tmp_path, drawn=drawn)],
+        report(tmp_path, drawn=drawn).read_text(encoding="utf-8"),
+    )
+    assert shared == apart
+
+
 def test_optional_files_may_be_absent_or_empty(tmp_path):
     make_run(tmp_path, n_facts=16)
     (tmp_path / "attention.json").unlink()
@@ -256,23 +268,48 @@ setTimeout(() => {
 </body>"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
-def test_in_a_browser_it_draws_sorts_searches_and_complains_of_nothing(html, tmp_path):
-    page = tmp_path / "page.html"
-    page.write_text(html.replace("</body>", PROBE), encoding="utf-8")
+def browse(page: Path, profile: Path, *more: str) -> tuple[str, str]:
+    """Open a page in a browser; return what its probe wrote, and the browser's log."""
     flags = (
         "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
     )
-    command = [str(BROWSER), *flags.split(), "--disable-component-update", "--enable-logging=stderr"]
+    command = [str(BROWSER), *flags.split(), "--disable-component-update", "--enable-logging=stderr", *more]
     command += [
-        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--user-data-dir={profile / 'profile'}",
         "--virtual-time-budget=8000",
         "--dump-dom",
         page.as_uri(),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in done.stderr  # neither an error nor a refused request
-    found = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', done.stdout)[1].replace("&quot;", '"'))
+    return re.search(r'<pre id="probe">(.*?)</pre>', done.stdout)[1], done.stderr
+
+
+# A headless window is no narrower than 500 px; a frame may be.
+FRAME = """<iframe style="width:{width}px" src="page.html"></iframe><pre id="probe"></pre><script>
+setTimeout(() => {{
+  const page = document.querySelector("iframe").contentDocument.documentElement;
+  document.getElementById("probe").textContent = page.scrollWidth - page.clientWidth;
+}}, 3000);
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
+@pytest.mark.parametrize("width", [360, 1000])
+def test_no_width_scrolls_the_page_sideways(tmp_path, width):
+    tokens = [f" word{i}" for i in range(40)]
+    make_run(tmp_path, arms=("base", "checkpoint-" + "x" * 90, HOSTILE), tokens=tokens, n_facts=8)
+    (tmp_path / "page.html").write_text(report(tmp_path).read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width))
+    assert browse(tmp_path / "frame.html", tmp_path, "--allow-file-access-from-files")[0] == "0"
+
+
+@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
+def test_in_a_browser_it_draws_sorts_searches_and_complains_of_nothing(html, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(html.replace("</body>", PROBE), encoding="utf-8")
+    probed, log = browse(page, tmp_path)
+    assert "CONSOLE" not in log  # neither an error nor a refused request
+    found = json.loads(probed.replace("&quot;", '"'))
     # Two models, each eight small maps and a large one.
     assert found == {
         "circuits": 18,
