@@ -81,7 +81,7 @@ def contrasts(run: Run) -> Figure:
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="x")
         axes.margins(x=0.12)
-        axes.locator_params(axis="x", nbins=5)
+        axes.locator_params(axis="x", nbins=5 if scale == 100 else 3)  # small fractions are long
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
     grid[0].set_yticks(range(len(rows)), [_row_label(run, name, seed) for name, seed in rows])

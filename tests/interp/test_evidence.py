@@ -6,6 +6,7 @@ import json
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from matplotlib import image
 
 from finetune.facts import InputError
 from interp import evidence
@@ -116,6 +117,15 @@ def test_hostile_arm_names_are_drawn_as_text(tmp_path, draw):
     svg, _ = save(draw(run), tmp_path / "drawn")
     ElementTree.parse(svg)
     assert "<img" not in inline_svg(draw(run), "x")
+
+
+@pytest.mark.parametrize("draw", [evidence.hidden, evidence.readout, evidence.trajectory])
+def test_nothing_reaches_beyond_the_picture(tmp_path, draw):
+    run = measured(tmp_path, arms=("base", *(f"checkpoint-{i}" for i in range(100, 1100, 100))), n_facts=8)
+    _, png = save(draw(run), tmp_path / "drawn")
+    pixels = image.imread(png)[:, :, :3]
+    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    assert all((edge == 1).all() for edge in edges)
 
 
 @pytest.mark.parametrize("draw", [evidence.hidden, evidence.readout, evidence.trajectory])
