@@ -90,7 +90,7 @@ def measure_seed(
 
 def write_results(options: Options, facts: FactSet | None, run: RunDirectory, seeds: Sequence[Seed]) -> None:
     """Write the tables, the numbers, the figures and the report; the manifest last, marked finished."""
-    from interp.report import figures, report
+    from interp.report import draw, figures, report
 
     frame = pd.concat([seed.frame for seed in seeds], ignore_index=True)
     with run.timed("summary"):
@@ -111,9 +111,10 @@ def write_results(options: Options, facts: FactSet | None, run: RunDirectory, se
     }
     run.write(**details)  # the report prints the manifest, so it must be there before it is finished
     with run.timed("report"), task("Drawing the figures and the report", total=2) as advance:
-        figures(run.path)
+        drawn = draw(run.path)
+        figures(run.path, drawn=drawn)
         advance(1)
-        report(run.path)
+        report(run.path, drawn=drawn)
     run.write(finished=True, **details)
 
 

@@ -40,9 +40,8 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[T
         return []
     if not tokenizer.is_fast:
         raise InputError(
-            f"tokenizer {type(tokenizer).__name__} reports no character offsets; load its fast version "
-            "(AutoTokenizer.from_pretrained(..., use_fast=True), which needs a tokenizer.json) "
-            "or convert it with transformers.convert_slow_tokenizer"
+            f"tokenizer {type(tokenizer).__name__} reports no character offsets; use a checkpoint that has "
+            "a tokenizer.json, or make one with transformers.convert_slow_tokenizer.convert_slow_tokenizer"
         )
     encoded = tokenizer(list(texts), return_offsets_mapping=True, add_special_tokens=True)
     rows = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)

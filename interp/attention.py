@@ -19,7 +19,8 @@ from torch import Tensor
 
 from finetune.facts import InputError
 from finetune.progress import task
-from interp.results import Result, fingerprint, long_frame
+from interp.identity import fingerprint
+from interp.results import Result, long_frame
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:

@@ -27,9 +27,10 @@ def base_of(adapter: Source) -> Source:
     A relative directory is looked for from here and from beside the adapter.
 
     Raises:
-        InputError: the configuration names none, or one that is not here.
+        InputError: the configuration names none, or one that is not here; the model it is on was changed.
     """
     if in_memory_adapter(adapter):
+        _require_untouched_base(adapter)
         return adapter
     named = adapter_base(adapter)
     for place in (Path(named), Path(adapter) / named, Path(adapter).parent / named):
@@ -109,6 +110,32 @@ def require_complete(folder: str | Path, model: PeftModel) -> None:
             f"{folder}: brings nothing for {missing[0]} ({len(missing)} such layers), so it was made for "
             "another base; name the adapter's own"
         )
+
+
+def require_mergeable(name: str, model: PeftModel) -> None:
+    """Refuse an adapter that changes no weights but adds inputs, such as virtual tokens.
+
+    Raises:
+        InputError: it cannot be merged.
+    """
+    if not hasattr(model.base_model, "merge_and_unload"):
+        kind = model.peft_config[model.active_adapter].peft_type
+        raise InputError(
+            f"{name}: {getattr(kind, 'value', kind)} adds inputs and changes no weights, so this side would "
+            "have no W_Q to W_O of its own; use LoRA or another adapter that can be merged"
+        )
+
+
+def _require_untouched_base(adapter: PeftModel) -> None:
+    """Refuse to take the base from below an adapter in memory that changed it for good."""
+    config: Any = adapter.peft_config[adapter.active_adapter]
+    initial = getattr(config, "init_lora_weights", True)
+    biases = getattr(config, "bias", "none") != "none"
+    if biases or initial not in (True, False, "gaussian", "eva", "orthogonal"):
+        what = (
+            "trained its base's biases" if biases else f"was initialised from its base's weights ({initial})"
+        )
+        raise InputError(f"{title(adapter)}: {what}, so the base below it has changed; give the base as well")
 
 
 def _shapes(folder: str | Path) -> dict[str, tuple[int, ...]]:

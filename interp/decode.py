@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from finetune.facts import InputError
 from finetune.tokens import tokenize_with_answer
 from interp.attention import Hook
 from interp.spans import PromptBatch
@@ -30,7 +31,12 @@ def greedy(
 
     Each new token is written behind its row's last one, so the prompt keeps its positions and a hook that
     edits a prompt position edits the same one at every step.
+
+    Raises:
+        InputError: no token is allowed.
     """
+    if max_new_tokens < 1:
+        raise InputError(f"max_new_tokens = {max_new_tokens}: an answer needs at least 1")
     device = next(model.parameters()).device
     n = len(batch)
     ids, mask = (part.to(device) for part in _with_room(batch, max_new_tokens))
@@ -54,7 +60,14 @@ def greedy(
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch) -> list[tuple[int, ...]]:
-    """Return the token ids of each prompt's canonical answer, as they stand behind the prompt."""
+    """Return the token ids of each prompt's canonical answer, as they stand behind the prompt.
+
+    Raises:
+        InputError: a prompt has no answer.
+    """
+    for prompt in batch.prompts:
+        if not prompt.answers:
+            raise InputError(f"fact {prompt.fact_id!r}: has no answer to score; leave it out or give it one")
     texts, answers = [p.text for p in batch.prompts], [p.answers[0] for p in batch.prompts]
     return [answer for _, answer in tokenize_with_answer(tokenizer, texts, answers)]
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from finetune.facts import InputError
 from interp.attention import AttentionMass
-from interp.results import Fingerprint, Result, long_frame
+from interp.identity import Fingerprint
+from interp.results import Result, long_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +100,9 @@ def rank_heads(
         method: correct for the false discovery rate by Benjamini-Hochberg or Benjamini-Yekutieli.
         permutations: random sign flips; exact where there are 12 subjects or fewer.
         seed: of the flips and of the bootstrap.
+
+    Raises:
+        InputError: there are no facts, or not one group for each.
     """
     from scipy.stats import false_discovery_control
     from transformer_lens.utilities.statistics import (
@@ -107,6 +111,8 @@ def rank_heads(
         sign_flip_permutation_pvalue,
     )
 
+    if not len(change.values):
+        raise InputError("there are no facts to rank heads by; measure some on both models")
     sums = _by_group(change.values, groups)
     columns: dict[str, list[Tensor]] = {"p_value": [], "low": [], "high": []}
     for layer, effects in enumerate(sums.unbind(1)):
@@ -115,8 +121,9 @@ def rank_heads(
             sign_flip_permutation_pvalue(effects, dim=0, n_permutations=permutations, generator=flips)
         )
         low, high = bootstrap_ci(effects, dim=0, n_resamples=RESAMPLES, generator=draws)
-        columns["low"].append(low)
-        columns["high"].append(high)
+        # One subject says nothing about others: its interval is unknown, not a point.
+        columns["low"].append(low if len(sums) > 1 else torch.full_like(low, torch.nan))
+        columns["high"].append(high if len(sums) > 1 else torch.full_like(high, torch.nan))
     stacked = {name: torch.stack(parts) for name, parts in columns.items()}
     corrected = false_discovery_control(stacked["p_value"].double().flatten().numpy(), method=method)
     return HeadRanking(

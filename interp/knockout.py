@@ -22,7 +22,8 @@ from finetune.facts import InputError
 from interp.attention import Hook, blocks, indices, pattern_hooks, stream
 from interp.decode import answer_log_probs, answer_tokens
 from interp.edits import require_edits
-from interp.results import Result, fingerprint
+from interp.identity import fingerprint
+from interp.results import Result
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ Block = Literal["subject", "relation", "bos", "rest"]
 class KnockoutResult(Result):
     """Log-probability (nats) of each fact's answer without and with the knockout.
 
-    ``layers`` and ``heads`` are where it was made; ``block`` is what the last token could not see.
+    A fact whose prompt has no token of the block has nothing to knock out, and ``knocked`` is NaN. ``layers``
+    and ``heads`` are where it was made; ``block`` is what the last token could not see.
     """
 
     clean: Float[Tensor, " fact"]
@@ -102,9 +104,11 @@ def knockout(
     clean, knocked = torch.zeros(len(batch)), torch.zeros(len(batch))
     for index, chunk in stream(batch, batch_tokens, progress):
         wanted = [answers[i] for i in index.tolist()]
-        hooks = knockout_hooks(model, chunk, blocks(chunk)[block], chosen_layers, chosen_heads)
+        mask = blocks(chunk)[block]
+        hooks = knockout_hooks(model, chunk, mask, chosen_layers, chosen_heads)
         clean[index] = answer_log_probs(model, chunk, wanted)
-        knocked[index] = answer_log_probs(model, chunk, wanted, hooks=hooks)
+        after = answer_log_probs(model, chunk, wanted, hooks=hooks)
+        knocked[index] = after.masked_fill(~mask.any(-1), torch.nan)
     return KnockoutResult(
         clean=clean,
         knocked=knocked,

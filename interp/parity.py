@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROBE_LENGTHS = (12, 7)
 TOLERANCE = 1e-4  # nats, float32
-ROUNDINGS = 4  # how many roundings of the largest logit a half-precision model may be off by
+ROUNDINGS = 2  # a half-precision model may be off by this many of its largest logit's, plus sqrt(layers)
 
 LogProbs = Float[Tensor, "token vocab"]
 
@@ -46,25 +46,26 @@ def log_probs(model: Any, inputs: dict[str, Tensor]) -> LogProbs:
     return logits[inputs["attention_mask"].bool()].float().log_softmax(-1).cpu()
 
 
-def tolerance(expected: LogProbs, dtype: torch.dtype) -> float:
+def tolerance(expected: LogProbs, dtype: torch.dtype, layers: int = 1) -> float:
     """How far a faithful bridge may be off (nats).
 
     Float32: ``TOLERANCE``. In half precision the same sums in another order are rounded differently, by
-    units of the largest logit's last place; log-probs stand in for the logits here.
+    units of the largest logit's last place, which add up over the layers like a random walk; log-probs stand
+    in for the logits here.
     """
     if dtype in (torch.float32, torch.float64):
         return TOLERANCE
     spread = float((expected - expected.mean(-1, keepdim=True)).abs().max())
-    return ROUNDINGS * torch.finfo(dtype).eps * max(spread, 1.0)
+    return (ROUNDINGS + layers**0.5) * torch.finfo(dtype).eps * max(spread, 1.0)
 
 
-def require_parity(found: LogProbs, expected: LogProbs, dtype: torch.dtype, name: str) -> float:
-    """Return the largest difference (nats).
+def require_parity(found: LogProbs, expected: LogProbs, cfg: Any, name: str) -> float:
+    """Return the largest difference (nats), judged by the bridge's ``cfg`` (precision and depth).
 
     Raises:
         InputError: it is larger than rounding explains.
     """
-    difference, allowed = float((found - expected).abs().max()), tolerance(expected, dtype)
+    difference, allowed = float((found - expected).abs().max()), tolerance(expected, cfg.dtype, cfg.n_layers)
     if not difference <= allowed:
         raise InputError(
             f"{name}: the hooked model's log-probabilities differ from the plain model's by {difference:.1e} "
@@ -128,8 +129,7 @@ def bridged(
     expected = log_probs(model, inputs)
     require_causal(model, inputs, expected, name)
     bridge = boot(model, tokenizer, name)
-    dtype = next(bridge.parameters()).dtype
-    return bridge, require_parity(log_probs(bridge, inputs), expected, dtype, name)
+    return bridge, require_parity(log_probs(bridge, inputs), expected, bridge.cfg, name)
 
 
 def vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> int:

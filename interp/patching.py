@@ -17,11 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from finetune.facts import InputError
 from finetune.prompts import Prompt
 from interp.attention import Hook, indices, last_row_patterns, pattern_hooks
 from interp.decode import greedy
 from interp.edits import require_edits
-from interp.results import Result, fingerprint
+from interp.identity import fingerprint
+from interp.results import Result
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:
@@ -36,8 +38,16 @@ class LastRows(Result):
     values: Float[Tensor, "fact layer head pos"]
 
     def take(self, fact_ids: Sequence[str], width: int) -> Float[Tensor, "fact layer head pos"]:
-        """Return the rows of some facts, cut or filled to ``width`` positions."""
+        """Return the rows of some facts, cut or filled to ``width`` positions.
+
+        Raises:
+            InputError: a fact has no row.
+        """
         place = {fact_id: i for i, fact_id in enumerate(self.fact_ids)}
+        if missing_facts := [fact_id for fact_id in fact_ids if fact_id not in place]:
+            raise InputError(
+                f"fact {missing_facts[0]!r}: has no attention row here; record last_rows for it too"
+            )
         rows = self.values[[place[fact_id] for fact_id in fact_ids]]
         missing = max(0, width - rows.shape[-1])
         return torch.nn.functional.pad(rows, (0, missing))[..., :width]
@@ -69,10 +79,11 @@ def pattern_transplant(
     Only that one row is replaced; the answer's own tokens attend as the model likes.
 
     Raises:
-        InputError: a layer or head that the model has not.
+        InputError: a layer or head that the model has not, or rows that are not of these prompts' layouts.
         InterventionError: the model ignores edits of its attention.
     """
     require_edits(model)
+    _require_rows(model, batch, rows)
     said = [""] * len(batch)
     for index, chunk in batch.chunks(batch_tokens):
         hooks = transplant_hooks(model, chunk, rows[index], layers=layers, heads=heads)
@@ -107,6 +118,24 @@ def transplant_hooks(
 
     wanted = indices("layers", layers, model.cfg.n_layers)
     return [(name, edit(layer)) for layer, name in pattern_hooks(model) if layer in wanted]
+
+
+def _require_rows(
+    model: TransformerBridge, batch: PromptBatch, rows: Float[Tensor, "fact layer head pos"]
+) -> None:
+    shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads)
+    if rows.shape[:3] != shape:
+        raise InputError(
+            f"attention rows of shape {tuple(rows.shape[:3])} for {shape} facts, layers and heads; "
+            "take() the rows of these facts, from a model of this shape"
+        )
+    behind = torch.arange(rows.shape[-1])[None] > batch.last[:, None]
+    beyond = (rows.amax((1, 2)).to(behind.device) * behind).any(-1)
+    if beyond.any():
+        fact_id = batch.fact_ids[int(beyond.nonzero()[0])]
+        raise InputError(
+            f"fact {fact_id!r}: the attention row given is of a longer prompt; use one of the same layout"
+        )
 
 
 def wrong_subject(batch: PromptBatch, pool: PromptBatch, *, seed: int = 0) -> tuple[list[int], list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from finetune.facts import InputError
+from interp.identity import Fingerprint, fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,59 +22,6 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 RESAMPLES = 2000
-PROBES, PROBE_LENGTH = 2, 8
-SAME = {"float32": 1e-4, "float64": 1e-4}  # nats; what rounding alone may move a probe's log-prob by
-SAME_IN_HALF_PRECISION = 5e-2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fingerprint:
-    """What identifies a model: a hash of its shape, and its log-probs (nats) on a few fixed tokens.
-
-    The probe is of what the model computes, not of its bytes: merging an adapter and taking it out again
-    changes every weight's last bits and leaves the model what it was, while the same bytes under an active
-    adapter are another model.
-    """
-
-    shape: str
-    probe: tuple[float, ...]
-    dtype: str
-
-    def matches(self, other: Fingerprint) -> bool:
-        """Tell whether the two are of one model, up to rounding."""
-        if (self.shape, self.dtype) != (other.shape, other.dtype) or len(self.probe) != len(other.probe):
-            return False
-        tolerance = SAME.get(self.dtype, SAME_IN_HALF_PRECISION)
-        return bool(np.max(np.abs(np.subtract(self.probe, other.probe)), initial=0.0) <= tolerance)
-
-
-def fingerprint(model: TransformerBridge) -> Fingerprint:
-    """Identify a model, with one forward pass over a handful of tokens."""
-    import torch
-
-    cfg = model.cfg
-    names = (
-        "n_layers",
-        "n_heads",
-        "d_model",
-        "d_head",
-        "d_mlp",
-        "d_vocab",
-        "n_key_value_heads",
-        "architecture",
-    )
-    shape = json.dumps([str(getattr(cfg, name, None)) for name in names])
-    parameter = next(model.parameters())
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(int(cfg.d_vocab), (PROBES, PROBE_LENGTH), generator=generator).to(parameter.device)
-    with torch.inference_mode():
-        logits = model(ids, attention_mask=torch.ones_like(ids), use_cache=False).float()
-    chosen = logits.log_softmax(-1)[:, :-1].gather(-1, ids[:, 1:, None])
-    return Fingerprint(
-        shape=hashlib.sha256(shape.encode()).hexdigest()[:16],
-        probe=tuple(round(value, 7) for value in chosen.flatten().tolist()),
-        dtype=str(parameter.dtype).removeprefix("torch."),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +70,7 @@ class Result:
         """Read what ``save`` wrote.
 
         Raises:
-            InputError: the file is not a saved result of this kind.
+            InputError: the file is not a saved result of this kind, or lacks part of one.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -136,7 +83,11 @@ class Result:
         if header.get("kind") != cls.__name__:
             found = header.get("kind", "file of another program")
             raise InputError(f"{path}: holds a {found}, not a {cls.__name__}; load it as what it is")
-        rest = {name: _restored(value) for name, value in json.loads(header["fields"]).items()}
+        rest = {name: _restored(value) for name, value in json.loads(header.get("fields", "{}")).items()}
+        if odd := sorted({field.name for field in fields(cls)} ^ {*tensors, *rest}):
+            raise InputError(
+                f"{path}: is another version's {cls.__name__} ({', '.join(odd)}); measure it again"
+            )
         return cls(**tensors, **rest)
 
 
@@ -188,9 +139,10 @@ def estimate(
     counts = np.bincount(member).astype(np.float64)
     sums = np.bincount(member, weights=values)
     mean = float(values.mean())
-    low, high = _interval(sums, counts, values, confidence, seed)
-    if difference and mean == 0 and low == 0 and high is not None:
-        low = -high
+    if np.ptp(values) == 0:
+        low, high = _constant(mean, len(sums), difference, confidence)
+    else:
+        low, high = _interval(sums, counts, confidence, seed)
     return Estimate(value=mean, low=low, high=high, n=len(values))
 
 
@@ -218,22 +170,30 @@ def over_seeds(
     )
 
 
-def _interval(
-    sums: Float[ndarray, " group"],
-    counts: Float[ndarray, " group"],
-    values: Float[ndarray, " fact"],
-    confidence: float,
-    seed: int,
+def _constant(
+    value: float, groups: int, difference: bool, confidence: float
 ) -> tuple[float | None, float | None]:
-    from scipy.stats import binomtest, bootstrap
+    """Return the interval of values that are all equal: exact if binary, else a point."""
+    from scipy.stats import binomtest
+
+    if groups < 2:
+        return None, None
+    if value not in ((-1.0, 0.0, 1.0) if difference else (0.0, 1.0)):
+        return value, value
+    exact = binomtest(int(groups * abs(value)), groups).proportion_ci(confidence, method="exact")
+    low, high = float(exact.low), float(exact.high)
+    if not difference or value == 1:
+        return low, high
+    return -high, (high if value == 0 else -low)
+
+
+def _interval(
+    sums: Float[ndarray, " group"], counts: Float[ndarray, " group"], confidence: float, seed: int
+) -> tuple[float | None, float | None]:
+    from scipy.stats import bootstrap
 
     if len(sums) < 2:
         return None, None
-    if np.ptp(values) == 0:
-        if values[0] not in (0.0, 1.0):
-            return float(values[0]), float(values[0])
-        exact = binomtest(int(len(sums) * values[0]), len(sums)).proportion_ci(confidence, method="exact")
-        return float(exact.low), float(exact.high)
     result = bootstrap(
         (sums, counts),
         lambda s, c, axis: s.sum(axis=axis) / c.sum(axis=axis),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from einops import einsum, rearrange
@@ -27,8 +27,9 @@ from finetune.facts import InputError
 from interp.answer_sets import AnswerSet, Reading
 from interp.attention import stream
 from interp.decode import answer_tokens
+from interp.identity import fingerprint
 from interp.readout import Sources, read_sources, readers
-from interp.results import Result, fingerprint, long_frame
+from interp.results import Result, long_frame
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def value_readout(
         progress: what to call the work in a progress bar.
 
     Raises:
-        InputError: a relation without an answer set, or an answer that is not in its set.
+        InputError: another reading, a relation without an answer set, or an answer that is not in its set.
     """
     sets = _answer_sets(tokenizer, batch, answer_sets, tokens)
     n, shape = len(batch), (len(batch), model.cfg.n_layers, model.cfg.n_heads)
@@ -224,8 +225,12 @@ def _answer_sets(
     reading: Reading,
 ) -> dict[str, AnswerSet]:
     """Tokenise the answer set of every relation in the batch, behind one of the relation's prompts."""
+    if reading not in get_args(Reading):
+        raise InputError(f"tokens = {reading!r}: choose one of {', '.join(get_args(Reading))}")
     sets: dict[str, AnswerSet] = {}
     for prompt in batch.prompts:
+        if not prompt.answers:
+            raise InputError(f"fact {prompt.fact_id!r}: has no answer to read; leave it out or give it one")
         relation, answer = prompt.relation, prompt.answers[0]
         if relation not in answer_sets:
             raise InputError(f"relation {relation!r} has no answer set; add it to answer_sets")

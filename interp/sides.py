@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from finetune.models import load_adapter
 from interp.adapters import Switch, install, low_rank_updates
-from interp.bases import require_complete, require_fit
+from interp.bases import require_complete, require_fit, require_mergeable
 from interp.edits import layers_that_act
 from interp.pair import CheckpointPair, Loader, Side
 from interp.parity import (
@@ -38,6 +39,7 @@ from interp.sources import (
 from interp.tokenizing import agreed, tokenizer_of
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -97,9 +99,8 @@ def _full(pair: CheckpointPair, source: Source, side: Side, options: Settings) -
 def _merged(pair: CheckpointPair, base: Source, finetuned: Source, options: Settings) -> TransformerBridge:
     """Load the fine-tuned side by merging an adapter into a base of its own, in float32, then cast."""
     plain = load_plain(base, replace(options, dtype=torch.float32))
-    with _on_disk(finetuned) as folder:
-        require_fit(folder, plain, options.allow_pickle)
-        model: Any = load_adapter(plain, folder).merge_and_unload()
+    model: Any = _with_adapter(plain, finetuned, options)
+    model = model.merge_and_unload()
     return _checked(pair, model.to(dtype=options.dtype).eval(), "finetuned")
 
 
@@ -110,19 +111,23 @@ def _checked(pair: CheckpointPair, model: PreTrainedModel, side: Side) -> Transf
 
 
 def _share(pair: CheckpointPair, base: Source, finetuned: Source, options: Settings) -> bool:
-    """Boot one bridge for both sides; False where the adapter is more than updates of linear layers."""
+    """Boot one bridge for both sides; False where the adapter is more than updates of linear layers.
+
+    Trained biases and initialisations such as PiSSA's change the base itself as soon as PEFT loads them,
+    which the base's log-probs without the adapter tell.
+    """
     plain = load_plain(base, options)
     pair.provenance["base_identity"] = identity(base, plain.config)
     inputs = probe(plain, vocabulary(plain, pair.tokenizer, pair.provenance["base"]))
     expected: dict[Side, Any] = {"base": log_probs(plain, inputs)}
     require_causal(plain, inputs, expected["base"], pair.provenance["base"])
-    with _on_disk(finetuned) as folder:
-        require_fit(folder, plain, options.allow_pickle)
-        peft = load_adapter(plain, folder).eval()
-        require_complete(folder, peft)
+    peft = _with_adapter(plain, finetuned, options)
     updates = low_rank_updates(peft)
     if updates is None:
         return False
+    with peft.disable_adapter():
+        if not torch.equal(log_probs(peft, inputs), expected["base"]):
+            return False
     expected["finetuned"] = log_probs(peft, inputs)
     plain = peft.unload()
     layers = {plain.get_submodule(path): update for path, update in updates.items()}
@@ -136,10 +141,20 @@ def _share(pair: CheckpointPair, base: Source, finetuned: Source, options: Setti
         pair.switch.on = side == "finetuned"
         found = log_probs(bridge, inputs)
         pair.provenance[f"{side}_parity"] = require_parity(
-            found, reference, options.dtype, pair.provenance[side]
+            found, reference, bridge.cfg, pair.provenance[side]
         )
     pair.switch.on = False
     return True
+
+
+def _with_adapter(plain: PreTrainedModel, adapter: Source, options: Settings) -> PeftModel:
+    """Put an adapter on a plain base that it was found to fit."""
+    with _on_disk(adapter) as folder:
+        require_fit(folder, plain, options.allow_pickle)
+        model = load_adapter(plain, folder).eval()
+        require_complete(folder, model)
+    require_mergeable(title(adapter), model)
+    return model
 
 
 @contextmanager
@@ -149,8 +164,9 @@ def _on_disk(adapter: Source) -> Iterator[str]:
         yield adapter
         return
     with tempfile.TemporaryDirectory() as folder:
-        adapter.save_pretrained(folder)
-        yield folder
+        active = adapter.active_adapter
+        adapter.save_pretrained(folder, selected_adapters=[active])
+        yield folder if active == "default" else str(Path(folder) / active)  # PEFT's layout
 
 
 def _record(pair: CheckpointPair, bridge: TransformerBridge) -> None:

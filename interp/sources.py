@@ -220,9 +220,25 @@ def _require_model(source: Source) -> None:
         raise InputError("a TransformerBridge: give the Hugging Face model, or the directory it came from")
     if not isinstance(source, PreTrainedModel) and not in_memory_adapter(source):
         raise InputError(f"{type(source).__name__}: give a directory, a hub id, or a Hugging Face model")
+    if in_memory_adapter(source):
+        _require_one_adapter(source)
     if any(type(module).__module__.startswith("transformer_lens") for module in source.modules()):
         raise InputError(
             f"{title(source)}: TransformerLens has already rewired it; give the directory it came from"
+        )
+
+
+def _require_one_adapter(source: Source) -> None:
+    from peft import PeftModel
+
+    if not isinstance(source, PeftModel):
+        raise InputError(
+            f"{title(source)}: has adapters built in; give the PeftModel, or the adapter's directory"
+        )
+    if len(source.active_adapters) != 1:
+        active = ", ".join(source.active_adapters) or "none"
+        raise InputError(
+            f"{title(source)}: exactly one adapter must be active, not {active}; choose it with set_adapter"
         )
 
 

@@ -83,6 +83,8 @@ def save_adapter(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
             for name, parameter in adapted.named_parameters():
                 if "lora_B" in name:  # starts at zero, which would make the adapter a no-op
                     parameter.normal_(std=0.2)
+                elif parameter.requires_grad and name.endswith("bias"):
+                    parameter += 0.2
         folder = tmp_path_factory.mktemp("adapter")
         adapted.save_pretrained(folder)
         return folder

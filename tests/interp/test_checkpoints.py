@@ -96,21 +96,61 @@ def test_attention_only_adapters_and_fused_projections(tiny_model, save_adapter)
             assert torch.equal(model.W_O, w_o)
 
 
-@pytest.mark.parametrize("lora", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}])
+APART = {
+    "llama": [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"init_lora_weights": "pissa"}],
+    "gpt2": [{"bias": "all"}, {"lora_bias": True}],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Careful, disabling adapter layers")
+@pytest.mark.parametrize(("name", "lora"), [(name, lora) for name, each in APART.items() for lora in each])
 @pytest.mark.parametrize("low_memory", [False, True])
-def test_adapters_that_cannot_share_get_a_copy(tiny_llama_dir, save_adapter, lora, low_memory) -> None:
+def test_adapters_that_cannot_share_get_a_copy(tiny_model, save_adapter, name, lora, low_memory) -> None:
+    """Such as those that change the base as soon as they are loaded (biases, PiSSA's residual)."""
     from peft import PeftModel
 
-    adapter = save_adapter(tiny_llama_dir, targets=ATTENTION, **lora)
-    plain = AutoModelForCausalLM.from_pretrained(tiny_llama_dir)
+    base = tiny_model(name)
+    adapter = save_adapter(base, **lora)
+    plain = AutoModelForCausalLM.from_pretrained(base)
     expected_base = logits(plain)
     expected = logits(PeftModel.from_pretrained(plain, adapter).eval())
-    pair = load_pair(tiny_llama_dir, adapter, low_memory=low_memory)
+    pair = load_pair(base, adapter, low_memory=low_memory)
     assert pair.provenance["copies"] == ("one at a time" if low_memory else 2)
     with pair.finetuned() as model:
         torch.testing.assert_close(logits(model), expected, atol=1e-4, rtol=1e-4)
     with pair.base() as model:
         torch.testing.assert_close(logits(model), expected_base, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [
+        {"use_rslora": True},
+        {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 32}},
+        {"layers_to_transform": [1], "targets": ["q_proj"]},
+        {"targets": ["lm_head", "q_proj"]},
+    ],
+)
+def test_every_lora_that_only_updates_linear_layers_shares(tiny_llama_dir, save_adapter, lora) -> None:
+    from peft import PeftModel
+
+    adapter = save_adapter(tiny_llama_dir, **lora)
+    plain = AutoModelForCausalLM.from_pretrained(tiny_llama_dir)
+    expected = logits(PeftModel.from_pretrained(plain, adapter).eval())
+    pair = load_pair(tiny_llama_dir, adapter)
+    assert pair.provenance["copies"] == 1
+    with pair.finetuned() as model:
+        torch.testing.assert_close(logits(model), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_adapters_that_change_no_weights_are_refused(tmp_path, tiny_llama_dir) -> None:
+    from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
+
+    for kind in (PromptTuningConfig, PrefixTuningConfig):
+        plain = AutoModelForCausalLM.from_pretrained(tiny_llama_dir)
+        config = kind(task_type="CAUSAL_LM", num_virtual_tokens=3)
+        get_peft_model(plain, config).save_pretrained(tmp_path / kind.__name__)
+        refused("changes no weights", tiny_llama_dir, tmp_path / kind.__name__)
 
 
 def test_sides_that_share_cannot_be_open_together(tiny_llama_dir, tiny_adapter_dir) -> None:
@@ -297,6 +337,48 @@ def test_an_adapter_in_memory(tiny_llama_dir, tiny_adapter_dir, named) -> None:
             assert torch.equal(logits(a), logits(b))
     assert torch.equal(logits(mine), before)
     assert list(mine.state_dict()) == names
+
+
+def test_the_active_one_of_several_adapters_in_memory(tiny_llama_dir) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    def config(rank: int) -> LoraConfig:
+        return LoraConfig(r=rank, target_modules=ATTENTION, init_lora_weights=False, task_type="CAUSAL_LM")
+
+    plain = AutoModelForCausalLM.from_pretrained(tiny_llama_dir)
+    before = logits(plain)
+    mine = get_peft_model(plain, config(4), adapter_name="first").eval()
+    mine.add_adapter("default", config(2))
+    seen = []
+    for active in ("first", "default"):
+        mine.set_adapter(active)
+        expected = logits(mine)
+        pair = load_pair(None, mine)
+        with pair.finetuned() as model:
+            torch.testing.assert_close(logits(model), expected, atol=1e-4, rtol=1e-4)
+        with pair.base() as model:
+            torch.testing.assert_close(logits(model), before, atol=1e-4, rtol=1e-4)
+        seen.append(expected)
+    assert not torch.allclose(*seen, atol=1e-2)
+    mine.base_model.set_adapter(["first", "default"])
+    refused("exactly one adapter must be active, not first, default", None, mine)
+
+
+@pytest.mark.parametrize("lora", [{"bias": "all"}, {"init_lora_weights": "pissa"}])
+def test_a_base_that_its_adapter_changed_is_not_taken_from_memory(tiny_model, save_adapter, lora) -> None:
+    from peft import PeftModel
+
+    base = tiny_model("gpt2")
+    mine = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), save_adapter(base, **lora))
+    refused("the base below it has changed; give the base as well", None, mine)
+
+
+def test_adapters_built_into_a_plain_model_are_refused(tiny_llama_dir) -> None:
+    from peft import LoraConfig
+
+    mine = AutoModelForCausalLM.from_pretrained(tiny_llama_dir)
+    mine.add_adapter(LoraConfig(r=2, target_modules=ATTENTION))
+    refused("has adapters built in; give the PeftModel", tiny_llama_dir, mine)
 
 
 def test_a_bridge_or_a_bridged_model_is_refused(tiny_llama_dir, tiny_tokenizer) -> None:
