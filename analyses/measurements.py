@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyses.arms import Checkpoints
-from finetune.evaluate import answer_budget, matches
+from finetune.evaluate import matches
 from finetune.files import atomic_file
 from finetune.models import is_adapter
 from finetune.prompts import Prompt
 from interp.attention import AttentionMass, full_patterns, subject_attention
 from interp.checkpoints import load_pair
+from interp.controls import wrong_subject
 from interp.edits import InterventionError
+from interp.interventions import Intervention, Replace
 from interp.knockout import Block, knockout
-from interp.patching import last_rows, pattern_transplant, wrong_subject
+from interp.patching import patch
+from interp.recording import record
 from interp.salience import value_readout
 from interp.spans import PromptBatch, encode
 
@@ -123,26 +126,19 @@ def transplant(
     if not prompts:
         return {}
     with opened(checkpoints, donor, checkpoints.prompts) as (model, pool, _):
-        rows = last_rows(model, pool)
+        rows = record(model, pool, "pattern")
     with opened(checkpoints, receiver, prompts) as (model, batch, tokenizer):
-        width = batch.input_ids.shape[1]
-        budget = answer_budget(tokenizer, prompts)
-
-        def said(chosen: PromptBatch, sources: Sequence[str]) -> list[bool]:
-            answers = pattern_transplant(
-                model, chosen, rows.take(sources, width), tokenizer, max_new_tokens=budget
-            )
-            return [matches(a, p.answers) for a, p in zip(answers, chosen.prompts, strict=True)]
-
-        outcome = {
-            fact_id: {"recovered": right}
-            for fact_id, right in zip(batch.fact_ids, said(batch, batch.fact_ids), strict=True)
-        }
-        kept, partners = wrong_subject(batch, pool, seed=seed)
-        if kept:
-            paired = batch[kept]
-            for fact_id, right in zip(paired.fact_ids, said(paired, partners), strict=True):
-                outcome[fact_id]["placebo_recovered"] = right
+        partners = wrong_subject(batch, pool, seed=seed)
+        right = Intervention(site="pattern", do=Replace(source=rows))
+        wrong = Intervention(
+            site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners)
+        )
+        said = patch(model, batch, [right, wrong], tokenizer).said
+    outcome: dict[str, dict[str, bool]] = {}
+    for prompt, real, placebo in zip(batch.prompts, *said, strict=True):
+        outcome[prompt.fact_id] = {"recovered": matches(real, prompt.answers)}
+        if prompt.fact_id in partners:
+            outcome[prompt.fact_id]["placebo_recovered"] = matches(placebo, prompt.answers)
     return outcome
 
 

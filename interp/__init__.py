@@ -14,51 +14,78 @@ _WHERE = {
     "AttentionMass": "attention",
     "CheckpointPair": "checkpoints",
     "Estimate": "results",
+    "Grid": "grids",
+    "Intervention": "interventions",
+    "Knockout": "interventions",
+    "Mean": "interventions",
+    "PatchResult": "scoring",
     "PromptBatch": "spans",
+    "Recording": "recording",
+    "Replace": "interventions",
+    "Scale": "interventions",
+    "Zero": "interventions",
     "encode": "spans",
     "estimate": "results",
     "harm_score": "salience",
     "imbalance": "heads",
     "knockout": "knockout",
-    "last_rows": "patching",
     "load_pair": "checkpoints",
     "over_seeds": "results",
-    "pattern_transplant": "patching",
+    "patch": "patching",
+    "plan": "patching",
     "rank_heads": "heads",
+    "record": "recording",
     "report": "report",
     "subject_attention": "attention",
+    "sweep": "grids",
     "value_readout": "salience",
-    "wrong_subject": "patching",
+    "wrong_subject": "controls",
 }
 
 if TYPE_CHECKING:
     from interp.attention import AttentionMass, subject_attention
     from interp.checkpoints import CheckpointPair, load_pair
+    from interp.controls import wrong_subject
+    from interp.grids import Grid, sweep
     from interp.heads import imbalance, rank_heads
+    from interp.interventions import Intervention, Knockout, Mean, Replace, Scale, Zero
     from interp.knockout import knockout
-    from interp.patching import last_rows, pattern_transplant, wrong_subject
+    from interp.patching import patch, plan
+    from interp.recording import Recording, record
     from interp.report import report
     from interp.results import Estimate, estimate, over_seeds
     from interp.salience import harm_score, value_readout
+    from interp.scoring import PatchResult
     from interp.spans import PromptBatch, encode
 
 __all__ = [
     "AttentionMass",
     "CheckpointPair",
     "Estimate",
+    "Grid",
+    "Intervention",
+    "Knockout",
+    "Mean",
+    "PatchResult",
     "PromptBatch",
+    "Recording",
+    "Replace",
+    "Scale",
+    "Zero",
     "encode",
     "estimate",
     "harm_score",
     "imbalance",
     "knockout",
-    "last_rows",
     "load_pair",
     "over_seeds",
-    "pattern_transplant",
+    "patch",
+    "plan",
     "rank_heads",
+    "record",
     "report",
     "subject_attention",
+    "sweep",
     "value_readout",
     "wrong_subject",
 ]

@@ -49,6 +49,11 @@ class AnswerSet:
             collisions=tuple(f"{relation}: {', '.join(g)}" for g in sharing.values() if len(g) > 1),
         )
 
+    @property
+    def first_tokens(self) -> list[int]:
+        """The first token of each entry."""
+        return [ids[0] for ids in self.readings]
+
     def directions(self, model: TransformerBridge) -> Float[Tensor, "answer d_model"]:
         """Return the unembedding's direction of each entry, averaged over its tokens."""
         w_u = model.W_U

@@ -132,7 +132,7 @@ def last_row_patterns(model: TransformerBridge, batch: PromptBatch) -> Row:
         if layer == layers - 1:
             raise StopAtLayerException(pattern)
 
-    _run(model, batch, [(name, _at(keep, layer)) for layer, name in pattern_hooks(model)])
+    run_hooked(model, batch, [(name, _at(keep, layer)) for layer, name in pattern_hooks(model)])
     return rows
 
 
@@ -156,12 +156,13 @@ def forward(
     model: TransformerBridge, batch: PromptBatch, hooks: Sequence[Hook]
 ) -> Float[Tensor, "fact vocab"]:
     """Run prompts with hooks and return the logits at each last token."""
-    logits = _run(model, batch, hooks)
+    logits = run_hooked(model, batch, hooks)
     fact: Int[Tensor, " fact"] = torch.arange(len(batch), device=logits.device)
     return logits[fact, batch.last.to(logits.device)].float()
 
 
-def _run(model: TransformerBridge, batch: PromptBatch, hooks: Sequence[Hook]) -> Tensor:
+def run_hooked(model: TransformerBridge, batch: PromptBatch, hooks: Sequence[Hook]) -> Tensor:
+    """Run prompts with hooks and return what comes out: all logits, or where a hook stopped the pass."""
     device = next(model.parameters()).device
     with torch.inference_mode():
         output: Tensor = model.run_with_hooks(

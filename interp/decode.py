@@ -56,7 +56,7 @@ def greedy(
         ended |= said[:, step] == tokenizer.eos_token_id
         if ended.all():
             break
-    return [_text(tokenizer, tokens) for tokens in said[:, : step + 1].tolist()]
+    return [text_of(tokenizer, tokens) for tokens in said[:, : step + 1].tolist()]
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch) -> list[tuple[int, ...]]:
@@ -105,7 +105,8 @@ def _with_room(batch: PromptBatch, room: int) -> tuple[Int[Tensor, "fact pos"], 
     return torch.cat([batch.input_ids, more], dim=1), torch.cat([batch.attention_mask, more], dim=1)
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
+def text_of(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
+    """Decode an answer: up to EOS, and to its first line's end."""
     if tokenizer.eos_token_id in tokens:
         tokens = tokens[: tokens.index(tokenizer.eos_token_id)]
     return str(tokenizer.decode(tokens, skip_special_tokens=True)).strip().split("\n")[0].strip()

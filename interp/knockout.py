@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from finetune.facts import InputError
-from interp.attention import Hook, blocks, indices, pattern_hooks, stream
-from interp.decode import answer_log_probs, answer_tokens
-from interp.edits import require_edits
-from interp.identity import fingerprint
+from interp.attention import indices
+from interp.interventions import Intervention, Knockout
+from interp.patching import patch
 from interp.results import Result
 from interp.spans import PromptBatch
 
@@ -99,54 +97,18 @@ def knockout(
         raise InputError(f"block = {block!r}: choose one of {', '.join(get_args(Block))}")
     chosen_layers = indices("layers", layers, model.cfg.n_layers)
     chosen_heads = indices("heads", heads, model.cfg.n_heads)
-    require_edits(model)
-    answers = answer_tokens(tokenizer, batch)
-    clean, knocked = torch.zeros(len(batch)), torch.zeros(len(batch))
-    for index, chunk in stream(batch, batch_tokens, progress):
-        wanted = [answers[i] for i in index.tolist()]
-        mask = blocks(chunk)[block]
-        hooks = knockout_hooks(model, chunk, mask, chosen_layers, chosen_heads)
-        clean[index] = answer_log_probs(model, chunk, wanted)
-        after = answer_log_probs(model, chunk, wanted, hooks=hooks)
-        knocked[index] = after.masked_fill(~mask.any(-1), torch.nan)
+    cut = Intervention(
+        site="pattern", do=Knockout(), at="last", keys=block, layers=chosen_layers, heads=chosen_heads
+    )
+    result = patch(
+        model, batch, cut, tokenizer, max_new_tokens=0, batch_tokens=batch_tokens, progress=progress
+    )
     return KnockoutResult(
-        clean=clean,
-        knocked=knocked,
+        clean=result.clean,
+        knocked=result.log_prob[0],
         block=block,
         layers=chosen_layers,
         heads=chosen_heads,
         fact_ids=batch.fact_ids,
-        model=fingerprint(model),
+        model=result.model,
     )
-
-
-def knockout_hooks(
-    model: TransformerBridge,
-    batch: PromptBatch,
-    mask: Bool[Tensor, "fact pos"],
-    layers: Sequence[int],
-    heads: Sequence[int],
-) -> list[Hook]:
-    """Return hooks that take masked tokens out of each prompt's last attention row and renormalise it."""
-    fact, last = torch.arange(len(batch))[:, None], batch.last[:, None]
-    head = torch.as_tensor(heads)[None]
-
-    def cut(pattern: Float[Tensor, "fact head query key"], hook: object) -> Tensor:
-        blocked = torch.nn.functional.pad(mask, (0, pattern.shape[-1] - mask.shape[-1]))
-        edited = pattern.clone()
-        edited[fact, head, last] = without(edited[fact, head, last], blocked[:, None].to(pattern.device))
-        return edited
-
-    return [(name, cut) for layer, name in pattern_hooks(model) if layer in layers]
-
-
-def without(rows: Float[Tensor, "fact head pos"], mask: Bool[Tensor, "fact 1 pos"]) -> Tensor:
-    """Zero masked positions and renormalise; a row that is all masked becomes zero.
-
-    Rows that give the masked positions nothing stay as they are, to the bit.
-    """
-    kept = rows.masked_fill(mask, 0)
-    lost = (rows * mask).sum(-1, keepdim=True)
-    total = kept.sum(-1, keepdim=True)
-    scaled = torch.where(total > 0, kept / total.clamp_min(torch.finfo(rows.dtype).tiny), kept)
-    return torch.where(lost > 0, scaled, rows)

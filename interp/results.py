@@ -93,8 +93,9 @@ class Result:
 
 def _restored(value: Any) -> Any:
     if isinstance(value, dict):
-        return Fingerprint(**{name: _restored(part) for name, part in value.items()})
-    return tuple(value) if isinstance(value, list) else value
+        parts = {name: _restored(part) for name, part in value.items()}
+        return Fingerprint(**parts) if "probe" in parts else parts
+    return tuple(map(_restored, value)) if isinstance(value, list) else value
 
 
 def long_frame(axes: Mapping[str, Sequence[Any]], columns: Mapping[str, Shaped[Tensor, ...]]) -> pd.DataFrame:

@@ -10,10 +10,11 @@ import torch
 
 from finetune.facts import InputError
 from finetune.tokens import tokenize_with_answer
-from interp.attention import BLOCKS, blocks, forward, subject_attention
+from interp.attention import BLOCKS, blocks, subject_attention
 from interp.decode import answer_log_probs, answer_tokens
 from interp.edits import InterventionError
-from interp.knockout import Block, KnockoutResult, knockout, knockout_hooks, without
+from interp.knockout import Block, KnockoutResult, knockout
+from interp.reweigh import scaled, without
 from tests.interp import measuring_fixtures as tiny
 
 NAMES = tiny.FEW
@@ -36,19 +37,23 @@ def test_answers_are_scored_as_the_plain_model_scores_them(name: str) -> None:
 
 
 def test_a_cut_is_a_score_of_minus_infinity() -> None:
-    model, batch = tiny.both("llama").hooked, tiny.batch()
+    model, batch, tokenizer = tiny.both("llama").hooked, tiny.batch(), tiny.tokenizer()
     fact = torch.arange(len(batch))
-    for mask in blocks(batch).values():
+    choices: tuple[Block, ...] = ("subject", "relation", "bos")
+    for block in choices:
+        mask = blocks(batch)[block]
 
         def mask_scores(scores: torch.Tensor, hook: object, mask: torch.Tensor = mask) -> torch.Tensor:
             edited = scores.clone()
-            edited[fact, :, batch.last] = edited[fact, :, batch.last].masked_fill(mask[:, None], -torch.inf)
+            row = edited[fact, :, batch.last]
+            behind = torch.nn.functional.pad(mask, (0, row.shape[-1] - mask.shape[-1]))
+            edited[fact, :, batch.last] = row.masked_fill(behind[:, None], -torch.inf)
             return edited
 
         hooks = [(f"blocks.{layer}.attn.hook_attn_scores", mask_scores) for layer in range(2)]
-        expected = forward(model, batch, hooks).log_softmax(-1)
-        cut = forward(model, batch, knockout_hooks(model, batch, mask, range(2), range(4))).log_softmax(-1)
-        torch.testing.assert_close(cut, expected, atol=1e-5, rtol=1e-5)
+        expected = answer_log_probs(model, batch, answer_tokens(tokenizer, batch), hooks=hooks)
+        result = knockout(model, batch, tokenizer, block=block)
+        torch.testing.assert_close(result.knocked, expected, atol=1e-5, rtol=1e-5, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,34 +76,15 @@ def test_layers_and_heads_choose_where_it_is_cut() -> None:
     assert not torch.allclose(one.knocked, everywhere.knocked)
 
 
-def test_only_the_chosen_heads_lose_the_block() -> None:
-    model, batch = tiny.both("llama").hooked, tiny.batch()
-    seen = {}
-
-    def keep(pattern: torch.Tensor, hook: object) -> None:
-        seen["pattern"] = pattern.clone()
-
-    cut = knockout_hooks(model, batch, batch.subject_mask, [1], [2])
-    forward(model, batch, [("blocks.1.attn.hook_pattern", keep)])
-    clean = seen["pattern"]
-    forward(model, batch, [*cut, ("blocks.1.attn.hook_pattern", keep)])
-    after = seen["pattern"]
-    others = [0, 1, 3]
-    assert torch.equal(after[:, others], clean[:, others])
-    fact = torch.arange(len(batch))
-    rows = after[fact, 2, batch.last]
-    assert not rows[batch.subject_mask].any()
-    torch.testing.assert_close(rows.sum(-1), torch.ones(len(batch)))
-
-
 def test_a_block_without_mass_changes_nothing() -> None:
-    model, batch = tiny.both("llama").hooked, tiny.batch()
-    nothing = torch.zeros_like(batch.subject_mask)
-    clean = forward(model, batch, [])
-    assert torch.equal(forward(model, batch, knockout_hooks(model, batch, nothing, [0, 1], [0, 1])), clean)
-    padding = ~batch.attention_mask.bool()
-    assert padding.any()
-    assert torch.equal(forward(model, batch, knockout_hooks(model, batch, padding, [0, 1], [0, 1])), clean)
+    rows = torch.tensor([[[0.3, 0.7, 0.0]]])
+    assert torch.equal(without(rows, torch.tensor([[[False, False, True]]])), rows)
+
+
+def test_scaled_rows_add_up_to_one() -> None:
+    rows = torch.tensor([[[0.2, 0.3, 0.5]]])
+    more = scaled(rows, torch.tensor([[[True, False, False]]]), 2.0)
+    torch.testing.assert_close(more, torch.tensor([[[0.4, 0.3, 0.5]]]) / 1.2)
 
 
 def test_a_row_that_is_all_blocked_becomes_zero_not_nan() -> None:

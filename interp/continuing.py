@@ -1,0 +1,51 @@
+"""Greedy answers of (cell, fact) pairs, from the logits that scoring the right answer already gave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from interp.cells import Scored, run_group
+from interp.interventions import Cell
+from interp.prefill import tails_of
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+def greedy_tokens(
+    model: TransformerBridge, cells: Sequence[Cell], scored: Scored, *, budget: int, eos: int | None
+) -> list[list[int]]:
+    """Return what each pair would say, up to EOS or ``budget`` tokens, one forward pass a further token.
+
+    As long as a greedy answer follows the right one, its next token is already known.
+    """
+    said = _agreed(scored)
+    open_rows = [i for i, tokens in enumerate(said) if tokens[-1] != eos and len(tokens) < budget]
+    while open_rows:
+        row = torch.tensor(open_rows)
+        tails = tails_of([said[i] for i in open_rows])
+        logits = run_group(
+            model, scored.kept, cells, scored.group, scored.cell[row], scored.fact[row], tails, layer=0
+        )
+        following = logits[torch.arange(len(row)), tails[1]].argmax(-1).tolist()
+        for i, token in zip(open_rows, following, strict=True):
+            said[i].append(token)
+        open_rows = [i for i in open_rows if said[i][-1] != eos and len(said[i]) < budget]
+    return [tokens[:budget] for tokens in said]
+
+
+def _agreed(scored: Scored) -> list[list[int]]:
+    """Follow the right answer as far as it is the likeliest, and add the first token behind that."""
+    best = scored.logits.argmax(-1).tolist()
+    tails, lengths = scored.kept.tails
+    answers = tails[scored.fact].tolist()
+    said = []
+    for tokens, answer, length in zip(best, answers, lengths[scored.fact].tolist(), strict=True):
+        same = 0
+        while same < length and tokens[same] == answer[same]:
+            same += 1
+        said.append([*answer[:same], tokens[same]])
+    return said

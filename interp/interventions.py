@@ -1,0 +1,204 @@
+"""Interventions as data: where to edit, what to put there, and for which facts.
+
+    cut = Intervention(site="pattern", do=Knockout(), at="last", keys="subject", layers=(3,), heads=(1,))
+    other = Intervention(site="pattern", do=Replace(source=record(base, batch, "pattern")))
+
+A *cell* is one experiment: an intervention, or several that act together, in their order. A knock-out takes
+keys out of attention rows and renormalises them, as scores of minus infinity would; a scaling of a pattern
+multiplies the attention to the keys and renormalises the row. Everything else is written as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from finetune.facts import InputError
+from interp.attention import indices
+from interp.recording import ATTENTION, Recording, Site, require_site
+from interp.roles import Role
+from interp.roles import positions as role_positions
+from interp.spans import PromptBatch
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+GROUPED: tuple[Site, ...] = ("k", "v")  # sites with a head for every key-value group
+HEADLESS: tuple[Site, ...] = ("residual", "mlp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replace:
+    """Put in what was recorded: of the same fact, or of the one that ``facts`` maps it to."""
+
+    source: Recording
+    facts: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """Put in the mean over all that was recorded; not for attention, whose rows differ in length."""
+
+    source: Recording
+
+
+@dataclass(frozen=True)
+class Zero:
+    """Put in zeros."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Multiply; a pattern's row is renormalised."""
+
+    by: float
+
+
+@dataclass(frozen=True)
+class Knockout:
+    """Take the keys out of an attention row and renormalise it."""
+
+
+Action = Replace | Mean | Zero | Scale | Knockout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervention:
+    """One edit.
+
+    ``at`` are the positions edited: for ``pattern`` and ``scores`` the queries, whose ``keys`` are edited
+    (all without it). ``layers`` and ``heads`` are all without a choice; for ``k`` and ``v`` heads are the
+    key-value heads, each of which serves a group of query heads. ``facts`` limits it to some facts.
+    """
+
+    site: Site
+    do: Action
+    at: Role = "last"
+    keys: Role | None = None
+    layers: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
+    facts: frozenset[str] | None = None
+
+
+Cell = Intervention | Sequence[Intervention]
+
+
+def members(cell: Cell) -> tuple[Intervention, ...]:
+    """Return the interventions of a cell."""
+    return (cell,) if isinstance(cell, Intervention) else tuple(cell)
+
+
+def layers_of(model: TransformerBridge, item: Intervention) -> tuple[int, ...]:
+    """Return the layers that an intervention edits.
+
+    Raises:
+        InputError: one that the model has not.
+    """
+    return indices("layers", item.layers, model.cfg.n_layers)
+
+
+def heads_of(model: TransformerBridge, item: Intervention) -> tuple[int, ...]:
+    """Return the heads that an intervention edits; none for a site without heads.
+
+    Raises:
+        InputError: one that the model has not.
+    """
+    if item.site in HEADLESS:
+        if item.heads is not None:
+            raise InputError(
+                f"heads = {list(item.heads)}: the site {item.site!r} has no heads; leave them out"
+            )
+        return ()
+    if item.site in GROUPED:
+        count = getattr(model.cfg, "n_key_value_heads", None) or model.cfg.n_heads
+        return indices(f"heads of {item.site} (key-value heads)", item.heads, count)
+    return indices("heads", item.heads, model.cfg.n_heads)
+
+
+def acts_on(item: Intervention, batch: PromptBatch) -> Bool[Tensor, " fact"]:
+    """Tell which facts an intervention is meant for."""
+    if item.facts is None:
+        return torch.ones(len(batch), dtype=torch.bool)
+    return torch.tensor([fact_id in item.facts for fact_id in batch.fact_ids])
+
+
+def edits(item: Intervention, batch: PromptBatch) -> Bool[Tensor, "fact pos"]:
+    """Mark the positions that an intervention edits; none in a prompt without a token for its keys."""
+    mask = role_positions(batch, item.at) & acts_on(item, batch)[:, None]
+    if item.keys is not None:
+        mask = mask & role_positions(batch, item.keys).any(1, keepdim=True)
+    return mask
+
+
+def require(
+    model: TransformerBridge, batch: PromptBatch, item: Intervention, *, positions: bool = True
+) -> None:
+    """Refuse an intervention that cannot be made on this model and, with ``positions``, these prompts.
+
+    Raises:
+        InputError: a site, layer or head that the model has not; an action that does not go with the site;
+            a source of other layers, roles, lengths or positions (names the fact).
+    """
+    layers, heads = layers_of(model, item), heads_of(model, item)
+    require_site(model, item.site, layers)
+    attention = item.site in ATTENTION
+    if item.keys is not None and not attention:
+        raise InputError(f"keys = {item.keys!r}: only pattern and scores have keys, not {item.site!r}")
+    if isinstance(item.do, Knockout) and not attention:
+        raise InputError(f"Knockout of {item.site!r}: only pattern and scores can lose keys; use Zero()")
+    if isinstance(item.do, Mean) and attention:
+        raise InputError(f"Mean of {item.site!r}: rows of different prompts have no mean; use Replace")
+    if isinstance(item.do, Replace | Mean):
+        _require_source(item, item.do, layers, heads)
+    if isinstance(item.do, Replace) and positions:
+        _require_positions(item, item.do, batch)
+
+
+def _require_source(
+    item: Intervention, do: Replace | Mean, layers: tuple[int, ...], heads: tuple[int, ...]
+) -> None:
+    source = do.source
+    if source.site != item.site:
+        raise InputError(f"a recording of {source.site!r} cannot replace {item.site!r}; record that site")
+    if isinstance(do, Replace) and source.at != item.at:
+        raise InputError(f"recorded at {source.at!r}, to be put at {item.at!r}; record it there")
+    if isinstance(do, Replace) and item.keys is not None:
+        raise InputError(f"keys = {item.keys!r}: a row is replaced as a whole; leave keys out")
+    if missing := sorted(set(layers) - set(source.layers)):
+        raise InputError(f"layers {missing} were not recorded; record them, or choose from {source.layers}")
+    if heads and max(heads) >= source.values.shape[3]:
+        raise InputError(
+            f"the recording has {source.values.shape[3]} heads; it is of a model of another shape"
+        )
+
+
+def _require_positions(item: Intervention, do: Replace, batch: PromptBatch) -> None:
+    wanted = acts_on(item, batch).nonzero().flatten().tolist()
+    mask = role_positions(batch, item.at)
+    donors = [(do.facts or {}).get(batch.fact_ids[row], batch.fact_ids[row]) for row in wanted]
+    for row, donor, source_row in zip(wanted, donors, do.source.rows(donors).tolist(), strict=True):
+        here = mask[row].nonzero().flatten()
+        there = do.source.places[source_row]
+        there = there[there >= 0]
+        name = f"fact {batch.fact_ids[row]!r}" + (f" from {donor!r}" if donor != batch.fact_ids[row] else "")
+        if len(here) != len(there):
+            raise InputError(
+                f"{name}: {len(here)} positions are {item.at!r} and {len(there)} were recorded; "
+                "use a source whose subject and wording have as many tokens"
+            )
+        if item.site not in ATTENTION:
+            continue
+        length, theirs = int(batch.last[row]) + 1, int(do.source.lengths[source_row])
+        if length != theirs:
+            raise InputError(
+                f"{name}: its prompt has {length} tokens and the source's {theirs}, so the keys of a row "
+                "would be others; use a source of the same layout"
+            )
+        if (moved := here != there).any():
+            at = int(here[moved][0])
+            raise InputError(f"{name}: position {at} is {item.at!r} here, and not in the source")
