@@ -55,7 +55,7 @@ def run_cells(
     batch_tokens: int,
 ) -> Iterator[Scored]:
     """Yield the logits of every chunk's plain pass, then those of its cells."""
-    lengths = torch.tensor([len(answer) for answer in answers])
+    lengths = torch.tensor([len(answer) - 1 for answer in answers])
     reason: str | None = None
     for index, chunk in batch.chunks(batch_tokens):
         kept = prefill(model, chunk, [answers[i] for i in index.tolist()])

@@ -16,13 +16,19 @@ if TYPE_CHECKING:
 
 
 def greedy_tokens(
-    model: TransformerBridge, cells: Sequence[Cell], scored: Scored, *, budget: int, eos: int | None
+    model: TransformerBridge,
+    cells: Sequence[Cell],
+    scored: Scored,
+    answers: Sequence[Sequence[int]],
+    *,
+    budget: int,
+    eos: int | None,
 ) -> list[list[int]]:
     """Return what each pair would say, up to EOS or ``budget`` tokens, one forward pass a further token.
 
     As long as a greedy answer follows the right one, its next token is already known.
     """
-    said = _agreed(scored)
+    said = _agreed(scored, answers)
     open_rows = [i for i, tokens in enumerate(said) if tokens[-1] != eos and len(tokens) < budget]
     while open_rows:
         row = torch.tensor(open_rows)
@@ -37,15 +43,12 @@ def greedy_tokens(
     return [tokens[:budget] for tokens in said]
 
 
-def _agreed(scored: Scored) -> list[list[int]]:
-    """Follow the right answer as far as it is the likeliest, and add the first token behind that."""
-    best = scored.logits.argmax(-1).tolist()
-    tails, lengths = scored.kept.tails
-    answers = tails[scored.fact].tolist()
+def _agreed(scored: Scored, answers: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Follow the right answer as far as it is the likeliest, and add the first token that is not its."""
     said = []
-    for tokens, answer, length in zip(best, answers, lengths[scored.fact].tolist(), strict=True):
+    for tokens, answer in zip(scored.logits.argmax(-1).tolist(), answers, strict=True):
         same = 0
-        while same < length and tokens[same] == answer[same]:
+        while same < len(answer) - 1 and tokens[same] == answer[same]:
             same += 1
         said.append([*answer[:same], tokens[same]])
     return said

@@ -91,7 +91,7 @@ def plan(
 ) -> Plan:
     """Say how a grid would be computed, without computing it."""
     answers = answer_tokens(model.tokenizer if tokenizer is None else tokenizer, batch)
-    return make_plan(model, batch, Grid.of(cells).cells, torch.tensor([len(a) for a in answers]))
+    return make_plan(model, batch, Grid.of(cells).cells, torch.tensor([len(a) - 1 for a in answers]))
 
 
 def require_cells(model: TransformerBridge, batch: PromptBatch, cells: Sequence[Cell]) -> None:

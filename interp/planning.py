@@ -62,7 +62,7 @@ def make_plan(
     model: TransformerBridge,
     batch: PromptBatch,
     cells: Sequence[Cell],
-    answer_tokens: Int[Tensor, " fact"],
+    tail_tokens: Int[Tensor, " fact"],
 ) -> Plan:
     """Group cells by the latest layer and positions that they can resume at."""
     groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
@@ -83,9 +83,9 @@ def make_plan(
         for (layer, start), members in sorted(groups.items(), key=lambda pair: pair[0])
     )
     n_layers = model.cfg.n_layers
-    full = (batch.last + 1 + answer_tokens).double().mean().item()
+    full = (batch.last + 1 + tail_tokens).double().mean().item()
     anew = torch.tensor(
-        [[(batch.last + 1 + answer_tokens - g.start).double().mean(), n_layers - g.layer] for g in made],
+        [[(batch.last + 1 + tail_tokens - g.start).double().mean(), n_layers - g.layer] for g in made],
         dtype=torch.float64,
     )
     count = torch.tensor([len(g.cells) for g in made])

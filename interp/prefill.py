@@ -31,10 +31,10 @@ Tails = tuple[Int[Tensor, "row tail"], Int[Tensor, " row"]]
 
 @dataclass(frozen=True, kw_only=True)
 class Prefill:
-    """What one forward pass over prompts with their answers left behind.
+    """What one forward pass over prompts with their answers, but for the last token, left behind.
 
     ``keys`` and ``values`` are per layer [fact, key-value head, pos, d_head], ``residuals`` [fact, pos,
-    d_model] entering each layer; ``logits`` are at the last prompt token and at each answer token.
+    d_model] entering each layer; ``logits`` are at the last prompt token and those answer tokens.
     ``outputs`` is how many values each block returns (0: a bare tensor).
     """
 
@@ -78,20 +78,23 @@ class View:
         return mask[self.fact[:, None], position.clamp(0, mask.shape[1] - 1)] & inside
 
 
-def tails_of(answers: Sequence[Sequence[int]]) -> Tails:
-    """Right-pad token ids behind the prompts; return them with their lengths."""
-    lengths = torch.tensor([len(answer) for answer in answers], dtype=torch.long)
-    ids = torch.zeros(len(answers), int(lengths.max()), dtype=torch.long)
-    for row, answer in zip(ids, answers, strict=True):
-        row[: len(answer)] = torch.tensor(list(answer), dtype=torch.long)
+def tails_of(tokens: Sequence[Sequence[int]]) -> Tails:
+    """Right-pad the token ids that stand behind prompts; return them with their lengths."""
+    lengths = torch.tensor([len(row) for row in tokens], dtype=torch.long)
+    ids = torch.zeros(len(tokens), int(lengths.max()), dtype=torch.long)
+    for row, some in zip(ids, tokens, strict=True):
+        row[: len(some)] = torch.tensor(list(some), dtype=torch.long)
     return ids, lengths
 
 
 def prefill(model: TransformerBridge, batch: PromptBatch, answers: Sequence[Sequence[int]]) -> Prefill:
-    """Run prompts with their answers once and keep what a resumed pass needs."""
+    """Run prompts with their answers once and keep what a resumed pass needs.
+
+    An answer's last token is not run: nothing that is scored comes behind it.
+    """
     from transformers import DynamicCache
 
-    tails = tails_of(answers)
+    tails = tails_of([answer[:-1] for answer in answers])
     ids, mask = _sequences(batch, tails)
     cache: Any = DynamicCache()  # without a config, so that every layer keeps all positions
     layers = range(model.cfg.n_layers)
@@ -220,7 +223,8 @@ def _shared_cache(kept: Prefill, rows: View) -> Any:
     """Make a cache that gives every row its fact's keys and values before its start, one layer at a time."""
     from transformers.cache_utils import Cache, DynamicLayer
 
-    position = rows.key_positions[:, : rows.prefix].clamp_min(0)
+    start = torch.full((len(kept.batch),), rows.prefix).scatter(0, rows.fact, rows.start)
+    position = torch.arange(rows.prefix + rows.length)[None] + (start - rows.prefix)[:, None]
 
     class Shared(DynamicLayer):
         """Kept keys and values, copied for the rows only while their layer runs."""
@@ -232,8 +236,11 @@ def _shared_cache(kept: Prefill, rows: View) -> Any:
         def update(
             self, key_states: Tensor, value_states: Tensor, *arguments: Any, **options: Any
         ) -> tuple[Tensor, Tensor]:
-            keys, values = (_prefix(part, rows.fact, position) for part in self.kept)
-            return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
+            keys, values = (
+                _with_prefix(part, new, position, rows)
+                for part, new in zip(self.kept, (key_states, value_states), strict=True)
+            )
+            return keys, values
 
         def get_seq_length(self) -> int:
             return rows.prefix
@@ -244,8 +251,15 @@ def _shared_cache(kept: Prefill, rows: View) -> Any:
     return Cache(layers=[Shared(k, v) for k, v in zip(kept.keys, kept.values, strict=True)])
 
 
-def _prefix(
-    part: Float[Tensor, "fact kv pos d"], fact: Int[Tensor, " row"], position: Int[Tensor, "row prefix"]
-) -> Float[Tensor, "row kv prefix d"]:
-    fact, position = fact.to(part.device), position.to(part.device)
-    return part.transpose(1, 2)[fact[:, None], position].transpose(1, 2)
+def _with_prefix(
+    part: Float[Tensor, "fact kv pos d"],
+    new: Float[Tensor, "row kv length d"],
+    position: Int[Tensor, "fact key"],
+    rows: View,
+) -> Float[Tensor, "row kv key d"]:
+    """Shift each fact's kept part to where its rows begin, give it to them, and write their own behind it."""
+    at = position.clamp(0, part.shape[2] - 1).to(part.device)
+    shifted = part.gather(2, at[:, None, :, None].expand(-1, part.shape[1], -1, part.shape[3]))
+    out = shifted.index_select(0, rows.fact.to(part.device))
+    out[:, :, rows.prefix :] = new
+    return out

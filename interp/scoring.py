@@ -17,6 +17,7 @@ from interp.decode import text_of
 from interp.grids import Grid
 from interp.identity import fingerprint
 from interp.interventions import Cell, acts_on, edits, members
+from interp.prefill import tails_of
 from interp.results import Result, long_frame
 from interp.spans import PromptBatch
 
@@ -106,11 +107,12 @@ class Table:
     def add(self, scored: Scored) -> None:
         """Take in the logits of some (cell, fact) pairs."""
         fact = scored.index[scored.fact]
-        self.log_prob[scored.cell, fact] = answer_log_prob(scored)
+        answers = [self.answers[i] for i in fact.tolist()]
+        self.log_prob[scored.cell, fact] = answer_log_prob(scored, answers)
         self.rank[scored.cell, fact] = self._ranks(scored.logits[:, 0], fact)
         if self.budget:
             eos = self.tokenizer.eos_token_id
-            tokens = greedy_tokens(self.model, self.grid.cells, scored, budget=self.budget, eos=eos)
+            tokens = greedy_tokens(self.model, self.grid.cells, scored, answers, budget=self.budget, eos=eos)
             for i, f, row in zip(scored.cell.tolist(), fact.tolist(), tokens, strict=True):
                 self.said[i][f] = text_of(self.tokenizer, row)
 
@@ -150,12 +152,12 @@ class Table:
         return ranks
 
 
-def answer_log_prob(scored: Scored) -> Float[Tensor, " row"]:
+def answer_log_prob(scored: Scored, answers: Sequence[Sequence[int]]) -> Float[Tensor, " row"]:
     """Add up the log-probabilities of the right answer's tokens."""
-    tails, lengths = (part[scored.fact] for part in scored.kept.tails)
-    logits = scored.logits[:, :-1]
-    each = logits.gather(-1, tails[..., None].to(logits.device))[..., 0] - logits.logsumexp(-1)
-    inside = torch.arange(tails.shape[1])[None] < lengths[:, None]
+    wanted, lengths = tails_of(answers)
+    logits = scored.logits[:, : wanted.shape[1]]
+    each = logits.gather(-1, wanted[..., None].to(logits.device))[..., 0] - logits.logsumexp(-1)
+    inside = torch.arange(wanted.shape[1])[None] < lengths[:, None]
     return torch.where(inside, each.cpu(), 0.0).sum(1)
 
 
