@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyses.settings import ARMS, Options, Setting, default_cache
-from finetune.facts import Fact, FactSet, InputError, LeftOut
+from finetune.facts import FactSet, InputError, LeftOut
 from finetune.files import atomic_file, read_json, write_json
 from finetune.popularity import Partition, partition, quartiles, split
-from finetune.prompts import Phrasebook, Prompt, question_prompt, render
+from finetune.prompts import Phrasebook, Prompt, asked_prompt, render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,10 +96,7 @@ def own_checkpoints(options: Options, facts: FactSet) -> Checkpoints:
 
     _require_same_tokens(str(options.base), options.own)
     book = phrasebook(facts)
-    prompts = tuple(
-        own_prompt(fact, options.prompt_format) if fact.question else render(book[fact.relation].asked, fact)
-        for fact in facts
-    )
+    prompts = tuple(asked_prompt(fact, book, options.prompt_format) for fact in facts)
     checkpoints = Checkpoints(
         base=str(options.base),
         arms=options.own,
@@ -124,15 +121,6 @@ def _require_same_tokens(base: str, arms: dict[str, str]) -> None:
     ours = load_tokenizer(base)
     for source in arms.values():
         agreed(ours, tokenizer_for(source, base), [base, source])
-
-
-def own_prompt(fact: Fact, template: str) -> Prompt:
-    """Put a fact's own question into the user's prompt format, keeping the subject's place."""
-    question = question_prompt(fact)
-    start = template.index("{question}")
-    first, last = question.subject
-    text = template.replace("{question}", question.text)
-    return replace(question, text=text, subject=(start + first, start + last))
 
 
 def known_facts(checkpoints: Checkpoints, path: Path) -> list[bool]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from finetune.facts import Fact, InputError
 
@@ -83,6 +85,42 @@ def question_prompt(fact: Fact) -> Prompt:
             f"fact {fact.id!r}: subject {fact.subject!r}, but {problem}; give a question that does"
         )
     return Prompt(text=question, subject=span, answers=fact.answers, fact_id=fact.id, relation=fact.relation)
+
+
+def asked_prompt(fact: Fact, book: Phrasebook, template: str) -> Prompt:
+    """Put a fact's own question into a format; a fact without one is asked in its relation's wording.
+
+    Raises:
+        InputError: the fact's question does not name its subject.
+    """
+    if not fact.question:
+        return render(book[fact.relation].asked, fact)
+    question = question_prompt(fact)
+    start = template.index("{question}")
+    first, last = question.subject
+    text = template.replace("{question}", question.text)
+    return replace(question, text=text, subject=(start + first, start + last))
+
+
+def few_shot(prompts: Sequence[Prompt], shots: int, *, seed: int = 0) -> list[Prompt]:
+    """Put solved examples of the same relation and of other subjects in front, a line each.
+
+    A prompt whose relation has no other subject stays as it is.
+    """
+    rng = np.random.default_rng([seed, 7])
+    by_relation: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        by_relation.setdefault(prompt.relation, []).append(prompt)
+    made = []
+    for prompt in prompts:
+        pool = by_relation[prompt.relation]
+        drawn = [pool[i] for i in dict.fromkeys(rng.integers(len(pool), size=4 * shots + 8).tolist())]
+        subject = prompt.text[slice(*prompt.subject)]
+        examples = [p for p in drawn if p.text[slice(*p.subject)] != subject][:shots]
+        front = "".join(f"{p.text} {p.answers[0]}\n" for p in examples)
+        first, last = (len(front) + at for at in prompt.subject)
+        made.append(replace(prompt, text=front + prompt.text, subject=(first, last)))
+    return made
 
 
 def find_subject(subject: str, text: str) -> tuple[int, int] | None:

@@ -24,6 +24,8 @@ _WHERE = {
     "Replace": "interventions",
     "Scale": "interventions",
     "Zero": "interventions",
+    "Diagnosis": "verdict",
+    "diagnose": "verdict",
     "encode": "spans",
     "estimate": "results",
     "harm_score": "salience",
@@ -57,10 +59,12 @@ if TYPE_CHECKING:
     from interp.salience import harm_score, value_readout
     from interp.scoring import PatchResult
     from interp.spans import PromptBatch, encode
+    from interp.verdict import Diagnosis, diagnose
 
 __all__ = [
     "AttentionMass",
     "CheckpointPair",
+    "Diagnosis",
     "Estimate",
     "Grid",
     "Intervention",
@@ -72,6 +76,7 @@ __all__ = [
     "Replace",
     "Scale",
     "Zero",
+    "diagnose",
     "encode",
     "estimate",
     "harm_score",

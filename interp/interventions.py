@@ -10,18 +10,18 @@ multiplies the attention to the keys and renormalises the row. Everything else i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from finetune.facts import InputError
 from interp.attention import indices
 from interp.recording import ATTENTION, Recording, Site, require_site
-from interp.roles import Role
+from interp.roles import Role, slots
 from interp.roles import positions as role_positions
 from interp.spans import PromptBatch
 
@@ -178,27 +178,46 @@ def _require_source(
 
 
 def _require_positions(item: Intervention, do: Replace, batch: PromptBatch) -> None:
-    wanted = acts_on(item, batch).nonzero().flatten().tolist()
-    mask = role_positions(batch, item.at)
-    donors = [(do.facts or {}).get(batch.fact_ids[row], batch.fact_ids[row]) for row in wanted]
-    for row, donor, source_row in zip(wanted, donors, do.source.rows(donors).tolist(), strict=True):
-        here = mask[row].nonzero().flatten()
-        there = do.source.places[source_row]
-        there = there[there >= 0]
-        name = f"fact {batch.fact_ids[row]!r}" + (f" from {donor!r}" if donor != batch.fact_ids[row] else "")
-        if len(here) != len(there):
-            raise InputError(
-                f"{name}: {len(here)} positions are {item.at!r} and {len(there)} were recorded; "
-                "use a source whose subject and wording have as many tokens"
-            )
-        if item.site not in ATTENTION:
-            continue
-        length, theirs = int(batch.last[row]) + 1, int(do.source.lengths[source_row])
-        if length != theirs:
-            raise InputError(
-                f"{name}: its prompt has {length} tokens and the source's {theirs}, so the keys of a row "
-                "would be others; use a source of the same layout"
-            )
-        if (moved := here != there).any():
-            at = int(here[moved][0])
-            raise InputError(f"{name}: position {at} is {item.at!r} here, and not in the source")
+    """Compare the places to edit with those that were recorded, of all facts at once."""
+    rows = acts_on(item, batch).nonzero().flatten()
+    ids = batch.fact_ids
+    wanted = [ids[row] for row in rows.tolist()]
+    donors = [(do.facts or {}).get(fact_id, fact_id) for fact_id in wanted]
+    source = do.source.rows(donors)
+    here, there = slots(role_positions(batch, item.at))[rows], do.source.places[source]
+    width = max(here.shape[1], there.shape[1])
+    here, there = (_wide(part, width) for part in (here, there))
+
+    def refuse(odd: Bool[Tensor, " fact"], problem: Callable[[int], str]) -> None:
+        if odd.any():
+            k = int(odd.nonzero()[0])
+            name = f"fact {wanted[k]!r}" + (f" from {donors[k]!r}" if donors[k] != wanted[k] else "")
+            raise InputError(f"{name}: {problem(k)}")
+
+    refuse(
+        ((here >= 0).sum(1) != (there >= 0).sum(1)),
+        lambda k: (
+            f"{int((here[k] >= 0).sum())} positions are {item.at!r} and {int((there[k] >= 0).sum())} were "
+            "recorded; use a source whose subject and wording have as many tokens"
+        ),
+    )
+    if item.site not in ATTENTION:
+        return
+    lengths, theirs = batch.last[rows] + 1, do.source.lengths[source]
+    refuse(
+        lengths != theirs,
+        lambda k: (
+            f"its prompt has {int(lengths[k])} tokens and the source's {int(theirs[k])}, so the keys of a row "
+            "would be others; use a source of the same layout"
+        ),
+    )
+    refuse(
+        (here != there).any(1),
+        lambda k: (
+            f"position {int(here[k][here[k] != there[k]][0])} is {item.at!r} here, and not in the source"
+        ),
+    )
+
+
+def _wide(places: Int[Tensor, "fact slot"], width: int) -> Int[Tensor, "fact slot"]:
+    return torch.nn.functional.pad(places, (0, width - places.shape[1]), value=-1)

@@ -1,0 +1,178 @@
+"""Evidence that a fine-tuned model still stores a fact, each kind with its placebo.
+
+Every kind is a specificity (:mod:`interp.specificity`): how much likelier the right answer is for its subject
+than for others, in nats, when the fine-tuned model is
+
+- ``asked`` as it was fine-tuned, without intervention;
+- asked in other ``forms``, the mean over the statement forms and few-shot prompts;
+- asked while its last token attends to the subject more strongly (``boost``);
+- asked while its last token attends as the base's does (``patterns``), or all tokens do (``all_patterns``);
+- asked while its last token, or all tokens, attend as a sibling arm's do (``sibling``, ``all_sibling``);
+- not asked but read: the answer's logit from the subject's values (``readout``).
+
+Patterns carry no answer. Their placebo is another subject's pattern of the same layout, the boost's is the
+relation's words in the subject's place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.candidates import Asker, read_stored
+from interp.controls import wrong_subject
+from interp.interventions import Cell, Intervention, Replace, Scale
+from interp.recording import record
+from interp.roles import Role
+from interp.spans import PromptBatch
+from interp.specificity import Golds
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedTokenizerBase
+
+    from interp.pair import CheckpointPair
+
+BOOSTS = (2.0, 8.0)
+HELD = 2**26  # attention weights recorded at a time
+PLACEBOS = {"boost": "boost_placebo", "patterns": "placebo", "all_patterns": "all_placebo"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Each kind's specificity of the right answer and of a decoy, [fact], by name; placebos among them.
+
+    ``right`` and ``said`` are the fine-tuned model's own answers, ``finite`` whether its logits are numbers;
+    ``recovered`` says by kind of pattern which facts are then answered right.
+    """
+
+    values: dict[str, Float[Tensor, " fact"]]
+    decoys: dict[str, Float[Tensor, " fact"]]
+    right: Float[Tensor, " fact"]
+    said: tuple[str, ...]
+    log_prob: Float[Tensor, " fact"]
+    recovered: dict[str, Float[Tensor, " fact"]]
+
+
+def gather(
+    pair: CheckpointPair,
+    asked: PromptBatch,
+    forms: Sequence[tuple[PromptBatch, Golds, Int[Tensor, " row"]]],
+    golds: Golds,
+    siblings: Mapping[str, CheckpointPair],
+    *,
+    batch_tokens: int,
+    seed: int,
+) -> Evidence:
+    """Measure every kind of evidence on the fine-tuned model of a pair.
+
+    ``forms`` are other prompts of the same facts: a batch, its answers, and which fact each row is of.
+    """
+    names = _names(siblings)
+    asker = Asker(asked, golds, pair.tokenizer, cells=len(names), say=True)
+    for rows in _parts(asked, pair):
+        cells = _cells(pair, siblings, asked[rows], batch_tokens, seed)
+        with pair.finetuned() as model:
+            asker.ask(model, rows, [cells[name] for name in names], batch_tokens=batch_tokens)
+    with pair.finetuned() as model:
+        stored = read_stored(model, asked, golds, batch_tokens=batch_tokens)
+        others = [_asked_alone(model, *form, pair.tokenizer, len(asked), batch_tokens) for form in forms]
+    kinds = []
+    for decoy in (False, True):
+        told = asker.tally.specificity(decoy=decoy)
+        found = {"asked": told[0], **dict(zip(names, told[1:], strict=True))}
+        found |= {"readout": stored.specificity(decoy=decoy)[0]}
+        if others:
+            found["forms"] = torch.stack([form[int(decoy)] for form in others]).nanmean(0)
+        kinds.append(_merged(found))
+    recovered = {n: asker.right[i + 1] for i, n in enumerate(names) if "boost" not in n}
+    return Evidence(
+        values=kinds[0],
+        decoys=kinds[1],
+        right=asker.right[0],
+        said=tuple(asker.said[0]),
+        log_prob=asker.log_prob[0],
+        recovered=recovered,
+    )
+
+
+def _names(siblings: Mapping[str, CheckpointPair]) -> list[str]:
+    boosts = [f"{name}_{by:g}" for by in BOOSTS for name in ("boost", "boost_placebo")]
+    own = [*boosts, "patterns", "placebo", "all_patterns", "all_placebo"]
+    return [*own, *(f"{kind}:{name}" for name in siblings for kind in ("sibling", "all_sibling"))]
+
+
+def _cells(
+    pair: CheckpointPair,
+    siblings: Mapping[str, CheckpointPair],
+    batch: PromptBatch,
+    batch_tokens: int,
+    seed: int,
+) -> dict[str, Cell]:
+    """Record attention where it comes from, and make the interventions of ``_names``."""
+    cells: dict[str, Cell] = {}
+    for by in BOOSTS:
+        for name, keys in (("boost", "subject"), ("boost_placebo", "relation")):
+            role: Role = keys  # type: ignore[assignment]
+            cells[f"{name}_{by:g}"] = Intervention(site="pattern", do=Scale(by=by), keys=role)
+    partners = wrong_subject(batch, batch, seed=seed)
+    roles: tuple[tuple[str, Role], ...] = (("", "last"), ("all_", "all"))
+    with pair.base() as model:
+        for prefix, at in roles:
+            rows = record(model, batch, "pattern", at=at, batch_tokens=batch_tokens)
+            cells[f"{prefix}patterns"] = Intervention(site="pattern", do=Replace(source=rows), at=at)
+            cells[f"{prefix}placebo"] = Intervention(
+                site="pattern",
+                do=Replace(source=rows, facts=partners),
+                at=at,
+                facts=frozenset(partners),
+            )
+    for name, sibling in siblings.items():
+        with sibling.finetuned() as model:
+            for prefix, at in roles:
+                rows = record(model, batch, "pattern", at=at, batch_tokens=batch_tokens)
+                cells[f"{prefix}sibling:{name}"] = Intervention(
+                    site="pattern", do=Replace(source=rows), at=at
+                )
+    return cells
+
+
+def _parts(batch: PromptBatch, pair: CheckpointPair) -> Iterator[Int[Tensor, " row"]]:
+    """Split facts so that the attention recorded of them stays in bounds; a relation's stay together."""
+    with ExitStack() as stack:
+        cfg = stack.enter_context(pair.base()).cfg
+        each = cfg.n_layers * cfg.n_heads * batch.input_ids.shape[1] ** 2
+    order = sorted(range(len(batch)), key=lambda i: batch.prompts[i].relation)
+    yield from torch.tensor(order).split(max(1, HELD // each))
+
+
+def _asked_alone(
+    model: TransformerBridge,
+    batch: PromptBatch,
+    golds: Golds,
+    owner: Int[Tensor, " row"],
+    tokenizer: PreTrainedTokenizerBase,
+    facts: int,
+    batch_tokens: int,
+) -> Float[Tensor, "kind fact"]:
+    """Return the specificity of right answers and decoys in one other form, at the facts' own places."""
+    asker = Asker(batch, golds, tokenizer)
+    asker.ask(model, torch.arange(len(batch)), batch_tokens=batch_tokens)
+    out = torch.full((2, facts), torch.nan)
+    for decoy in (False, True):
+        out[int(decoy), owner] = asker.tally.specificity(decoy=decoy)[0]
+    return out
+
+
+def _merged(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take the strongest of several boosts, and of several siblings."""
+    groups: dict[str, list[Tensor]] = {}
+    for name, values in found.items():
+        groups.setdefault(name.split(":")[0].removesuffix("_2").removesuffix("_8"), []).append(values)
+    return {name: torch.stack(parts).amax(0) for name, parts in groups.items()}

@@ -1,0 +1,335 @@
+"""The verdict: which facts fine-tuning lost, and which of those are still stored but suppressed.
+
+    table = diagnose(pair, facts).to_frame()
+
+1. The base is asked in several forms. It *knew* a fact if at least half of its answers are right, and did not
+   if none is; in between the fact is undetermined.
+2. The fine-tuned model is asked as it was fine-tuned.
+3. Evidence of storage is gathered for every fact (:mod:`interp.storage`).
+4. Facts that neither model answers are the controls; where they are too few, decoys are: wrong answers for
+   facts that the base knew. Half of them fit a threshold at a stated false-positive rate, the other half,
+   other subjects, say which rate was reached (:mod:`interp.calibration`).
+5. A lost fact above the threshold is *suppressed*. Below it is *erased*: its storage is not shown. In a
+   band under the threshold, which more controls reach, it is undetermined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from torch import Tensor
+
+from finetune.facts import FactSet, InputError
+from finetune.phrasebooks import phrasebook as default_phrasebook
+from finetune.prompts import Phrasebook, Prompt, asked_prompt, few_shot, render
+from interp.calibration import Calibration, calibrate
+from interp.candidates import Asker
+from interp.identity import Fingerprint, fingerprint
+from interp.patching import answer_readings
+from interp.results import Result
+from interp.spans import PromptBatch, encode
+from interp.specificity import Golds
+from interp.storage import Evidence, gather
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from interp.pair import CheckpointPair
+
+RETAINED, SUPPRESSED, ERASED = "retained", "suppressed", "erased"
+LEARNED, NEVER_STORED, UNDETERMINED = "learned", "never stored", "undetermined"
+VERDICTS = (RETAINED, SUPPRESSED, ERASED, LEARNED, NEVER_STORED, UNDETERMINED)
+KINDS = ("asked", "forms", "boost", "patterns", "all_patterns", "sibling", "all_sibling", "readout")
+PLACEBOS = ("boost_placebo", "placebo", "all_placebo")
+FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by one fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis(Result):
+    """One verdict a fact, with the evidence and the controls that it rests on.
+
+    ``knew`` is the share of forms in which the base answers right, ``right`` whether the fine-tuned model
+    does. ``evidence`` and ``decoys`` are [fact, kind], nats (``readout``: logits), the same measure for the
+    right answer and for a wrong one; ``kinds`` are all that was measured, placebos among them, and ``used``
+    those that the verdict rests on. ``strength`` is -ln of the (harmonic mean) share of controls with as much
+    evidence; above ``threshold`` a fact is held to be stored, between ``doubt`` and it undetermined.
+    ``recovered`` [fact, pattern] says which facts are answered right under other attention.
+    ``false_positives`` is value, low, high and n on controls that no threshold was fitted on.
+    """
+
+    subjects: tuple[str, ...]
+    relations: tuple[str, ...]
+    answers: tuple[str, ...]
+    verdicts: tuple[str, ...]
+    knew: Float[Tensor, " fact"]
+    right: Float[Tensor, " fact"]
+    log_prob: Float[Tensor, " fact"]
+    base_said: tuple[str, ...]
+    said: tuple[str, ...]
+    kinds: tuple[str, ...]
+    used: tuple[str, ...]
+    evidence: Float[Tensor, "fact kind"]
+    decoys: Float[Tensor, "fact kind"]
+    patterns: tuple[str, ...]
+    recovered: Float[Tensor, "fact pattern"]
+    strength: Float[Tensor, " fact"]
+    threshold: float
+    doubt: float
+    alpha: float
+    controls: str
+    false_positives: tuple[float | None, float | None, float | None, int]
+    left_out: tuple[tuple[str, str], ...]
+    finetuned: Fingerprint | None = None
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per fact: verdict, what was known and said, every kind of evidence and its control."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {
+            "fact_id": self.fact_ids,
+            "subject": self.subjects,
+            "relation": self.relations,
+            "answer": self.answers,
+            "verdict": self.verdicts,
+            "base_knew": self.knew.numpy(),
+            "base_said": self.base_said,
+            "right": self.right.numpy().astype(bool),
+            "said": self.said,
+            "log_prob": self.log_prob.numpy(),
+            "strength": self.strength.numpy(),
+        }
+        columns |= {f"evidence_{kind}": self.evidence[:, k].numpy() for k, kind in enumerate(self.kinds)}
+        columns |= {f"decoy_{kind}": self.decoys[:, k].numpy() for k, kind in enumerate(self.kinds)}
+        columns |= {f"recovered_{name}": self.recovered[:, k].numpy() for k, name in enumerate(self.patterns)}
+        return pd.DataFrame(columns)
+
+    def counts(self) -> dict[str, int]:
+        """Count the facts of each verdict."""
+        return {verdict: self.verdicts.count(verdict) for verdict in VERDICTS}
+
+
+def diagnose(
+    pair: CheckpointPair,
+    facts: FactSet,
+    *,
+    phrasebook: Phrasebook | None = None,
+    prompts: Sequence[Prompt] | None = None,
+    prompt_format: str = "Question: {question} Answer:",
+    siblings: Mapping[str, CheckpointPair] | None = None,
+    answer_sets: Mapping[str, Sequence[str]] | None = None,
+    used: Sequence[str] = ("asked", "forms", "boost", "patterns", "all_patterns"),
+    alpha: float = 0.05,
+    shots: int = 0,
+    batch_tokens: int = 8192,
+    seed: int = 0,
+) -> Diagnosis:
+    """Say of every fact whether fine-tuning kept it, and if not, whether it is still stored.
+
+    Args:
+        pair: base and fine-tuned model; attention must be editable.
+        facts: what to ask, both what the base knew and what it did not: the latter are the controls.
+        phrasebook: statement forms and the asked form of each relation; from the facts without it.
+        prompts: the prompts that fine-tuning asked in, one per fact; from questions or the phrasebook.
+        prompt_format: what stands around a fact's own question.
+        siblings: other fine-tunings of the same base, whose attention is tried too.
+        answer_sets: each relation's possible answers; those of the facts without it.
+        used: the kinds of evidence that the verdict rests on, of ``KINDS``.
+        alpha: the share of facts that are not stored which may be called stored.
+        shots: also ask with this many solved examples in front.
+        batch_tokens: bound on the keys of one forward pass.
+        seed: of placebos, decoys, examples and the halves of the controls.
+
+    Raises:
+        InputError: no fact that both models know, too few controls, or an unknown kind of evidence.
+        InterventionError: the model ignores edits of its attention.
+    """
+    book = default_phrasebook(facts) if phrasebook is None else phrasebook
+    made = prompts or [asked_prompt(fact, book, prompt_format) for fact in facts]
+    asked = encode(pair.tokenizer, made)
+    sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
+    golds = Golds.of(asked, answer_readings(pair.tokenizer, asked, sets), seed=seed)
+    forms = _forms(pair, facts, book, asked, golds, sets, shots, seed)
+    knew, base_said = _known(pair, asked, golds, forms, batch_tokens)
+    siblings = siblings or {}
+    evidence = gather(pair, asked, forms, golds, siblings, batch_tokens=batch_tokens, seed=seed)
+    kinds = [kind for kind in (*KINDS, *PLACEBOS) if kind in evidence.values]
+    if odd := [kind for kind in used if kind not in KINDS]:
+        raise InputError(f"used = {odd}: choose kinds of evidence from {', '.join(KINDS)}")
+    chosen = [kind for kind in kinds if kind in {*used, *(("sibling", "all_sibling") if siblings else ())}]
+    return _judged(pair, facts, asked, knew, base_said, evidence, kinds, chosen, alpha, seed)
+
+
+def _judged(
+    pair: CheckpointPair,
+    facts: FactSet,
+    asked: PromptBatch,
+    knew: Float[Tensor, " fact"],
+    base_said: tuple[str, ...],
+    evidence: Evidence,
+    kinds: list[str],
+    chosen: list[str],
+    alpha: float,
+    seed: int,
+) -> Diagnosis:
+    by_id = {fact.id: fact for fact in facts}
+    subjects = np.array([by_id[fact_id].subject for fact_id in asked.fact_ids])
+    right = evidence.right.numpy() > 0
+    known = knew.numpy() >= 0.5
+    unknown = knew.numpy() == 0
+    calibration, controls = _calibrated(evidence, chosen, subjects, known, unknown, right, alpha, seed)
+    table = _table(evidence.values, chosen)
+    strength = calibration.strength(table)
+    finite = evidence.log_prob.isfinite().numpy()
+    verdicts = judge(known, unknown, right & finite, strength, calibration)
+    verdicts = np.where(finite, verdicts, UNDETERMINED)
+    odd = [
+        (i, "its logits are not numbers") for i, fine in zip(asked.fact_ids, finite, strict=True) if not fine
+    ]
+    rate = calibration.false_positives
+    with pair.base() as base:
+        of_base = fingerprint(base)
+    with pair.finetuned() as model:
+        of_finetuned = fingerprint(model)
+    return Diagnosis(
+        subjects=tuple(subjects.tolist()),
+        relations=tuple(prompt.relation for prompt in asked.prompts),
+        answers=tuple(prompt.answers[0] for prompt in asked.prompts),
+        verdicts=tuple(verdicts.tolist()),
+        knew=knew,
+        right=evidence.right,
+        log_prob=evidence.log_prob,
+        base_said=base_said,
+        said=evidence.said,
+        kinds=tuple(kinds),
+        used=tuple(chosen),
+        evidence=torch.from_numpy(_table(evidence.values, kinds)),
+        decoys=torch.from_numpy(_table(evidence.decoys, kinds)),
+        patterns=tuple(evidence.recovered),
+        recovered=torch.stack(list(evidence.recovered.values()), dim=1),
+        strength=torch.from_numpy(strength).float(),
+        threshold=calibration.threshold,
+        doubt=calibration.doubt,
+        alpha=alpha,
+        controls=controls,
+        false_positives=(rate.value, rate.low, rate.high, rate.n),
+        left_out=(*((item.where, item.reason) for item in asked.left_out), *odd),
+        fact_ids=asked.fact_ids,
+        model=of_base,
+        finetuned=of_finetuned,
+    )
+
+
+def judge(
+    known: Bool[ndarray, " fact"],
+    unknown: Bool[ndarray, " fact"],
+    right: Bool[ndarray, " fact"],
+    strength: Float[ndarray, " fact"],
+    calibration: Calibration,
+) -> ndarray:
+    """Turn what was known and said, and the evidence, into verdicts.
+
+    A fact that the base did not know, whose answer is wrong and for which there is yet evidence of storage is
+    undetermined: the base was asked in the wrong way, or it is one of the false positives.
+    """
+    shown, gone = strength > calibration.threshold, strength <= calibration.doubt
+    cases = [
+        (known & right, RETAINED),
+        (known & ~right & shown, SUPPRESSED),
+        (known & ~right & gone, ERASED),
+        (unknown & right, LEARNED),
+        (unknown & ~right & gone, NEVER_STORED),
+    ]
+    return np.select([case for case, _ in cases], [name for _, name in cases], default=UNDETERMINED)
+
+
+def _calibrated(
+    evidence: Evidence,
+    chosen: list[str],
+    subjects: ndarray,
+    known: ndarray,
+    unknown: ndarray,
+    right: ndarray,
+    alpha: float,
+    seed: int,
+) -> tuple[Calibration, str]:
+    """Fit the threshold on facts that neither model knows, or on decoys where those are too few."""
+    if not (known & right).any():
+        raise InputError(
+            "there is no fact that both models know, so nothing says what a stored fact looks like; "
+            "give facts that the base states, in the wording that the model was fine-tuned on"
+        )
+    chosen_facts, values, controls = unknown & ~right, evidence.values, "facts that neither model knows"
+    if chosen_facts.sum() < FEWEST_CONTROLS:
+        chosen_facts, values, controls = known, evidence.decoys, "wrong answers for facts that the base knew"
+    table = _table(values, chosen)[chosen_facts]
+    some = ~np.isnan(table).all(1)
+    if some.sum() < FEWEST_CONTROLS:
+        raise InputError(
+            f"only {int(some.sum())} controls: give at least {FEWEST_CONTROLS} facts, of relations with "
+            "several subjects and answers"
+        )
+    groups = subjects[chosen_facts][some]
+    names = np.unique(groups)
+    half = set(np.random.default_rng([seed, 6]).permutation(names)[: -(-len(names) // 2)].tolist())
+    fitting = np.array([group in half for group in groups])
+    return calibrate(table[some], fitting, alpha=alpha, groups=groups), controls
+
+
+def _table(values: Mapping[str, Tensor], kinds: Sequence[str]) -> Float[ndarray, "fact kind"]:
+    return np.stack([values[kind].double().numpy() for kind in kinds], axis=1)
+
+
+def _forms(
+    pair: CheckpointPair,
+    facts: FactSet,
+    book: Phrasebook,
+    asked: PromptBatch,
+    golds: Golds,
+    sets: Mapping[str, Sequence[str]],
+    shots: int,
+    seed: int,
+) -> list[tuple[PromptBatch, Golds, Tensor]]:
+    """Word the asked facts in each statement form, and with solved examples in front."""
+    place = {fact_id: i for i, fact_id in enumerate(asked.fact_ids)}
+    kept = [fact for fact in facts if fact.id in place]
+    most = max(len(book[fact.relation].statements) for fact in kept)
+    worded = [
+        [render(book[f.relation].statements[k], f) for f in kept if k < len(book[f.relation].statements)]
+        for k in range(most)
+    ]
+    if shots:
+        worded.append(few_shot(asked.prompts, shots, seed=seed))
+    forms = []
+    for some in worded:
+        batch = encode(pair.tokenizer, some)
+        owner = torch.tensor([place[fact_id] for fact_id in batch.fact_ids])
+        answers = Golds.of(batch, answer_readings(pair.tokenizer, batch, sets), seed=seed)
+        # The same decoy in every form, for what is compared is the same wrong answer.
+        forms.append((batch, answers.with_decoys(golds, owner), owner))
+    return forms
+
+
+def _known(
+    pair: CheckpointPair,
+    asked: PromptBatch,
+    golds: Golds,
+    forms: Sequence[tuple[PromptBatch, Golds, Tensor]],
+    batch_tokens: int,
+) -> tuple[Float[Tensor, " fact"], tuple[str, ...]]:
+    """Return the share of forms that the base answers right, and what it says as it is asked."""
+    right = torch.zeros(len(asked))
+    count = torch.zeros(len(asked))
+    everything = [*forms, (asked, golds, torch.arange(len(asked)))]
+    with pair.base() as model:
+        for batch, answers, owner in everything:
+            asker = Asker(batch, answers, pair.tokenizer, say=True)
+            asker.ask(model, torch.arange(len(batch)), batch_tokens=batch_tokens)
+            right.index_add_(0, owner, asker.right[0].nan_to_num())
+            count.index_add_(0, owner, torch.ones(len(owner)))
+    return right / count, tuple(asker.said[0])
