@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyses.settings import ARMS, Options, Setting, default_cache
+from analyses.settings import ARMS, Options, Setting, default_cache, setting_for
 from finetune.facts import FactSet, InputError, LeftOut
 from finetune.files import atomic_file, read_json, write_json
 from finetune.popularity import Partition, partition, quartiles, split
@@ -40,6 +40,14 @@ class Checkpoints:
     def names(self) -> tuple[str, ...]:
         """The base and every arm."""
         return ("base", *self.arms)
+
+
+def checkpoints_of(options: Options, facts: FactSet | None, directory: Path, seed: int) -> Checkpoints:
+    """Take the user's own checkpoints, or make a seed's arms; finished ones in ``directory`` are taken."""
+    if options.base:
+        assert facts is not None  # Options demands --facts with --base
+        return own_checkpoints(options, facts)
+    return trained_arms(options, setting_for(options, facts, seed), directory, seed=seed)
 
 
 def trained_arms(options: Options, setting: Setting, directory: Path, *, seed: int) -> Checkpoints:

@@ -11,14 +11,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from analyses.settings import Options
+from analyses.shell import launch
 from finetune.facts import InputError
-
-CONTINUES = "finished stages are kept, the same command continues"
 
 
 def run(options: Options) -> Path:
@@ -58,48 +56,14 @@ def run(options: Options) -> Path:
 
 
 def main() -> int:
-    """Parse the command line, run, and print the headline table and where the report is."""
-    import tyro
-
-    try:
-        options = tyro.cli(Options, description=Options.__doc__)
-        _prepare_process(options)
-        out = run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; {CONTINUES}", file=sys.stderr)
-        return 130
-    except Exception as error:
-        # A full disk reaches us as OSError, or as the error of whichever library was writing.
-        if not isinstance(error, OSError) and "No space left" not in str(error):
-            raise
-        print(f"error: {error}; {CONTINUES}", file=sys.stderr)
-        return 2
-    if not options.quiet and int(os.environ.get("RANK", "0")) == 0:
-        from rich.console import Console
-
-        from interp.report import Run, headline_table
-
-        console = Console()
-        console.print(headline_table(Run.load(out)))
-        console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
-    return 0
+    """Run from the command line and print the headline table and where the report is."""
+    return launch(Options, run, _headline)
 
 
-def _prepare_process(options: Options) -> None:
-    """Silence the libraries' own bars and keep off the network unless the hub was asked for."""
-    from finetune.progress import QUIET
+def _headline(out: Path) -> object:
+    from interp.report import Run, headline_table
 
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    if options.quiet:
-        os.environ[QUIET] = "1"
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    return headline_table(Run.load(out))
 
 
 if __name__ == "__main__":

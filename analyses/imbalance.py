@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from analyses.arms import Checkpoints, answers, known_facts, own_checkpoints, trained_arms
+from analyses.arms import Checkpoints, answers, checkpoints_of, known_facts
 from analyses.measurements import one_fact, read_checkpoint, transplant
-from analyses.settings import Options, describe, setting_for
+from analyses.settings import Options, describe
 from analyses.sharding import Processes
 from analyses.summary import head_means, summarise
 from finetune.facts import FactSet, LeftOut
@@ -48,7 +48,7 @@ def measure_seed(
     """
     here = run.path / "seeds" / str(seed)
     with run.timed(f"seed {seed}: checkpoints"):
-        checkpoints = _checkpoints(options, facts, here, seed)
+        checkpoints = checkpoints_of(options, facts, here, seed)
     names = checkpoints.names
     with run.timed(f"seed {seed}: asking"):
         if team.is_main:
@@ -116,13 +116,6 @@ def write_results(options: Options, facts: FactSet | None, run: RunDirectory, se
         advance(1)
         report(run.path, drawn=drawn)
     run.write(finished=True, **details)
-
-
-def _checkpoints(options: Options, facts: FactSet | None, here: Path, seed: int) -> Checkpoints:
-    if options.base:
-        assert facts is not None  # Options demands --facts with --base
-        return own_checkpoints(options, facts)
-    return trained_arms(options, setting_for(options, facts, seed), here, seed=seed)
 
 
 def _shared(team: Processes, names: Sequence[str], measure: Callable[[str], T]) -> dict[str, T]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerBase
 
+    from interp.pair import CheckpointPair
+
 
 @contextmanager
 def opened(
@@ -37,11 +39,25 @@ def opened(
 
     The tokenizer is the one that training used; the hooked model's own may add a second BOS.
     """
-    source = checkpoints.base if name == "base" else checkpoints.arms[name]
-    # A full checkpoint needs no second model in memory beside it; an adapter needs its base.
-    pair = load_pair(checkpoints.base, source) if is_adapter(source) else load_pair(source)
+    pair = pair_of(checkpoints, name, alone=True)
     with pair.finetuned() as model:
         yield model, encode(pair.tokenizer, prompts), pair.tokenizer
+
+
+def pair_of(checkpoints: Checkpoints, name: str, *, alone: bool = False) -> CheckpointPair:
+    """Load the base and one arm as a pair; ``alone`` without the base where the arm can do without it."""
+    source = checkpoints.base if name == "base" else checkpoints.arms[name]
+    # A full checkpoint needs no second model in memory beside it; an adapter needs its base.
+    if alone and not is_adapter(source):
+        return load_pair(source)
+    return load_pair(checkpoints.base, source)
+
+
+def read_masses(checkpoints: Checkpoints, name: str, batch_tokens: int) -> dict[str, float]:
+    """Measure each test fact's subject attention in one checkpoint, averaged over layers and heads."""
+    with opened(checkpoints, name, checkpoints.prompts) as (model, batch, _):
+        mass = subject_attention(model, batch, batch_tokens=batch_tokens)
+    return dict(zip(mass.fact_ids, mass.values.mean((1, 2)).tolist(), strict=True))
 
 
 def read_checkpoint(

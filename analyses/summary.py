@@ -6,28 +6,26 @@ several seeds it is a t-interval over the seeds' values, because then the claim 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from interp.results import Estimate, estimate, over_seeds
+from analyses.trees import Tree, plain, pooled
+from interp.results import Estimate, estimate
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy import ndarray
-
-Tree = dict[str, Any]  # nested names down to Estimate or its dict
 
 
 def summarise(facts: pd.DataFrame) -> Tree:
     """Return ``arms``, ``contrasts`` and ``recovery`` over seeds, and the same per seed under ``seeds``."""
     seeds = sorted(facts["seed"].unique())
     trees = [_one_seed(facts[facts["seed"] == seed]) for seed in seeds]
-    pooled = trees[0] if len(trees) == 1 else _merge(trees)
-    tree = {**pooled, "seeds": {str(s): t for s, t in zip(seeds, trees, strict=True)}}
-    return _plain(tree)
+    by_seed = {str(s): t for s, t in zip(seeds, trees, strict=True)}
+    return plain({**pooled(trees, _bounds), "seeds": by_seed})
 
 
 def _one_seed(facts: pd.DataFrame) -> Tree:
@@ -101,22 +99,11 @@ def _mean(rows: pd.DataFrame, column: str, *, difference: bool = False) -> Estim
     return estimate(values, groups=rows["subject"].to_numpy(), difference=difference)
 
 
-def _merge(trees: Sequence[Any], path: tuple[str, ...] = ()) -> Any:
-    """Pool the seeds' trees leaf by leaf; a leaf that some seed lacks is left out."""
-    if isinstance(trees[0], Estimate):
-        # All but differences and nats are shares: accuracies, attention mass, recovered facts.
-        if "knockout" in path[-1]:
-            return over_seeds(trees)
-        signed = "contrasts" in path or path[-1] == "difference"
-        return over_seeds(trees, bounds=(-1, 1) if signed else (0, 1))
-    shared = [k for k in trees[0] if all(k in tree for tree in trees)]
-    return {k: _merge([tree[k] for tree in trees], (*path, k)) for k in shared}
-
-
-def _plain(tree: Mapping[str, Any] | Estimate) -> Any:
-    if isinstance(tree, Estimate):
-        return {"value": tree.value, "low": tree.low, "high": tree.high, "n": tree.n}
-    return {k: _plain(v) for k, v in tree.items()}
+def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
+    """All but differences and nats are shares: accuracies, attention mass, recovered facts."""
+    if "knockout" in path[-1]:
+        return None
+    return (-1, 1) if "contrasts" in path or path[-1] == "difference" else (0, 1)
 
 
 def head_means(frame: pd.DataFrame, mass: Mapping[str, Float[ndarray, "fact layer head"]]) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from finetune.evaluate import answer_budget, matches
+from finetune.evaluate import answer_budget, matches, normalise
 from interp.attention import stream
 from interp.cells import Scored, run_cells
 from interp.continuing import greedy_tokens
 from interp.decode import answer_tokens, text_of
 from interp.interventions import Cell
 from interp.patching import require_cells
-from interp.readout import read_sources, readers
+from interp.readout import Sources, read_sources, readers
 from interp.scoring import answer_log_prob
 from interp.spans import PromptBatch
 from interp.specificity import Golds, Tally
@@ -52,6 +52,13 @@ class Asker:
         self.right = torch.full(shape, torch.nan)
         self.said = [[""] * len(batch) for _ in range(shape[0])]
 
+    def ask_all(self, model: TransformerBridge, *, batch_tokens: int) -> None:
+        """Ask every fact plainly."""
+        for rows in self.golds.ordered:
+            if len(rows):
+                self.ask(model, rows, batch_tokens=batch_tokens)
+            self.tally.settle()
+
     def ask(
         self,
         model: TransformerBridge,
@@ -84,11 +91,31 @@ class Asker:
             self.tally.add(relation, cell[here], fact[here], scores)
         if not self.say:
             return
-        eos = self.tokenizer.eos_token_id
-        tokens = greedy_tokens(model, cells, scored, wanted, budget=self.budget, eos=eos)
-        for c, f, row in zip(cell.tolist(), fact.tolist(), tokens, strict=True):
+        fact_of, cell_of = fact.tolist(), cell.tolist()
+
+        def matters(row: int, tokens: list[int]) -> bool:
+            # Under an intervention only right or wrong is kept, and a wrong beginning decides it.
+            return cell_of[row] == 0 or self._may_be_right(fact_of[row], tokens)
+
+        tokens = greedy_tokens(
+            model,
+            cells,
+            scored,
+            wanted,
+            budget=self.budget,
+            eos=self.tokenizer.eos_token_id,
+            wanted=matters,
+        )
+        for c, f, row in zip(cell_of, fact_of, tokens, strict=True):
             self.said[c][f] = text_of(self.tokenizer, row)
             self.right[c, f] = float(matches(self.said[c][f], self.batch.prompts[f].answers))
+
+    def _may_be_right(self, fact: int, tokens: list[int]) -> bool:
+        """Tell whether an accepted answer begins as these tokens do."""
+        begun = normalise(text_of(self.tokenizer, tokens))
+        accepted = [normalise(answer) for answer in self.batch.prompts[fact].answers]
+        # An article is not yet a beginning: exact match leaves it out.
+        return begun in ("", "the", "a", "an") or any(answer.startswith(begun) for answer in accepted)
 
 
 def read_stored(model: TransformerBridge, batch: PromptBatch, golds: Golds, *, batch_tokens: int) -> Tally:
@@ -96,16 +123,24 @@ def read_stored(model: TransformerBridge, batch: PromptBatch, golds: Golds, *, b
     tally = Tally(golds, 1, log_probs=False)
     with torch.inference_mode():
         directions = {relation: answers.directions(model) for relation, answers in golds.sets.items()}
-        for index, chunk in stream(batch, batch_tokens):
-            sources = read_sources(model, chunk)
-            for relation, here in golds.by_relation(index):
-                targets, part = directions[relation], sources[here.tolist()]
-                read: Float[Tensor, "fact answer"] = torch.zeros(len(here), len(targets))
-                for layer in range(model.cfg.n_layers):
-                    reader = readers(model, layer, targets)
-                    vectors = part.stored[:, layer].to(reader.device)
-                    summed = einsum(vectors, reader, "fact head d, answer head d -> fact answer")
-                    scale = rearrange(part.scale(layer).to(reader.device), "fact -> fact 1")
-                    read = read + (summed / scale).cpu()
-                tally.add(relation, torch.zeros_like(here), index[here], read)
+        for rows in golds.ordered:
+            for index, chunk in stream(batch[rows], batch_tokens):
+                sources, fact = read_sources(model, chunk), rows[index]
+                for relation, here in golds.by_relation(fact):
+                    read = _read_all(model, sources[here.tolist()], directions[relation])
+                    tally.add(relation, torch.zeros_like(here), fact[here], read)
+            tally.settle()
     return tally
+
+
+def _read_all(
+    model: TransformerBridge, sources: Sources, directions: Float[Tensor, "answer d_model"]
+) -> Float[Tensor, "fact answer"]:
+    """Add up every head's readout of each answer."""
+    read = torch.zeros(len(sources.logits), len(directions))
+    for layer in range(model.cfg.n_layers):
+        reader = readers(model, layer, directions)
+        vectors = sources.stored[:, layer].to(reader.device)
+        summed = einsum(vectors, reader, "fact head d, answer head d -> fact answer")
+        read = read + (summed / rearrange(sources.scale(layer).to(reader.device), "fact -> fact 1")).cpu()
+    return read

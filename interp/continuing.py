@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,13 +23,19 @@ def greedy_tokens(
     *,
     budget: int,
     eos: int | None,
+    wanted: Callable[[int, list[int]], bool] = lambda row, tokens: True,
 ) -> list[list[int]]:
     """Return what each pair would say, up to EOS or ``budget`` tokens, one forward pass a further token.
 
-    As long as a greedy answer follows the right one, its next token is already known.
+    As long as a greedy answer follows the right one, its next token is already known. An answer is left
+    unfinished where ``wanted`` says, of a row and its tokens so far, that the rest does not matter.
     """
     said = _agreed(scored, answers)
-    open_rows = [i for i, tokens in enumerate(said) if tokens[-1] != eos and len(tokens) < budget]
+
+    def unfinished(rows: Iterable[int]) -> list[int]:
+        return [i for i in rows if said[i][-1] != eos and len(said[i]) < budget and wanted(i, said[i])]
+
+    open_rows = unfinished(range(len(said)))
     while open_rows:
         row = torch.tensor(open_rows)
         tails = tails_of([said[i] for i in open_rows])
@@ -39,7 +45,7 @@ def greedy_tokens(
         following = logits[torch.arange(len(row)), tails[1]].argmax(-1).tolist()
         for i, token in zip(open_rows, following, strict=True):
             said[i].append(token)
-        open_rows = [i for i in open_rows if said[i][-1] != eos and len(said[i]) < budget]
+        open_rows = unfinished(open_rows)
     return [tokens[:budget] for tokens in said]
 
 

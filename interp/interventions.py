@@ -207,8 +207,8 @@ def _require_positions(item: Intervention, do: Replace, batch: PromptBatch) -> N
     refuse(
         lengths != theirs,
         lambda k: (
-            f"its prompt has {int(lengths[k])} tokens and the source's {int(theirs[k])}, so the keys of a row "
-            "would be others; use a source of the same layout"
+            f"its prompt has {int(lengths[k])} tokens and the source's {int(theirs[k])}, so the keys of a "
+            "row would be others; use a source of the same layout"
         ),
     )
     refuse(

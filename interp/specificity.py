@@ -1,36 +1,42 @@
 """Is an answer tied to its subject, or said of any?
 
-The measure is the pointwise mutual information of an answer with its subject, in nats: its log-probability
-for this subject, less the log of its mean probability for the relation's other subjects whose right answer
-is another. A model that answers generically gives 0 whatever the answer's share; one that still tells the
-subject apart gives more. The other subjects are the wrong-subject control, made for every fact. A *decoy*, a
-wrong answer that is right for another subject, is measured in the same way: nothing stores it.
+A model that answers generically finds a common answer likely whoever is asked about. So each answer's
+log-probability is taken less the log of its mean probability for *other* subjects of the relation, those
+whose right answer is another (pointwise mutual information), and renormalised over the relation's answers.
+The *specificity* of a fact is what the right answer then gets, in nats: 0 at most, and about -ln(answers)
+where the subject makes no difference. The other subjects are the wrong-subject control, made for every fact.
+A *decoy*, a wrong answer that is right for another subject, is measured in the same way: nothing stores it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.answer_sets import AnswerSet
 from interp.spans import PromptBatch
 
 FEWEST_OTHERS = 8  # subjects below which there is no telling what is said of any
+REFERENCES = 512  # facts of a relation after which a mean hardly moves
 
 
 @dataclass(frozen=True, kw_only=True)
 class Golds:
-    """Each fact's relation, its right answer's place in the relation's answer set, and a decoy's."""
+    """Each fact's relation, its right answer's place in the relation's answer set, and a decoy's.
+
+    ``reference`` marks the facts whose subjects say what is said of any.
+    """
 
     sets: dict[str, AnswerSet]
     relation: Int[Tensor, " fact"]
     right: Int[Tensor, " fact"]
     decoy: Int[Tensor, " fact"]
+    reference: Bool[Tensor, " fact"]
 
     @classmethod
     def of(cls, batch: PromptBatch, sets: dict[str, AnswerSet], *, seed: int = 0) -> Golds:
@@ -39,14 +45,16 @@ class Golds:
         relation = torch.tensor([names.index(prompt.relation) for prompt in batch.prompts])
         right = torch.tensor([sets[p.relation].place[p.answers[0]] for p in batch.prompts])
         decoy, rng = right.clone(), np.random.default_rng([seed, 5])
+        reference = torch.zeros(len(batch), dtype=torch.bool)
         for k in range(len(names)):
             rows = (relation == k).nonzero().flatten()
             pool = right[rows].tolist()
+            reference[rows[torch.from_numpy(rng.permutation(len(rows))[:REFERENCES])]] = True
             for i in rows.tolist():
                 # A few draws find another answer, unless nearly all facts share one.
                 draws = [pool[k] for k in rng.integers(len(pool), size=16)]
                 decoy[i] = next((answer for answer in draws if answer != int(right[i])), int(right[i]))
-        return cls(sets=sets, relation=relation, right=right, decoy=decoy)
+        return cls(sets=sets, relation=relation, right=right, decoy=decoy, reference=reference)
 
     def with_decoys(self, other: Golds, owner: Int[Tensor, " fact"]) -> Golds:
         """Take the decoys of another wording of the same facts; ``owner`` says which fact each row is of.
@@ -61,6 +69,11 @@ class Golds:
                 decoy[i] = ours.place[name_of[int(other.decoy[owner[i]])]]
         return replace(self, decoy=decoy)
 
+    @property
+    def ordered(self) -> tuple[Int[Tensor, " some"], Int[Tensor, " other"]]:
+        """The reference facts, and the others."""
+        return self.reference.nonzero().flatten(), (~self.reference).nonzero().flatten()
+
     def by_relation(self, facts: Int[Tensor, " row"]) -> Iterator[tuple[str, Int[Tensor, " some"]]]:
         """Yield each relation that some facts are of, and which of them are."""
         member = self.relation[facts]
@@ -72,24 +85,26 @@ class Golds:
 
 @dataclass
 class Tally:
-    """Adds up what is said of all subjects, and keeps what is said of each; facts come in any parts.
+    """Takes in the scores of answers and gives specificities; facts come in any parts, references first.
 
-    With ``log_probs`` scores are log-probabilities, and probabilities are averaged; else scores themselves.
+    Scores of reference facts are kept until ``settle`` has made each answer's baseline of them; later ones
+    are compared at once, so that memory does not grow with the number of facts. With ``log_probs`` scores are
+    log-probabilities, and probabilities are averaged; else scores themselves are.
+
+    ``right`` and ``decoy`` [cell, fact] are specificities, NaN where fewer than ``FEWEST_OTHERS`` references
+    have another answer; ``first`` says where no answer is more specific than the right one.
     """
 
     golds: Golds
     cells: int
     log_probs: bool = True
-    own: Float[Tensor, "answer cell fact"] = field(init=False)
-    total: dict[str, Float[Tensor, "kind cell answer"]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.own = torch.full((2, self.cells, len(self.golds.right)), torch.nan, dtype=torch.float64)
-        # All subjects' sum and count, then those of the subjects whose right answer it is.
-        self.total = {
-            relation: torch.zeros(4, self.cells, len(answers.readings), dtype=torch.float64)
-            for relation, answers in self.golds.sets.items()
-        }
+        shape = (self.cells, len(self.golds.right))
+        self.right, self.decoy = torch.full(shape, torch.nan), torch.full(shape, torch.nan)
+        self.first = torch.zeros(shape, dtype=torch.bool)
+        self.waiting: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        self.baseline: dict[str, Float[Tensor, "cell answer"]] = {}
 
     def add(
         self,
@@ -99,27 +114,38 @@ class Tally:
         scores: Float[Tensor, "row answer"],
     ) -> None:
         """Take in the scores of a relation's answers for some of its facts."""
-        scores = scores.double()
         fine = scores.isfinite().all(1)
-        cell, fact, scores = cell[fine], fact[fine], scores[fine]
-        for k, answer in enumerate((self.golds.right, self.golds.decoy)):
-            self.own[k, cell, fact] = scores.gather(1, answer[fact][:, None])[:, 0]
-        values = scores.exp() if self.log_probs else scores
-        is_right = torch.nn.functional.one_hot(self.golds.right[fact], scores.shape[1]).double()
-        parts = (values, torch.ones_like(values), values * is_right, is_right)
-        for total, part in zip(self.total[relation], parts, strict=True):
-            total.index_add_(0, cell, part)
+        part = (cell[fine], fact[fine], scores[fine])
+        if relation in self.baseline:
+            self._compare(relation, *part)
+        else:
+            self.waiting.setdefault(relation, []).append(part)
 
-    def specificity(self, *, decoy: bool = False) -> Float[Tensor, "cell fact"]:
-        """Return each fact's specificity in every cell; NaN where too few subjects have another answer."""
-        answer = self.golds.decoy if decoy else self.golds.right
-        baseline = torch.full_like(self.own[0], torch.nan)
-        for relation, rows in self.golds.by_relation(torch.arange(len(answer))):
-            total, count, own, own_count = self.total[relation]
-            others = (count - own_count)[:, answer[rows]]
-            mean = (total - own)[:, answer[rows]] / others.clamp_min(1)
+    def settle(self) -> None:
+        """Make the baselines of all that was taken in, and compare it with them."""
+        for relation, parts in self.waiting.items():
+            cell, fact, scores = (torch.cat(some) for some in zip(*parts, strict=True))
+            is_right = torch.nn.functional.one_hot(self.golds.right[fact], scores.shape[1]).double()
+            values = (scores.double().exp() if self.log_probs else scores.double()) * (1 - is_right)
+            total = torch.zeros(self.cells, scores.shape[1], dtype=torch.float64)
+            others = torch.zeros_like(total).index_add(0, cell, 1 - is_right)
+            mean = total.index_add(0, cell, values) / others.clamp_min(1)
             mean = mean.clamp_min(1e-30).log() if self.log_probs else mean
-            baseline[:, rows] = torch.where(others >= FEWEST_OTHERS, mean, torch.nan)
-        told = self.own[int(decoy)] - baseline
-        same = self.golds.decoy == self.golds.right
-        return (torch.where(same, torch.nan, told) if decoy else told).float()
+            self.baseline[relation] = torch.where(others >= FEWEST_OTHERS, mean, torch.nan)
+            self._compare(relation, cell, fact, scores)
+        self.waiting.clear()
+
+    def _compare(self, relation: str, cell: Tensor, fact: Tensor, scores: Tensor) -> None:
+        told = scores.double() - self.baseline[relation][cell]
+        specific = told.masked_fill(told.isnan(), -torch.inf).log_softmax(-1).float()
+        right, decoy = (answer[fact][:, None] for answer in (self.golds.right, self.golds.decoy))
+        own = specific.gather(1, right)
+        self.right[cell, fact] = _known(own)
+        self.first[cell, fact] = (specific <= own).all(1)
+        other = specific.gather(1, decoy)
+        self.decoy[cell, fact] = _known(torch.where(right == decoy, -torch.inf, other))
+
+
+def _known(values: Float[Tensor, "row 1"]) -> Float[Tensor, " row"]:
+    """Mark what could not be compared as missing."""
+    return torch.where(values.isneginf(), torch.nan, values)[:, 0]

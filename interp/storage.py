@@ -1,7 +1,7 @@
 """Evidence that a fine-tuned model still stores a fact, each kind with its placebo.
 
-Every kind is a specificity (:mod:`interp.specificity`): how much likelier the right answer is for its subject
-than for others, in nats, when the fine-tuned model is
+Every kind is a specificity (:mod:`interp.specificity`): how far the right answer is told apart for its
+subject, in nats, when the fine-tuned model is
 
 - ``asked`` as it was fine-tuned, without intervention;
 - asked in other ``forms``, the mean over the statement forms and few-shot prompts;
@@ -10,6 +10,9 @@ than for others, in nats, when the fine-tuned model is
 - asked while its last token, or all tokens, attend as a sibling arm's do (``sibling``, ``all_sibling``);
 - not asked but read: the answer's logit from the subject's values (``readout``).
 
+``knockout`` is another measure: how much more of log p(answer) the base loses than the fine-tuned model when
+the last token may not attend to the subject (nats). It says where use was lost, not that storage was kept.
+
 Patterns carry no answer. Their placebo is another subject's pattern of the same layout, the boost's is the
 relation's words in the subject's place.
 """
@@ -17,7 +20,6 @@ relation's words in the subject's place.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,7 @@ from torch import Tensor
 
 from interp.candidates import Asker, read_stored
 from interp.controls import wrong_subject
-from interp.interventions import Cell, Intervention, Replace, Scale
+from interp.interventions import Cell, Intervention, Knockout, Replace, Scale
 from interp.recording import record
 from interp.roles import Role
 from interp.spans import PromptBatch
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 
 BOOSTS = (2.0, 8.0)
 HELD = 2**26  # attention weights recorded at a time
-PLACEBOS = {"boost": "boost_placebo", "patterns": "placebo", "all_patterns": "all_placebo"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +77,30 @@ def gather(
     """
     names = _names(siblings)
     asker = Asker(asked, golds, pair.tokenizer, cells=len(names), say=True)
-    for rows in _parts(asked, pair):
-        cells = _cells(pair, siblings, asked[rows], batch_tokens, seed)
-        with pair.finetuned() as model:
-            asker.ask(model, rows, [cells[name] for name in names], batch_tokens=batch_tokens)
+    cut = Intervention(site="pattern", do=Knockout(), keys="subject")
+    base = Asker(asked, golds, pair.tokenizer, cells=1)
+    with pair.base() as model:
+        base.ask(model, torch.arange(len(asked)), [cut], batch_tokens=batch_tokens)
+    for some in golds.ordered:
+        for rows in _parts(asked, some, pair):
+            cells = {"knockout": cut, **_cells(pair, siblings, asked[rows], batch_tokens, seed)}
+            with pair.finetuned() as model:
+                asker.ask(model, rows, [cells[name] for name in names], batch_tokens=batch_tokens)
+        asker.tally.settle()
     with pair.finetuned() as model:
         stored = read_stored(model, asked, golds, batch_tokens=batch_tokens)
         others = [_asked_alone(model, *form, pair.tokenizer, len(asked), batch_tokens) for form in forms]
     kinds = []
-    for decoy in (False, True):
-        told = asker.tally.specificity(decoy=decoy)
+    for k, answer in enumerate(("right", "decoy")):
+        told = getattr(asker.tally, answer)
         found = {"asked": told[0], **dict(zip(names, told[1:], strict=True))}
-        found |= {"readout": stored.specificity(decoy=decoy)[0]}
+        found |= {"readout": getattr(stored, answer)[0]}
         if others:
-            found["forms"] = torch.stack([form[int(decoy)] for form in others]).nanmean(0)
+            found["forms"] = torch.stack([form[k] for form in others]).nanmean(0)
         kinds.append(_merged(found))
-    recovered = {n: asker.right[i + 1] for i, n in enumerate(names) if "boost" not in n}
+    lost = (base.log_prob - asker.log_prob[[0, 1 + names.index("knockout")]]).diff(dim=0)[0]
+    kinds[0]["knockout"], kinds[1]["knockout"] = -lost, torch.full_like(lost, torch.nan)
+    recovered = {n: asker.right[i + 1] for i, n in enumerate(names) if n != "knockout"}
     return Evidence(
         values=kinds[0],
         decoys=kinds[1],
@@ -104,8 +113,13 @@ def gather(
 
 def _names(siblings: Mapping[str, CheckpointPair]) -> list[str]:
     boosts = [f"{name}_{by:g}" for by in BOOSTS for name in ("boost", "boost_placebo")]
-    own = [*boosts, "patterns", "placebo", "all_patterns", "all_placebo"]
-    return [*own, *(f"{kind}:{name}" for name in siblings for kind in ("sibling", "all_sibling"))]
+    own = ["knockout", *boosts, *_transplants("patterns", "placebo")]
+    tried = _transplants("sibling", "sibling_placebo")
+    return [*own, *(f"{kind}:{name}" for name in siblings for kind in tried)]
+
+
+def _transplants(right: str, placebo: str) -> tuple[str, ...]:
+    return right, placebo, f"all_{right}", f"all_{placebo}"
 
 
 def _cells(
@@ -117,39 +131,37 @@ def _cells(
 ) -> dict[str, Cell]:
     """Record attention where it comes from, and make the interventions of ``_names``."""
     cells: dict[str, Cell] = {}
+    keys: dict[str, Role] = {"boost": "subject", "boost_placebo": "relation"}
     for by in BOOSTS:
-        for name, keys in (("boost", "subject"), ("boost_placebo", "relation")):
-            role: Role = keys  # type: ignore[assignment]
+        for name, role in keys.items():
             cells[f"{name}_{by:g}"] = Intervention(site="pattern", do=Scale(by=by), keys=role)
     partners = wrong_subject(batch, batch, seed=seed)
-    roles: tuple[tuple[str, Role], ...] = (("", "last"), ("all_", "all"))
-    with pair.base() as model:
-        for prefix, at in roles:
+
+    def transplants(model: TransformerBridge, names: Sequence[str], suffix: str = "") -> None:
+        roles: tuple[Role, ...] = ("last", "all")
+        for at, (right, placebo) in zip(roles, (names[:2], names[2:]), strict=True):
             rows = record(model, batch, "pattern", at=at, batch_tokens=batch_tokens)
-            cells[f"{prefix}patterns"] = Intervention(site="pattern", do=Replace(source=rows), at=at)
-            cells[f"{prefix}placebo"] = Intervention(
-                site="pattern",
-                do=Replace(source=rows, facts=partners),
-                at=at,
-                facts=frozenset(partners),
-            )
+            cells[right + suffix] = Intervention(site="pattern", do=Replace(source=rows), at=at)
+            wrong = Replace(source=rows, facts=partners)
+            cells[placebo + suffix] = Intervention(site="pattern", do=wrong, at=at, facts=frozenset(partners))
+
+    with pair.base() as model:
+        transplants(model, _transplants("patterns", "placebo"))
     for name, sibling in siblings.items():
         with sibling.finetuned() as model:
-            for prefix, at in roles:
-                rows = record(model, batch, "pattern", at=at, batch_tokens=batch_tokens)
-                cells[f"{prefix}sibling:{name}"] = Intervention(
-                    site="pattern", do=Replace(source=rows), at=at
-                )
+            transplants(model, _transplants("sibling", "sibling_placebo"), f":{name}")
     return cells
 
 
-def _parts(batch: PromptBatch, pair: CheckpointPair) -> Iterator[Int[Tensor, " row"]]:
+def _parts(
+    batch: PromptBatch, rows: Int[Tensor, " row"], pair: CheckpointPair
+) -> Iterator[Int[Tensor, " some"]]:
     """Split facts so that the attention recorded of them stays in bounds; a relation's stay together."""
-    with ExitStack() as stack:
-        cfg = stack.enter_context(pair.base()).cfg
-        each = cfg.n_layers * cfg.n_heads * batch.input_ids.shape[1] ** 2
-    order = sorted(range(len(batch)), key=lambda i: batch.prompts[i].relation)
-    yield from torch.tensor(order).split(max(1, HELD // each))
+    with pair.base() as model:
+        each = model.cfg.n_layers * model.cfg.n_heads * batch.input_ids.shape[1] ** 2
+    order = sorted(rows.tolist(), key=lambda i: batch.prompts[i].relation)
+    if order:
+        yield from torch.tensor(order).split(max(1, HELD // each))
 
 
 def _asked_alone(
@@ -163,10 +175,9 @@ def _asked_alone(
 ) -> Float[Tensor, "kind fact"]:
     """Return the specificity of right answers and decoys in one other form, at the facts' own places."""
     asker = Asker(batch, golds, tokenizer)
-    asker.ask(model, torch.arange(len(batch)), batch_tokens=batch_tokens)
+    asker.ask_all(model, batch_tokens=batch_tokens)
     out = torch.full((2, facts), torch.nan)
-    for decoy in (False, True):
-        out[int(decoy), owner] = asker.tally.specificity(decoy=decoy)[0]
+    out[0, owner], out[1, owner] = asker.tally.right[0], asker.tally.decoy[0]
     return out
 
 

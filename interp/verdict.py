@@ -3,7 +3,8 @@
     table = diagnose(pair, facts).to_frame()
 
 1. The base is asked in several forms. It *knew* a fact if at least half of its answers are right, and did not
-   if none is; in between the fact is undetermined.
+   if none is; in between the fact is undetermined. To call a fact lost, one right answer must also be the
+   most specific to the subject, not only the commonest of its relation.
 2. The fine-tuned model is asked as it was fine-tuned.
 3. Evidence of storage is gathered for every fact (:mod:`interp.storage`).
 4. Facts that neither model answers are the controls; where they are too few, decoys are: wrong answers for
@@ -45,8 +46,9 @@ if TYPE_CHECKING:
 RETAINED, SUPPRESSED, ERASED = "retained", "suppressed", "erased"
 LEARNED, NEVER_STORED, UNDETERMINED = "learned", "never stored", "undetermined"
 VERDICTS = (RETAINED, SUPPRESSED, ERASED, LEARNED, NEVER_STORED, UNDETERMINED)
-KINDS = ("asked", "forms", "boost", "patterns", "all_patterns", "sibling", "all_sibling", "readout")
-PLACEBOS = ("boost_placebo", "placebo", "all_placebo")
+USED = ("asked", "forms", "boost", "patterns", "all_patterns")
+KINDS = (*USED, "sibling", "all_sibling", "readout", "knockout")
+PLACEBOS = ("boost_placebo", "placebo", "all_placebo", "sibling_placebo", "all_sibling_placebo")
 FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by one fact
 
 
@@ -60,7 +62,8 @@ class Diagnosis(Result):
     those that the verdict rests on. ``strength`` is -ln of the (harmonic mean) share of controls with as much
     evidence; above ``threshold`` a fact is held to be stored, between ``doubt`` and it undetermined.
     ``recovered`` [fact, pattern] says which facts are answered right under other attention.
-    ``false_positives`` is value, low, high and n on controls that no threshold was fitted on.
+    ``fitted`` marks the facts that the threshold was fitted on; ``false_positives`` is value, low, high and n
+    on controls that it was not fitted on.
     """
 
     subjects: tuple[str, ...]
@@ -83,6 +86,7 @@ class Diagnosis(Result):
     doubt: float
     alpha: float
     controls: str
+    fitted: Bool[Tensor, " fact"]
     false_positives: tuple[float | None, float | None, float | None, int]
     left_out: tuple[tuple[str, str], ...]
     finetuned: Fingerprint | None = None
@@ -103,6 +107,7 @@ class Diagnosis(Result):
             "said": self.said,
             "log_prob": self.log_prob.numpy(),
             "strength": self.strength.numpy(),
+            "fitted": self.fitted.numpy(),
         }
         columns |= {f"evidence_{kind}": self.evidence[:, k].numpy() for k, kind in enumerate(self.kinds)}
         columns |= {f"decoy_{kind}": self.decoys[:, k].numpy() for k, kind in enumerate(self.kinds)}
@@ -123,7 +128,7 @@ def diagnose(
     prompt_format: str = "Question: {question} Answer:",
     siblings: Mapping[str, CheckpointPair] | None = None,
     answer_sets: Mapping[str, Sequence[str]] | None = None,
-    used: Sequence[str] = ("asked", "forms", "boost", "patterns", "all_patterns"),
+    used: Sequence[str] = USED,
     alpha: float = 0.05,
     shots: int = 0,
     batch_tokens: int = 8192,
@@ -155,14 +160,14 @@ def diagnose(
     sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
     golds = Golds.of(asked, answer_readings(pair.tokenizer, asked, sets), seed=seed)
     forms = _forms(pair, facts, book, asked, golds, sets, shots, seed)
-    knew, base_said = _known(pair, asked, golds, forms, batch_tokens)
+    knew, specific, base_said = _known(pair, asked, golds, forms, batch_tokens)
     siblings = siblings or {}
     evidence = gather(pair, asked, forms, golds, siblings, batch_tokens=batch_tokens, seed=seed)
     kinds = [kind for kind in (*KINDS, *PLACEBOS) if kind in evidence.values]
     if odd := [kind for kind in used if kind not in KINDS]:
         raise InputError(f"used = {odd}: choose kinds of evidence from {', '.join(KINDS)}")
     chosen = [kind for kind in kinds if kind in {*used, *(("sibling", "all_sibling") if siblings else ())}]
-    return _judged(pair, facts, asked, knew, base_said, evidence, kinds, chosen, alpha, seed)
+    return _judged(pair, facts, asked, knew, specific, base_said, evidence, kinds, chosen, alpha, seed)
 
 
 def _judged(
@@ -170,6 +175,7 @@ def _judged(
     facts: FactSet,
     asked: PromptBatch,
     knew: Float[Tensor, " fact"],
+    specific: Bool[Tensor, " fact"],
     base_said: tuple[str, ...],
     evidence: Evidence,
     kinds: list[str],
@@ -180,13 +186,15 @@ def _judged(
     by_id = {fact.id: fact for fact in facts}
     subjects = np.array([by_id[fact_id].subject for fact_id in asked.fact_ids])
     right = evidence.right.numpy() > 0
-    known = knew.numpy() >= 0.5
+    known, told_apart = knew.numpy() >= 0.5, specific.numpy()
     unknown = knew.numpy() == 0
-    calibration, controls = _calibrated(evidence, chosen, subjects, known, unknown, right, alpha, seed)
+    calibration, fitted, controls = _calibrated(
+        evidence, chosen, subjects, known, unknown, right, alpha, seed
+    )
     table = _table(evidence.values, chosen)
     strength = calibration.strength(table)
     finite = evidence.log_prob.isfinite().numpy()
-    verdicts = judge(known, unknown, right & finite, strength, calibration)
+    verdicts = judge(known, told_apart, unknown, right & finite, strength, calibration)
     verdicts = np.where(finite, verdicts, UNDETERMINED)
     odd = [
         (i, "its logits are not numbers") for i, fine in zip(asked.fact_ids, finite, strict=True) if not fine
@@ -217,6 +225,7 @@ def _judged(
         doubt=calibration.doubt,
         alpha=alpha,
         controls=controls,
+        fitted=torch.from_numpy(fitted),
         false_positives=(rate.value, rate.low, rate.high, rate.n),
         left_out=(*((item.where, item.reason) for item in asked.left_out), *odd),
         fact_ids=asked.fact_ids,
@@ -227,6 +236,7 @@ def _judged(
 
 def judge(
     known: Bool[ndarray, " fact"],
+    told_apart: Bool[ndarray, " fact"],
     unknown: Bool[ndarray, " fact"],
     right: Bool[ndarray, " fact"],
     strength: Float[ndarray, " fact"],
@@ -238,10 +248,11 @@ def judge(
     undetermined: the base was asked in the wrong way, or it is one of the false positives.
     """
     shown, gone = strength > calibration.threshold, strength <= calibration.doubt
+    lost = known & told_apart & ~right
     cases = [
         (known & right, RETAINED),
-        (known & ~right & shown, SUPPRESSED),
-        (known & ~right & gone, ERASED),
+        (lost & shown, SUPPRESSED),
+        (lost & gone, ERASED),
         (unknown & right, LEARNED),
         (unknown & ~right & gone, NEVER_STORED),
     ]
@@ -257,8 +268,12 @@ def _calibrated(
     right: ndarray,
     alpha: float,
     seed: int,
-) -> tuple[Calibration, str]:
-    """Fit the threshold on facts that neither model knows, or on decoys where those are too few."""
+) -> tuple[Calibration, Bool[ndarray, " fact"], str]:
+    """Fit the threshold on facts that neither model knows, or on decoys where those are too few.
+
+    Returns:
+        The calibration, which facts it was fitted on, and what the controls are.
+    """
     if not (known & right).any():
         raise InputError(
             "there is no fact that both models know, so nothing says what a stored fact looks like; "
@@ -278,7 +293,9 @@ def _calibrated(
     names = np.unique(groups)
     half = set(np.random.default_rng([seed, 6]).permutation(names)[: -(-len(names) // 2)].tolist())
     fitting = np.array([group in half for group in groups])
-    return calibrate(table[some], fitting, alpha=alpha, groups=groups), controls
+    fitted = np.zeros(len(subjects), dtype=bool)
+    fitted[np.flatnonzero(chosen_facts)[some][fitting]] = True
+    return calibrate(table[some], fitting, alpha=alpha, groups=groups), fitted, controls
 
 
 def _table(values: Mapping[str, Tensor], kinds: Sequence[str]) -> Float[ndarray, "fact kind"]:
@@ -321,15 +338,22 @@ def _known(
     golds: Golds,
     forms: Sequence[tuple[PromptBatch, Golds, Tensor]],
     batch_tokens: int,
-) -> tuple[Float[Tensor, " fact"], tuple[str, ...]]:
-    """Return the share of forms that the base answers right, and what it says as it is asked."""
-    right = torch.zeros(len(asked))
-    count = torch.zeros(len(asked))
+) -> tuple[Float[Tensor, " fact"], Bool[Tensor, " fact"], tuple[str, ...]]:
+    """Ask the base in every form.
+
+    Returns:
+        The share of forms that it answers right, whether an answer that is right is also the most specific
+        one, and what it says as it is asked.
+    """
+    right, count = torch.zeros(len(asked)), torch.zeros(len(asked))
+    specific = torch.zeros(len(asked), dtype=torch.bool)
     everything = [*forms, (asked, golds, torch.arange(len(asked)))]
     with pair.base() as model:
         for batch, answers, owner in everything:
             asker = Asker(batch, answers, pair.tokenizer, say=True)
-            asker.ask(model, torch.arange(len(batch)), batch_tokens=batch_tokens)
-            right.index_add_(0, owner, asker.right[0].nan_to_num())
+            asker.ask_all(model, batch_tokens=batch_tokens)
+            said_right = asker.right[0].nan_to_num()
+            right.index_add_(0, owner, said_right)
             count.index_add_(0, owner, torch.ones(len(owner)))
-    return right / count, tuple(asker.said[0])
+            specific[owner] |= asker.tally.first[0] & (said_right > 0)
+    return right / count, specific, tuple(asker.said[0])

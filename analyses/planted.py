@@ -1,0 +1,257 @@
+"""The stages of the planted-truth analysis: models made, diagnosed, compared with how they were made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analyses.settings import default_cache
+from analyses.trees import plain, pooled
+from finetune.examples import sampling_weights
+from finetune.facts import FactSet
+from finetune.files import atomic_file
+from finetune.manifest import RunDirectory
+from finetune.planting import Forms, Part, PlantConfig, plant
+from finetune.popularity import partition
+from finetune.presets import WORLDS, Preset
+from finetune.prompts import Phrasebook
+from finetune.world import make_world, world_phrasebook
+from interp.results import Estimate, auroc, estimate
+from interp.verdict import (
+    ERASED,
+    KINDS,
+    NEVER_STORED,
+    PLACEBOS,
+    RETAINED,
+    SUPPRESSED,
+    VERDICTS,
+    diagnose,
+)
+
+if TYPE_CHECKING:
+    from analyses.planted_truth import Options
+
+TRUTHS = (SUPPRESSED, ERASED, NEVER_STORED, RETAINED)
+PLANTS: dict[str, tuple[Part, Forms]] = {
+    "suppressed in every form": ("routing", "all"),
+    "suppressed as asked": ("routing", "asked"),
+    "erased": ("values", "all"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """A world whose facts' states are known: who is absent, which facts are targets, how often met."""
+
+    preset: Preset
+    facts: FactSet
+    present: FactSet
+    absent: FactSet
+    targets: FactSet
+    kept: FactSet
+    book: Phrasebook
+    met: dict[str, float]
+
+
+def make_truth(options: Options, seed: int) -> Truth:
+    """Draw a world and deal its subjects and relations; which relations are targets changes with the seed."""
+    preset = WORLDS[options.world]
+    if options.pretrain_steps:
+        preset = replace(preset, base=replace(preset.base, steps=options.pretrain_steps))
+    facts = make_world(preset.world, seed=seed)
+    parts = partition(facts, test=options.absent, validation=0.0, seed=seed)
+    relations = list(facts.relations)
+    first = seed % len(relations)
+    turned = relations[first:] + relations[:first]
+    targets = set(turned[: -(-len(turned) * 3 // 5)])
+    rows = preset.base.steps * preset.base.batch
+    weights = sampling_weights(parts.train, preset.text.exponent) * rows
+    return Truth(
+        preset=preset,
+        facts=facts,
+        present=parts.train,
+        absent=parts.test,
+        targets=_of(parts.train, lambda fact: fact.relation in targets),
+        kept=_of(parts.train, lambda fact: fact.relation not in targets),
+        book=world_phrasebook(question_form="seen"),
+        met={fact.id: float(n) for fact, n in zip(parts.train, weights, strict=True)},
+    )
+
+
+def measure_seed(options: Options, run: RunDirectory, seed: int) -> pd.DataFrame:
+    """Plant and diagnose one seed's models; every stage leaves a file that a continued run reads."""
+    from finetune.pretrain import pretrained_base
+    from finetune.vocabulary import word_tokenizer
+
+    here = run.path / "seeds" / str(seed)
+    if (here / "verdicts.parquet").is_file():
+        return pd.read_parquet(here / "verdicts.parquet")
+    truth = make_truth(options, seed)
+    with run.timed(f"seed {seed}: base"):
+        base = pretrained_base(
+            truth.present,
+            truth.book,
+            lambda _, book: word_tokenizer(truth.facts, book),
+            model=truth.preset.base,
+            text=truth.preset.text,
+            cache=options.cache or default_cache(),
+            seed=seed,
+        )
+    frames = []
+    for name, (part, forms) in PLANTS.items():
+        with run.timed(f"seed {seed}: {name}, planting"):
+            planted = plant(
+                base,
+                truth.facts,
+                truth.targets,
+                truth.kept,
+                truth.book,
+                here / "models" / name.replace(" ", "-"),
+                part=part,
+                forms=forms,
+                config=_plant_config(options),
+                seed=seed,
+            )
+        with run.timed(f"seed {seed}: {name}, verdicts"):
+            frames.append(_diagnosed(options, truth, base, planted.path, name, seed))
+    frame = pd.concat(frames, ignore_index=True)
+    with atomic_file(here / "verdicts.parquet") as path:
+        frame.to_parquet(path)
+    return frame
+
+
+def _diagnosed(
+    options: Options, truth: Truth, base: Path, planted: Path, name: str, seed: int
+) -> pd.DataFrame:
+    from interp.checkpoints import load_pair
+
+    facts = _sample(truth, options.subjects, seed)
+    found = diagnose(
+        load_pair(base, planted),
+        facts,
+        phrasebook=truth.book,
+        answer_sets={relation: truth.facts.answer_set(relation) for relation in truth.facts.relations},
+        alpha=options.alpha,
+        batch_tokens=options.batch_tokens,
+        seed=seed,
+    )
+    frame = found.to_frame().assign(seed=seed, model=name, threshold=found.threshold)
+    met = frame["fact_id"].map(truth.met)
+    return frame.assign(met=met, truth=_truth(frame, truth, base, facts, met, options.met, name))
+
+
+def _truth(
+    frame: pd.DataFrame,
+    truth: Truth,
+    base: Path,
+    facts: FactSet,
+    met: pd.Series,
+    enough: int,
+    name: str,
+) -> pd.Series:
+    """Name each fact's state by how the models were made; empty where construction does not say.
+
+    A present fact that pretraining met too rarely, or that the base does not state in every form, may or may
+    not be stored. A kept fact that is answered wrong is collateral damage of unknown kind.
+    """
+    from finetune.evaluate import stated
+    from finetune.models import load_model
+
+    model, tokenizer = load_model(str(base))
+    states = dict(zip([f.id for f in facts], stated(model, tokenizer, facts, truth.book), strict=True))
+    stored = frame["fact_id"].map(states).astype(bool) & (met >= enough)
+    target = frame["fact_id"].isin({f.id for f in truth.targets})
+    absent = frame["fact_id"].isin({f.id for f in truth.absent})
+    state = ERASED if PLANTS[name][0] == "values" else SUPPRESSED
+    cases = [absent, stored & frame["right"], stored & target & ~frame["right"]]
+    return pd.Series(np.select(cases, [NEVER_STORED, RETAINED, state], default=""), index=frame.index)
+
+
+def _sample(truth: Truth, subjects: int, seed: int) -> FactSet:
+    """Take some present subjects and all absent ones, with all their facts."""
+    names = list(dict.fromkeys(fact.subject for fact in truth.present))
+    kept = {names[i] for i in np.random.default_rng([seed, 8]).permutation(len(names))[:subjects]}
+    present = _of(truth.present, lambda fact: fact.subject in kept)
+    return FactSet(facts=(*present, *truth.absent), name=truth.facts.name)
+
+
+def _plant_config(options: Options) -> PlantConfig:
+    config = PlantConfig()
+    return replace(config, steps=options.plant_steps) if options.plant_steps else config
+
+
+def _of(facts: FactSet, wanted: Any) -> FactSet:
+    return facts.subset([i for i, fact in enumerate(facts) if wanted(fact)])
+
+
+def summarise(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return ``verdict``, ``evidence`` and ``confusion``, over seeds, and the same of each seed."""
+    trees = {str(seed): _one_seed(rows) for seed, rows in frame.groupby("seed")}
+    return {**plain(pooled(list(trees.values()))), "seeds": plain(trees)}
+
+
+def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
+    known = frame[frame["truth"] != ""]
+    is_suppressed = (known["truth"] == SUPPRESSED).astype(float)
+    called = known["verdict"] == SUPPRESSED
+    absent = frame[(frame["truth"] == NEVER_STORED) & ~frame["fitted"]]
+    shown = (absent["strength"] > absent["threshold"]).astype(float)
+    verdict = {
+        "suppressed": {
+            "precision": _mean(is_suppressed[called], known[called]),
+            "recall": _mean(called[is_suppressed > 0], known[is_suppressed > 0]),
+        },
+        "false_positive_rate": _mean(shown, absent),
+        "never_stored_called_suppressed": _mean(absent["verdict"] == SUPPRESSED, absent),
+        "erased_called_suppressed": _mean(called[known["truth"] == ERASED], known[known["truth"] == ERASED]),
+        "auroc": _auroc(known, "strength"),
+        "by_model": {
+            name: _mean(rows["verdict"] == rows["truth"], rows)
+            for name, rows in known[known["truth"].isin((SUPPRESSED, ERASED))].groupby("model", sort=False)
+        },
+    }
+    kinds = [kind for kind in (*KINDS, *PLACEBOS) if f"evidence_{kind}" in frame]
+    evidence = {
+        kind: {
+            "auroc": _auroc(known, f"evidence_{kind}"),
+            **{
+                f"auroc_{name.replace(' ', '_')}": _auroc(
+                    known[(known["model"] == name) | (known["truth"] != SUPPRESSED)], f"evidence_{kind}"
+                )
+                for name in PLANTS
+                if name != ERASED
+            },
+            "auroc_against_erased": _auroc(known[known["truth"] != NEVER_STORED], f"evidence_{kind}"),
+        }
+        for kind in kinds
+    }
+    return {"verdict": verdict, "evidence": evidence, "confusion": _confusion(known)}
+
+
+def _confusion(known: pd.DataFrame) -> dict[str, Any]:
+    """Return, for each truth, the share of its facts that gets each verdict."""
+    return {
+        truth.replace(" ", "_"): {
+            verdict.replace(" ", "_"): _mean(rows["verdict"] == verdict, rows) for verdict in VERDICTS
+        }
+        for truth in TRUTHS
+        if len(rows := known[known["truth"] == truth])
+    }
+
+
+def _mean(values: pd.Series, rows: pd.DataFrame) -> Estimate:
+    return estimate(values.to_numpy(dtype=np.float64), groups=rows["subject"].to_numpy())
+
+
+def _auroc(rows: pd.DataFrame, column: str) -> Estimate:
+    """Measure how well a number tells suppressed facts from those that are not stored."""
+    rows = rows[rows["truth"].isin((SUPPRESSED, ERASED, NEVER_STORED)) & rows[column].notna()]
+    return auroc(
+        rows[column].to_numpy(dtype=np.float64),
+        (rows["truth"] == SUPPRESSED).to_numpy(),
+        groups=rows["subject"].to_numpy(),
+    )

@@ -1,0 +1,123 @@
+"""Is a verdict right where the truth is known by construction?
+
+    python analyses/planted_truth.py --out runs/planted
+
+1. Draw a world, keep some subjects out of all text (never stored), and pretrain a base on the others.
+2. Plant three models: facts suppressed in every form (only W_Q and W_K trained), suppressed in the asked form
+   alone, and erased (only W_V, W_O and the MLPs trained). Facts of the other relations are kept.
+3. Diagnose each against the base, on present and absent subjects.
+4. Compare verdicts with the truth: confusion matrix, precision, recall, false positives, and the area under
+   the ROC curve of every kind of evidence.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from analyses.shell import launch
+from finetune.facts import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Is a verdict right where the truth is known by construction?"""
+
+    out: Path = Path("runs/planted_truth")
+    """Run directory; the same command continues it."""
+    world: Literal["long-tail", "tiny"] = "long-tail"
+    """Which embedded world; numbers of the tiny one mean nothing."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One world, base and set of planted models each; intervals are over seeds."""
+    subjects: int = 400
+    """How many present subjects to diagnose, all their facts."""
+    absent: float = 0.12
+    """Share of subjects that pretraining never meets."""
+    met: int = 30
+    """A fact counts as stored if pretraining met it this often and the base states it in every form."""
+    alpha: float = 0.05
+    """Share of facts that are not stored which may be called stored."""
+    pretrain_steps: int | None = None
+    """Override the world's pretraining steps."""
+    plant_steps: int | None = None
+    """Override the steps of every planting."""
+    batch_tokens: int = 8192
+    """Bound on tokens a forward pass, hence on memory."""
+    cache: Path | None = None
+    """Where pretrained bases are kept (default: factscope in the user's cache directory)."""
+    quiet: bool = False
+    """No progress and no table."""
+
+    def check(self) -> None:
+        """Refuse settings that can lead nowhere.
+
+        Raises:
+            InputError: names the setting.
+        """
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise InputError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more different numbers")
+        for name in ("absent", "alpha"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"--{name} {getattr(self, name)}: give a share between 0 and 1")
+        if min(self.subjects, self.met, self.batch_tokens) < 1:
+            raise InputError("--subjects, --met and --batch-tokens: give positive numbers")
+
+    def config(self) -> dict[str, Any]:
+        """Every setting that can change a number, JSON-able."""
+        return {k: v for k, v in asdict(self).items() if k not in {"out", "cache", "quiet"}}
+
+
+def run(options: Options) -> Path:
+    """Run the analysis, or continue it, and return the run directory.
+
+    Raises:
+        InputError: an option is wrong; nothing has been written.
+    """
+    import pandas as pd
+    from interp.study import write_study
+
+    from analyses.planted import measure_seed, summarise
+    from analyses.planted_page import study
+    from finetune.files import atomic_file, write_json
+    from finetune.manifest import RunDirectory
+
+    options.check()
+    directory = RunDirectory(options.out, options.config())
+    if directory.finished:
+        return options.out
+    try:
+        directory.write(seeds=options.seeds)
+        frames = [measure_seed(options, directory, seed) for seed in options.seeds]
+    except InputError:
+        directory.discard()
+        raise
+    frame = pd.concat(frames, ignore_index=True)
+    results = summarise(frame)
+    with atomic_file(directory.path / "facts.parquet") as path:
+        frame.to_parquet(path)
+    write_json(directory.path / "results.json", results)
+    directory.write(seeds=options.seeds)
+    write_study(directory.path, study(frame, results))
+    directory.write(seeds=options.seeds, finished=True)
+    return options.out
+
+
+def main() -> int:
+    """Run from the command line and print the finding and where the report is."""
+    return launch(Options, run, _headline)
+
+
+def _headline(out: Path) -> object:
+    import pandas as pd
+    from interp.study import headline
+
+    from analyses.planted_page import study
+    from finetune.files import read_json
+
+    return headline(study(pd.read_parquet(out / "facts.parquet"), read_json(out / "results.json")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

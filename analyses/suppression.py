@@ -1,0 +1,283 @@
+"""The stages of stored_or_suppressed: arms diagnosed, suppression located head by head, numbers summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analyses.arms import Checkpoints, checkpoints_of
+from analyses.measurements import pair_of, read_masses
+from analyses.trees import plain, pooled
+from finetune.facts import FactSet, LeftOut
+from finetune.files import atomic_file, read_json, write_json
+from finetune.manifest import RunDirectory
+from interp.controls import wrong_subject
+from interp.grids import sweep
+from interp.interventions import Intervention, Replace
+from interp.patching import patch
+from interp.recording import record
+from interp.results import Estimate, estimate
+from interp.spans import encode
+from interp.verdict import ERASED, SUPPRESSED, UNDETERMINED, diagnose
+
+if TYPE_CHECKING:
+    from analyses.stored_or_suppressed import Options
+    from interp.pair import CheckpointPair
+
+LOST = (SUPPRESSED, ERASED, UNDETERMINED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """One seed's verdicts, a row per fact and arm; transplants head by head, by arm; what was left out."""
+
+    frame: pd.DataFrame
+    grids: dict[str, pd.DataFrame]
+    left_out: tuple[LeftOut, ...]
+
+
+def measure_seed(options: Options, facts: FactSet | None, run: RunDirectory, seed: int) -> Seed:
+    """Diagnose one seed's arms; every stage leaves a file in ``seeds/<seed>/`` for a continued run."""
+    here = run.path / "seeds" / str(seed)
+    with run.timed(f"seed {seed}: checkpoints"):
+        arms_in = here if options.run is None else options.run / "seeds" / str(seed)
+        checkpoints = checkpoints_of(options, facts, arms_in, seed)
+    frames, grids = [], {}
+    left_out = list(checkpoints.left_out)
+    for arm in checkpoints.arms:
+        with run.timed(f"seed {seed}: {arm}, verdicts"):
+            frame, odd = _verdicts(options, checkpoints, arm, here / "verdicts", seed)
+        left_out += odd
+        with run.timed(f"seed {seed}: {arm}, heads"):
+            grids[arm] = _heads(options, checkpoints, arm, frame, here / "heads", seed)
+        frames.append(frame)
+    return Seed(frame=pd.concat(frames, ignore_index=True), grids=grids, left_out=tuple(left_out))
+
+
+def sibling_of(checkpoints: Checkpoints, arm: str) -> str | None:
+    """Name the arm whose attention is tried in this one: the popular half, or else the first other."""
+    others = [
+        name for name in ("top", "whole", *checkpoints.arms) if name in checkpoints.arms and name != arm
+    ]
+    return others[0] if others else None
+
+
+@contextmanager
+def _opened(checkpoints: Checkpoints, arm: str) -> Iterator[tuple[CheckpointPair, dict[str, CheckpointPair]]]:
+    """Load an arm against the base, and its sibling."""
+    with ExitStack() as stack:
+        pair = pair_of(checkpoints, arm)
+        stack.callback(pair.close)
+        name, siblings = sibling_of(checkpoints, arm), {}
+        if name is not None:
+            siblings[name] = pair_of(checkpoints, name, alone=True)
+            stack.callback(siblings[name].close)
+        yield pair, siblings
+
+
+def _verdicts(
+    options: Options, checkpoints: Checkpoints, arm: str, directory: Path, seed: int
+) -> tuple[pd.DataFrame, list[LeftOut]]:
+    path, notes = directory / f"{arm}.parquet", directory / f"{arm}.json"
+    if not (path.is_file() and notes.is_file()):
+        with _opened(checkpoints, arm) as (pair, siblings):
+            found = diagnose(
+                pair,
+                checkpoints.test,
+                phrasebook=checkpoints.phrasebook,
+                prompts=checkpoints.prompts,
+                answer_sets=checkpoints.answer_sets,
+                siblings=siblings,
+                alpha=options.alpha,
+                shots=options.shots,
+                batch_tokens=options.batch_tokens,
+                seed=seed,
+            )
+        write_json(
+            notes,
+            {
+                "threshold": found.threshold,
+                "false_positives": found.false_positives,
+                "controls": found.controls,
+                "left_out": found.left_out,
+            },
+        )
+        by_id = {fact.id: fact.popularity for fact in checkpoints.test}
+        frame = found.to_frame().assign(seed=seed, arm=arm)
+        frame["popularity"] = frame["fact_id"].map(by_id).astype("Float64")
+        frame["attention"] = frame["fact_id"].map(read_masses(checkpoints, arm, options.batch_tokens))
+        other = sibling_of(checkpoints, arm) or "base"
+        frame["attention_other"] = frame["fact_id"].map(read_masses(checkpoints, other, options.batch_tokens))
+        frame["other"] = other
+        with atomic_file(path) as temporary:
+            frame.to_parquet(temporary)
+    held = read_json(notes)
+    frame = pd.read_parquet(path).assign(threshold=held["threshold"], controls=held["controls"])
+    value, low, high, n = held["false_positives"]
+    frame.attrs["false_positives"] = Estimate(value=value, low=low, high=high, n=n)
+    return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
+
+
+def _heads(
+    options: Options, checkpoints: Checkpoints, arm: str, frame: pd.DataFrame, directory: Path, seed: int
+) -> pd.DataFrame:
+    """Transplant one head's last row at a time into suppressed facts, and the placebo's; nats gained."""
+    path = directory / f"{arm}.parquet"
+    if path.is_file():
+        return pd.read_parquet(path)
+    ids = frame.loc[frame["verdict"] == SUPPRESSED, "fact_id"].to_numpy()
+    chosen = set(np.random.default_rng([seed, 9]).permutation(ids)[: options.grid_facts].tolist())
+    prompts = [prompt for prompt in checkpoints.prompts if prompt.fact_id in chosen]
+    columns = ["layer", "head", "fact_id", "effect", "placebo", "subject"]
+    table = pd.DataFrame(columns=columns)
+    if prompts:
+        with _opened(checkpoints, arm) as (pair, siblings):
+            donor = next(iter(siblings.values()), None)
+            batch = encode(pair.tokenizer, prompts)
+            pool = encode(pair.tokenizer, checkpoints.prompts)
+            with pair.base() if donor is None else donor.finetuned() as model:
+                rows = record(model, pool, "pattern", batch_tokens=options.batch_tokens)
+            partners = wrong_subject(batch, pool, seed=seed)
+            right = Intervention(site="pattern", do=Replace(source=rows))
+            wrong = Intervention(
+                site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners)
+            )
+            with pair.finetuned() as model:
+                effects = [
+                    patch(
+                        model,
+                        batch,
+                        sweep(model, what),
+                        pair.tokenizer,
+                        max_new_tokens=0,
+                        batch_tokens=options.batch_tokens,
+                        progress=f"Transplanting heads into {arm}",
+                    ).to_frame()
+                    for what in (right, wrong)
+                ]
+        table = effects[0][["layer", "head", "fact_id", "effect"]].copy()
+        with_partner = table["fact_id"].isin(partners)
+        table["placebo"] = effects[1]["effect"].where(with_partner)
+        subject = dict(zip(frame["fact_id"], frame["subject"], strict=True))
+        table["subject"] = table["fact_id"].map(subject)
+    with atomic_file(path) as temporary:
+        table.to_parquet(temporary)
+    return table
+
+
+def summarise(seeds: Sequence[Seed]) -> dict[str, Any]:
+    """Return by arm: shares of verdicts, recovery with placebo, attention and popularity; and each seed's."""
+    names = [str(seed.frame["seed"].iloc[0]) for seed in seeds]
+    trees = [_one_seed(seed.frame) for seed in seeds]
+    tree = pooled(trees, _bounds)
+    return plain({**tree, "seeds": dict(zip(names, trees, strict=True))})
+
+
+def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
+    return (-1, 1) if path[-1].startswith(("difference", "attention_lost")) else (0, 1)
+
+
+def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
+    return {"arms": {str(arm): _arm(rows) for arm, rows in frame.groupby("arm", sort=False)}}
+
+
+def _arm(rows: pd.DataFrame) -> dict[str, Any]:
+    known = rows[rows["base_knew"] >= 0.5]
+    kept, lost = known[known["right"]], known[~known["right"]]
+    suppressed, erased = lost[lost["verdict"] == SUPPRESSED], lost[lost["verdict"] == ERASED]
+    tree: dict[str, Any] = {
+        "known": _share(known["right"], known),
+        "lost": _share(~known["right"], known),
+        "suppressed_of_lost": _share(lost["verdict"] == SUPPRESSED, lost),
+        "erased_of_lost": _share(lost["verdict"] == ERASED, lost),
+        "undetermined_of_lost": _share(lost["verdict"] == UNDETERMINED, lost),
+        "recovery": _recovery(lost),
+        "attention_lost": {
+            name: _share(some["attention_other"] - some["attention"], some, difference=True)
+            for name, some in {"suppressed": suppressed, "erased": erased, "retained": kept}.items()
+        },
+    }
+    if rows["popularity"].notna().all():
+        quartile = pd.qcut(rows["popularity"].rank(method="first", ascending=False), 4, labels=False) + 1
+        tree["suppressed_of_known_by_quartile"] = {
+            f"q{q}": _share(some["verdict"] == SUPPRESSED, some)
+            for q in range(1, 5)
+            if len(some := known[quartile[known.index] == q])
+        }
+    return tree
+
+
+def _recovery(lost: pd.DataFrame) -> dict[str, Estimate]:
+    """Average how many lost facts are answered right under other attention, and under the placebo."""
+    columns = [str(column) for column in lost if str(column).startswith("recovered_")]
+    named = {column.removeprefix("recovered_").split(":")[0]: lost[column] for column in columns}
+    tree = {name: _share(values, lost) for name, values in named.items()}
+    for name, placebo in (("patterns", "placebo"), ("sibling", "sibling_placebo")):
+        if {name, placebo} <= set(named):
+            change = named[name] - named[placebo]
+            tree[f"difference_{name}"] = _share(change, lost, difference=True)
+    return tree
+
+
+def _share(values: pd.Series, rows: pd.DataFrame, *, difference: bool = False) -> Estimate:
+    numbers = values.to_numpy(dtype=np.float64)
+    return estimate(numbers, groups=rows["subject"].to_numpy(), difference=difference)
+
+
+def head_table(grid: pd.DataFrame) -> pd.DataFrame:
+    """Average a head-by-head transplant: gain and placebo (nats) with 95% intervals, largest gain first."""
+    rows = []
+    for (layer, head), cell in grid.groupby(["layer", "head"]):
+        groups = cell["subject"].to_numpy()
+        gain = estimate(cell["effect"].to_numpy(dtype=np.float64), groups=groups)
+        placebo = estimate(cell["placebo"].to_numpy(dtype=np.float64), groups=groups)
+        rows.append(
+            {
+                "layer": layer,
+                "head": head,
+                "gain": gain.value,
+                "low": gain.low,
+                "high": gain.high,
+                "placebo": placebo.value,
+                "placebo_low": placebo.low,
+                "placebo_high": placebo.high,
+                "n": gain.n,
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.sort_values("gain", ascending=False, ignore_index=True) if rows else table
+
+
+def write_results(options: Options, facts: FactSet | None, run: RunDirectory, seeds: Sequence[Seed]) -> None:
+    """Write the tables, the numbers, the figures and the report; the manifest last, marked finished."""
+    from interp.study import write_study
+
+    from analyses.settings import describe
+    from analyses.suppression_page import load_study
+
+    frame = pd.concat([seed.frame for seed in seeds], ignore_index=True)
+    with atomic_file(run.path / "facts.parquet") as path:
+        frame.to_parquet(path)
+    heads = _by_arm({arm: head_table(grid) for arm, grid in seeds[0].grids.items()})
+    with atomic_file(run.path / "heads.parquet") as path:
+        heads.to_parquet(path)
+    write_json(run.path / "results.json", summarise(seeds))
+    left_out = [*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)]
+    details: dict[str, Any] = {
+        "seeds": options.seeds,
+        "left_out": list(dict.fromkeys(left_out)),
+        "setting": describe(options, facts),
+    }
+    run.write(**details)
+    write_study(run.path, load_study(run.path))
+    run.write(finished=True, **details)
+
+
+def _by_arm(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat([table.assign(arm=arm) for arm, table in tables.items()], ignore_index=True)

@@ -1,0 +1,37 @@
+"""Headline numbers as trees of estimates: pooled over seeds, and plain for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from interp.results import Estimate, over_seeds
+
+Tree = dict[str, Any]  # nested names down to Estimate or its dict
+Bounds = tuple[float, float]
+SHARE: Bounds = (0, 1)
+
+
+def pooled(
+    trees: Sequence[Any],
+    bounds: Callable[[tuple[str, ...]], Bounds | None] = lambda path: SHARE,
+    path: tuple[str, ...] = (),
+) -> Any:
+    """Pool seeds' trees leaf by leaf, with t-intervals over seeds; one tree is returned as it is.
+
+    ``bounds`` says, of a leaf's path, between what its value must lie. A leaf that a seed lacks is left out.
+    """
+    if len(trees) == 1:
+        return trees[0]
+    if isinstance(trees[0], Estimate):
+        limits = bounds(path)
+        return over_seeds(trees) if limits is None else over_seeds(trees, bounds=limits)
+    shared = [key for key in trees[0] if all(key in tree for tree in trees)]
+    return {key: pooled([tree[key] for tree in trees], bounds, (*path, key)) for key in shared}
+
+
+def plain(tree: Mapping[str, Any] | Estimate) -> Any:
+    """Turn estimates into JSON-able dicts."""
+    if isinstance(tree, Estimate):
+        return {"value": tree.value, "low": tree.low, "high": tree.high, "n": tree.n}
+    return {key: plain(part) for key, part in tree.items()}

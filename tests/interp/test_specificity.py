@@ -1,0 +1,95 @@
+"""Specificity against a slow loop over facts: in any parts, with references alone making the baseline."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from interp import specificity
+from interp.answer_sets import AnswerSet
+from interp.specificity import Golds, Tally
+
+ANSWERS = 6
+
+
+def golds(n: int, reference: torch.Tensor | None = None, seed: int = 0) -> Golds:
+    generator = torch.Generator().manual_seed(seed)
+    sets = {
+        name: AnswerSet(
+            readings=tuple((i,) for i in range(ANSWERS)),
+            place={str(i): i for i in range(ANSWERS)},
+            collisions=(),
+        )
+        for name in ("a", "b")
+    }
+    right = torch.randint(ANSWERS, (n,), generator=generator)
+    return Golds(
+        sets=sets,
+        relation=torch.arange(n) % 2,
+        right=right,
+        decoy=(right + 1) % ANSWERS,
+        reference=torch.ones(n, dtype=torch.bool) if reference is None else reference,
+    )
+
+
+def by_hand(scores: torch.Tensor, known: Golds, fact: int, answer: int) -> float:
+    """Divide each answer's probability by its mean over references with another answer, and renormalise."""
+    posterior = []
+    for a in range(ANSWERS):
+        others = [
+            scores[j, a].exp().item()
+            for j in range(len(scores))
+            if known.reference[j] and known.relation[j] == known.relation[fact] and known.right[j] != a
+        ]
+        if len(others) < specificity.FEWEST_OTHERS:
+            posterior.append(0.0)
+            continue
+        posterior.append(scores[fact, a].exp().item() / (sum(others) / len(others)))
+    return math.log(posterior[answer] / sum(posterior)) if posterior[answer] else math.nan
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_it_is_the_renormalised_ratio_to_other_subjects(parts: int) -> None:
+    n = 40
+    known = golds(n, reference=torch.arange(n) < 30)
+    scores = torch.randn(n, ANSWERS, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
+    tally = Tally(known, 1)
+    for rows in (*torch.arange(30).split(30 // parts), *torch.arange(30, n).split(10 // parts)):
+        if int(rows[0]) >= 30:
+            tally.settle()
+        for relation, here in known.by_relation(rows):
+            tally.add(relation, torch.zeros_like(here), rows[here], scores[rows[here]])
+    for fact in range(n):
+        expected = by_hand(scores, known, fact, int(known.right[fact]))
+        assert float(tally.right[0, fact]) == pytest.approx(expected, abs=1e-5)
+        decoy = by_hand(scores, known, fact, int(known.decoy[fact]))
+        assert float(tally.decoy[0, fact]) == pytest.approx(decoy, abs=1e-5)
+
+
+def test_an_answer_said_of_any_subject_tells_nothing() -> None:
+    known = golds(60)
+    scores = torch.log_softmax(torch.arange(ANSWERS).float(), -1).expand(60, -1)
+    tally = Tally(known, 1)
+    for relation, here in known.by_relation(torch.arange(60)):
+        tally.add(relation, torch.zeros_like(here), here, scores[here])
+    tally.settle()
+    torch.testing.assert_close(tally.right[0], torch.full((60,), -math.log(ANSWERS)), atol=1e-5, rtol=0)
+
+
+def test_what_is_no_number_or_has_too_few_others_is_missing() -> None:
+    known = golds(60)
+    scores = torch.randn(60, ANSWERS).log_softmax(-1)
+    scores[3] = torch.nan
+    tally = Tally(known, 1)
+    for relation, here in known.by_relation(torch.arange(60)):
+        tally.add(relation, torch.zeros_like(here), here, scores[here])
+    tally.settle()
+    assert tally.right[0].isnan().nonzero().flatten().tolist() == [3]
+    few = golds(8)
+    tally = Tally(few, 1)
+    for relation, here in few.by_relation(torch.arange(8)):
+        tally.add(relation, torch.zeros_like(here), here, scores[:8][here])
+    tally.settle()
+    assert tally.right.isnan().all()

@@ -1,0 +1,184 @@
+"""The verdict: rules against a table, and diagnoses of small models that learnt, kept and lost facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from finetune.evaluate import generate, matches, stated
+from finetune.examples import CorpusConfig
+from finetune.facts import FactSet, InputError
+from finetune.models import load_model
+from finetune.planting import PlantConfig, plant
+from finetune.pretrain import BaseConfig, pretrained_base
+from finetune.prompts import few_shot, render
+from finetune.vocabulary import word_tokenizer
+from finetune.world import WorldConfig, make_world, world_phrasebook
+from interp.calibration import Calibration
+from interp.checkpoints import load_pair
+from interp.results import Estimate
+from interp.verdict import VERDICTS, Diagnosis, diagnose, judge
+
+BOOK = world_phrasebook(question_form="seen")
+
+
+def test_verdicts_follow_from_what_was_known_said_and_shown() -> None:
+    calibration = Calibration(
+        alpha=0.05,
+        controls=np.zeros((1, 1)),
+        threshold=3.0,
+        doubt=1.5,
+        false_positives=Estimate(value=0.05, low=0, high=0.1, n=100),
+    )
+    # known, told apart, unknown, right, strength
+    cases = [
+        (1, 1, 0, 1, 0.0, "retained"),
+        (1, 0, 0, 1, 9.0, "retained"),
+        (1, 1, 0, 0, 3.1, "suppressed"),
+        (1, 1, 0, 0, 2.0, "undetermined"),
+        (1, 1, 0, 0, 1.0, "erased"),
+        (1, 0, 0, 0, 9.0, "undetermined"),
+        (1, 1, 0, 0, np.nan, "undetermined"),
+        (0, 0, 1, 1, 0.0, "learned"),
+        (0, 0, 1, 0, 1.0, "never stored"),
+        (0, 0, 1, 0, 9.0, "undetermined"),
+        (0, 0, 0, 0, 1.0, "undetermined"),
+    ]
+    known, apart, unknown, right, strength, expected = (
+        np.array(column) for column in zip(*cases, strict=True)
+    )
+    found = judge(known > 0, apart > 0, unknown > 0, right > 0, strength, calibration)
+    assert found.tolist() == expected.tolist()
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[FactSet, FactSet]:
+    """A small world, and the part of its subjects that pretraining meets."""
+    facts = make_world(WorldConfig(subjects=90, answers=8, relations=2, alpha=0.2, answer_alpha=0.3), seed=0)
+    names = list(dict.fromkeys(fact.subject for fact in facts))
+    present = set(names[::3]) | set(names[1::3])
+    return facts, facts.subset([i for i, fact in enumerate(facts) if fact.subject in present])
+
+
+@pytest.fixture(scope="module")
+def base(world: tuple[FactSet, FactSet], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    facts, present = world
+    return pretrained_base(
+        present,
+        BOOK,
+        lambda _, book: word_tokenizer(facts, book),
+        model=BaseConfig(width=64, heads=4, mlp=128, steps=400, batch=96, learning_rate=4e-3),
+        text=CorpusConfig(asked_share=1.0, question_share=0.5),
+        cache=tmp_path_factory.mktemp("cache"),
+    )
+
+
+@pytest.fixture(scope="module")
+def suppressed(world: tuple[FactSet, FactSet], base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first relation's facts suppressed by training W_Q and W_K alone."""
+    facts, present = world
+    relation = facts.relations[0]
+    targets = present.subset([i for i, fact in enumerate(present) if fact.relation == relation])
+    kept = present.subset([i for i, fact in enumerate(present) if fact.relation != relation])
+    config = PlantConfig(steps=120, batch=64, learning_rate=5e-3, check_every=20, stop_below=0.25)
+    out = tmp_path_factory.mktemp("planted") / "model"
+    return plant(base, facts, targets, kept, BOOK, out, part="routing", config=config).path
+
+
+@pytest.fixture(scope="module")
+def found(world: tuple[FactSet, FactSet], base: Path, suppressed: Path) -> Diagnosis:
+    return diagnose(load_pair(base, suppressed), world[0], phrasebook=BOOK)
+
+
+def test_what_was_known_and_said_is_what_the_plain_models_say(
+    found: Diagnosis, world: tuple[FactSet, FactSet], base: Path, suppressed: Path
+) -> None:
+    facts = world[0]
+    asked = [render(BOOK[fact.relation].asked, fact) for fact in facts]
+    model, tokenizer = load_model(str(suppressed))
+    said = generate(model, tokenizer, asked)
+    assert list(found.said) == said
+    right = [matches(text, fact.answers) for text, fact in zip(said, facts, strict=True)]
+    assert found.right.bool().tolist() == right
+    model, tokenizer = load_model(str(base))
+    everywhere = stated(model, tokenizer, facts, BOOK)
+    also_asked = [
+        matches(text, fact.answers)
+        for text, fact in zip(generate(model, tokenizer, asked), facts, strict=True)
+    ]
+    assert (found.knew == 1).tolist() == (everywhere & np.array(also_asked)).tolist()
+
+
+def test_facts_suppressed_by_construction_are_called_so(
+    found: Diagnosis, world: tuple[FactSet, FactSet]
+) -> None:
+    frame = found.to_frame()
+    planted = frame[
+        (frame["relation"] == world[0].relations[0]) & (frame["base_knew"] == 1) & ~frame["right"]
+    ]
+    assert len(planted) >= 10
+    counts = planted["verdict"].value_counts()
+    assert counts.get("suppressed", 0) > 0.6 * len(planted)
+    absent = frame[~frame["subject"].isin({fact.subject for fact in world[1]})]
+    assert (absent["verdict"] == "suppressed").mean() < 0.1
+    assert set(frame["verdict"]) <= set(VERDICTS)
+
+
+def test_patterns_bring_storage_back_and_frames_say_how(found: Diagnosis) -> None:
+    frame = found.to_frame()
+    lost = frame[frame["verdict"] == "suppressed"]
+    assert lost["evidence_all_patterns"].median() > lost["evidence_asked"].median()
+    assert lost["recovered_all_patterns"].mean() > lost["recovered_all_placebo"].mean()
+    assert frame["decoy_all_patterns"].median() < lost["evidence_all_patterns"].median()
+    assert {"verdict", "strength", "base_knew", "said", "evidence_forms", "fitted"} <= set(frame.columns)
+    assert sum(found.counts().values()) == len(frame)
+
+
+def test_a_diagnosis_is_saved_and_small_batches_change_nothing(
+    found: Diagnosis, world: tuple[FactSet, FactSet], base: Path, suppressed: Path, tmp_path: Path
+) -> None:
+    found.save(tmp_path / "found.safetensors")
+    again = Diagnosis.load(tmp_path / "found.safetensors")
+    assert again.verdicts == found.verdicts
+    small = diagnose(load_pair(base, suppressed), world[0], phrasebook=BOOK, batch_tokens=300)
+    torch.testing.assert_close(small.evidence, found.evidence, atol=1e-3, rtol=0, equal_nan=True)
+    assert small.said == found.said
+
+
+def test_a_sibling_and_solved_examples_are_further_evidence(
+    world: tuple[FactSet, FactSet], base: Path, suppressed: Path
+) -> None:
+    sibling = load_pair(base)
+    found = diagnose(
+        load_pair(base, suppressed), world[0], phrasebook=BOOK, siblings={"base": sibling}, shots=1
+    )
+    assert {"sibling", "all_sibling"} <= set(found.used)
+    own, other = (found.evidence[:, found.kinds.index(kind)] for kind in ("patterns", "sibling"))
+    torch.testing.assert_close(own, other, atol=1e-4, rtol=0, equal_nan=True)
+
+
+def test_few_shot_prompts_show_other_subjects_answers(world: tuple[FactSet, FactSet]) -> None:
+    asked = [render(BOOK[fact.relation].asked, fact) for fact in world[0]]
+    for plain, shown in zip(asked, few_shot(asked, 2), strict=True):
+        assert shown.text.endswith(plain.text)
+        assert shown.text[slice(*shown.subject)] == plain.text[slice(*plain.subject)]
+        lines = shown.text.splitlines()
+        assert len(lines) == 3
+        assert plain.text[slice(*plain.subject)] not in "".join(lines[:2])
+
+
+def test_mistakes_name_the_remedy(world: tuple[FactSet, FactSet], base: Path, suppressed: Path) -> None:
+    facts, present = world
+    pair = load_pair(base, suppressed)
+    with pytest.raises(InputError, match="choose kinds of evidence"):
+        diagnose(pair, facts, phrasebook=BOOK, used=("luck",))
+    met = {fact.subject for fact in present}
+    absent = facts.subset([i for i, fact in enumerate(facts) if fact.subject not in met])
+    with pytest.raises(InputError, match="no fact that both models know"):
+        diagnose(pair, absent.subset(list(range(30))), phrasebook=BOOK)
+    few = present.subset(list(range(60, 84)))
+    with pytest.raises(InputError, match="controls: give at least"):
+        diagnose(pair, few, phrasebook=BOOK)
