@@ -130,10 +130,11 @@ def page(run: Run, *, drawn: Drawn | None = None) -> str:
     drawn = draw(run) if drawn is None else drawn
     shown = {chart.name: _shown(run, chart, drawn[chart.name]) for chart in charts()}
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             run=run,
+            manifest=run.manifest,
             question=wording.question(run),
             answer=wording.answer(run),
             headline=tables.headline(run),
@@ -141,7 +142,7 @@ def page(run: Run, *, drawn: Drawn | None = None) -> str:
             moved=tables.moved_heads(run),
             charts=shown,
             table=tables.fact_table(run),
-            left_out=left_out(run),
+            left_out=reasons(run.manifest.get("left_out", ())),
             meanings=wording.meanings(run),
             views=list(views),
             before=next((i for i, arm in enumerate(views) if arm == BASE), 0),
@@ -181,10 +182,10 @@ def headline_table(run: Run | Path | str) -> Table:
     return table
 
 
-def left_out(run: Run) -> list[dict[str, Any]]:
+def reasons(left_out: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """Group what was left out by reason, numbers and quoted names aside, the most frequent first."""
-    groups: dict[str, list[dict[str, str]]] = {}
-    for item in run.manifest.get("left_out", ()):
+    groups: dict[str, list[Mapping[str, str]]] = {}
+    for item in left_out:
         kind = re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "…", str(item["reason"]))
         groups.setdefault(kind, []).append(item)
     ordered = sorted(groups.values(), key=len, reverse=True)
@@ -222,7 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Return the templates, with everything escaped that is put into them."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from interp import wording
-from interp.report import draw, figures, headline_table, left_out, main, report
+from interp.report import draw, figures, headline_table, main, reasons, report
 from interp.run import Run
 from interp.tables import fact_table
 
@@ -207,7 +207,7 @@ def test_the_fact_table_is_an_even_draw_and_true_to_the_parquet(trained):
 
 
 def test_what_was_left_out_is_counted_by_reason(trained):
-    rows = left_out(Run.load(trained))
+    rows = reasons(Run.load(trained).manifest["left_out"])
     assert [row["count"] for row in rows] == [12, 1]
     assert len(rows[0]["examples"]) == 3
 

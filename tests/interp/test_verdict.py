@@ -70,7 +70,7 @@ def base(world: tuple[FactSet, FactSet], tmp_path_factory: pytest.TempPathFactor
         present,
         BOOK,
         lambda _, book: word_tokenizer(facts, book),
-        model=BaseConfig(width=64, heads=4, mlp=128, steps=400, batch=96, learning_rate=4e-3),
+        model=BaseConfig(width=64, heads=4, mlp=128, steps=600, batch=96, learning_rate=4e-3),
         text=CorpusConfig(asked_share=1.0, question_share=0.5),
         cache=tmp_path_factory.mktemp("cache"),
     )

@@ -1,0 +1,259 @@
+"""What a grid of knock-outs costs: ours against TransformerLens, nnsight and pyvene.
+
+    python benchmarks/patching.py [--layers 12 --heads 8 --facts 32 --cells 8 --repeats 3] [--scaling]
+
+A cell hides the subject from the last prompt token in one head of one layer: its attention there is set to
+zero and the row renormalised. It is scored by log p of every fact's answer. All libraries measure one random
+Llama on the same prompts, in turns in one process, and must give the same numbers. Ours measures the whole
+grid; the others run a forward pass for every cell, so they are timed on ``cells`` random ones (0: all) and
+scaled to the grid. Not counted, in their favour: preparing their models, and the plain pass that gives pyvene
+its values. Medians; the last line is JSON, with null for a library that is not installed. ``--scaling`` times
+our grid with each size halved and doubled. What is missing goes beside the environment, not into it:
+
+    pip install --target /tmp/benchlibs --no-deps -r benchmarks/requirements.txt
+    PYTHONPATH=/tmp/benchlibs python benchmarks/patching.py
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+
+import pandas as pd
+import torch
+import tyro
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float, Int
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.patching import generic_activation_patch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from finetune.prompts import Prompt
+from interp import Intervention, Knockout, PromptBatch, encode, load_pair, patch, sweep
+
+Cells = Sequence[tuple[int, int]]  # (layer, head)
+Found = Float[Tensor, "cell fact"]
+Measure = Callable[[Cells], Found]
+Work = Mapping[str, Callable[[], Tensor]]
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+LIBRARIES = ("transformer_lens", "nnsight", "pyvene")
+WORDS = ("<pad>", "<s>", "</s>", *(f"w{i}" for i in range(1997)))
+SUBJECT = 4  # tokens
+TOLERANCE = 1e-4  # nats, float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Sizes of the model and the prompts, on how many cells to time the other libraries, and how often."""
+
+    layers: int = 12
+    heads: int = 8
+    width: int = 512
+    positions: int = 24
+    facts: int = 32
+    cells: int = 8
+    repeats: int = 3
+    scaling: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the other libraries are given: unpadded prompts, what not to see, and the token to score."""
+
+    ids: Int[Tensor, "fact pos"]
+    hidden: Bool[Tensor, "fact pos"]
+    answers: Int[Tensor, " fact"]
+
+    def score(self, logits: Float[Tensor, "fact pos vocab"]) -> Float[Tensor, " fact"]:
+        """Return log p of each fact's answer at the last position."""
+        return logits[:, -1].log_softmax(-1).gather(-1, self.answers[:, None])[:, 0]
+
+    def cut(self, rows: Float[Tensor, "... fact pos"]) -> Float[Tensor, "... fact pos"]:
+        """Take the subject out of attention rows and renormalise them."""
+        kept = rows.masked_fill(self.hidden, 0)
+        return kept / kept.sum(-1, keepdim=True)
+
+
+def main(options: Options) -> None:
+    print(json.dumps(scaling(options) if options.scaling else compare(options)))
+
+
+def compare(options: Options) -> dict[str, float | None]:
+    """Time all libraries that are there; return the ratios to ours and the largest difference (nats)."""
+    plain, tokenizer, batch = setup(options)
+    answers = torch.tensor([WORDS.index(prompt.answers[0]) for prompt in batch.prompts])
+    task = Task(*(part.to(DEVICE) for part in (batch.input_ids, batch.subject_mask, answers)))
+    with torch.inference_mode():
+        clean = task.score(plain(input_ids=task.ids, use_cache=False).logits).cpu()
+    grid = [(layer, head) for layer in range(options.layers) for head in range(options.heads)]
+    cells = random.Random(0).sample(grid, min(options.cells, len(grid))) if options.cells else grid
+    with load_pair(plain, tokenizer=tokenizer).base() as model:
+        theirs = {"transformer_lens": with_transformer_lens(model, task)}
+        for name, make in (("nnsight", with_nnsight), ("pyvene", with_pyvene)):
+            try:
+                theirs[name] = make(copy.deepcopy(plain), task)
+            except ImportError as error:
+                print(f"{name}: not measured ({error}); the top of this file says how to install it")
+        work = {name: partial(measure, cells) for name, measure in theirs.items()}
+        seconds, found = race(work | {"ours": partial(ours, model, batch)}, options.repeats)
+    wanted = torch.stack([found["ours"][cell] for cell in cells])
+    apart = {name: float((found[name] - wanted).abs().max()) for name in theirs}
+    effect = float((wanted - clean).abs().mean())
+    print(f"{len(cells)} of {len(grid)} cells, {len(batch)} facts, {DEVICE}; mean |effect| {effect:.3f} nats")
+    assert max(apart.values()) < min(TOLERANCE, effect / 10), f"the libraries disagree: {apart}"
+    cost = {name: seconds[name] / len(cells) for name in theirs} | {"ours": seconds["ours"] / len(grid)}
+    for name, value in cost.items():
+        print(f"{name} {version(name) if name in theirs else ''}: {1000 * value:.1f} ms a cell")
+    ratios = {f"over_{n}": round(cost[n] / cost["ours"], 2) if n in cost else None for n in LIBRARIES}
+    return ratios | {"max_abs_diff": max(apart.values())}
+
+
+def scaling(options: Options) -> dict[str, dict[int, float]]:
+    """Return the seconds our whole grid takes along each axis, the others as they are."""
+    points: dict[str, dict[int, float]] = {}
+    for axis in ("layers", "heads", "positions", "facts"):
+        middle, points[axis] = getattr(options, axis), {}
+        for value in (middle // 2, middle, 2 * middle):
+            plain, tokenizer, batch = setup(replace(options, **{axis: value}))
+            with load_pair(plain, tokenizer=tokenizer).base() as model:
+                seconds, _ = race({"ours": partial(ours, model, batch)}, options.repeats)
+            points[axis][value] = round(seconds["ours"], 3)
+            print(f"{axis} {value}: {seconds['ours']:.3f} s")
+    return points
+
+
+def ours(model: TransformerBridge, batch: PromptBatch) -> Float[Tensor, "layer head fact"]:
+    """Measure the whole grid with :func:`interp.patch`; this function is all that is timed as ours."""
+    grid = sweep(model, Intervention(site="pattern", do=Knockout(), keys="subject"), over=("layer", "head"))
+    result = patch(model, batch, grid, max_new_tokens=0)
+    return result.log_prob.unflatten(0, result.shape)
+
+
+def with_transformer_lens(model: TransformerBridge, task: Task) -> Measure:
+    """Use TransformerLens' own loop over a table of cells; a knock-out needs nothing from a clean run."""
+    nothing = {f"blocks.{layer}.attn.hook_pattern": None for layer in range(model.cfg.n_layers)}
+
+    def knock_out(pattern: Tensor, cell: Sequence[int], _: object) -> Tensor:
+        pattern[:, cell[1], -1] = task.cut(pattern[:, cell[1], -1])
+        return pattern
+
+    @torch.inference_mode()
+    def measure(cells: Cells) -> Found:
+        table = pd.DataFrame(cells, columns=["layer", "head"])
+        how = (task.score, knock_out, "pattern")
+        run = generic_activation_patch(model, task.ids, nothing, *how, index_df=table, reduce="none")
+        return run.values
+
+    return measure
+
+
+def with_nnsight(plain: LlamaForCausalLM, task: Task) -> Measure:
+    """Trace once per cell, reaching through ``.source`` into the attention function, at its dropout.
+
+    Cells that share a trace, each in its ``invoke`` block, cost no less: what counts is the forward pass.
+    """
+    from nnsight import NNsight
+
+    model = NNsight(plain)
+
+    @torch.inference_mode()
+    def measure(cells: Cells) -> Found:
+        found = []
+        for layer, head in cells:
+            with model.trace(input_ids=task.ids, use_cache=False, logits_to_keep=1):
+                attention = model.model.layers[layer].self_attn.source.attention_interface_1
+                pattern = attention.source.nn_functional_dropout_0.output
+                pattern[:, head, -1] = task.cut(pattern[:, head, -1])
+                logits = model.output.logits.save()
+            found.append(task.score(logits))
+        return torch.stack(found)
+
+    return measure
+
+
+def with_pyvene(plain: LlamaForCausalLM, task: Task) -> Measure:
+    """Put in the head's output under the knock-out, at the last position.
+
+    pyvene names no place inside Llama's attention function, so it cannot edit a pattern. But before the cell
+    all is as in a plain pass: the head's new output is that pass's pattern, cut, times its values, exactly.
+    """
+    from pyvene import IntervenableModel
+
+    with torch.inference_mode():
+        run = plain(input_ids=task.ids, use_cache=True, output_attentions=True)
+        rows = torch.stack(run.attentions)[..., -1, :]
+        values = torch.stack([layer.values for layer in run.past_key_values.layers])
+        rows = rearrange(rows, "layer fact (kv group) pos -> layer kv group fact pos", kv=values.shape[2])
+        equation = "layer kv group fact pos, layer fact kv pos dim -> layer kv group fact dim"
+        outputs = einsum(task.cut(rows), values, equation).flatten(1, 2)
+    site = {"component": "head_attention_value_output", "unit": "h.pos"}
+    models = [IntervenableModel(site | {"layer": layer}, plain) for layer in range(len(outputs))]
+    facts, last = task.ids.shape[0], task.ids.shape[1] - 1
+
+    @torch.inference_mode()
+    def measure(cells: Cells) -> Found:
+        found = []
+        for layer, head in cells:
+            _, output = models[layer](
+                base={"input_ids": task.ids, "logits_to_keep": 1},
+                unit_locations={"sources->base": (None, [[[[head]] * facts, [[last]] * facts]])},
+                source_representations=outputs[layer, head][:, None, None],
+                use_cache=False,
+            )
+            found.append(task.score(output.logits))
+        return torch.stack(found)
+
+    return measure
+
+
+def race(work: Work, repeats: int) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Do all work in turns; return the median seconds of each, the first round left out, and its values."""
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    values: dict[str, Tensor] = {}
+    for _ in range(repeats + 1):
+        for name, do in work.items():
+            start = time.perf_counter()
+            values[name] = do().cpu()  # waits for a GPU
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each[1:]) for name, each in seconds.items()}, values
+
+
+def setup(options: Options) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, PromptBatch]:
+    """Make a random Llama with grouped-query attention, a tokenizer and prompts of random words."""
+    splitter = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token=WORDS[0]))
+    splitter.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = {"pad_token": WORDS[0], "bos_token": WORDS[1], "eos_token": WORDS[2]}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=splitter, **special)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=options.width,
+        intermediate_size=32 * round(options.width / 12),
+        num_hidden_layers=options.layers,
+        num_attention_heads=options.heads,
+        num_key_value_heads=max(1, options.heads // 2),
+        initializer_range=0.06,  # at the usual 0.02 attention would be uniform
+        attn_implementation="eager",
+    )
+    chance, prompts = random.Random(0), []
+    for i in range(options.facts):
+        *words, answer = chance.choices(WORDS[3:], k=options.positions + 1)
+        at = chance.randrange(1, options.positions - SUBJECT)
+        start, end = (len(" ".join(words[:n])) for n in (at, at + SUBJECT))
+        place = (start + 1, end)
+        prompts.append(Prompt(text=" ".join(words), subject=place, answers=(answer,), fact_id=str(i)))
+    return LlamaForCausalLM(config).eval().to(DEVICE), tokenizer, encode(tokenizer, prompts)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
