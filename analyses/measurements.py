@@ -16,10 +16,10 @@ from interp.attention import AttentionMass, full_patterns, subject_attention
 from interp.checkpoints import load_pair
 from interp.controls import wrong_subject
 from interp.edits import InterventionError
-from interp.interventions import Intervention, Replace
+from interp.engine.interventions import Intervention, Replace
+from interp.engine.recording import record
 from interp.knockout import Block, knockout
 from interp.patching import patch
-from interp.recording import record
 from interp.salience import value_readout
 from interp.spans import PromptBatch, encode
 

@@ -13,7 +13,7 @@ from analyses.settings import default_cache
 from analyses.trees import plain, pooled
 from finetune.examples import sampling_weights
 from finetune.facts import FactSet
-from finetune.files import atomic_file
+from finetune.files import atomic_file, read_json, write_json
 from finetune.manifest import RunDirectory
 from finetune.planting import Forms, Part, PlantConfig, plant
 from finetune.popularity import partition
@@ -51,8 +51,7 @@ class Truth:
     facts: FactSet
     present: FactSet
     absent: FactSet
-    targets: FactSet
-    kept: FactSet
+    targets: frozenset[str]
     book: Phrasebook
     met: dict[str, float]
 
@@ -75,8 +74,7 @@ def make_truth(options: Options, seed: int) -> Truth:
         facts=facts,
         present=parts.train,
         absent=parts.test,
-        targets=_of(parts.train, lambda fact: fact.relation in targets),
-        kept=_of(parts.train, lambda fact: fact.relation not in targets),
+        targets=frozenset(fact.id for fact in parts.train if fact.relation in targets),
         book=world_phrasebook(question_form="seen"),
         met={fact.id: float(n) for fact, n in zip(parts.train, weights, strict=True)},
     )
@@ -101,14 +99,17 @@ def measure_seed(options: Options, run: RunDirectory, seed: int) -> pd.DataFrame
             cache=options.cache or default_cache(),
             seed=seed,
         )
+    states = _stated(truth, base, here / "stated.json")
+    known = _of(truth.present, lambda fact: states[fact.id])
     frames = []
     for name, (part, forms) in PLANTS.items():
         with run.timed(f"seed {seed}: {name}, planting"):
             planted = plant(
                 base,
                 truth.facts,
-                truth.targets,
-                truth.kept,
+                # What the base does not know can be neither suppressed nor kept, and would only be noise.
+                _of(known, lambda fact: fact.id in truth.targets),
+                _of(known, lambda fact: fact.id not in truth.targets),
                 truth.book,
                 here / "models" / name.replace(" ", "-"),
                 part=part,
@@ -117,58 +118,58 @@ def measure_seed(options: Options, run: RunDirectory, seed: int) -> pd.DataFrame
                 seed=seed,
             )
         with run.timed(f"seed {seed}: {name}, verdicts"):
-            frames.append(_diagnosed(options, truth, base, planted.path, name, seed))
+            found = _diagnosed(options, truth, base, planted.path, seed)
+        frames.append(_with_truth(found, options, truth, states, name).assign(seed=seed, model=name))
     frame = pd.concat(frames, ignore_index=True)
     with atomic_file(here / "verdicts.parquet") as path:
         frame.to_parquet(path)
     return frame
 
 
-def _diagnosed(
-    options: Options, truth: Truth, base: Path, planted: Path, name: str, seed: int
-) -> pd.DataFrame:
+def _diagnosed(options: Options, truth: Truth, base: Path, planted: Path, seed: int) -> pd.DataFrame:
     from interp.checkpoints import load_pair
 
-    facts = _sample(truth, options.subjects, seed)
     found = diagnose(
         load_pair(base, planted),
-        facts,
+        _sample(truth, options.subjects, seed),
         phrasebook=truth.book,
         answer_sets={relation: truth.facts.answer_set(relation) for relation in truth.facts.relations},
         alpha=options.alpha,
         batch_tokens=options.batch_tokens,
         seed=seed,
     )
-    frame = found.to_frame().assign(seed=seed, model=name, threshold=found.threshold)
-    met = frame["fact_id"].map(truth.met)
-    return frame.assign(met=met, truth=_truth(frame, truth, base, facts, met, options.met, name))
+    return found.to_frame().assign(threshold=found.threshold)
 
 
-def _truth(
-    frame: pd.DataFrame,
-    truth: Truth,
-    base: Path,
-    facts: FactSet,
-    met: pd.Series,
-    enough: int,
-    name: str,
-) -> pd.Series:
+def _with_truth(
+    frame: pd.DataFrame, options: Options, truth: Truth, states: dict[str, bool], name: str
+) -> pd.DataFrame:
     """Name each fact's state by how the models were made; empty where construction does not say.
 
     A present fact that pretraining met too rarely, or that the base does not state in every form, may or may
     not be stored. A kept fact that is answered wrong is collateral damage of unknown kind.
     """
+    met = frame["fact_id"].map(truth.met)
+    stored = frame["fact_id"].map(states).astype(bool) & (met >= options.met)
+    target = frame["fact_id"].isin(truth.targets)
+    absent = frame["fact_id"].isin({fact.id for fact in truth.absent})
+    state = ERASED if PLANTS[name][0] == "values" else SUPPRESSED
+    cases = [absent, stored & frame["right"], stored & target & ~frame["right"]]
+    named = np.select(cases, [NEVER_STORED, RETAINED, state], default="")
+    return frame.assign(met=met, stated=frame["fact_id"].map(states), target=target, truth=named)
+
+
+def _stated(truth: Truth, base: Path, path: Path) -> dict[str, bool]:
+    """Ask the base for every fact in every statement form; kept in ``path``."""
     from finetune.evaluate import stated
     from finetune.models import load_model
 
-    model, tokenizer = load_model(str(base))
-    states = dict(zip([f.id for f in facts], stated(model, tokenizer, facts, truth.book), strict=True))
-    stored = frame["fact_id"].map(states).astype(bool) & (met >= enough)
-    target = frame["fact_id"].isin({f.id for f in truth.targets})
-    absent = frame["fact_id"].isin({f.id for f in truth.absent})
-    state = ERASED if PLANTS[name][0] == "values" else SUPPRESSED
-    cases = [absent, stored & frame["right"], stored & target & ~frame["right"]]
-    return pd.Series(np.select(cases, [NEVER_STORED, RETAINED, state], default=""), index=frame.index)
+    if not path.is_file():
+        model, tokenizer = load_model(str(base))
+        known = stated(model, tokenizer, truth.facts, truth.book)
+        write_json(path, {fact.id: bool(k) for fact, k in zip(truth.facts, known, strict=True)})
+    held: dict[str, bool] = read_json(path)
+    return held
 
 
 def _sample(truth: Truth, subjects: int, seed: int) -> FactSet:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from interp.study import Study, StudyFigure, StudyTable, interval
 
 from analyses.planted import TRUTHS
+from interp.study import Cell, Study, StudyFigure, StudyTable, of
 from interp.verdict import ERASED, NEVER_STORED, RETAINED, SUPPRESSED, USED, VERDICTS
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ _NOTES = (
 
 
 def _percent(number: dict[str, Any]) -> str:
-    return interval(number["value"], number["low"], number["high"], unit="%")
+    return of(number, unit="%")
 
 
 def _confusion_table(frame: pd.DataFrame, results: dict[str, Any]) -> StudyTable:
     known = frame[frame["truth"] != ""]
     counts = known.groupby("truth").size()
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for truth in TRUTHS:
         shares = results["confusion"].get(truth.replace(" ", "_"))
         if shares:
@@ -83,17 +83,15 @@ def _evidence_table(results: dict[str, Any]) -> StudyTable:
         "auroc_suppressed_as_asked": "Suppressed as asked",
         "auroc_against_erased": "Against erased only",
     }
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (
             kind.replace("_", " "),
             "yes" if kind in USED else "no",
-            *(interval(*(part[key][k] for k in ("value", "low", "high")), digits=2) for key in columns),
+            *(of(part[key], digits=2) for key in columns),
         )
         for kind, part in results["evidence"].items()
     ]
-    whole = results["verdict"]["auroc"]
-    combined = interval(*(whole[k] for k in ("value", "low", "high")), digits=2)
-    rows.append(("all that the verdict uses", "", combined, "", "", ""))
+    rows.append(("all that the verdict uses", "", of(results["verdict"]["auroc"], digits=2), "", "", ""))
     return StudyTable(
         title="Each kind of evidence alone",
         columns=("Evidence", "Used", *columns.values()),
@@ -105,10 +103,10 @@ def _evidence_table(results: dict[str, Any]) -> StudyTable:
 def _figure(frame: pd.DataFrame) -> Figure:
     from interp.style import new_figure
 
-    figure, axes = new_figure(width=6.4, height=3.4)
-    for truth, style in zip(
-        (SUPPRESSED, RETAINED, ERASED, NEVER_STORED), ("-", "--", "-.", ":"), strict=True
-    ):
+    figure = new_figure(width=6.4, height=3.4)
+    axes = figure.subplots()
+    styles = {SUPPRESSED: "-", RETAINED: "--", ERASED: "-.", NEVER_STORED: ":"}
+    for truth, style in styles.items():
         values = np.sort(frame.loc[frame["truth"] == truth, "strength"].dropna().to_numpy())
         if len(values):
             share = 1 - np.arange(len(values)) / len(values)

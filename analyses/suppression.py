@@ -18,10 +18,10 @@ from finetune.facts import FactSet, LeftOut
 from finetune.files import atomic_file, read_json, write_json
 from finetune.manifest import RunDirectory
 from interp.controls import wrong_subject
-from interp.grids import sweep
-from interp.interventions import Intervention, Replace
+from interp.engine.grids import sweep
+from interp.engine.interventions import Intervention, Replace
+from interp.engine.recording import record
 from interp.patching import patch
-from interp.recording import record
 from interp.results import Estimate, estimate
 from interp.spans import encode
 from interp.verdict import ERASED, SUPPRESSED, UNDETERMINED, diagnose
@@ -256,10 +256,9 @@ def head_table(grid: pd.DataFrame) -> pd.DataFrame:
 
 def write_results(options: Options, facts: FactSet | None, run: RunDirectory, seeds: Sequence[Seed]) -> None:
     """Write the tables, the numbers, the figures and the report; the manifest last, marked finished."""
-    from interp.study import write_study
-
     from analyses.settings import describe
     from analyses.suppression_page import load_study
+    from interp.study import write_study
 
     frame = pd.concat([seed.frame for seed in seeds], ignore_index=True)
     with atomic_file(run.path / "facts.parquet") as path:

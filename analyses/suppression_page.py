@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from interp.study import Study, StudyFigure, StudyTable, interval
 
 from finetune.files import read_json
+from interp.study import Study, StudyFigure, StudyTable, interval, of
 from interp.verdict import ERASED, RETAINED, SUPPRESSED, UNDETERMINED
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _finding(results: dict[str, Any]) -> str:
 
 
 def _percent(number: dict[str, Any]) -> str:
-    return interval(number["value"], number["low"], number["high"], unit="%")
+    return of(number, unit="%")
 
 
 def _verdict_table(frame: pd.DataFrame, results: dict[str, Any]) -> StudyTable:
@@ -93,13 +93,13 @@ def _head_table(heads: pd.DataFrame) -> StudyTable:
     best = heads.groupby("arm", sort=False).head(3) if len(heads) else heads
     rows = [
         (
-            row.arm,
-            f"{row.layer}.{row.head}",
-            interval(row.gain, row.low, row.high, digits=2),
-            interval(row.placebo, row.placebo_low, row.placebo_high, digits=2),
-            row.n,
+            str(row["arm"]),
+            f"{row['layer']}.{row['head']}",
+            interval(row["gain"], row["low"], row["high"], digits=2),
+            interval(row["placebo"], row["placebo_low"], row["placebo_high"], digits=2),
+            int(row["n"]),
         )
-        for row in best.itertuples()
+        for row in best.to_dict("records")
     ]
     return StudyTable(
         title="The heads that carry the suppression",

@@ -14,16 +14,16 @@ _WHERE = {
     "AttentionMass": "attention",
     "CheckpointPair": "checkpoints",
     "Estimate": "results",
-    "Grid": "grids",
-    "Intervention": "interventions",
-    "Knockout": "interventions",
-    "Mean": "interventions",
-    "PatchResult": "scoring",
+    "Grid": "engine.grids",
+    "Intervention": "engine.interventions",
+    "Knockout": "engine.interventions",
+    "Mean": "engine.interventions",
+    "PatchResult": "engine.scoring",
     "PromptBatch": "spans",
-    "Recording": "recording",
-    "Replace": "interventions",
-    "Scale": "interventions",
-    "Zero": "interventions",
+    "Recording": "engine.recording",
+    "Replace": "engine.interventions",
+    "Scale": "engine.interventions",
+    "Zero": "engine.interventions",
     "Diagnosis": "verdict",
     "diagnose": "verdict",
     "encode": "spans",
@@ -36,10 +36,12 @@ _WHERE = {
     "patch": "patching",
     "plan": "patching",
     "rank_heads": "heads",
-    "record": "recording",
+    "record": "engine.recording",
     "report": "report",
     "subject_attention": "attention",
-    "sweep": "grids",
+    "Screened": "engine.screening",
+    "attribution": "engine.screening",
+    "sweep": "engine.grids",
     "value_readout": "salience",
     "wrong_subject": "controls",
 }
@@ -48,16 +50,17 @@ if TYPE_CHECKING:
     from interp.attention import AttentionMass, subject_attention
     from interp.checkpoints import CheckpointPair, load_pair
     from interp.controls import wrong_subject
-    from interp.grids import Grid, sweep
+    from interp.engine.grids import Grid, sweep
+    from interp.engine.interventions import Intervention, Knockout, Mean, Replace, Scale, Zero
+    from interp.engine.recording import Recording, record
+    from interp.engine.scoring import PatchResult
+    from interp.engine.screening import Screened, attribution
     from interp.heads import imbalance, rank_heads
-    from interp.interventions import Intervention, Knockout, Mean, Replace, Scale, Zero
     from interp.knockout import knockout
     from interp.patching import patch, plan
-    from interp.recording import Recording, record
     from interp.report import report
     from interp.results import Estimate, estimate, over_seeds
     from interp.salience import harm_score, value_readout
-    from interp.scoring import PatchResult
     from interp.spans import PromptBatch, encode
     from interp.verdict import Diagnosis, diagnose
 
@@ -75,7 +78,9 @@ __all__ = [
     "Recording",
     "Replace",
     "Scale",
+    "Screened",
     "Zero",
+    "attribution",
     "diagnose",
     "encode",
     "estimate",

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from finetune.evaluate import answer_budget, matches, normalise
 from interp.attention import stream
-from interp.cells import Scored, run_cells
-from interp.continuing import greedy_tokens
 from interp.decode import answer_tokens, text_of
-from interp.interventions import Cell
-from interp.patching import require_cells
+from interp.engine.cells import Scored, run_cells
+from interp.engine.continuing import greedy_tokens
+from interp.engine.interventions import Cell
+from interp.engine.measuring import require_cells
+from interp.engine.scoring import answer_log_prob
 from interp.readout import Sources, read_sources, readers
-from interp.scoring import answer_log_prob
 from interp.spans import PromptBatch
 from interp.specificity import Golds, Tally
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from finetune.facts import InputError
 from interp.attention import indices
-from interp.interventions import Intervention, Knockout
+from interp.engine.interventions import Intervention, Knockout
 from interp.patching import patch
 from interp.results import Result
 from interp.spans import PromptBatch

@@ -4,38 +4,27 @@
     result = patch(model, batch, cells)
     result.effect        # log p(answer) with the cell minus without, [cell, fact], nats
 
-How a cell is computed is not the caller's choice (:mod:`interp.planning`): prompts are run once, and a cell
-resumes at the first layer and position that it edits. The numbers are those of one plain forward pass a cell
-under the same hooks.
+How a cell is computed is not the caller's choice (:mod:`interp.engine.planning`): prompts are run once, and a
+cell resumes at the first layer and position that it edits. The numbers are those of one plain forward pass a
+cell under the same hooks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from finetune.evaluate import answer_budget
-from finetune.facts import InputError
-from finetune.progress import task
-from interp.answer_sets import AnswerSet
-from interp.cells import run_cells
-from interp.decode import answer_tokens
-from interp.edits import require_edits
-from interp.grids import Grid
-from interp.interventions import Cell, members, require
-from interp.planning import Plan, make_plan, replayed
-from interp.recording import ATTENTION
-from interp.scoring import PatchResult, Table
+from interp.engine.grids import Grid
+from interp.engine.measuring import Cells, measure, plan
+from interp.engine.scoring import PatchResult
+from interp.engine.screening import screen as screened
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerBase
 
-Cells = Grid | Sequence[Cell] | Cell
+__all__ = ["PatchResult", "patch", "plan"]
 
 
 def patch(
@@ -46,6 +35,7 @@ def patch(
     *,
     answer_sets: Mapping[str, Sequence[str]] | None = None,
     max_new_tokens: int | None = None,
+    screen: int | None = None,
     batch_tokens: int = 8192,
     progress: str | None = None,
 ) -> PatchResult:
@@ -54,11 +44,13 @@ def patch(
     Args:
         model: a bridge; for interventions on attention, one whose attention can be edited.
         batch: prompts with their answers, of any lengths.
-        cells: a grid from :func:`interp.grids.sweep`, or any interventions; each is one cell, a sequence of
-            them one cell that makes them all.
+        cells: a grid from :func:`interp.engine.grids.sweep`, or any interventions; each is one cell, a
+            sequence of them one cell that makes them all.
         tokenizer: the model's own, as training used it; the bridge's without it.
         answer_sets: the possible answers of every relation, for ranks among them.
         max_new_tokens: bound on greedy answers; the longest canonical answer's without it, 0 for none.
+        screen: measure only this many cells, those that attribution patching ranks first, and as many others
+            to see how well it ranks; for grids that are too large to measure.
         batch_tokens: bound on the keys of one forward pass, hence on memory.
         progress: what to call the work in a progress bar.
 
@@ -66,68 +58,12 @@ def patch(
         InputError: an intervention that this model or these prompts do not allow, or no cell.
         InterventionError: the model ignores edits of its attention.
     """
-    tokenizer = model.tokenizer if tokenizer is None else tokenizer
-    grid = Grid.of(cells)
-    require_cells(model, batch, grid.cells)
-    answers = answer_tokens(tokenizer, batch)
-    budget = answer_budget(tokenizer, batch.prompts) if max_new_tokens is None else max_new_tokens
-    sets = None if answer_sets is None else answer_readings(tokenizer, batch, answer_sets)
-    table = Table(model, batch, grid, answers, sets, budget, tokenizer)
-    total, done, reason = len(batch) * (len(grid.cells) + 1), 0, ""
-    with task(progress, total=total) if progress else nullcontext(lambda done: None) as advance:
-        for scored in run_cells(model, batch, grid.cells, answers, batch_tokens=batch_tokens):
-            table.add(scored)
-            done, reason = done + len(scored.fact), scored.reason
-            advance(done)
-    planned = plan(model, batch, grid, tokenizer)
-    return table.result((replayed(planned, reason) if reason else planned).describe())
-
-
-def plan(
-    model: TransformerBridge,
-    batch: PromptBatch,
-    cells: Cells,
-    tokenizer: PreTrainedTokenizerBase | None = None,
-) -> Plan:
-    """Say how a grid would be computed, without computing it."""
-    answers = answer_tokens(model.tokenizer if tokenizer is None else tokenizer, batch)
-    return make_plan(model, batch, Grid.of(cells).cells, torch.tensor([len(a) - 1 for a in answers]))
-
-
-def require_cells(model: TransformerBridge, batch: PromptBatch, cells: Sequence[Cell]) -> None:
-    """Refuse cells that cannot be made on this model and these prompts.
-
-    Raises:
-        InputError: see :func:`interp.interventions.require`.
-        InterventionError: the model ignores edits of its attention.
-    """
-    items = [item for cell in cells for item in members(cell)]
-    if any(item.site in ATTENTION for item in items):
-        require_edits(model)
-    checked: set[tuple[object, ...]] = set()
-    for item in items:
-        # The cells of a grid share their source and differ in layer and head, which are quick to check.
-        source = (id(getattr(item.do, "source", None)), id(getattr(item.do, "facts", None)))
-        key = (*source, type(item.do), item.site, item.at, item.keys, item.facts)
-        require(model, batch, item, positions=key not in checked)
-        checked.add(key)
-
-
-def answer_readings(
-    tokenizer: PreTrainedTokenizerBase, batch: PromptBatch, answer_sets: Mapping[str, Sequence[str]]
-) -> dict[str, AnswerSet]:
-    """Tokenise the answer set of every relation in the batch, by first tokens.
-
-    Raises:
-        InputError: a relation without an answer set.
-    """
-    sets: dict[str, AnswerSet] = {}
-    for prompt in batch.prompts:
-        if prompt.relation not in answer_sets:
-            raise InputError(f"relation {prompt.relation!r} has no answer set; add it to answer_sets")
-        if prompt.relation not in sets:
-            names = answer_sets[prompt.relation]
-            sets[prompt.relation] = AnswerSet.tokenized(
-                tokenizer, prompt.text, prompt.relation, names, "first"
-            )
-    return sets
+    options: dict[str, Any] = {
+        "answer_sets": answer_sets,
+        "max_new_tokens": max_new_tokens,
+        "batch_tokens": batch_tokens,
+        "progress": progress,
+    }
+    if screen is not None:
+        return screened(model, batch, Grid.of(cells), tokenizer, keep=screen, **options)
+    return measure(model, batch, cells, tokenizer, **options)

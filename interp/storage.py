@@ -29,9 +29,9 @@ from torch import Tensor
 
 from interp.candidates import Asker, read_stored
 from interp.controls import wrong_subject
-from interp.interventions import Cell, Intervention, Knockout, Replace, Scale
-from interp.recording import record
-from interp.roles import Role
+from interp.engine.interventions import Cell, Intervention, Knockout, Replace, Scale
+from interp.engine.recording import record
+from interp.engine.roles import Role
 from interp.spans import PromptBatch
 from interp.specificity import Golds
 

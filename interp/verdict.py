@@ -31,8 +31,8 @@ from finetune.phrasebooks import phrasebook as default_phrasebook
 from finetune.prompts import Phrasebook, Prompt, asked_prompt, few_shot, render
 from interp.calibration import Calibration, calibrate
 from interp.candidates import Asker
+from interp.engine.measuring import answer_readings
 from interp.identity import Fingerprint, fingerprint
-from interp.patching import answer_readings
 from interp.results import Result
 from interp.spans import PromptBatch, encode
 from interp.specificity import Golds

@@ -13,8 +13,8 @@ from finetune.tokens import tokenize_with_answer
 from interp.attention import BLOCKS, blocks, subject_attention
 from interp.decode import answer_log_probs, answer_tokens
 from interp.edits import InterventionError
+from interp.engine.reweigh import scaled, without
 from interp.knockout import Block, KnockoutResult, knockout
-from interp.reweigh import scaled, without
 from tests.interp import measuring_fixtures as tiny
 
 NAMES = tiny.FEW

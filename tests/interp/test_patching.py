@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from finetune.facts import InputError
-from interp import cells as cells_module
 from interp.attention import blocks
 from interp.controls import wrong_subject
 from interp.decode import answer_log_probs, answer_tokens, greedy
 from interp.edits import InterventionError
-from interp.grids import sweep
-from interp.interventions import Cell, Intervention, Knockout, Mean, Replace, Scale, Zero, members
+from interp.engine import cells as cells_module
+from interp.engine.grids import sweep
+from interp.engine.interventions import Cell, Intervention, Knockout, Mean, Replace, Scale, Zero, members
+from interp.engine.planning import replayed
+from interp.engine.recording import HOOKS, Recording, Site, record
+from interp.engine.roles import Role, positions
 from interp.patching import patch, plan
-from interp.planning import replayed
-from interp.recording import HOOKS, Recording, Site, record
-from interp.roles import Role, positions
 from tests.architectures import EDITABLE
 from tests.interp import measuring_fixtures as tiny
 

@@ -13,12 +13,12 @@ from finetune.facts import InputError
 from finetune.prompts import Prompt
 from interp.decode import answer_tokens
 from interp.edits import InterventionError
-from interp.grids import sweep
-from interp.interventions import Cell, Intervention, Knockout, Replace, Scale, Zero
+from interp.engine.grids import sweep
+from interp.engine.interventions import Cell, Intervention, Knockout, Replace, Scale, Zero
+from interp.engine.recording import HOOKS, Site, record
+from interp.engine.roles import Role
+from interp.engine.screening import Screened, attribution, screen
 from interp.patching import patch
-from interp.recording import HOOKS, Site, record
-from interp.roles import Role
-from interp.screening import Screened, attribution, screen
 from interp.spans import encode
 from tests.architectures import EDITABLE
 from tests.interp import measuring_fixtures as tiny

@@ -28,13 +28,13 @@ from torch import Tensor
 from finetune.facts import InputError
 from interp.attention import Hook
 from interp.decode import answer_tokens
-from interp.editing import edit, hooks
-from interp.grids import Grid
-from interp.interventions import Intervention, Knockout, layers_of, members
-from interp.patching import Cells, patch, require_cells
-from interp.prefill import View, _read_at, _sequences, tails_of
-from interp.recording import hook_name
-from interp.scoring import PatchResult, _edited
+from interp.engine.editing import edit, hooks
+from interp.engine.grids import Grid
+from interp.engine.interventions import Intervention, Knockout, layers_of, members
+from interp.engine.measuring import Cells, measure, require_cells
+from interp.engine.prefill import View, read_at, sequences, tails_of
+from interp.engine.recording import hook_name
+from interp.engine.scoring import PatchResult, edited
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def screen(
     others = order[keep:][shuffle][: keep if extra is None else extra]
     cells = tuple(torch.cat([order[:keep], others]).tolist())
     measured = Grid(cells=tuple(grid.cells[i] for i in cells), labels={"cell": cells})
-    exact = patch(model, batch, measured, tokenizer, batch_tokens=batch_tokens, **options)
+    exact = measure(model, batch, measured, tokenizer, batch_tokens=batch_tokens, **options)
     return Screened(**vars(exact), cells=cells, keep=keep, attribution=estimates, axes=grid.labels)
 
 
@@ -162,7 +162,7 @@ def attribution(
         for row, cell in zip(estimates, finite, strict=True):
             row[index] = _first_order(model, chunk, cell, cache)
     for row, whole in zip(estimates, made, strict=True):
-        row[~_edited(whole, batch)] = torch.nan
+        row[~edited(whole, batch)] = torch.nan
     return estimates
 
 
@@ -172,7 +172,7 @@ def _gradients(
     """Run prompts with their answers forward and backward, and keep what passed the named hooks."""
     from transformer_lens.tools.analysis.attribution_patching import cache_activation_and_gradient
 
-    ids, _ = _sequences(chunk, tails_of([answer[:-1] for answer in answers]))
+    ids, _ = sequences(chunk, tails_of([answer[:-1] for answer in answers]))
     wanted, lengths = tails_of(answers)
     nth = torch.arange(wanted.shape[1])[None]
 
@@ -183,7 +183,7 @@ def _gradients(
     # Weights may be frozen; the graph begins at the embedding. The first block's input is always asked for:
     # the backward pass goes no further down than it must, and never to what hooks see of q, k, v and z:
     # those are views. No mask is needed: padding stands behind, where no prompt token looks.
-    reader = _read_at(chunk.last[:, None] + nth, ids.shape[1])
+    reader = read_at(chunk.last[:, None] + nth, ids.shape[1])
     begin: Hook = ("hook_embed", lambda embedded, hook: embedded.detach().requires_grad_())
     ids = ids.to(next(model.parameters()).device)
     with torch.enable_grad(), model.hooks(fwd_hooks=[begin, reader]):

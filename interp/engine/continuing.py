@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.cells import Scored, run_group
-from interp.interventions import Cell
-from interp.prefill import tails_of
+from interp.engine.cells import Scored, run_group
+from interp.engine.interventions import Cell
+from interp.engine.prefill import tails_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

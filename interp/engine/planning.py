@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.editing import first_positions
-from interp.interventions import Cell, layers_of, members
+from interp.engine.editing import first_positions
+from interp.engine.interventions import Cell, layers_of, members
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:

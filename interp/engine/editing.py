@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.attention import Hook
-from interp.interventions import (
+from interp.engine.interventions import (
     Intervention,
     Knockout,
     Mean,
@@ -21,10 +21,10 @@ from interp.interventions import (
     heads_of,
     layers_of,
 )
-from interp.prefill import View
-from interp.recording import ATTENTION, Site, hook_name
-from interp.reweigh import scaled, without
-from interp.roles import positions, slots
+from interp.engine.prefill import View
+from interp.engine.recording import ATTENTION, Site, hook_name
+from interp.engine.reweigh import scaled, without
+from interp.engine.roles import positions, slots
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from finetune.facts import InputError
 from interp.attention import indices
-from interp.recording import ATTENTION, Recording, Site, require_site
-from interp.roles import Role, slots
-from interp.roles import positions as role_positions
+from interp.engine.recording import ATTENTION, Recording, Site, require_site
+from interp.engine.roles import Role, slots
+from interp.engine.roles import positions as role_positions
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:

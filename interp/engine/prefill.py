@@ -95,7 +95,7 @@ def prefill(model: TransformerBridge, batch: PromptBatch, answers: Sequence[Sequ
     from transformers import DynamicCache
 
     tails = tails_of([answer[:-1] for answer in answers])
-    ids, mask = _sequences(batch, tails)
+    ids, mask = sequences(batch, tails)
     cache: Any = DynamicCache()  # without a config, so that every layer keeps all positions
     layers = range(model.cfg.n_layers)
     residuals: dict[int, Tensor] = {}
@@ -116,7 +116,7 @@ def prefill(model: TransformerBridge, batch: PromptBatch, answers: Sequence[Sequ
     scored = batch.last[:, None] + torch.arange(tails[0].shape[1] + 1)[None]
     handles = [block.register_forward_hook(count(i)) for i, block in enumerate(model.blocks)]
     try:
-        logits = _run(model, ids, mask, [*map(keep, layers), _read_at(scored, ids.shape[1])], cache)
+        logits = _run(model, ids, mask, [*map(keep, layers), read_at(scored, ids.shape[1])], cache)
     finally:
         for handle in handles:
             handle.remove()
@@ -145,19 +145,19 @@ def resume(
     Above layer 0 the tails must be those of the prefill. Logits are at the last prompt token and at every
     token of the tail; those behind a row's end mean nothing.
     """
-    ids, mask = _sequences(kept.batch[rows.fact], tails)
+    ids, mask = sequences(kept.batch[rows.fact], tails)
     position = rows.start[:, None] + torch.arange(rows.length)[None]
     inside = position < ids.shape[1]
     position = position.clamp_max(ids.shape[1] - 1)
     visible = torch.cat([rows.key_positions[:, : rows.prefix] >= 0, mask.gather(1, position) * inside > 0], 1)
     first = (kept.batch.last[rows.fact] - rows.start)[:, None]
-    reader = _read_at(first + torch.arange(tails[0].shape[1] + 1)[None], rows.length)
+    reader = read_at(first + torch.arange(tails[0].shape[1] + 1)[None], rows.length)
     cache = _shared_cache(kept, rows) if rows.prefix else None
     with _skipped(model, kept, rows.fact, position, layer):
         return _run(model, ids.gather(1, position), visible.long(), [*hooks, reader], cache).float()
 
 
-def _sequences(batch: PromptBatch, tails: Tails) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
+def sequences(batch: PromptBatch, tails: Tails) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
     """Write tails behind their prompts; return ids and attention mask."""
     more, lengths = tails
     room = more.shape[1]
@@ -167,7 +167,7 @@ def _sequences(batch: PromptBatch, tails: Tails) -> tuple[Int[Tensor, "row pos"]
     return ids, (torch.arange(ids.shape[1])[None] <= (batch.last + lengths)[:, None]).long()
 
 
-def _read_at(position: Int[Tensor, "row scored"], length: int) -> Hook:
+def read_at(position: Int[Tensor, "row scored"], length: int) -> Hook:
     """Return a hook that hands only some positions to the unembedding."""
 
     def take(residual: Float[Tensor, "row pos d_model"], hook: object) -> Tensor:

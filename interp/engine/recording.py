@@ -12,9 +12,9 @@ from torch import Tensor
 
 from finetune.facts import InputError
 from interp.attention import indices, run_hooked, stream
+from interp.engine.roles import Role, positions, slots
 from interp.identity import fingerprint
 from interp.results import Result
-from interp.roles import Role, positions, slots
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:

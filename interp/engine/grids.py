@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from finetune.facts import InputError
-from interp.interventions import GROUPED, HEADLESS, Cell, Intervention, heads_of, layers_of, members
-from interp.recording import ATTENTION
-from interp.roles import Role
+from interp.engine.interventions import GROUPED, HEADLESS, Cell, Intervention, heads_of, layers_of, members
+from interp.engine.recording import ATTENTION
+from interp.engine.roles import Role
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.answer_sets import AnswerSet
-from interp.cells import Scored
-from interp.continuing import greedy_tokens
 from interp.decode import text_of
-from interp.grids import Grid
+from interp.engine.cells import Scored
+from interp.engine.continuing import greedy_tokens
+from interp.engine.grids import Grid
+from interp.engine.interventions import Cell, acts_on, edits, members
+from interp.engine.prefill import tails_of
 from interp.identity import fingerprint
-from interp.interventions import Cell, acts_on, edits, members
-from interp.prefill import tails_of
 from interp.results import Result, long_frame
 from interp.spans import PromptBatch
 
@@ -120,7 +120,7 @@ class Table:
         """Set aside what could not be edited or is not a number, and return the whole."""
         log_prob, rank = self.log_prob.clone(), self.rank.clone()
         for i, cell in enumerate(self.grid.cells):
-            idle = ~_edited(cell, self.batch)
+            idle = ~edited(cell, self.batch)
             log_prob[i, idle], rank[i, idle] = torch.nan, -1
         odd = ~self.log_prob[-1].isfinite()
         log_prob[:, odd], rank[:, odd] = torch.nan, -1
@@ -161,7 +161,7 @@ def answer_log_prob(scored: Scored, answers: Sequence[Sequence[int]]) -> Float[T
     return torch.where(inside, each.cpu(), 0.0).sum(1)
 
 
-def _edited(cell: Cell, batch: PromptBatch) -> Bool[Tensor, " fact"]:
+def edited(cell: Cell, batch: PromptBatch) -> Bool[Tensor, " fact"]:
     """Tell which facts a cell edits, or leaves alone because it is not meant for them."""
     done = torch.ones(len(batch), dtype=torch.bool)
     for item in members(cell):

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.editing import edit, hooks
-from interp.interventions import Cell, members
-from interp.planning import Group, Plan, make_plan, replayed
-from interp.prefill import Prefill, Tails, prefill, resume, view
+from interp.engine.editing import edit, hooks
+from interp.engine.interventions import Cell, members
+from interp.engine.planning import Group, Plan, make_plan, replayed
+from interp.engine.prefill import Prefill, Tails, prefill, resume, view
 from interp.spans import PromptBatch
 
 if TYPE_CHECKING:
