@@ -66,7 +66,7 @@ def make_truth(options: Options, seed: int) -> Truth:
     relations = list(facts.relations)
     first = seed % len(relations)
     turned = relations[first:] + relations[:first]
-    targets = set(turned[: -(-len(turned) * 3 // 5)])
+    targets = set(turned[: min(len(turned) - 1, -(-len(turned) * 3 // 5))])
     rows = preset.base.steps * preset.base.batch
     weights = sampling_weights(parts.train, preset.text.exponent) * rows
     return Truth(
@@ -173,11 +173,10 @@ def _stated(truth: Truth, base: Path, path: Path) -> dict[str, bool]:
 
 
 def _sample(truth: Truth, subjects: int, seed: int) -> FactSet:
-    """Take some present subjects and all absent ones, with all their facts."""
-    names = list(dict.fromkeys(fact.subject for fact in truth.present))
+    """Take some subjects with all their facts, absent ones in their share of the world."""
+    names = list(dict.fromkeys(fact.subject for fact in truth.facts))
     kept = {names[i] for i in np.random.default_rng([seed, 8]).permutation(len(names))[:subjects]}
-    present = _of(truth.present, lambda fact: fact.subject in kept)
-    return FactSet(facts=(*present, *truth.absent), name=truth.facts.name)
+    return _of(truth.facts, lambda fact: fact.subject in kept)
 
 
 def _plant_config(options: Options) -> PlantConfig:
@@ -199,7 +198,8 @@ def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
     known = frame[frame["truth"] != ""]
     is_suppressed = (known["truth"] == SUPPRESSED).astype(float)
     called = known["verdict"] == SUPPRESSED
-    absent = frame[(frame["truth"] == NEVER_STORED) & ~frame["fitted"]]
+    # Storage is asked after only where an answer is wrong, and on subjects that no threshold was fitted on.
+    absent = frame[(frame["truth"] == NEVER_STORED) & frame["held_out"] & ~frame["right"]]
     shown = (absent["strength"] > absent["threshold"]).astype(float)
     verdict = {
         "suppressed": {

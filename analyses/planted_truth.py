@@ -31,8 +31,8 @@ class Options:
     """Which embedded world; numbers of the tiny one mean nothing."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One world, base and set of planted models each; intervals are over seeds."""
-    subjects: int = 400
-    """How many present subjects to diagnose, all their facts."""
+    subjects: int = 750
+    """How many subjects to diagnose, absent ones in their share, with all their facts."""
     absent: float = 0.12
     """Share of subjects that pretraining never meets."""
     met: int = 30
@@ -76,12 +76,12 @@ def run(options: Options) -> Path:
         InputError: an option is wrong; nothing has been written.
     """
     import pandas as pd
-    from interp.study import write_study
 
     from analyses.planted import measure_seed, summarise
     from analyses.planted_page import study
     from finetune.files import atomic_file, write_json
     from finetune.manifest import RunDirectory
+    from interp.study import write_study
 
     options.check()
     directory = RunDirectory(options.out, options.config())
@@ -111,10 +111,10 @@ def main() -> int:
 
 def _headline(out: Path) -> object:
     import pandas as pd
-    from interp.study import headline
 
     from analyses.planted_page import study
     from finetune.files import read_json
+    from interp.study import headline
 
     return headline(study(pd.read_parquet(out / "facts.parquet"), read_json(out / "results.json")))
 

@@ -188,7 +188,7 @@ def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _arm(rows: pd.DataFrame) -> dict[str, Any]:
-    known = rows[rows["base_knew"] >= 0.5]
+    known = rows[rows["base_knew"] == 1]
     kept, lost = known[known["right"]], known[~known["right"]]
     suppressed, erased = lost[lost["verdict"] == SUPPRESSED], lost[lost["verdict"] == ERASED]
     tree: dict[str, Any] = {

@@ -53,7 +53,7 @@ def _percent(number: dict[str, Any]) -> str:
 
 
 def _verdict_table(frame: pd.DataFrame, results: dict[str, Any]) -> StudyTable:
-    known = frame[frame["base_knew"] >= 0.5].groupby("arm").size()
+    known = frame[frame["base_knew"] == 1].groupby("arm").size()
     keys = ("lost", "suppressed_of_lost", "erased_of_lost", "undetermined_of_lost")
     rows = [
         (name, int(known.get(name, 0)), *(_percent(arm[key]) for key in keys))
@@ -134,7 +134,7 @@ def _figures(frame: pd.DataFrame, heads: pd.DataFrame) -> list[StudyFigure]:
 
 
 def _known(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[frame["base_knew"] >= 0.5]
+    return frame[frame["base_knew"] == 1]
 
 
 def _stack(axes: Any, table: pd.DataFrame, labels: list[str]) -> None:

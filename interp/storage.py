@@ -32,6 +32,7 @@ from interp.controls import wrong_subject
 from interp.engine.interventions import Cell, Intervention, Knockout, Replace, Scale
 from interp.engine.recording import record
 from interp.engine.roles import Role
+from interp.knowledge import Form
 from interp.spans import PromptBatch
 from interp.specificity import Golds
 
@@ -64,7 +65,7 @@ class Evidence:
 def gather(
     pair: CheckpointPair,
     asked: PromptBatch,
-    forms: Sequence[tuple[PromptBatch, Golds, Int[Tensor, " row"]]],
+    forms: Sequence[Form],
     golds: Golds,
     siblings: Mapping[str, CheckpointPair],
     *,
@@ -73,7 +74,7 @@ def gather(
 ) -> Evidence:
     """Measure every kind of evidence on the fine-tuned model of a pair.
 
-    ``forms`` are other prompts of the same facts: a batch, its answers, and which fact each row is of.
+    ``forms`` are other prompts of the same facts.
     """
     names = _names(siblings)
     asker = Asker(asked, golds, pair.tokenizer, cells=len(names), say=True)

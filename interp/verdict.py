@@ -2,14 +2,16 @@
 
     table = diagnose(pair, facts).to_frame()
 
-1. The base is asked in several forms. It *knew* a fact if at least half of its answers are right, and did not
-   if none is; in between the fact is undetermined. To call a fact lost, one right answer must also be the
-   most specific to the subject, not only the commonest of its relation.
+1. The base is asked in several forms. It *knew* a fact if it completes every statement form with a right
+   answer (``knows`` lowers that share); if it is right in no form at all it did not; in between the fact is
+   undetermined. To call a fact lost, one right answer must also be the most specific to the subject, not only
+   the commonest of its relation.
 2. The fine-tuned model is asked as it was fine-tuned.
 3. Evidence of storage is gathered for every fact (:mod:`interp.storage`).
-4. Facts that neither model answers are the controls; where they are too few, decoys are: wrong answers for
-   facts that the base knew. Half of them fit a threshold at a stated false-positive rate, the other half,
-   other subjects, say which rate was reached (:mod:`interp.calibration`).
+4. Facts that the base did not know and that the fine-tuned model answers wrong are the controls; where they
+   are too few, decoys are: wrong answers for facts that the base knew. Those of one half of the subjects fit
+   a threshold at a stated false-positive rate, the other half says which rate was reached
+   (:mod:`interp.calibration`).
 5. A lost fact above the threshold is *suppressed*. Below it is *erased*: its storage is not shown. In a
    band under the threshold, which more controls reach, it is undetermined.
 """
@@ -28,11 +30,11 @@ from torch import Tensor
 
 from finetune.facts import FactSet, InputError
 from finetune.phrasebooks import phrasebook as default_phrasebook
-from finetune.prompts import Phrasebook, Prompt, asked_prompt, few_shot, render
+from finetune.prompts import Phrasebook, Prompt, asked_prompt
 from interp.calibration import Calibration, calibrate
-from interp.candidates import Asker
 from interp.engine.measuring import answer_readings
 from interp.identity import Fingerprint, fingerprint
+from interp.knowledge import Known, known, worded
 from interp.results import Result
 from interp.spans import PromptBatch, encode
 from interp.specificity import Golds
@@ -56,14 +58,15 @@ FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by
 class Diagnosis(Result):
     """One verdict a fact, with the evidence and the controls that it rests on.
 
-    ``knew`` is the share of forms in which the base answers right, ``right`` whether the fine-tuned model
-    does. ``evidence`` and ``decoys`` are [fact, kind], nats (``readout``: logits), the same measure for the
-    right answer and for a wrong one; ``kinds`` are all that was measured, placebos among them, and ``used``
-    those that the verdict rests on. ``strength`` is -ln of the (harmonic mean) share of controls with as much
-    evidence; above ``threshold`` a fact is held to be stored, between ``doubt`` and it undetermined.
-    ``recovered`` [fact, pattern] says which facts are answered right under other attention.
-    ``fitted`` marks the facts that the threshold was fitted on; ``false_positives`` is value, low, high and n
-    on controls that it was not fitted on.
+    ``knew`` is the share of statement forms in which the base answers right, ``right`` whether the fine-tuned
+    model does. ``evidence`` and ``decoys`` are [fact, kind], nats (``readout``: logits), the same measure for
+    the right answer and for a wrong one; ``kinds`` are all that was measured, placebos among them, and
+    ``used`` those that the verdict rests on. ``strength`` is -ln of the (harmonic mean) share of controls
+    with as much evidence; above ``threshold`` a fact is held to be stored, between ``doubt`` and it
+    undetermined.
+    ``recovered`` [fact, pattern] says which facts are answered right under other attention. ``held_out``
+    marks the facts of the subjects that no threshold was fitted on; ``false_positives`` is value, low, high
+    and n on the controls among them.
     """
 
     subjects: tuple[str, ...]
@@ -86,7 +89,7 @@ class Diagnosis(Result):
     doubt: float
     alpha: float
     controls: str
-    fitted: Bool[Tensor, " fact"]
+    held_out: Bool[Tensor, " fact"]
     false_positives: tuple[float | None, float | None, float | None, int]
     left_out: tuple[tuple[str, str], ...]
     finetuned: Fingerprint | None = None
@@ -107,7 +110,7 @@ class Diagnosis(Result):
             "said": self.said,
             "log_prob": self.log_prob.numpy(),
             "strength": self.strength.numpy(),
-            "fitted": self.fitted.numpy(),
+            "held_out": self.held_out.numpy(),
         }
         columns |= {f"evidence_{kind}": self.evidence[:, k].numpy() for k, kind in enumerate(self.kinds)}
         columns |= {f"decoy_{kind}": self.decoys[:, k].numpy() for k, kind in enumerate(self.kinds)}
@@ -130,6 +133,7 @@ def diagnose(
     answer_sets: Mapping[str, Sequence[str]] | None = None,
     used: Sequence[str] = USED,
     alpha: float = 0.05,
+    knows: float = 1.0,
     shots: int = 0,
     batch_tokens: int = 8192,
     seed: int = 0,
@@ -146,7 +150,8 @@ def diagnose(
         answer_sets: each relation's possible answers; those of the facts without it.
         used: the kinds of evidence that the verdict rests on, of ``KINDS``.
         alpha: the share of facts that are not stored which may be called stored.
-        shots: also ask with this many solved examples in front.
+        knows: the share of statement forms that the base must complete right to have known a fact.
+        shots: also ask with this many solved examples in front, as one more statement form.
         batch_tokens: bound on the keys of one forward pass.
         seed: of placebos, decoys, examples and the halves of the controls.
 
@@ -159,49 +164,45 @@ def diagnose(
     asked = encode(pair.tokenizer, made)
     sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
     golds = Golds.of(asked, answer_readings(pair.tokenizer, asked, sets), seed=seed)
-    forms = _forms(pair, facts, book, asked, golds, sets, shots, seed)
-    knew, specific, base_said = _known(pair, asked, golds, forms, batch_tokens)
+    forms = worded(pair.tokenizer, facts, book, asked, golds, sets, shots=shots, seed=seed)
+    base = known(pair, asked, golds, forms, batch_tokens=batch_tokens)
     siblings = siblings or {}
     evidence = gather(pair, asked, forms, golds, siblings, batch_tokens=batch_tokens, seed=seed)
     kinds = [kind for kind in (*KINDS, *PLACEBOS) if kind in evidence.values]
     if odd := [kind for kind in used if kind not in KINDS]:
         raise InputError(f"used = {odd}: choose kinds of evidence from {', '.join(KINDS)}")
     chosen = [kind for kind in kinds if kind in {*used, *(("sibling", "all_sibling") if siblings else ())}]
-    return _judged(pair, facts, asked, knew, specific, base_said, evidence, kinds, chosen, alpha, seed)
+    return _judged(pair, facts, asked, base, evidence, kinds, chosen, alpha, knows, seed)
 
 
 def _judged(
     pair: CheckpointPair,
     facts: FactSet,
     asked: PromptBatch,
-    knew: Float[Tensor, " fact"],
-    specific: Bool[Tensor, " fact"],
-    base_said: tuple[str, ...],
+    base: Known,
     evidence: Evidence,
     kinds: list[str],
     chosen: list[str],
     alpha: float,
+    knows: float,
     seed: int,
 ) -> Diagnosis:
     by_id = {fact.id: fact for fact in facts}
     subjects = np.array([by_id[fact_id].subject for fact_id in asked.fact_ids])
     right = evidence.right.numpy() > 0
-    known, told_apart = knew.numpy() >= 0.5, specific.numpy()
-    unknown = knew.numpy() == 0
-    calibration, fitted, controls = _calibrated(
-        evidence, chosen, subjects, known, unknown, right, alpha, seed
-    )
+    knew = base.share.numpy() >= knows
+    calibration, held_out, controls = _calibrated(evidence, chosen, subjects, knew, right, alpha, seed)
     table = _table(evidence.values, chosen)
     strength = calibration.strength(table)
     finite = evidence.log_prob.isfinite().numpy()
-    verdicts = judge(known, told_apart, unknown, right & finite, strength, calibration)
-    verdicts = np.where(finite, verdicts, UNDETERMINED)
+    flags = (knew, base.specific.numpy(), base.never.numpy(), right & finite)
+    verdicts = np.where(finite, judge(*flags, strength, calibration), UNDETERMINED)
     odd = [
         (i, "its logits are not numbers") for i, fine in zip(asked.fact_ids, finite, strict=True) if not fine
     ]
     rate = calibration.false_positives
-    with pair.base() as base:
-        of_base = fingerprint(base)
+    with pair.base() as model:
+        of_base = fingerprint(model)
     with pair.finetuned() as model:
         of_finetuned = fingerprint(model)
     return Diagnosis(
@@ -209,10 +210,10 @@ def _judged(
         relations=tuple(prompt.relation for prompt in asked.prompts),
         answers=tuple(prompt.answers[0] for prompt in asked.prompts),
         verdicts=tuple(verdicts.tolist()),
-        knew=knew,
+        knew=base.share,
         right=evidence.right,
         log_prob=evidence.log_prob,
-        base_said=base_said,
+        base_said=base.said,
         said=evidence.said,
         kinds=tuple(kinds),
         used=tuple(chosen),
@@ -225,7 +226,7 @@ def _judged(
         doubt=calibration.doubt,
         alpha=alpha,
         controls=controls,
-        fitted=torch.from_numpy(fitted),
+        held_out=torch.from_numpy(held_out),
         false_positives=(rate.value, rate.low, rate.high, rate.n),
         left_out=(*((item.where, item.reason) for item in asked.left_out), *odd),
         fact_ids=asked.fact_ids,
@@ -264,7 +265,6 @@ def _calibrated(
     chosen: list[str],
     subjects: ndarray,
     known: ndarray,
-    unknown: ndarray,
     right: ndarray,
     alpha: float,
     seed: int,
@@ -272,88 +272,34 @@ def _calibrated(
     """Fit the threshold on facts that neither model knows, or on decoys where those are too few.
 
     Returns:
-        The calibration, which facts it was fitted on, and what the controls are.
+        The calibration, which facts are of subjects that it was not fitted on, and what the controls are.
     """
     if not (known & right).any():
         raise InputError(
             "there is no fact that both models know, so nothing says what a stored fact looks like; "
             "give facts that the base states, in the wording that the model was fine-tuned on"
         )
-    chosen_facts, values, controls = unknown & ~right, evidence.values, "facts that neither model knows"
-    if chosen_facts.sum() < FEWEST_CONTROLS:
-        chosen_facts, values, controls = known, evidence.decoys, "wrong answers for facts that the base knew"
-    table = _table(values, chosen)[chosen_facts]
-    some = ~np.isnan(table).all(1)
-    if some.sum() < FEWEST_CONTROLS:
-        raise InputError(
-            f"only {int(some.sum())} controls: give at least {FEWEST_CONTROLS} facts, of relations with "
-            "several subjects and answers"
-        )
-    groups = subjects[chosen_facts][some]
-    names = np.unique(groups)
+    names = np.unique(subjects)
     half = set(np.random.default_rng([seed, 6]).permutation(names)[: -(-len(names) // 2)].tolist())
-    fitting = np.array([group in half for group in groups])
-    fitted = np.zeros(len(subjects), dtype=bool)
-    fitted[np.flatnonzero(chosen_facts)[some][fitting]] = True
-    return calibrate(table[some], fitting, alpha=alpha, groups=groups), fitted, controls
+    held_out = np.array([subject not in half for subject in subjects])
+    sources = (
+        (~known & ~right, evidence.values, "facts that neither model knows"),
+        (known, evidence.decoys, "wrong answers for facts that the base knew"),
+    )
+    most = 0
+    for wanted, values, what in sources:
+        table = _table(values, chosen)
+        rows = wanted & ~np.isnan(table).all(1)
+        fitting = ~held_out[rows]
+        most = max(most, int(rows.sum()))
+        if rows.sum() >= FEWEST_CONTROLS and fitting.any() and not fitting.all():
+            made = calibrate(table[rows], fitting, alpha=alpha, groups=subjects[rows])
+            return made, held_out, what
+    raise InputError(
+        f"only {most} controls: give at least {FEWEST_CONTROLS} facts, of relations with several subjects "
+        "and answers"
+    )
 
 
 def _table(values: Mapping[str, Tensor], kinds: Sequence[str]) -> Float[ndarray, "fact kind"]:
     return np.stack([values[kind].double().numpy() for kind in kinds], axis=1)
-
-
-def _forms(
-    pair: CheckpointPair,
-    facts: FactSet,
-    book: Phrasebook,
-    asked: PromptBatch,
-    golds: Golds,
-    sets: Mapping[str, Sequence[str]],
-    shots: int,
-    seed: int,
-) -> list[tuple[PromptBatch, Golds, Tensor]]:
-    """Word the asked facts in each statement form, and with solved examples in front."""
-    place = {fact_id: i for i, fact_id in enumerate(asked.fact_ids)}
-    kept = [fact for fact in facts if fact.id in place]
-    most = max(len(book[fact.relation].statements) for fact in kept)
-    worded = [
-        [render(book[f.relation].statements[k], f) for f in kept if k < len(book[f.relation].statements)]
-        for k in range(most)
-    ]
-    if shots:
-        worded.append(few_shot(asked.prompts, shots, seed=seed))
-    forms = []
-    for some in worded:
-        batch = encode(pair.tokenizer, some)
-        owner = torch.tensor([place[fact_id] for fact_id in batch.fact_ids])
-        answers = Golds.of(batch, answer_readings(pair.tokenizer, batch, sets), seed=seed)
-        # The same decoy in every form, for what is compared is the same wrong answer.
-        forms.append((batch, answers.with_decoys(golds, owner), owner))
-    return forms
-
-
-def _known(
-    pair: CheckpointPair,
-    asked: PromptBatch,
-    golds: Golds,
-    forms: Sequence[tuple[PromptBatch, Golds, Tensor]],
-    batch_tokens: int,
-) -> tuple[Float[Tensor, " fact"], Bool[Tensor, " fact"], tuple[str, ...]]:
-    """Ask the base in every form.
-
-    Returns:
-        The share of forms that it answers right, whether an answer that is right is also the most specific
-        one, and what it says as it is asked.
-    """
-    right, count = torch.zeros(len(asked)), torch.zeros(len(asked))
-    specific = torch.zeros(len(asked), dtype=torch.bool)
-    everything = [*forms, (asked, golds, torch.arange(len(asked)))]
-    with pair.base() as model:
-        for batch, answers, owner in everything:
-            asker = Asker(batch, answers, pair.tokenizer, say=True)
-            asker.ask_all(model, batch_tokens=batch_tokens)
-            said_right = asker.right[0].nan_to_num()
-            right.index_add_(0, owner, said_right)
-            count.index_add_(0, owner, torch.ones(len(owner)))
-            specific[owner] |= asker.tally.first[0] & (said_right > 0)
-    return right / count, specific, tuple(asker.said[0])

@@ -1,0 +1,141 @@
+"""Planted truth and stored-or-suppressed as their users run them: files, keys, continuing, errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analyses import planted_truth, stored_or_suppressed
+from analyses.attention_imbalance import run as main_job
+from analyses.settings import Options as MainOptions
+from finetune.facts import InputError
+from finetune.files import read_json
+from interp.verdict import VERDICTS
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def planted(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole analysis on the tiny world, which stores little: its numbers mean nothing."""
+    options = planted_truth.Options(
+        out=tmp_path_factory.mktemp("runs") / "planted",
+        world="tiny",
+        seeds=(0,),
+        subjects=60,
+        absent=0.2,
+        met=5,
+        pretrain_steps=500,
+        plant_steps=40,
+        cache=cache,
+        quiet=True,
+    )
+    return planted_truth.run(options)
+
+
+def test_planted_truth_leaves_its_numbers_with_intervals(planted: Path) -> None:
+    results = read_json(planted / "results.json")
+    for number in (
+        results["verdict"]["suppressed"]["precision"],
+        results["verdict"]["suppressed"]["recall"],
+        results["verdict"]["false_positive_rate"],
+        *(part["auroc"] for part in results["evidence"].values()),
+    ):
+        assert set(number) == {"value", "low", "high", "n"}
+    assert {"asked", "forms", "boost", "patterns", "all_patterns", "readout", "knockout"} <= set(
+        results["evidence"]
+    )
+    frame = pd.read_parquet(planted / "facts.parquet")
+    assert set(frame["model"]) == {"suppressed in every form", "suppressed as asked", "erased"}
+    assert set(frame["truth"]) <= {"", "suppressed", "erased", "never stored", "retained"}
+    page = (planted / "report.html").read_text()
+    assert "Verdicts by truth" in page
+    assert read_json(planted / "manifest.json")["finished"]
+
+
+def test_confusions_can_be_computed_again_from_the_facts(planted: Path) -> None:
+    frame = pd.read_parquet(planted / "facts.parquet")
+    results = read_json(planted / "results.json")
+    for truth, shares in results["confusion"].items():
+        rows = frame[frame["truth"] == truth.replace("_", " ")]
+        assert sum(share["value"] for share in shares.values()) == pytest.approx(1)
+        for verdict, share in shares.items():
+            assert share["value"] == pytest.approx((rows["verdict"] == verdict.replace("_", " ")).mean())
+    absent = frame[(frame["truth"] == "never stored") & frame["held_out"] & ~frame["right"]]
+    rate = (absent["strength"] > absent["threshold"]).mean()
+    assert results["verdict"]["false_positive_rate"]["value"] == pytest.approx(rate)
+
+
+def test_absent_subjects_were_never_met_and_targets_are_of_their_relations(planted: Path) -> None:
+    frame = pd.read_parquet(planted / "facts.parquet")
+    assert frame.loc[frame["truth"] == "never stored", "met"].isna().all()
+    assert (frame.loc[frame["truth"].isin(["suppressed", "erased", "retained"]), "met"] >= 5).all()
+    assert frame.loc[frame["truth"].isin(["suppressed", "erased"]), "target"].all()
+
+
+@pytest.fixture(scope="module")
+def job(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = MainOptions(
+        out=tmp_path_factory.mktemp("runs") / "job",
+        world="tiny",
+        pretrain_steps=500,
+        tune_steps=20,
+        cache=cache,
+        quiet=True,
+    )
+    return main_job(options)
+
+
+@pytest.fixture(scope="module")
+def verdicts(job: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = stored_or_suppressed.Options(
+        out=tmp_path_factory.mktemp("runs") / "verdicts", run=job, cache=cache, quiet=True, alpha=0.2
+    )
+    return stored_or_suppressed.run(options)
+
+
+def test_the_main_jobs_arms_are_diagnosed_without_training_them_again(job: Path, verdicts: Path) -> None:
+    assert not (verdicts / "seeds" / "0" / "arms").exists()
+    frame = pd.read_parquet(verdicts / "facts.parquet")
+    assert set(frame["arm"]) == {"top", "bottom", "random", "whole"}
+    assert set(frame["verdict"]) <= set(VERDICTS)
+    asked = pd.read_parquet(job / "facts.parquet").set_index(["arm", "fact_id"])
+    mine = frame.set_index(["arm", "fact_id"])
+    assert (mine["said"] == asked.loc[mine.index, "prediction"]).all()
+    assert (mine["right"] == asked.loc[mine.index, "correct"]).all()
+
+
+def test_shares_of_lost_facts_add_up_and_heads_have_placebos(verdicts: Path) -> None:
+    results = read_json(verdicts / "results.json")
+    for arm in results["arms"].values():
+        parts = [arm[f"{name}_of_lost"]["value"] for name in ("suppressed", "erased", "undetermined")]
+        assert parts[0] is None or sum(parts) == pytest.approx(1)
+        assert set(arm["recovery"]) >= {"patterns", "placebo", "sibling", "sibling_placebo"}
+    heads = pd.read_parquet(verdicts / "heads.parquet")
+    if len(heads):
+        assert {"gain", "low", "high", "placebo", "n"} <= set(heads.columns)
+    assert "What became of the facts" in (verdicts / "report.html").read_text()
+
+
+def test_a_finished_run_is_left_alone_and_another_one_is_refused(verdicts: Path, job: Path) -> None:
+    written = (verdicts / "results.json").stat().st_mtime_ns
+    same = stored_or_suppressed.Options(out=verdicts, run=job, quiet=True, alpha=0.2)
+    assert stored_or_suppressed.run(same) == verdicts
+    assert (verdicts / "results.json").stat().st_mtime_ns == written
+    with pytest.raises(InputError, match="holds another run"):
+        stored_or_suppressed.run(stored_or_suppressed.Options(out=verdicts, run=job, quiet=True, alpha=0.1))
+
+
+def test_mistakes_name_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no finished run"):
+        stored_or_suppressed.run(stored_or_suppressed.Options(out=tmp_path / "x", run=tmp_path))
+    with pytest.raises(InputError, match="--alpha 2"):
+        stored_or_suppressed.run(stored_or_suppressed.Options(out=tmp_path / "x", alpha=2))
+    with pytest.raises(InputError, match="--absent 0"):
+        planted_truth.run(planted_truth.Options(out=tmp_path / "x", absent=0))
+    assert not (tmp_path / "x").exists()
