@@ -113,9 +113,8 @@ def main() -> int:
 
 
 def _headline(out: Path) -> object:
-    from interp.study import headline
-
     from analyses.suppression_page import load_study
+    from interp.study import headline
 
     return headline(load_study(out))
 

@@ -46,7 +46,7 @@ WORLDS = {
     # Only to see the pipeline run: its numbers mean nothing.
     "tiny": Preset(
         reason="a smoke test of the pipeline whose numbers mean nothing",
-        world=WorldConfig(subjects=60, answers=5, relations=2),
+        world=WorldConfig(subjects=160, answers=5, relations=2),
         text=CorpusConfig(),
         base=BaseConfig(width=32, heads=2, mlp=64, steps=150, batch=64),
         tune=TuneConfig(steps=20, batch=32, learning_rates=(1e-3,), check_every=10),

@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from interp.engine.grids import Grid
+from interp.engine.grids import Grid, sweep
+from interp.engine.interventions import Intervention, Knockout, Mean, Replace, Scale, Zero
 from interp.engine.measuring import Cells, measure, plan
+from interp.engine.recording import Recording, record
 from interp.engine.scoring import PatchResult
 from interp.engine.screening import screen as screened
 from interp.spans import PromptBatch
@@ -24,7 +26,21 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["PatchResult", "patch", "plan"]
+__all__ = [
+    "Grid",
+    "Intervention",
+    "Knockout",
+    "Mean",
+    "PatchResult",
+    "Recording",
+    "Replace",
+    "Scale",
+    "Zero",
+    "patch",
+    "plan",
+    "record",
+    "sweep",
+]
 
 
 def patch(
