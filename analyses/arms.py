@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyses.settings import ARMS, Options, Setting, default_cache, setting_for
-from finetune.facts import FactSet, InputError, LeftOut
+from analyses.bench import Bench, make_bench, tune
+from analyses.making import Making, Setting, setting_for
+from analyses.settings import Options
+from finetune.facts import FactSet, LeftOut
 from finetune.files import atomic_file, read_json, write_json
-from finetune.popularity import Partition, partition, quartiles, split
-from finetune.prompts import Phrasebook, Prompt, asked_prompt, render
+from finetune.popularity import quartiles
+from finetune.prompts import Phrasebook, Prompt, asked_prompt
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FEWEST = 8  # facts below which an arm, the validation or the test part says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,47 +50,29 @@ def checkpoints_of(options: Options, facts: FactSet | None, directory: Path, see
     return trained_arms(options, setting_for(options, facts, seed), directory, seed=seed)
 
 
-def trained_arms(options: Options, setting: Setting, directory: Path, *, seed: int) -> Checkpoints:
-    """Split the facts by subject, pretrain the base, and fine-tune the four arms."""
-    from finetune.pretrain import pretrained_base
-    from finetune.select import select
+def trained_arms(options: Making, setting: Setting, directory: Path, *, seed: int) -> Checkpoints:
+    """Split the facts by subject, pretrain the base, and fine-tune every arm."""
+    bench = make_bench(setting, cache=options.bases, seed=seed)
+    arms = options.arms(bench.parts.train, seed=seed)
+    chosen = {arm: tune(bench, facts, directory / "arms" / arm, name=arm) for arm, facts in arms.items()}
+    sizes = {f"train_{arm}": len(facts) for arm, facts in arms.items()}
+    return compared(bench, {arm: str(checkpoint.path) for arm, checkpoint in chosen.items()}, sizes=sizes)
 
-    parts = _parts(setting.facts, seed)
-    arms = {arm: split(parts.train, arm, seed=seed) for arm in ARMS}
-    base = pretrained_base(
-        setting.facts,
-        setting.phrasebook,
-        setting.make_tokenizer,
-        model=setting.base,
-        text=setting.text,
-        cache=options.cache or default_cache(),
-        seed=setting.base_seed,
-    )
-    validation = _asked(setting, parts.validation)
-    chosen = {
-        arm: select(
-            base,
-            _asked(setting, facts),
-            validation,
-            directory / "arms" / arm,
-            config=setting.tune,
-            seed=seed,
-            name=arm,
-        )
-        for arm, facts in arms.items()
-    }
+
+def compared(
+    bench: Bench, arms: dict[str, str], *, test: FactSet | None = None, sizes: dict[str, int] | None = None
+) -> Checkpoints:
+    """Lay a bench's base and arms side by side, on its held-out facts or on ``test``."""
+    facts, parts = bench.setting.facts, bench.parts
+    counts = {part: len(getattr(parts, part)) for part in ("train", "validation", "test")}
     checkpoints = Checkpoints(
-        base=str(base),
-        arms={arm: str(checkpoint.path) for arm, checkpoint in chosen.items()},
-        test=parts.test,
-        prompts=_asked(setting, parts.test),
-        phrasebook=setting.phrasebook,
-        answer_sets=_answer_sets(setting.facts),
-        sizes={
-            "total": len(setting.facts),
-            **{part: len(getattr(parts, part)) for part in ("train", "validation", "test")},
-            **{f"train_{arm}": len(facts) for arm, facts in arms.items()},
-        },
+        base=str(bench.base),
+        arms=arms,
+        test=parts.test if test is None else test,
+        prompts=bench.asked(parts.test if test is None else test),
+        phrasebook=bench.setting.phrasebook,
+        answer_sets=_answer_sets(facts),
+        sizes={"total": len(facts), **counts, **(sizes or {})},
     )
     return _alignable(checkpoints)
 
@@ -192,19 +174,6 @@ def _quartiles(facts: FactSet) -> list[int | None]:
 
 def _answer_sets(facts: FactSet) -> dict[str, tuple[str, ...]]:
     return {relation: facts.answer_set(relation) for relation in facts.relations}
-
-
-def _parts(facts: FactSet, seed: int) -> Partition:
-    parts = partition(facts, seed=seed)
-    for name in ("train", "validation", "test"):
-        n = len(getattr(parts, name))
-        if n < FEWEST:
-            raise InputError(f"{facts.name}: only {n} facts are left for the {name} part; give more facts")
-    return parts
-
-
-def _asked(setting: Setting, facts: FactSet) -> tuple[Prompt, ...]:
-    return tuple(render(setting.phrasebook[fact.relation].asked, fact) for fact in facts)
 
 
 def _alignable(checkpoints: Checkpoints) -> Checkpoints:

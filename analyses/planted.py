@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analyses.settings import default_cache
 from analyses.trees import plain, pooled
 from finetune.examples import sampling_weights
 from finetune.facts import FactSet
@@ -96,7 +95,7 @@ def measure_seed(options: Options, run: RunDirectory, seed: int) -> pd.DataFrame
             lambda _, book: word_tokenizer(truth.facts, book),
             model=truth.preset.base,
             text=truth.preset.text,
-            cache=options.cache or default_cache(),
+            cache=options.bases,
             seed=seed,
         )
     states = _stated(truth, base, here / "stated.json")

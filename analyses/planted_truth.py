@@ -13,24 +13,23 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from analyses.making import Common
 from analyses.shell import launch
 from finetune.facts import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Common):
     """Is a verdict right where the truth is known by construction?"""
 
     out: Path = Path("runs/planted_truth")
     """Run directory; the same command continues it."""
     world: Literal["long-tail", "tiny"] = "long-tail"
     """Which embedded world; numbers of the tiny one mean nothing."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """One world, base and set of planted models each; intervals are over seeds."""
     subjects: int = 750
     """How many subjects to diagnose, absent ones in their share, with all their facts."""
     absent: float = 0.12
@@ -43,30 +42,15 @@ class Options:
     """Override the world's pretraining steps."""
     plant_steps: int | None = None
     """Override the steps of every planting."""
-    batch_tokens: int = 8192
-    """Bound on tokens a forward pass, hence on memory."""
-    cache: Path | None = None
-    """Where pretrained bases are kept (default: factscope in the user's cache directory)."""
-    quiet: bool = False
-    """No progress and no table."""
 
     def check(self) -> None:
-        """Refuse settings that can lead nowhere.
-
-        Raises:
-            InputError: names the setting.
-        """
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise InputError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more different numbers")
+        """Refuse settings that can lead nowhere."""
+        super().check()
         for name in ("absent", "alpha"):
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"--{name} {getattr(self, name)}: give a share between 0 and 1")
-        if min(self.subjects, self.met, self.batch_tokens) < 1:
-            raise InputError("--subjects, --met and --batch-tokens: give positive numbers")
-
-    def config(self) -> dict[str, Any]:
-        """Every setting that can change a number, JSON-able."""
-        return {k: v for k, v in asdict(self).items() if k not in {"out", "cache", "quiet"}}
+        if min(self.subjects, self.met) < 1:
+            raise InputError("--subjects and --met: give positive numbers")
 
 
 def run(options: Options) -> Path:

@@ -38,7 +38,7 @@ def launch(options: type[Chosen], run: Callable[[Chosen], Path], show: Callable[
 
     try:
         chosen = tyro.cli(options, description=options.__doc__)
-        _prepare_process(quiet=chosen.quiet)
+        prepare_process(quiet=chosen.quiet)
         out = run(chosen)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -61,7 +61,7 @@ def launch(options: type[Chosen], run: Callable[[Chosen], Path], show: Callable[
     return 0
 
 
-def _prepare_process(*, quiet: bool) -> None:
+def prepare_process(*, quiet: bool) -> None:
     """Silence the libraries' own bars and keep off the network unless the hub was asked for."""
     from finetune.progress import QUIET
 

@@ -105,15 +105,37 @@ def corpus(
 
 
 def answer_examples(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, rows: int, seed: int = 0
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    rows: int,
+    seed: int = 0,
+    stages: Sequence[int] | None = None,
 ) -> Examples:
-    """Make fine-tuning rows scored on the answer and EOS; passes over the prompts, each newly shuffled."""
+    """Make fine-tuning rows scored on the answer and EOS; passes over the prompts, each newly shuffled.
+
+    ``stages`` puts each prompt in a stage of the run: the lowest comes first, and each takes its share of
+    the rows.
+    """
     if not prompts:
         raise InputError("no fact is left to fine-tune on; give more facts or a larger fraction")
     rng = np.random.default_rng([seed, 2])
-    passes = -(-rows // len(prompts))
-    order = np.concatenate([rng.permutation(len(prompts)) for _ in range(passes)])[:rows]
+    stage = np.zeros(len(prompts), np.int64) if stages is None else np.asarray(stages)
+    ends = np.cumsum([rows * (stage == s).sum() / len(prompts) for s in np.unique(stage)]).round().astype(int)
+    order = np.concatenate(
+        [
+            _passes(np.flatnonzero(stage == s), end - start, rng)
+            for s, start, end in zip(np.unique(stage), [0, *ends[:-1]], ends, strict=True)
+        ]
+    )
     return _examples(tokenizer, prompts, order=order, answers_only=True)
+
+
+def _passes(members: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Repeat members in passes, each newly shuffled, for so many rows."""
+    passes = -(-rows // len(members))
+    shuffles = [members[rng.permutation(len(members))] for _ in range(passes)]
+    return np.concatenate([np.zeros(0, np.int64), *shuffles])[:rows]
 
 
 def by_length(

@@ -17,6 +17,7 @@ from finetune.facts import FactSet, InputError
 from finetune.files import read_json, write_json
 
 Arm = Literal["top", "bottom", "random", "whole"]
+Match = Literal["none", "relation", "answer"]
 _BLOCK = 10  # consecutive subjects among which the parts are dealt
 
 
@@ -59,20 +60,22 @@ _PARTS = ("train", "validation", "test")
 
 
 def split(
-    facts: FactSet, arm: Arm, *, fraction: float = 0.5, seed: int = 0, per_relation: bool = False
+    facts: FactSet, arm: Arm, *, fraction: float = 0.5, seed: int = 0, match: Match = "none"
 ) -> FactSet:
     """Take the most popular, least popular or random ``fraction`` of the facts, or the whole.
 
     Subjects are put in order (of popularity, or drawn), their facts follow one another, and the first
     floor(fraction x facts) are taken. So all arms of one fraction have the same size; at 0.5 the top and
     the bottom share no fact, and of an odd number the middle one is in neither. The facts of one subject
-    at the cut may fall on both sides. ``per_relation`` does this within each relation.
+    at the cut may fall on both sides. ``match="relation"`` does this within each relation, ``"answer"``
+    within each answer of each relation, so that all arms have the same mix of relations or of answers.
 
     Raises:
-        InputError: an unknown arm, a fraction outside (0, 1], no fact taken, or no popularity to go by.
+        InputError: an unknown arm or match, a fraction outside (0, 1], no fact taken, or no popularity.
     """
-    if arm not in get_args(Arm):
-        raise InputError(f"arm = {arm!r}: choose one of {', '.join(get_args(Arm))}")
+    for name, value, known in (("arm", arm, get_args(Arm)), ("match", match, get_args(Match))):
+        if value not in known:
+            raise InputError(f"{name} = {value!r}: choose one of {', '.join(known)}")
     if not 0 < fraction <= 1:
         raise InputError(f"fraction = {fraction}: choose a share above 0 and at most 1")
     if arm == "whole":
@@ -80,13 +83,27 @@ def split(
     if arm != "random":
         _require_popularity(facts, f"the {arm} arm")
     taken: list[int] = []
-    order_of_all = _in_order(facts, arm, seed)
-    for order in _by_relation(facts, order_of_all) if per_relation else [order_of_all]:
+    for order in _within(facts, _in_order(facts, arm, seed), match):
         # The small term keeps a product such as 0.29 * 100 = 28.999... from losing a fact.
         taken += order[: int(fraction * len(order) + 1e-9)]
     if not taken:
         raise InputError(f"{facts.name}: the {arm} arm gets none of {len(facts)} facts; raise the fraction")
     return _part(facts, sorted(taken), arm)
+
+
+def shuffled(facts: FactSet, *, seed: int = 0) -> FactSet:
+    """Deal the subjects' popularities out among them at random: what any split by it does by chance.
+
+    Raises:
+        InputError: a fact has no popularity.
+    """
+    _require_popularity(facts, "shuffling")
+    popularity = _subject_popularity(facts)
+    names = sorted(popularity)
+    drawn = np.random.default_rng([seed, 8]).permutation([popularity[name] for name in names])
+    dealt = dict(zip(names, drawn.tolist(), strict=True))
+    made = tuple(replace(fact, popularity=dealt[fact.subject.casefold()]) for fact in facts)
+    return replace(facts, facts=made, name=f"{facts.name}, popularity shuffled")
 
 
 def partition(facts: FactSet, *, test: float = 0.3, validation: float = 0.1, seed: int = 0) -> Partition:
@@ -163,11 +180,18 @@ def _shuffled_rank(subjects: Mapping[str, float], seed: list[int]) -> dict[str, 
     return dict(zip(names, np.random.default_rng(seed).permutation(len(names)).tolist(), strict=True))
 
 
-def _by_relation(facts: FactSet, order: Sequence[int]) -> list[list[int]]:
-    groups: dict[str, list[int]] = {relation: [] for relation in facts.relations}
+def _within(facts: FactSet, order: Sequence[int], match: Match) -> list[list[int]]:
+    """Cut an order of facts into one per group that arms are matched in."""
+    groups: dict[tuple[str, ...], list[int]] = {}
     for i in order:
-        groups[facts[i].relation].append(i)
-    return list(groups.values())
+        fact = facts[i]
+        keys: dict[Match, tuple[str, ...]] = {
+            "none": (),
+            "relation": (fact.relation,),
+            "answer": (fact.relation, fact.answer),
+        }
+        groups.setdefault(keys[match], []).append(i)
+    return [groups[key] for key in sorted(groups)]
 
 
 def _part(facts: FactSet, indices: Sequence[int], name: str) -> FactSet:

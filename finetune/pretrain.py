@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from finetune.examples import CorpusConfig, corpus
 from finetune.facts import FactSet
 from finetune.files import atomic_directory, write_json
@@ -61,13 +63,16 @@ def pretrained_base(
     }
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     home = cache / "bases" / key
-    if home.is_dir():
-        return home
-    work = cache / "bases" / f"{key}.partial"
-    with atomic_directory(home) as target:
-        _train_into(target, work, facts, phrasebook, tokenizer, model, text, seed)
-        write_json(target / "recipe.json", recipe)
-    shutil.rmtree(work, ignore_errors=True)
+    work = home.with_suffix(".partial")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    # Of several processes that need this base one trains it; a lock ends with the process that holds it.
+    with FileLock(home.with_suffix(".lock")):
+        if home.is_dir():
+            return home
+        with atomic_directory(home) as target:
+            _train_into(target, work, facts, phrasebook, tokenizer, model, text, seed)
+            write_json(target / "recipe.json", recipe)
+        shutil.rmtree(work, ignore_errors=True)
     return home
 
 

@@ -16,6 +16,7 @@ def select(
     out: Path,
     *,
     config: TuneConfig,
+    stages: Sequence[int] | None = None,
     seed: int = 0,
     name: str = "model",
 ) -> Checkpoint:
@@ -31,6 +32,7 @@ def select(
             out / f"lr-{rate:g}",
             config=config,
             learning_rate=rate,
+            stages=stages,
             seed=seed,
             name=name,
         )

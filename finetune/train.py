@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
 
 from finetune.evaluate import score
 from finetune.examples import answer_examples
@@ -19,14 +21,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 Method = Literal["full", "lora"]
+Keep = Literal["best", "last", "loss"]
+PROBE = 512  # training facts on which the loss is measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneConfig:
     """How an arm is fine-tuned.
 
-    ``learning_rates`` is the grid; validation accuracy is measured every ``check_every`` steps, and the
-    best (learning rate, checkpoint) is kept. ``rank`` and ``alpha`` are LoRA's.
+    ``learning_rates`` is the grid. Every ``check_every`` steps validation accuracy and the loss on training
+    facts are measured. ``keep`` says which checkpoint of a training is kept: the ``best`` on validation
+    facts, the ``last`` (equal steps), or the first whose loss is at most ``until_loss`` nats a training
+    answer (equal ``loss``), where training stops. Of several learning rates the one that validates best is
+    taken. ``rank`` and ``alpha`` are LoRA's.
     """
 
     method: Method = "full"
@@ -34,6 +41,8 @@ class TuneConfig:
     batch: int = 128
     learning_rates: tuple[float, ...] = (3e-4, 1e-3)
     check_every: int = 20
+    keep: Keep = "best"
+    until_loss: float = 1.0
     rank: int = 16
     alpha: int = 32
 
@@ -42,16 +51,25 @@ class TuneConfig:
             raise InputError(f"--method {self.method}: choose full or lora")
         if not self.learning_rates or min(self.learning_rates) <= 0:
             raise InputError(f"learning rates {self.learning_rates}: give at least one, all above 0")
+        if self.keep not in get_args(Keep):
+            raise InputError(f"keep = {self.keep!r}: choose one of {', '.join(get_args(Keep))}")
+        if self.until_loss <= 0:
+            raise InputError(f"until_loss = {self.until_loss}: give nats above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A kept checkpoint: where it is, and what chose it."""
+    """A kept checkpoint: where it is, and what chose it.
+
+    ``training_loss`` is in nats an answer, on a sample of the training facts; with ``keep="loss"`` it may lie
+    above the wanted one, where no step reached it.
+    """
 
     path: Path
     learning_rate: float
     step: int
     validation_accuracy: float
+    training_loss: float
 
 
 def train(
@@ -62,13 +80,15 @@ def train(
     *,
     config: TuneConfig | None = None,
     learning_rate: float | None = None,
+    stages: Sequence[int] | None = None,
     seed: int = 0,
     name: str = "model",
 ) -> Checkpoint:
-    """Fine-tune ``base`` on ``prompts`` at one learning rate; keep the best checkpoint in ``out``.
+    """Fine-tune ``base`` on ``prompts`` at one learning rate; keep one checkpoint, in ``out``.
 
-    ``out`` becomes an ordinary checkpoint (full) or adapter (LoRA) directory with its tokenizer and
-    ``training.json``. A finished ``out`` is returned as it is.
+    ``stages`` gives every prompt its place in the order of training: the lowest come first. ``out`` becomes
+    an ordinary checkpoint (full) or adapter (LoRA) directory with its tokenizer and ``training.json``. A
+    finished ``out`` is returned as it is.
     """
     from transformers import set_seed
 
@@ -78,10 +98,10 @@ def train(
         return read_checkpoint(out)
     set_seed(seed)
     model, tokenizer = _trainable(base, config)
-    rows = answer_examples(tokenizer, prompts, rows=config.steps * config.batch, seed=seed)
+    rows = answer_examples(tokenizer, prompts, rows=config.steps * config.batch, seed=seed, stages=stages)
     work = out.with_name(f"{out.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
-    keeper = _Keeper(model, tokenizer, validation, work / "best", config.check_every)
+    keeper = _Keeper(model, tokenizer, validation, _sample(prompts, seed), work / "best", config)
     schedule = Schedule(
         steps=config.steps, batch=config.batch, learning_rate=learning_rate, warmup=min(10, config.steps // 5)
     )
@@ -109,7 +129,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
         learning_rate=record["learning_rate"],
         step=record["step"],
         validation_accuracy=record["validation_accuracy"],
+        training_loss=record.get("training_loss", float("nan")),
     )
+
+
+def _sample(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
+    chosen = np.random.default_rng([seed, 23]).permutation(len(prompts))[:PROBE]
+    return [prompts[i] for i in sorted(chosen)]
 
 
 def _trainable(base: Path | str, config: TuneConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -130,36 +156,49 @@ def _trainable(base: Path | str, config: TuneConfig) -> tuple[PreTrainedModel, P
 
 
 class _Keeper:
-    """Keeps, on disk, the checkpoint with the best validation accuracy (the first of equals)."""
+    """Keeps one checkpoint on disk, the one that the configuration asks for (the first of equals)."""
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         validation: Sequence[Prompt],
+        probe: Sequence[Prompt],
         path: Path,
-        every: int,
+        config: TuneConfig,
     ) -> None:
-        self.model, self.tokenizer, self.validation = model, tokenizer, validation
-        self.path, self.every = path, every
-        self.best: tuple[float, int] = (-1.0, -1)
+        self.model, self.tokenizer = model, tokenizer
+        self.validation, self.probe = validation, probe
+        self.path, self.config = path, config
+        self.kept: dict[str, Any] = {}
         self.curve: list[dict[str, Any]] = []
 
-    def check(self, step: int) -> None:
-        """Measure validation accuracy at ``step`` and save the model if it is the best so far."""
+    def check(self, step: int) -> bool:
+        """Measure the model at ``step``, keep it if it is wanted, and say whether training may stop."""
         log_prob, exact = score(self.model, self.tokenizer, self.validation)
-        accuracy = float(exact.mean())
-        self.curve.append({"step": step, "accuracy": accuracy, "log_prob": float(log_prob.mean())})
-        if accuracy > self.best[0]:
-            self.best = (accuracy, step)
+        loss = -float(score(self.model, self.tokenizer, self.probe)[0].mean())
+        now = {
+            "step": step,
+            "accuracy": float(exact.mean()),
+            "log_prob": float(log_prob.mean()),
+            "loss": loss,
+        }
+        self.curve.append(now)
+        if self.config.keep != "best" or now["accuracy"] > self.kept.get("accuracy", -1.0):
+            self.kept = now
             with atomic_directory(self.path) as target:
                 self.model.save_pretrained(target)
                 self.tokenizer.save_pretrained(target)
+        return self.config.keep == "loss" and loss <= self.config.until_loss
 
     def record(self) -> dict[str, Any]:
         """Return what chose the kept checkpoint."""
-        accuracy, step = self.best
-        return {"step": step, "validation_accuracy": accuracy, "curve": self.curve}
+        return {
+            "step": self.kept["step"],
+            "validation_accuracy": self.kept["accuracy"],
+            "training_loss": self.kept["loss"],
+            "curve": self.curve,
+        }
 
     def callback(self) -> TrainerCallback:
         """Return the hook that checks every few steps and at the end."""
@@ -168,11 +207,11 @@ class _Keeper:
         keeper = self
 
         class Check(TrainerCallback):
-            """Measure validation accuracy during training."""
+            """Measure the model during training."""
 
             def on_step_end(self, args, state, control, **_):  # type: ignore[no-untyped-def]
-                if state.global_step % keeper.every == 0 or state.global_step == state.max_steps:
-                    keeper.check(state.global_step)
+                if state.global_step % keeper.config.check_every == 0 or state.global_step == state.max_steps:
+                    control.should_training_stop |= keeper.check(state.global_step)
                     keeper.model.train()
 
         return Check()

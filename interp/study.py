@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from finetune.facts import InputError
-from finetune.files import atomic_file, read_json
+from finetune.files import atomic_file, read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
 Outcome = Literal["supported", "not supported", "inconclusive", "measured"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Cell = str | float | int | None
 NOT_MEASURED = "not measured"
+CLAIMS = "claims.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,32 @@ class StudyFigure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Something that numbers decide: what is claimed, who claims it, and the number that speaks to it.
+
+    ``claim`` and ``source`` are worded before anything is measured; ``outcome`` is the number's, see
+    :func:`decided`. ``unit`` and ``digits`` say how the number is written.
+    """
+
+    claim: str
+    source: str
+    number: dict[str, Any]
+    outcome: Outcome
+    unit: str = ""
+    digits: int = 1
+
+    @property
+    def measured(self) -> str:
+        """The number with its interval and how many it is of."""
+        if self.number["value"] is None:
+            return NOT_MEASURED
+        scale: Literal["", "%"] = "%" if self.unit in ("%", "points") else ""
+        text = of(self.number, digits=self.digits, unit=scale, signed=self.unit != "%")
+        text = text.replace("%", "") + {"%": "%", "": ""}.get(self.unit, f" {self.unit}")
+        return f"{text}, n = {self.number['n']}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """What an analysis found. ``finding`` is made from the numbers, and ``outcome`` says what they decide."""
 
@@ -62,6 +91,7 @@ class Study:
     finding: str
     outcome: Outcome
     tables: tuple[StudyTable, ...]
+    claims: tuple[Claim, ...] = ()
     figures: tuple[StudyFigure, ...] = ()
     examples: tuple[StudyTable, ...] = ()
     notes: tuple[str, ...] = ()
@@ -81,6 +111,8 @@ def write_study(run: Path | str, study: Study) -> Path:
         raise InputError(f"{run}: holds no manifest.json; name the directory of a run")
     for each in study.figures:
         save(each.figure, run / "figures" / each.name)
+    if study.claims:
+        write_json(run / CLAIMS, [{**asdict(claim), "measured": claim.measured} for claim in study.claims])
     path = run / "report.html"
     with atomic_file(path) as temporary:
         # A lone surrogate, from a token that is half a character, cannot be encoded.
@@ -99,6 +131,7 @@ def page(name: str, study: Study, manifest: dict[str, Any]) -> str:
         .render(
             name=name,
             study=study,
+            tables=(*((claims_table(study.claims),) if study.claims else ()), *study.tables),
             drawn={each.name: inline_svg(each.figure, each.name) for each in study.figures},
             manifest=manifest,
             left_out=reasons(manifest.get("left_out", ())),
@@ -173,3 +206,36 @@ def decided(number: dict[str, Any], *, above: float = 0.0) -> Outcome:
     if number["value"] is None or low is None or high is None:
         return "inconclusive"
     return "supported" if low > above else "not supported" if high < above else "inconclusive"
+
+
+def claimed(
+    claim: str,
+    source: str,
+    number: dict[str, Any],
+    *,
+    above: float = 0.0,
+    unit: str = "",
+    digits: int = 1,
+) -> Claim:
+    """Let a number decide a claim that it lies above a bound; ``unit`` is ``%``, ``points`` or a word."""
+    outcome = decided(number, above=above)
+    return Claim(claim=claim, source=source, number=number, outcome=outcome, unit=unit, digits=digits)
+
+
+def sentence(claims: Sequence[Claim]) -> str:
+    """Say in one sentence what the first claim came to, and count the others' outcomes."""
+    first, rest = claims[0], [claim.outcome for claim in claims[1:]]
+    text = f"{first.outcome.capitalize()}: {first.claim} ({first.measured})"
+    counts = [f"{rest.count(outcome)} {outcome}" for outcome in OUTCOMES if outcome in rest]
+    return text + (f"; of {len(rest)} further claims {', '.join(counts)}." if rest else ".")
+
+
+def claims_table(claims: Sequence[Claim]) -> StudyTable:
+    """Lay claims out, a row each."""
+    return StudyTable(
+        title="Claims",
+        columns=("Claim", "Source", "Measured", "Outcome"),
+        rows=tuple((c.claim, c.source, c.measured, c.outcome) for c in claims),
+        note="Worded before the measurement. Supported: the whole 95% interval lies on the claimed side; "
+        "not supported: on the other; inconclusive: on both.",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune import Fact, FactSet, InputError, partition, split
-from finetune.popularity import Partition, quartiles
+from finetune.popularity import Partition, quartiles, shuffled
 
 
 def make(popularity: list[float | None], relations: int = 1, name: str = "s") -> FactSet:
@@ -30,22 +31,56 @@ def ids(facts: FactSet) -> set[str]:
 views = st.lists(st.integers(0, 6).map(float), min_size=2, max_size=40)
 
 
-@given(views, st.integers(1, 3), st.integers(0, 5), st.booleans())
+@given(views, st.integers(1, 3), st.integers(0, 5), st.sampled_from(["none", "relation", "answer"]))
 def test_halves_are_equal_disjoint_and_ordered(
-    popularity: list[float | None], relations: int, seed: int, per_relation: bool
+    popularity: list[float | None], relations: int, seed: int, match: str
 ) -> None:
     facts = make(popularity, relations)
     top, bottom, random = (
-        split(facts, arm, seed=seed, per_relation=per_relation)  # type: ignore[arg-type]
+        split(facts, arm, seed=seed, match=match)  # type: ignore[arg-type]
         for arm in ("top", "bottom", "random")
     )
-    expected = relations * (len(popularity) // 2) if per_relation else len(facts) // 2
+    expected = len(facts) // 2 if match == "none" else relations * (len(popularity) // 2)
     assert len(top) == len(bottom) == len(random) == expected
     assert not ids(top) & ids(bottom)
     assert min(f.popularity for f in top) >= max(f.popularity for f in bottom)  # type: ignore[type-var]
     assert ids(split(facts, "whole", seed=seed)) == ids(facts)
-    if per_relation:
+    if match != "none":
         assert Counter(f.relation for f in top) == Counter(f.relation for f in random)
+
+
+def test_matched_halves_have_the_same_answers_and_still_differ_in_popularity() -> None:
+    rng = np.random.default_rng(0)
+    facts = make([float(k) for k in range(200)], relations=2)
+    # Popular subjects have other answers than unpopular ones, so that plain halves differ in answers too.
+    named = tuple(
+        replace(f, answers=(str(int(rng.integers(3)) if (f.popularity or 0) > 100 else 2),)) for f in facts
+    )
+    facts = replace(facts, facts=named)
+    marginals = {
+        match: [
+            Counter((f.relation, f.answer) for f in split(facts, arm, match=match))  # type: ignore[arg-type]
+            for arm in ("top", "bottom", "random")
+        ]
+        for match in ("none", "answer")
+    }
+    assert marginals["none"][0] != marginals["none"][1]
+    assert marginals["answer"][0] == marginals["answer"][1] == marginals["answer"][2]
+    top, bottom = (split(facts, arm, match="answer").to_frame() for arm in ("top", "bottom"))  # type: ignore[arg-type]
+    means = [part.groupby(["relation", "answers"])["popularity"].mean() for part in (top, bottom)]
+    assert (means[0] > means[1]).all()
+
+
+def test_shuffling_deals_the_same_popularities_to_other_subjects() -> None:
+    facts = make([float(k) for k in range(50)], relations=2)
+    placebo = shuffled(facts, seed=1)
+    by_subject = {fact.subject: fact.popularity for fact in placebo}
+    assert sorted(by_subject.values()) == [float(k) for k in range(50)]  # type: ignore[type-var]
+    assert all(by_subject[fact.subject] == fact.popularity for fact in placebo), "one a subject"
+    correlation = np.corrcoef([f.popularity for f in facts], [f.popularity for f in placebo])[0, 1]  # type: ignore[misc]
+    assert abs(correlation) < 0.4
+    assert ids(placebo) == ids(facts)
+    assert placebo.digest != shuffled(facts, seed=2).digest
 
 
 def test_the_middle_of_an_odd_number_is_in_neither_half() -> None:

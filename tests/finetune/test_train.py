@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,19 @@ def test_the_kept_checkpoint_scores_what_was_recorded(base, prompts, tmp_path, m
     best = max(c["accuracy"] for r in records for c in r["curve"])
     assert chosen.validation_accuracy == best
     assert (chosen.path / "adapter_model.safetensors").is_file() == (method == "lora")
+
+
+def test_equal_steps_keep_the_last_and_equal_loss_the_first_that_reached_it(base, prompts, tmp_path):
+    last = train(base, prompts[:32], prompts[32:], tmp_path / "last", config=replace(TUNE, keep="last"))
+    curve = read_json(last.path / "training.json")["curve"]
+    assert last.step == TUNE.steps
+    assert curve[-1]["loss"] == last.training_loss < curve[0]["loss"]
+    wanted = curve[1]["loss"]
+    config = replace(TUNE, keep="loss", until_loss=wanted)
+    reached = train(base, prompts[:32], prompts[32:], tmp_path / "loss", config=config)
+    assert (reached.step, reached.training_loss) == (curve[1]["step"], wanted)
+    model, tokenizer = load_model(reached.path)
+    assert -score(model, tokenizer, prompts[:32])[0].mean() == pytest.approx(wanted, abs=1e-5)
 
 
 def test_training_twice_gives_the_same_weights(base, prompts, tmp_path):

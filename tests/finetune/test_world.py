@@ -114,6 +114,17 @@ def test_collated_batch_scores_only_the_answer_and_its_end(facts, tokenizer):
     assert sorted(rows.order[:20]) == list(range(20)), "a pass shows each fact once"
 
 
+def test_stages_come_in_their_order_and_share_the_rows(facts, tokenizer):
+    prompts = [render(world_phrasebook()[f.relation].asked, f) for f in facts[:20]]
+    stages = [1] * 15 + [0] * 5
+    rows = answer_examples(tokenizer, prompts, rows=80, stages=stages)
+    assert len(rows) == 80
+    assert set(rows.order[:20]) == set(range(15, 20)), "five of twenty prompts take a quarter of the rows"
+    assert set(rows.order[20:]) == set(range(15))
+    plain = answer_examples(tokenizer, prompts, rows=80)
+    assert (answer_examples(tokenizer, prompts, rows=80, stages=[3] * 20).order == plain.order).all()
+
+
 def test_a_world_too_small_is_refused():
     with pytest.raises(InputError, match="at least 8 subjects"):
         replace(CONFIG, subjects=3)

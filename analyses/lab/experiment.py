@@ -1,0 +1,151 @@
+"""An experiment: a grid of cells measured one by one, then summed up as claims that its numbers decide."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analyses.lab.grid import Cell, Engine, Failure, Machines, hopeless, read_cells, run_cells
+from analyses.making import Common, Making
+from analyses.shell import launch
+from finetune.facts import InputError, LeftOut
+from finetune.files import atomic_file, read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from interp.study import Study
+
+MACHINES = ("engine", "workers", "address", "retries")  # where cells run cannot change a number
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnMachines(Common):
+    """How much of an experiment is run, and where."""
+
+    full: bool = False
+    """The large size: more settings, for several machines or a night."""
+    engine: Engine = "local"
+    """Processes of this machine, or a Ray cluster."""
+    workers: int | None = None
+    """How many cells run at a time (default: all cores)."""
+    threads: int = 1
+    """Threads of each cell; results may differ in rounding between numbers of threads, not of workers."""
+    address: str | None = None
+    """A running Ray cluster's address ("auto" finds one); without it Ray is started here."""
+    retries: int = 1
+    """How often a failed cell is tried again before the grid goes on without it."""
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere."""
+        super().check()
+        if min(self.workers or 1, self.threads) < 1 or self.retries < 0:
+            raise InputError("--workers and --threads: give positive numbers, and --retries 0 or more")
+        if self.address and self.engine != "ray":
+            raise InputError(f"--address {self.address}: goes with --engine ray")
+
+    def config(self) -> dict[str, Any]:
+        """Every setting that can change a number, JSON-able."""
+        return {k: v for k, v in super().config().items() if k not in MACHINES}
+
+    @property
+    def machines(self) -> Machines:
+        """Where cells run."""
+        return Machines(threads=self.threads, **{name: getattr(self, name) for name in MACHINES})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabOptions(OnMachines, Making):
+    """Options of an experiment that trains models in embedded worlds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What makes an experiment, found as ``EXPERIMENT`` in the module ``analyses.<name>``.
+
+    ``cells`` lists the grid of some options; ``measure`` runs one cell in a directory of its own and returns
+    its rows; ``summarise`` makes numbers with intervals of all rows; ``study`` makes the page of both.
+    """
+
+    name: str
+    options: type[Any]
+    cells: Callable[[Any], Sequence[Cell]]
+    measure: Callable[[Any, Cell, Path], pd.DataFrame]
+    summarise: Callable[[pd.DataFrame], dict[str, Any]]
+    study: Callable[[pd.DataFrame, dict[str, Any]], Study]
+
+
+def conduct(experiment: Experiment, options: OnMachines) -> Path:
+    """Run an experiment, or continue it, and return the run directory.
+
+    Cells that failed are listed on the page and in the manifest; the run then counts as unfinished, so that
+    the same command tries them again.
+
+    Raises:
+        InputError: an option is wrong, or no cell could be run.
+    """
+    from finetune.manifest import RunDirectory
+    from interp.study import write_study
+
+    options.check()
+    directory = RunDirectory(options.out, options.config())
+    if directory.finished:
+        return options.out
+    cells = list(experiment.cells(options))
+    details: dict[str, Any] = {"seeds": options.seeds, "cells": len(cells)}
+    directory.write(**details)
+    with directory.timed("cells"):
+        failures = run_cells(experiment.name, options, cells, directory.path, options.machines)
+    frame = read_cells(directory.path, cells)
+    if frame.empty:
+        if all(hopeless(failure.reason) for failure in failures):
+            directory.discard()
+            raise InputError(failures[0].reason.removeprefix("InputError: "))
+        raise InputError(
+            f"--out {options.out}: no cell of the grid could be run; the first one's reason: "
+            f"{failures[0].reason} (the rest is in cells/*/error.txt)"
+        )
+    results = experiment.summarise(frame)
+    with atomic_file(directory.path / "facts.parquet") as path:
+        frame.to_parquet(path)
+    write_json(directory.path / "results.json", results)
+    details["left_out"] = [_left_out(failure) for failure in failures]
+    directory.write(**details)
+    write_study(directory.path, experiment.study(frame, results))
+    directory.write(finished=not failures, **details)
+    return options.out
+
+
+def main(name: str) -> int:
+    """Run ``analyses.<name>`` from the command line and print its finding and where the report is."""
+    # The module of this name and the script that was started are two; cells find the former.
+    experiment: Experiment = import_module(f"analyses.{name}").EXPERIMENT
+    return launch(experiment.options, partial(conduct, experiment), partial(_show, name))
+
+
+def load_study(name: str, out: Path) -> Study:
+    """Make the page of an experiment's run directory again."""
+    import pandas as pd
+
+    experiment: Experiment = import_module(f"analyses.{name}").EXPERIMENT
+    return experiment.study(pd.read_parquet(out / "facts.parquet"), read_json(out / "results.json"))
+
+
+def _show(name: str, out: Path) -> object:
+    from interp.study import headline
+
+    for item in read_json(out / "manifest.json").get("left_out", ()):
+        print(f"not run: {item['where']}: {item['reason']}", file=sys.stderr)
+    return headline(load_study(name, out))
+
+
+def _left_out(failure: Failure) -> LeftOut:
+    where = f"cells/{failure.cell.key}"
+    return LeftOut(
+        where=where, reason=f"{failure.reason} (see error.txt there; the same command tries again)"
+    )

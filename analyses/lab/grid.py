@@ -1,0 +1,226 @@
+"""A grid of runs: cells that know nothing of each other, run here, in local processes, or on a Ray cluster.
+
+A finished cell leaves ``cells/<key>/facts.parquet``, so that a grid which was stopped goes on where it was. A
+cell that fails is tried again, and if it fails again the rest of the grid is finished without it. Every cell
+runs on the same number of threads wherever it runs, so that all engines give the same results.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from finetune.facts import InputError
+from finetune.files import atomic_file
+from finetune.progress import QUIET, task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Engine = Literal["local", "ray"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run of a grid: a seed and what is varied; ``key`` names its directory."""
+
+    key: str
+    seed: int
+    params: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, seed: int, **params: Any) -> Cell:
+        """Name a cell after its parameters."""
+        parts = (f"{name}={value}".replace("/", "_").replace(" ", "_") for name, value in params.items())
+        return cls(key=",".join((*parts, f"seed={seed}")), seed=seed, params=params)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A cell that could not be run, and why, in one line."""
+
+    cell: Cell
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """Where cells run: ``workers`` at a time (None: one for every ``threads`` cores), each on ``threads``.
+
+    ``address`` is a Ray cluster's; without it Ray is started on this machine.
+    """
+
+    engine: Engine = "local"
+    workers: int | None = None
+    threads: int = 1
+    address: str | None = None
+    retries: int = 1
+
+    @property
+    def at_once(self) -> int:
+        """How many cells run at a time on this machine."""
+        return self.workers or max(1, (os.cpu_count() or 1) // self.threads)
+
+
+def run_cells(name: str, options: Any, cells: Sequence[Cell], run: Path, machines: Machines) -> list[Failure]:
+    """Run the cells of ``analyses.<name>`` that are not finished yet; return those that failed for good.
+
+    Raises:
+        InputError: two cells of one name, or an engine that is not installed.
+    """
+    if len({cell.key for cell in cells}) < len(cells):
+        raise InputError(f"{name}: two cells of the grid have one name; name what differs between them")
+    reasons: dict[str, str] = {}
+    for attempt in range(machines.retries + 1):
+        waiting = [c for c in cells if not finished(run, c) and not hopeless(reasons.get(c.key, ""))]
+        if not waiting:
+            break
+        again = "" if not attempt else f", attempt {attempt + 1}"
+        with task(f"Running cells of {name}{again}", total=len(waiting)) as advance:
+            for done, (cell, reason) in enumerate(
+                _engine(machines)(name, options, waiting, run, machines), 1
+            ):
+                reasons[cell.key] = reason
+                advance(done)
+    return [Failure(cell=c, reason=reasons.get(c.key, "")) for c in cells if not finished(run, c)]
+
+
+def finished(run: Path, cell: Cell) -> bool:
+    """Whether a cell has left its facts."""
+    return _facts(run, cell).is_file()
+
+
+def read_cells(run: Path, cells: Sequence[Cell]) -> pd.DataFrame:
+    """Put finished cells' rows together, with each cell's seed and parameters as columns."""
+    import pandas as pd
+
+    frames = [
+        pd.read_parquet(_facts(run, cell)).assign(seed=cell.seed, **cell.params)
+        for cell in cells
+        if finished(run, cell)
+    ]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def perform(name: str, options: Any, cell: Cell, run: Path, threads: int) -> str:
+    """Run one cell and keep its rows; return why it failed, or nothing."""
+    import torch
+
+    from analyses.shell import prepare_process
+
+    prepare_process(quiet=True)
+    torch.set_num_threads(threads)
+    home = _facts(run, cell).parent
+    try:
+        frame = import_module(f"analyses.{name}").EXPERIMENT.measure(options, cell, home)
+        with atomic_file(_facts(run, cell)) as path:
+            frame.to_parquet(path)
+    except Exception as error:
+        with atomic_file(home / "error.txt") as path:
+            path.write_text(traceback.format_exc(), encoding="utf-8")
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    (home / "error.txt").unlink(missing_ok=True)
+    return ""
+
+
+def hopeless(reason: str) -> bool:
+    """Whether trying again would end in the same way: what is wrong is what was asked for."""
+    return reason.startswith(InputError.__name__)
+
+
+def _facts(run: Path, cell: Cell) -> Path:
+    return run / "cells" / cell.key / "facts.parquet"
+
+
+Run = Callable[[str, Any, Sequence[Cell], Path, Machines], Iterator[tuple[Cell, str]]]
+
+
+def _engine(machines: Machines) -> Run:
+    if machines.engine == "ray":
+        return _on_ray
+    return _here if machines.at_once == 1 else _in_processes
+
+
+def _here(
+    name: str, options: Any, cells: Sequence[Cell], run: Path, machines: Machines
+) -> Iterator[tuple[Cell, str]]:
+    with _silent():
+        for cell in cells:
+            yield cell, perform(name, options, cell, run, machines.threads)
+
+
+def _in_processes(
+    name: str, options: Any, cells: Sequence[Cell], run: Path, machines: Machines
+) -> Iterator[tuple[Cell, str]]:
+    from multiprocessing import get_context
+
+    with (
+        _silent(),
+        ProcessPoolExecutor(min(machines.at_once, len(cells)), mp_context=get_context("spawn")) as pool,
+    ):
+        waiting = {pool.submit(perform, name, options, cell, run, machines.threads): cell for cell in cells}
+        try:
+            for future in as_completed(waiting):
+                # A worker that died, killed for its memory say, takes the pool with it: all of it is retried.
+                error = future.exception()
+                yield (
+                    waiting[future],
+                    future.result() if error is None else f"{type(error).__name__}: {error}",
+                )
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _on_ray(
+    name: str, options: Any, cells: Sequence[Cell], run: Path, machines: Machines
+) -> Iterator[tuple[Cell, str]]:
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("--engine ray: Ray is not installed; pip install 'factscope[ray]'") from error
+    started = not ray.is_initialized()
+    if started:
+        here = {"num_cpus": machines.at_once * machines.threads, "include_dashboard": False}
+        variables = {QUIET: "1", "TOKENIZERS_PARALLELISM": "false"}
+        ray.init(
+            **({"address": machines.address} if machines.address else here),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": variables},
+        )
+    try:
+        remote = ray.remote(num_cpus=machines.threads, max_retries=0)(perform)
+        where = run.resolve()  # a Ray worker has a working directory of its own
+        waiting = {remote.remote(name, options, cell, where, machines.threads): cell for cell in cells}
+        while waiting:
+            (ready, *_), _ = ray.wait(list(waiting))
+            cell = waiting.pop(ready)
+            try:
+                yield cell, ray.get(ready)
+            except ray.exceptions.RayError as error:
+                yield cell, f"{type(error).__name__}: {error}".splitlines()[0]
+    finally:
+        if started:
+            ray.shutdown()
+
+
+class _silent:
+    """Keep the bars of single cells off the terminal, on which the grid has one."""
+
+    def __enter__(self) -> None:
+        self.before = os.environ.get(QUIET)
+        os.environ[QUIET] = "1"
+
+    def __exit__(self, *_: object) -> None:
+        if self.before is None:
+            del os.environ[QUIET]
+        else:
+            os.environ[QUIET] = self.before

@@ -1,0 +1,42 @@
+"""Asking and reading what a cell trained: one row per held-out fact and model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyses.arms import Checkpoints, answers, compared, known_facts
+from analyses.bench import Bench
+from finetune.facts import FactSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def held_out(
+    bench: Bench,
+    arms: Mapping[str, Path],
+    home: Path,
+    *,
+    test: FactSet | None = None,
+    names: Sequence[str] | None = None,
+    batch_tokens: int = 8192,
+) -> tuple[Checkpoints, pd.DataFrame]:
+    """Ask arms (and the base, if ``names`` says so) every held-out fact and read their subject attention.
+
+    Returns:
+        The models side by side, and a row per fact and model: what is known, said and attended to.
+    """
+    import pandas as pd
+
+    from analyses.measurements import read_masses
+
+    checkpoints = compared(bench, {name: str(path) for name, path in arms.items()}, test=test)
+    known = known_facts(checkpoints, home / "known.json")
+    frames = []
+    for name in arms if names is None else names:
+        frame = answers(checkpoints, name, home / "answers" / f"{name}.parquet", known=known, seed=bench.seed)
+        masses = read_masses(checkpoints, name, batch_tokens)
+        frames.append(frame.assign(subject_attention=frame["fact_id"].map(masses)))
+    return checkpoints, pd.concat(frames, ignore_index=True)

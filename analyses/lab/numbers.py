@@ -1,0 +1,56 @@
+"""From rows of a grid to numbers with intervals: per seed first, then pooled over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analyses.trees import Bounds, Tree, plain, pooled
+from interp.results import Estimate, estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def summed_up(
+    rows: pd.DataFrame,
+    one_seed: Callable[[pd.DataFrame], Tree],
+    bounds: Callable[[tuple[str, ...]], Bounds | None],
+) -> dict[str, Any]:
+    """Sum up each seed's rows and pool them: t-intervals over seeds, or one seed's own over subjects.
+
+    ``bounds`` says, of a number's path, between what it must lie. Each seed's numbers are under ``seeds``.
+    """
+    trees = {str(seed): one_seed(some) for seed, some in rows.groupby("seed")}
+    return {**plain(pooled(list(trees.values()), bounds)), "seeds": plain(trees)}
+
+
+def mean(rows: pd.DataFrame, column: str, *, difference: bool = False) -> Estimate:
+    """Average a column over facts, with an interval over subjects."""
+    values = rows[column].to_numpy(dtype=np.float64)
+    return estimate(values, groups=rows["subject"].to_numpy(), difference=difference)
+
+
+def paired(rows: pd.DataFrame, first: Mapping[str, Any], second: Mapping[str, Any], column: str) -> Estimate:
+    """Average, over the facts that both have, what one setting's rows have more of than another's."""
+    a, b = (_where(rows, these).set_index("fact_id") for these in (first, second))
+    shared = a.index.intersection(b.index)
+    made = a.loc[shared, ["subject"]].assign(
+        change=a.loc[shared, column].astype(float) - b.loc[shared, column].astype(float)
+    )
+    return mean(made, "change", difference=True)
+
+
+def less(first: Estimate, second: Estimate) -> Estimate:
+    """Subtract two numbers of one seed that are not paired by fact; their interval comes from seeds."""
+    if first.value is None or second.value is None:
+        return Estimate(value=None, low=None, high=None, n=0)
+    return Estimate(value=first.value - second.value, low=None, high=None, n=min(first.n, second.n))
+
+
+def _where(rows: pd.DataFrame, these: Mapping[str, Any]) -> pd.DataFrame:
+    for column, value in these.items():
+        rows = rows[rows[column] == value]
+    return rows

@@ -1,0 +1,176 @@
+"""How bases and arms are made: the options that every analysis which trains has, and what they come to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from finetune.facts import FactSet, InputError
+from finetune.popularity import Arm, Match, shuffled, split
+from finetune.presets import REAL_BASE, REAL_TEXT, REAL_TUNE, WORLDS
+from finetune.train import Keep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers import PreTrainedTokenizerFast
+
+    from finetune.examples import CorpusConfig
+    from finetune.pretrain import BaseConfig
+    from finetune.prompts import Phrasebook
+    from finetune.train import TuneConfig
+
+ARMS: tuple[Arm, ...] = ("top", "bottom", "random", "whole")
+SHUFFLED = "shuffled_"  # in front of an arm that was split by shuffled popularity
+World = Literal["long-tail", "well-stored", "tiny"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every analysis is told."""
+
+    out: Path = Path("runs/analysis")
+    """Run directory; the same command continues it."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One run each; with two or more, intervals are over seeds."""
+    batch_tokens: int = 8192
+    """Bound on tokens a forward pass, hence on memory."""
+    cache: Path | None = None
+    """Where pretrained bases are kept (default: factscope in the user's cache directory)."""
+    quiet: bool = False
+    """No progress and no table."""
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere.
+
+        Raises:
+            InputError: names the setting and the remedy.
+        """
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise InputError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more different numbers")
+        if self.batch_tokens < 1:
+            raise InputError(f"--batch-tokens {self.batch_tokens}: give a positive number")
+
+    def config(self) -> dict[str, Any]:
+        """Every setting that can change a number, JSON-able."""
+        skipped = {"out", "cache", "quiet"}
+        return {k: v for k, v in asdict(self).items() if k not in skipped}
+
+    @property
+    def bases(self) -> Path:
+        """Where pretrained bases are kept."""
+        return self.cache or default_cache()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making(Common):
+    """How bases and arms are made."""
+
+    world: World = "long-tail"
+    """Which embedded world."""
+    method: Literal["full", "lora"] = "full"
+    """How arms are fine-tuned."""
+    question_form: Literal["new", "seen"] = "new"
+    """Whether the base met the fine-tuning question form in pretraining ("seen" shows the null)."""
+    exponent: float | None = None
+    """Pretraining draws a fact with weight popularity^exponent (default: 1 in worlds, 0.5 for real facts)."""
+    pretrain_steps: int | None = None
+    """Override the preset's pretraining steps."""
+    tune_steps: int | None = None
+    """Override the preset's fine-tuning steps."""
+    learning_rates: tuple[float, ...] = ()
+    """Override the preset's learning-rate grid."""
+    keep: Keep = "best"
+    """Which checkpoint of an arm counts: best on validation, last (equal steps), or first at a loss."""
+    until_loss: float = 1.0
+    """With --keep loss: the loss on training answers (nats) at which every arm stops."""
+    match: Match = "none"
+    """Split within relations, or within answers, so that arms have the same mix of them."""
+    placebo: bool = False
+    """Also train the halves of shuffled popularity, which differ by chance alone."""
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere."""
+        super().check()
+        for name in ("pretrain_steps", "tune_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} {value}: give a positive number")
+        if self.until_loss <= 0:
+            raise InputError(f"--until-loss {self.until_loss}: give nats above 0")
+
+    def arms(self, train: FactSet, *, seed: int) -> dict[str, FactSet]:
+        """Split training facts into the four arms and, on demand, the placebo's halves."""
+        made = {str(arm): split(train, arm, seed=seed, match=self.match) for arm in ARMS}
+        if self.placebo:
+            dealt = shuffled(train, seed=seed)
+            for arm in ("top", "bottom"):
+                made[SHUFFLED + arm] = split(dealt, arm, seed=seed, match=self.match)  # type: ignore[arg-type]
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What one seed's run works on: facts, their wording, and how a base and its arms are made."""
+
+    facts: FactSet
+    phrasebook: Phrasebook
+    make_tokenizer: Callable[[FactSet, Phrasebook], PreTrainedTokenizerFast]
+    text: CorpusConfig
+    base: BaseConfig
+    tune: TuneConfig
+    base_seed: int
+
+
+def default_cache() -> Path:
+    """Return the user's cache directory for pretrained bases."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "factscope"
+
+
+def setting_for(options: Making, facts: FactSet | None, seed: int) -> Setting:
+    """Resolve the options for one seed.
+
+    In a world a seed draws everything anew: facts, base, splits, fine-tuning. With real facts the base is
+    trained once and a seed redraws splits and fine-tuning.
+    """
+    from finetune.vocabulary import bpe_tokenizer, word_tokenizer
+    from finetune.world import make_world, world_phrasebook
+
+    if facts is None:
+        preset = WORLDS[options.world]
+        facts = make_world(preset.world, seed=seed)
+        text, base, tune = preset.text, preset.base, preset.tune
+        book, tokenizer, base_seed = (
+            world_phrasebook(question_form=options.question_form),
+            word_tokenizer,
+            seed,
+        )
+    else:
+        from finetune.phrasebooks import phrasebook
+
+        book, tokenizer, base_seed = phrasebook(facts, question_form=options.question_form), bpe_tokenizer, 0
+        text, base, tune = REAL_TEXT, REAL_BASE, REAL_TUNE
+    if options.exponent is not None:
+        text = replace(text, exponent=options.exponent)
+    if options.pretrain_steps is not None:
+        base = replace(base, steps=options.pretrain_steps)
+    tune = replace(
+        tune,
+        method=options.method,
+        steps=options.tune_steps or tune.steps,
+        keep=options.keep,
+        until_loss=options.until_loss,
+    )
+    if options.learning_rates:
+        tune = replace(tune, learning_rates=options.learning_rates)
+    return Setting(
+        facts=facts,
+        phrasebook=book,
+        make_tokenizer=tokenizer,
+        text=text,
+        base=base,
+        tune=tune,
+        base_seed=base_seed,
+    )
