@@ -44,7 +44,7 @@ class OnMachines(Common):
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""
         super().check()
-        if min(self.workers or 1, self.threads) < 1 or self.retries < 0:
+        if min(1 if self.workers is None else self.workers, self.threads) < 1 or self.retries < 0:
             raise InputError("--workers and --threads: give positive numbers, and --retries 0 or more")
         if self.address and self.engine != "ray":
             raise InputError(f"--address {self.address}: goes with --engine ray")

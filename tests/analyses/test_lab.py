@@ -1,0 +1,262 @@
+"""Grids: the same results on every engine, continued where they stopped, whole but for what failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from analyses.lab.experiment import Experiment, OnMachines, conduct
+from analyses.lab.grid import Cell, Machines, finished, read_cells, run_cells
+from analyses.lab.numbers import less, mean, paired, summed_up
+from finetune.facts import InputError
+from finetune.files import read_json
+from interp.results import Estimate
+from interp.study import Study, StudyTable, claimed, sentence
+
+CELLS = [Cell.of(seed, x=x) for x in (1, 2) for seed in (0, 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(OnMachines):
+    """A trial grid; cells of ``odd`` x fail as many times as ``times`` says, in the way ``how`` says."""
+
+    odd: int = -1
+    times: int = 99
+    how: str = "crash"
+
+
+def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
+    """Draw ten numbers, or fail."""
+    import torch
+
+    tries = len(list(home.glob("try-*")))
+    home.mkdir(parents=True, exist_ok=True)
+    (home / f"try-{tries}").touch()
+    if cell.params["x"] == options.odd and tries < options.times:
+        if options.how == "input":
+            raise InputError("--odd 2: cannot be")
+        if options.how == "die":
+            os._exit(9)
+        raise RuntimeError("numbers ran out\nfor good")
+    generator = torch.Generator().manual_seed(cell.seed)
+    values = torch.randn(10, 64, generator=generator) @ torch.ones(64)  # its rounding depends on threads
+    subjects = [f"s{i // 2}" for i in range(10)]
+    return pd.DataFrame({"fact_id": range(10), "subject": subjects, "y": values.numpy() + cell.params["x"]})
+
+
+def summarise(frame: pd.DataFrame) -> dict:
+    def one(rows: pd.DataFrame) -> dict:
+        tree = {f"x{x}": mean(some, "y") for x, some in rows.groupby("x")}
+        return {**tree, "rise": paired(rows, {"x": 2}, {"x": 1}, "y")} if len(tree) > 1 else tree
+
+    return summed_up(frame, one, lambda path: None)
+
+
+def study(frame: pd.DataFrame, results: dict) -> Study:
+    none = {"value": None, "low": None, "high": None, "n": 0}
+    claims = (claimed("y rises with x", "trial", results.get("rise", none)),)
+    table = StudyTable(title="Rows", columns=("Rows",), rows=((len(frame),),))
+    return Study(
+        title="Trial",
+        question="?",
+        finding=sentence(claims),
+        outcome="measured",
+        claims=claims,
+        tables=(table,),
+    )
+
+
+EXPERIMENT = Experiment(
+    name="trial",
+    options=Options,
+    cells=lambda options: CELLS,
+    measure=measure,
+    summarise=summarise,
+    study=study,
+)
+
+
+@pytest.fixture(autouse=True)
+def trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process find the experiment as ``analyses.trial``."""
+    module = ModuleType("analyses.trial")
+    module.EXPERIMENT = EXPERIMENT  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "analyses.trial", module)
+
+
+def test_a_grid_leaves_its_rows_numbers_claims_and_page(tmp_path: Path) -> None:
+    out = conduct(EXPERIMENT, Options(out=tmp_path / "run", seeds=(0, 1), workers=1))
+    frame = pd.read_parquet(out / "facts.parquet")
+    assert len(frame) == 40
+    assert set(frame["seed"]) == {0, 1}
+    results = read_json(out / "results.json")
+    assert results["rise"]["value"] == pytest.approx(1)
+    assert results["rise"]["n"] == 2
+    (claim,) = read_json(out / "claims.json")
+    assert claim["number"] == results["rise"]
+    assert claim["outcome"] == "supported"
+    assert "y rises with x" in (out / "report.html").read_text()
+    assert read_json(out / "manifest.json")["finished"]
+    stamp = (out / "results.json").stat().st_mtime_ns
+    conduct(EXPERIMENT, Options(out=out, seeds=(0, 1), workers=3))
+    assert (out / "results.json").stat().st_mtime_ns == stamp, "where cells run is no other configuration"
+
+
+def test_a_failed_cell_is_tried_again_then_listed_and_the_rest_survives(tmp_path: Path) -> None:
+    options = Options(out=tmp_path / "run", workers=1, retries=2, odd=2)
+    out = conduct(EXPERIMENT, options)
+    assert len(pd.read_parquet(out / "facts.parquet")) == 20
+    manifest = read_json(out / "manifest.json")
+    assert not manifest["finished"]
+    assert [item["where"] for item in manifest["left_out"]] == ["cells/x=2,seed=0", "cells/x=2,seed=1"]
+    assert manifest["left_out"][0]["reason"].startswith("RuntimeError: numbers ran out (")
+    home = out / "cells" / "x=2,seed=0"
+    assert len(list(home.glob("try-*"))) == 3
+    assert "for good" in (home / "error.txt").read_text()
+    assert "numbers ran out" in (out / "report.html").read_text()
+
+
+def test_the_same_command_runs_only_what_is_missing(tmp_path: Path) -> None:
+    options = Options(out=tmp_path / "run", workers=1, retries=0, odd=2, times=1)
+    conduct(EXPERIMENT, options)
+    stamp = (options.out / "cells" / "x=1,seed=0" / "facts.parquet").stat().st_mtime_ns
+    conduct(EXPERIMENT, options)
+    assert read_json(options.out / "manifest.json")["finished"]
+    assert not (options.out / "cells" / "x=2,seed=0" / "error.txt").exists()
+    assert (options.out / "cells" / "x=1,seed=0" / "facts.parquet").stat().st_mtime_ns == stamp
+    whole = conduct(EXPERIMENT, Options(out=tmp_path / "other", workers=1))
+    assert read_json(options.out / "results.json") == read_json(whole / "results.json")
+
+
+def test_wrong_input_is_not_tried_again_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    def all_odd(options: Options) -> list[Cell]:
+        return CELLS[2:]
+
+    wrong = Experiment(**{**EXPERIMENT.__dict__, "cells": all_odd})
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match=r"^--odd 2: cannot be$"):
+        conduct(wrong, Options(out=out, workers=1, odd=2, how="input", retries=5))
+    assert not out.exists()
+    with pytest.raises(InputError, match="numbers ran out"):
+        conduct(wrong, Options(out=out, workers=1, odd=2, retries=0))
+    assert (out / "cells" / "x=2,seed=0" / "error.txt").is_file(), "a crash leaves what it left"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"workers": 0}, "--workers"),
+        ({"threads": 0}, "--threads"),
+        ({"address": "auto"}, "--engine ray"),
+        ({"seeds": ()}, "--seeds"),
+    ],
+)
+def test_mistakes_name_the_setting(setting: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        conduct(EXPERIMENT, Options(out=tmp_path / "run", **setting))
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_cells_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one name"):
+        run_cells("trial", Options(), [CELLS[0], CELLS[0]], tmp_path, Machines(workers=1))
+
+
+MIXTURE = {"world": "tiny", "seeds": (0,), "shares": (0.0, 1.0), "tune_steps": 4, "pretrain_steps": 60}
+
+
+@pytest.fixture(scope="module")
+def mixtures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One real grid on three engines, with a cache of bases each, so that nothing is handed on."""
+    from analyses import mixture_sweep
+
+    made = {}
+    for name, machines in {
+        "one process": {"workers": 1},
+        "two processes": {"workers": 2},
+        "ray": {"engine": "ray", "workers": 2},
+    }.items():
+        folder = tmp_path_factory.mktemp("engine")
+        options = mixture_sweep.Options(
+            out=folder / "run", cache=folder / "cache", quiet=True, **MIXTURE, **machines
+        )
+        made[name] = conduct(mixture_sweep.EXPERIMENT, options)
+    return made
+
+
+@pytest.mark.parametrize("engine", ["two processes", "ray"])
+def test_every_engine_gives_the_same_results(mixtures: dict[str, Path], engine: str) -> None:
+    one, other = mixtures["one process"], mixtures[engine]
+    assert (one / "results.json").read_text() == (other / "results.json").read_text()
+    here, there = (pd.read_parquet(run / "facts.parquet") for run in (one, other))
+    pd.testing.assert_frame_equal(here, there)
+
+
+def test_mixtures_are_numbers_of_their_rows(mixtures: dict[str, Path]) -> None:
+    out = mixtures["one process"]
+    frame = pd.read_parquet(out / "facts.parquet")
+    results = read_json(out / "results.json")
+    rows = frame[(frame["share"] == 1) & (frame["quartile"] >= 3) & frame["known"]]
+    assert results["shares"]["1"]["unpopular"]["accuracy_known"]["value"] == pytest.approx(
+        rows["correct"].mean()
+    )
+    assert {json.dumps(claim["number"]) for claim in read_json(out / "claims.json")} <= {
+        json.dumps(number) for part in ("contrasts", "gain") for number in results[part].values()
+    }
+
+
+def test_a_mixture_holds_the_share_that_was_asked_for() -> None:
+    from analyses.mixture_sweep import mixture
+    from finetune.facts import Fact, FactSet
+
+    def half(name: str, n: int) -> FactSet:
+        facts = tuple(
+            Fact(id=f"{name}{i}", subject=f"{name}{i}", relation="r", answers=("a",)) for i in range(n)
+        )
+        return FactSet(facts=facts, name=name)
+
+    top, bottom = half("t", 20), half("b", 20)
+    smaller: set[str] = set()
+    for share in (0, 0.25, 0.5, 1):
+        made, popular = mixture(top, bottom, share, seed=3)
+        ids = [fact.id for fact in made]
+        assert len(set(ids)) == 20
+        assert [name.startswith("t") for name in ids] == popular
+        assert sum(popular) == 20 * share
+        assert smaller <= {name for name in ids if name.startswith("t")}, "a larger share holds a smaller one"
+        smaller = {name for name in ids if name.startswith("t")}
+
+
+def test_a_worker_that_dies_is_reported_and_the_rest_is_run(tmp_path: Path) -> None:
+    from analyses import mixture_sweep
+
+    options = mixture_sweep.Options(out=tmp_path / "run", cache=tmp_path / "cache", quiet=True, **MIXTURE)
+    good = mixture_sweep.cells(options)[:1]
+    bad = Cell(key="bad", seed=0, params={"share": "none", "order": "shuffled", "by": "popularity"})
+    failures = run_cells("mixture_sweep", options, [*good, bad], tmp_path, Machines(workers=2, retries=0))
+    assert [failure.cell.key for failure in failures] == ["bad"]
+    assert finished(tmp_path, good[0])
+    assert set(read_cells(tmp_path, [*good, bad])["share"]) == {0.0}
+
+
+def test_differences_pair_facts_and_seeds() -> None:
+    rows = pd.DataFrame(
+        {
+            "fact_id": [1, 2, 3, 1, 2],
+            "subject": list("abcab"),
+            "arm": ["x", "x", "x", "y", "y"],
+            "correct": [True, True, False, True, False],
+        }
+    )
+    difference = paired(rows, {"arm": "x"}, {"arm": "y"}, "correct")
+    assert (difference.value, difference.n) == (0.5, 2), "a fact that one arm lacks is not compared"
+    one, other = (Estimate(value=v, low=None, high=None, n=3) for v in (0.7, 0.2))
+    assert less(one, other).value == pytest.approx(0.5)
+    assert less(one, Estimate(value=None, low=None, high=None, n=0)).value is None
