@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from analyses.arms import Checkpoints, answers, checkpoints_of, known_facts
-from analyses.measurements import one_fact, read_checkpoint, transplant
+from analyses.arms import answers, checkpoints_of, known_facts
+from analyses.measurements import kept, one_fact, read_checkpoint, with_recovery
 from analyses.settings import Options, describe
 from analyses.sharding import Processes
 from analyses.summary import head_means, summarise
 from finetune.facts import FactSet, LeftOut
-from finetune.files import atomic_file, fingerprint, read_json, write_json
+from finetune.files import atomic_file, fingerprint, write_json
 from finetune.manifest import RunDirectory
 from finetune.progress import task
 from interp.attention import AttentionMass
@@ -75,9 +75,9 @@ def measure_seed(
     paired = {"top", "bottom"} <= set(names)
     if paired:
         with run.timed(f"seed {seed}: transplant"):
-            frame = _with_recovery(frame, checkpoints, here / "transplant.json", seed)
+            frame = with_recovery(frame, checkpoints, here / "transplant.json", seed)
     before, after = ("top", "bottom") if paired else ("base", names[1])
-    example = _kept(here / "example.json", lambda: one_fact(checkpoints, frame, before, after))
+    example = kept(here / "example.json", lambda: one_fact(checkpoints, frame, before, after))
     return Seed(
         seed=seed,
         frame=frame,
@@ -135,19 +135,6 @@ def _with_readings(frame: pd.DataFrame, mass: AttentionMass, evidence: pd.DataFr
     return frame.assign(subject_attention=flat.mean(1), mass=list(flat), **columns)
 
 
-def _with_recovery(frame: pd.DataFrame, checkpoints: Checkpoints, path: Path, seed: int) -> pd.DataFrame:
-    """Add the transplant's outcome to the rows of the bottom arm that only the top arm gets right."""
-    by_arm = {arm: rows.set_index("fact_id")["correct"] for arm, rows in frame.groupby("arm")}
-    lost = by_arm["top"] & ~by_arm["bottom"]
-    outcome = _kept(path, lambda: transplant(checkpoints, "top", "bottom", list(lost[lost].index), seed=seed))
-    facts = frame["fact_id"].where(frame["arm"] == "bottom")
-    columns = {
-        name: facts.map({i: found.get(name) for i, found in outcome.items()}).astype("boolean")
-        for name in ("recovered", "placebo_recovered")
-    }
-    return frame.assign(**columns)
-
-
 def _moved_heads(seed: Seed, most: int = 20) -> list[dict[str, Any]]:
     """List the heads whose subject attention differs most: top against bottom, or base against the first."""
     before, after = ("top", "bottom") if {"top", "bottom"} <= set(seed.mass) else list(seed.mass)[:2]
@@ -158,13 +145,6 @@ def _moved_heads(seed: Seed, most: int = 20) -> list[dict[str, Any]]:
         {str(k): v.item() if hasattr(v, "item") else v for k, v in row.items()}
         for row in rows.to_dict("records")
     ]
-
-
-def _kept(path: Path, make: Callable[[], Any]) -> Any:
-    """Return a stage's JSON result, computing it only if no earlier run finished it."""
-    if not path.is_file():
-        write_json(path, make())
-    return read_json(path)
 
 
 def _inputs(options: Options) -> dict[str, str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyses.arms import Checkpoints
 from finetune.evaluate import matches
-from finetune.files import atomic_file
+from finetune.files import atomic_file, read_json, write_json
 from finetune.models import is_adapter
 from finetune.prompts import Prompt
 from interp.attention import AttentionMass, full_patterns, subject_attention
@@ -53,10 +53,15 @@ def pair_of(checkpoints: Checkpoints, name: str, *, alone: bool = False) -> Chec
     return load_pair(checkpoints.base, source)
 
 
+def read_mass(checkpoints: Checkpoints, name: str, batch_tokens: int) -> AttentionMass:
+    """Measure each test fact's subject attention in one checkpoint."""
+    with opened(checkpoints, name, checkpoints.prompts) as (model, batch, _):
+        return subject_attention(model, batch, batch_tokens=batch_tokens)
+
+
 def read_masses(checkpoints: Checkpoints, name: str, batch_tokens: int) -> dict[str, float]:
     """Measure each test fact's subject attention in one checkpoint, averaged over layers and heads."""
-    with opened(checkpoints, name, checkpoints.prompts) as (model, batch, _):
-        mass = subject_attention(model, batch, batch_tokens=batch_tokens)
+    mass = read_mass(checkpoints, name, batch_tokens)
     return dict(zip(mass.fact_ids, mass.values.mean((1, 2)).tolist(), strict=True))
 
 
@@ -156,6 +161,26 @@ def transplant(
         if prompt.fact_id in partners:
             outcome[prompt.fact_id]["placebo_recovered"] = matches(placebo, prompt.answers)
     return outcome
+
+
+def with_recovery(frame: pd.DataFrame, checkpoints: Checkpoints, path: Path, seed: int) -> pd.DataFrame:
+    """Add the transplant's outcome to the rows of the bottom arm that only the top arm gets right."""
+    by_arm = {arm: rows.set_index("fact_id")["correct"] for arm, rows in frame.groupby("arm")}
+    lost = by_arm["top"] & ~by_arm["bottom"]
+    outcome = kept(path, lambda: transplant(checkpoints, "top", "bottom", list(lost[lost].index), seed=seed))
+    facts = frame["fact_id"].where(frame["arm"] == "bottom")
+    columns = {
+        name: facts.map({i: found.get(name) for i, found in outcome.items()}).astype("boolean")
+        for name in ("recovered", "placebo_recovered")
+    }
+    return frame.assign(**columns)
+
+
+def kept(path: Path, make: Callable[[], Any]) -> Any:
+    """Return a stage's JSON result, computing it only if no earlier run finished it."""
+    if not path.is_file():
+        write_json(path, make())
+    return read_json(path)
 
 
 def one_fact(checkpoints: Checkpoints, frame: pd.DataFrame, before: str, after: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def summarise(facts: pd.DataFrame) -> Tree:
 
 def _one_seed(facts: pd.DataFrame) -> Tree:
     arms = {str(name): _arm(rows) for name, rows in facts.groupby("arm", sort=False)}
-    return {"arms": arms, "contrasts": _contrasts(facts), "recovery": _recovery(facts)}
+    return {"arms": arms, "contrasts": _contrasts(facts), "recovery": recovery(facts)}
 
 
 def _arm(rows: pd.DataFrame) -> Tree:
@@ -81,7 +81,7 @@ def _contrast(facts: pd.DataFrame, first: str, second: str) -> Tree:
     }
 
 
-def _recovery(facts: pd.DataFrame) -> Tree:
+def recovery(facts: pd.DataFrame) -> Tree:
     """Average the transplant and its placebo over the same facts: those that have both."""
     if "recovered" not in facts:
         return {}

@@ -21,22 +21,30 @@ def held_out(
     *,
     test: FactSet | None = None,
     names: Sequence[str] | None = None,
+    layers: bool = False,
     batch_tokens: int = 8192,
 ) -> tuple[Checkpoints, pd.DataFrame]:
     """Ask arms (and the base, if ``names`` says so) every held-out fact and read their subject attention.
 
     Returns:
-        The models side by side, and a row per fact and model: what is known, said and attended to.
+        The models side by side, and a row per fact and model: what is known, said and attended to, averaged
+        over layers and heads, and with ``layers`` also over the heads of each layer (``attention_0`` ...).
     """
     import pandas as pd
 
-    from analyses.measurements import read_masses
+    from analyses.measurements import read_mass
 
     checkpoints = compared(bench, {name: str(path) for name, path in arms.items()}, test=test)
     known = known_facts(checkpoints, home / "known.json")
     frames = []
     for name in arms if names is None else names:
         frame = answers(checkpoints, name, home / "answers" / f"{name}.parquet", known=known, seed=bench.seed)
-        masses = read_masses(checkpoints, name, batch_tokens)
-        frames.append(frame.assign(subject_attention=frame["fact_id"].map(masses)))
+        mass = read_mass(checkpoints, name, batch_tokens)
+        if tuple(frame["fact_id"]) != mass.fact_ids:
+            raise RuntimeError("other facts were read than were asked; remove the run directory")
+        frame["subject_attention"] = mass.values.mean((1, 2)).numpy()
+        if layers:
+            by_layer = mass.values.mean(2).numpy().T
+            frame = frame.assign(**{f"attention_{i}": part for i, part in enumerate(by_layer)})
+        frames.append(frame)
     return checkpoints, pd.concat(frames, ignore_index=True)
