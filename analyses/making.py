@@ -101,6 +101,11 @@ class Making(Common):
         if self.until_loss <= 0:
             raise InputError(f"--until-loss {self.until_loss}: give nats above 0")
 
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates to choose from; none for the preset's."""
+        return self.learning_rates
+
     def arms(self, train: FactSet, *, seed: int) -> dict[str, FactSet]:
         """Split training facts into the four arms and, on demand, the placebo's halves."""
         made = {str(arm): split(train, arm, seed=seed, match=self.match) for arm in ARMS}
@@ -163,8 +168,8 @@ def setting_for(options: Making, facts: FactSet | None, seed: int) -> Setting:
         keep=options.keep,
         until_loss=options.until_loss,
     )
-    if options.learning_rates:
-        tune = replace(tune, learning_rates=options.learning_rates)
+    if options.rates:
+        tune = replace(tune, learning_rates=options.rates)
     return Setting(
         facts=facts,
         phrasebook=book,

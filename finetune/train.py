@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Method = Literal["full", "lora"]
 Keep = Literal["best", "last", "loss"]
-PROBE = 512  # training facts on which the loss is measured
+PROBE = 256  # training facts on which the loss is measured
 
 
 @dataclass(frozen=True, kw_only=True)

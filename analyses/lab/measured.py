@@ -35,7 +35,9 @@ def held_out(
     from analyses.measurements import read_mass
 
     checkpoints = compared(bench, {name: str(path) for name, path in arms.items()}, test=test)
-    known = known_facts(checkpoints, home / "known.json")
+    # Cells that share a base and its held-out facts ask it once for what it states.
+    stated = f"{bench.base.name}-{checkpoints.test.digest[:12]}.json"
+    known = known_facts(checkpoints, home.parents[1] / "stated" / stated)
     frames = []
     for name in arms if names is None else names:
         frame = answers(checkpoints, name, home / "answers" / f"{name}.parquet", known=known, seed=bench.seed)
