@@ -166,21 +166,22 @@ def auroc(
     rows = np.argsort(member, kind="stable")
     ends = np.cumsum(np.bincount(member)) if len(member) else np.zeros(0, dtype=int)
     parts = np.split(rows, ends[:-1]) if len(ends) else []
-    value = _area(values, positive)
+    value = roc_area(values, positive)
     if value is None or len(parts) < 2:
         return Estimate(value=value, low=None, high=None, n=len(values))
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(resamples):
         some = np.concatenate([parts[i] for i in rng.integers(len(parts), size=len(parts))])
-        area = _area(values[some], positive[some])
+        area = roc_area(values[some], positive[some])
         drawn += [] if area is None else [area]
     tail = 50 * (1 - confidence)
     low, high = np.percentile(drawn, [tail, 100 - tail])
     return Estimate(value=value, low=float(low), high=float(high), n=len(values))
 
 
-def _area(values: Float[ndarray, " fact"], positive: Shaped[ndarray, " fact"]) -> float | None:
+def roc_area(values: Float[ndarray, " fact"], positive: Shaped[ndarray, " fact"]) -> float | None:
+    """Return the area under the ROC curve, or None where one of the two kinds is missing."""
     from scipy.stats import rankdata
 
     n = int(positive.sum())
