@@ -8,6 +8,7 @@ import numpy as np
 
 from analyses.planted import TRUTHS
 from interp.study import Cell, Study, StudyFigure, StudyTable, of
+from interp.style import in_house_style, new_figure
 from interp.verdict import ERASED, NEVER_STORED, RETAINED, SUPPRESSED, USED, VERDICTS
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ def _evidence_table(results: dict[str, Any]) -> StudyTable:
     )
 
 
+@in_house_style
 def _figure(frame: pd.DataFrame) -> Figure:
-    from interp.style import new_figure
 
     figure = new_figure(width=6.4, height=3.4)
     axes = figure.subplots()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,33 +11,34 @@ import numpy as np
 import pandas as pd
 
 from analyses.arms import Checkpoints, checkpoints_of
-from analyses.measurements import pair_of, read_masses
+from analyses.measurements import read_masses
+from analyses.suppressed_facts import (
+    head_table,
+    opened_with_sibling,
+    pictures,
+    sibling_of,
+    transplanted_heads,
+)
 from analyses.trees import plain, pooled
 from finetune.facts import FactSet, LeftOut
 from finetune.files import atomic_file, read_json, write_json
 from finetune.manifest import RunDirectory
-from interp.controls import wrong_subject
-from interp.engine.grids import sweep
-from interp.engine.interventions import Intervention, Replace
-from interp.engine.recording import record
-from interp.patching import patch
 from interp.results import Estimate, estimate
-from interp.spans import encode
 from interp.verdict import ERASED, SUPPRESSED, UNDETERMINED, diagnose
 
 if TYPE_CHECKING:
     from analyses.stored_or_suppressed import Options
-    from interp.pair import CheckpointPair
 
 LOST = (SUPPRESSED, ERASED, UNDETERMINED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
-    """One seed's verdicts, a row per fact and arm; transplants head by head, by arm; what was left out."""
+    """One seed's verdicts, a row per fact and arm; by arm, transplants head by head and what is looked at."""
 
     frame: pd.DataFrame
     grids: dict[str, pd.DataFrame]
+    pictures: dict[str, list[dict[str, Any]]]
     left_out: tuple[LeftOut, ...]
 
 
@@ -48,37 +48,19 @@ def measure_seed(options: Options, facts: FactSet | None, run: RunDirectory, see
     with run.timed(f"seed {seed}: checkpoints"):
         arms_in = here if options.run is None else options.run / "seeds" / str(seed)
         checkpoints = checkpoints_of(options, facts, arms_in, seed)
-    frames, grids = [], {}
+    frames, grids, seen = [], {}, {}
     left_out = list(checkpoints.left_out)
     for arm in checkpoints.arms:
         with run.timed(f"seed {seed}: {arm}, verdicts"):
             frame, odd = _verdicts(options, checkpoints, arm, here / "verdicts", seed)
         left_out += odd
         with run.timed(f"seed {seed}: {arm}, heads"):
-            grids[arm] = _heads(options, checkpoints, arm, frame, here / "heads", seed)
+            grids[arm] = transplanted_heads(options, checkpoints, arm, frame, here / "heads", seed)
+            seen[arm] = pictures(checkpoints, arm, frame, here / "pictures")
         frames.append(frame)
-    return Seed(frame=pd.concat(frames, ignore_index=True), grids=grids, left_out=tuple(left_out))
-
-
-def sibling_of(checkpoints: Checkpoints, arm: str) -> str | None:
-    """Name the arm whose attention is tried in this one: the popular half, or else the first other."""
-    others = [
-        name for name in ("top", "whole", *checkpoints.arms) if name in checkpoints.arms and name != arm
-    ]
-    return others[0] if others else None
-
-
-@contextmanager
-def _opened(checkpoints: Checkpoints, arm: str) -> Iterator[tuple[CheckpointPair, dict[str, CheckpointPair]]]:
-    """Load an arm against the base, and its sibling."""
-    with ExitStack() as stack:
-        pair = pair_of(checkpoints, arm)
-        stack.callback(pair.close)
-        name, siblings = sibling_of(checkpoints, arm), {}
-        if name is not None:
-            siblings[name] = pair_of(checkpoints, name, alone=True)
-            stack.callback(siblings[name].close)
-        yield pair, siblings
+    return Seed(
+        frame=pd.concat(frames, ignore_index=True), grids=grids, pictures=seen, left_out=tuple(left_out)
+    )
 
 
 def _verdicts(
@@ -86,7 +68,7 @@ def _verdicts(
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     path, notes = directory / f"{arm}.parquet", directory / f"{arm}.json"
     if not (path.is_file() and notes.is_file()):
-        with _opened(checkpoints, arm) as (pair, siblings):
+        with opened_with_sibling(checkpoints, arm) as (pair, siblings):
             found = diagnose(
                 pair,
                 checkpoints.test,
@@ -122,53 +104,6 @@ def _verdicts(
     value, low, high, n = held["false_positives"]
     frame.attrs["false_positives"] = Estimate(value=value, low=low, high=high, n=n)
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
-
-
-def _heads(
-    options: Options, checkpoints: Checkpoints, arm: str, frame: pd.DataFrame, directory: Path, seed: int
-) -> pd.DataFrame:
-    """Transplant one head's last row at a time into suppressed facts, and the placebo's; nats gained."""
-    path = directory / f"{arm}.parquet"
-    if path.is_file():
-        return pd.read_parquet(path)
-    ids = frame.loc[frame["verdict"] == SUPPRESSED, "fact_id"].to_numpy()
-    chosen = set(np.random.default_rng([seed, 9]).permutation(ids)[: options.grid_facts].tolist())
-    prompts = [prompt for prompt in checkpoints.prompts if prompt.fact_id in chosen]
-    columns = ["layer", "head", "fact_id", "effect", "placebo", "subject"]
-    table = pd.DataFrame(columns=columns)
-    if prompts:
-        with _opened(checkpoints, arm) as (pair, siblings):
-            donor = next(iter(siblings.values()), None)
-            batch = encode(pair.tokenizer, prompts)
-            pool = encode(pair.tokenizer, checkpoints.prompts)
-            with pair.base() if donor is None else donor.finetuned() as model:
-                rows = record(model, pool, "pattern", batch_tokens=options.batch_tokens)
-            partners = wrong_subject(batch, pool, seed=seed)
-            right = Intervention(site="pattern", do=Replace(source=rows))
-            wrong = Intervention(
-                site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners)
-            )
-            with pair.finetuned() as model:
-                effects = [
-                    patch(
-                        model,
-                        batch,
-                        sweep(model, what),
-                        pair.tokenizer,
-                        max_new_tokens=0,
-                        batch_tokens=options.batch_tokens,
-                        progress=f"Transplanting heads into {arm}",
-                    ).to_frame()
-                    for what in (right, wrong)
-                ]
-        table = effects[0][["layer", "head", "fact_id", "effect"]].copy()
-        with_partner = table["fact_id"].isin(partners)
-        table["placebo"] = effects[1]["effect"].where(with_partner)
-        subject = dict(zip(frame["fact_id"], frame["subject"], strict=True))
-        table["subject"] = table["fact_id"].map(subject)
-    with atomic_file(path) as temporary:
-        table.to_parquet(temporary)
-    return table
 
 
 def summarise(seeds: Sequence[Seed]) -> dict[str, Any]:
@@ -230,30 +165,6 @@ def _share(values: pd.Series, rows: pd.DataFrame, *, difference: bool = False) -
     return estimate(numbers, groups=rows["subject"].to_numpy(), difference=difference)
 
 
-def head_table(grid: pd.DataFrame) -> pd.DataFrame:
-    """Average a head-by-head transplant: gain and placebo (nats) with 95% intervals, largest gain first."""
-    rows = []
-    for (layer, head), cell in grid.groupby(["layer", "head"]):
-        groups = cell["subject"].to_numpy()
-        gain = estimate(cell["effect"].to_numpy(dtype=np.float64), groups=groups)
-        placebo = estimate(cell["placebo"].to_numpy(dtype=np.float64), groups=groups)
-        rows.append(
-            {
-                "layer": layer,
-                "head": head,
-                "gain": gain.value,
-                "low": gain.low,
-                "high": gain.high,
-                "placebo": placebo.value,
-                "placebo_low": placebo.low,
-                "placebo_high": placebo.high,
-                "n": gain.n,
-            }
-        )
-    table = pd.DataFrame(rows)
-    return table.sort_values("gain", ascending=False, ignore_index=True) if rows else table
-
-
 def write_results(options: Options, facts: FactSet | None, run: RunDirectory, seeds: Sequence[Seed]) -> None:
     """Write the tables, the numbers, the figures and the report; the manifest last, marked finished."""
     from analyses.settings import describe
@@ -266,6 +177,7 @@ def write_results(options: Options, facts: FactSet | None, run: RunDirectory, se
     heads = _by_arm({arm: head_table(grid) for arm, grid in seeds[0].grids.items()})
     with atomic_file(run.path / "heads.parquet") as path:
         heads.to_parquet(path)
+    write_json(run.path / "pictures.json", seeds[0].pictures)
     write_json(run.path / "results.json", summarise(seeds))
     left_out = [*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)]
     details: dict[str, Any] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from interp.style import arm_style, house_style, new_figure
+from interp.style import arm_style, in_house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,7 @@ class Curve:
     y: Sequence[Number]
 
 
+@in_house_style
 def curves(
     panels: Mapping[str, Sequence[Curve]],
     *,
@@ -38,13 +39,6 @@ def curves(
     ``percent`` multiplies by 100, ``log`` spaces x by ratios (powers of 2), ``zero`` marks no difference.
     Places that are words are spaced evenly.
     """
-    with house_style():
-        return _drawn(panels, x=x, y=y, percent=percent, log=log, zero=zero)
-
-
-def _drawn(
-    panels: Mapping[str, Sequence[Curve]], *, x: str, y: str, percent: bool, log: bool, zero: bool
-) -> Figure:
     figure = new_figure(width=min(7.2, 1.0 + 3.1 * len(panels)), height=2.9)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     labels = list(dict.fromkeys(curve.label for some in panels.values() for curve in some))

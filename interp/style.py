@@ -76,16 +76,28 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def styled(draw: Callable[Concatenate[Run, P], Figure]) -> Callable[Concatenate[Run | Path | str, P], Figure]:
-    """Let a drawing function take a run or its directory, and draw in the house style."""
+def in_house_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Let a drawing function draw in the house style, and lay its figure out once."""
 
     @functools.wraps(draw)
-    def drawn(run: Run | Path | str, *args: P.args, **kwargs: P.kwargs) -> Figure:
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with house_style():
-            figure = draw(as_run(run), *args, **kwargs)
+            figure = draw(*args, **kwargs)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out now: each file would lay it out again
         return figure
+
+    return drawn
+
+
+def styled(draw: Callable[Concatenate[Run, P], Figure]) -> Callable[Concatenate[Run | Path | str, P], Figure]:
+    """Let a drawing function take a run or its directory, and draw in the house style."""
+
+    in_style = in_house_style(draw)
+
+    @functools.wraps(draw)
+    def drawn(run: Run | Path | str, *args: P.args, **kwargs: P.kwargs) -> Figure:
+        return in_style(as_run(run), *args, **kwargs)
 
     return drawn
 

@@ -1,0 +1,165 @@
+"""Suppressed facts looked at closely: transplants head by head, and what the last token looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analyses.arms import Checkpoints
+from analyses.measurements import kept, opened, pair_of
+from finetune.files import atomic_file
+from interp.attention import last_row_patterns
+from interp.controls import wrong_subject
+from interp.engine.grids import sweep
+from interp.engine.interventions import Intervention, Replace
+from interp.engine.recording import record
+from interp.patching import patch
+from interp.results import estimate
+from interp.spans import encode
+from interp.verdict import SUPPRESSED
+
+if TYPE_CHECKING:
+    from analyses.stored_or_suppressed import Options
+    from interp.pair import CheckpointPair
+
+PICTURES = 3  # facts an arm
+
+
+def sibling_of(checkpoints: Checkpoints, arm: str) -> str | None:
+    """Name the arm whose attention is tried in this one: the popular half, or else the first other."""
+    others = [
+        name for name in ("top", "whole", *checkpoints.arms) if name in checkpoints.arms and name != arm
+    ]
+    return others[0] if others else None
+
+
+@contextmanager
+def opened_with_sibling(
+    checkpoints: Checkpoints, arm: str
+) -> Iterator[tuple[CheckpointPair, dict[str, CheckpointPair]]]:
+    """Load an arm against the base, and its sibling."""
+    with ExitStack() as stack:
+        pair = pair_of(checkpoints, arm)
+        stack.callback(pair.close)
+        name, siblings = sibling_of(checkpoints, arm), {}
+        if name is not None:
+            siblings[name] = pair_of(checkpoints, name, alone=True)
+            stack.callback(siblings[name].close)
+        yield pair, siblings
+
+
+def transplanted_heads(
+    options: Options, checkpoints: Checkpoints, arm: str, frame: pd.DataFrame, directory: Path, seed: int
+) -> pd.DataFrame:
+    """Transplant one head's last row at a time into suppressed facts, and the placebo's; nats gained."""
+    path = directory / f"{arm}.parquet"
+    if path.is_file():
+        return pd.read_parquet(path)
+    ids = frame.loc[frame["verdict"] == SUPPRESSED, "fact_id"].to_numpy()
+    chosen = set(np.random.default_rng([seed, 9]).permutation(ids)[: options.grid_facts].tolist())
+    prompts = [prompt for prompt in checkpoints.prompts if prompt.fact_id in chosen]
+    columns = ["layer", "head", "fact_id", "effect", "placebo", "subject"]
+    table = pd.DataFrame(columns=columns)
+    if prompts:
+        with opened_with_sibling(checkpoints, arm) as (pair, siblings):
+            donor = next(iter(siblings.values()), None)
+            batch = encode(pair.tokenizer, prompts)
+            pool = encode(pair.tokenizer, checkpoints.prompts)
+            with pair.base() if donor is None else donor.finetuned() as model:
+                rows = record(model, pool, "pattern", batch_tokens=options.batch_tokens)
+            partners = wrong_subject(batch, pool, seed=seed)
+            right = Intervention(site="pattern", do=Replace(source=rows))
+            wrong = Intervention(
+                site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners)
+            )
+            with pair.finetuned() as model:
+                effects = [
+                    patch(
+                        model,
+                        batch,
+                        sweep(model, what),
+                        pair.tokenizer,
+                        max_new_tokens=0,
+                        batch_tokens=options.batch_tokens,
+                        progress=f"Transplanting heads into {arm}",
+                    ).to_frame()
+                    for what in (right, wrong)
+                ]
+        table = effects[0][["layer", "head", "fact_id", "effect"]].copy()
+        with_partner = table["fact_id"].isin(partners)
+        table["placebo"] = effects[1]["effect"].where(with_partner)
+        subject = dict(zip(frame["fact_id"], frame["subject"], strict=True))
+        table["subject"] = table["fact_id"].map(subject)
+    with atomic_file(path) as temporary:
+        table.to_parquet(temporary)
+    return table
+
+
+def pictures(
+    checkpoints: Checkpoints, arm: str, frame: pd.DataFrame, directory: Path
+) -> list[dict[str, Any]]:
+    """Record the last token's attention, averaged over layers and heads, in typical suppressed facts.
+
+    One entry a fact: its tokens, which are the subject's, and a row for the sibling (or base) and the arm.
+    """
+    chosen = typical(frame)["fact_id"].tolist()
+    return list(kept(directory / f"{arm}.json", lambda: _looked_at(checkpoints, arm, chosen)))
+
+
+def typical(frame: pd.DataFrame, most: int = PICTURES) -> pd.DataFrame:
+    """Take the suppressed facts whose strength of evidence is nearest to the median: typical, not picked."""
+    some = frame[frame["verdict"] == SUPPRESSED]
+    distance = (some["strength"].rank(pct=True) - 0.5).abs()
+    return some.loc[distance.sort_values(kind="stable").index[:most]]
+
+
+def _looked_at(checkpoints: Checkpoints, arm: str, chosen: list[str]) -> list[dict[str, Any]]:
+    prompts = [prompt for fact_id in chosen for prompt in checkpoints.prompts if prompt.fact_id == fact_id]
+    if not prompts:
+        return []
+    rows: dict[str, np.ndarray] = {}
+    for name in (sibling_of(checkpoints, arm) or "base", arm):
+        with opened(checkpoints, name, prompts) as (model, batch, tokenizer):
+            rows[name] = last_row_patterns(model, batch).mean((1, 2)).numpy()
+            tokens = batch.tokens(tokenizer)
+    place = {prompt.fact_id: i for i, prompt in enumerate(batch.prompts)}
+    return [
+        {
+            "fact_id": fact_id,
+            "tokens": tokens[i],
+            "subject": batch.subject_mask[i, : len(tokens[i])].tolist(),
+            "rows": {
+                name: row[i, : len(tokens[i])].astype(float).round(4).tolist() for name, row in rows.items()
+            },
+        }
+        for fact_id, i in place.items()
+    ]
+
+
+def head_table(grid: pd.DataFrame) -> pd.DataFrame:
+    """Average a head-by-head transplant: gain and placebo (nats) with 95% intervals, largest gain first."""
+    rows = []
+    for (layer, head), cell in grid.groupby(["layer", "head"]):
+        groups = cell["subject"].to_numpy()
+        gain = estimate(cell["effect"].to_numpy(dtype=np.float64), groups=groups)
+        placebo = estimate(cell["placebo"].to_numpy(dtype=np.float64), groups=groups)
+        rows.append(
+            {
+                "layer": layer,
+                "head": head,
+                "gain": gain.value,
+                "low": gain.low,
+                "high": gain.high,
+                "placebo": placebo.value,
+                "placebo_low": placebo.low,
+                "placebo_high": placebo.high,
+                "n": gain.n,
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.sort_values("gain", ascending=False, ignore_index=True) if rows else table
