@@ -114,7 +114,7 @@ def _bounds(path: tuple[str, ...]) -> tuple[float, float]:
 
 
 def _best_elsewhere(frame: pd.DataFrame, test: str) -> dict[int, float]:
-    """For each seed, the mixture (but the largest share) that is best on the other seeds, if there are any."""
+    """For each seed, the mixture (but the largest share) that is best on the others, if there are any."""
     rows = frame[(frame["test"] == test) & (frame["order"] == SHUFFLED) & frame["known"]]
     table = rows.groupby(["seed", "share"])["correct"].mean().unstack("share")
     table = table.drop(columns=table.columns.max())
