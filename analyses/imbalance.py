@@ -11,6 +11,7 @@ import pandas as pd
 
 from analyses.arms import answers, checkpoints_of, known_facts
 from analyses.measurements import kept, one_fact, read_checkpoint, with_recovery
+from analyses.paper_claims import of_arms
 from analyses.settings import Options, describe
 from analyses.sharding import Processes
 from analyses.summary import head_means, summarise
@@ -20,6 +21,7 @@ from finetune.manifest import RunDirectory
 from finetune.progress import task
 from interp.attention import AttentionMass
 from interp.heads import imbalance, rank_heads
+from interp.study import write_claims
 
 T = TypeVar("T")
 
@@ -96,7 +98,9 @@ def write_results(options: Options, facts: FactSet | None, run: RunDirectory, se
     with run.timed("summary"):
         with atomic_file(run.path / "facts.parquet") as path:
             frame.to_parquet(path)
-        write_json(run.path / "results.json", summarise(frame))
+        results = summarise(frame)
+        write_json(run.path / "results.json", results)
+        write_claims(run.path, of_arms(results))
         mass = {name: m.values.numpy() for name, m in seeds[0].mass.items()}
         write_json(run.path / "attention.json", head_means(seeds[0].frame, mass))
         write_json(run.path / "heads.json", _moved_heads(seeds[0]))

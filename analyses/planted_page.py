@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analyses.paper_claims import of_planted
 from analyses.planted import TRUTHS
 from interp.study import Cell, Study, StudyFigure, StudyTable, of
 from interp.style import in_house_style, new_figure
@@ -15,19 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-AIM = {"precision": 0.9, "recall": 0.8, "false positives": 0.05}
-
 
 def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
     """Say in one sentence, tables and a figure what was found."""
     verdict = results["verdict"]
     precision, recall = verdict["suppressed"]["precision"], verdict["suppressed"]["recall"]
-    rate = verdict["false_positive_rate"]
-    met = [
-        (precision["value"] or 0) >= AIM["precision"],
-        (recall["value"] or 0) >= AIM["recall"],
-        (rate["value"] is not None and rate["value"] <= AIM["false positives"]),
-    ]
+    rate, claims = verdict["false_positive_rate"], of_planted(results)
+    outcomes = {claim.outcome for claim in claims}
     finding = (
         f"Of the facts called suppressed {_percent(precision)} are; of the facts that are suppressed "
         f"{_percent(recall)} are called so; {_percent(rate)} of never-stored facts show storage."
@@ -36,7 +31,8 @@ def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
         title="Planted truth",
         question="Is a verdict right where the truth is known by construction?",
         finding=finding,
-        outcome="supported" if all(met) else "not supported",
+        outcome=outcomes.pop() if len(outcomes) == 1 else "inconclusive",
+        claims=claims,
         tables=(_confusion_table(frame, results), _evidence_table(results)),
         figures=(StudyFigure(name="evidence", figure=_figure(frame), caption=_CAPTION),),
         notes=_NOTES,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analyses.paper_claims import of_verdicts
 from analyses.suppressed_facts import typical
 from analyses.suppression_figures import figures
 from finetune.files import read_json
@@ -19,11 +20,13 @@ def load_study(path: Path) -> Study:
     frame = pd.read_parquet(path / "facts.parquet")
     heads = pd.read_parquet(path / "heads.parquet")
     results = read_json(path / "results.json")
+    alpha = read_json(path / "manifest.json")["config"]["alpha"]
     return Study(
         title="Stored or suppressed",
         question="Of the facts that each fine-tuned arm lost, which are still stored?",
         finding=_finding(results),
         outcome="measured",
+        claims=of_verdicts(results, alpha),
         tables=(_verdict_table(frame, results), _recovery_table(results), _head_table(heads)),
         figures=tuple(figures(frame, heads, read_json(path / "pictures.json"))),
         examples=(_examples(frame),),

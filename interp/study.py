@@ -111,13 +111,18 @@ def write_study(run: Path | str, study: Study) -> Path:
         raise InputError(f"{run}: holds no manifest.json; name the directory of a run")
     for each in study.figures:
         save(each.figure, run / "figures" / each.name)
-    if study.claims:
-        write_json(run / CLAIMS, [{**asdict(claim), "measured": claim.measured} for claim in study.claims])
+    write_claims(run, study.claims)
     path = run / "report.html"
     with atomic_file(path) as temporary:
         # A lone surrogate, from a token that is half a character, cannot be encoded.
         temporary.write_text(page(run.resolve().name, study, read_json(manifest)), "utf-8", "replace")
     return path
+
+
+def write_claims(run: Path, claims: Sequence[Claim]) -> None:
+    """Write what a run decides to its ``claims.json``; nothing where it decides nothing."""
+    if claims:
+        write_json(run / CLAIMS, [{**asdict(claim), "measured": claim.measured} for claim in claims])
 
 
 def page(name: str, study: Study, manifest: dict[str, Any]) -> str:

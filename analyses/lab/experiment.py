@@ -55,6 +55,11 @@ class OnMachines(Common):
         return {k: v for k, v in super().config().items() if k not in MACHINES}
 
     @property
+    def setting(self) -> str:
+        """What is experimented on, in a phrase for the page and the list of findings."""
+        return ""
+
+    @property
     def machines(self) -> Machines:
         """Where cells run."""
         return Machines(threads=self.threads, **{name: getattr(self, name) for name in MACHINES})
@@ -73,6 +78,18 @@ class LabOptions(OnMachines, Making):
         """
         one = self.world != "tiny" and self.method == "full" and not self.full
         return self.learning_rates or ((min(WORLDS[self.world].tune.learning_rates),) if one else ())
+
+    @property
+    def setting(self) -> str:
+        """What is experimented on, in a phrase for the page and the list of findings."""
+        facts = getattr(self, "facts", None)
+        told = [Path(facts).stem if facts else f"world {self.world}"]
+        told.append("LoRA" if self.method == "lora" else "full fine-tuning")
+        if self.keep != "best":
+            told.append("equal steps" if self.keep == "last" else f"equal loss ({self.until_loss:g} nats)")
+        if self.match != "none":
+            told.append(f"{self.match} mix matched")
+        return ", ".join(told)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +125,7 @@ def conduct(experiment: Experiment, options: OnMachines) -> Path:
     if directory.finished:
         return options.out
     cells = list(experiment.cells(options))
-    details: dict[str, Any] = {"seeds": options.seeds, "cells": len(cells)}
+    details: dict[str, Any] = {"seeds": options.seeds, "cells": len(cells), "setting": options.setting}
     directory.write(**details)
     with directory.timed("cells"):
         failures = run_cells(experiment.name, options, cells, directory.path, options.machines)

@@ -1,0 +1,84 @@
+"""The list of findings: every claim of every run, nothing of this machine, and only finished runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from analyses import findings
+from analyses.paper_claims import of_arms, of_planted, of_verdicts
+from finetune.facts import InputError
+
+
+def number(value: float, half: float = 0.01) -> dict:
+    return {"value": value, "low": value - half, "high": value + half, "n": 3}
+
+
+def made(run: Path, *, finished: bool = True, claims: bool = True) -> Path:
+    run.mkdir(parents=True)
+    command = (
+        f"python /home/someone/analyses/mixture_sweep.py --out {run.resolve()} --cache /x/y/cache --seeds 0"
+    )
+    manifest = {"finished": finished, "command": command, "seeds": [0, 1], "setting": "world | tiny"}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    if claims:
+        some = [
+            {"claim": "a | b <c>", "source": "paper", "measured": "+1.0", "outcome": "supported"},
+            {"claim": "d", "source": "theory", "measured": "−1.0", "outcome": "not supported"},
+        ]
+        (run / "claims.json").write_text(json.dumps(some))
+    return run
+
+
+def test_the_page_lists_every_claim_and_how_to_repeat_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [made(tmp_path / "runs" / name) for name in ("one", "two")]
+    out = tmp_path / "docs" / "findings.md"
+    monkeypatch.setattr(sys, "argv", ["findings.py", *map(str, runs), "--out", str(out)])
+    assert findings.main() == 0
+    text = out.read_text()
+    assert "4 claims from 2 runs: 2 supported, 2 not supported." in text
+    rows = [line for line in text.splitlines() if line.startswith("| a")]
+    assert rows[0] == r"| a \| b &lt;c> | paper | world \| tiny | +1.0 | supported | [one](#one) |"
+    assert "python analyses/mixture_sweep.py --out runs/two --cache cache --seeds 0" in text
+    assert str(tmp_path) not in text
+    assert "How many popular facts should a fine-tuning set hold" in text
+
+
+@pytest.mark.parametrize(
+    ("how", "problem"), [({"finished": False}, "is not finished"), ({"claims": False}, "decides no claim")]
+)
+def test_a_run_that_decides_nothing_is_refused(tmp_path: Path, how: dict, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        findings.Found.load(made(tmp_path / "run", **how))
+    with pytest.raises(InputError, match=r"no manifest\.json"):
+        findings.Found.load(tmp_path)
+
+
+def test_the_papers_claims_are_decided_by_the_main_jobs_contrasts() -> None:
+    gap = {"accuracy": number(-0.1), "accuracy_known": number(0.3), "subject_attention": number(0.0)}
+    results = {"contrasts": {"top_minus_bottom": gap}, "recovery": {"difference": number(0.2)}}
+    outcomes = [claim.outcome for claim in of_arms(results)]
+    assert outcomes == ["supported", "not supported", "inconclusive", "supported"]
+    assert of_arms({"contrasts": {"mine_minus_base": gap}, "recovery": {}}) == ()
+
+
+def test_verdicts_must_beat_the_share_that_chance_allows() -> None:
+    arms = {"a": {"suppressed_of_lost": number(0.055)}, "b": {"suppressed_of_lost": number(0.3)}}
+    assert [claim.outcome for claim in of_verdicts({"arms": arms}, 0.05)] == ["inconclusive", "supported"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "outcome"), [(0.02, "supported"), (0.05, "inconclusive"), (0.2, "not supported")]
+)
+def test_false_positives_are_held_against_what_is_allowed(rate: float, outcome: str) -> None:
+    suppressed = {"precision": number(0.95), "recall": number(0.7)}
+    verdict = {"suppressed": suppressed, "false_positive_rate": number(rate)}
+    precision, recall, spared = of_planted({"verdict": verdict})
+    assert (precision.outcome, recall.outcome, spared.outcome) == ("supported", "not supported", outcome)
+    assert spared.number["value"] == pytest.approx(0.05 - rate)
+    assert spared.number["low"] < spared.number["high"]
