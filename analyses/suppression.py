@@ -115,7 +115,7 @@ def summarise(seeds: Sequence[Seed]) -> dict[str, Any]:
 
 
 def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
-    return (-1, 1) if path[-1].startswith(("difference", "attention_lost")) else (0, 1)
+    return (-1, 1) if path[-1].startswith("difference") or "attention_lost" in path else (0, 1)
 
 
 def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
@@ -150,6 +150,8 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
 
 def _recovery(lost: pd.DataFrame) -> dict[str, Estimate]:
     """Average how many lost facts are answered right under other attention, and under the placebo."""
+    # Arms have siblings of other names, so that of several siblings' columns one is an arm's own.
+    lost = lost.dropna(axis=1, how="all") if len(lost) else lost
     columns = [str(column) for column in lost if str(column).startswith("recovered_")]
     named = {column.removeprefix("recovered_").split(":")[0]: lost[column] for column in columns}
     tree = {name: _share(values, lost) for name, values in named.items()}

@@ -209,6 +209,8 @@ def over_seeds(
     mean = float(values.mean())
     if len(values) == 1:
         return Estimate(value=mean, low=None, high=None, n=1)
+    if not bounds[0] - 1e-9 <= mean <= bounds[1] + 1e-9:
+        raise ValueError(f"a mean of {mean} does not lie between {bounds[0]} and {bounds[1]}, as it should")
     half = float(values.std(ddof=1) / np.sqrt(len(values)) * t.ppf(0.5 + confidence / 2, len(values) - 1))
     return Estimate(
         value=mean, low=max(mean - half, bounds[0]), high=min(mean + half, bounds[1]), n=len(values)

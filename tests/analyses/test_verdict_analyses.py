@@ -116,10 +116,29 @@ def test_shares_of_lost_facts_add_up_and_heads_have_placebos(verdicts: Path) -> 
         parts = [arm[f"{name}_of_lost"]["value"] for name in ("suppressed", "erased", "undetermined")]
         assert parts[0] is None or sum(parts) == pytest.approx(1)
         assert set(arm["recovery"]) >= {"patterns", "placebo", "sibling", "sibling_placebo"}
+        assert arm["recovery"]["sibling"]["n"] == arm["recovery"]["patterns"]["n"], "whoever its sibling is"
     heads = pd.read_parquet(verdicts / "heads.parquet")
     if len(heads):
         assert {"gain", "low", "high", "placebo", "n"} <= set(heads.columns)
     assert "What became of the facts" in (verdicts / "report.html").read_text()
+
+
+def test_typical_suppressed_facts_are_pictured_as_their_models_attend(verdicts: Path) -> None:
+    frame = pd.read_parquet(verdicts / "facts.parquet").set_index(["arm", "fact_id"])
+    pictures = read_json(verdicts / "pictures.json")
+    assert set(pictures) == {"top", "bottom", "random", "whole"}
+    for arm, some in pictures.items():
+        suppressed = frame.loc[[arm]]["verdict"].eq("suppressed").sum()
+        assert len(some) == min(3, suppressed)
+        for seen in some:
+            fact = frame.loc[(arm, seen["fact_id"])]
+            assert fact["verdict"] == "suppressed"
+            rows = {fact["other"]: fact["attention_other"], arm: fact["attention"]}
+            assert list(seen["rows"]) == list(rows)
+            for name, row in seen["rows"].items():
+                on_subject = sum(w for w, marked in zip(row, seen["subject"], strict=True) if marked)
+                assert on_subject == pytest.approx(rows[name], abs=1e-3)
+                assert sum(row) == pytest.approx(1, abs=1e-3)
 
 
 def test_a_finished_run_is_left_alone_and_another_one_is_refused(verdicts: Path, job: Path) -> None:
