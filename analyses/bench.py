@@ -32,14 +32,17 @@ class Bench:
         return tuple(render(self.setting.phrasebook[fact.relation].asked, fact) for fact in facts)
 
 
-def make_bench(setting: Setting, *, cache: Path, seed: int, corpus: FactSet | None = None) -> Bench:
+def make_bench(
+    setting: Setting, *, cache: Path, seed: int, corpus: FactSet | None = None, test: float = 0.3
+) -> Bench:
     """Split the facts by subject and pretrain the base on all of them, or take it from the cache.
 
-    ``corpus`` is what pretraining meets instead, where that is more or less than the facts at hand.
+    ``corpus`` is what pretraining meets instead, where that is more or less than the facts at hand; ``test``
+    is the share of subjects that are held out.
     """
     from finetune.pretrain import pretrained_base
 
-    parts = _parts(setting.facts, seed)
+    parts = _parts(setting.facts, seed, test)
     base = pretrained_base(
         setting.facts if corpus is None else corpus,
         setting.phrasebook,
@@ -70,8 +73,8 @@ def tune(
     )
 
 
-def _parts(facts: FactSet, seed: int) -> Partition:
-    parts = partition(facts, seed=seed)
+def _parts(facts: FactSet, seed: int, test: float) -> Partition:
+    parts = partition(facts, test=test, seed=seed)
     for name in ("train", "validation", "test"):
         n = len(getattr(parts, name))
         if n < FEWEST:

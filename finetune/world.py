@@ -97,6 +97,59 @@ def make_world(config: WorldConfig, *, seed: int = 0) -> FactSet:
     return FactSet(facts=facts, name="embedded world")
 
 
+@dataclass(frozen=True, kw_only=True)
+class LevelsConfig:
+    """A world whose frequencies are controlled: ``sightings`` of each fact, one level of subjects for each.
+
+    ``subjects`` is how many each level has. All levels have the same answers in each relation, so frequency
+    is crossed with the answer's prior, which is Zipf's with exponent ``answer_alpha``.
+    """
+
+    sightings: tuple[float, ...] = tuple(2.0**k for k in range(13))
+    subjects: int = 18
+    answers: int = 30
+    relations: int = 5
+    answer_alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.sightings or min(self.sightings) <= 0:
+            raise InputError(f"world.sightings = {self.sightings}: give one or more numbers above 0")
+        if self.subjects < 2:
+            raise InputError(f"world.subjects = {self.subjects}: a level needs at least 2 subjects")
+
+    @property
+    def rows(self) -> float:
+        """How many rows pretraining must have for a fact's popularity to be its expected sightings."""
+        return self.subjects * self.relations * sum(self.sightings)
+
+
+def levelled_world(config: LevelsConfig, *, seed: int = 0) -> FactSet:
+    """Draw a world in levels of frequency; a fact's popularity is its expected sightings."""
+    rng = np.random.default_rng([seed, 9])
+    names = _people(config.subjects * len(config.sightings), rng)
+    relations = list(_WORDING)[: config.relations]
+    answers = {r: [w + _ENDINGS[r] for w in _words(config.answers, rng)] for r in relations}
+    up_to = np.cumsum(zipf(config.answers, config.answer_alpha))
+    # Evenly spaced draws: each answer is given to its share of a level's subjects, rounded up or down.
+    places = {r: (np.arange(config.subjects) + rng.random()) / config.subjects for r in relations}
+    drawn = {r: np.minimum(np.searchsorted(up_to, places[r]), config.answers - 1) for r in relations}
+    facts = []
+    for level, sightings in enumerate(config.sightings):
+        dealt = {r: rng.permutation(drawn[r]) for r in relations}
+        facts += [
+            Fact(
+                id=f"{relation}/{level * config.subjects + k:05d}",
+                subject=names[level * config.subjects + k],
+                relation=relation,
+                answers=(answers[relation][dealt[relation][k]],),
+                popularity=float(sightings),
+            )
+            for k in range(config.subjects)
+            for relation in relations
+        ]
+    return FactSet(facts=tuple(facts), name="embedded world in levels")
+
+
 def world_phrasebook(*, question_form: str = "new") -> Phrasebook:
     """Return the world's wordings; ``question_form="seen"`` shows the asked form in pretraining too."""
     book = {}

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.attention import pattern_hooks, stream
+from interp.attention import Hook, pattern_hooks, stream
 from interp.decode import answer_tokens
 from interp.spans import PromptBatch
 
@@ -43,7 +43,9 @@ def score_gradient(
         device = next(model.parameters()).device
         with torch.enable_grad():
             shift = torch.zeros(result[index].shape, device=device, requires_grad=True)
-            hooks = [(name, _shifted(chunk, shift[:, layer])) for layer, name in pattern_hooks(model)]
+            hooks: list[Hook] = [
+                (name, _shifted(chunk, shift[:, layer])) for layer, name in pattern_hooks(model)
+            ]
             logits = model.run_with_hooks(
                 chunk.input_ids.to(device),
                 attention_mask=chunk.attention_mask.to(device),

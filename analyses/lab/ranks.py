@@ -25,7 +25,6 @@ def resampled(
     statistic: Statistic,
     *,
     groups: str = "subject",
-    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
     """Compute a statistic of some columns, with a 95% percentile bootstrap over ``groups``.
@@ -43,7 +42,7 @@ def resampled(
     parts = np.split(order, ends[:-1])
     rng = np.random.default_rng(seed)
     drawn = []
-    for _ in range(resamples if len(parts) > 1 else 0):
+    for _ in range(RESAMPLES if len(parts) > 1 else 0):
         some = np.concatenate([parts[i] for i in rng.integers(len(parts), size=len(parts))])
         again = statistic(*(each[some] for each in values))
         drawn += [] if again is None else [again]

@@ -19,7 +19,7 @@ from finetune.examples import (
 from finetune.facts import InputError
 from finetune.prompts import render
 from finetune.vocabulary import UNKNOWN, bpe_tokenizer, word_tokenizer
-from finetune.world import WorldConfig, make_world, world_phrasebook, zipf
+from finetune.world import LevelsConfig, WorldConfig, levelled_world, make_world, world_phrasebook, zipf
 
 CONFIG = WorldConfig(subjects=60, answers=6, alpha=1.2)
 
@@ -143,3 +143,29 @@ def test_ordering_by_length_keeps_every_row_and_cuts_padding():
         )
 
     assert padded(sorted_order) < 1.15 * lengths[order].sum() < 0.75 * padded(order)
+
+
+def test_a_levelled_world_crosses_frequency_with_answers():
+    config = LevelsConfig(sightings=(1, 8, 64), subjects=18, answers=30, relations=2)
+    made = levelled_world(config, seed=1)
+    assert len(made) == 3 * 18 * 2
+    assert len({f.subject for f in made}) == 54
+    assert config.rows == sum(f.popularity for f in made) == 18 * 2 * 73
+    for relation in made.relations:
+        marginals = [
+            sorted(f.answer for f in made if f.relation == relation and f.popularity == met)
+            for met in config.sightings
+        ]
+        assert marginals[0] == marginals[1] == marginals[2]
+        counts = sorted((marginals[0].count(a) for a in set(marginals[0])), reverse=True)
+        assert abs(counts[0] - 18 * zipf(30, 1.0)[0]) < 1, "the commonest answer has its prior's share"
+    orders = [[f.answer for f in made if f.relation == "employer" and f.popularity == met] for met in (1, 8)]
+    assert orders[0] != orders[1], "which subject has which answer is drawn anew in each level"
+    assert levelled_world(config, seed=1).digest == made.digest
+    assert levelled_world(config, seed=2).digest != made.digest
+
+
+@pytest.mark.parametrize("wrong", [{"sightings": ()}, {"sightings": (0.0,)}, {"subjects": 1}])
+def test_levels_that_hold_nothing_are_refused(wrong):
+    with pytest.raises(InputError, match=f"world.{next(iter(wrong))}"):
+        LevelsConfig(**wrong)

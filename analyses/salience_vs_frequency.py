@@ -1,0 +1,176 @@
+"""Which facts survive fine-tuning: those met often, or those that the base's own values hold strongly?
+
+    python analyses/salience_vs_frequency.py --out runs/survival
+    python analyses/salience_vs_frequency.py --facts popqa.tsv --limit 4000 --out runs/survival-popqa
+
+1. Make a world in levels of frequency: each fact is met 1, 2, 4 ... 4,096 times, whatever its answer's prior.
+2. Pretrain the base on exactly as many rows; hold out about half of the subjects of every level.
+3. Read every held-out fact at the base: frequency, answer's prior, value readout, log-probability of its
+   statements and of its question, harm score m; and frequencies dealt out anew, as the placebo.
+4. Fine-tune on the popular half, on the unpopular and on a random one; ask every held-out fact. A fact that
+   the base states in every form survives if it is then answered right.
+5. Rank facts by each predictor; fit survival to its rank on the other seeds and compare with this one.
+
+With --facts: the same on real facts, where frequency is page views and levels are their quartiles.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analyses.lab.experiment import Experiment, LabOptions, main
+from analyses.lab.grid import Cell
+from analyses.making import SHUFFLED
+from analyses.settings import FEWEST_FACTS
+from finetune.facts import FactSet, InputError
+from finetune.world import LevelsConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analyses.arms import Checkpoints
+    from analyses.bench import Bench
+    from analyses.making import Setting
+    from interp.study import Study
+
+TUNED = ("top", "bottom", "random")
+HELD_OUT = 0.5  # of the subjects: every level needs enough facts to be asked
+DEFAULT = LevelsConfig()
+FULL = LevelsConfig(subjects=36)
+TINY = LevelsConfig(sightings=tuple(2.0**k for k in range(2, 9)), subjects=12, answers=5, relations=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(LabOptions):
+    """Which facts survive fine-tuning: those met often, or those that the base's own values hold strongly?"""
+
+    out: Path = Path("runs/salience_vs_frequency")
+    """Run directory; the same command continues it."""
+    facts: str | None = None
+    """Real facts instead of a world: a file (PopQA or EntityQuestions layout, or your own), or "popqa"."""
+    limit: int | None = None
+    """Keep a random draw of this many of them."""
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere."""
+        super().check()
+        if self.facts is None and self.limit is not None:
+            raise InputError(f"--limit {self.limit}: goes with --facts")
+        if self.limit is not None and self.limit < FEWEST_FACTS:
+            raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
+        if self.facts is None and self.exponent is not None:
+            raise InputError("--exponent: goes with --facts; a world's levels are its expected sightings")
+
+    @property
+    def levels(self) -> LevelsConfig:
+        """The world's levels of frequency."""
+        return TINY if self.world == "tiny" else FULL if self.full else DEFAULT
+
+
+def cells(options: Options) -> list[Cell]:
+    """One cell per arm and seed; seeds vary first, so that processes do not wait for one base."""
+    arms = (*TUNED, *(f"{SHUFFLED}{arm}" for arm in TUNED[:2] if options.placebo))
+    return [Cell.of(seed, arm=arm) for arm in arms for seed in options.seeds]
+
+
+def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
+    """Fine-tune one arm, ask the held-out facts, and read each of them at the base."""
+    from analyses.bench import make_bench, tune
+    from analyses.lab.measured import held_out
+
+    setting = setting_of(options, cell.seed)
+    bench = make_bench(setting, cache=options.bases, seed=cell.seed, test=HELD_OUT)
+    name = cell.params["arm"]
+    arm = tune(bench, options.arms(bench.parts.train, seed=cell.seed)[name], home / "arm", name=cell.key)
+    checkpoints, frame = held_out(bench, {name: arm.path}, home, batch_tokens=options.batch_tokens)
+    frame = frame.merge(predictors(bench, checkpoints, options.batch_tokens), on="fact_id", validate="1:1")
+    of_quartile = [f"q{quartile}" for quartile in frame["quartile"]]
+    levels = of_quartile if options.facts else [f"{met:g}" for met in frame["popularity"]]
+    return frame.assign(level=levels, step=arm.step, training_loss=arm.training_loss)
+
+
+def setting_of(options: Options, seed: int) -> Setting:
+    """Resolve one seed's facts and base; a world's pretraining has as many rows as its facts expect."""
+    from analyses.making import setting_for
+    from finetune.world import levelled_world
+
+    if options.facts is not None:
+        return setting_for(options, FactSet.load(options.facts, limit=options.limit), seed)
+    setting = setting_for(options, None, seed)
+    steps = options.pretrain_steps or round(options.levels.rows / setting.base.batch)
+    return replace(
+        setting, facts=levelled_world(options.levels, seed=seed), base=replace(setting.base, steps=steps)
+    )
+
+
+def predictors(bench: Bench, checkpoints: Checkpoints, batch_tokens: int) -> pd.DataFrame:
+    """Read every held-out fact at the base: one row per fact."""
+    import numpy as np
+    import pandas as pd
+
+    from analyses.measurements import opened
+    from finetune.evaluate import score
+    from finetune.models import load_model
+    from finetune.popularity import shuffled
+    from finetune.prompts import render
+    from interp.salience import harm_score, value_readout
+
+    facts, prompts, book = checkpoints.test, checkpoints.prompts, checkpoints.phrasebook
+    with opened(checkpoints, "base", prompts) as (model, batch, tokenizer):
+        readout = value_readout(
+            model, batch, tokenizer, checkpoints.answer_sets, batch_tokens=batch_tokens
+        ).to_frame()
+        harm = harm_score(model, batch, tokenizer, batch_tokens=batch_tokens).to_frame()
+    plain, tokenizer = load_model(checkpoints.base)
+    forms = [render(form, fact) for fact in facts for form in book[fact.relation].statements]
+    owner = [fact.id for fact in facts for _ in book[fact.relation].statements]
+    of_statements = pd.Series(score(plain, tokenizer, forms)[0]).groupby(np.array(owner)).mean()
+    everyone = bench.setting.facts.to_frame()
+    answer = everyone["answers"].str[0]
+    prior = answer.groupby([everyone["relation"], answer]).transform("size") / everyone.groupby("relation")[
+        "id"
+    ].transform("size")
+    dealt = {fact.id: fact.popularity for fact in shuffled(facts, seed=bench.seed)}
+    ids = [fact.id for fact in facts]
+    table = pd.DataFrame(
+        {
+            "fact_id": ids,
+            "frequency": np.log2(1 + np.array([fact.popularity for fact in facts], dtype=np.float64)),
+            "answer_prior": prior.set_axis(everyone["id"]).loc[ids].to_numpy(),
+            "statement": of_statements.loc[ids].to_numpy(),
+            "question": score(plain, tokenizer, prompts)[0],
+            "shuffled": [dealt[each] for each in ids],
+        }
+    )
+    read = readout.merge(harm, on="fact_id")[["fact_id", "stored", "used", "harm_score"]]
+    return table.merge(read, on="fact_id", validate="1:1")
+
+
+def summarise(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return storage by level, survival by arm and level, and how well each predictor foretells it."""
+    from analyses.survival_numbers import summed
+
+    return summed(frame)
+
+
+def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
+    """Say what the numbers decide, with tables and curves."""
+    from analyses.survival_page import page
+
+    return page(results, real=str(frame["level"].iloc[0]).startswith("q"))
+
+
+EXPERIMENT = Experiment(
+    name="salience_vs_frequency",
+    options=Options,
+    cells=cells,
+    measure=measure,
+    summarise=summarise,
+    study=study,
+)
+
+if __name__ == "__main__":
+    sys.exit(main("salience_vs_frequency"))
