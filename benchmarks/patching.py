@@ -8,7 +8,9 @@ Llama on the same prompts, in turns in one process, and must give the same numbe
 grid; the others run a forward pass for every cell, so they are timed on ``cells`` random ones (0: all) and
 scaled to the grid. Not counted, in their favour: preparing their models, and the plain pass that gives pyvene
 its values. Medians; the last line is JSON, with null for a library that is not installed. ``--scaling`` times
-our grid with each size halved and doubled. What is missing goes beside the environment, not into it:
+our grid with each size halved and doubled, ``--memory`` measures the peak memory of fresh processes that run
+one layer of the grid on ever more facts, beside what the model and the libraries take. A library that is
+missing goes beside the environment, not into it:
 
     pip install --target /tmp/benchlibs --no-deps -r benchmarks/requirements.txt
     PYTHONPATH=/tmp/benchlibs python benchmarks/patching.py
@@ -18,7 +20,9 @@ from __future__ import annotations
 
 import copy
 import json
+import multiprocessing
 import random
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +68,8 @@ class Options:
     cells: int = 8
     repeats: int = 3
     scaling: bool = False
+    memory: bool = False
+    batch_tokens: int = 8192
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,8 @@ class Task:
 
 
 def main(options: Options) -> None:
-    print(json.dumps(scaling(options) if options.scaling else compare(options)))
+    found = scaling if options.scaling else memory if options.memory else compare
+    print(json.dumps(found(options)))
 
 
 def compare(options: Options) -> dict[str, float | None]:
@@ -130,6 +137,30 @@ def scaling(options: Options) -> dict[str, dict[int, float]]:
             points[axis][value] = round(seconds["ours"], 3)
             print(f"{axis} {value}: {seconds['ours']:.3f} s")
     return points
+
+
+def memory(options: Options) -> dict[int, int]:
+    """Return the peak MiB that the grid adds in a fresh process, for ever more facts."""
+    points = {}
+    for facts in (options.facts, 4 * options.facts, 16 * options.facts, 64 * options.facts):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            points[facts] = pool.apply(peak, (replace(options, facts=facts),))
+        print(f"{facts} facts, batch_tokens {options.batch_tokens}: {points[facts]} MiB")
+    return points
+
+
+def peak(options: Options) -> int:
+    """Return by how many MiB a few cells raise this process's peak over one small pass."""
+    plain, tokenizer, batch = setup(options)
+    with load_pair(plain, tokenizer=tokenizer).base() as model:
+        layer = (options.layers // 2,)
+        cut = Intervention(site="pattern", do=Knockout(), keys="subject", layers=layer)
+        grid = sweep(model, cut, over=("head",))
+        few = batch[list(range(2))]
+        patch(model, few, grid, max_new_tokens=0)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        patch(model, batch, grid, max_new_tokens=0, batch_tokens=options.batch_tokens)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
 
 
 def ours(model: TransformerBridge, batch: PromptBatch) -> Float[Tensor, "layer head fact"]:
