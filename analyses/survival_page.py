@@ -137,7 +137,7 @@ def _by_level(results: dict[str, Any], real: bool) -> StudyFigure:
     )
     if not real:
         for axes in figure.axes:  # every level has its point; every second its number
-            axes.set_xticks(places[::2], [f"{p:g}" for p in places[::2]], rotation=45)
+            axes.set_xticks(places[::2], [f"{p:g}" for p in places[::2]])
     caption = (
         "Left: facts that the base states in every form. Right: of these, the share that each arm answers."
     )
@@ -145,28 +145,20 @@ def _by_level(results: dict[str, Any], real: bool) -> StudyFigure:
 
 
 def _areas(results: dict[str, Any], names: dict[str, str]) -> StudyFigure:
-    from interp.curves import Curve, curves
+    from interp.curves import Curve
+    from interp.forest import forest
     from interp.study import StudyFigure
 
-    arms = results["arms"]
-    figure = curves(
-        {
-            "Survival of known facts": [
-                Curve(
-                    label=arm,
-                    x=[names[name] for name in PREDICTORS],
-                    y=[part["predictors"][name]["area"] for name in PREDICTORS],
-                )
-                for arm, part in arms.items()
-            ]
-        },
-        x="predictor at the base",
-        y="AUROC",
-    )
-    for axes in figure.axes:
-        axes.tick_params(axis="x", rotation=40)
-        axes.axhline(0.5, color="0.6", linewidth=0.8, zorder=0)
+    series = [
+        Curve(
+            label=arm,
+            x=[names[name] for name in PREDICTORS],
+            y=[part["predictors"][name]["area"] for name in PREDICTORS],
+        )
+        for arm, part in results["arms"].items()
+    ]
     caption = "How likely a surviving fact has the larger value of a predictor than one that is lost."
+    figure = forest(series, x="AUROC of survival, known facts", mark=0.5)
     return StudyFigure(name="predictors", figure=figure, caption=caption)
 
 
@@ -181,6 +173,7 @@ def _calibration(results: dict[str, Any], names: dict[str, str]) -> StudyFigure:
         y="observed survival",
     )
     for axes in figure.axes:
+        axes.autoscale(enable=False)
         axes.axline((0.5, 0.5), slope=1, color="0.6", linewidth=0.8, zorder=0)
     caption = "Fifths of the known facts by predicted survival; the curves were fitted on other facts."
     return StudyFigure(name="calibration", figure=figure, caption=caption)

@@ -11,7 +11,7 @@ from analyses.theory_rows import STEPPED, TRAINED
 if TYPE_CHECKING:
     from interp.study import Study, StudyFigure, StudyTable
 
-NAMES = {**PLACES, "m": "m (proxy)", "m_exact": "m, exact", "m_other": "another fact's m"}
+NAMES = {**PLACES, "m": "m (proxy)", "m_exact": "m, exact", "m_other": "another's m"}
 
 
 def page(results: dict[str, Any]) -> Study:
