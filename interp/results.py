@@ -199,7 +199,8 @@ def over_seeds(
 ) -> Estimate:
     """Average the values that several seeds gave; a t-interval over seeds, ``n`` is how many.
 
-    The interval is cut to ``bounds``, beyond which the quantity cannot lie (0 and 1 for a share).
+    The interval is cut to ``bounds``, beyond which the quantity cannot lie (0 and 1 for a share). Where all
+    seeds gave the same value a t-interval would collapse, so the widest of the seeds' own is given.
     """
     from scipy.stats import t
 
@@ -211,6 +212,10 @@ def over_seeds(
         return Estimate(value=mean, low=None, high=None, n=1)
     if not bounds[0] - 1e-9 <= mean <= bounds[1] + 1e-9:
         raise ValueError(f"a mean of {mean} does not lie between {bounds[0]} and {bounds[1]}, as it should")
+    if np.ptp(values) == 0:
+        own = [(e.low, e.high) for e in estimates if e.low is not None and e.high is not None]
+        low, high = min((e[0] for e in own), default=mean), max((e[1] for e in own), default=mean)
+        return Estimate(value=mean, low=low, high=high, n=len(values))
     half = float(values.std(ddof=1) / np.sqrt(len(values)) * t.ppf(0.5 + confidence / 2, len(values) - 1))
     return Estimate(
         value=mean, low=max(mean - half, bounds[0]), high=min(mean + half, bounds[1]), n=len(values)

@@ -111,6 +111,13 @@ def test_over_seeds_cuts_the_interval_to_what_can_be_and_refuses_a_mean_that_can
         over_seeds([Estimate(value=v, low=None, high=None, n=9) for v in (-0.2, -0.1)], bounds=(0, 1))
 
 
+def test_seeds_that_agree_exactly_keep_the_widest_of_their_own_intervals() -> None:
+    own = [Estimate(value=1.0, low=low, high=1.0, n=n) for low, n in ((0.9, 30), (0.8, 14))]
+    assert over_seeds(own, bounds=(0, 1)) == Estimate(value=1.0, low=0.8, high=1.0, n=2)
+    bare = [Estimate(value=0.0, low=None, high=None, n=1)] * 2
+    assert over_seeds(bare) == Estimate(value=0.0, low=0.0, high=0.0, n=2)
+
+
 @pytest.fixture(scope="module")
 def mass() -> AttentionMass:
     return subject_attention(tiny.both("llama").hooked, tiny.batch())
