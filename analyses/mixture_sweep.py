@@ -45,8 +45,9 @@ class Options(LabOptions):
     def check(self) -> None:
         """Refuse settings that can lead nowhere."""
         super().check()
-        if any(not 0 <= share <= 1 for share in self.shares):
-            raise InputError(f"--shares {' '.join(map(str, self.shares))}: give shares between 0 and 1")
+        if self.shares and (len(set(self.shares)) < 2 or not 0 <= min(self.shares) <= max(self.shares) <= 1):
+            given = " ".join(map(str, self.shares))
+            raise InputError(f"--shares {given}: give two or more different shares between 0 and 1")
 
     @property
     def chosen(self) -> tuple[float, ...]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -161,9 +163,12 @@ def _in_processes(
 ) -> Iterator[tuple[Cell, str]]:
     from multiprocessing import get_context
 
+    workers = min(machines.at_once, len(cells))
     with (
         _silent(),
-        ProcessPoolExecutor(min(machines.at_once, len(cells)), mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=_end_with, initargs=(os.getpid(),)
+        ) as pool,
     ):
         waiting = {pool.submit(perform, name, options, cell, run, machines.threads): cell for cell in cells}
         try:
@@ -177,6 +182,20 @@ def _in_processes(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with(parent: int) -> None:
+    """Let this worker end soon after its parent, which may be killed without a word.
+
+    Otherwise it would finish its cell beside the run that continues, in the same directory.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _on_ray(

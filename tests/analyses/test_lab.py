@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -244,6 +246,44 @@ def test_a_worker_that_dies_is_reported_and_the_rest_is_run(tmp_path: Path) -> N
     assert [failure.cell.key for failure in failures] == ["bad"]
     assert finished(tmp_path, good[0])
     assert set(read_cells(tmp_path, [*good, bad])["share"]) == {0.0}
+
+
+def test_a_killed_grid_leaves_no_worker_behind_and_continues_to_the_same_numbers(
+    mixtures: dict[str, Path], tmp_path: Path
+) -> None:
+    arguments = "--world tiny --seeds 0 --shares 0 1 --tune-steps 4 --pretrain-steps 60 --workers 2".split()
+    command = [sys.executable, mixture_script(), *arguments, "--out", str(tmp_path / "run")]
+    command += ["--cache", str(tmp_path / "cache")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("run/cells/*/facts.parquet")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = children(process.pid)
+    process.kill()
+    process.wait()
+    assert len(workers) >= 2
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker outlived its grid"
+        time.sleep(0.1)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    whole = (mixtures["one process"] / "results.json").read_text()
+    assert (tmp_path / "run" / "results.json").read_text() == whole
+
+
+def mixture_script() -> str:
+    from analyses import mixture_sweep
+
+    return str(mixture_sweep.__file__)
+
+
+def children(pid: int) -> list[int]:
+    """List the processes that a process has started, where the system tells."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    if not listed.is_file():
+        pytest.skip("this system does not list a process's children")
+    return [int(child) for child in listed.read_text().split()]
 
 
 def test_differences_pair_facts_and_seeds() -> None:
