@@ -1,0 +1,134 @@
+"""Which way a batch of facts would move a model: gradients by group of parameters, their norms and cosines.
+
+1. A fact's loss is the mean of -log p over its answer's tokens and EOS; a batch's, the mean over facts.
+2. Parameters are grouped by the names of their modules: W_Q, W_K, W_V, W_O, MLP, embedding, unembedding.
+3. A group's gradient is one long vector: its norm says how far a small step moves the group, and the cosine
+   of two batches' says how far a step on one is a step on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.utils import parameters_to_vector
+
+from finetune.examples import IGNORED, answer_examples
+from finetune.facts import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from finetune.prompts import Prompt
+
+Gradient = Mapping[str, Tensor]  # by parameter name
+EVERYTHING = "all"
+NORMS = "norms"
+MODULES = {
+    "W_Q": ("q_proj",),
+    "W_K": ("k_proj",),
+    "W_V": ("v_proj",),
+    "W_O": ("o_proj",),
+    "MLP": ("mlp",),
+    "embedding": ("embed_tokens",),
+    "unembedding": ("lm_head",),
+}
+OPTIONAL = ("unembedding",)  # a model whose output weights are its embedding has none of its own
+
+
+def groups_of(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Sort parameters into groups by their modules' names; the scales of norms are a group of their own.
+
+    Raises:
+        InputError: a parameter belongs to no group, or a group has none.
+    """
+    groups: dict[str, list[str]] = {group: [] for group in (*MODULES, NORMS)}
+    for name in names:
+        parts = name.split(".")
+        found = [group for group, modules in MODULES.items() if any(m in parts for m in modules)]
+        found = found or [NORMS] * any(part.endswith("norm") for part in parts)
+        if len(found) != 1:
+            raise InputError(
+                f"gradients by group: parameter {name!r} belongs to none of {', '.join(groups)}; "
+                "use a model with Llama's names of modules (q_proj, k_proj, v_proj, o_proj, mlp ...)"
+            )
+        groups[found[0]].append(name)
+    for group in MODULES:
+        if not groups[group] and group not in OPTIONAL:
+            raise InputError(
+                f"gradients by group: the model has no {' or '.join(MODULES[group])}, so no {group}; "
+                "use a model with Llama's names of modules"
+            )
+    return {group: tuple(some) for group, some in groups.items() if some}
+
+
+def norms(gradient: Gradient, groups: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Return the length of a gradient, in every group and in all parameters."""
+    return {group: float(vector.norm()) for group, vector in _vectors(gradient, groups)}
+
+
+def cosines(first: Gradient, second: Gradient, groups: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Return the cosine between two gradients, in every group and in all parameters."""
+    pairs = zip(_vectors(first, groups), _vectors(second, groups), strict=True)
+    return {group: float(cosine_similarity(a, b, dim=0, eps=1e-30)) for (group, a), (_, b) in pairs}
+
+
+def mean_gradient(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    batch_tokens: int = 8192,
+) -> tuple[float, dict[str, Tensor]]:
+    """Return the mean loss of answers (nats a token) over facts and its gradient by parameter."""
+    examples = answer_examples(tokenizer, prompts, rows=len(prompts))
+    at_once = max(1, batch_tokens // int(examples.lengths.max()))
+    model.eval()
+    model.zero_grad()
+    total = 0.0
+    for start in range(0, len(prompts), at_once):
+        texts = [examples[row] for row in range(start, min(start + at_once, len(prompts)))]
+        batch = {name: part.to(model.device) for name, part in examples.collate(texts).items()}
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        # Sums over chunks, so that how facts are cut into chunks does not matter.
+        loss = answer_losses(logits, batch["labels"]).sum() / len(prompts)
+        loss.backward()
+        total += float(loss.detach())
+    named = {name: p.grad.detach().clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return total, named
+
+
+def answer_losses(
+    logits: Float[Tensor, "fact pos vocab"], labels: Int[Tensor, "fact pos"]
+) -> Float[Tensor, " fact"]:
+    """Return each fact's mean -log p over its scored tokens, in nats."""
+    wanted = labels[:, 1:]
+    each = cross_entropy(
+        logits[:, :-1].float().transpose(1, 2), wanted, ignore_index=IGNORED, reduction="none"
+    )
+    return each.sum(1) / (wanted != IGNORED).sum(1)
+
+
+def _vectors(gradient: Gradient, groups: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Tensor]]:
+    everything = [name for names in groups.values() for name in names]
+    for group, names in {**groups, EVERYTHING: everything}.items():
+        # Double, since the sum of squares runs over hundreds of thousands of entries.
+        yield group, parameters_to_vector([gradient[name].double() for name in names])
+
+
+def compared(
+    gradients: Mapping[str, Gradient], pairs: Mapping[str, tuple[str, str]]
+) -> list[dict[str, str | float]]:
+    """Lay out norms of named gradients and cosines of named pairs: rows of group, kind, name, value."""
+    groups = groups_of(next(iter(gradients.values())))
+    made = [("norm", name, norms(gradient, groups)) for name, gradient in gradients.items()]
+    made += [("cosine", name, cosines(gradients[a], gradients[b], groups)) for name, (a, b) in pairs.items()]
+    return [
+        {"group": group, "kind": kind, "name": name, "value": value}
+        for kind, name, values in made
+        for group, value in values.items()
+    ]
