@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from interp.study import Claim
 
+STATES = {"gradients": "at the base", "gradients_taught": "once a random half has taught the form"}
 WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 _OPEN = "open: popularity or diversity"
 _RANDOM = "open: why a random half does nearly as well"
@@ -53,9 +54,10 @@ def claims(frame: pd.DataFrame, results: dict[str, Any]) -> tuple[Claim, ...]:
                 unit="points",
             )
         )
-    if turned := results["gradient_contrasts"].get("all"):
+    for state, where in STATES.items():
+        turned = results[state.replace("gradients", "gradient_contrasts")].get("all", {})
         made += [
-            claimed(text, source, turned[name], digits=3)
+            claimed(f"{text}, {where}", source, turned[name], digits=3)
             for name, (text, source) in {
                 "random_popular_minus_random_unpopular": (
                     "a random batch's gradient is closer to a popular batch's than to an unpopular batch's "
@@ -71,6 +73,7 @@ def claims(frame: pd.DataFrame, results: dict[str, Any]) -> tuple[Claim, ...]:
                     "theory; placebo",
                 ),
             }.items()
+            if turned
         ]
     return tuple(made)
 

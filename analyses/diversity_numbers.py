@@ -23,8 +23,8 @@ OWN_KIND = "own_kind"  # the geometric mean of popular-popular and unpopular-unp
 
 def bounds(path: tuple[str, ...]) -> Bounds | None:
     """Say between what a number must lie."""
-    if path[0] in ("gradients", "gradient_contrasts"):
-        kind = path[1] if path[0] == "gradients" else "difference"
+    if path[0].startswith("gradient"):
+        kind = "difference" if path[0].startswith("gradient_contrasts") else path[1]
         return {"cosine": (-1.0, 1.0), "difference": (-2.0, 2.0)}.get(kind)
     if path[0] in ("effects", "placebo"):
         return (
@@ -35,16 +35,16 @@ def bounds(path: tuple[str, ...]) -> Bounds | None:
 
 def one_seed(rows: pd.DataFrame) -> Tree:
     """Return one seed's accuracy by cell, effects and gradients."""
-    tree: Tree = {"sets": {}, "effects": {}, "placebo": {}, "gradients": {}, "gradient_contrasts": {}}
+    tree: Tree = {"sets": {}, "effects": {}, "placebo": {}}
     arms = rows[rows["part"] == "arms"]
     if len(arms):
         arms = arms.astype({"known": bool, "correct": bool, "trained": bool, "first": bool, "relations": int})
         tree["sets"] = _sets(arms)
         tree["effects"], tree["placebo"] = _effects(arms)
-    taken = rows[rows["part"] == "gradients"]
-    if len(taken):
-        tree["gradients"] = _gradients(taken)
-        tree["gradient_contrasts"] = _turned(tree["gradients"]["cosine"])
+    for state in ("gradients", "gradients_taught"):
+        taken = rows[rows["part"] == state]
+        tree[state] = _gradients(taken) if len(taken) else {}
+        tree[state.replace("gradients", "gradient_contrasts")] = _turned(tree[state].get("cosine", {}))
     return tree
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analyses.diversity_claims import WORDS, claims, words_of
+from analyses.diversity_claims import STATES, WORDS, claims, words_of
 from analyses.diversity_numbers import OWN_KIND, key_of
 from analyses.lab.crossed import ALL, COMMONEST, FEW
 
@@ -22,6 +22,7 @@ EFFECTS = {
     "relations_interaction": "popular − unpopular, at {many} less at {one}",
     "answers_interaction": "popular − unpopular, at all answers less at {few}",
 }
+SHORT = {"embedding": "emb.", "unembedding": "unemb."}
 COSINES = {
     "popular_unpopular": "popular, unpopular",
     "random_popular": "random, popular",
@@ -41,9 +42,11 @@ def page(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
     if results["sets"]:
         tables += [_effects(results, words), _sets(frame, results)]
         figures.append(_accuracy(frame, results))
-    if results["gradients"]:
-        tables += [_cosines(results), _norms(results)]
-        figures.append(_directions(results))
+    states = [state for state in STATES if results[state]]
+    for state in states:
+        tables += [_cosines(results, state), _norms(results, state)]
+    if states:
+        figures.append(_directions(results, states))
     return Study(
         title="Popularity or diversity",
         question="Is it popularity, or diversity of relations and answers? Why does a random half do nearly "
@@ -119,42 +122,42 @@ def _crossed(frame: pd.DataFrame) -> list[tuple[str, int, str]]:
     return [(str(p), int(r), str(a)) for p, r, a in some.itertuples(index=False)]
 
 
-def _cosines(results: dict[str, Any]) -> StudyTable:
+def _cosines(results: dict[str, Any], state: str) -> StudyTable:
     from interp.study import StudyTable, of
 
-    groups = _groups(results)
+    groups, contrasts = _groups(results, state), results[state.replace("gradients", "gradient_contrasts")]
     columns = {**COSINES, OWN_KIND: "one kind (geometric mean)"}
     rows = tuple(
         (
             group,
-            *(of(results["gradients"]["cosine"][group][name], digits=3) for name in columns),
-            of(results["gradient_contrasts"][group]["own_kind_minus_cross"], digits=3, signed=True),
+            *(of(results[state]["cosine"][group][name], digits=3) for name in columns),
+            of(contrasts[group]["own_kind_minus_cross"], digits=3, signed=True),
         )
         for group in groups
     )
     return StudyTable(
-        title="Cosine between the base's loss gradients on disjoint batches, by group of parameters",
+        title=f"Cosine between loss gradients on disjoint batches, {STATES[state]}",
         columns=("Group", *columns.values(), "one kind − popular, unpopular"),
         rows=rows,
         note="Two batches of one kind differ by the draw of facts alone, so theirs is the highest to expect.",
     )
 
 
-def _norms(results: dict[str, Any]) -> StudyTable:
+def _norms(results: dict[str, Any], state: str) -> StudyTable:
     from interp.study import StudyTable, of
 
     kinds = ("popular", "unpopular", "random")
-    part = results["gradients"]
-    rows = [(group, *(of(part["norm"][group][k], digits=3) for k in kinds)) for group in _groups(results)]
+    part, groups = results[state], _groups(results, state)
+    rows = [(group, *(of(part["norm"][group][k], digits=3) for k in kinds)) for group in groups]
     rows.append(("loss (nats a token)", *(of(part["loss"]["all"][kind], digits=3) for kind in kinds)))
-    title = "Norm of the mean gradient on a batch, by group of parameters"
+    title = f"Norm of the mean gradient on a batch, {STATES[state]}"
     return StudyTable(title=title, columns=("Group", *kinds), rows=tuple(rows))
 
 
-def _groups(results: dict[str, Any]) -> list[str]:
+def _groups(results: dict[str, Any], state: str) -> list[str]:
     from analyses.lab.gradients import EVERYTHING, MODULES, NORMS
 
-    return [g for g in (EVERYTHING, *MODULES, NORMS) if g in results["gradients"]["cosine"]]
+    return [g for g in (EVERYTHING, *MODULES, NORMS) if g in results[state]["cosine"]]
 
 
 def _accuracy(frame: pd.DataFrame, results: dict[str, Any]) -> StudyFigure:
@@ -179,16 +182,18 @@ def _accuracy(frame: pd.DataFrame, results: dict[str, Any]) -> StudyFigure:
     return StudyFigure(name="accuracy", figure=figure, caption=_ACCURACY)
 
 
-def _directions(results: dict[str, Any]) -> StudyFigure:
+def _directions(results: dict[str, Any], states: list[str]) -> StudyFigure:
     from interp.curves import Curve, curves
     from interp.study import StudyFigure
 
-    groups = _groups(results)
-    part = results["gradients"]["cosine"]
     some = ("popular_unpopular", "random_popular", "random_unpopular", "random_random")
-    lines = [Curve(label=COSINES[name], x=groups, y=[part[g][name] for g in groups]) for name in some]
-    figure = curves({"": lines}, x="", y="cosine of gradients")
-    figure.set_size_inches(7.2, 3.2)
+
+    def lines(state: str) -> list[Curve]:
+        groups, part = _groups(results, state), results[state]["cosine"]
+        short = [SHORT.get(group, group) for group in groups]
+        return [Curve(label=COSINES[name], x=short, y=[part[g][name] for g in groups]) for name in some]
+
+    figure = curves({STATES[state]: lines(state) for state in states}, x="", y="cosine of gradients")
     return StudyFigure(name="gradients", figure=figure, caption=_GRADIENTS)
 
 
@@ -197,13 +202,14 @@ _ACCURACY = (
     "size (95% over trainings)."
 )
 _GRADIENTS = (
-    "How alike the loss gradients of two batches are at the base, before any fine-tuning, by group of "
-    "parameters (95% over bases)."
+    "How alike the loss gradients of two batches are, at the base and once a random half has taught the "
+    "question form, by group of parameters (95% over trainings)."
 )
 _NOTES = (
     "A set of one relation teaches one question form, so what it does to other relations is transfer; the "
     "relation that every set of a seed has is shown apart.",
     "A small set of one relation has more subjects than one of several relations could share; the column "
     "subjects in facts.parquet says how many each set has.",
-    "Gradients are taken at the base, before the first step; where many steps lead they do not say.",
+    "At the base every fact also asks for the new question form, which all share; the second model has been "
+    "taught it by a random half, so some of the facts in its batches are ones that it was trained on.",
 )

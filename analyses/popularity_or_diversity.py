@@ -7,8 +7,9 @@
    commonest answers or with all. The size is what the smallest of these can have; which relation is the one
    rotates with the seed.
 3. Fine-tune on each, ask held-out facts, and average each factor's effect over the other two.
-4. At the base, take the loss's gradient on disjoint batches of popular, unpopular and random facts: how long
-   it is, and which way it points, in each group of parameters. Two batches of one kind are the placebo.
+4. Take the loss's gradient on disjoint batches of popular, unpopular and random facts: how long it is, and
+   which way it points, in each group of parameters. Two batches of one kind are the placebo. This is done at
+   the base, where all facts ask for the same new question form, and where a random half has taught that.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analyses.diversity_claims import STATES
 from analyses.lab.crossed import ALL, FEW, batches, commonest, drawn, largest_size, rotated
 from analyses.lab.experiment import Experiment, LabOptions, conduct, main
 from analyses.lab.grid import Cell
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 POOLS = {"popular": "top", "unpopular": "bottom", "random": "whole"}
 DEALT = {f"shuffled {name}": SHUFFLED + POOLS[name] for name in ("popular", "unpopular")}
-ARMS, GRADIENTS = "arms", "gradients"
+ARMS = "arms"
 PAIRS = {
     "popular_unpopular": ("popular1", "unpopular1"),
     "random_popular": ("random1", "popular1"),
@@ -77,7 +79,7 @@ class Options(LabOptions):
 
 
 def cells(options: Options) -> list[Cell]:
-    """One cell per fine-tuning set and seed, and one for each seed's gradients."""
+    """One cell per fine-tuning set and seed, and two for each seed's gradients."""
     names = (*POOLS, *(DEALT if options.placebo else ()))
     crossed = [(name, count, few) for name in names for count in options.chosen for few in (ALL, FEW)]
     trained = [
@@ -85,18 +87,23 @@ def cells(options: Options) -> list[Cell]:
         for name, count, few in crossed
         for seed in options.seeds
     ]
-    return [*trained, *(Cell.of(seed, part=GRADIENTS) for seed in options.seeds)]
+    return [*trained, *(Cell.of(seed, part=state) for state in STATES for seed in options.seeds)]
 
 
 def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
-    """Fine-tune on one set and ask the held-out facts, or take the base's gradients."""
-    from analyses.bench import make_bench
+    """Fine-tune on one set and ask the held-out facts, or take gradients at the base or a taught model."""
+    from analyses.bench import make_bench, tune
     from analyses.making import setting_for
 
     bench = make_bench(setting_for(options, None, cell.seed), cache=options.bases, seed=cell.seed)
-    if cell.params["part"] == GRADIENTS:
-        return gradients(bench, pools(options, bench.parts.train, cell.seed), options)
-    return arm(bench, options, cell, home)
+    part = cell.params["part"]
+    if part == ARMS:
+        return arm(bench, options, cell, home)
+    source = bench.base
+    if part == "gradients_taught":
+        half = options.arms(bench.parts.train, seed=cell.seed)["random"]
+        source = tune(bench, half, home / "arm", name=cell.key).path
+    return gradients(bench, source, pools(options, bench.parts.train, cell.seed), options)
 
 
 def pools(options: Options, train: FactSet, seed: int) -> dict[str, FactSet]:
@@ -145,14 +152,14 @@ def arm(bench: Bench, options: Options, cell: Cell, home: Path) -> pd.DataFrame:
     )
 
 
-def gradients(bench: Bench, pool: dict[str, FactSet], options: Options) -> pd.DataFrame:
-    """Take the base's gradients on batches of every kind: rows of draw, group, kind, name and value."""
+def gradients(bench: Bench, source: Path, pool: dict[str, FactSet], options: Options) -> pd.DataFrame:
+    """Take a model's gradients on batches of every kind: rows of draw, group, kind, name and value."""
     import pandas as pd
 
     from analyses.lab.gradients import EVERYTHING, compared, mean_gradient
     from finetune.models import load_model
 
-    model, tokenizer = load_model(str(bench.base))
+    model, tokenizer = load_model(str(source), base=str(bench.base))
     rows: list[dict[str, Any]] = []
     for draw in range(options.draws):
         made = batches(pool["popular"], pool["unpopular"], seed=(bench.seed, draw))

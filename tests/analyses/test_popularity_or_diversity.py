@@ -197,15 +197,19 @@ def test_the_experiment_runs_and_its_numbers_follow_from_its_rows(cache: Path, t
     assert len(modes) <= 1, "a set's commonest answer is one"
     generic = results["sets"]["popular_1_few"]["genericness"]["value"]
     assert generic == pytest.approx(wrong["common"].astype(float).mean())
-    taken = frame[(frame["kind"] == "cosine") & (frame["group"] == "all")].groupby("name")["value"].mean()
-    turned = results["gradient_contrasts"]["all"]
-    assert turned["placebo_minus_cross"]["value"] == pytest.approx(
-        taken["random_random"] - taken["popular_unpopular"]
-    )
-    own = np.sqrt(taken["popular_popular"] * taken["unpopular_unpopular"])
-    assert results["gradients"]["cosine"]["all"]["own_kind"]["value"] == pytest.approx(own)
+    for state in ("gradients", "gradients_taught"):
+        some = frame[(frame["part"] == state) & (frame["kind"] == "cosine") & (frame["group"] == "all")]
+        taken = some.groupby("name")["value"].mean()
+        turned = results[state.replace("gradients", "gradient_contrasts")]["all"]
+        assert turned["placebo_minus_cross"]["value"] == pytest.approx(
+            taken["random_random"] - taken["popular_unpopular"]
+        )
+        own = np.sqrt(taken["popular_popular"] * taken["unpopular_unpopular"])
+        assert results[state]["cosine"]["all"]["own_kind"]["value"] == pytest.approx(own)
+    losses = frame[frame["kind"] == "loss"].groupby("part")["value"].mean()
+    assert losses["gradients_taught"] < losses["gradients"], "the second model has been trained"
     page = load_study("popularity_or_diversity", out)
-    assert len(page.tables) == 4
+    assert len(page.tables) == 6
     assert (
         page.claims[0].claim == "popular facts help more than unpopular ones at equal relations and answers"
     )
