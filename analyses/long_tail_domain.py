@@ -184,15 +184,15 @@ def placed(frame: pd.DataFrame, bench: Bench, domain: tuple[str, ...], rows: int
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
     """Return each arm's accuracy and attention in the domain and outside, and what arms differ by."""
-    from analyses.domain_page import bounds, one_seed
     from analyses.lab.numbers import summed_up
+    from analyses.pages.domain import bounds, one_seed
 
     return summed_up(frame, one_seed, bounds)
 
 
 def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
     """Say what the numbers decide, with tables and the quartiles as curves."""
-    from analyses.domain_page import page
+    from analyses.pages.domain import page
 
     return page(frame, results)
 

@@ -22,19 +22,19 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from analyses.lab.experiment import Experiment, LabOptions, conduct, main
 from analyses.lab.grid import Cell
-from analyses.lab.one_layer import Geometry, Shape
 from finetune.facts import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analyses.theory.one_layer import Geometry, Shape
     from interp.study import Study
 
-GEOMETRIES: tuple[Geometry, ...] = get_args(Geometry)
+GEOMETRIES: tuple[Geometry, ...] = ("random", "orthonormal")
 DEEP = "deep"
 
 
@@ -62,6 +62,8 @@ class Options(LabOptions):
     @property
     def shape(self) -> Shape:
         """The one-layer world's size."""
+        from analyses.theory.one_layer import Shape
+
         if self.world == "tiny":
             return Shape(subjects=40, relations=2, answers=5, width=32, sightings=800, tune_steps=40)
         return Shape(subjects=400, sightings=16000) if self.full else Shape()
@@ -84,7 +86,7 @@ def cells(options: Options) -> list[Cell]:
 
 def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
     """Measure one part; ``kind`` says what a row is: a gradient check, a fact, a step or a held-out fact."""
-    from analyses.theory_rows import deep_rows, one_layer_rows
+    from analyses.theory.rows import deep_rows, one_layer_rows
 
     part, seed = cell.params["part"], cell.seed
     if part == DEEP:
@@ -96,14 +98,14 @@ def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
     """Return the gradients' gap, and for the one-layer model and the deep one what m says and what moved."""
-    from analyses.theory_numbers import summed
+    from analyses.theory.numbers import summed
 
     return summed(frame)
 
 
 def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
     """Say what the numbers decide, with tables and figures."""
-    from analyses.theory_page import page
+    from analyses.theory.page import page
 
     return page(results)
 

@@ -61,8 +61,8 @@ def run(options: Options) -> Path:
     """
     import pandas as pd
 
-    from analyses.planted import measure_seed, summarise
-    from analyses.planted_page import study
+    from analyses.verdicts.planted import measure_seed, summarise
+    from analyses.verdicts.planted_page import study
     from finetune.files import atomic_file, write_json
     from finetune.manifest import RunDirectory
     from interp.study import write_study
@@ -96,7 +96,7 @@ def main() -> int:
 def _headline(out: Path) -> object:
     import pandas as pd
 
-    from analyses.planted_page import study
+    from analyses.verdicts.planted_page import study
     from finetune.files import read_json
     from interp.study import headline
 

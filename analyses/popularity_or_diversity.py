@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.diversity_claims import STATES
-from analyses.lab.crossed import ALL, FEW, batches, commonest, drawn, largest_size, rotated
+from analyses.diversity.claims import STATES
+from analyses.diversity.crossed import ALL, FEW, batches, commonest, drawn, largest_size, rotated
 from analyses.lab.experiment import Experiment, LabOptions, conduct, main
 from analyses.lab.grid import Cell
 from analyses.making import SHUFFLED
@@ -156,7 +156,7 @@ def gradients(bench: Bench, source: Path, pool: dict[str, FactSet], options: Opt
     """Take a model's gradients on batches of every kind: rows of draw, group, kind, name and value."""
     import pandas as pd
 
-    from analyses.lab.gradients import EVERYTHING, compared, mean_gradient
+    from analyses.diversity.gradients import EVERYTHING, compared, mean_gradient
     from finetune.models import load_model
 
     model, tokenizer = load_model(str(source), base=str(bench.base))
@@ -178,7 +178,7 @@ def gradients(bench: Bench, source: Path, pool: dict[str, FactSet], options: Opt
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
     """Return accuracy in every cell of the cross, each factor's effect, and what gradients have in common."""
-    from analyses.diversity_numbers import bounds, one_seed
+    from analyses.diversity.numbers import bounds, one_seed
     from analyses.lab.numbers import summed_up
 
     return summed_up(frame, one_seed, bounds)
@@ -186,7 +186,7 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
 
 def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
     """Say what the numbers decide, with tables and figures."""
-    from analyses.diversity_page import page
+    from analyses.diversity.page import page
 
     return page(frame, results)
 

@@ -151,14 +151,14 @@ def predictors(bench: Bench, checkpoints: Checkpoints, batch_tokens: int) -> pd.
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
     """Return storage by level, survival by arm and level, and how well each predictor foretells it."""
-    from analyses.survival_numbers import summed
+    from analyses.survival.numbers import summed
 
     return summed(frame)
 
 
 def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
     """Say what the numbers decide, with tables and curves."""
-    from analyses.survival_page import page
+    from analyses.survival.page import page
 
     return page(results, real=str(frame["level"].iloc[0]).startswith("q"))
 

@@ -86,7 +86,7 @@ def run(options: Options) -> Path:
         InputError: an option or an input file is wrong; nothing has been written.
     """
     from analyses.settings import load_facts
-    from analyses.suppression import measure_seed, write_results
+    from analyses.verdicts.suppression import measure_seed, write_results
     from finetune.manifest import RunDirectory
 
     options = options.resolved()
@@ -113,7 +113,7 @@ def main() -> int:
 
 
 def _headline(out: Path) -> object:
-    from analyses.suppression_page import load_study
+    from analyses.verdicts.suppression_page import load_study
     from interp.study import headline
 
     return headline(load_study(out))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analyses import domain_page
 from analyses import long_tail_domain as experiment
 from analyses.lab.experiment import load_study
+from analyses.pages import domain as domain_page
 from finetune.facts import Fact, FactSet, InputError
 from finetune.files import read_json
 from finetune.popularity import partition

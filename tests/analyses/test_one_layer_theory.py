@@ -11,9 +11,17 @@ import torch
 from scipy import stats
 
 from analyses.lab.experiment import conduct
-from analyses.lab.one_layer import Shape, finetune, gradient_gap, make_tokens, pretrain, saliences, untrained
-from analyses.lab.single_steps import load_exact, moved_attention, stepped, subject_mass, weights_of
 from analyses.one_layer_theory import EXPERIMENT, Options, cells
+from analyses.theory.one_layer import (
+    Shape,
+    finetune,
+    gradient_gap,
+    make_tokens,
+    pretrain,
+    saliences,
+    untrained,
+)
+from analyses.theory.single_steps import load_exact, moved_attention, stepped, subject_mass, weights_of
 from finetune.examples import answer_examples
 from finetune.facts import InputError
 from finetune.files import read_json

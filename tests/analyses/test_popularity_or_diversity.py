@@ -13,8 +13,8 @@ import torch
 
 from analyses import popularity_or_diversity as experiment
 from analyses.bench import make_bench
-from analyses.diversity_numbers import effect, interaction
-from analyses.lab import crossed, gradients
+from analyses.diversity import crossed, gradients
+from analyses.diversity.numbers import effect, interaction
 from analyses.lab.experiment import load_study
 from analyses.making import setting_for
 from finetune.facts import InputError

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analyses.lab.calibrated import fit_logistic, held_out_probabilities, ranks_within
 from analyses.lab.experiment import conduct
 from analyses.salience_vs_frequency import EXPERIMENT, TINY, Options, cells, measure, setting_of
-from analyses.survival_numbers import calibrated, summed, tiered
+from analyses.survival.calibrated import fit_logistic, held_out_probabilities, ranks_within
+from analyses.survival.numbers import calibrated, summed, tiered
 from finetune.examples import sampling_weights
 from finetune.facts import InputError
 from finetune.files import read_json

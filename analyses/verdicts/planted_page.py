@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyses.paper_claims import of_planted
-from analyses.planted import TRUTHS
+from analyses.verdicts.planted import TRUTHS
 from interp.study import Cell, Study, StudyFigure, StudyTable, of
 from interp.style import in_house_style, new_figure
 from interp.verdict import ERASED, NEVER_STORED, RETAINED, SUPPRESSED, USED, VERDICTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analyses.lab.crossed import COMMONEST
+from analyses.diversity.crossed import COMMONEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,10 +54,12 @@ def claims(frame: pd.DataFrame, results: dict[str, Any]) -> tuple[Claim, ...]:
                 unit="points",
             )
         )
+    # Cosines at the base were seen, of one seed, before the second model was measured.
+    added = {"gradients": "", "gradients_taught": "; added when seed 0's gradients at the base were seen"}
     for state, where in STATES.items():
         turned = results[state.replace("gradients", "gradient_contrasts")].get("all", {})
         made += [
-            claimed(f"{text}, {where}", source, turned[name], digits=3)
+            claimed(f"{text}, {where}", source + added[state], turned[name], digits=3)
             for name, (text, source) in {
                 "random_popular_minus_random_unpopular": (
                     "a random batch's gradient is closer to a popular batch's than to an unpopular batch's "

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analyses.lab.one_layer import (
+from analyses.lab.ranks import derangement
+from analyses.theory.one_layer import (
     Geometry,
     Shape,
     Tokens,
@@ -19,7 +20,6 @@ from analyses.lab.one_layer import (
     pretrain,
     untrained,
 )
-from analyses.lab.ranks import derangement
 from finetune.facts import FactSet
 from finetune.popularity import Partition, partition
 from interp.theory import OneLayer, attention, read, step
@@ -162,7 +162,7 @@ def _read(bench: Bench, taught: FactSet, seed: int, batch_tokens: int) -> dict[s
 
 def _moved(bench: Bench, taught: FactSet, stepped: str, *, watched: int, rate: float) -> dict[str, Tensor]:
     """Return how a step on each fact moves attention on its own prompt and on held-out subjects' prompts."""
-    from analyses.lab.single_steps import load_exact, moved_attention
+    from analyses.theory.single_steps import load_exact, moved_attention
 
     held = bench.asked(bench.parts.test)
     of_relation = {r: [p for p in held if p.relation == r] for r in taught.relations}

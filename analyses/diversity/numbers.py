@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analyses.lab.crossed import ALL, FEW
+from analyses.diversity.crossed import ALL, FEW
 from analyses.lab.numbers import less, mean, paired
 from analyses.trees import Bounds, Tree
 from interp.results import Estimate, estimate

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from analyses.theory_numbers import DEEP, GEOMETRIES, WHERE, key
-from analyses.theory_rows import STEPPED, TRAINED
+from analyses.theory.numbers import DEEP, GEOMETRIES, WHERE, key
+from analyses.theory.rows import STEPPED, TRAINED
 
 if TYPE_CHECKING:
     from interp.study import Claim

@@ -12,14 +12,14 @@ import pandas as pd
 
 from analyses.arms import Checkpoints, checkpoints_of
 from analyses.measurements import read_masses
-from analyses.suppressed_facts import (
+from analyses.trees import plain, pooled
+from analyses.verdicts.suppressed_facts import (
     head_table,
     opened_with_sibling,
     pictures,
     sibling_of,
     transplanted_heads,
 )
-from analyses.trees import plain, pooled
 from finetune.facts import FactSet, LeftOut
 from finetune.files import atomic_file, read_json, write_json
 from finetune.manifest import RunDirectory
@@ -170,7 +170,7 @@ def _share(values: pd.Series, rows: pd.DataFrame, *, difference: bool = False) -
 def write_results(options: Options, facts: FactSet | None, run: RunDirectory, seeds: Sequence[Seed]) -> None:
     """Write the tables, the numbers, the figures and the report; the manifest last, marked finished."""
     from analyses.settings import describe
-    from analyses.suppression_page import load_study
+    from analyses.verdicts.suppression_page import load_study
     from interp.study import write_study
 
     frame = pd.concat([seed.frame for seed in seeds], ignore_index=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from analyses.lab.numbers import mean, paired, summed_up
 from analyses.lab.ranks import rank_correlation, resampled, same_sign, spearman
-from analyses.theory_rows import STEPPED, TRAINED
+from analyses.theory.rows import STEPPED, TRAINED
 
 if TYPE_CHECKING:
     import pandas as pd

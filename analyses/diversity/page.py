@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analyses.diversity_claims import STATES, WORDS, claims, words_of
-from analyses.diversity_numbers import OWN_KIND, key_of
-from analyses.lab.crossed import ALL, COMMONEST, FEW
+from analyses.diversity.claims import STATES, WORDS, claims, words_of
+from analyses.diversity.crossed import ALL, COMMONEST, FEW
+from analyses.diversity.numbers import OWN_KIND, key_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,7 +155,7 @@ def _norms(results: dict[str, Any], state: str) -> StudyTable:
 
 
 def _groups(results: dict[str, Any], state: str) -> list[str]:
-    from analyses.lab.gradients import EVERYTHING, MODULES, NORMS
+    from analyses.diversity.gradients import EVERYTHING, MODULES, NORMS
 
     return [g for g in (EVERYTHING, *MODULES, NORMS) if g in results[state]["cosine"]]
 

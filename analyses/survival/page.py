@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analyses.survival_claims import CURVED, claims, names_of
-from analyses.survival_numbers import PLACEBO, PREDICTORS, TIERS
+from analyses.survival.claims import CURVED, claims, names_of
+from analyses.survival.numbers import PLACEBO, PREDICTORS, TIERS
 
 if TYPE_CHECKING:
     from interp.curves import Curve

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analyses.theory_claims import PLACES, at, claims
-from analyses.theory_numbers import DEEP, GEOMETRIES, READINGS, WHERE, key
-from analyses.theory_rows import STEPPED, TRAINED
+from analyses.theory.claims import PLACES, at, claims
+from analyses.theory.numbers import DEEP, GEOMETRIES, READINGS, WHERE, key
+from analyses.theory.rows import STEPPED, TRAINED
 
 if TYPE_CHECKING:
     from interp.study import Study, StudyFigure, StudyTable

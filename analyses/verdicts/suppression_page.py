@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analyses.paper_claims import of_verdicts
-from analyses.suppressed_facts import typical
-from analyses.suppression_figures import figures
+from analyses.verdicts.suppressed_facts import typical
+from analyses.verdicts.suppression_figures import figures
 from finetune.files import read_json
 from interp.study import Study, StudyTable, interval, of
 

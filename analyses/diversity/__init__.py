@@ -1,0 +1,1 @@
+"""Popularity crossed with relations and answers, gradients of batches, and the page."""

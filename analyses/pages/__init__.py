@@ -1,0 +1,1 @@
+"""What single experiments say: claims, tables and figures, all from their numbers."""

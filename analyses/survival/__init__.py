@@ -1,0 +1,1 @@
+"""Which facts survive fine-tuning: predictors judged and calibrated, and the page."""

@@ -1,0 +1,1 @@
+"""Verdicts on planted facts and on arms: stages, figures and pages."""
