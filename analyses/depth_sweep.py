@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.lab.experiment import Experiment, LabOptions, conduct, main
+from analyses.lab.experiment import Experiment, LabOptions, main
 from analyses.lab.grid import Cell
 from finetune.facts import InputError
 
@@ -257,16 +257,7 @@ _MATCHED = "Depths are matched in the parameters of their layers, so deeper mode
 EXPERIMENT = Experiment(
     name="depth_sweep", options=Options, cells=cells, measure=measure, summarise=summarise, study=study
 )
-
-
-def run(options: Options) -> Path:
-    """Run the experiment, or continue it, and return the run directory.
-
-    Raises:
-        InputError: an option is wrong, or no cell could be run.
-    """
-    return conduct(EXPERIMENT, options)
-
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
     sys.exit(main("depth_sweep"))

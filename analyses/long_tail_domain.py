@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.lab.experiment import Experiment, LabOptions, conduct, main
+from analyses.lab.experiment import Experiment, LabOptions, main
 from analyses.lab.grid import Cell
 from analyses.making import SHUFFLED
 from analyses.settings import FEWEST_FACTS
@@ -200,16 +200,7 @@ def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
 EXPERIMENT = Experiment(
     name="long_tail_domain", options=Options, cells=cells, measure=measure, summarise=summarise, study=study
 )
-
-
-def run(options: Options) -> Path:
-    """Run the experiment, or continue it, and return the run directory.
-
-    Raises:
-        InputError: an option is wrong, or no cell could be run.
-    """
-    return conduct(EXPERIMENT, options)
-
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
     sys.exit(main("long_tail_domain"))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.lab.experiment import Experiment, LabOptions, conduct, main
+from analyses.lab.experiment import Experiment, LabOptions, main
 from analyses.lab.grid import Cell
 from finetune.facts import FactSet, InputError
 
@@ -257,16 +257,7 @@ _CHOSEN = (
 EXPERIMENT = Experiment(
     name="mixture_sweep", options=Options, cells=cells, measure=measure, summarise=summarise, study=study
 )
-
-
-def run(options: Options) -> Path:
-    """Run the experiment, or continue it, and return the run directory.
-
-    Raises:
-        InputError: an option is wrong, or no cell could be run.
-    """
-    return conduct(EXPERIMENT, options)
-
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
     sys.exit(main("mixture_sweep"))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyses.diversity.claims import STATES
 from analyses.diversity.crossed import ALL, FEW, batches, commonest, drawn, largest_size, rotated
-from analyses.lab.experiment import Experiment, LabOptions, conduct, main
+from analyses.lab.experiment import Experiment, LabOptions, main
 from analyses.lab.grid import Cell
 from analyses.making import SHUFFLED
 from finetune.facts import FactSet, InputError
@@ -199,16 +199,7 @@ EXPERIMENT = Experiment(
     summarise=summarise,
     study=study,
 )
-
-
-def run(options: Options) -> Path:
-    """Run the experiment, or continue it, and return the run directory.
-
-    Raises:
-        InputError: an option is wrong, or no cell could be run.
-    """
-    return conduct(EXPERIMENT, options)
-
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
     sys.exit(main("popularity_or_diversity"))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.lab.experiment import Experiment, LabOptions, conduct, main
+from analyses.lab.experiment import Experiment, LabOptions, main
 from analyses.lab.grid import Cell
 from finetune.facts import InputError
 
@@ -233,16 +233,7 @@ _KNOWN = (
 EXPERIMENT = Experiment(
     name="pretraining_sweep", options=Options, cells=cells, measure=measure, summarise=summarise, study=study
 )
-
-
-def run(options: Options) -> Path:
-    """Run the experiment, or continue it, and return the run directory.
-
-    Raises:
-        InputError: an option is wrong, or no cell could be run.
-    """
-    return conduct(EXPERIMENT, options)
-
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
     sys.exit(main("pretraining_sweep"))

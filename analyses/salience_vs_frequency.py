@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.lab.experiment import Experiment, LabOptions, conduct, main
+from analyses.lab.experiment import Experiment, LabOptions, main
 from analyses.lab.grid import Cell
 from analyses.making import SHUFFLED
 from analyses.settings import FEWEST_FACTS
@@ -171,16 +171,7 @@ EXPERIMENT = Experiment(
     summarise=summarise,
     study=study,
 )
-
-
-def run(options: Options) -> Path:
-    """Run the experiment, or continue it, and return the run directory.
-
-    Raises:
-        InputError: an option is wrong, or no cell could be run.
-    """
-    return conduct(EXPERIMENT, options)
-
+run = EXPERIMENT.run
 
 if __name__ == "__main__":
     sys.exit(main("salience_vs_frequency"))

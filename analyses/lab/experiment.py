@@ -107,6 +107,10 @@ class Experiment:
     summarise: Callable[[pd.DataFrame], dict[str, Any]]
     study: Callable[[pd.DataFrame, dict[str, Any]], Study]
 
+    def run(self, options: OnMachines) -> Path:
+        """Run the experiment, or continue it, and return the run directory; see :func:`conduct`."""
+        return conduct(self, options)
+
 
 def conduct(experiment: Experiment, options: OnMachines) -> Path:
     """Run an experiment, or continue it, and return the run directory.
