@@ -1,0 +1,76 @@
+"""What a verdict costs: facts a second of ``diagnose``, and against asking both models once.
+
+    python benchmarks/diagnose.py [--subjects 750 --repeats 3]
+
+The pair is the embedded world's base (from the cache, or pretrained now) and a model fine-tuned from it for a
+few steps. ``diagnose`` asks both models in every statement form and as asked, records the base's attention,
+and answers every fact under nine interventions. Beside it, in turns in one process: answering each fact once
+with either model, as ``ask`` does. Medians; the last line is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from analyses.bench import make_bench, tune
+from analyses.making import Making, setting_for
+from finetune.evaluate import ask
+from finetune.models import load_model
+from interp import diagnose, load_pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How many subjects, each with all five facts, and how often."""
+
+    subjects: int = 750
+    repeats: int = 3
+    tune_steps: int = 40
+
+
+def main(options: Options) -> None:
+    making = Making(tune_steps=options.tune_steps, learning_rates=(3e-4,))
+    bench = make_bench(setting_for(making, None, 0), cache=making.bases, seed=0)
+    facts, book = bench.setting.facts, bench.setting.phrasebook
+    names = list(dict.fromkeys(fact.subject for fact in facts))
+    kept = {names[i] for i in np.random.default_rng(0).permutation(len(names))[: options.subjects]}
+    some = facts.subset([i for i, fact in enumerate(facts) if fact.subject in kept])
+    answers = {relation: facts.answer_set(relation) for relation in facts.relations}
+    with tempfile.TemporaryDirectory() as folder:
+        arm = tune(bench, bench.parts.train, Path(folder) / "arm", name="whole").path
+        pair = load_pair(str(bench.base), str(arm))
+        plain = [load_model(str(source)) for source in (bench.base, arm)]
+
+        def verdicts() -> None:
+            diagnose(pair, some, phrasebook=book, answer_sets=answers)
+
+        def asking() -> None:
+            for model, tokenizer in plain:
+                ask(model, tokenizer, bench.asked(some))
+
+        seconds: dict[str, list[float]] = {"verdicts": [], "asking": []}
+        for _ in range(options.repeats + 1):
+            for name, work in (("verdicts", verdicts), ("asking", asking)):
+                start = time.perf_counter()
+                work()
+                seconds[name].append(time.perf_counter() - start)
+    took = {name: statistics.median(each[1:]) for name, each in seconds.items()}
+    for name, value in took.items():
+        print(f"{name}: {value:.2f} s for {len(some):,} facts")
+    found = {
+        "facts_per_second": round(len(some) / took["verdicts"], 1),
+        "over_asking": round(took["verdicts"] / took["asking"], 2),
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
