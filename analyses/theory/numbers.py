@@ -49,7 +49,7 @@ def _gradient(gap: float, n: int) -> dict[str, Any]:
 
 def _bounds(path: tuple[str, ...]) -> Bounds | None:
     name = path[-1]
-    if name.startswith("m_") and "runs" in path:
+    if name.startswith("m_") and "runs" in path and "follows" not in path:
         return None
     shares = ("rose", "sign", "negative", "accuracy", "stated")
     if name.startswith(shares) and not {"contrasts", "sign_gain", "rose_more"} & set(path):
