@@ -70,6 +70,11 @@ class Options(LabOptions):
             raise InputError(f"--sightings {self.sightings:g}: give a number above 0")
 
     @property
+    def place(self) -> str:
+        """Which world is experimented on."""
+        return f"world {self.world} with a domain of rare facts"
+
+    @property
     def domain(self) -> DomainConfig:
         """Three fifths of the world's subjects and relations are general, the rest are the domain's."""
         world = WORLDS[self.world].world

@@ -65,6 +65,11 @@ class Options(LabOptions):
             raise InputError("--exponent: goes with --facts; a world's levels are its expected sightings")
 
     @property
+    def place(self) -> str:
+        """Which world is experimented on."""
+        return "world in levels of frequency"
+
+    @property
     def levels(self) -> LevelsConfig:
         """The world's levels of frequency."""
         return TINY if self.world == "tiny" else FULL if self.full else DEFAULT

@@ -61,7 +61,7 @@ class Claim:
     """Something that numbers decide: what is claimed, who claims it, and the number that speaks to it.
 
     ``claim`` and ``source`` are worded before anything is measured; ``outcome`` is the number's, see
-    :func:`decided`. ``unit`` and ``digits`` say how the number is written.
+    :func:`decided`. ``unit``, ``digits`` and ``signed`` say how the number is written.
     """
 
     claim: str
@@ -70,6 +70,7 @@ class Claim:
     outcome: Outcome
     unit: str = ""
     digits: int = 1
+    signed: bool = True
 
     @property
     def measured(self) -> str:
@@ -77,7 +78,7 @@ class Claim:
         if self.number["value"] is None:
             return NOT_MEASURED
         scale: Literal["", "%"] = "%" if self.unit in ("%", "points") else ""
-        text = of(self.number, digits=self.digits, unit=scale, signed=self.unit != "%")
+        text = of(self.number, digits=self.digits, unit=scale, signed=self.signed)
         text = text.replace("%", "") + {"%": "%", "": ""}.get(self.unit, f" {self.unit}")
         return f"{text}, n = {self.number['n']}"
 
@@ -223,8 +224,15 @@ def claimed(
     digits: int = 1,
 ) -> Claim:
     """Let a number decide a claim that it lies above a bound; ``unit`` is ``%``, ``points`` or a word."""
-    outcome = decided(number, above=above)
-    return Claim(claim=claim, source=source, number=number, outcome=outcome, unit=unit, digits=digits)
+    return Claim(
+        claim=claim,
+        source=source,
+        number=number,
+        outcome=decided(number, above=above),
+        unit=unit,
+        digits=digits,
+        signed=above == 0 and unit != "%",
+    )
 
 
 def sentence(claims: Sequence[Claim]) -> str:

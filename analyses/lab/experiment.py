@@ -80,10 +80,15 @@ class LabOptions(OnMachines, Making):
         return self.learning_rates or ((min(WORLDS[self.world].tune.learning_rates),) if one else ())
 
     @property
+    def place(self) -> str:
+        """Which world is experimented on."""
+        return f"world {self.world}"
+
+    @property
     def setting(self) -> str:
         """What is experimented on, in a phrase for the page and the list of findings."""
         facts = getattr(self, "facts", None)
-        told = [Path(facts).stem if facts else f"world {self.world}"]
+        told = [Path(facts).stem if facts else self.place]
         told.append("LoRA" if self.method == "lora" else "full fine-tuning")
         if self.keep != "best":
             told.append("equal steps" if self.keep == "last" else f"equal loss ({self.until_loss:g} nats)")

@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from finetune.facts import InputError
-from interp.study import Study, StudyFigure, StudyTable, decided, headline, interval, write_study
+from interp.study import (
+    Study,
+    StudyFigure,
+    StudyTable,
+    claimed,
+    decided,
+    headline,
+    interval,
+    sentence,
+    write_study,
+)
 from interp.style import new_figure
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -96,3 +107,52 @@ def test_the_terminal_shows_finding_and_first_table() -> None:
         console.print(headline(study()))
     assert "1,234" in captured.get()
     assert HOSTILE in captured.get()
+
+
+def _number(value: float | None, low: float | None = None, high: float | None = None) -> dict:
+    return {"value": value, "low": low, "high": high, "n": 3}
+
+
+@pytest.mark.parametrize(
+    ("number", "options", "measured", "outcome"),
+    [
+        (
+            _number(0.153, 0.057, 0.248),
+            {"unit": "points"},
+            "+15.3 (+5.7 to +24.8) points, n = 3",
+            "supported",
+        ),
+        (_number(-0.2, -0.4, -0.1), {"digits": 2}, "−0.20 (−0.40 to −0.10), n = 3", "not supported"),
+        (_number(0.3, 0.2, 0.4), {"unit": "%", "above": 0.25}, "30.0 (20.0 to 40.0)%, n = 3", "inconclusive"),
+        (
+            _number(0.81, 0.7, 0.9),
+            {"unit": "AUROC", "above": 0.5},
+            "0.8 (0.7 to 0.9) AUROC, n = 3",
+            "supported",
+        ),
+        (_number(0.4), {"unit": "points"}, "+40.0 points, n = 3", "inconclusive"),
+        (_number(None), {"unit": "points"}, "not measured", "inconclusive"),
+    ],
+)
+def test_a_number_decides_a_claim_by_its_whole_interval(
+    number: dict, options: dict, measured: str, outcome: str
+) -> None:
+    claim = claimed("x grows", "theory", number, **options)
+    assert (claim.measured, claim.outcome) == (measured, outcome)
+
+
+def test_the_finding_is_the_first_claim_and_a_count_of_the_others() -> None:
+    yes, no = claimed("x grows", "theory", _number(1, 0.5, 1.5)), claimed("y", "", _number(-1, -2, -0.5))
+    assert sentence((yes,)) == "Supported: x grows (+1.0 (+0.5 to +1.5), n = 3)."
+    assert sentence((yes, no, no, yes)).endswith("; of 3 further claims 1 supported, 2 not supported.")
+
+
+def test_claims_are_written_and_stand_on_the_page_before_the_tables(run: Path) -> None:
+    claims = (claimed(HOSTILE, HOSTILE, _number(1, 0.5, 1.5)),)
+    text = write_study(run, replace(study(), claims=claims)).read_text()
+    (written,) = json.loads((run / "claims.json").read_text())
+    assert written["claim"] == HOSTILE
+    assert written["number"]["value"] == 1
+    assert written["measured"] == "+1.0 (+0.5 to +1.5), n = 3"
+    assert text.index("<h3>Claims</h3>") < text.index("<h3>&lt;/script&gt;")
+    assert "<img" not in text
