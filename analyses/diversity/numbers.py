@@ -6,6 +6,7 @@ over the sets of another level that are their like in the other two factors.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from analyses.diversity.crossed import ALL, FEW
@@ -25,7 +26,7 @@ def bounds(path: tuple[str, ...]) -> Bounds | None:
     """Say between what a number must lie."""
     if path[0].startswith("gradient"):
         kind = "difference" if path[0].startswith("gradient_contrasts") else path[1]
-        return {"cosine": (-1.0, 1.0), "difference": (-2.0, 2.0)}.get(kind)
+        return {"cosine": (-1.0, 1.0), "difference": (-2.0, 2.0)}.get(kind, (0.0, math.inf))
     if path[0] in ("effects", "placebo"):
         return (
             (-2, 2) if path[1].endswith(("interaction", "exceeds_relations", "exceeds_answers")) else (-1, 1)

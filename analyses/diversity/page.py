@@ -22,7 +22,7 @@ EFFECTS = {
     "relations_interaction": "popular − unpopular, at {many} less at {one}",
     "answers_interaction": "popular − unpopular, at all answers less at {few}",
 }
-SHORT = {"embedding": "emb.", "unembedding": "unemb."}
+SHORT = {"embedding": "W_E", "unembedding": "W_U"}
 COSINES = {
     "popular_unpopular": "popular, unpopular",
     "random_popular": "random, popular",
