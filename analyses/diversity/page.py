@@ -213,6 +213,6 @@ _NOTES = (
     "At the base every fact also asks for the new question form, which all share; the second model has been "
     "taught it by a random half, so some of the facts in its batches are ones that it was trained on.",
     "Near the end of a training on facts of all kinds their mean gradient is near zero, so those of two "
-    "halves of them must point apart. What is telling there is how alike two batches of one kind are, against "
-    "two random ones: a direction that popularity has and chance has not.",
+    "halves of them must point apart. What is telling there is how alike two batches of one kind are, "
+    "against two random ones: a direction that popularity has and chance has not.",
 )
