@@ -114,12 +114,20 @@ def written(found: Sequence[Found]) -> str:
     ]
     for run in found:
         for claim in run.claims:
-            cells = (claim["claim"], claim["source"], run.setting, claim["measured"], claim["outcome"])
+            setting = brief(run.setting)
+            cells = (claim["claim"], claim["source"], setting, claim["measured"], claim["outcome"])
             lines.append("| " + " | ".join(map(_cell, cells)) + f" | [{run.name}](#{run.name}) |")
     lines += ["", "## Runs", ""]
     for run in found:
-        lines += [f"### {run.name}", "", run.question, "", f"```bash\n{run.command}\n```", ""]
+        told = f"{run.question} {run.setting}".rstrip(" .") + ("." if run.setting else "")
+        lines += [f"### {run.name}", "", told, "", f"```bash\n{run.command}\n```", ""]
     return "\n".join(lines)
+
+
+def brief(setting: str, longest: int = 60) -> str:
+    """Shorten a setting for the table: without what is in brackets, and then up to the first comma."""
+    text = setting.split(" (")[0].rstrip(".")
+    return text if len(text) <= longest else text.split(",")[0]
 
 
 def _cell(text: str) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from analyses.making import Common
 from analyses.shell import launch
@@ -71,8 +71,9 @@ def run(options: Options) -> Path:
     directory = RunDirectory(options.out, options.config())
     if directory.finished:
         return options.out
+    about: dict[str, Any] = {"seeds": options.seeds, "setting": f"world {options.world}, planted facts"}
     try:
-        directory.write(seeds=options.seeds)
+        directory.write(**about)
         frames = [measure_seed(options, directory, seed) for seed in options.seeds]
     except InputError:
         directory.discard()
@@ -82,9 +83,9 @@ def run(options: Options) -> Path:
     with atomic_file(directory.path / "facts.parquet") as path:
         frame.to_parquet(path)
     write_json(directory.path / "results.json", results)
-    directory.write(seeds=options.seeds)
+    directory.write(**about)
     write_study(directory.path, study(frame, results))
-    directory.write(seeds=options.seeds, finished=True)
+    directory.write(finished=True, **about)
     return options.out
 
 

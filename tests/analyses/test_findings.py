@@ -49,6 +49,14 @@ def test_the_page_lists_every_claim_and_how_to_repeat_it(
     assert "How many popular facts should a fine-tuning set hold" in text
 
 
+def test_a_setting_is_shortened_for_the_table() -> None:
+    assert findings.brief("world tiny, full fine-tuning") == "world tiny, full fine-tuning"
+    long = 'The embedded world "tiny" (a smoke test); full fine-tuning on a question form.'
+    assert findings.brief(long) == 'The embedded world "tiny"'
+    real = "Real facts from popqa.tsv, a small base pretrained on them here; full fine-tuning on a form"
+    assert findings.brief(real) == "Real facts from popqa.tsv"
+
+
 @pytest.mark.parametrize(
     ("how", "problem"), [({"finished": False}, "is not finished"), ({"claims": False}, "decides no claim")]
 )
