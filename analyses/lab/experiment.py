@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from interp.study import Study
 
-MACHINES = ("engine", "workers", "address", "retries")  # where cells run cannot change a number
+MACHINES = ("engine", "workers", "address", "gpus", "retries")  # where cells run cannot change a number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,8 @@ class OnMachines(Common):
     """Threads of each cell; results may differ in rounding between numbers of threads, not of workers."""
     address: str | None = None
     """A running Ray cluster's address ("auto" finds one); without it Ray is started here."""
+    gpus: float = 0.0
+    """GPUs of each cell on a Ray cluster, or a share of one (0.25: four cells on one)."""
     retries: int = 1
     """How often a failed cell is tried again before the grid goes on without it."""
 
@@ -47,8 +49,10 @@ class OnMachines(Common):
         super().check()
         if min(1 if self.workers is None else self.workers, self.threads) < 1 or self.retries < 0:
             raise InputError("--workers and --threads: give positive numbers, and --retries 0 or more")
-        if self.address and self.engine != "ray":
-            raise InputError(f"--address {self.address}: goes with --engine ray")
+        if self.engine != "ray" and (self.address or self.gpus):
+            raise InputError("--address and --gpus: go with --engine ray")
+        if self.gpus < 0:
+            raise InputError(f"--gpus {self.gpus}: give 0 or more")
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""

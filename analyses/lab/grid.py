@@ -56,13 +56,15 @@ class Failure:
 class Machines:
     """Where cells run: ``workers`` at a time (None: one for every ``threads`` cores), each on ``threads``.
 
-    ``address`` is a Ray cluster's; without it Ray is started on this machine.
+    ``address`` is a Ray cluster's; without it Ray is started on this machine. ``gpus`` are a Ray cell's own,
+    or a share of one; local processes share what there is.
     """
 
     engine: Engine = "local"
     workers: int | None = None
     threads: int = 1
     address: str | None = None
+    gpus: float = 0.0
     retries: int = 1
 
     @property
@@ -216,7 +218,7 @@ def _on_ray(
             runtime_env={"env_vars": variables},
         )
     try:
-        remote = ray.remote(num_cpus=machines.threads, max_retries=0)(perform)
+        remote = ray.remote(num_cpus=machines.threads, num_gpus=machines.gpus, max_retries=0)(perform)
         where = run.resolve()  # a Ray worker has a working directory of its own
         waiting = {remote.remote(name, options, cell, where, machines.threads): cell for cell in cells}
         while waiting:

@@ -157,6 +157,8 @@ def test_wrong_input_is_not_tried_again_and_leaves_nothing_behind(tmp_path: Path
         ({"workers": 0}, "--workers"),
         ({"threads": 0}, "--threads"),
         ({"address": "auto"}, "--engine ray"),
+        ({"gpus": 1}, "--engine ray"),
+        ({"gpus": -1, "engine": "ray"}, "--gpus -1"),
         ({"seeds": ()}, "--seeds"),
     ],
 )
