@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.lab.experiment import Experiment, LabOptions, main
+from analyses.lab.experiment import Experiment, FactsOptions, main
 from analyses.lab.grid import Cell
 from analyses.making import SHUFFLED
-from analyses.settings import FEWEST_FACTS
 from finetune.domains import DomainConfig, domain_world, rare_relations
 from finetune.facts import FactSet, InputError
 from finetune.popularity import Partition, quartiles, split
@@ -45,25 +44,17 @@ FEWEST_OF_RELATION = 10  # facts below which a real relation is in neither half
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(LabOptions):
+class Options(FactsOptions):
     """Does "train on the popular half" still hold in a domain whose facts are nearly all rare?"""
 
     out: Path = Path("runs/long_tail_domain")
     """Run directory; the same command continues it."""
-    facts: str | None = None
-    """Real facts instead of a world: a file (PopQA or EntityQuestions layout, or your own), or "popqa"."""
-    limit: int | None = None
-    """Keep a random draw of this many of them."""
     sightings: float = 20.0
     """How often pretraining meets the median fact of a world's domain."""
 
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""
         super().check()
-        if self.facts is None and self.limit is not None:
-            raise InputError(f"--limit {self.limit}: goes with --facts")
-        if self.limit is not None and self.limit < FEWEST_FACTS:
-            raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
         if self.facts is None and self.exponent is not None:
             raise InputError("--exponent: goes with --facts; a world's popularity is its expected sightings")
         if self.sightings <= 0:

@@ -21,10 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.lab.experiment import Experiment, LabOptions, main
+from analyses.lab.experiment import Experiment, FactsOptions, main
 from analyses.lab.grid import Cell
 from analyses.making import SHUFFLED
-from analyses.settings import FEWEST_FACTS
 from finetune.facts import FactSet, InputError
 from finetune.world import LevelsConfig
 
@@ -44,23 +43,15 @@ TINY = LevelsConfig(sightings=tuple(2.0**k for k in range(2, 9)), subjects=12, a
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(LabOptions):
+class Options(FactsOptions):
     """Which facts survive fine-tuning: those met often, or those that the base's own values hold strongly?"""
 
     out: Path = Path("runs/salience_vs_frequency")
     """Run directory; the same command continues it."""
-    facts: str | None = None
-    """Real facts instead of a world: a file (PopQA or EntityQuestions layout, or your own), or "popqa"."""
-    limit: int | None = None
-    """Keep a random draw of this many of them."""
 
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""
         super().check()
-        if self.facts is None and self.limit is not None:
-            raise InputError(f"--limit {self.limit}: goes with --facts")
-        if self.limit is not None and self.limit < FEWEST_FACTS:
-            raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
         if self.facts is None and self.exponent is not None:
             raise InputError("--exponent: goes with --facts; a world's levels are its expected sightings")
 

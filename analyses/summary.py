@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from analyses.lab.numbers import mean
 from analyses.trees import Tree, plain, pooled
-from interp.results import Estimate, estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,12 +35,12 @@ def _one_seed(facts: pd.DataFrame) -> Tree:
 
 def _arm(rows: pd.DataFrame) -> Tree:
     known = rows[rows["known"]]
-    quartiles = {f"q{q}": _mean(rows[rows["quartile"] == q], "correct") for q in (1, 2, 3, 4)}
+    quartiles = {f"q{q}": mean(rows[rows["quartile"] == q], "correct") for q in (1, 2, 3, 4)}
     return {
-        "accuracy": _mean(rows, "correct"),
-        "accuracy_known": _mean(known, "correct"),
+        "accuracy": mean(rows, "correct"),
+        "accuracy_known": mean(known, "correct"),
         "accuracy_by_quartile": quartiles,
-        "subject_attention": _mean(rows, "subject_attention"),
+        "subject_attention": mean(rows, "subject_attention"),
         **_evidence(known),
     }
 
@@ -55,7 +55,7 @@ def _evidence(known: pd.DataFrame) -> Tree:
         return {}
     shares = known.assign(readout_stored=known["stored_rank"] == 0, readout_used=known["used_rank"] == 0)
     names = ("knockout_subject", "knockout_relation", "readout_stored", "readout_used")
-    return {name: _mean(shares, name) for name in names}
+    return {name: mean(shares, name) for name in names}
 
 
 def _contrasts(facts: pd.DataFrame) -> Tree:
@@ -75,9 +75,9 @@ def _contrast(facts: pd.DataFrame, first: str, second: str) -> Tree:
     difference = a[columns].astype(float) - b.loc[a.index, columns].astype(float)
     difference[["subject", "known"]] = a[["subject", "known"]]
     return {
-        "accuracy": _mean(difference, "correct", difference=True),
-        "accuracy_known": _mean(difference[difference["known"]], "correct", difference=True),
-        "subject_attention": _mean(difference, "subject_attention", difference=True),
+        "accuracy": mean(difference, "correct", difference=True),
+        "accuracy_known": mean(difference[difference["known"]], "correct", difference=True),
+        "subject_attention": mean(difference, "subject_attention", difference=True),
     }
 
 
@@ -91,12 +91,7 @@ def recovery(facts: pd.DataFrame) -> Tree:
     )
     rows = rows.assign(difference=rows["pattern_only"] - rows["placebo"])
     names = ("pattern_only", "placebo", "difference")
-    return {name: _mean(rows, name, difference=name == "difference") for name in names}
-
-
-def _mean(rows: pd.DataFrame, column: str, *, difference: bool = False) -> Estimate:
-    values = rows[column].to_numpy(dtype=np.float64)
-    return estimate(values, groups=rows["subject"].to_numpy(), difference=difference)
+    return {name: mean(rows, name, difference=name == "difference") for name in names}
 
 
 def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -162,22 +162,42 @@ def auroc(
     the two kinds is missing.
     """
     labels = np.arange(len(values)) if groups is None else np.asarray(groups)
-    _, member = np.unique(labels, return_inverse=True)
-    rows = np.argsort(member, kind="stable")
-    ends = np.cumsum(np.bincount(member)) if len(member) else np.zeros(0, dtype=int)
-    parts = np.split(rows, ends[:-1]) if len(ends) else []
-    value = roc_area(values, positive)
-    if value is None or len(parts) < 2:
-        return Estimate(value=value, low=None, high=None, n=len(values))
+    return bootstrapped(
+        roc_area, (values, positive), labels, confidence=confidence, resamples=resamples, seed=seed
+    )
+
+
+def bootstrapped(
+    statistic: Callable[..., float | None],
+    values: Sequence[Shaped[ndarray, " row"]],
+    groups: Shaped[ndarray, " row"],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 200,
+    seed: int = 0,
+) -> Estimate:
+    """Compute a statistic of some columns, with a percentile bootstrap over ``groups``.
+
+    ``statistic`` takes the columns and may return None, where it is not defined; draws for which it is not
+    are left out.
+    """
+    n, value = len(groups), statistic(*values)
+    if value is None:
+        return Estimate(value=None, low=None, high=None, n=n)
+    _, member = np.unique(groups, return_inverse=True)
+    order, ends = np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))
+    parts = np.split(order, ends[:-1])
     rng = np.random.default_rng(seed)
     drawn = []
-    for _ in range(resamples):
+    for _ in range(resamples if len(parts) > 1 else 0):
         some = np.concatenate([parts[i] for i in rng.integers(len(parts), size=len(parts))])
-        area = roc_area(values[some], positive[some])
-        drawn += [] if area is None else [area]
+        again = statistic(*(column[some] for column in values))
+        drawn += [] if again is None else [again]
+    if not drawn:
+        return Estimate(value=value, low=None, high=None, n=n)
     tail = 50 * (1 - confidence)
     low, high = np.percentile(drawn, [tail, 100 - tail])
-    return Estimate(value=value, low=float(low), high=float(high), n=len(values))
+    return Estimate(value=value, low=float(low), high=float(high), n=n)
 
 
 def roc_area(values: Float[ndarray, " fact"], positive: Shaped[ndarray, " fact"]) -> float | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyses.lab.grid import Cell, Engine, Failure, Machines, hopeless, read_cells, run_cells
 from analyses.making import Common, Making
+from analyses.settings import FEWEST_FACTS
 from analyses.shell import launch
 from finetune.facts import InputError, LeftOut
 from finetune.files import atomic_file, read_json, write_json
@@ -91,14 +92,39 @@ class LabOptions(OnMachines, Making):
     @property
     def setting(self) -> str:
         """What is experimented on, in a phrase for the page and the list of findings."""
-        facts = getattr(self, "facts", None)
-        told = [Path(facts).stem if facts else self.place]
-        told.append("LoRA" if self.method == "lora" else "full fine-tuning")
+        return self.told(self.place)
+
+    def told(self, place: str) -> str:
+        """Name what is experimented on, and how arms are made where it is not as usual."""
+        told = [place, "LoRA" if self.method == "lora" else "full fine-tuning"]
         if self.keep != "best":
             told.append("equal steps" if self.keep == "last" else f"equal loss ({self.until_loss:g} nats)")
         if self.match != "none":
             told.append(f"{self.match} mix matched")
         return ", ".join(told)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactsOptions(LabOptions):
+    """Options of an experiment that can also be made on real facts."""
+
+    facts: str | None = None
+    """Real facts instead of a world: a file (PopQA or EntityQuestions layout, or your own), or "popqa"."""
+    limit: int | None = None
+    """Keep a random draw of this many of them."""
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere."""
+        super().check()
+        if self.facts is None and self.limit is not None:
+            raise InputError(f"--limit {self.limit}: goes with --facts")
+        if self.limit is not None and self.limit < FEWEST_FACTS:
+            raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
+
+    @property
+    def setting(self) -> str:
+        """What is experimented on, in a phrase for the page and the list of findings."""
+        return super().setting if self.facts is None else self.told(Path(self.facts).stem)
 
 
 @dataclass(frozen=True, kw_only=True)

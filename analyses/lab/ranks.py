@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from interp.results import Estimate, roc_area
+from interp.results import Estimate, bootstrapped, roc_area
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,22 +34,9 @@ def resampled(
     """
     rows = rows.dropna(subset=list(columns))
     values = [rows[name].to_numpy(dtype=np.float64) for name in columns]
-    value = statistic(*values) if len(rows) >= FEWEST else None
-    if value is None:
+    if len(rows) < FEWEST:
         return Estimate(value=None, low=None, high=None, n=len(rows))
-    _, member = np.unique(rows[groups].to_numpy(), return_inverse=True)
-    order, ends = np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))
-    parts = np.split(order, ends[:-1])
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(RESAMPLES if len(parts) > 1 else 0):
-        some = np.concatenate([parts[i] for i in rng.integers(len(parts), size=len(parts))])
-        again = statistic(*(each[some] for each in values))
-        drawn += [] if again is None else [again]
-    if not drawn:
-        return Estimate(value=value, low=None, high=None, n=len(rows))
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Estimate(value=value, low=float(low), high=float(high), n=len(rows))
+    return bootstrapped(statistic, values, rows[groups].to_numpy(), resamples=RESAMPLES, seed=seed)
 
 
 def rank_correlation(x: Float[ndarray, " row"], y: Float[ndarray, " row"]) -> float | None:
