@@ -22,7 +22,8 @@ class Fact:
     """One (subject, relation, answer) triple.
 
     ``answers`` are all accepted answers, the canonical one first. ``question`` is the source's own
-    wording, if it has one. ``popularity`` is any non-negative proxy for pretraining frequency.
+    wording, if it has one. ``popularity`` is any non-negative proxy for pretraining frequency. ``choices``
+    are the options of a multiple-choice question in their order, the canonical answer among them.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Fact:
     answers: tuple[str, ...]
     question: str | None = None
     popularity: float | None = None
+    choices: tuple[str, ...] = ()
 
     @property
     def answer(self) -> str:
@@ -104,5 +106,10 @@ class FactSet(Sequence[Fact]):
     @property
     def digest(self) -> str:
         """A SHA-256 over the facts' contents and order (not over the name or what was left out)."""
-        rows = json.dumps([asdict(fact) for fact in self.facts], ensure_ascii=False, sort_keys=True)
+        rows = json.dumps([_contents(fact) for fact in self.facts], ensure_ascii=False, sort_keys=True)
         return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def _contents(fact: Fact) -> dict[str, object]:
+    """Return the fields of a fact; choices only where there are some, for most facts have none."""
+    return {name: value for name, value in asdict(fact).items() if name != "choices" or value}

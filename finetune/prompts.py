@@ -21,13 +21,18 @@ SLOT = "{subject}"
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A text to complete. ``subject`` is the half-open character range of the subject in ``text``."""
+    """A text to complete. ``subject`` is the half-open character range of the subject in ``text``.
+
+    ``choices`` are the continuations among which a multiple-choice question is answered, in their order; the
+    right one is ``answers[0]``.
+    """
 
     text: str
     subject: tuple[int, int]
     answers: tuple[str, ...]
     fact_id: str = ""
     relation: str = ""
+    choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         start, end = self.subject
