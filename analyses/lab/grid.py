@@ -19,9 +19,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from analyses.lab.board import FACTS, RUNNING, watched
 from finetune.facts import InputError
 from finetune.files import atomic_file
-from finetune.progress import QUIET, task
+from finetune.progress import QUIET
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,12 +88,10 @@ def run_cells(name: str, options: Any, cells: Sequence[Cell], run: Path, machine
         if not waiting:
             break
         again = "" if not attempt else f", attempt {attempt + 1}"
-        with task(f"Running cells of {name}{again}", total=len(waiting)) as advance:
-            for done, (cell, reason) in enumerate(
-                _engine(machines)(name, options, waiting, run, machines), 1
-            ):
+        with watched(f"Running cells of {name}{again}", cells, run) as ended:
+            for cell, reason in _engine(machines)(name, options, waiting, run, machines):
                 reasons[cell.key] = reason
-                advance(done)
+                ended(cell, reason)
     return [Failure(cell=c, reason=reasons.get(c.key, "")) for c in cells if not finished(run, c)]
 
 
@@ -122,6 +121,8 @@ def perform(name: str, options: Any, cell: Cell, run: Path, threads: int) -> str
     prepare_process(quiet=True)
     torch.set_num_threads(threads)
     home = _facts(run, cell).parent
+    home.mkdir(parents=True, exist_ok=True)
+    (home / RUNNING).touch()
     try:
         frame = import_module(f"analyses.{name}").EXPERIMENT.measure(options, cell, home)
         with atomic_file(_facts(run, cell)) as path:
@@ -130,6 +131,8 @@ def perform(name: str, options: Any, cell: Cell, run: Path, threads: int) -> str
         with atomic_file(home / "error.txt") as path:
             path.write_text(traceback.format_exc(), encoding="utf-8")
         return f"{type(error).__name__}: {error}".splitlines()[0]
+    finally:
+        (home / RUNNING).unlink(missing_ok=True)
     (home / "error.txt").unlink(missing_ok=True)
     return ""
 
@@ -140,7 +143,7 @@ def hopeless(reason: str) -> bool:
 
 
 def _facts(run: Path, cell: Cell) -> Path:
-    return run / "cells" / cell.key / "facts.parquet"
+    return run / "cells" / cell.key / FACTS
 
 
 Run = Callable[[str, Any, Sequence[Cell], Path, Machines], Iterator[tuple[Cell, str]]]
