@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from finetune.train import TuneConfig
 
 ARMS: tuple[Arm, ...] = ("top", "bottom", "random", "whole")
+# Where a run is kept and what is shown of it cannot change a number.
+SHOWN_OR_KEPT = frozenset({"out", "cache", "quiet", "json", "color"})
 SHUFFLED = "shuffled_"  # in front of an arm that was split by shuffled popularity
-World = Literal["long-tail", "well-stored", "tiny"]
+World = Literal["long-tail", "well-stored", "small", "tiny"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,10 @@ class Common:
     """Where pretrained bases are kept (default: factscope in the user's cache directory)."""
     quiet: bool = False
     """No progress and no table."""
+    json: bool = False
+    """Print the run as one JSON object and nothing else; progress goes to standard error."""
+    color: bool = True
+    """Colours on a terminal; NO_COLOR in the environment turns them off too."""
 
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere.
@@ -55,8 +61,7 @@ class Common:
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""
-        skipped = {"out", "cache", "quiet"}
-        return {k: v for k, v in asdict(self).items() if k not in skipped}
+        return {k: v for k, v in asdict(self).items() if k not in SHOWN_OR_KEPT}
 
     @property
     def bases(self) -> Path:

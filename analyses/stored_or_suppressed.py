@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from analyses.making import SHOWN_OR_KEPT
 from analyses.settings import Options as Settings
 from analyses.shell import launch
 from finetune.facts import InputError
@@ -56,10 +57,12 @@ class Options(Settings):
                 f"--run {self.run}: holds no finished run of attention_imbalance; finish it first"
             )
         held = read_json(manifest)["config"]
-        names = {field.name for field in fields(Settings)} - {"out", "cache", "quiet"}
+        names = {field.name for field in fields(Settings)} - SHOWN_OR_KEPT
         taken: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in held.items() if k in names
         }
+        if taken.get("checkpoints"):
+            taken["checkpoints"] = Path(taken["checkpoints"])
         return replace(self, **taken)
 
     def check(self) -> None:

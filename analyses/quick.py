@@ -1,0 +1,69 @@
+"""A small world to try things in: its facts, a base that stores the popular ones, and arms, made on demand.
+
+    world = quick_world()
+    pair = load_pair(world.base, world.arm("bottom"))
+    prompts = world.asked(world.parts.test)
+
+Base and arms are kept in the cache, so all but the first call take no time. Numbers of this world illustrate;
+they are of one training in a world that is made to be quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from analyses.bench import Bench, make_bench, tune
+from analyses.making import Making, World, default_cache, setting_for
+from finetune.facts import FactSet
+from finetune.manifest import library_versions
+from finetune.popularity import Arm, split
+from finetune.train import Method
+
+QUICK: World = "small"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickWorld(Bench):
+    """A bench (facts in parts, wording, base) whose arms are made, or taken from the cache, by name."""
+
+    cache: Path
+
+    def arm(self, which: Arm | FactSet, *, method: Method = "full") -> Path:
+        """Fine-tune the base on a half of the training facts, or on any facts; return the checkpoint.
+
+        Args:
+            which: ``"top"``, ``"bottom"``, ``"random"``, ``"whole"``, or facts of one's own choice.
+            method: ``"full"``, or ``"lora"`` for an adapter directory.
+        """
+        facts = which if isinstance(which, FactSet) else split(self.parts.train, which, seed=self.seed)
+        config = replace(self.setting.tune, method=method)
+        bench = replace(self, setting=replace(self.setting, tune=config))
+        home = self.cache / "arms" / self._key(facts, asdict(config))
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(home.with_suffix(".lock")):
+            return tune(bench, facts, home, name=which if isinstance(which, str) else facts.name).path
+
+    def _key(self, facts: FactSet, config: dict[str, Any]) -> str:
+        """Name an arm by all that makes it; the base's own name stands for facts, wording and versions."""
+        recipe = {"base": self.base.name, "facts": facts.digest, "config": config, "seed": self.seed}
+        recipe["versions"] = library_versions("peft", "transformers")
+        return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def quick_world(world: World = QUICK, *, seed: int = 0, cache: Path | None = None) -> QuickWorld:
+    """Make the small world with its base, or take them from the cache.
+
+    Args:
+        world: another preset, where the small one is too small.
+        seed: draws facts, base and parts anew.
+        cache: where base and arms are kept; factscope in the user's cache directory without it.
+    """
+    cache = cache or default_cache()
+    bench = make_bench(setting_for(Making(world=world), None, seed), cache=cache, seed=seed)
+    return QuickWorld(setting=bench.setting, parts=bench.parts, base=bench.base, seed=seed, cache=cache)
