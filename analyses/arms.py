@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyses.bench import Bench, make_bench, tune
+from analyses.checkpoints import Checkpoints, handed_on
 from analyses.making import Making, Setting, setting_for
 from analyses.settings import Options
-from finetune.facts import FactSet, LeftOut
+from finetune.facts import FactSet
 from finetune.files import atomic_file, read_json, write_json
 from finetune.popularity import quartiles
-from finetune.prompts import Phrasebook, Prompt, asked_prompt
+from finetune.prompts import asked_prompt
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checkpoints:
-    """The checkpoints to compare, and the facts and prompts to compare them on.
-
-    ``arms`` maps a name to a directory or hub id; ``base`` is the model they came from. Every prompt is
-    aligned with the base's tokenizer; facts whose prompt is not are in ``left_out``. ``answer_sets`` maps a
-    relation to all its answers, in training facts too.
-    """
-
-    base: str
-    arms: dict[str, str]
-    test: FactSet
-    prompts: tuple[Prompt, ...]
-    phrasebook: Phrasebook
-    answer_sets: dict[str, tuple[str, ...]]
-    sizes: dict[str, int]
-    left_out: tuple[LeftOut, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The base and every arm."""
-        return ("base", *self.arms)
-
-
 def checkpoints_of(options: Options, facts: FactSet | None, directory: Path, seed: int) -> Checkpoints:
-    """Take the user's own checkpoints, or make a seed's arms; finished ones in ``directory`` are taken."""
+    """Take what was handed on, or the user's own, or make a seed's arms, but for those in ``directory``."""
+    if options.checkpoints:
+        return _alignable(handed_on(options.checkpoints))
     if options.base:
         assert facts is not None  # Options demands --facts with --base
         return own_checkpoints(options, facts)
@@ -114,11 +93,13 @@ def _require_same_tokens(base: str, arms: dict[str, str]) -> None:
 
 
 def known_facts(checkpoints: Checkpoints, path: Path) -> list[bool]:
-    """Return whether the base completes every statement form of each test fact correctly."""
+    """Return whether the base knows each test fact: it completes every statement form of it correctly."""
     from finetune.evaluate import stated
     from finetune.models import load_model
     from finetune.progress import task
 
+    if not path.is_file() and checkpoints.known is not None:
+        write_json(path, checkpoints.known)
     if not path.is_file():
         model, tokenizer = load_model(checkpoints.base)
         facts, book = checkpoints.test, checkpoints.phrasebook
@@ -186,6 +167,11 @@ def _alignable(checkpoints: Checkpoints) -> Checkpoints:
         return checkpoints
     kept = set(batch.fact_ids)
     index = [i for i, fact in enumerate(checkpoints.test) if fact.id in kept]
+    known = checkpoints.known
     return replace(
-        checkpoints, test=checkpoints.test.subset(index), prompts=batch.prompts, left_out=batch.left_out
+        checkpoints,
+        test=checkpoints.test.subset(index),
+        prompts=batch.prompts,
+        left_out=batch.left_out,
+        known=None if known is None else tuple(known[i] for i in index),
     )

@@ -37,7 +37,7 @@ def run(options: Options) -> Path:
     if directory.finished:
         return options.out
     team = processes()
-    if team.count > 1 and not options.base:
+    if team.count > 1 and not (options.base or options.checkpoints):
         raise InputError(
             "several processes measure checkpoints but do not train; run this once without a launcher"
         )

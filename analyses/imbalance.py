@@ -153,4 +153,6 @@ def _moved_heads(seed: Seed, most: int = 20) -> list[dict[str, Any]]:
 
 def _inputs(options: Options) -> dict[str, str]:
     sources = {"facts": options.facts, "base": options.base, **options.own}
+    if options.checkpoints:
+        sources["checkpoints"] = str(options.checkpoints)
     return {name: fingerprint(Path(s)) for name, s in sources.items() if s and Path(s).exists()}

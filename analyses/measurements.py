@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.arms import Checkpoints
+from analyses.checkpoints import Checkpoints
 from finetune.evaluate import matches
 from finetune.files import atomic_file, read_json, write_json
 from finetune.models import is_adapter

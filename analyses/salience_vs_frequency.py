@@ -30,8 +30,8 @@ from finetune.world import LevelsConfig
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analyses.arms import Checkpoints
     from analyses.bench import Bench
+    from analyses.checkpoints import Checkpoints
     from analyses.making import Setting
     from interp.study import Study
 

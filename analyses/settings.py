@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from analyses.making import Making
 from finetune.facts import FactSet, InputError
@@ -27,6 +28,8 @@ class Options(Making):
     """A file of facts (PopQA or EntityQuestions layout, or your own table), or "popqa" for the hub's."""
     base: str | None = None
     """Your base model: a directory or a hub id."""
+    checkpoints: Path | None = None
+    """What popularity_splits handed on (a directory below its run's handed_on/), instead of all these."""
     finetuned: tuple[str, ...] = ()
     """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY, or a training run's checkpoint-* ones."""
     seeds: tuple[int, ...] = (0,)
@@ -43,6 +46,10 @@ class Options(Making):
             InputError: names the setting and the remedy.
         """
         super().check()
+        if self.checkpoints and (self.facts or self.base or self.finetuned):
+            raise InputError("--checkpoints: brings its own facts, base and arms; leave those options out")
+        if self.checkpoints and len(self.seeds) != 1:
+            raise InputError("--checkpoints: is of one training; give one --seeds")
         if self.finetuned and not self.base:
             raise InputError("--finetuned: needs --base as well (the model these were fine-tuned from)")
         if self.base and not (self.finetuned and self.facts):
@@ -61,6 +68,11 @@ class Options(Making):
                 raise InputError("--finetuned base=...: this name is taken by --base; choose another")
             if names.count(name) > 1:
                 raise InputError(f"--finetuned: two checkpoints are called {name}; write NAME=DIRECTORY")
+
+    def config(self) -> dict[str, Any]:
+        """Every setting that can change a number, JSON-able."""
+        checkpoints = None if self.checkpoints is None else str(self.checkpoints)
+        return {**super().config(), "checkpoints": checkpoints}
 
     @property
     def _named(self) -> list[tuple[str, str]]:
@@ -87,6 +99,8 @@ def load_facts(options: Options) -> FactSet | None:
 
 def describe(options: Options, facts: FactSet | None) -> str:
     """Say in one sentence what was set up, for the report."""
+    if options.checkpoints:
+        return f"What {options.checkpoints} handed on."
     if options.base:
         return f"{len(options.own)} checkpoints of {options.base}, measured on facts from {options.facts}."
     tuned = "LoRA" if options.method == "lora" else "full fine-tuning"

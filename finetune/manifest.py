@@ -36,13 +36,15 @@ class RunDirectory:
     Args:
         path: where the run lives; created on the first write, never before.
         config: every setting that can change a number, JSON-able.
+        part: whether it is a part of another run, which may have left files there.
 
     Raises:
         InputError: ``path`` is a file, holds something else, or holds a run of another configuration.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, config: Mapping[str, Any], *, part: bool = False) -> None:
         self.path = path
+        self.part = part
         self.config = json.loads(json.dumps(config))
         self.timings: dict[str, float] = {}
         self._is_new = not path.exists()
@@ -54,7 +56,7 @@ class RunDirectory:
             raise InputError(f"--out {self.path}: is a file; name a directory")
         manifest = self.path / "manifest.json"
         if not manifest.is_file():
-            if any(self.path.iterdir()):
+            if not self.part and any(self.path.iterdir()):
                 raise InputError(
                     f"--out {self.path}: holds files that are no run; name a new or an empty directory"
                 )
@@ -68,7 +70,7 @@ class RunDirectory:
                 f"{manifest}: has layout version {held.get('version')}, this program writes {VERSION}; "
                 "name a new directory"
             )
-        if held["config"] != self.config:
+        if _settled(held["config"]) != _settled(self.config):
             raise InputError(
                 f"--out {self.path}: holds another run ({_difference(held['config'], self.config)}); "
                 "name a new directory or remove this one"
@@ -136,6 +138,11 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def _settled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what is set: an option that an older program did not have says nothing where it is off."""
+    return {name: value for name, value in config.items() if value not in (None, False, [], "")}
 
 
 def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

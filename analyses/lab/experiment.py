@@ -133,6 +133,8 @@ class Experiment:
 
     ``cells`` lists the grid of some options; ``measure`` runs one cell in a directory of its own and returns
     its rows; ``summarise`` makes numbers with intervals of all rows; ``study`` makes the page of both.
+    ``prepare`` makes what cells share before any of them runs, and says what it left out; ``finish`` goes on
+    from all rows, and returns what the manifest is to tell of that.
     """
 
     name: str
@@ -141,6 +143,8 @@ class Experiment:
     measure: Callable[[Any, Cell, Path], pd.DataFrame]
     summarise: Callable[[pd.DataFrame], dict[str, Any]]
     study: Callable[[pd.DataFrame, dict[str, Any]], Study]
+    prepare: Callable[[Any, Path], Sequence[LeftOut]] = lambda options, run: ()
+    finish: Callable[[Any, pd.DataFrame, Path], dict[str, Any]] = lambda options, frame, run: {}
 
     def run(self, options: OnMachines) -> Path:
         """Run the experiment, or continue it, and return the run directory; see :func:`conduct`."""
@@ -157,7 +161,7 @@ def conduct(experiment: Experiment, options: OnMachines) -> Path:
         InputError: an option is wrong, or no cell could be run.
     """
     from finetune.manifest import RunDirectory
-    from interp.study import write_study
+    from interp.study_page import write_study
 
     options.check()
     directory = RunDirectory(options.out, options.config())
@@ -166,6 +170,12 @@ def conduct(experiment: Experiment, options: OnMachines) -> Path:
     cells = list(experiment.cells(options))
     details: dict[str, Any] = {"seeds": options.seeds, "cells": len(cells), "setting": options.setting}
     directory.write(**details)
+    try:
+        with directory.timed("preparing"):
+            set_aside = list(experiment.prepare(options, directory.path))
+    except InputError:
+        directory.discard()
+        raise
     with directory.timed("cells"):
         failures = run_cells(experiment.name, options, cells, directory.path, options.machines)
     frame = read_cells(directory.path, cells)
@@ -181,7 +191,10 @@ def conduct(experiment: Experiment, options: OnMachines) -> Path:
     with atomic_file(directory.path / "facts.parquet") as path:
         frame.to_parquet(path)
     write_json(directory.path / "results.json", results)
-    details["left_out"] = [_left_out(failure) for failure in failures]
+    details["left_out"] = [*set_aside, *map(_left_out, failures)]
+    directory.write(**details)
+    with directory.timed("finishing"):
+        details |= experiment.finish(options, frame, directory.path)
     directory.write(**details)
     write_study(directory.path, experiment.study(frame, results))
     directory.write(finished=not failures, **details)
@@ -192,7 +205,7 @@ def main(name: str) -> int:
     """Run ``analyses.<name>`` from the command line and print its finding and where the report is."""
     # The module of this name and the script that was started are two; cells find the former.
     experiment: Experiment = import_module(f"analyses.{name}").EXPERIMENT
-    return launch(experiment.options, partial(conduct, experiment), partial(_show, name))
+    return launch(experiment.options, partial(conduct, experiment), partial(show, name))
 
 
 def load_study(name: str, out: Path) -> Study:
@@ -203,7 +216,8 @@ def load_study(name: str, out: Path) -> Study:
     return experiment.study(pd.read_parquet(out / "facts.parquet"), read_json(out / "results.json"))
 
 
-def _show(name: str, out: Path) -> object:
+def show(name: str, out: Path) -> object:
+    """Make what a terminal shows of a run: its finding and first table; cells that failed are told of."""
     from interp.study import headline
 
     for item in read_json(out / "manifest.json").get("left_out", ()):

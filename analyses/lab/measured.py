@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyses.arms import Checkpoints, answers, compared, known_facts
+from analyses.arms import answers, compared, known_facts
 from analyses.bench import Bench
+from analyses.checkpoints import Checkpoints
 from finetune.facts import FactSet
 
 if TYPE_CHECKING:

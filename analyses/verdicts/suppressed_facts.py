@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analyses.arms import Checkpoints
+from analyses.checkpoints import Checkpoints
 from analyses.measurements import kept, opened, pair_of
 from finetune.files import atomic_file
 from interp.attention import last_row_patterns

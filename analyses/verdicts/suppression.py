@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analyses.arms import Checkpoints, checkpoints_of
+from analyses.arms import checkpoints_of
+from analyses.checkpoints import Checkpoints
 from analyses.measurements import read_masses
 from analyses.trees import plain, pooled
 from analyses.verdicts.suppressed_facts import (

@@ -1,0 +1,135 @@
+"""The checkpoints to compare and the facts and prompts to compare them on, in memory and handed on in files.
+
+A directory that is handed on holds ``checkpoints.json`` (the base, the arms, how relations are worded),
+``facts.parquet`` and ``prompts.jsonl``. So whoever measures asks just what whoever trained has asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.facts import Fact, FactSet, InputError, LeftOut
+from finetune.files import atomic_file, read_json, write_json
+from finetune.prompts import Phrasebook, Phrases, Prompt
+
+LISTED, FACTS, PROMPTS = "checkpoints.json", "facts.parquet", "prompts.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoints:
+    """The checkpoints to compare, and the facts and prompts to compare them on.
+
+    ``arms`` maps a name to a directory or hub id; ``base`` is the model they came from. Every prompt is
+    aligned with the base's tokenizer; facts whose prompt is not are in ``left_out``. ``answer_sets`` maps a
+    relation to all its answers, in training facts too. ``known`` says which facts the base knows, where that
+    has been found out already.
+    """
+
+    base: str
+    arms: dict[str, str]
+    test: FactSet
+    prompts: tuple[Prompt, ...]
+    phrasebook: Phrasebook
+    answer_sets: dict[str, tuple[str, ...]]
+    sizes: dict[str, int]
+    left_out: tuple[LeftOut, ...] = ()
+    known: tuple[bool, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The base and every arm."""
+        return ("base", *self.arms)
+
+
+def write_facts(path: Path, facts: FactSet) -> None:
+    """Write facts as a table that :meth:`FactSet.load` reads, too."""
+    with atomic_file(path) as temporary:
+        facts.to_frame().to_parquet(temporary)
+
+
+def read_facts(path: Path, name: str) -> FactSet:
+    """Read facts back just as they were written."""
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    several = {"answers", "choices"}
+    made = (Fact(**{k: tuple(v or ()) if k in several else v for k, v in row.items()}) for row in rows)
+    return FactSet(facts=tuple(made), name=name)
+
+
+def hand_on(directory: Path, checkpoints: Checkpoints) -> Path:
+    """Write checkpoints for others to measure, and return the directory; ``left_out`` is not handed on.
+
+    Local checkpoints are named from the directory on, so that both may be moved together.
+    """
+    write_facts(directory / FACTS, checkpoints.test)
+    with atomic_file(directory / PROMPTS) as temporary:
+        rows = (json.dumps(asdict(prompt), ensure_ascii=False) for prompt in checkpoints.prompts)
+        temporary.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    here = directory.resolve()
+    listed = {
+        "base": _from(here, checkpoints.base),
+        "arms": {name: _from(here, source) for name, source in checkpoints.arms.items()},
+        "name": checkpoints.test.name,
+        "phrasebook": {relation: asdict(phrases) for relation, phrases in checkpoints.phrasebook.items()},
+        "answer_sets": checkpoints.answer_sets,
+        "sizes": checkpoints.sizes,
+        "known": checkpoints.known,
+    }
+    write_json(directory / LISTED, listed)
+    return directory
+
+
+def handed_on(directory: Path) -> Checkpoints:
+    """Read checkpoints that :func:`hand_on` wrote.
+
+    Raises:
+        InputError: the directory holds none, or a checkpoint of it is gone.
+    """
+    try:
+        listed = read_json(directory / LISTED)
+        lines = (directory / PROMPTS).read_text(encoding="utf-8").split("\n")
+        test = read_facts(directory / FACTS, listed["name"])
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--checkpoints {directory}: holds no checkpoints handed on by popularity_splits ({error}); "
+            "name a directory below its run's handed_on/"
+        ) from error
+    rows = [json.loads(line) for line in lines if line]
+    prompts = tuple(
+        Prompt(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows
+    )
+    book = {
+        relation: Phrases(**{k: tuple(v) if isinstance(v, list) else v for k, v in phrases.items()})
+        for relation, phrases in listed["phrasebook"].items()
+    }
+    return Checkpoints(
+        base=_found(directory, listed["base"]),
+        arms={name: _found(directory, source) for name, source in listed["arms"].items()},
+        test=test,
+        prompts=prompts,
+        phrasebook=book,
+        answer_sets={relation: tuple(some) for relation, some in listed["answer_sets"].items()},
+        sizes=listed["sizes"],
+        known=None if listed["known"] is None else tuple(listed["known"]),
+    )
+
+
+def _from(directory: Path, source: str) -> str:
+    """Name a local checkpoint from a directory on, as ``./...``; a hub id stays what it is."""
+    if not Path(source).is_dir():
+        return source
+    return os.path.join(".", os.path.relpath(Path(source).resolve(), directory))  # noqa: PTH118
+
+
+def _found(directory: Path, source: str) -> str:
+    if not source.startswith("."):
+        return source
+    path = directory / source
+    if not path.is_dir():
+        raise InputError(f"--checkpoints {directory}: {path} is gone; run popularity_splits again")
+    return str(path.resolve())

@@ -1,0 +1,164 @@
+"""One cell: an arm fine-tuned one way at one learning rate, and what it answers to held-out facts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analyses.bench import FEWEST
+from analyses.lab.grid import Cell
+from analyses.splits.options import Options, tuning
+from analyses.splits.prepared import Prepared, read
+from finetune.facts import FactSet, InputError
+from finetune.files import write_json
+from finetune.popularity import quartiles, split
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from finetune.train import Checkpoint
+
+BASE = "base"  # the arm that is not trained
+CHECKPOINT = "checkpoint"
+
+
+def cells(options: Options) -> list[Cell]:
+    """List the base and every arm, by data set, model, method, share, learning rate and seed.
+
+    The whole set has no share; seeds vary last, so that a grid that is stopped has whole settings.
+    """
+    made = []
+    for dataset, _ in options.sources:
+        for model, _ in options.models:
+            for seed in options.seeds:
+                made.append(_cell(seed, dataset, model, BASE, BASE, 1.0, 0.0))
+            made += [
+                _cell(seed, dataset, model, method, arm, fraction, rate)
+                for method in options.ways
+                for rate in tuning(options, method).learning_rates
+                for fraction in options.parts
+                for arm in options.arms
+                if arm != "whole" or fraction == options.parts[0]
+                for seed in options.seeds
+            ]
+    return made
+
+
+def _cell(seed: int, dataset: str, model: str, method: str, arm: str, fraction: float, rate: float) -> Cell:
+    share = 1.0 if arm == "whole" else fraction
+    return Cell.of(
+        seed,
+        dataset=dataset,
+        model=model,
+        method=method,
+        arm=arm,
+        fraction=share,
+        learning_rate=rate,
+    )
+
+
+def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
+    """Fine-tune one arm, if it is one, and ask the held-out facts; the directory is a run's own.
+
+    Raises:
+        InputError: the arm gets too few facts.
+    """
+    from finetune.manifest import RunDirectory
+    from interp.results import estimate
+
+    data = read(options, home.parents[1], cell.params["dataset"], cell.params["model"], cell.seed)
+    run = RunDirectory(home, {**options.config(), **cell.params, "seed": cell.seed}, part=True)
+    details: dict[str, Any] = {"seeds": (cell.seed,)}
+    run.write(**details)
+    told: dict[str, Any] = {}
+    source = data.base
+    if cell.params["arm"] != BASE:
+        with run.timed("training"):
+            checkpoint = _trained(options, cell, data, home)
+        source = str(checkpoint.path)
+        told = {"validation": checkpoint.validation_accuracy, "step": checkpoint.step}
+    with run.timed("asking"):
+        frame = asked_of(options, data, source).assign(**told)
+    subjects = frame["subject"].to_numpy()
+    kinds = [name for name in ("correct", "contains", "choice_correct") if name in frame]
+    results = {name: asdict(estimate(frame[name].to_numpy(float), groups=subjects)) for name in kinds}
+    write_json(home / "results.json", results)
+    run.write(finished=True, **details, checkpoint=source, facts=len(frame), **told)
+    return frame
+
+
+def checkpoint_of(run: Path, cell: Cell) -> Path:
+    """Return where a cell's checkpoint is."""
+    return run / "cells" / cell.key / CHECKPOINT
+
+
+def _trained(options: Options, cell: Cell, data: Prepared, home: Path) -> Checkpoint:
+    from finetune.models import load_tokenizer
+    from finetune.train import train
+
+    arm, method = cell.params["arm"], cell.params["method"]
+    facts = split(
+        data.parts.train,
+        arm,
+        fraction=cell.params["fraction"],
+        seed=cell.seed,
+        match=options.match,
+    )
+    if len(facts) < FEWEST:
+        raise InputError(
+            f"{data.dataset}: the {arm} arm gets {len(facts)} of {len(data.parts.train)} facts; "
+            f"raise --fractions, or give more facts ({FEWEST} or more are needed)"
+        )
+    write_json(home / "train_ids.json", [fact.id for fact in facts])
+    tokenizer = load_tokenizer(data.base)
+    return train(
+        data.base,
+        data.asked(options, facts, tokenizer, examples=facts),
+        data.asked(options, data.parts.validation, tokenizer, examples=data.parts.train),
+        home / CHECKPOINT,
+        config=tuning(options, method),
+        learning_rate=cell.params["learning_rate"],
+        seed=cell.seed,
+        name=f"{arm} of {data.dataset}",
+    )
+
+
+def asked_of(options: Options, data: Prepared, source: str) -> pd.DataFrame:
+    """Ask a model the held-out facts: one row each, with what it said and whether that is right."""
+    import pandas as pd
+
+    from finetune.choices import choose
+    from finetune.evaluate import ask, contains
+    from finetune.models import load_model
+
+    test = data.parts.test
+    model, tokenizer = load_model(source, base=data.base)
+    prompts = data.asked(options, test, tokenizer, examples=data.parts.train)
+    said = ask(model, tokenizer, prompts)
+    within = [contains(text, p.answers) for text, p in zip(said.predictions, prompts, strict=True)]
+    frame = pd.DataFrame(
+        {
+            "fact_id": [fact.id for fact in test],
+            "subject": [fact.subject for fact in test],
+            "relation": [fact.relation for fact in test],
+            "answer": [fact.answer for fact in test],
+            "popularity": pd.array([fact.popularity for fact in test], dtype="Float64"),
+            "quartile": pd.array(_quartiles(test), dtype="Int64"),
+            "known": list(data.known),
+            "prediction": said.predictions,
+            "correct": said.correct,
+            "contains": within,
+            "log_prob": said.log_prob,
+        }
+    )
+    if all(prompt.choices for prompt in prompts):
+        frame["choice_correct"] = choose(model, tokenizer, prompts).correct
+    return frame
+
+
+def _quartiles(facts: FactSet) -> np.ndarray | list[None]:
+    if any(fact.popularity is None for fact in facts):
+        return [None] * len(facts)
+    return quartiles(facts)

@@ -1,0 +1,277 @@
+"""What popularity_splits is told: data sets, models, arms, how arms are trained; also from a YAML file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from analyses.lab.experiment import OnMachines
+from analyses.making import ARMS
+from analyses.settings import FEWEST_FACTS
+from finetune.facts import InputError
+from finetune.popularity import Arm, Match
+from finetune.presets import REAL_TUNE, WORLDS
+from finetune.train import Keep, Method
+
+if TYPE_CHECKING:
+    from finetune.formats import PromptFormat
+
+    from finetune.train import TuneConfig
+
+WORLD = "world:"  # in front of an embedded world's name
+HERE = "small"  # the model that is pretrained here where no base is named
+OWN = "views"  # the popularity that the data bring
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(OnMachines):
+    """Which facts should one fine-tune on? The paper's experiment, on any data sets and models.
+
+    Every data set is split by popularity into arms, each arm fine-tuned by every method at every learning
+    rate and seed, and asked the same held-out facts. The chosen checkpoints are handed to
+    attention_imbalance and stored_or_suppressed.
+    """
+
+    out: Path = Path("runs/popularity_splits")
+    """Run directory; the same command continues it."""
+    yaml: Path | None = None
+    """Options from a file (see docs/real_scale.md); those on the command line count more."""
+    facts: tuple[str, ...] = (f"{WORLD}long-tail",)
+    """Data sets, each SOURCE or NAME=SOURCE: popqa, mmlu, files, directories, hub ids, or world:NAME."""
+    base: tuple[str, ...] = ()
+    """Models, each SOURCE or NAME=SOURCE: directories or hub ids (default: a small one pretrained here)."""
+    preset: str | None = None
+    """A recipe for a known model (docs/training.md): its base, unless --base names one, and its settings."""
+    limit: int | None = None
+    """Keep a random draw of this many facts of each data set."""
+    popularity: str = OWN
+    """The proxy that splits: views (the data's own), or one of docs/popularity.md."""
+    corpus: Path | None = None
+    """Text in which the proxies corpus and cooccurrence count."""
+    arms: tuple[Arm, ...] = ARMS
+    """Which arms are trained."""
+    fractions: tuple[float, ...] = ()
+    """Shares of the training facts that an arm takes (default: 0.5, with --full also 0.3)."""
+    match: Match = "none"
+    """Split within relations, or within answers, so that arms have the same mix of them."""
+    splits: Path | None = None
+    """Another run of this script, whose partitions into train, validation and test are used."""
+    test: float = 0.3
+    """Share of the subjects that are held out."""
+    methods: tuple[Method, ...] = ()
+    """How arms are fine-tuned (default: lora, with --full also full)."""
+    learning_rates: tuple[float, ...] = ()
+    """The grid, from which validation facts choose for each arm (default: the preset's)."""
+    steps: int | None = None
+    """Optimizer steps, the same for every arm (default: the preset's)."""
+    epochs: float | None = None
+    """Passes over an arm's facts instead of --steps."""
+    batch: int | None = None
+    """Facts a step, over all processes."""
+    rank: int | None = None
+    """LoRA's rank."""
+    alpha: int | None = None
+    """LoRA's alpha."""
+    dropout: float | None = None
+    """LoRA's dropout."""
+    targets: tuple[str, ...] = ()
+    """Layers that LoRA adapts (default: all linear ones)."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Numbers that training computes in."""
+    gradient_checkpointing: bool = False
+    """Save memory for a third more time."""
+    keep: Keep = "best"
+    """Which checkpoint of an arm counts: best on validation, last, or first at a loss."""
+    trajectory: int = 0
+    """Keep a checkpoint every so many steps."""
+    template: str = "Question: {question} Answer:"
+    """How facts are asked; {question} is replaced."""
+    shots: int = 0
+    """Solved examples in front of a question."""
+    chat: bool = False
+    """Put questions into the model's own chat template."""
+    choices: Literal["letter", "text"] = "letter"
+    """How multiple-choice facts are asked: options listed and a letter wanted, or the answer's text."""
+    pretrain_steps: int | None = None
+    """Override the pretraining steps of the small model."""
+    analyse: tuple[Literal["attention", "verdicts"], ...] = ("attention", "verdicts")
+    """What to hand the chosen checkpoints to; --analyse without a value: nothing."""
+    analysed: int = 2000
+    """Held-out facts that these analyses look at."""
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere.
+
+        Raises:
+            InputError: names the setting and the remedy.
+        """
+        super().check()
+        for name, given in (("facts", self.facts), ("arms", self.arms)):
+            if not given:
+                raise InputError(f"--{name}: name at least one")
+        for flag, pairs in (("facts", self.sources), ("base", self.models)):
+            names = [name for name, _ in pairs]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise InputError(f"--{flag}: two are called {twice[0]}; write NAME=SOURCE")
+        for world in (source for _, source in self.sources if source.startswith(WORLD)):
+            if world.removeprefix(WORLD) not in WORLDS:
+                raise InputError(f"--facts {world}: choose one of {', '.join(WORLD + w for w in WORLDS)}")
+            if self.base or self.preset:
+                raise InputError(f"--facts {world}: invented facts, which no --base or --preset has met")
+        if any(not 0 < fraction <= 1 for fraction in self.fractions):
+            raise InputError(f"--fractions {_listed(self.fractions)}: give shares above 0 and at most 1")
+        if any(rate <= 0 for rate in self.learning_rates):
+            raise InputError(f"--learning-rates {_listed(self.learning_rates)}: give numbers above 0")
+        if self.limit is not None and self.limit < FEWEST_FACTS:
+            raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
+        for name in ("steps", "epochs", "batch", "rank", "alpha", "pretrain_steps", "analysed"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(f"--{name.replace('_', '-')} {value}: give a positive number")
+        if self.steps and self.epochs:
+            raise InputError("--steps and --epochs: give one of them")
+        if "{question}" not in self.template:
+            raise InputError(f"--template {self.template}: write {{question}} where it belongs")
+        if self.shots < 0 or self.trajectory < 0:
+            raise InputError("--shots and --trajectory: give 0 or a positive number")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        from analyses.splits.proxies import PROXIES
+        from finetune.recipes import RECIPES
+
+        if self.popularity not in PROXIES:
+            raise InputError(f"--popularity {self.popularity}: choose one of {', '.join(PROXIES)}")
+        if self.preset is not None and self.preset not in RECIPES:
+            raise InputError(f"--preset {self.preset}: choose one of {', '.join(RECIPES)}")
+
+    def config(self) -> dict[str, Any]:
+        """Every setting that can change a number, JSON-able."""
+        return {k: None if v is None else str(v) if isinstance(v, Path) else v for k, v in self._told.items()}
+
+    @property
+    def _told(self) -> dict[str, Any]:
+        return {k: v for k, v in super().config().items() if k != "yaml"}
+
+    @property
+    def sources(self) -> tuple[tuple[str, str], ...]:
+        """(name, source) of every data set."""
+        return tuple(_named(entry) for entry in self.facts)
+
+    @property
+    def models(self) -> tuple[tuple[str, str | None], ...]:
+        """(name, source) of every model; a small one that is pretrained here has no source."""
+        if self.base:
+            return tuple(_named(entry) for entry in self.base)
+        if self.preset:
+            from finetune.recipes import RECIPES
+
+            recipe = RECIPES[self.preset]
+            return ((self.preset, recipe.base),) if recipe.base else ((HERE, None),)
+        return ((HERE, None),)
+
+    @property
+    def parts(self) -> tuple[float, ...]:
+        """The shares of the training facts that arms take."""
+        return self.fractions or ((0.3, 0.5) if self.full else (0.5,))
+
+    @property
+    def ways(self) -> tuple[Method, ...]:
+        """The methods of fine-tuning."""
+        return self.methods or (("lora", "full") if self.full else ("lora",))
+
+    @property
+    def style(self) -> PromptFormat:
+        """How facts are asked."""
+        from finetune.formats import PromptFormat
+
+        return PromptFormat(template=self.template, shots=self.shots, chat=self.chat, choices=self.choices)
+
+    @property
+    def setting(self) -> str:
+        """What is experimented on, in a phrase for the page and the list of findings."""
+        data = ", ".join(name for name, _ in self.sources)
+        models = ", ".join(name for name, _ in self.models)
+        return f"{data}; {models}; {' and '.join(self.ways)}; split by {self.popularity}"
+
+
+def tuning(options: Options, method: Method) -> TuneConfig:
+    """Return how one arm is fine-tuned: the preset's settings with what the options override."""
+    from finetune.recipes import RECIPES
+
+    tune = RECIPES[options.preset].tune if options.preset else REAL_TUNE
+    rates = tune.learning_rates if options.preset and tune.method == method else RATES[method]
+    given: dict[str, Any] = {
+        name: value
+        for name in ("steps", "epochs", "batch", "rank", "alpha", "dropout", "dtype")
+        if (value := getattr(options, name)) is not None
+    }
+    if options.targets:
+        given["targets"] = options.targets
+    return replace(
+        tune,
+        method=method,
+        learning_rates=options.learning_rates or rates,
+        keep=options.keep,
+        trajectory=options.trajectory,
+        gradient_checkpointing=options.gradient_checkpointing or tune.gradient_checkpointing,
+        **given,
+    )
+
+
+# Low-rank updates need larger steps than whole matrices do (Hu et al. 2021, table 11 onwards).
+RATES: dict[Method, tuple[float, ...]] = {"full": (3e-4, 1e-3), "lora": (1e-3, 3e-3)}
+
+
+def arguments(path: Path, options: type[Options] = Options) -> list[str]:
+    """Turn a YAML file of options into command-line arguments.
+
+    Raises:
+        InputError: no such file, not YAML, not a mapping, or an option that there is not.
+    """
+    import yaml
+
+    try:
+        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--yaml {path}: cannot be read ({error.strerror}); name a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f":{where.line + 1}" if where else ""
+        raise InputError(f"{path}{line}: is not YAML; write one option a line, as in steps: 100") from error
+    if not isinstance(held, dict):
+        raise InputError(f"{path}: holds no options; write one a line, as in steps: 100")
+    known = {field.name for field in fields(options)} - {"yaml"}
+    made: list[str] = []
+    for key, value in held.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            raise InputError(f"{path}: there is no option {key!r}; choose from {', '.join(sorted(known))}")
+        made += _argument(name.replace("_", "-"), value)
+    return made
+
+
+def _argument(name: str, value: Any) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, dict):
+        return [f"--{name}", *(f"{key}={item}" for key, item in value.items())]
+    return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+
+
+def _named(entry: str) -> tuple[str, str]:
+    """Split NAME=SOURCE; a source alone is named by its last part without extension."""
+    name, mark, source = entry.partition("=")
+    if mark:
+        return re.sub(r"[^\w.+-]", "_", name), source
+    last = entry.removeprefix(WORLD).rstrip("/").rsplit("/", 1)[-1]
+    stem = re.sub(r"\.(csv|tsv|jsonl?|parquet)$", "", last)
+    return re.sub(r"[^\w.+-]", "_", stem), entry
+
+
+def _listed(values: tuple[Any, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)

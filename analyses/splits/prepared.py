@@ -1,0 +1,235 @@
+"""What the cells of one data set, model and seed have in common, made once before any of them runs.
+
+data/<data set>,<model>,<seed>/
+    facts.parquet     the facts with the popularity that splits them
+    partition.json    which of them are trained on, validated on and held out
+    base.json         the model that arms are fine-tuned from
+    known.json        which held-out facts the base knows
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyses.bench import FEWEST
+from analyses.checkpoints import read_facts, write_facts
+from analyses.splits.options import OWN, WORLD, Options
+from finetune.facts import FactSet, InputError, LeftOut
+from finetune.files import read_json, write_json
+from finetune.popularity import Partition, partition
+from finetune.prompts import Phrasebook, Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Facts in parts that share no subject, their wording, the base, and what it knows of those held out."""
+
+    dataset: str
+    model: str
+    seed: int
+    parts: Partition
+    phrasebook: Phrasebook
+    base: str
+    known: tuple[bool, ...]
+
+    def asked(
+        self, options: Options, facts: FactSet, tokenizer: PreTrainedTokenizerBase, *, examples: FactSet
+    ) -> list[Prompt]:
+        """Word facts as the options ask them; solved examples are taken from ``examples``."""
+        from finetune.formats import asked
+
+        return asked(
+            facts,
+            self.phrasebook,
+            options.style,
+            tokenizer=tokenizer,
+            examples=examples,
+            seed=self.seed,
+        )
+
+
+def home_of(run: Path, dataset: str, model: str, seed: int) -> Path:
+    """Return where one data set, model and seed are prepared."""
+    return run / "data" / f"{dataset},{model},{seed}"
+
+
+def prepare(options: Options, run: Path) -> list[LeftOut]:
+    """Prepare every data set, model and seed that is not prepared yet; return what was left out.
+
+    Raises:
+        InputError: a data set or model cannot be used as the options want it.
+    """
+    left_out: list[LeftOut] = []
+    for dataset, source in options.sources:
+        for seed in options.seeds:
+            facts = _facts(options, source, seed)
+            left_out += [LeftOut(where=f"{dataset}: {o.where}", reason=o.reason) for o in facts.left_out]
+            for model, checkpoint in options.models:
+                home = home_of(run, dataset, model, seed)
+                if not (home / "known.json").is_file():
+                    left_out += _prepare(options, facts, home, checkpoint, dataset, model, seed)
+                    write_json(home / "source.json", {"source": source, "digest": facts.digest})
+    return list(dict.fromkeys(left_out))
+
+
+def read(options: Options, run: Path, dataset: str, model: str, seed: int) -> Prepared:
+    """Read what :func:`prepare` left."""
+    home = home_of(run, dataset, model, seed)
+    facts = read_facts(home / "facts.parquet", dataset)
+    return Prepared(
+        dataset=dataset,
+        model=model,
+        seed=seed,
+        parts=Partition.load(home / "partition.json", facts),
+        phrasebook=_book(dict(options.sources)[dataset], facts),
+        base=read_json(home / "base.json")["base"],
+        known=tuple(read_json(home / "known.json")),
+    )
+
+
+def _book(source: str, facts: FactSet) -> Phrasebook:
+    from finetune.phrasebooks import phrasebook
+    from finetune.world import world_phrasebook
+
+    return world_phrasebook() if source.startswith(WORLD) else phrasebook(facts)
+
+
+def _facts(options: Options, source: str, seed: int) -> FactSet:
+    if not source.startswith(WORLD):
+        return FactSet.load(source, limit=options.limit)
+    from finetune.presets import WORLDS
+    from finetune.world import make_world
+
+    return make_world(WORLDS[source.removeprefix(WORLD)].world, seed=seed)
+
+
+def _prepare(
+    options: Options, facts: FactSet, home: Path, checkpoint: str | None, dataset: str, model: str, seed: int
+) -> list[LeftOut]:
+    if checkpoint is None:  # its text is sampled by popularity, which therefore cannot come from it
+        facts = _with_popularity(options, facts, None, home)
+        base = _pretrained(options, facts, dict(options.sources)[dataset], seed)
+    else:
+        base = checkpoint
+        facts = _with_popularity(options, facts, base, home)
+    book = _book(dict(options.sources)[dataset], facts)
+    facts, left_out = _usable(options, facts, book, base, dataset)
+    parts = _parts(options, facts, dataset, model, seed)
+    data = Prepared(
+        dataset=dataset, model=model, seed=seed, parts=parts, phrasebook=book, base=base, known=()
+    )
+    write_facts(home / "facts.parquet", facts)
+    parts.save(home / "partition.json")
+    write_json(home / "base.json", {"base": base})
+    write_json(home / "known.json", _known(options, data))
+    return left_out
+
+
+def _with_popularity(options: Options, facts: FactSet, base: str | None, home: Path) -> FactSet:
+    """Give facts the popularity that the options name; it is measured once for all seeds."""
+    from analyses.splits.proxies import measure, with_popularity
+
+    name = options.popularity
+    if name == OWN:
+        if any(fact.popularity is None for fact in facts) and set(options.arms) & {"top", "bottom"}:
+            raise InputError(
+                f"{facts.name}: brings no popularity to split by; add a column popularity, or choose "
+                "another --popularity (docs/popularity.md)"
+            )
+        return facts
+    path = home.parent / f"popularity-{name}-{facts.digest[:12]}.json"
+    if base is not None:
+        path = path.with_name(f"{home.name.split(',')[1]}-{path.name}")
+    if not path.is_file():
+        values = measure(name, facts, base=base, corpus=options.corpus)
+        write_json(path, [float(value) for value in values])
+    return with_popularity(facts, np.array(read_json(path)), name)
+
+
+def _pretrained(options: Options, facts: FactSet, source: str, seed: int) -> str:
+    from analyses.making import Making, setting_for
+    from finetune.pretrain import pretrained_base
+
+    world = source.removeprefix(WORLD) if source.startswith(WORLD) else "long-tail"
+    making = Making(world=world, pretrain_steps=options.pretrain_steps)  # type: ignore[arg-type]
+    setting = setting_for(making, None if source.startswith(WORLD) else facts, seed)
+    text = setting.text
+    if any(fact.popularity is None for fact in facts):
+        facts, text = _of_one_popularity(facts), replace(text, exponent=0.0)
+    return str(
+        pretrained_base(
+            facts,
+            setting.phrasebook,
+            setting.make_tokenizer,
+            model=setting.base,
+            text=text,
+            cache=options.bases,
+            seed=setting.base_seed,
+        )
+    )
+
+
+def _of_one_popularity(facts: FactSet) -> FactSet:
+    return replace(facts, facts=tuple(replace(fact, popularity=1.0) for fact in facts))
+
+
+def _usable(
+    options: Options, facts: FactSet, book: Phrasebook, base: str, dataset: str
+) -> tuple[FactSet, tuple[LeftOut, ...]]:
+    """Set aside facts whose question is longer than the context, or whose answer tokenises to nothing."""
+    from finetune.formats import asked, fitting
+
+    from finetune.models import context_of, load_tokenizer
+
+    tokenizer = load_tokenizer(base)
+    prompts = asked(facts, book, options.style, tokenizer=tokenizer)
+    kept, left_out = fitting(tokenizer, prompts, context_of(base))
+    ids = {prompt.fact_id for prompt in kept}
+    if not ids:
+        raise InputError(f"{dataset}: no question fits the model ({left_out[0].reason}); use another model")
+    told = tuple(LeftOut(where=f"{dataset}: {item.where}", reason=item.reason) for item in left_out)
+    return facts.subset([i for i, fact in enumerate(facts) if fact.id in ids]), told
+
+
+def _parts(options: Options, facts: FactSet, dataset: str, model: str, seed: int) -> Partition:
+    if options.splits is None:
+        parts = partition(facts, test=options.test, seed=seed)
+    else:
+        parts = Partition.load(home_of(options.splits, dataset, model, seed) / "partition.json", facts)
+    for name in PARTS:
+        n = len(getattr(parts, name))
+        if n < FEWEST:
+            raise InputError(f"{dataset}: only {n} facts are left for the {name} part; give more facts")
+    return parts
+
+
+def _known(options: Options, data: Prepared) -> list[bool]:
+    """Say which held-out facts the base knows: it states them in every form, or picks the right option."""
+    from finetune.choices import choose
+    from finetune.evaluate import stated
+    from finetune.models import load_model
+    from finetune.progress import task
+
+    test = data.parts.test
+    network, tokenizer = load_model(data.base)
+    picking = [i for i, fact in enumerate(test) if fact.choices]
+    stating = [i for i, fact in enumerate(test) if not fact.choices]
+    known = np.zeros(len(test), bool)
+    if stating:
+        some = test.subset(stating)
+        n = sum(len(data.phrasebook[fact.relation].statements) for fact in some)
+        with task(f"Asking {data.model} what it knows of {data.dataset}", total=n) as advance:
+            known[stating] = stated(network, tokenizer, some, data.phrasebook, advance=advance)
+    if picking:
+        prompts = data.asked(options, test.subset(picking), tokenizer, examples=data.parts.train)
+        known[picking] = choose(network, tokenizer, prompts).correct
+    return known.tolist()
