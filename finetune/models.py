@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Source = str | Path
+UNBOUNDED = 1 << 20  # tokens; more than anybody asks at once
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -117,6 +118,25 @@ def load_tokenizer(source: Source, *, revision: str | None = None) -> PreTrained
         )
     except (OSError, ValueError) as error:
         raise InputError(_unloadable(source, error)) from error
+
+
+def context_of(source: Source) -> int:
+    """Return how many tokens a checkpoint's model can read at once, by its configuration.
+
+    Raises:
+        InputError: there is no configuration, or a hub id without a network.
+    """
+    from transformers import AutoConfig
+
+    require_checkpoint(source)
+    try:
+        config = AutoConfig.from_pretrained(
+            source, local_files_only=Path(source).is_dir(), trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(_unloadable(source, error)) from error
+    # A model without learnt or bounded positions (Bloom's ALiBi) names none.
+    return int(getattr(config, "max_position_embeddings", None) or UNBOUNDED)
 
 
 def is_adapter(source: Source) -> bool:

@@ -48,10 +48,7 @@ def claims(results: Mapping[str, Any]) -> tuple[Claim, ...]:
         for name, what in _CLAIMS.items():
             if name not in part["contrasts"]:
                 continue
-            for key, facts in (
-                ("accuracy", "all held-out facts"),
-                ("accuracy_known", "facts the base knows"),
-            ):
+            for key, facts in _ASKED.items():
                 made.append(
                     claimed(
                         f"{_told(setting)}: {what} on {facts}",
@@ -172,9 +169,10 @@ _CLAIMS = {
     "top_minus_whole": "training on popular facts serves better than on all of them",
     "top_minus_random": "training on popular facts serves better than on random ones",
 }
+_ASKED = {"accuracy": "all held-out facts", "accuracy_known": "facts the base knows"}
 _KNOWN = (
-    "A fact is known to the base if it completes every statement form of it correctly; a multiple-choice fact, "
-    "if it picks the right option as asked."
+    "A fact is known to the base if it completes every statement form of it correctly; a multiple-choice "
+    "fact, if it picks the right option as asked."
 )
 _CHOSEN = "Learning rate and checkpoint of every arm were chosen on validation facts, from the same grid."
 _GAPS = "Paired differences in accuracy between arms, on the same held-out facts, with 95% intervals."
