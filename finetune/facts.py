@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -58,8 +58,10 @@ class FactSet(Sequence[Fact]):
 
     @classmethod
     def load(cls, source: str | Path, *, limit: int | None = None, seed: int = 0) -> FactSet:
-        """Load facts from ``"popqa"`` (the hub's data set) or from a file.
+        """Load facts from a file, a directory, or the hub.
 
+        ``"popqa"``, ``"mmlu"`` and ``"mmlu:SUBSET"`` are the hub's data sets, ``"owner/name"`` or
+        ``"owner/name:config"`` any other there. Files and directories: :func:`finetune.sources.load`.
         ``limit`` keeps a random draw of that many usable facts, taken with ``seed``.
 
         Raises:
@@ -101,7 +103,7 @@ class FactSet(Sequence[Fact]):
         """One row a fact, with the fields of :class:`Fact` as columns."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(fact) for fact in self.facts])
+        return pd.DataFrame([vars(fact) for fact in self.facts])
 
     @property
     def digest(self) -> str:
@@ -112,4 +114,4 @@ class FactSet(Sequence[Fact]):
 
 def _contents(fact: Fact) -> dict[str, object]:
     """Return the fields of a fact; choices only where there are some, for most facts have none."""
-    return {name: value for name, value in asdict(fact).items() if name != "choices" or value}
+    return {name: value for name, value in vars(fact).items() if name != "choices" or value}

@@ -6,13 +6,13 @@ local directory.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from finetune.facts import InputError
 from finetune.files import read_json
+from finetune.hub import is_offline, refusal
 
 if TYPE_CHECKING:
     import torch
@@ -177,10 +177,11 @@ def require_checkpoint(source: Source) -> None:
 def _unloadable(source: Source, error: Exception) -> str:
     remedy = "name another checkpoint"
     if not Path(source).is_dir():
-        offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+        if said := refusal(str(source), error, "model"):
+            return said
         remedy = "no such directory here, and the hub " + (
             "is switched off by HF_HUB_OFFLINE=1"
-            if offline
+            if is_offline()
             else "did not give it; check the id and the network"
         )
     elif "safetensors" in str(error):

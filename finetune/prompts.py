@@ -73,6 +73,7 @@ def render(form: str, fact: Fact) -> Prompt:
         answers=fact.answers,
         fact_id=fact.id,
         relation=fact.relation,
+        choices=fact.choices,
     )
 
 
@@ -89,7 +90,14 @@ def question_prompt(fact: Fact) -> Prompt:
         raise InputError(
             f"fact {fact.id!r}: subject {fact.subject!r}, but {problem}; give a question that does"
         )
-    return Prompt(text=question, subject=span, answers=fact.answers, fact_id=fact.id, relation=fact.relation)
+    return Prompt(
+        text=question,
+        subject=span,
+        answers=fact.answers,
+        fact_id=fact.id,
+        relation=fact.relation,
+        choices=fact.choices,
+    )
 
 
 def asked_prompt(fact: Fact, book: Phrasebook, template: str) -> Prompt:
@@ -134,8 +142,28 @@ def find_subject(subject: str, text: str) -> tuple[int, int] | None:
     A whole word in the same case is preferred to one in another case, and that to a part of a word. Of
     several the last counts, for a question's own words come first ("What genre is What?").
     """
-    name = re.escape(unicodedata.normalize("NFC", subject))
-    for pattern, flags in ((rf"(?<!\w){name}(?!\w)", 0), (rf"(?<!\w){name}(?!\w)", re.I), (name, re.I)):
-        if subject and (found := list(re.finditer(pattern, text, flags))):
+    name = unicodedata.normalize("NFC", subject)
+    if not name:
+        return None
+    if span := _last_word(name, text):
+        return span
+    for pattern in (rf"(?<!\w){re.escape(name)}(?!\w)", re.escape(name)):
+        if found := list(re.finditer(pattern, text, re.I)):
             return found[-1].span()
     return None
+
+
+def _last_word(name: str, text: str) -> tuple[int, int] | None:
+    """Find the last of the matches of ``(?<!\\w)name(?!\\w)``, without compiling one for each name."""
+    last, start = None, text.find(name)
+    while start >= 0:
+        end = start + len(name)
+        if _is_word(text[start - 1 : start]) or _is_word(text[end : end + 1]):
+            start = text.find(name, start + 1)
+        else:
+            last, start = (start, end), text.find(name, end)
+    return last
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

@@ -1,18 +1,27 @@
-"""Sources of facts: PopQA, EntityQuestions and one's own tables, told apart by their columns."""
+"""Sources of facts: PopQA, EntityQuestions, MMLU and one's own tables, told apart by their columns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from finetune.facts import Fact, FactSet
-from finetune.sources import entity_questions, popqa, table
-from finetune.sources.gather import gather
-from finetune.sources.rows import Row, Table, read_table
+from finetune.facts import FactSet, LeftOut
+from finetune.sources import entity_questions, mmlu, popqa, table
+from finetune.sources.directory import read_directory
+from finetune.sources.gather import Reader, gather
+from finetune.sources.hub import from_hub, hub_id
+from finetune.sources.rows import EXTENSIONS, Table, read_table
 
 
 def load(source: str | Path, *, limit: int | None = None, seed: int = 0) -> FactSet:
-    """Load facts from ``"popqa"`` (the hub's data set) or from a CSV, TSV, JSON, JSONL or parquet file.
+    """Load facts from a file, a directory of files, or the hub.
+
+    - ``"popqa"``, ``"mmlu"`` and ``"mmlu:SUBSET"`` are the hub's data sets.
+    - A CSV, TSV, JSON, JSONL or parquet file: PopQA, EntityQuestions (named after its relation), MMLU in any
+      of its layouts, or a table of one's own.
+    - A directory of such files (:mod:`finetune.sources.directory`).
+    - ``"owner/name"`` or ``"owner/name:config"``: a public data set on the hub, its columns as in a file.
+
+    Of several splits one is taken (:mod:`finetune.sources.splits`).
 
     What cannot be used is in the set's ``left_out``, by line. ``limit`` keeps a random draw of that many
     usable facts, taken with ``seed`` and kept in the source's order.
@@ -20,15 +29,41 @@ def load(source: str | Path, *, limit: int | None = None, seed: int = 0) -> Fact
     Raises:
         InputError: the source cannot be read, lacks a column, or is over half malformed.
     """
-    rows = popqa.from_hub() if source == "popqa" else read_table(Path(source).expanduser())
-    return gather(rows, _reader(rows), limit=limit, seed=seed)
+    name, tables, left_out = _read(source)
+    readers = [(rows, _reader(rows)) for rows in tables]
+    return gather(name, readers, left_out=left_out, limit=limit, seed=seed)
 
 
-def _reader(rows: Table) -> Callable[[Row], Fact]:
+def _read(source: str | Path) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return read_directory(path)
+    if path.is_file() or isinstance(source, Path) or path.suffix.lower() in EXTENSIONS:
+        rows, left_out = read_table(path), ()
+    else:
+        rows, left_out = _fetch(source)
+    return rows.name, [rows], left_out
+
+
+def _fetch(source: str) -> tuple[Table, tuple[LeftOut, ...]]:
+    test, _, subset = source.partition(":")
+    if source == "popqa":
+        return from_hub(popqa.HUB_ID, name=source, otherwise="give a file of it (--facts popqa.tsv)")
+    if test == "mmlu":
+        otherwise = "give a file or directory of it (--facts DIRECTORY)"
+        return from_hub(mmlu.HUB_ID, subset or "all", name=source, otherwise=otherwise)
+    if found := hub_id(source):
+        return from_hub(*found, name=source, otherwise="check the path, if it is one")
+    return read_table(Path(source)), ()
+
+
+def _reader(rows: Table) -> Reader:
     columns = set(rows.columns)
     if "subj" in columns and "subject" not in columns:
         rows.require(*popqa.COLUMNS)
         return popqa.to_fact
+    if mmlu.is_layout(columns):
+        return mmlu.reader(rows)
     if {"question", "answers"} <= columns and "subject" not in columns:
         return entity_questions.reader(rows)
     return table.reader(rows)

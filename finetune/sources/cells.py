@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
+
+_HALF = re.compile(r"[\ud800-\udfff]")
 
 
 class Malformed(ValueError):
@@ -14,10 +18,12 @@ class Malformed(ValueError):
 
 def clean(value: Any) -> str:
     """Return a cell as text in NFC with single spaces; missing is the empty string."""
-    cleaned = "" if value is None else " ".join(unicodedata.normalize("NFC", str(value)).split())
-    if not cleaned.isascii() and any("\ud800" <= character <= "\udfff" for character in cleaned):
-        raise Malformed(f"{cleaned!a} holds half of a character; write the file as UTF-8")
-    return cleaned
+    return " ".join(_composed(value).split())
+
+
+def verbatim(value: Any) -> str:
+    """Return a cell as text in NFC with its lines and spaces, but none around it."""
+    return _composed(value).replace("\r\n", "\n").strip()
 
 
 def text(value: Any, column: str) -> str:
@@ -44,12 +50,31 @@ def number(value: Any, column: str) -> float:
 
 
 def several(value: Any, column: str) -> tuple[str, ...]:
-    """Return a cell's texts: a list, a JSON list as text, or texts separated by ``|``."""
+    """Return a cell's texts, empty and repeated ones dropped; see :func:`items`."""
+    return distinct(clean(item) for item in items(value, column))
+
+
+def items(value: Any, column: str) -> list[Any]:
+    """Return what a cell lists: a list, a JSON list as text, or texts separated by ``|``."""
     if isinstance(value, str):
-        value = _json_list(value, column) if value.lstrip().startswith("[") else value.split("|")
-    elif value is not None and not isinstance(value, (list, tuple)):
-        value = [value]
-    return distinct(clean(item) for item in value or ())
+        return _json_list(value, column) if value.lstrip().startswith("[") else value.split("|")
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def options(given: Sequence[Any]) -> tuple[str, ...]:
+    """Return the options of a multiple-choice question; empty ones at the end are none."""
+    texts = [verbatim(option) for option in given]
+    while texts and not texts[-1]:
+        texts.pop()
+    if len(texts) < 2:
+        raise Malformed(f"{len(texts)} choices, where a question needs at least 2")
+    if "" in texts:
+        raise Malformed(f"choice {texts.index('')} (from 0) is empty")
+    if repeated := next((text for text in texts if texts.count(text) > 1), None):
+        raise Malformed(f"the choice {repeated!r} occurs twice")
+    return tuple(texts)
 
 
 def distinct(texts: Any) -> tuple[str, ...]:
@@ -72,3 +97,10 @@ def _json_list(value: str, column: str) -> list[Any]:
     if not isinstance(found, list):
         raise Malformed(f"{column} is not a JSON list")
     return found
+
+
+def _composed(value: Any) -> str:
+    composed = "" if value is None else unicodedata.normalize("NFC", str(value))
+    if not composed.isascii() and _HALF.search(composed):
+        raise Malformed(f"{composed.strip()!a} holds half of a character; write the file as UTF-8")
+    return composed

@@ -2,7 +2,8 @@
 
 Rows have a question and its answers only. The relation is a Wikidata property named by the file
 (``P17.dev.json``), and the subject is what stands in the slot of that relation's template. The data
-carry no popularity.
+carry no popularity. The release has 24 relations in three splits; :mod:`finetune.sources.directory` reads a
+directory of them.
 """
 
 from __future__ import annotations
@@ -71,14 +72,20 @@ LABELS = {
 }
 
 
+def relation_of(file: str) -> str | None:
+    """Return the relation that a file's name begins with, if it is one of the data set's."""
+    relation = file.split(".")[0]
+    return relation if relation in TEMPLATES else None
+
+
 def reader(table: Table) -> Callable[[Row], Fact]:
     """Return what reads this file's rows.
 
     Raises:
         InputError: the file's name does not begin with one of the data set's relations.
     """
-    relation = table.name.split(".")[0]
-    if relation not in TEMPLATES:
+    relation = relation_of(table.name)
+    if relation is None:
         raise InputError(
             f"{table.name}: no column 'subject', and the name is no EntityQuestions relation; "
             "add the column, or name the file after its relation (as in P17.dev.json)"

@@ -1,7 +1,8 @@
 """Rows of a file, each with its place in it: delimited text, JSON, JSON lines and parquet.
 
 A delimited record that cannot be read (a stray quote, a wrong number of fields) costs its own line only:
-reading goes on with the next line, so that one open quote does not swallow the rest of the file.
+reading goes on with the next line, so that one open quote does not swallow the rest of the file. A CSV file
+whose first record is a question, its options and a letter is of MMLU's original release, which has no header.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +18,21 @@ from typing import Any
 
 from finetune.facts import InputError
 
+_SPACE = re.compile(r"\s*")
+_NAMES = frozenset({"question", "answer", "answers", "subject", "subj", "relation", "id"})  # of columns
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One record: where it stands (``file:line``), its cells by column, or the problem it has."""
+    """One record: where it stands (``file:line``), its cells by column, or the problem it has.
+
+    ``number`` is its place among the file's records, from 1.
+    """
 
     where: str
     cells: Mapping[str, Any]
     problem: str | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +56,12 @@ def read_table(path: Path) -> Table:
     """Read a file's rows by its extension; lines are counted from 1, a header included.
 
     Raises:
-        InputError: no such file, a directory, an unknown extension, not UTF-8, or nothing in it.
+        InputError: no such file, an unknown extension, not UTF-8, or nothing in it.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory; give one file of it")
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give a file of facts, or popqa for the hub's data set")
+        raise InputError(
+            f"{path}: no such file; give a file or directory of facts, popqa, mmlu, or a hub id (owner/name)"
+        )
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path}: unknown extension {path.suffix!r}; use one of {', '.join(_READERS)}")
@@ -78,9 +87,10 @@ def _text(path: Path) -> str:
 
 def _delimited(path: Path) -> Iterator[Row]:
     lines = io.StringIO(_text(path), newline="").readlines()
+    header = _headless(lines) if path.suffix.lower() == ".csv" else None
     delimiter = max("\t,;" if path.suffix.lower() == ".tsv" else ",\t;", key=(lines or [""])[0].count)
-    header: list[str] | None = None
-    at = 0
+    delimiter = "," if header else delimiter
+    at = number = 0
     while at < len(lines):
         reader = csv.reader(_from(lines, at), delimiter=delimiter, strict=True)
         line, problem, fields = at + 1, None, []
@@ -96,12 +106,27 @@ def _delimited(path: Path) -> Iterator[Row]:
             problem = f"{len(fields)} fields instead of {len(header)}"
         at += 1 if problem else reader.line_num
         if fields or problem:
-            cells = {} if problem else dict(zip(header, fields, strict=True))
-            yield Row(where=f"{path.name}:{line}", cells=cells or dict.fromkeys(header), problem=problem)
+            number += 1
+            cells = dict.fromkeys(header) if problem else dict(zip(header, fields, strict=True))
+            yield Row(where=f"{path.name}:{line}", cells=cells, problem=problem, number=number)
 
 
 def _from(lines: Sequence[str], start: int) -> Iterator[str]:
     return (lines[i] for i in range(start, len(lines)))
+
+
+def _headless(lines: Sequence[str]) -> list[str] | None:
+    """Name the columns of a file that begins with a question, its options and the right one's letter."""
+    try:
+        fields = [field.strip() for field in next(csv.reader(lines, strict=True), [])]
+    except csv.Error:
+        return None
+    n = len(fields) - 2
+    if n < 2 or fields[-1] not in [chr(ord("A") + i) for i in range(n)]:
+        return None
+    if not _NAMES.isdisjoint(field.casefold() for field in fields):
+        return None
+    return ["question", *(f"choice{i}" for i in range(n)), "answer"]
 
 
 def _header(path: Path, fields: list[str], problem: str | None) -> list[str]:
@@ -116,10 +141,11 @@ def _header(path: Path, fields: list[str], problem: str | None) -> list[str]:
 def _json(path: Path) -> Iterator[Row]:
     text = _text(path)
     values = _array(path, text) if text.lstrip().startswith("[") else _lines(text)
-    for line, value, problem in values:
+    for number, (line, value, problem) in enumerate(values, start=1):
         if problem is None and not isinstance(value, dict):
             problem = "is not a JSON object"
-        yield Row(where=f"{path.name}:{line}", cells={} if problem else value, problem=problem)
+        where = f"{path.name}:{line}"
+        yield Row(where=where, cells={} if problem else value, problem=problem, number=number)
 
 
 def _lines(text: str) -> Iterator[tuple[int, Any, str | None]]:
@@ -151,9 +177,8 @@ def _array(path: Path, text: str) -> Iterator[tuple[int, Any, str | None]]:
 
 
 def _skip(text: str, at: int) -> int:
-    while text[at : at + 1].isspace():
-        at += 1
-    return at
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -165,7 +190,7 @@ def _parquet(path: Path) -> Iterator[Row]:
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: is not a readable parquet file; write it again") from error
     for number, cells in enumerate(records, start=1):
-        yield Row(where=f"{path.name} row {number}", cells=cells)
+        yield Row(where=f"{path.name} row {number}", cells=cells, number=number)
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
@@ -175,3 +200,4 @@ _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".jsonl": _json,
     ".parquet": _parquet,
 }
+EXTENSIONS = tuple(_READERS)

@@ -1,18 +1,20 @@
 """One's own table: a subject and its answers in a row, and whatever else is known of the fact.
 
 Columns: ``subject``; ``answer``, ``answers`` or both; and if wanted ``relation``, ``question``,
-``popularity`` and ``id``. ``answers`` is a list, a JSON list as text, or texts
-separated by ``|``; where ``answer`` is there too, it is the canonical one.
+``popularity``, ``choices`` and ``id``. ``answers`` is a list, a JSON list as text, or texts
+separated by ``|``; where ``answer`` is there too, it is the canonical one. ``choices``, written alike, are
+the options of a multiple-choice question, the canonical answer among them; a row may leave them empty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from finetune.facts import Fact, InputError
 from finetune.prompts import find_subject
-from finetune.sources.cells import Malformed, answers, clean, distinct, number, several, text
+from finetune.sources.cells import Malformed, answers, clean, distinct, items, number, options, several, text
 from finetune.sources.gather import UNNAMED, prompt_key
 from finetune.sources.rows import Row, Table
 
@@ -41,11 +43,22 @@ def reader(table: Table) -> Callable[[Row], Fact]:
             answers=answers(accepted),
             question=question_naming(subject, question) if question else None,
             popularity=number(cells.get("popularity"), "popularity") if counted else None,
+            choices=_choices(cells.get("choices"), accepted),
         )
         # An id made of the contents stays the same when rows are moved or added.
         return fact if fact.id else replace(fact, id="/".join(prompt_key(fact)))
 
     return to_fact
+
+
+def _choices(value: Any, accepted: tuple[str, ...]) -> tuple[str, ...]:
+    given = items(value, "choices")
+    if not any(clean(option) for option in given):
+        return ()
+    choices = options(given)
+    if accepted and accepted[0] not in choices:
+        raise Malformed(f"the answer {accepted[0]!r} is not among the choices")
+    return choices
 
 
 def question_naming(subject: str, question: str) -> str:

@@ -193,7 +193,7 @@ def test_unusable_files_are_refused_in_one_line(tmp_path: Path, name: str, text:
 def test_paths_that_are_no_files_and_bytes_that_are_no_utf8(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         FactSet.load(tmp_path / "absent.csv")
-    with pytest.raises(InputError, match="is a directory"):
+    with pytest.raises(InputError, match="holds no file of facts"):
         FactSet.load(tmp_path)
     (tmp_path / "latin.csv").write_bytes("subject,answer\nOslo,Norway\nLódz,Polónia\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"latin\.csv:3: is not UTF-8"):
