@@ -1,12 +1,19 @@
-"""What every analysis has in common on the command line: options in, clear errors, a run directory out."""
+"""What every analysis has in common on the command line: options in, clear errors, a run directory out.
+
+Standard output holds the result alone: a table, or with ``--json`` one object. Progress and errors go to
+standard error. Where output is no terminal it is plain: no escape codes, no drawn lines, no wrapped rows.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from finetune.facts import InputError
 
@@ -22,14 +29,30 @@ class HasOutput(Protocol):
 
     @property
     def quiet(self) -> bool:
-        """Whether to print nothing."""
+        """Whether to print nothing but what --json asks for."""
+
+    @property
+    def json(self) -> bool:
+        """Whether to print the run as JSON."""
+
+    @property
+    def color(self) -> bool:
+        """Whether a terminal may be shown colours."""
 
 
 Chosen = TypeVar("Chosen", bound=HasOutput)
 
 
-def launch(options: type[Chosen], run: Callable[[Chosen], Path], show: Callable[[Path], object]) -> int:
+def launch(
+    options: type[Chosen],
+    run: Callable[[Chosen], Path],
+    show: Callable[[Path], object],
+    *,
+    arguments: Callable[[], Sequence[str]] | None = None,
+) -> int:
     """Parse the command line, run, and print what ``show`` makes of the run directory.
+
+    ``arguments`` gives the words to parse where they are not just those of the command line.
 
     Returns:
         The exit status: 2 where the input was wrong or the disk full, 130 when interrupted.
@@ -37,9 +60,12 @@ def launch(options: type[Chosen], run: Callable[[Chosen], Path], show: Callable[
     import tyro
 
     try:
-        chosen = tyro.cli(options, description=options.__doc__)
-        prepare_process(quiet=chosen.quiet)
-        out = run(chosen)
+        words = None if arguments is None else arguments()
+        chosen = tyro.cli(options, args=words, description=options.__doc__)
+        prepare_process(quiet=chosen.quiet, color=chosen.color)
+        # Whatever a library prints meanwhile must not mix with the result.
+        with contextlib.redirect_stdout(sys.stderr):
+            out = run(chosen)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -52,16 +78,13 @@ def launch(options: type[Chosen], run: Callable[[Chosen], Path], show: Callable[
             raise
         print(f"error: {error}; {CONTINUES}", file=sys.stderr)
         return 2
-    if not chosen.quiet and int(os.environ.get("RANK", "0")) == 0:
-        from rich.console import Console
-
-        console = Console()
-        console.print(show(out))
-        console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
+    if int(os.environ.get("RANK", "0")) == 0:
+        with contextlib.suppress(BrokenPipeError):  # whoever reads it may stop early, as `head` does
+            _tell(chosen, out, show)
     return 0
 
 
-def prepare_process(*, quiet: bool) -> None:
+def prepare_process(*, quiet: bool, color: bool = True) -> None:
     """Silence the libraries' own bars and keep off the network unless the hub was asked for."""
     from finetune.progress import QUIET
 
@@ -69,7 +92,60 @@ def prepare_process(*, quiet: bool) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if quiet:
         os.environ[QUIET] = "1"
+    if not color:
+        os.environ["NO_COLOR"] = "1"
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+
+
+def as_json(out: Path, shown: object) -> dict[str, Any]:
+    """Gather what a run says: where it is, its finding (the shown table's title), claims and numbers."""
+    from rich.table import Table
+
+    from finetune.files import read_json
+
+    told: dict[str, Any] = {"run": str(out), "report": str(out / "report.html")}
+    told["finding"] = str(shown.title or "") if isinstance(shown, Table) else ""
+    for name in ("claims", "results"):
+        if (out / f"{name}.json").is_file():
+            told[name] = read_json(out / f"{name}.json")
+    return told
+
+
+def write_plainly(shown: object) -> str:
+    """Render for a pipe or a log: no escape codes, tables drawn with ASCII, no row wrapped or cut."""
+    from rich.box import MARKDOWN
+    from rich.console import Console
+    from rich.table import Table
+
+    text = io.StringIO()
+    console = Console(
+        file=text, width=10_000, color_system=None, force_terminal=False, markup=False, emoji=False
+    )
+    if isinstance(shown, Table):
+        shown.box, shown.padding, shown.pad_edge = MARKDOWN, (0, 1), True
+        shown.title, title = None, shown.title
+        shown.caption, caption = None, shown.caption
+        console.print(*filter(None, (title,)), shown, *filter(None, (caption,)), sep="\n")
+    else:
+        console.print(shown, soft_wrap=True)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _tell(chosen: HasOutput, out: Path, show: Callable[[Path], object]) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a minus sign must not end a run on an old code page
+    if chosen.json:
+        print(json.dumps(as_json(out, show(out)), ensure_ascii=False, allow_nan=False))
+    elif not chosen.quiet:
+        from rich.console import Console
+
+        console = Console()
+        if console.is_terminal:
+            console.print(show(out))
+            console.print(f"Report: {out / 'report.html'}", soft_wrap=True, markup=False)
+        else:
+            print(f"{write_plainly(show(out))}\nReport: {out / 'report.html'}")
+    sys.stdout.flush()

@@ -5,8 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 QUIET = "FACTSCOPE_QUIET"
+
+
+def console() -> Console:
+    """Return a console on standard error, silent if QUIET is set in the environment."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=bool(os.environ.get(QUIET)))
 
 
 @contextmanager
@@ -15,15 +26,15 @@ def task(description: str, *, total: int) -> Iterator[Callable[[int], None]]:
 
     On a terminal the bar moves; elsewhere one line says when the work begins, so that a log stays short.
     """
-    from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    console = Console(stderr=True, quiet=bool(os.environ.get(QUIET)))
-    if not console.is_terminal:
-        console.print(f"{description} ({total:,})", highlight=False)
+    where = console()
+    if not where.is_terminal:
+        where.print(f"{description} ({total:,})", highlight=False, markup=False, soft_wrap=True)
         yield lambda done: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
-        handle = bar.add_task(description, total=total)
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=where) as bar:
+        handle = bar.add_task(escape(description), total=total)
         yield lambda done: bar.update(handle, completed=done)

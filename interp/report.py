@@ -1,6 +1,8 @@
 """One self-contained HTML page from a run directory, its figures as files, and the headline for a terminal.
 
     python -m interp.report runs/demo
+    python -m interp.report runs/demo --verdicts runs/verdicts
+    python -m interp.report runs/one runs/other --compare --out compare.html
 
 The page makes no network request: style, scripts, figures and data are inside it, and its own content
 security policy forbids the browser to fetch anything else.
@@ -8,27 +10,23 @@ security policy forbids the browser to fetch anything else.
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from finetune.facts import InputError
-from finetune.files import atomic_file
 from interp import tables, wording
-from interp.run import BASE, NotMeasured, Run, as_run
+from interp.fact_section import of_run
+from interp.pages import origin, render, write
+from interp.run import NotMeasured, Run, as_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
     Drawn = Mapping[str, Figure | NotMeasured]
-
-MOST_EXAMPLES = 3  # of each reason for leaving something out
-MOST_REASONS = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,49 +106,64 @@ def figures(run: Run | Path | str, *, drawn: Drawn | None = None) -> list[Path]:
     ]
 
 
-def report(run: Run | Path | str, *, drawn: Drawn | None = None) -> Path:
-    """Write report.html into the run directory and return its path.
+def report(run: Run | Path | str, *, drawn: Drawn | None = None, verdicts: Path | str | None = None) -> Path:
+    """Write report.html into a run directory and return its path.
+
+    The directory may be any analysis's: a study's page is made again from what the study left.
+
+    Args:
+        run: a run of attention_imbalance, or the directory of any run.
+        drawn: the figures, where they are drawn already.
+        verdicts: a run of stored_or_suppressed on this run's checkpoints, for the table of facts.
 
     Raises:
-        InputError: the directory is no finished run.
+        InputError: the directory is no finished run, or ``verdicts`` judges other facts.
     """
+    if not isinstance(run, Run) and is_study(Path(run)):
+        from interp.study_page import rebuild
+
+        if verdicts is not None:
+            raise InputError(f"--verdicts {verdicts}: {run} is no run of attention_imbalance; leave it out")
+        return rebuild(run)
     run = as_run(run)
-    path = run.path / "report.html"
-    with atomic_file(path) as temporary:
-        # A lone surrogate, from a token that is half a character, cannot be encoded.
-        temporary.write_text(page(run, drawn=drawn), encoding="utf-8", errors="replace")
-    return path
+    judged = None if verdicts is None else Path(verdicts)
+    return write(run.path / "report.html", page(run, drawn=drawn, verdicts=judged))
 
 
-def page(run: Run, *, drawn: Drawn | None = None) -> str:
-    """Render the page of a run as one HTML text."""
-    from interp.viz import bundle, example_views, script_json
+def is_study(path: Path) -> bool:
+    """Say whether a directory holds a study, rather than a run of attention_imbalance.
 
-    views = example_views(run.example) if run.example else {}
-    drawn = draw(run) if drawn is None else drawn
-    shown = {chart.name: _shown(run, chart, drawn[chart.name]) for chart in charts()}
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            run=run,
-            manifest=run.manifest,
-            question=wording.question(run),
-            answer=wording.answer(run),
-            headline=tables.headline(run),
-            contrasts=tables.contrasts(run),
-            moved=tables.moved_heads(run),
-            charts=shown,
-            table=tables.fact_table(run),
-            left_out=reasons(run.manifest.get("left_out", ())),
-            meanings=wording.meanings(run),
-            views=list(views),
-            before=next((i for i, arm in enumerate(views) if arm == BASE), 0),
-            after=_after(list(views)),
-            circuit_data=script_json(list(views.values())),
-            bundle=bundle() if views else "",
-            configuration=json.dumps(run.manifest.get("config"), indent=2, ensure_ascii=False),
+    Raises:
+        InputError: it holds a study that an earlier version left.
+    """
+    from interp.study import STUDY
+
+    if (path / STUDY).is_file():
+        return True
+    kept = ("example.json", "examples.json", "attention.json")
+    if (path / "report.html").is_file() and not any((path / name).is_file() for name in kept):
+        raise InputError(
+            f"{path}: holds no {STUDY}, so its page cannot be made again; give its command with a new --out"
         )
+    return False
+
+
+def page(run: Run, *, drawn: Drawn | None = None, verdicts: Path | None = None) -> str:
+    """Render the page of a run as one HTML text."""
+    drawn = draw(run) if drawn is None else drawn
+    return render(
+        "report.html.j2",
+        run=run,
+        question=wording.question(run),
+        answer=wording.answer(run),
+        headline=tables.headline(run),
+        contrasts=tables.contrasts(run),
+        moved=tables.moved_heads(run),
+        charts={chart.name: _shown(run, chart, drawn[chart.name]) for chart in charts()},
+        facts=of_run(run, verdicts),
+        kept=[_title(run, example.fact_id) for example in run.examples],
+        meanings=wording.meanings(run),
+        **origin(run.manifest),
     )
 
 
@@ -162,9 +175,9 @@ def headline_table(run: Run | Path | str) -> Table:
 
     run = as_run(run)
     headline, contrasts = tables.headline(run), tables.contrasts(run)
-    table = Table(
-        title=Text(wording.answer(run).verdict.capitalize(), "bold"), title_justify="left", box=SIMPLE_HEAD
-    )
+    answer = wording.answer(run)
+    title = f"{answer.verdict.capitalize()}. {answer.sentences[0]}"
+    table = Table(title=Text(title, "bold"), title_justify="left", box=SIMPLE_HEAD)
     table.padding, table.pad_edge = (0, 1, 0, 0), False  # with these it fits into 80 columns
     table.add_column("", no_wrap=True)
     for title, unit in zip(
@@ -182,61 +195,55 @@ def headline_table(run: Run | Path | str) -> Table:
     return table
 
 
-def reasons(left_out: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Group what was left out by reason, numbers and quoted names aside, the most frequent first."""
-    groups: dict[str, list[Mapping[str, str]]] = {}
-    for item in left_out:
-        kind = re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "…", str(item["reason"]))
-        groups.setdefault(kind, []).append(item)
-    ordered = sorted(groups.values(), key=len, reverse=True)
-    rows = [
-        {"reason": g[0]["reason"], "count": len(g), "examples": g[:MOST_EXAMPLES]}
-        for g in ordered[:MOST_REASONS]
-    ]
-    if rest := ordered[MOST_REASONS:]:
-        rows.append({"reason": f"{len(rest)} other reasons", "count": sum(map(len, rest)), "examples": []})
-    return rows
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the figures and the page of the run directories named on the command line."""
     import argparse
 
     parser = argparse.ArgumentParser(
-        prog="python -m interp.report", description="Write figures and report.html."
+        prog="python -m interp.report",
+        description="Write figures and report.html of any run directory, or compare several on one page.",
     )
     parser.add_argument("run", nargs="+", type=Path, help="a run directory, such as runs/demo")
+    parser.add_argument("--verdicts", type=Path, help="a run of stored_or_suppressed on the same checkpoints")
+    parser.add_argument("--compare", action="store_true", help="put the runs side by side on one page")
+    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="the page of --compare")
     options = parser.parse_args(arguments)
     from rich.console import Console
 
     try:
-        for path in options.run:
-            run = Run.load(path)
-            drawn = draw(run)
-            figures(run, drawn=drawn)
-            written = report(run, drawn=drawn)
-            Console().print(headline_table(run))
-            Console().print(str(written), markup=False, highlight=False, soft_wrap=True)
+        if options.compare:
+            from interp.compare import compare
+
+            written = [(compare(options.run, options.out), None)]
+        else:
+            written = [_written(path, options.verdicts) for path in options.run]
     except InputError as error:
         Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 2
+    for path, table in written:
+        if table is not None:
+            Console().print(table)
+        Console().print(str(path), markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def environment() -> Any:
-    """Return the templates, with everything escaped that is put into them."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def _written(path: Path, verdicts: Path | None) -> tuple[Path, Table | None]:
+    """Write figures and page of one directory; return the page and what the terminal shows."""
+    if path.is_dir() and is_study(path):
+        from interp.study import headline, load_study
 
-    environment = Environment(
-        loader=PackageLoader("interp", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = wording.number
-    environment.filters["popularity"] = lambda views: f"{views:,.0f}" if views >= 100 else f"{views:.3g}"
-    return environment
+        return report(path, verdicts=verdicts), headline(load_study(path))
+    run = Run.load(path)
+    drawn = draw(run)
+    figures(run, drawn=drawn)
+    return report(run, drawn=drawn, verdicts=verdicts), headline_table(run)
+
+
+def _title(run: Run, fact_id: str) -> dict[str, str]:
+    """Name a fact whose attention was kept, as the page lists it."""
+    rows = run.facts[run.facts["fact_id"].astype(str) == fact_id]
+    name = f"{rows['subject'].iloc[0]}, {rows['relation'].iloc[0]}" if len(rows) else fact_id
+    return {"id": fact_id, "name": name}
 
 
 def _shown(run: Run, chart: Chart, drawn: Figure | NotMeasured) -> Shown:
@@ -259,13 +266,6 @@ def _brief(cell: tables.Cell) -> str:
 
 def _over(run: Run) -> str:
     return "training seeds" if run.unit == "seeds" else "subjects"
-
-
-def _after(arms: Sequence[str]) -> int:
-    """Choose the arm to show beside the base at first: bottom, where attention left, or the first other."""
-    if "bottom" in arms:
-        return arms.index("bottom")
-    return next((i for i, arm in enumerate(arms) if arm != BASE), 0)
 
 
 if __name__ == "__main__":
