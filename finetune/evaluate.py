@@ -1,25 +1,24 @@
-"""Asking a model: greedy answers, exact match against every accepted answer, answer log-probability."""
+"""Asking a model: greedy answers, judged exactly and by containment, and the answer's log-probability."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finetune.batching import Budget, in_batches, pad_id, padded, require_context
 from finetune.facts import FactSet
 from finetune.prompts import Phrasebook, Prompt, render
+from finetune.scoring import score_pairs
 from finetune.tokens import tokenize, tokenize_with_answer
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BATCH_TOKENS = 16_384
 LONGEST_ANSWER = 24
 
 
@@ -27,12 +26,13 @@ LONGEST_ANSWER = 24
 class Answered:
     """What a model said to prompts; every array is [prompt].
 
-    ``correct`` is exact match of the greedy answer with any accepted one; ``log_prob`` is that of the
-    canonical answer (nats, whole answer, no EOS).
+    ``correct`` is exact match of the greedy answer with any accepted one, ``contained`` whether an accepted
+    one occurs in it; ``log_prob`` is that of the canonical answer (nats, whole answer, no EOS).
     """
 
     predictions: tuple[str, ...]
     correct: np.ndarray
+    contained: np.ndarray
     log_prob: np.ndarray
 
 
@@ -41,13 +41,25 @@ def ask(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     *,
+    max_new_tokens: int | None = None,
+    budget: Budget | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Answered:
-    """Answer prompts greedily and score the canonical answers."""
-    predictions = generate(model, tokenizer, prompts, advance=advance)
-    log_prob, _ = score(model, tokenizer, prompts)
-    correct = np.array([matches(said, p.answers) for said, p in zip(predictions, prompts, strict=True)], bool)
-    return Answered(predictions=tuple(predictions), correct=correct, log_prob=log_prob)
+    """Answer prompts greedily and score the canonical answers.
+
+    ``max_new_tokens`` is as in :func:`generate`: the default lets a model say a bare answer, which is what
+    exact match asks for; containment in whole sentences needs more.
+    """
+    budget = budget or Budget()
+    said = generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens, budget=budget, advance=advance)
+    log_prob, _ = score(model, tokenizer, prompts, budget=budget)
+    pairs = list(zip(said, prompts, strict=True))
+    return Answered(
+        predictions=tuple(said),
+        correct=np.array([matches(text, prompt.answers) for text, prompt in pairs], bool),
+        contained=np.array([contains(text, prompt.answers) for text, prompt in pairs], bool),
+        log_prob=log_prob,
+    )
 
 
 def stated(
@@ -56,12 +68,13 @@ def stated(
     facts: FactSet,
     phrasebook: Phrasebook,
     *,
+    budget: Budget | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
     """Return whether the model completes *every* statement form of each fact correctly, Bool [fact]."""
     prompts = [render(form, fact) for fact in facts for form in phrasebook[fact.relation].statements]
     owner = [i for i, fact in enumerate(facts) for _ in phrasebook[fact.relation].statements]
-    said = generate(model, tokenizer, prompts, advance=advance)
+    said = generate(model, tokenizer, prompts, budget=budget, advance=advance)
     known = np.ones(len(facts), bool)
     for i, prompt, text in zip(owner, prompts, said, strict=True):
         known[i] &= matches(text, prompt.answers)
@@ -71,6 +84,19 @@ def stated(
 def matches(said: str, accepted: Sequence[str]) -> bool:
     """Whether an answer equals an accepted one, up to case, Unicode form, articles and end punctuation."""
     return normalise(said) in {normalise(answer) for answer in accepted}
+
+
+def contains(said: str, accepted: Sequence[str]) -> bool:
+    """Whether an accepted answer occurs in what was said, as whole words and up to what ``matches`` ignores.
+
+    Whatever matches is contained. PopQA's own metric (Mallen et al. 2023) also counts parts of words: to it,
+    "Romania" contains "Roma".
+    """
+    text = normalise(said)
+    names = {normalise(answer) for answer in accepted}
+    return text in names or any(
+        re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None for name in names if name
+    )
 
 
 def normalise(text: str) -> str:
@@ -85,70 +111,80 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     *,
+    max_new_tokens: int | None = None,
+    budget: Budget | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> list[str]:
-    """Complete prompts greedily until EOS or a line's end; prompts are left-padded with a mask."""
+    """Complete prompts greedily and return the first line that says something; left-padded with a mask.
+
+    Decoding ends at the tokenizer's EOS or any the model itself ends at (a chat model has several), after
+    ``max_new_tokens`` (by default what the longest canonical answer takes), or where the context is full.
+
+    Raises:
+        InputError: a prompt leaves the model no room to answer.
+    """
     import torch
 
     rows = [tokens.ids for tokens in tokenize(tokenizer, [p.text for p in prompts])]
-    longest = answer_budget(tokenizer, prompts)
-    pad = pad_id(tokenizer)
+    if not rows:
+        return []
+    longest = max_new_tokens or answer_budget(tokenizer, prompts)
+    limit = require_context(model, [len(row) + 1 for row in rows], names_of(prompts))
+    pad, ends = pad_id(tokenizer), end_ids(model, tokenizer)
     said = [""] * len(prompts)
-    done = 0
     model.eval()
-    for chunk in _chunks([len(row) + longest for row in rows]):
-        width = max(len(rows[i]) for i in chunk)
-        ids = torch.full((len(chunk), width), pad, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for k, i in enumerate(chunk):
-            ids[k, width - len(rows[i]) :] = torch.tensor(rows[i])
-            mask[k, width - len(rows[i]) :] = 1
+
+    def work(chunk: list[int]) -> None:
+        ids, mask = padded([rows[i] for i in chunk], pad, left=True)
+        width = ids.shape[1]
+        room = longest if limit is None else min(longest, limit - width)
         with torch.inference_mode():
             out = model.generate(  # type: ignore[operator]
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),
-                max_new_tokens=longest,
+                max_new_tokens=room,
                 do_sample=False,
                 num_beams=1,
                 pad_token_id=pad,
+                eos_token_id=sorted(ends) or None,
             )
-        texts = tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
-        for i, text in zip(chunk, texts, strict=True):
+        new = [_until(row, ends) for row in out[:, width:].tolist()]
+        for i, text in zip(chunk, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             said[i] = text.strip().split("\n")[0].strip()
-        done += len(chunk)
-        advance(done)
+
+    widths = [len(row) + longest for row in rows]
+    # A row that the context leaves less room goes alone: it must not shorten its neighbours' answers.
+    tight = [i for i, width in enumerate(widths) if limit is not None and width > limit]
+    roomy = sorted(set(range(len(rows))) - set(tight))
+    for i in tight:
+        in_batches([widths[i]], lambda _, i=i: work([i]), budget=Budget())  # type: ignore[misc]
+    in_batches(
+        [widths[i] for i in roomy],
+        lambda chunk: work([roomy[k] for k in chunk]),
+        budget=budget or Budget(),
+        advance=lambda done: advance(len(tight) + done),
+    )
     return said
 
 
 def score(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    budget: Budget | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score canonical answers by teacher forcing in one forward a batch.
 
     Returns:
         log_prob, Float [prompt], of the answer in nats; and whether greedy decoding would say exactly
         this answer and then EOS, Bool [prompt].
-    """
-    import torch
 
+    Raises:
+        InputError: a prompt with its answer is longer than the model can read.
+    """
     pairs = tokenize_with_answer(tokenizer, [p.text for p in prompts], [p.answers[0] for p in prompts])
-    eos = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
-    log_prob, exact = np.zeros(len(pairs)), np.zeros(len(pairs), bool)
-    model.eval()
-    for chunk in _chunks([len(p) + len(a) + len(eos) for p, a in pairs]):
-        rows = [(*pairs[i][0], *pairs[i][1], *eos) for i in chunk]
-        width = max(map(len, rows))
-        ids = torch.full((len(rows), width), pad_id(tokenizer), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for k, row in enumerate(rows):
-            ids[k, : len(row)] = torch.tensor(row)
-            mask[k, : len(row)] = 1
-        with torch.inference_mode():
-            logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
-        spans = [(len(pairs[i][0]), len(pairs[i][1])) for i in chunk]
-        for k, i in enumerate(chunk):
-            log_prob[i], exact[i] = _answer_score(logits[k].cpu(), ids[k], *spans[k], with_end=len(eos))
-    return log_prob, exact
+    return score_pairs(model, tokenizer, pairs, names_of(prompts), budget=budget)
 
 
 def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> int:
@@ -158,31 +194,18 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt])
     return min(LONGEST_ANSWER, longest + 1)
 
 
-def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the id that fills masked positions; any will do, and a tokenizer may define none."""
-    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if candidate is not None:
-            return int(candidate)
-    return 0
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the ids at which decoding ends: the tokenizer's EOS and those that the model itself names."""
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    named = own if isinstance(own, list | tuple) else [own]
+    return frozenset(int(each) for each in (tokenizer.eos_token_id, *named) if each is not None)
 
 
-def _answer_score(
-    logits: Float[Tensor, "pos vocab"], ids: Int[Tensor, " pos"], start: int, length: int, *, with_end: int
-) -> tuple[float, bool]:
-    end = start + length
-    predicted = logits[start - 1 : end - 1 + with_end].float().log_softmax(-1)
-    wanted = ids[start : end + with_end]
-    log_prob = predicted[:length].gather(-1, wanted[:length, None]).sum()
-    return float(log_prob), bool((predicted.argmax(-1) == wanted).all())
+def _until(ids: list[int], ends: frozenset[int]) -> list[int]:
+    """Cut at the first end; what follows is padding, which need not be a special token."""
+    return ids[: next((k for k, each in enumerate(ids) if each in ends), len(ids))]
 
 
-def _chunks(widths: Sequence[int]) -> Iterator[list[int]]:
-    """Group row numbers of similar width so that rows times width stays within BATCH_TOKENS."""
-    chunk: list[int] = []
-    for i in sorted(range(len(widths)), key=widths.__getitem__):
-        if chunk and (len(chunk) + 1) * widths[i] > BATCH_TOKENS:
-            yield chunk
-            chunk = []
-        chunk.append(i)
-    if chunk:
-        yield chunk
+def names_of(prompts: Sequence[Prompt]) -> list[str]:
+    """Say of each prompt what an error calls it."""
+    return [f"fact {p.fact_id!r}" if p.fact_id else f"prompt {p.text[:40]!r}" for p in prompts]
