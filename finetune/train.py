@@ -1,60 +1,44 @@
-"""Fine-tuning on facts, LoRA or full, keeping the checkpoint that answers most validation facts."""
+"""Fine-tuning on facts, LoRA or full, keeping the checkpoint that answers most validation facts.
+
+1. Own a work directory beside the result; one that a killed run of the same settings left is continued.
+2. Load the base, put an adapter on it where LoRA trains, and lay out all rows of the run in their order.
+3. Train; measure and keep every few steps; save a state from time to time.
+4. Rename what was kept to its place, with ``training.json`` beside it.
+
+Under ``accelerate launch`` or ``torchrun`` every process calls ``train`` with the same arguments; only the
+main one writes.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finetune.evaluate import score
-from finetune.examples import answer_examples
+from finetune import processes
+from finetune.examples import Examples, answer_examples
 from finetune.facts import InputError
-from finetune.files import atomic_directory, read_json, write_json
-from finetune.fitting import Schedule, fit
+from finetune.files import fingerprint, read_json, write_json
+from finetune.fitting import Schedule, fit, pieces
+from finetune.keeping import Keeper
+from finetune.manifest import library_versions
+from finetune.memory import within_memory
 from finetune.prompts import Prompt
+from finetune.trainable import trainable
+from finetune.tuning import Keep, Method, TuneConfig
+from finetune.workplace import claimed, difference
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from transformers import PreTrainedModel
 
-Method = Literal["full", "lora"]
-Keep = Literal["best", "last", "loss"]
+__all__ = ["Checkpoint", "Keep", "Method", "TuneConfig", "read_checkpoint", "train"]
+
 PROBE = 256  # training facts on which the loss is measured
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuneConfig:
-    """How an arm is fine-tuned.
-
-    ``learning_rates`` is the grid. Every ``check_every`` steps validation accuracy and the loss on training
-    facts are measured. ``keep`` says which checkpoint of a training is kept: the ``best`` on validation
-    facts, the ``last`` (equal steps), or the first whose loss is at most ``until_loss`` nats a training
-    answer (equal ``loss``), where training stops. Of several learning rates the one that validates best is
-    taken. ``rank`` and ``alpha`` are LoRA's.
-    """
-
-    method: Method = "full"
-    steps: int = 100
-    batch: int = 128
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3)
-    check_every: int = 20
-    keep: Keep = "best"
-    until_loss: float = 1.0
-    rank: int = 16
-    alpha: int = 32
-
-    def __post_init__(self) -> None:
-        if self.method not in ("full", "lora"):
-            raise InputError(f"--method {self.method}: choose full or lora")
-        if not self.learning_rates or min(self.learning_rates) <= 0:
-            raise InputError(f"learning rates {self.learning_rates}: give at least one, all above 0")
-        if self.keep not in get_args(Keep):
-            raise InputError(f"keep = {self.keep!r}: choose one of {', '.join(get_args(Keep))}")
-        if self.until_loss <= 0:
-            raise InputError(f"until_loss = {self.until_loss}: give nats above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,23 +71,99 @@ def train(
     """Fine-tune ``base`` on ``prompts`` at one learning rate; keep one checkpoint, in ``out``.
 
     ``stages`` gives every prompt its place in the order of training: the lowest come first. ``out`` becomes
-    an ordinary checkpoint (full) or adapter (LoRA) directory with its tokenizer and ``training.json``. A
-    finished ``out`` is returned as it is.
-    """
-    from transformers import set_seed
+    an ordinary checkpoint (full) or adapter (LoRA) directory with its tokenizer and ``training.json``, and
+    with ``checkpoint-N`` inside where a trajectory was asked for. A finished ``out`` is returned as it is; a
+    killed training is continued, and ends with the same weights.
 
+    Raises:
+        InputError: no prompts, a prompt longer than the base takes, a batch that cannot be shared out, an
+            ``out`` that holds something else, memory that does not suffice, a GPU that failed.
+    """
     config = config or TuneConfig()
     learning_rate = config.learning_rates[0] if learning_rate is None else learning_rate
+    processes.join()
+    recipe = {
+        "config": {**config.deciding(), "learning_rates": [learning_rate]},
+        "seed": seed,
+        "base": _identity(base),
+        "prompts": _digest(list(prompts)),
+        "validation": _digest(list(validation)),
+        "stages": None if stages is None else _digest([int(stage) for stage in stages]),
+    }
     if (out / "training.json").is_file():
-        return read_checkpoint(out)
-    set_seed(seed)
-    model, tokenizer = _trainable(base, config)
-    rows = answer_examples(tokenizer, prompts, rows=config.steps * config.batch, seed=seed, stages=stages)
+        return _finished(out, recipe)
+    if out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out}: holds files that are no training; name a new or an empty directory")
+    share = pieces(config.batch, 1)
+    pieces(config.batch, config.accumulate)
     work = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    keeper = _Keeper(model, tokenizer, validation, _sample(prompts, seed), work / "best", config)
+    versions = library_versions("torch", "transformers", "peft", "accelerate")
+
+    def attempt(accumulate: int, halved: int) -> Keeper:
+        details = {"learning_rate": learning_rate, "config": asdict(config), "seed": seed}
+        details |= {"micro_batch": share // accumulate, "halved": halved, "recipe": recipe}
+        return _attempt(
+            base, prompts, validation, work, config, learning_rate, stages, seed, name, accumulate, details
+        )
+
+    with claimed(work, {**recipe, "processes": processes.count(), "versions": versions}):
+        keeper = within_memory(attempt, rows=share, accumulate=config.accumulate, work=work)
+        if processes.is_main():
+            _put_in_place(keeper, work, out)
+    processes.wait()
+    return read_checkpoint(out)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read what ``train`` recorded beside a checkpoint; NaN stands for what was not measured there."""
+    record = read_json(path / "training.json")
+    return Checkpoint(
+        path=path,
+        learning_rate=record["learning_rate"],
+        step=record["step"],
+        validation_accuracy=record.get("validation_accuracy", float("nan")),
+        training_loss=record.get("training_loss", float("nan")),
+    )
+
+
+def _attempt(
+    base: Path | str,
+    prompts: Sequence[Prompt],
+    validation: Sequence[Prompt],
+    work: Path,
+    config: TuneConfig,
+    learning_rate: float,
+    stages: Sequence[int] | None,
+    seed: int,
+    name: str,
+    accumulate: int,
+    details: dict[str, Any],
+) -> Keeper:
+    """Train once, from the base or from the newest state in ``work``."""
+    from transformers import set_seed
+
+    set_seed(seed)
+    model, tokenizer = trainable(base, config)
+    steps = config.steps_for(len(prompts))
+    rows = answer_examples(tokenizer, prompts, rows=steps * config.batch, seed=seed, stages=stages)
+    _require_room(model, rows, prompts)
+    keeper = Keeper(
+        tokenizer=tokenizer,
+        validation=validation,
+        probe=_sample(prompts, seed),
+        work=work,
+        config=config,
+        details=details,
+    )
     schedule = Schedule(
-        steps=config.steps, batch=config.batch, learning_rate=learning_rate, warmup=min(10, config.steps // 5)
+        steps=steps,
+        batch=config.batch,
+        learning_rate=learning_rate,
+        warmup=min(10, steps // 5),
+        save_every=config.save_every,
+        accumulate=accumulate,
+        bfloat16=config.dtype == "bfloat16",
+        gradient_checkpointing=config.gradient_checkpointing,
     )
     fit(
         model,
@@ -114,23 +174,26 @@ def train(
         description=f"Fine-tuning {name}, learning rate {learning_rate:g}",
         callbacks=[keeper.callback()],
     )
-    record = {"learning_rate": learning_rate, "config": asdict(config), "seed": seed, **keeper.record()}
-    write_json(work / "best" / "training.json", record)
-    (work / "best").replace(out)
+    return keeper
+
+
+def _put_in_place(keeper: Keeper, work: Path, out: Path) -> None:
+    kept = keeper.path
+    write_json(kept / "training.json", keeper.record())
+    for along in keeper.trajectory:
+        along.replace(kept / along.name)
+    kept.replace(out)
     shutil.rmtree(work)
+
+
+def _finished(out: Path, recipe: dict[str, Any]) -> Checkpoint:
+    """Return a finished training; one that an older version recorded names no recipe to compare."""
+    held = read_json(out / "training.json").get("recipe", recipe)
+    if held != recipe:
+        raise InputError(
+            f"{out}: holds another training ({difference(held, recipe)}); name a new directory or remove it"
+        )
     return read_checkpoint(out)
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read what ``train`` recorded beside a checkpoint."""
-    record = read_json(path / "training.json")
-    return Checkpoint(
-        path=path,
-        learning_rate=record["learning_rate"],
-        step=record["step"],
-        validation_accuracy=record["validation_accuracy"],
-        training_loss=record.get("training_loss", float("nan")),
-    )
 
 
 def _sample(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
@@ -138,80 +201,23 @@ def _sample(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
     return [prompts[i] for i in sorted(chosen)]
 
 
-def _trainable(base: Path | str, config: TuneConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the base in float32 and, for LoRA, put a fresh adapter on all its linear layers."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    if config.method == "full":
-        return model, tokenizer
-    from peft import LoraConfig, get_peft_model
-
-    lora = LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    return get_peft_model(model, lora), tokenizer  # type: ignore[return-value]
+def _require_room(model: PreTrainedModel, rows: Examples, prompts: Sequence[Prompt]) -> None:
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = int(rows.lengths.argmax())
+    if room is not None and rows.lengths[longest] > room:
+        raise InputError(
+            f"prompt {prompts[longest].fact_id or prompts[longest].text[:40]!r}: takes "
+            f"{rows.lengths[longest]} tokens with its answer, and the base has room for {room}; shorten it"
+        )
 
 
-class _Keeper:
-    """Keeps one checkpoint on disk, the one that the configuration asks for (the first of equals)."""
+def _identity(base: Path | str) -> str:
+    """Return a hash of a base's files, wherever the directory stands; a hub id stands for itself."""
+    if not Path(base).is_dir():
+        return str(base)
+    files = sorted(path for path in Path(base).iterdir() if path.is_file())
+    return _digest([(path.name, fingerprint(path)) for path in files])
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        validation: Sequence[Prompt],
-        probe: Sequence[Prompt],
-        path: Path,
-        config: TuneConfig,
-    ) -> None:
-        self.model, self.tokenizer = model, tokenizer
-        self.validation, self.probe = validation, probe
-        self.path, self.config = path, config
-        self.kept: dict[str, Any] = {}
-        self.curve: list[dict[str, Any]] = []
 
-    def check(self, step: int) -> bool:
-        """Measure the model at ``step``, keep it if it is wanted, and say whether training may stop."""
-        log_prob, exact = score(self.model, self.tokenizer, self.validation)
-        loss = -float(score(self.model, self.tokenizer, self.probe)[0].mean())
-        now = {
-            "step": step,
-            "accuracy": float(exact.mean()),
-            "log_prob": float(log_prob.mean()),
-            "loss": loss,
-        }
-        self.curve.append(now)
-        if self.config.keep != "best" or now["accuracy"] > self.kept.get("accuracy", -1.0):
-            self.kept = now
-            with atomic_directory(self.path) as target:
-                self.model.save_pretrained(target)
-                self.tokenizer.save_pretrained(target)
-        return self.config.keep == "loss" and loss <= self.config.until_loss
-
-    def record(self) -> dict[str, Any]:
-        """Return what chose the kept checkpoint."""
-        return {
-            "step": self.kept["step"],
-            "validation_accuracy": self.kept["accuracy"],
-            "training_loss": self.kept["loss"],
-            "curve": self.curve,
-        }
-
-    def callback(self) -> TrainerCallback:
-        """Return the hook that checks every few steps and at the end."""
-        from transformers import TrainerCallback
-
-        keeper = self
-
-        class Check(TrainerCallback):
-            """Measure the model during training."""
-
-            def on_step_end(self, args, state, control, **_):  # type: ignore[no-untyped-def]
-                if state.global_step % keeper.config.check_every == 0 or state.global_step == state.max_steps:
-                    control.should_training_stop |= keeper.check(state.global_step)
-                    keeper.model.train()
-
-        return Check()
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()
