@@ -65,7 +65,7 @@ def run(options: Options) -> Path:
     from analyses.verdicts.planted_page import study
     from finetune.files import atomic_file, write_json
     from finetune.manifest import RunDirectory
-    from interp.study import write_study
+    from interp.study_page import write_study
 
     options.check()
     directory = RunDirectory(options.out, options.config())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.facts import InputError
 from finetune.files import read_json
+from interp.circuits.coding import unpack_most
 from interp.results import Estimate
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Example:
     """One fact's attention in every arm.
 
     ``patterns`` maps an arm to Float [layer head query key]; ``tokens`` and ``subject_tokens`` are [key].
+    A large model's patterns are whole for the heads that changed most; of the others all but the last row
+    is NaN.
     """
 
     fact_id: str
@@ -109,7 +112,7 @@ class Run:
     manifest: Mapping[str, Any]
     facts: pd.DataFrame
     attention: AttentionMaps | None = None
-    example: Example | None = None
+    examples: tuple[Example, ...] = ()
 
     @classmethod
     def load(cls, path: Path | str) -> Run:
@@ -121,7 +124,7 @@ class Run:
         path = Path(path)
         if not path.is_dir():
             raise InputError(f"{path}: is no directory; name a run directory, such as runs/demo")
-        results, manifest = (_read(path / name) for name in ("results.json", "manifest.json"))
+        results, manifest = (read_object(path / name) for name in ("results.json", "manifest.json"))
         if not isinstance(results.get("arms"), dict) or not results["arms"]:
             raise InputError(f'{path / "results.json"}: holds no "arms"; {RULE}')
         return cls(
@@ -130,8 +133,13 @@ class Run:
             manifest=manifest,
             facts=_read_facts(path / "facts.parquet"),
             attention=_read_attention(path / "attention.json"),
-            example=_read_example(path / "example.json"),
+            examples=_read_examples(path),
         )
+
+    @property
+    def example(self) -> Example | None:
+        """The fact that figures show: the first whose attention was kept."""
+        return self.examples[0] if self.examples else None
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -173,7 +181,12 @@ def as_run(run: Run | Path | str) -> Run:
     return run if isinstance(run, Run) else Run.load(run)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a run directory.
+
+    Raises:
+        InputError: the file is missing or holds something else.
+    """
     try:
         value = read_json(path)
     except FileNotFoundError:
@@ -189,7 +202,7 @@ def _read_optional(path: Path) -> dict[str, Any] | None:
     """Read a file that a run may lack; one that holds null says so in its own way."""
     if not path.is_file() or path.read_bytes().strip() == b"null":
         return None
-    return _read(path)
+    return read_object(path)
 
 
 def _read_facts(path: Path) -> pd.DataFrame:
@@ -223,10 +236,22 @@ def _read_attention(path: Path) -> AttentionMaps | None:
     return AttentionMaps(**maps, n=min(n.values()) if isinstance(n, dict) else n) if maps["mean"] else None
 
 
-def _read_example(path: Path) -> Example | None:
-    held = _read_optional(path)
-    if held is None:
-        return None
+def _read_examples(path: Path) -> tuple[Example, ...]:
+    """Read the facts whose attention was kept: several in examples.json, or one in example.json."""
+    several = path / "examples.json"
+    if not several.is_file():
+        held = _read_optional(path / "example.json")
+        return tuple(e for e in [_example(path / "example.json", held)] if e) if held else ()
+    try:
+        items = read_json(several)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{several}: is not readable JSON ({error}); {RULE}") from None
+    if not isinstance(items, list):
+        raise InputError(f"{several}: holds no JSON list; {RULE}")
+    return tuple(e for item in items if (e := _example(several, item)))
+
+
+def _example(path: Path, held: Any) -> Example | None:
     try:
         length = len(held["tokens"])
         if len(held["subject_tokens"]) != length:
@@ -234,7 +259,9 @@ def _read_example(path: Path) -> Example | None:
                 f"{path}: {len(held['subject_tokens'])} subject flags for {length} tokens; {RULE}"
             )
         patterns = {
-            arm: _array(path, arm, part["patterns"], (None, None, length, length))
+            arm: unpack_most(packed, length)
+            if isinstance(packed := part["patterns"], dict)
+            else _array(path, arm, packed, (None, None, length, length))
             for arm, part in held["arms"].items()
         }
         example = Example(
@@ -246,7 +273,9 @@ def _read_example(path: Path) -> Example | None:
             predictions={arm: str(part.get("prediction", "")) for arm, part in held["arms"].items()},
             patterns=patterns,
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path}: is not laid out as expected ({error!r}); {RULE}") from None
     if len({p.shape for p in patterns.values()}) > 1:
         raise InputError(f"{path}: the arms' patterns differ in shape; {RULE}")

@@ -1,13 +1,12 @@
 """One page for any experiment: its question, its finding in a sentence, tables, figures and how to repeat it.
 
 The main job has a page of its own (:mod:`interp.report`); every other analysis says what it found as a
-``Study`` and leaves the rest to this module. The style is the main page's, and so is the promise that the
-page makes no network request.
+``Study``. It is kept in the run directory as data, ``study.json`` and ``figures/``, and the page is made from
+these (:mod:`interp.study_page`), so that it can be made again without the analysis.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from finetune.facts import InputError
-from finetune.files import atomic_file, read_json, write_json
+from finetune.files import read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +24,8 @@ Outcome = Literal["supported", "not supported", "inconclusive", "measured"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Cell = str | float | int | None
 NOT_MEASURED = "not measured"
-CLAIMS = "claims.json"
+CLAIMS, STUDY = "claims.json", "study.json"
+VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,13 @@ class StudyTable:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFigure:
-    """A figure of the page; ``name`` is its files' and ``caption`` says what it shows, for eyes and ears."""
+    """A figure of the page; ``name`` is its files' and ``caption`` says what it shows, for eyes and ears.
+
+    ``figure`` is None where it was drawn before and lies in the run directory.
+    """
 
     name: str
-    figure: Figure
+    figure: Figure | None
     caption: str
 
 
@@ -98,53 +101,82 @@ class Study:
     notes: tuple[str, ...] = ()
 
 
-def write_study(run: Path | str, study: Study) -> Path:
-    """Write the figures and report.html into a run directory and return the page's path.
-
-    Raises:
-        InputError: the directory has no manifest.
-    """
-    from interp.style import save
-
-    run = Path(run)
-    manifest = run / "manifest.json"
-    if not manifest.is_file():
-        raise InputError(f"{run}: holds no manifest.json; name the directory of a run")
-    for each in study.figures:
-        save(each.figure, run / "figures" / each.name)
-    write_claims(run, study.claims)
-    path = run / "report.html"
-    with atomic_file(path) as temporary:
-        # A lone surrogate, from a token that is half a character, cannot be encoded.
-        temporary.write_text(page(run.resolve().name, study, read_json(manifest)), "utf-8", "replace")
-    return path
-
-
 def write_claims(run: Path, claims: Sequence[Claim]) -> None:
     """Write what a run decides to its ``claims.json``; nothing where it decides nothing."""
     if claims:
         write_json(run / CLAIMS, [{**asdict(claim), "measured": claim.measured} for claim in claims])
 
 
-def page(name: str, study: Study, manifest: dict[str, Any]) -> str:
-    """Render a study as one HTML text."""
-    from interp.report import environment, reasons
-    from interp.style import inline_svg
+def as_data(study: Study) -> dict[str, Any]:
+    """Turn a study into what study.json holds; its figures are files of their own."""
 
-    return (
-        environment()
-        .get_template("study.html.j2")
-        .render(
-            name=name,
-            study=study,
-            tables=(*((claims_table(study.claims),) if study.claims else ()), *study.tables),
-            drawn={each.name: inline_svg(each.figure, each.name) for each in study.figures},
-            manifest=manifest,
-            left_out=reasons(manifest.get("left_out", ())),
-            configuration=json.dumps(manifest.get("config"), indent=2, ensure_ascii=False),
-            show=shown,
+    def plain(cell: Any) -> Any:
+        cell = cell.item() if hasattr(cell, "item") else cell
+        return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+    def laid_out(table: StudyTable) -> dict[str, Any]:
+        return {**asdict(table), "rows": [[plain(cell) for cell in row] for row in table.rows]}
+
+    return {
+        "version": VERSION,
+        "title": study.title,
+        "question": study.question,
+        "finding": study.finding,
+        "outcome": study.outcome,
+        "claims": [asdict(claim) for claim in study.claims],
+        "tables": [laid_out(table) for table in study.tables],
+        "figures": [{"name": each.name, "caption": each.caption} for each in study.figures],
+        "examples": [laid_out(table) for table in study.examples],
+        "notes": list(study.notes),
+    }
+
+
+def load_study(run: Path | str) -> Study:
+    """Read the study that a run directory holds; its figures stay files.
+
+    Raises:
+        InputError: study.json is missing or not laid out as it should be.
+    """
+    path = Path(run) / STUDY
+    remedy = "give the analysis's command again, with a new --out"
+    try:
+        held = read_json(path)
+        if held["version"] != VERSION or held["outcome"] not in OUTCOMES:
+            raise InputError(f"{path}: was written by another version; {remedy}")
+        return Study(
+            **{name: str(held[name]) for name in ("title", "question", "finding")},
+            outcome=held["outcome"],
+            tables=tuple(map(_table, held["tables"])),
+            claims=tuple(Claim(**claim) for claim in held["claims"]),
+            figures=tuple(
+                StudyFigure(name=_file_name(each["name"]), figure=None, caption=str(each["caption"]))
+                for each in held["figures"]
+            ),
+            examples=tuple(map(_table, held["examples"])),
+            notes=tuple(map(str, held["notes"])),
         )
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; {remedy}") from None
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is not laid out as expected ({error!r}); {remedy}") from None
+
+
+def _table(held: dict[str, Any]) -> StudyTable:
+    return StudyTable(
+        title=str(held["title"]),
+        columns=tuple(map(str, held["columns"])),
+        rows=tuple(map(tuple, held["rows"])),
+        note=str(held["note"]),
     )
+
+
+def _file_name(name: str) -> str:
+    """Refuse a name that leads out of the directory of figures."""
+    if Path(name).name != name or name.startswith("."):
+        raise ValueError(f"{name!r} names no figure")
+    return name
 
 
 def headline(study: Study) -> Table:
@@ -241,14 +273,3 @@ def sentence(claims: Sequence[Claim]) -> str:
     text = f"{first.outcome.capitalize()}: {first.claim} ({first.measured})"
     counts = [f"{rest.count(outcome)} {outcome}" for outcome in OUTCOMES if outcome in rest]
     return text + (f"; of {len(rest)} further claims {', '.join(counts)}." if rest else ".")
-
-
-def claims_table(claims: Sequence[Claim]) -> StudyTable:
-    """Lay claims out, a row each."""
-    return StudyTable(
-        title="Claims",
-        columns=("Claim", "Source", "Measured", "Outcome"),
-        rows=tuple((c.claim, c.source, c.measured, c.outcome) for c in claims),
-        note="Worded before the measurement. Supported: the whole 95% interval lies on the claimed side; "
-        "not supported: on the other; inconclusive: on both.",
-    )

@@ -1,0 +1,68 @@
+"""What every page shares: its templates with everything escaped, how it is written, what was left out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from finetune.files import atomic_file
+from interp import wording
+
+MOST_EXAMPLES = 3  # of each reason for leaving something out
+MOST_REASONS = 25
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template; whatever is put into it is escaped."""
+    return environment().get_template(template).render(**values)
+
+
+def environment() -> Any:
+    """Return the templates, with everything escaped that is put into them."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("interp", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = wording.number
+    return environment
+
+
+def write(path: Path, html: str) -> Path:
+    """Write a page, whole or not at all, and return its path."""
+    with atomic_file(path) as temporary:
+        # A lone surrogate, from a token that is half a character, cannot be encoded.
+        temporary.write_text(html, encoding="utf-8", errors="replace")
+    return path
+
+
+def origin(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect what a page says of where its numbers come from: the manifest's part of a template's values."""
+    return {
+        "manifest": manifest,
+        "left_out": reasons(manifest.get("left_out") or ()),
+        "configuration": json.dumps(manifest.get("config"), indent=2, ensure_ascii=False),
+    }
+
+
+def reasons(left_out: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Group what was left out by reason, numbers and quoted names aside, the most frequent first."""
+    groups: dict[str, list[Mapping[str, str]]] = {}
+    for item in left_out:
+        kind = re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "…", str(item["reason"]))
+        groups.setdefault(kind, []).append(item)
+    ordered = sorted(groups.values(), key=len, reverse=True)
+    rows = [
+        {"reason": g[0]["reason"], "count": len(g), "examples": g[:MOST_EXAMPLES]}
+        for g in ordered[:MOST_REASONS]
+    ]
+    if rest := ordered[MOST_REASONS:]:
+        rows.append({"reason": f"{len(rest)} other reasons", "count": sum(map(len, rest)), "examples": []})
+    return rows

@@ -1,0 +1,77 @@
+"""A study in its run directory, as data and figures, and its page, made from these."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from finetune.facts import InputError
+from finetune.files import write_json
+from interp.fact_section import FactSection, of_directory
+from interp.inline import inline_file
+from interp.pages import origin, render, write
+from interp.run import read_object
+from interp.study import OUTCOMES, STUDY, Study, StudyTable, as_data, load_study, shown, write_claims
+
+
+def write_study(run: Path | str, study: Study) -> Path:
+    """Write the figures, study.json, claims.json and report.html into a run directory; return the page's path.
+
+    Raises:
+        InputError: the directory has no manifest.
+    """
+    from interp.style import save
+
+    run = Path(run)
+    if not (run / "manifest.json").is_file():
+        raise InputError(f"{run}: holds no manifest.json; name the directory of a run")
+    for each in study.figures:
+        if each.figure is not None:
+            save(each.figure, run / "figures" / each.name)
+    write_claims(run, study.claims)
+    write_json(run / STUDY, as_data(study))
+    return rebuild(run)
+
+
+def rebuild(run: Path | str) -> Path:
+    """Write report.html again from the run directory of a study, and return its path.
+
+    Raises:
+        InputError: a file of the directory is missing or malformed.
+    """
+    run = Path(run)
+    study, manifest = load_study(run), read_object(run / "manifest.json")
+    drawn = {
+        each.name: inline_file(run / "figures" / f"{each.name}.svg", each.name) for each in study.figures
+    }
+    html = page(run.resolve().name, study, manifest, drawn=drawn, facts=of_directory(run))
+    return write(run / "report.html", html)
+
+
+def page(
+    name: str, study: Study, manifest: dict[str, Any], *, drawn: dict[str, str], facts: FactSection
+) -> str:
+    """Render a study as one HTML text; ``drawn`` maps a figure's name to its SVG element."""
+    claims = (claims_table(study),) if study.claims else ()
+    return render(
+        "study.html.j2",
+        name=name,
+        study=study,
+        tables=(*claims, *study.tables),
+        drawn=drawn,
+        facts=facts,
+        show=shown,
+        outcomes=OUTCOMES,
+        **origin(manifest),
+    )
+
+
+def claims_table(study: Study) -> StudyTable:
+    """Lay a study's claims out, a row each."""
+    return StudyTable(
+        title="Claims",
+        columns=("Claim", "Source", "Measured", "Outcome"),
+        rows=tuple((c.claim, c.source, c.measured, c.outcome) for c in study.claims),
+        note="Worded before the measurement. Supported: the whole 95% interval lies on the claimed side; "
+        "not supported: on the other; inconclusive: on both.",
+    )
