@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from interp.figures import draw_points, spanned
-from interp.heatmaps import SUBJECT
 from interp.run import BASE, Measured, NotMeasured, Run
-from interp.style import INK, label, new_figure, styled
+from interp.style import INK, SUBJECT, label, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

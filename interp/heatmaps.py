@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from interp.circuits.facts import MOST_HEADS, FactAttention
+from interp.circuits.rows import fact_rows
 from interp.run import BASE, AttentionMaps, Example, NotMeasured, Run
-from interp.style import DIVERGING, INK, MUTED, SEQUENTIAL, arm_style, label, new_figure, styled
+from interp.style import DIVERGING, SEQUENTIAL, label, new_figure, styled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,10 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 MOST_ARMS = 4  # beside the base; more would be too narrow to read
-MOST_HEADS = 8
-MOST_TOKENS = 48
 SMALLEST_DOT = 0.06  # inches a cell; in smaller ones dots would hide the colours
-SUBJECT = "#b83c8a"  # no arm's colour
 
 
 def shown_arms(names: Sequence[str]) -> list[str]:
@@ -86,50 +85,10 @@ def fact_attention(run: Run, *, arms: Sequence[str] | None = None, heads: int = 
 
     Heads stand in order of how much the subject's share changed; the number on the right is that share.
     """
-    example = run.example
-    if example is None:
+    if run.example is None:
         raise NotMeasured("One fact's attention is left out: the run holds no example.json.")
-    names = list(arms or compared_arms(example))
-    chosen = example.heads_by_change(names)[:heads]
-    kept = _kept_tokens(example)
-    rows = {arm: example.last_rows(arm) for arm in names}
-    figure = new_figure(7.0, 1.15 + len(chosen) * (0.155 * len(names) + 0.07))
-    grid = figure.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0]
-    styles = arm_style(names)
-    top = max(rows[arm][layer, head, kept].max() for arm in names for layer, head in chosen)
-    for axes, (layer, head) in zip(grid, chosen, strict=True):
-        table = _stack([rows[arm][layer, head, kept] for arm in names])
-        image = axes.imshow(table, cmap=SEQUENTIAL, vmin=0, vmax=top, aspect="auto", interpolation="none")
-        axes.set_yticks(range(len(names)), [label(arm, 12) for arm in names], fontsize=6)
-        axes.set_ylabel(f"L{layer}\nH{head}", rotation=0, ha="right", va="center", weight="bold", labelpad=6)
-        for y, arm in enumerate(names):
-            axes.get_yticklabels()[y].set_color(styles[arm]["color"])
-            mass = example.subject_mass(arm)[layer, head]
-            axes.annotate(
-                f"{mass:.2f}",
-                (1, y),
-                (4, 0),
-                ("axes fraction", "data"),
-                "offset points",
-                va="center",
-                fontsize=6.5,
-            )
-        _frame(axes, len(names), len(kept))
-        _mark_subject(axes, [example.subject_tokens[i] for i in kept], len(names))
-    _token_ticks(grid[-1], example, kept)
-    grid[0].annotate(
-        "subject\nshare",
-        (1, 1),
-        (4, 3),
-        "axes fraction",
-        "offset points",
-        fontsize=6,
-        va="bottom",
-        color=MUTED,
-    )
-    bar: dict[str, Any] = {"shrink": 0.5, "anchor": (0, 1), "aspect": 18, "pad": 0.07}
-    figure.colorbar(image, ax=list(grid), label="attention", **bar)
-    return figure
+    names = list(arms or compared_arms(run.example))
+    return fact_rows(FactAttention.of(run.example, heads=None, arms=names).first(heads))
 
 
 def _map(
@@ -194,55 +153,3 @@ def _index_ticks(axes: Axes, layers: int, heads: int, width: float) -> None:
     axes.set_yticks(range(0, layers, 1 + (layers - 1) // 8))
     axes.set_xticks(range(0, heads, 1 + (heads - 1) // max(2, int(width / 0.25))))
     axes.set_xlabel("head")
-
-
-def _stack(rows: Sequence[np.ndarray]) -> np.ndarray:
-    import numpy as np
-
-    return np.stack(list(rows))
-
-
-def _kept_tokens(example: Example) -> list[int]:
-    """Choose the tokens to draw: all, or in a long prompt the last ones and the whole subject."""
-    length = len(example.tokens)
-    subject = [i for i, flag in enumerate(example.subject_tokens) if flag]
-    room = MOST_TOKENS - min(len(subject), MOST_TOKENS // 2)
-    last = range(max(0, length - room), length)
-    return sorted({*subject[: MOST_TOKENS // 2], *last}) if length > MOST_TOKENS else list(range(length))
-
-
-def _frame(axes: Axes, rows: int, columns: int) -> None:
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    axes.set_xlim(-0.5, columns - 0.5)
-    axes.set_ylim(rows - 0.5, -0.5)
-
-
-def _mark_subject(axes: Axes, flags: Sequence[bool], rows: int) -> None:
-    """Draw a box around each run of subject tokens."""
-    from matplotlib.patches import Rectangle
-
-    start = None
-    for i, flag in enumerate([*flags, False]):
-        if flag and start is None:
-            start = i
-        elif not flag and start is not None:
-            box = Rectangle(
-                (start - 0.5, -0.5), i - start, rows, fill=False, edgecolor=SUBJECT, linewidth=1.4
-            )
-            box.set_clip_on(False)
-            axes.add_patch(box)
-            start = None
-
-
-def _token_ticks(axes: Axes, example: Example, kept: Sequence[int]) -> None:
-    names = [label(example.tokens[i], 12) for i in kept]
-    upright = len(kept) <= 14 and max(map(len, names)) <= 8
-    size = 7 if len(kept) <= 30 else 5.5
-    axes.set_xticks(range(len(kept)), names, fontsize=size, rotation=0 if upright else 90)
-    for tick, i in zip(axes.get_xticklabels(), kept, strict=True):
-        if example.subject_tokens[i]:
-            tick.set_color(SUBJECT)
-            tick.set_fontweight("bold")
-        else:
-            tick.set_color(INK)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
-from interp.style import MUTED, SEQUENTIAL, in_house_style, label, new_figure
+from interp.style import MUTED, SEQUENTIAL, SUBJECT, in_house_style, label, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 LONGEST_TOKEN = 10
 MOST_TOKENS = 16  # the last ones are kept: there the question ends
-SUBJECT = "#b83c8a"  # no arm's colour
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 ARM_COLOURS = {"top": "#0072B2", "bottom": "#D55E00", "random": "#E69F00", "whole": "#009E73"}
 MARKERS = ("o", "s", "^", "D", "v", "P")
 SEQUENTIAL, DIVERGING = "Blues", "PuOr_r"
+SUBJECT = "#b83c8a"  # the subject's tokens: no arm's colour
 
 HOUSE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -142,6 +143,17 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
         with house_style(), atomic_file(path) as temporary:
             figure.savefig(temporary, metadata=metadata)
     return paths
+
+
+def small_png(figure: Figure, *, dpi: int, colours: int = 256) -> bytes:
+    """Render a figure as a PNG file's bytes with few colours: a third of the size, for notebooks."""
+    from PIL import Image
+
+    buffer, small = io.BytesIO(), io.BytesIO()
+    with house_style():
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    Image.open(buffer).convert("RGB").quantize(colours).save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def inline_svg(figure: Figure, prefix: str) -> str:

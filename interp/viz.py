@@ -1,99 +1,59 @@
-"""Circuit visualizations with circuitsvis, offline: checked, rounded, escaped, and one bundle a page.
+"""Circuit visualizations, offline: one fact's attention, coloured text, grids of heads, and data for pages.
 
 circuitsvis' own display asks the network which copy of its bundle to use, repeats 1.3 MB of it in every
-figure, and writes tokens unescaped into a script. So this module takes from it what is good, the bundle and
-its components, and writes the page's part itself: ``view`` makes the data of one component, ``script_json``
-makes data safe inside a script element, and ``bundle`` gives the code to inline once.
+figure, and writes tokens unescaped into a script. So this takes from it what is good, the bundle and its
+``AttentionHeads``, and writes the page's part itself. ``ColoredTokens`` sets its tokens as raw HTML, where
+escaping the JSON is not enough: text is coloured by a renderer of our own, which sets them as text.
 
-Only components that draw tokens on a canvas or as React text are used here. ``ColoredTokens`` sets its
-tokens as raw HTML: escaping the JSON is not enough there.
+Every view shows itself in a notebook (``_repr_mimebundle_``), is a picture (``.static``) and a file
+(``.save(path)``). Functions that take a pair open its models; all others take arrays.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from importlib import metadata
-from pathlib import Path
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from finetune.facts import InputError
-from interp.run import Example
-from interp.style import label
+from interp.circuits.attention import AttentionView, attention_view_of, attention_view_of_fact
+from interp.circuits.bundle import bundle, packed_bundle, script_json
+from interp.circuits.examples import attention_heads, example_views, fact_views, read_examples
+from interp.circuits.facts import MOST_HEADS, FactAttention
+from interp.circuits.grids import HeadGrid, fact_grid, head_grid
+from interp.circuits.text import TextView, text_view
+from interp.circuits.views import View
 
 if TYPE_CHECKING:
-    import numpy as np
-    from jaxtyping import Float
+    from interp.circuits.pairs import attention_text, attention_view, readout_text, token_readout
 
-COLOUR = "#0072B2"
-MOST_HEADS = 8
-MOST_NUMBERS = 300_000  # over all arms of one fact: about 1.5 MB of JSON
-DECIMALS = 3
-LONGEST_TOKEN = 12  # a longer one would leave its axis no room for the map
+_OF_PAIRS = ("attention_text", "attention_view", "readout_text", "token_readout")  # these need torch
 
-
-def attention_heads(
-    patterns: Float[np.ndarray, "head query key"], tokens: Sequence[str], names: Sequence[str]
-) -> dict[str, Any]:
-    """Make the properties of circuitsvis' ``AttentionHeads`` for one model's heads.
-
-    Raises:
-        ValueError: the shapes of patterns, tokens and names do not belong together.
-    """
-    expected = (len(names), len(tokens), len(tokens))
-    if patterns.shape != expected:
-        raise ValueError(f"patterns have shape {patterns.shape}, but names and tokens ask for {expected}")
-    # Cells above the diagonal are masked on screen; a bare 0 keeps them short.
-    rounded = [[[round(float(v), DECIMALS) or 0 for v in row] for row in head] for head in patterns]
-    return {
-        "attention": rounded,
-        "attentionHeadNames": list(names),
-        "tokens": list(tokens),
-        "positiveColor": COLOUR,
-        "maskUpperTri": True,
-    }
+__all__ = [
+    "MOST_HEADS",
+    "AttentionView",
+    "FactAttention",
+    "HeadGrid",
+    "TextView",
+    "View",
+    "attention_heads",
+    "attention_text",
+    "attention_view",
+    "attention_view_of",
+    "attention_view_of_fact",
+    "bundle",
+    "example_views",
+    "fact_grid",
+    "fact_views",
+    "head_grid",
+    "packed_bundle",
+    "read_examples",
+    "readout_text",
+    "script_json",
+    "text_view",
+    "token_readout",
+]
 
 
-def example_views(example: Example, *, heads: int = MOST_HEADS) -> Mapping[str, dict[str, Any]]:
-    """Make one view an arm of a fact's attention, heads in order of change; fewer heads for a long prompt.
-
-    The mapping is empty where even one head would be too large for a page.
-    """
-    import numpy as np
-
-    arms = list(example.patterns)
-    room = MOST_NUMBERS // (len(arms) * len(example.tokens) ** 2)
-    chosen = example.heads_by_change(arms)[: min(heads, room)]
-    if not chosen:
-        return {}
-    names = [f"L{layer}H{head}" for layer, head in chosen]
-    tokens = [label(token, LONGEST_TOKEN) for token in example.tokens]
-    return {
-        arm: attention_heads(np.stack([patterns[at] for at in chosen]), tokens, names)
-        for arm, patterns in example.patterns.items()
-    }
-
-
-def script_json(value: Any) -> str:
-    """Write JSON that is safe inside a script element: no ``<`` can close it, no odd line break splits it."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    unsafe = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-    for character, escaped in unsafe.items():
-        text = text.replace(character, escaped)
-    return text
-
-
-def bundle() -> str:
-    """Return circuitsvis' bundle (it defines ``CircuitsVis``) for one inline script; nothing is imported.
-
-    Raises:
-        InputError: the installed circuitsvis does not carry its bundle.
-    """
-    try:
-        located = metadata.distribution("circuitsvis").locate_file("circuitsvis/dist/cdn/iife.js")
-        code = Path(str(located)).read_text(encoding="utf-8")
-    except (metadata.PackageNotFoundError, FileNotFoundError):
-        raise InputError("circuitsvis: its bundle is not installed; run pip install circuitsvis") from None
-    # Developer tools would ask for the source map it names; one of its strings holds "</script>".
-    code = code.split("//# sourceMappingURL=")[0]
-    return code.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+def __getattr__(name: str) -> Any:
+    if name not in _OF_PAIRS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("interp.circuits.pairs"), name)

@@ -11,6 +11,8 @@ import pytest
 
 from finetune.facts import InputError
 from interp import figures, heatmaps, viz
+from interp.circuits.facts import DIGITS
+from interp.circuits.rows import MOST_TOKENS
 from interp.run import NotMeasured, Run
 from interp.style import arm_style, inline_svg, label, save
 
@@ -154,10 +156,10 @@ def test_large_models_are_drawn_without_numbers(tmp_path):
 def test_long_prompts_keep_the_subject_and_the_end(tmp_path):
     run = make_run(tmp_path, tokens=[f" w{i}" for i in range(90)], subject=slice(5, 8), n_facts=8)
     axes = heatmaps.fact_attention(run).axes
-    shown = [t.get_text() for t in axes[heatmaps.MOST_HEADS - 1].get_xticklabels()]
-    assert len(axes) == heatmaps.MOST_HEADS + 1  # and the colour bar
+    shown = [t.get_text() for t in axes[viz.MOST_HEADS - 1].get_xticklabels()]
+    assert len(axes) == viz.MOST_HEADS + 1  # and the colour bar
     assert {"w5", "w6", "w7", "w89"} <= set(shown)
-    assert len(shown) <= heatmaps.MOST_TOKENS
+    assert len(shown) <= MOST_TOKENS
 
 
 def test_circuit_views_are_checked_rounded_and_limited(run):
@@ -167,8 +169,8 @@ def test_circuit_views_are_checked_rounded_and_limited(run):
     order = run.example.heads_by_change(run.arms)
     assert view["attentionHeadNames"] == [f"L{layer}H{head}" for layer, head in order[: viz.MOST_HEADS]]
     held = np.stack([run.example.patterns["top"][at] for at in order])
-    assert np.array(view["attention"]) == pytest.approx(held, abs=0.5 * 10**-viz.DECIMALS)
-    assert all(v == round(v, viz.DECIMALS) for head in view["attention"] for row in head for v in row)
+    assert np.array(view["attention"]) == pytest.approx(held, abs=0.5 * 10**-DIGITS)
+    assert all(v == round(v, DIGITS) for head in view["attention"] for row in head for v in row)
     with pytest.raises(ValueError, match="shape"):
         viz.attention_heads(held, ["a"], view["attentionHeadNames"])
 
