@@ -102,8 +102,8 @@ def pieces(batch: int, accumulate: int) -> int:
     parts = processes.count() * accumulate
     if batch % parts:
         raise InputError(
-            f"batch = {batch}: cannot be shared by {processes.count()} processes in {accumulate} pieces each; "
-            f"choose a multiple of {parts}"
+            f"batch = {batch}: cannot be shared by {processes.count()} processes in {accumulate} pieces "
+            f"each; choose a multiple of {parts}"
         )
     return batch // parts
 
@@ -143,7 +143,7 @@ def _arguments(schedule: Schedule, work: Path, seed: int) -> TrainingArguments:
         dataloader_pin_memory=False,
         **extra,
     )
-    # One process on a machine of several GPUs would otherwise train on all of them at a multiple of the batch.
+    # One process that sees several GPUs would otherwise train on all of them, at a multiple of the batch.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 

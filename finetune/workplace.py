@@ -1,4 +1,4 @@
-"""The work directory of a training: owned by one run at a time, continued only by a run of the same recipe."""
+"""The work directory of a training: owned by one run at a time, continued only by one of the same recipe."""
 
 from __future__ import annotations
 

@@ -116,9 +116,10 @@ def killed_once(base, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return step(self, trainer, now, last=last)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(keeping.Keeper, "step", stopping)
+    monkeypatch.setattr(keeping.Keeper, "step", stopping)
+    with pytest.raises(KeyboardInterrupt):
         train(base, told[:32], told[32:], tmp_path / "once", config=TuneConfig(**FULL), seed=1)
+    monkeypatch.setattr(keeping.Keeper, "step", step)
     return tmp_path / "once"
 
 

@@ -46,7 +46,7 @@ def save_base(path: Path) -> Path:
 
 
 def run(base: Path, out: Path, settings: dict, *, fail_at: int = 0) -> None:
-    """Train as the tests do; at a step, be killed as by the system (or fail, in another process than the main)."""
+    """Train as the tests do; at a step be killed, or fail in the second of several processes."""
     from finetune.keeping import Keeper
 
     told = prompts()
