@@ -156,8 +156,9 @@ def gradients(bench: Bench, source: Path, pool: dict[str, FactSet], options: Opt
     """Take a model's gradients on batches of every kind: rows of draw, group, kind, name and value."""
     import pandas as pd
 
-    from analyses.diversity.gradients import EVERYTHING, compared, mean_gradient
+    from analyses.diversity.gradients import EVERYTHING, compared
     from finetune.models import load_model
+    from interp.gradients import mean_gradient
 
     model, tokenizer = load_model(str(source), base=str(bench.base))
     rows: list[dict[str, Any]] = []

@@ -1,6 +1,6 @@
 """Which way a batch of facts would move a model: gradients by group of parameters, their norms and cosines.
 
-1. A fact's loss is the mean of -log p over its answer's tokens and EOS; a batch's, the mean over facts.
+1. A batch's gradient is the mean over its facts' (:mod:`interp.gradients`).
 2. Parameters are grouped by the names of their modules: W_Q, W_K, W_V, W_O, MLP, embedding, unembedding.
 3. A group's gradient is one long vector: its norm says how far a small step moves the group, and the cosine
    of two batches' says how far a step on one is a step on the other.
@@ -11,20 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from jaxtyping import Float, Int
-from torch import Tensor
-from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.functional import cosine_similarity
 from torch.nn.utils import parameters_to_vector
 
-from finetune.examples import IGNORED, answer_examples
 from finetune.facts import InputError
+from interp.gradients import Gradient
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from torch import Tensor
 
-    from finetune.prompts import Prompt
-
-Gradient = Mapping[str, Tensor]  # by parameter name
 EVERYTHING = "all"
 NORMS = "norms"
 MODULES = {
@@ -74,43 +69,6 @@ def cosines(first: Gradient, second: Gradient, groups: Mapping[str, Sequence[str
     """Return the cosine between two gradients, in every group and in all parameters."""
     pairs = zip(_vectors(first, groups), _vectors(second, groups), strict=True)
     return {group: float(cosine_similarity(a, b, dim=0, eps=1e-30)) for (group, a), (_, b) in pairs}
-
-
-def mean_gradient(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt],
-    *,
-    batch_tokens: int = 8192,
-) -> tuple[float, dict[str, Tensor]]:
-    """Return the mean loss of answers (nats a token) over facts and its gradient by parameter."""
-    examples = answer_examples(tokenizer, prompts, rows=len(prompts))
-    at_once = max(1, batch_tokens // int(examples.lengths.max()))
-    model.eval()
-    model.zero_grad()
-    total = 0.0
-    for start in range(0, len(prompts), at_once):
-        texts = [examples[row] for row in range(start, min(start + at_once, len(prompts)))]
-        batch = {name: part.to(model.device) for name, part in examples.collate(texts).items()}
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        # Sums over chunks, so that how facts are cut into chunks does not matter.
-        loss = answer_losses(logits, batch["labels"]).sum() / len(prompts)
-        loss.backward()
-        total += float(loss.detach())
-    named = {name: p.grad.detach().clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
-    return total, named
-
-
-def answer_losses(
-    logits: Float[Tensor, "fact pos vocab"], labels: Int[Tensor, "fact pos"]
-) -> Float[Tensor, " fact"]:
-    """Return each fact's mean -log p over its scored tokens, in nats."""
-    wanted = labels[:, 1:]
-    each = cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), wanted, ignore_index=IGNORED, reduction="none"
-    )
-    return each.sum(1) / (wanted != IGNORED).sum(1)
 
 
 def _vectors(gradient: Gradient, groups: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Tensor]]:

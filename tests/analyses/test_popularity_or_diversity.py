@@ -22,6 +22,7 @@ from finetune.files import read_json
 from finetune.models import load_model
 from finetune.popularity import partition
 from finetune.world import WorldConfig, make_world
+from interp.gradients import mean_gradient
 
 TRAIN = partition(make_world(WorldConfig(subjects=300, answers=12), seed=4), seed=4).train
 
@@ -96,7 +97,7 @@ def test_norms_and_cosines_are_those_of_explicitly_flattened_gradients(cache: Pa
     bench = make_bench(setting_for(experiment.Options(world="tiny"), None, 0), cache=cache, seed=0)
     model, tokenizer = load_model(str(bench.base))
     a, b = (bench.asked(bench.parts.train)[i * 9 : i * 9 + 9] for i in range(2))
-    taken = [gradients.mean_gradient(model, tokenizer, prompts)[1] for prompts in (a, b)]
+    taken = [mean_gradient(model, tokenizer, prompts)[1] for prompts in (a, b)]
     groups = gradients.groups_of(taken[0])
     assert sum(map(len, groups.values())) == len(list(model.parameters()))
     for group, names in {**groups, "all": [n for some in groups.values() for n in some]}.items():
@@ -112,9 +113,9 @@ def test_a_batch_s_mean_gradient_is_the_mean_of_its_facts_and_of_its_chunks(cach
     bench = make_bench(setting_for(experiment.Options(world="tiny"), None, 0), cache=cache, seed=0)
     model, tokenizer = load_model(str(bench.base))
     prompts = bench.asked(bench.parts.train)[:7]
-    loss, whole = gradients.mean_gradient(model, tokenizer, prompts)
-    singles = [gradients.mean_gradient(model, tokenizer, [prompt]) for prompt in prompts]
-    _, chunked = gradients.mean_gradient(model, tokenizer, prompts, batch_tokens=40)
+    loss, whole = mean_gradient(model, tokenizer, prompts)
+    singles = [mean_gradient(model, tokenizer, [prompt]) for prompt in prompts]
+    _, chunked = mean_gradient(model, tokenizer, prompts, batch_tokens=40)
     assert loss == pytest.approx(np.mean([one for one, _ in singles]), rel=1e-5)
     for name, value in whole.items():
         mean = torch.stack([single[name] for _, single in singles]).mean(0)
@@ -124,7 +125,7 @@ def test_a_batch_s_mean_gradient_is_the_mean_of_its_facts_and_of_its_chunks(cach
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter -= moved * whole[name]
-    after, _ = gradients.mean_gradient(model, tokenizer, prompts)
+    after, _ = mean_gradient(model, tokenizer, prompts)
     expected = moved * sum(float((g.double() ** 2).sum()) for g in whole.values())
     assert loss - after == pytest.approx(expected, rel=0.05), "a small step down lowers the loss by |g|^2"
 
