@@ -6,8 +6,8 @@ Writes a directory in the release's layout (24 relations, one file each, indente
 ones' lengths, then times: ``FactSet.load``; prompts, with the phrasebook; and tokens of prompts with their
 answers, as training takes them. Without ``--tokenizer``, a byte-level BPE of 4,000 tokens is trained first,
 untimed. Seconds are of the clock; ``cpu_s`` is this process's work in all that is timed, which on a busy
-machine tells more; peak memory is the whole process's. OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false keeps it
-to one core. The last line is JSON.
+machine tells more; peak memory is the whole process's. OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false keeps
+it to one core. The last line is JSON.
 """
 
 from __future__ import annotations

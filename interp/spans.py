@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -134,40 +134,6 @@ def encode(
         reason = left_out[0].reason if left_out else "there are none"
         raise InputError(f"none of the {len(prompts)} prompts can be aligned with the tokenizer ({reason})")
     return _pad(tokenizer, rows, tuple(left_out))
-
-
-def chat_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, system: str | None = None) -> Prompt:
-    """Render a prompt as a chat's user turn, up to where the assistant answers, and move its subject along.
-
-    The place of the user's words is found by rendering a mark in their stead, so a system prompt that names
-    the subject too does not mislead.
-
-    Raises:
-        InputError: the tokenizer has no chat template, or one that rewrites or refuses these messages.
-    """
-    if not tokenizer.chat_template:
-        raise InputError(
-            f"tokenizer {tokenizer.name_or_path}: has no chat template; use the plain prompt instead"
-        )
-
-    def rendered(content: str) -> str:
-        turns = [{"role": "system", "content": system}] if system else []
-        turns.append({"role": "user", "content": content})
-        try:
-            return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        except Exception as error:  # templates raise what they like
-            raise InputError(
-                f"tokenizer {tokenizer.name_or_path}: its chat template refuses ({error})"
-            ) from error
-
-    mark = "\ue000subject\ue000"  # private use: it occurs in no prompt
-    start, text = rendered(mark).find(mark), rendered(prompt.text)
-    for content in (prompt.text, prompt.text.strip()):  # some templates trim
-        if start >= 0 and text.startswith(content, start):
-            shift = start - prompt.text.index(content)
-            first, last = prompt.subject
-            return replace(prompt, text=text, subject=(first + shift, last + shift))
-    raise InputError(f"tokenizer {tokenizer.name_or_path}: its chat template rewrites {prompt.text!r}")
 
 
 def subject_tokens(text: str, offsets: Sequence[Span], spans: Sequence[Span]) -> list[bool]:

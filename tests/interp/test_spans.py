@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from finetune.chat import chat_prompt
 from finetune.facts import FactSet, InputError
 from finetune.prompts import Prompt, question_prompt
 from finetune.tokens import tokenize
-from interp.spans import PromptBatch, chat_prompt, encode
+from interp.spans import PromptBatch, encode
 from tests.tokenizer_families import FAMILIES, build
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
