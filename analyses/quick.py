@@ -16,10 +16,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
+from jaxtyping import Bool
+from numpy import ndarray
 
 from analyses.bench import Bench, make_bench, tune
 from analyses.making import Making, World, default_cache, setting_for
+from analyses.shell import prepare_process
 from finetune.facts import FactSet
 from finetune.manifest import library_versions
 from finetune.popularity import Arm, split
@@ -49,6 +53,22 @@ class QuickWorld(Bench):
         with FileLock(home.with_suffix(".lock")):
             return tune(bench, facts, home, name=which if isinstance(which, str) else facts.name).path
 
+    def right(self, checkpoint: Path) -> Bool[ndarray, " fact"]:
+        """Ask a checkpoint all test facts and say which it answers right."""
+        from finetune.evaluate import ask
+        from finetune.models import load_model
+
+        model, tokenizer = load_model(str(checkpoint), base=str(self.base))
+        return np.array(ask(model, tokenizer, self.asked(self.parts.test)).correct)
+
+    def known(self) -> Bool[ndarray, " fact"]:
+        """Say of each test fact whether the base completes all its statement forms right."""
+        from finetune.evaluate import stated
+        from finetune.models import load_model
+
+        model, tokenizer = load_model(str(self.base))
+        return np.array(stated(model, tokenizer, self.parts.test, self.setting.phrasebook))
+
     def _key(self, facts: FactSet, config: dict[str, Any]) -> str:
         """Name an arm by all that makes it; the base's own name stands for facts, wording and versions."""
         recipe = {"base": self.base.name, "facts": facts.digest, "config": config, "seed": self.seed}
@@ -64,6 +84,7 @@ def quick_world(world: World = QUICK, *, seed: int = 0, cache: Path | None = Non
         seed: draws facts, base and parts anew.
         cache: where base and arms are kept; factscope in the user's cache directory without it.
     """
+    prepare_process(quiet=False)
     cache = cache or default_cache()
     bench = make_bench(setting_for(Making(world=world), None, seed), cache=cache, seed=seed)
     return QuickWorld(setting=bench.setting, parts=bench.parts, base=bench.base, seed=seed, cache=cache)

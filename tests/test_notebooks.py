@@ -1,0 +1,81 @@
+"""The notebooks run from a fresh cache, and what is committed of them is what a reader should see."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import os
+import re
+import struct
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+LARGEST = 300_000  # bytes
+PLACES = re.compile(r"/(?:home|root|Users|tmp|work|private|var)/|[A-Z]:\\\\|ipykernel_\d+|0x[0-9a-f]{8,}")
+
+
+@pytest.fixture(scope="session")
+def executor() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("execute_notebooks", FOLDER / "execute.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def fresh_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache that holds nothing at first and that all workers of a test run share."""
+    ours = tmp_path_factory.getbasetemp()
+    return (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "notebook_cache"
+
+
+def test_there_are_notebooks():
+    assert [path.stem[:2] for path in NOTEBOOKS[:5]] == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path: Path, executor: ModuleType, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch):
+    import matplotlib
+
+    # Fonts are listed once a machine, not once a test.
+    monkeypatch.setenv("MPLCONFIGDIR", matplotlib.get_configdir())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh_cache))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    book = executor.executed(path)
+    assert_ends_in_a_picture(executor.cleaned(book))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_is_committed(path: Path, executor: ModuleType):
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    assert path.stat().st_size < LARGEST
+    assert executor.cleaned(book) == nbformat.read(path, as_version=4)
+    counts = [cell.execution_count for cell in book.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    for cell in book.cells:
+        for output in cell.get("outputs", ()):
+            assert output.output_type != "error"
+            told = "".join(str(v) for k, v in output.get("data", {}).items() if k != "image/png")
+            assert not PLACES.search(told + str(output.get("text", "")))
+    assert_ends_in_a_picture(book)
+
+
+def assert_ends_in_a_picture(book: NotebookNode) -> None:
+    """Look for a picture of some size in the last cell of code."""
+    last = [cell for cell in book.cells if cell.cell_type == "code"][-1]
+    pictures = [o.data["image/png"] for o in last.outputs if "image/png" in o.get("data", {})]
+    assert pictures
+    content = base64.b64decode(pictures[-1])
+    assert content.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", content[16:24])
+    assert width > 200
+    assert height > 80
