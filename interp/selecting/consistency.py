@@ -10,9 +10,9 @@ question under several few-shot prompts, greedily and by sampling, and tells fou
 
 Here one teacher-forced pass a prompt stands for both. It tells whether greedy decoding says the canonical
 answer, and with which probability p a sample at temperature T does. So what samples would estimate is known
-without drawing them: at least one of n under each prompt is right with probability 1 - product over prompts of
-(1 - p)^n, and a fact counts as WeaklyKnown if that is one half or more. An answer is judged by its own tokens,
-not by what follows them.
+without drawing them: at least one of n under each prompt is right with probability 1 - product over prompts
+of (1 - p)^n, and a fact counts as WeaklyKnown if that is one half or more. An answer is judged by its own
+tokens, not by what follows them.
 """
 
 from __future__ import annotations

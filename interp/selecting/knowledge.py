@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finetune.confidence import of_statements, zero_shot
+from finetune.evaluate import names_of
 from finetune.formats import fitting
 from finetune.prompts import render
+from finetune.tokens import tokenize_with_answer
 from interp.selecting.consistency import MAYBE, UNKNOWN, WEAKLY, classified, said
 
 if TYPE_CHECKING:
@@ -33,15 +36,13 @@ def statement(candidates: Candidates) -> Float[ndarray, " fact"]:
     model, tokenizer = candidates.plain(), candidates.tokenizer
 
     def work(facts: FactSet) -> Float[ndarray, " fact"]:
-        from finetune.evaluate import score
-
         forms = [render(form, fact) for fact in facts for form in book[fact.relation].statements]
-        prompts, _ = fitting(tokenizer, forms, candidates.context)
-        place = {fact.id: i for i, fact in enumerate(facts)}
-        owner = np.array([place[prompt.fact_id] for prompt in prompts], dtype=np.int64)
-        values, _ = score(model, tokenizer, prompts, budget=candidates.budget)
-        total, count = (np.bincount(owner, w, minlength=len(facts)) for w in (values, np.ones(len(owner))))
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        _, aside = fitting(tokenizer, forms, candidates.context)
+        too_long = {item.where for item in aside}
+        fit = [i for i, fact in enumerate(facts) if fact.id not in too_long]
+        values = np.full(len(facts), np.nan)
+        values[fit] = of_statements(model, tokenizer, facts.subset(fit), book, budget=candidates.budget)
+        return values
 
     return candidates.by_slab("Scoring statements", work)
 
@@ -90,20 +91,15 @@ def known_classes(candidates: Candidates) -> tuple[Int[ndarray, " fact"], Float[
 
 
 def _log_prob(candidates: Candidates, facts: FactSet, *, shots: int) -> Float[ndarray, " fact"]:
-    from finetune.evaluate import score
-
     model, tokenizer = candidates.plain(), candidates.tokenizer
     return spread(
         candidates.asked(facts, shots=shots),
-        lambda fit: score(model, tokenizer, fit, budget=candidates.budget)[0],
+        lambda fit: zero_shot(model, tokenizer, fit, budget=candidates.budget),
     )
 
 
 def _said(candidates: Candidates, facts: FactSet, draw: int) -> list[Float[ndarray, " fact"]]:
     """Ask under one draw of solved examples; whether greedy decoding is right, how probably a sample."""
-    from finetune.evaluate import names_of
-    from finetune.tokens import tokenize_with_answer
-
     model, tokenizer = candidates.plain(), candidates.tokenizer
     prompts = candidates.asked(facts, shots=SHOTS, seed=1000 + draw)
     fit = [p for p in prompts if p is not None]

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Score:
     """A score: what it is called, what it is, what it costs and what it cannot do without.
 
-    ``forwards`` counts forward passes an example, which keep nothing for a backward pass. ``needs`` says what
-    candidates must have (``subject``, ``popularity``); ``is_placebo`` marks scores that know nothing of facts.
+    ``forwards`` counts forward passes an example, which keep nothing for a backward pass. ``needs`` says
+    what candidates must have (``subject``, ``popularity``); ``is_placebo`` marks scores that know nothing.
     """
 
     name: str
