@@ -1,0 +1,105 @@
+"""How right is each arm, by data set, model and method? The table of the paper, from any runs.
+
+    python analyses/paper_table.py runs/seeds runs/popqa --out table
+    python analyses/paper_table.py runs/splits --by quartile
+
+Reads runs of attention_imbalance and of popularity_splits, whole, cell by cell, or a directory of either;
+nothing is measured anew. With --out it writes table.md, and table.csv with a row a number.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from finetune.facts import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from interp.study import StudyTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How right is each arm, by data set, model and method? The table of the paper, from any runs."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories, or directories that hold some."""
+    out: Path | None = None
+    """Where to write the table: this name with .md and with .csv."""
+    by: tuple[Literal["quartile", "relation", "known"], ...] = ()
+    """Also within each popularity quartile, each relation, or what the base knows and does not."""
+    quiet: bool = False
+    """Print nothing."""
+
+
+def run(options: Options) -> list[StudyTable]:
+    """Make the tables, and write them if a place is named.
+
+    Raises:
+        InputError: no run, or one that cannot be part of the table; nothing has been written.
+    """
+    import pandas as pd
+
+    from analyses.splits.gathered import gather
+    from analyses.splits.table import accuracy, differences, markdown, numbers
+    from finetune.files import atomic_file
+
+    gathered = gather(options.runs)
+    made = {by: numbers(gathered.rows, by=by) for by in (None, *options.by)}
+    laid = [(accuracy(each, by=by), differences(each, by=by)) for by, each in made.items()]
+    tables = [table for pair in laid for table in pair if table.rows]
+    if options.out is not None:
+        stem = options.out.with_suffix("") if options.out.suffix in (".md", ".csv") else options.out
+        left = "".join(f"- {item.where}: {item.reason}\n" for item in gathered.left_out)
+        text = markdown(tables) + (f"\n## Left out\n\n{left}" if left else "")
+        with atomic_file(stem.with_name(f"{stem.name}.md")) as path:
+            path.write_text(text, encoding="utf-8")
+        with atomic_file(stem.with_name(f"{stem.name}.csv")) as path:
+            pd.concat(made.values(), ignore_index=True).to_csv(path, index=False)
+    for item in gathered.left_out:
+        print(f"left out: {item.where} {item.reason}", file=sys.stderr)
+    return tables
+
+
+def main() -> int:
+    """Make the table from the command line; 2 where the input was wrong."""
+    options = tyro.cli(Options, description=Options.__doc__)
+    try:
+        tables = run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if not options.quiet:
+        from rich.console import Console
+
+        console = Console()
+        for table in tables:
+            # A table that a terminal would cut is of no use; wider than it, rows wrap as in a pipe.
+            console.print(_drawn(table), soft_wrap=not console.is_terminal)
+    return 0
+
+
+def _drawn(table: StudyTable) -> Table:
+    """Draw a table for a terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from interp.study import shown
+
+    drawn = Table(title=Text(table.title, "bold"), title_justify="left", box=SIMPLE_HEAD, caption=table.note)
+    for name, right in zip(table.columns, table.right, strict=True):
+        drawn.add_column(Text(name), justify="right" if right else "left")
+    for row in table.rows:
+        drawn.add_row(*(Text(shown(cell)) for cell in row))
+    return drawn
+
+
+if __name__ == "__main__":
+    sys.exit(main())
