@@ -129,7 +129,11 @@ def number_tables(runs: Sequence[Run]) -> list[tuple[str, str, list[NumberRow]]]
         unit = "0 to 1" if kind == "subject_attention" else "%, differences in points"
         tables.append((title, unit, arms + contrasts))
     recovery = [
-        NumberRow(name=title, values=tuple(_entry(run.number("recovery", key), "accuracy") for run in runs), apart=())
+        NumberRow(
+            name=title,
+            values=tuple(_entry(run.number("recovery", key), "accuracy") for run in runs),
+            apart=(),
+        )
         for key, title in zip(PATTERN_ROWS, ("right attention", "placebo", "difference"), strict=True)
         if any(run.number("recovery", key) for run in runs)
     ]
@@ -213,7 +217,9 @@ def _facts(sides: Sequence[Side]) -> list[str]:
             continue
         common, n, m = shared_facts(first.run, other.run)
         if common == n == m:
-            said.append(f"{other.name} asks the same {n:,} facts as {first.name}: differences are paired by fact.")
+            said.append(
+                f"{other.name} asks the same {n:,} facts as {first.name}: differences are paired by fact."
+            )
         else:
             said.append(
                 f"{other.name} asks other facts than {first.name} ({common:,} in common, of {m:,} and {n:,}): "

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST_FACTS = 10_000
 LONGEST = 80
-KEY = ["seed", "fact_id"]
+KEY, ROW = ["seed", "fact_id"], ["seed", "arm", "fact_id"]
 NAMES = {
     "said": "prediction",
     "right": "correct",
@@ -62,9 +62,9 @@ def fact_table(
 
     frame = _named(frame)
     if verdicts is not None:
-        own = _named(verdicts)[["seed", "arm", "fact_id", "verdict", "strength"]]
+        own = verdicts.drop_duplicates(ROW)[[*ROW, "verdict", "strength"]]
         frame = frame.drop(columns=["verdict", "strength"], errors="ignore")
-        frame = frame.merge(own, "left", on=["seed", "arm", "fact_id"])
+        frame = frame.merge(own, "left", on=ROW)
     heads = frame.drop_duplicates(KEY)
     if "popularity" in heads:
         heads = heads.sort_values("popularity", ascending=False, kind="stable", na_position="last")
@@ -103,9 +103,9 @@ def read_verdicts(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     if not file.is_file():
         raise InputError(f"--verdicts {path}: holds no facts.parquet; {RULE}")
     verdicts = pd.read_parquet(file)
-    if not {"verdict", "strength", "seed", "arm", "fact_id", "answer"} <= set(verdicts):
+    if not {*ROW, "answer", "verdict", "strength"} <= set(verdicts):
         raise InputError(f"--verdicts {path}: holds no verdicts; name a run of stored_or_suppressed")
-    key = ["seed", "arm", "fact_id", "answer"]
+    key = [*ROW, "answer"]
     if not len(verdicts.merge(frame[key].drop_duplicates(), on=key)):
         raise InputError(f"--verdicts {path}: judges other facts; name a run made with --run on this one")
     return verdicts
@@ -116,7 +116,7 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.rename(columns=old)
     if missing := [name for name in NEEDED if name not in frame]:
         raise NotMeasured(f"The table of facts is left out: facts.parquet has no column {missing[0]!r}.")
-    if frame.duplicated(["seed", "arm", "fact_id"]).any() or frame["arm"].isna().any():
+    if frame.duplicated(ROW).any() or frame["arm"].isna().any():
         raise NotMeasured(
             "The table of facts is left out: this analysis asks each fact under several settings. "
             "Every answer is in facts.parquet."
@@ -143,8 +143,6 @@ def _of_facts(rows: pd.DataFrame, base: pd.DataFrame | None) -> list[dict[str, A
     elif "base_said" in rows:
         columns.append(_words("base", "base says", rows["base_said"]))
     return columns
-
-
 
 
 def _of_arms(
@@ -219,7 +217,9 @@ def _said(key: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
 
 def _numbers(key: str, title: str, values: pd.Series, digits: int | None = 3) -> dict[str, Any]:
     numbers = values.astype("Float64")
-    written = [None if v is None else float(f"{v:.5g}") for v in numbers.astype(object).where(numbers.notna(), None)]
+    written = [
+        None if v is None else float(f"{v:.5g}") for v in numbers.astype(object).where(numbers.notna(), None)
+    ]
     kind: Literal["number"] = "number"
     return {"key": key, "title": title, "kind": kind, "digits": digits, "values": written}
 

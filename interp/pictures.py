@@ -36,7 +36,9 @@ def of_last_rows(path: Path) -> dict[str, Any]:
     try:
         for facts in read_json(path).values():
             for fact in facts:
-                rows = {str(arm): [round(float(v), DECIMALS) for v in row] for arm, row in fact["rows"].items()}
+                rows = {
+                    str(arm): [round(float(v), DECIMALS) for v in row] for arm, row in fact["rows"].items()
+                }
                 if {len(row) for row in rows.values()} | {len(fact["subject"])} != {len(fact["tokens"])}:
                     raise ValueError("rows and tokens differ in length")
                 held = pictures.setdefault(

@@ -67,6 +67,7 @@ def _facts(
     subjects = [f"Kavorin {i}" for i in range(n)]
     subjects[0], subjects[1], subjects[2] = HOSTILE, DOLLARS, "東京タワー"
     known = rng.random(n) < 1.1 - 0.15 * quartile
+    relations = rng.choice(["born in", "capital <of>"], n)
     frames = []
     for i, arm in enumerate(arms):
         skill = SKILL.get(arm, 0.5) - 0.06 * (quartile - 2.5)
@@ -79,7 +80,7 @@ def _facts(
                     "arm": arm,
                     "fact_id": [f"w{j}" for j in range(n)],
                     "subject": subjects,
-                    "relation": rng.choice(["born in", "capital <of>"], n),
+                    "relation": relations,
                     "answer": [f"City {j % 9}" for j in range(n)],
                     "popularity": None if own else np.round(10_000 / (1 + np.arange(n)), 2),
                     "quartile": None if own else quartile,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -14,18 +13,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from finetune.facts import InputError
 from interp import wording
-from interp.report import draw, figures, headline_table, main, reasons, report
+from interp.fact_table import read_verdicts
+from interp.pages import reasons
+from interp.report import draw, figures, headline_table, main, report
 from interp.run import Run
-from interp.tables import fact_table
 
 from .run_directory_fixture import DOLLARS, HOSTILE, TRAINED, make_run
-
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
-    None,
-)
-NO_BROWSER = "no Chromium found; on Debian: apt-get install chromium"
 
 
 class Page(HTMLParser):
@@ -107,8 +102,8 @@ def test_ids_are_unique_and_links_lead_somewhere(html):
 
 
 def test_one_bundle_and_a_small_page(html):
-    assert html.count("var CircuitsVis=") == 1
-    assert len(html.encode()) < 2_500_000
+    assert [a["id"] for _, a in Page(html).tags if a.get("type") == "text/plain"] == ["circuits-bundle"]
+    assert len(html.encode()) < 1_500_000
 
 
 def test_every_number_of_the_headline_is_on_the_page(trained, html):
@@ -192,18 +187,25 @@ def test_a_sparse_manifest_and_nothing_measured_still_make_a_page(tmp_path):
     assert "not measured" in Page(report(tmp_path).read_text(encoding="utf-8")).text
 
 
-def test_the_fact_table_is_an_even_draw_and_true_to_the_parquet(trained):
-    run = Run.load(trained)
-    table = fact_table(run, most=10)
-    assert (len(table.rows), table.total) == (10, 120)
-    popularity = [row.popularity for row in table.rows]
-    assert popularity == sorted(popularity, reverse=True)
-    assert (popularity[0], popularity[-1]) == (run.facts["popularity"].max(), run.facts["popularity"].min())
-    row = table.rows[3]
-    held = run.facts[run.facts["subject"] == row.subject].set_index("arm")
-    assert [s.correct for s in row.said] == held.loc[list(table.arms), "correct"].tolist()
-    expected = held.at["top", "subject_attention"] - held.at["bottom", "subject_attention"]
-    assert row.change == pytest.approx(expected)
+def test_verdicts_of_another_run_are_joined_or_refused(tmp_path):
+    run = Run.load(make_run(tmp_path / "run", n_facts=16))
+    judged = run.facts[run.facts["arm"] == "bottom"]
+    judged = judged.assign(verdict="suppressed", strength=1.5)[
+        ["seed", "arm", "fact_id", "answer", "verdict", "strength"]
+    ]
+    (tmp_path / "verdicts").mkdir()
+    with pytest.raises(InputError, match=r"holds no facts\.parquet"):
+        report(run.path, verdicts=tmp_path / "verdicts")
+    run.facts.to_parquet(tmp_path / "verdicts" / "facts.parquet")
+    with pytest.raises(InputError, match="holds no verdicts"):
+        read_verdicts(tmp_path / "verdicts", run.facts)
+    judged.assign(fact_id="other").to_parquet(tmp_path / "verdicts" / "facts.parquet")
+    with pytest.raises(InputError, match="judges other facts"):
+        read_verdicts(tmp_path / "verdicts", run.facts)
+    judged.to_parquet(tmp_path / "verdicts" / "facts.parquet")
+    text = report(run.path, verdicts=tmp_path / "verdicts").read_text(encoding="utf-8")
+    assert '"title":"Verdict"' in text
+    assert '"suppressed"' in text
 
 
 def test_what_was_left_out_is_counted_by_reason(trained):
@@ -225,8 +227,12 @@ def test_the_terminal_gets_the_same_numbers_in_eighty_columns(trained):
 def test_the_command_writes_figures_and_page_and_reports_a_mistake(trained, tmp_path, capsys):
     assert main([str(trained)]) == 0
     assert (trained / "figures" / "recovery.png").is_file()
-    assert main([str(tmp_path / "absent")]) == 2
-    assert "no directory" in capsys.readouterr().err.replace("\n", " ")
+    for wrong, words in ((tmp_path / "absent", "no directory"), (tmp_path, "is no finished run")):
+        assert main([str(wrong)]) == 2
+        assert words in capsys.readouterr().err.replace("\n", " ")
+    (tmp_path / "report.html").touch()  # what is left of a study that kept no data
+    assert main([str(tmp_path)]) == 2
+    assert "holds no study.json" in capsys.readouterr().err
 
 
 def test_help_is_quick_and_the_report_needs_no_torch(trained):
@@ -239,84 +245,3 @@ def test_help_is_quick_and_the_report_needs_no_torch(trained):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert done.returncode == 0, done.stderr
-
-
-PROBE = """
-<pre id="probe"></pre>
-<script>
-setTimeout(() => {
-  const rows = () => [...document.querySelectorAll("#fact-table tbody tr")].filter((row) => !row.hidden);
-  const heads = [...document.querySelectorAll("#fact-table thead th")];
-  const found = { circuits: document.querySelectorAll(".circuit canvas").length, all: rows().length };
-  heads[3].querySelector("button").click();
-  found.sort = heads[3].getAttribute("aria-sort");
-  found.first = rows()[0].cells[0].textContent;
-  const search = document.getElementById("search");
-  search.value = "東京";
-  search.dispatchEvent(new Event("input"));
-  found.matching = rows().length;
-  const select = document.querySelector("select[data-side=right]");
-  select.value = "1";
-  select.dispatchEvent(new Event("change"));
-  setTimeout(() => {
-    found.tiles = document.querySelectorAll("#circuit-right [data-head][tabindex]").length;
-    found.images = document.images.length;
-    document.getElementById("probe").textContent = JSON.stringify(found);
-  }, 800);
-}, 1500);
-</script>
-</body>"""
-
-
-def browse(page: Path, profile: Path, *more: str) -> tuple[str, str]:
-    """Open a page in a browser; return what its probe wrote, and the browser's log."""
-    flags = (
-        "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
-    )
-    command = [str(BROWSER), *flags.split(), "--disable-component-update", "--enable-logging=stderr", *more]
-    command += [
-        f"--user-data-dir={profile / 'profile'}",
-        "--virtual-time-budget=8000",
-        "--dump-dom",
-        page.as_uri(),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return re.search(r'<pre id="probe">(.*?)</pre>', done.stdout)[1], done.stderr
-
-
-# A headless window is no narrower than 500 px; a frame may be.
-FRAME = """<iframe style="width:{width}px" src="page.html"></iframe><pre id="probe"></pre><script>
-setTimeout(() => {{
-  const page = document.querySelector("iframe").contentDocument.documentElement;
-  document.getElementById("probe").textContent = page.scrollWidth - page.clientWidth;
-}}, 3000);
-</script>"""
-
-
-@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
-@pytest.mark.parametrize("width", [360, 1000])
-def test_no_width_scrolls_the_page_sideways(tmp_path, width):
-    tokens = [f" word{i}" for i in range(40)]
-    make_run(tmp_path, arms=("base", "checkpoint-" + "x" * 90, HOSTILE), tokens=tokens, n_facts=8)
-    (tmp_path / "page.html").write_text(report(tmp_path).read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "frame.html").write_text(FRAME.format(width=width))
-    assert browse(tmp_path / "frame.html", tmp_path, "--allow-file-access-from-files")[0] == "0"
-
-
-@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
-def test_in_a_browser_it_draws_sorts_searches_and_complains_of_nothing(html, tmp_path):
-    page = tmp_path / "page.html"
-    page.write_text(html.replace("</body>", PROBE), encoding="utf-8")
-    probed, log = browse(page, tmp_path)
-    assert "CONSOLE" not in log  # neither an error nor a refused request
-    found = json.loads(probed.replace("&quot;", '"'))
-    # Two models, each eight small maps and a large one.
-    assert found == {
-        "circuits": 18,
-        "all": 120,
-        "sort": "ascending",
-        "first": "Kavorin 119",
-        "matching": 1,
-        "tiles": 8,
-        "images": 0,
-    }

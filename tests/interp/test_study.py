@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from finetune.facts import InputError
+from interp.inline import inline_file
+from interp.report import main
 from interp.study import (
     Study,
     StudyFigure,
@@ -19,10 +23,11 @@ from interp.study import (
     decided,
     headline,
     interval,
+    load_study,
     sentence,
-    write_study,
 )
-from interp.style import new_figure
+from interp.study_page import rebuild, write_study
+from interp.style import INK, new_figure
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -73,6 +78,66 @@ def test_a_page_holds_everything_and_fetches_nothing(run: Path) -> None:
     assert "<img" not in text
     assert "<script" not in text
     assert text == write_study(run, study()).read_text()
+
+
+def test_the_page_is_made_again_from_what_the_run_directory_keeps(run: Path) -> None:
+    odd = StudyTable(title="odd", columns=("a", "b"), rows=((np.int64(1234), np.float64("nan")),))
+    written = replace(study(), tables=(odd,), claims=(claimed("x", "y", _number(1, 0.5, 1.5)),))
+    text = write_study(run, written).read_text()
+    assert "1,234" in text
+    (run / "report.html").unlink()
+    assert main([str(run)]) == 0
+    assert (run / "report.html").read_text() == text
+    held = load_study(run)
+    assert held.claims == written.claims
+    assert (held.title, held.notes, held.finding) == (written.title, written.notes, written.finding)
+
+
+def test_a_study_that_was_tampered_with_stays_text_or_is_refused(run: Path) -> None:
+    write_study(run, study())
+    figure = run / "figures" / "line.svg"
+    drawn = figure.read_text()
+    bad = (
+        '<script>alert(1)</script><foreignObject><img src="x"/></foreignObject><a href="javascript:alert(1)">'
+        '<rect onclick="alert(1)" style="fill:url(https://example.org/x)"/></a>'
+        '<image href="https://example.org/x.png"/><use href="https://example.org/x#y"/></svg>'
+    )
+    figure.write_text(drawn.replace("</svg>", bad))
+    text = rebuild(run).read_text()
+    assert not re.search(
+        r"alert|example\.org|<img|foreignObject|javascript", text.replace(html.escape(HOSTILE), "")
+    )
+    figure.write_text("<svg")
+    with pytest.raises(InputError, match="cannot be read as an SVG"):
+        rebuild(run)
+    figure.write_text(drawn)
+    for wrong in ('{"version": 1}', "{", '{"version": 99, "outcome": "measured"}'):
+        (run / "study.json").write_text(wrong)
+        with pytest.raises(InputError, match=r"study\.json"):
+            rebuild(run)
+
+
+def test_a_figure_is_named_by_a_file_name_alone(run: Path) -> None:
+    write_study(run, study())
+    held = json.loads((run / "study.json").read_text())
+    held["figures"][0]["name"] = "../secret"
+    (run / "study.json").write_text(json.dumps(held))
+    with pytest.raises(InputError, match="names no figure"):
+        load_study(run)
+
+
+def test_an_inlined_figure_has_the_page_s_ink_and_no_paper(run: Path) -> None:
+    written = study()
+    written.figures[0].figure.text(0.5, 0.5, "words", color=INK)
+    write_study(run, written)
+    svg = inline_file(run / "figures" / "line.svg", "one")
+    assert "currentColor" in svg
+    assert "#ffffff" not in svg
+    ids = re.findall(r' id="([^"]+)"', svg)
+    assert ids
+    assert all(name.startswith("one-") for name in ids)
+    assert {name[1:] for name in re.findall(r'href="([^"]+)"', svg)} <= set(ids)
+    assert {name for name in re.findall(r"url\(#([^)]+)\)", svg)} <= set(ids)
 
 
 def test_a_directory_without_a_manifest_is_refused(tmp_path: Path) -> None:
