@@ -180,8 +180,10 @@ def _documents(path: Path, field: str) -> Iterator[str]:
         with opened(path, "rb") as stream:
             for line, raw in enumerate(stream, start=1):
                 text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()
+                if text and records:
+                    text = _text_of(json.loads(text), field).strip()
                 if text:
-                    yield _text_of(json.loads(text), field) if records else text
+                    yield text
     except UnicodeDecodeError as error:
         raise InputError(f"{path}:{line}: is not UTF-8; {_READ}, all in UTF-8") from error
     except json.JSONDecodeError as error:

@@ -1,9 +1,9 @@
 """Rows of any set of run directories in one frame: which data set, model, method and arm each was made with.
 
 Read are runs of ``attention_imbalance`` and of ``popularity_splits``, whole or their single cells. What a
-run's rows do not say is taken from its manifest. Runs of one data set, model and method are pooled as seeds of one
-experiment, unless they were made with other settings or answer the same seed differently: then each goes
-under its own name.
+run's rows do not say is taken from its manifest. Runs of one data set, model and method are pooled as seeds
+of one experiment, unless they were made with other settings or answer the same seed differently: then each
+goes under its own name.
 """
 
 from __future__ import annotations
