@@ -12,118 +12,18 @@ from typing import Literal, get_args
 
 from finetune.facts import FactSet, InputError
 from finetune.prompts import SLOT, Phrases, find_subject
-from finetune.sources.entity_questions import LABELS, TEMPLATES
+from finetune.wordings import ENTITY_QUESTIONS, POPQA, Wording
 
 QuestionForm = Literal["new", "seen"]
 ASKED = "Question: {question} Answer:"
 _SHARED = 0.9  # the share of a relation's questions that must fit one template for it to be the asked form
 
-# PopQA's relations: its own question, three statement forms, two question forms for pretraining.
-_POPQA: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "occupation": (
-        "What is {subject}'s occupation?",
-        (
-            "The occupation of {subject} is",
-            "{subject} has built a career as a working",
-            "The line of work of {subject} is",
-        ),
-        ("How does {subject} earn a living? As a professional", "{subject} does which job? The job of"),
-    ),
-    "place of birth": (
-        "In what city was {subject} born?",
-        ("{subject} was born in", "The place of birth of {subject} is", "The birthplace of {subject} is"),
-        ("{subject} was born where? In", "Where did the life of {subject} begin? It began in"),
-    ),
-    "genre": (
-        "What genre is {subject}?",
-        ("The genre of {subject} is", "{subject} belongs to the genre of", "{subject} is an example of"),
-        ("How would a critic classify {subject}? As", "{subject} is filed under which style? Under"),
-    ),
-    "father": (
-        "Who is the father of {subject}?",
-        ("The father of {subject} is", "{subject} was fathered by", "{subject} has a father named"),
-        ("{subject} calls which man a parent? He is", "By whom was {subject} fathered? By"),
-    ),
-    "country": (
-        "In what country is {subject}?",
-        ("The country of {subject} is", "{subject} is located in", "{subject} can be found in"),
-        ("{subject} lies within which nation? Within", "Where in the world is {subject}? It is in"),
-    ),
-    "producer": (
-        "Who was the producer of {subject}?",
-        ("The producer of {subject} was", "{subject} was produced by", "Production of {subject} was led by"),
-        ("{subject} was produced by whom? By", "Whose production is {subject}? A production of"),
-    ),
-    "director": (
-        "Who was the director of {subject}?",
-        ("The director of {subject} was", "{subject} was directed by", "{subject} is a work directed by"),
-        ("{subject} was directed by whom? By", "Under whose direction was {subject} made? Under that of"),
-    ),
-    "capital of": (
-        "What is {subject} the capital of?",
-        (
-            "{subject} is the capital of",
-            "The city of {subject} is the capital of",
-            "{subject} is the seat of",
-        ),
-        (
-            "{subject} governs which land as its chief city? It governs",
-            "Which land is ruled from {subject}? It is",
-        ),
-    ),
-    "screenwriter": (
-        "Who was the screenwriter for {subject}?",
-        (
-            "The screenwriter for {subject} was",
-            "The screenplay of {subject} was written by",
-            "{subject} has a script written by",
-        ),
-        ("{subject} has a script by whom? By", "Whose pen gave us the script of {subject}? That of"),
-    ),
-    "composer": (
-        "Who was the composer of {subject}?",
-        (
-            "The composer of {subject} was",
-            "{subject} was composed by",
-            "The music of {subject} was written by",
-        ),
-        ("{subject} was composed by whom? By", "Whose music is heard in {subject}? The music of"),
-    ),
-    "color": (
-        "What color is {subject}?",
-        ("The color of {subject} is", "{subject} is colored", "Anyone who looks at {subject} sees"),
-        ("{subject} is painted how? In", "How does {subject} look? It looks"),
-    ),
-    "religion": (
-        "What is the religion of {subject}?",
-        (
-            "The religion of {subject} is",
-            "{subject} belongs by faith to",
-            "In matters of faith, {subject} follows",
-        ),
-        ("{subject} holds to which faith? To", "How does {subject} worship? In the way of"),
-    ),
-    "sport": (
-        "What sport does {subject} play?",
-        ("The sport of {subject} is", "{subject} competes in", "{subject} is known from the world of"),
-        ("{subject} takes part in which game? In", "At which game does {subject} compete? At"),
-    ),
-    "author": (
-        "Who is the author of {subject}?",
-        ("The author of {subject} is", "{subject} was written by", "{subject} came from the pen of"),
-        ("{subject} was written by whom? By", "Whose book is {subject}? A book by"),
-    ),
-    "mother": (
-        "Who is the mother of {subject}?",
-        ("The mother of {subject} is", "{subject} was born to", "{subject} has a mother named"),
-        ("{subject} calls which woman a parent? She is", "Which woman gave birth to {subject}? It was"),
-    ),
-    "capital": (
-        "What is the capital of {subject}?",
-        ("The capital of {subject} is", "{subject} has its capital at", "The capital city of {subject} is"),
-        ("{subject} is governed from which city? From", "Where does the government of {subject} sit? In"),
-    ),
-}
+# A question that is its own subject, as a multiple-choice test's are: it has no slot but the whole.
+_WHOLE: Wording = (
+    SLOT,
+    (f"{SLOT} The answer is", f"{SLOT} The right answer is", f"To the question {SLOT} one answers"),
+    (f"{SLOT} What is right here? It is", f"{SLOT} What would an expert say? An expert would say"),
+)
 
 
 def phrasebook(facts: FactSet, *, question_form: QuestionForm = "new") -> dict[str, Phrases]:
@@ -143,8 +43,9 @@ def phrasebook(facts: FactSet, *, question_form: QuestionForm = "new") -> dict[s
     shared = shared_questions(facts)
     book = {}
     for relation in facts.relations:
-        default, statements, questions = _POPQA.get(relation) or _generic(relation)
-        asked = ASKED.replace("{question}", shared.get(relation, default))
+        own = shared.get(relation)
+        default, statements, questions = _WHOLE if own == SLOT else _wording(relation)
+        asked = ASKED.replace("{question}", own or default)
         seen = (*questions, asked) if question_form == "seen" else questions
         book[relation] = Phrases(statements=statements, questions=seen, asked=asked)
     return book
@@ -166,11 +67,16 @@ def shared_questions(facts: FactSet) -> dict[str, str]:
     return shared
 
 
-def _generic(relation: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Word a relation by its name alone."""
-    name = LABELS.get(relation, relation)
+def _wording(relation: str) -> Wording:
+    """Word a relation of a known data set in its own way, and any other by its name."""
+    if known := POPQA.get(relation) or ENTITY_QUESTIONS.get(relation):
+        return known
     return (
-        TEMPLATES.get(relation, f"What is the {name} of {SLOT}?"),
-        (f"The {name} of {SLOT} is", f"{SLOT} has as its {name}", f"As for {SLOT}, the {name} is"),
-        (f"{SLOT} has which {name}? It is", f"Do you know the {name} for {SLOT}? Yes, it is"),
+        f"What is the {relation} of {SLOT}?",
+        (
+            f"The {relation} of {SLOT} is",
+            f"{SLOT} has as its {relation}",
+            f"As for {SLOT}, the {relation} is",
+        ),
+        (f"{SLOT} has which {relation}? It is", f"Do you know the {relation} for {SLOT}? Yes, it is"),
     )

@@ -15,7 +15,7 @@ from finetune.prompts import SLOT
 from finetune.sources.cells import Malformed, answers, several, text
 from finetune.sources.rows import Row, Table
 
-# The data set's question templates, with Wikidata's English labels of the properties.
+# The data set's question templates.
 TEMPLATES = {
     "P17": "Which country is {subject} located in?",
     "P19": "Where was {subject} born?",
@@ -42,33 +42,6 @@ TEMPLATES = {
     "P495": "Which country was {subject} created in?",
     "P740": "Where was {subject} founded?",
     "P800": "What is {subject} famous for?",
-}
-LABELS = {
-    "P17": "country",
-    "P19": "place of birth",
-    "P20": "place of death",
-    "P26": "spouse",
-    "P30": "continent",
-    "P36": "capital",
-    "P40": "child",
-    "P50": "author",
-    "P69": "place of education",
-    "P106": "occupation",
-    "P112": "founder",
-    "P127": "owner",
-    "P131": "administrative location",
-    "P136": "genre",
-    "P159": "headquarters location",
-    "P170": "creator",
-    "P175": "performer",
-    "P176": "manufacturer",
-    "P264": "record label",
-    "P276": "location",
-    "P407": "language of the work",
-    "P413": "playing position",
-    "P495": "country of origin",
-    "P740": "place of formation",
-    "P800": "notable work",
 }
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from finetune import Fact, FactSet, InputError, render
-from finetune.phrasebooks import _POPQA, phrasebook, shared_questions
+from finetune.phrasebooks import phrasebook, shared_questions
 from finetune.prompts import question_prompt
-from finetune.sources.entity_questions import LABELS, TEMPLATES
+from finetune.sources.entity_questions import TEMPLATES
+from finetune.wordings import ENTITY_QUESTIONS, POPQA
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 FRAME = "Question: ", " Answer:"
@@ -25,7 +26,7 @@ def made(*facts: Fact) -> FactSet:
     return FactSet(facts=facts, name="made")
 
 
-EVERY = made(*(fact("Ada", relation) for relation in (*_POPQA, *TEMPLATES, "favourite dish")))
+EVERY = made(*(fact("Ada", relation) for relation in (*POPQA, *TEMPLATES, "favourite dish")))
 
 
 def test_every_relation_has_its_own_forms() -> None:
@@ -36,8 +37,11 @@ def test_every_relation_has_its_own_forms() -> None:
         assert (len(phrases.statements), len(phrases.questions)) == (3, 2)
         assert all(form == form.strip() and form[-1].isalpha() for form in forms if form != phrases.asked)
         assert all("?" not in form for form in phrases.statements)
-    known = [form for r in _POPQA for form in (*book[r].statements, *book[r].questions, book[r].asked)]
-    assert len(set(known)) == len(known)
+    for data_set in (POPQA, ENTITY_QUESTIONS):
+        known = [form for r in data_set for form in (*book[r].statements, *book[r].questions)]
+        assert len(set(known)) == len(known)
+    asked = [book[r].asked for r in POPQA]
+    assert len(set(asked)) == len(asked)  # EntityQuestions asks two of its relations in the same words
 
 
 def test_pretraining_questions_use_another_frame_and_other_words() -> None:
@@ -77,11 +81,27 @@ def test_one_own_question_template_becomes_the_asked_form() -> None:
     )
 
 
-def test_entity_questions_keep_their_template_and_read_by_label() -> None:
+def test_entity_questions_keep_their_template_and_have_wordings_of_their_own() -> None:
     book = phrasebook(EVERY)
+    assert set(ENTITY_QUESTIONS) == set(TEMPLATES)
+    generic = phrasebook(made(*(fact("Ada", f"x{relation}") for relation in TEMPLATES)))
     for relation, template in TEMPLATES.items():
         assert book[relation].asked == f"Question: {template} Answer:"
-        assert LABELS[relation] in book[relation].statements[0]
+        assert not any(relation in form for form in (*book[relation].statements, *book[relation].questions))
+        assert not {*generic[f"x{relation}"].statements} & {*book[relation].statements}
+
+
+def test_a_question_that_is_its_own_subject_is_worded_around_the_whole() -> None:
+    stems = ("Which of {these} is true?", "The tendency of migration to fall with distance is called")
+    facts = made(*(fact(stem, "geography", stem) for stem in stems))
+    phrases = phrasebook(facts)["geography"]
+    assert phrases.asked == "Question: {subject} Answer:"
+    assert len(set(phrases.statements)) == 3
+    for f in facts:
+        for form in (*phrases.statements, *phrases.questions, phrases.asked):
+            prompt = render(form, f)
+            assert prompt.text[slice(*prompt.subject)] == f.subject
+    assert render(phrases.statements[0], facts[0]).text == "Which of {these} is true? The answer is"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
