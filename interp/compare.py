@@ -1,4 +1,4 @@
-"""Several runs on one page: numbers and claims side by side, what was set differently, figures beside figures.
+"""Several runs on one page: numbers, claims and figures side by side, and what was set differently.
 
     python -m interp.report runs/one runs/other --compare --out compare.html
 
@@ -118,7 +118,7 @@ def page(sides: Sequence[Side]) -> str:
 
 
 def number_tables(runs: Sequence[Run]) -> list[tuple[str, str, list[NumberRow]]]:
-    """Arrange the runs' headline numbers: for each kind a title, a unit, and a row for each arm and contrast."""
+    """Arrange the runs' headline numbers: for each kind a title, a unit, and a row an arm and contrast."""
     tables = []
     for kind, title in zip(KINDS, TITLES, strict=True):
         arms = [_row(runs, ("arms", name), kind, name) for name in _union(run.arms for run in runs)]
@@ -222,8 +222,8 @@ def _facts(sides: Sequence[Side]) -> list[str]:
             )
         else:
             said.append(
-                f"{other.name} asks other facts than {first.name} ({common:,} in common, of {m:,} and {n:,}): "
-                "their numbers stand side by side and are not comparable."
+                f"{other.name} asks other facts than {first.name} ({common:,} in common, of {m:,} "
+                f"and {n:,}): their numbers stand side by side and are not comparable."
             )
     return said
 

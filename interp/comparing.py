@@ -22,7 +22,7 @@ def shared_facts(first: Run, other: Run) -> tuple[int, int, int]:
 
 
 def difference(first: Run, other: Run, name: str, kind: Kind) -> Estimate:
-    """Estimate ``other`` minus ``first`` of an arm, or of a contrast such as top_minus_bottom, paired by fact.
+    """Estimate ``other`` minus ``first`` of an arm, or of a contrast such as top_minus_bottom, by fact.
 
     A bootstrap over subjects where there is one seed; a t-interval over the seeds' differences where there
     are several, as in the runs themselves.

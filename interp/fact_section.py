@@ -1,4 +1,4 @@
-"""The part of a page that shows facts one by one: the table's data, the kept attention, and what is missing."""
+"""The part of a page that shows facts one by one: the table, the kept attention, and what is missing."""
 
 from __future__ import annotations
 

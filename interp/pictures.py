@@ -16,7 +16,7 @@ DECIMALS = 3
 
 
 def of_examples(examples: Sequence[Example]) -> dict[str, Any]:
-    """Map each example's fact id to what ``circuits.js`` draws; a prompt too long for a page is passed over."""
+    """Map each example's fact id to what ``circuits.js`` draws; too long a prompt is passed over."""
     from interp.viz import fact_views
 
     return {view["fact_id"]: view for view in fact_views(examples)}

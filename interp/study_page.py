@@ -15,7 +15,7 @@ from interp.study import OUTCOMES, STUDY, Study, StudyTable, as_data, load_study
 
 
 def write_study(run: Path | str, study: Study) -> Path:
-    """Write the figures, study.json, claims.json and report.html into a run directory; return the page's path.
+    """Write figures, study.json, claims.json and report.html into a run directory; return the page's path.
 
     Raises:
         InputError: the directory has no manifest.

@@ -25,7 +25,7 @@ needs_browser = pytest.mark.skipif(FOUND is None, reason=MISSING)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Start the browser once for a module: a longer life would leave its event loop running in other tests."""
+    """Start the browser once for a module: left open, other tests would find its event loop running."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -1,4 +1,4 @@
-"""Every kind of page in a real browser: it draws, sorts, searches, opens facts, prints, and asks no network."""
+"""Pages in a real browser: they draw, sort, search, open facts, print, and ask no network."""
 
 from __future__ import annotations
 
@@ -209,41 +209,7 @@ def test_a_study_shows_last_rows_where_it_kept_no_more(browser, pages):  # noqa:
         assert "top: mean of all heads; on the subject 0.750" in page.locator("#fact").inner_text()
 
 
-AUDIT = """() => {
-  const problems = [];
-  const say = (what, element) => problems.push(`${what}: ${element.outerHTML.slice(0, 120)}`);
-  const levels = [...document.querySelectorAll("h1,h2,h3,h4")].filter((h) => !h.closest("dialog, .circuit")).map((h) => Number(h.tagName[1]));
-  levels.forEach((level, i) => { if (level > (levels[i - 1] ?? 0) + 1) problems.push(`heading ${i} skips to h${level}`); });
-  for (const tag of ["header", "main", "footer", "h1"]) if (document.querySelectorAll(`body ${tag}`).length !== 1) problems.push(`not one ${tag}`);
-  const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
-  if (new Set(ids).size !== ids.length) problems.push("ids repeat");
-  document.querySelectorAll("input, select").forEach((e) => { if (!e.labels.length) say("no label", e); });
-  document.querySelectorAll("button").forEach((e) => { if (!e.textContent.trim()) say("no name", e); });
-  document.querySelectorAll("table").forEach((e) => { if (!e.caption) say("no caption", e); });
-  document.querySelectorAll("th").forEach((e) => { if (!e.scope) say("no scope", e); });
-  document.querySelectorAll("[role=img], [role=region]").forEach((e) => { if (!e.ariaLabel && !e.getAttribute("aria-label")) say("no label", e); });
-  document.querySelectorAll("[aria-labelledby]").forEach((e) => { if (!document.getElementById(e.getAttribute("aria-labelledby"))) say("labelled by nothing", e); });
-  // Contrast of all text outside figures, against the nearest opaque ground.
-  const c = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const colours = new Map();
-  const parse = (text) => {
-    if (!colours.has(text)) { c.clearRect(0, 0, 1, 1); c.fillStyle = text; c.fillRect(0, 0, 1, 1); colours.set(text, [...c.getImageData(0, 0, 1, 1).data]); }
-    return colours.get(text);
-  };
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)).reduce((s, v, i) => s + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (e) => { for (let at = e; at; at = at.parentElement) { const c = parse(getComputedStyle(at).backgroundColor); if (c[3] === 255) return c; } return [255, 255, 255, 255]; };
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  const seen = new Set();
-  while (walker.nextNode()) {
-    const e = walker.currentNode.parentElement;
-    if (!walker.currentNode.textContent.trim() || seen.has(e) || e.closest("svg, script, style, noscript, .circuit, :disabled") || !e.checkVisibility()) continue;
-    seen.add(e);
-    const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) say(`contrast ${ratio.toFixed(2)}`, e);
-  }
-  return problems;
-}"""
+AUDIT = Path(__file__).with_name("audit.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -296,8 +262,8 @@ def test_it_prints_in_light_colours_without_its_controls(browser, pages, kind, t
         # A4 less its margins: nothing may be cut off at the right.
         page.set_viewport_size({"width": 680, "height": 1000})
         wide = page.evaluate(
-            "[...document.querySelectorAll('table, svg, pre')].filter(e => e.getBoundingClientRect().right > 681)"
-            ".map(e => e.outerHTML.slice(0, 80))"
+            "[...document.querySelectorAll('table, svg, pre')]"
+            ".filter(e => e.getBoundingClientRect().right > 681).map(e => e.outerHTML.slice(0, 80))"
         )
         assert wide == []
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF-")

@@ -137,7 +137,7 @@ def test_an_inlined_figure_has_the_page_s_ink_and_no_paper(run: Path) -> None:
     assert ids
     assert all(name.startswith("one-") for name in ids)
     assert {name[1:] for name in re.findall(r'href="([^"]+)"', svg)} <= set(ids)
-    assert {name for name in re.findall(r"url\(#([^)]+)\)", svg)} <= set(ids)
+    assert set(re.findall(r"url\(#([^)]+)\)", svg)) <= set(ids)
 
 
 def test_a_directory_without_a_manifest_is_refused(tmp_path: Path) -> None:
