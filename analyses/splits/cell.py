@@ -6,11 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.bench import FEWEST
 from analyses.lab.grid import Cell
 from analyses.splits.options import Options, tuning
 from analyses.splits.prepared import Prepared, read
-from finetune.facts import FactSet, InputError
+from finetune.facts import FactSet
 from finetune.files import write_json
 from finetune.popularity import quartiles, split
 
@@ -60,11 +59,7 @@ def _cell(seed: int, dataset: str, model: str, method: str, arm: str, fraction: 
 
 
 def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
-    """Fine-tune one arm, if it is one, and ask the held-out facts; the directory is a run's own.
-
-    Raises:
-        InputError: the arm gets too few facts.
-    """
+    """Fine-tune one arm, if it is one, and ask the held-out facts; the directory is a run's own."""
     from finetune.manifest import RunDirectory
     from interp.results import estimate
 
@@ -106,11 +101,6 @@ def _trained(options: Options, cell: Cell, data: Prepared, home: Path) -> Checkp
         seed=cell.seed,
         match=options.match,
     )
-    if len(facts) < FEWEST:
-        raise InputError(
-            f"{data.dataset}: the {arm} arm gets {len(facts)} of {len(data.parts.train)} facts; "
-            f"raise --fractions, or give more facts ({FEWEST} or more are needed)"
-        )
     write_json(home / "train_ids.json", [fact.id for fact in facts])
     tokenizer = load_tokenizer(data.base)
     return train(
@@ -130,14 +120,13 @@ def asked_of(options: Options, data: Prepared, source: str) -> pd.DataFrame:
     import pandas as pd
 
     from finetune.choices import choose
-    from finetune.evaluate import ask, contains
+    from finetune.evaluate import ask
     from finetune.models import load_model
 
     test = data.parts.test
     model, tokenizer = load_model(source, base=data.base)
     prompts = data.asked(options, test, tokenizer, examples=data.parts.train)
     said = ask(model, tokenizer, prompts)
-    within = [contains(text, p.answers) for text, p in zip(said.predictions, prompts, strict=True)]
     frame = pd.DataFrame(
         {
             "fact_id": [fact.id for fact in test],
@@ -149,7 +138,7 @@ def asked_of(options: Options, data: Prepared, source: str) -> pd.DataFrame:
             "known": list(data.known),
             "prediction": said.predictions,
             "correct": said.correct,
-            "contains": within,
+            "contains": said.contained,
             "log_prob": said.log_prob,
         }
     )

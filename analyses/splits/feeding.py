@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from analyses.splits.cell import checkpoint_of
 from analyses.splits.numbers import chosen, settings
 from analyses.splits.options import Options
 from analyses.splits.prepared import PARTS, Prepared, read
+from finetune.prompts import Prompt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,22 +70,30 @@ def _checkpoints(options: Options, data: Prepared, rows: pd.DataFrame, run: Path
     drawn = np.random.default_rng([data.seed, 40]).permutation(len(test))[: options.analysed]
     index = sorted(drawn.tolist())
     some = test.subset(index)
-    everything = [fact for part in PARTS for fact in getattr(data.parts, part)]
-    sets: dict[str, set[str]] = {}
-    for fact in everything:
-        sets.setdefault(fact.relation, set()).add(fact.answer)
-    sizes = {"total": len(everything), **{part: len(getattr(data.parts, part)) for part in PARTS}}
     prompts = data.asked(options, some, load_tokenizer(data.base), examples=data.parts.train)
+    counts = {part: len(getattr(data.parts, part)) for part in PARTS}
     return Checkpoints(
         base=data.base,
         arms={arm: str(checkpoint_of(run, cell)) for arm, cell in _cells(rows).items()},
         test=some,
         prompts=tuple(prompts),
         phrasebook=data.phrasebook,
-        answer_sets={relation: tuple(sorted(answers)) for relation, answers in sets.items()},
-        sizes=sizes,
+        answer_sets=_answer_sets(data, prompts),
+        sizes={"total": sum(counts.values()), **counts},
         known=tuple(data.known[i] for i in index),
     )
+
+
+def _answer_sets(data: Prepared, prompts: Sequence[Prompt]) -> dict[str, tuple[str, ...]]:
+    """Collect each relation's answers, in training facts too; of multiple choice, the options as asked."""
+    sets: dict[str, set[str]] = {}
+    for prompt in prompts:
+        sets.setdefault(prompt.relation, set()).update((prompt.answers[0], *prompt.choices))
+    for part in PARTS:
+        for fact in getattr(data.parts, part):
+            if not fact.choices and fact.relation in sets:
+                sets[fact.relation].add(fact.answer)
+    return {relation: tuple(sorted(answers)) for relation, answers in sets.items()}
 
 
 def _cells(rows: pd.DataFrame) -> dict[str, Cell]:

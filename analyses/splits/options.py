@@ -17,7 +17,6 @@ from finetune.train import Keep, Method
 
 if TYPE_CHECKING:
     from finetune.formats import PromptFormat
-
     from finetune.train import TuneConfig
 
 WORLD = "world:"  # in front of an embedded world's name
@@ -140,12 +139,14 @@ class Options(OnMachines):
 
     def _check_names(self) -> None:
         from analyses.splits.proxies import PROXIES
-        from finetune.recipes import RECIPES
 
         if self.popularity not in PROXIES:
             raise InputError(f"--popularity {self.popularity}: choose one of {', '.join(PROXIES)}")
-        if self.preset is not None and self.preset not in RECIPES:
-            raise InputError(f"--preset {self.preset}: choose one of {', '.join(RECIPES)}")
+        if self.preset is not None:
+            from finetune.recipes import RECIPES
+
+            if self.preset not in RECIPES:
+                raise InputError(f"--preset {self.preset}: choose one of {', '.join(RECIPES)}")
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""
@@ -168,8 +169,8 @@ class Options(OnMachines):
         if self.preset:
             from finetune.recipes import RECIPES
 
-            recipe = RECIPES[self.preset]
-            return ((self.preset, recipe.base),) if recipe.base else ((HERE, None),)
+            recipe = RECIPES.get(self.preset)
+            return ((self.preset, recipe.base),) if recipe and recipe.base else ((HERE, None),)
         return ((HERE, None),)
 
     @property
@@ -199,9 +200,11 @@ class Options(OnMachines):
 
 def tuning(options: Options, method: Method) -> TuneConfig:
     """Return how one arm is fine-tuned: the preset's settings with what the options override."""
-    from finetune.recipes import RECIPES
+    tune = REAL_TUNE
+    if options.preset:
+        from finetune.recipes import RECIPES
 
-    tune = RECIPES[options.preset].tune if options.preset else REAL_TUNE
+        tune = RECIPES[options.preset].tune
     rates = tune.learning_rates if options.preset and tune.method == method else RATES[method]
     given: dict[str, Any] = {
         name: value

@@ -20,7 +20,7 @@ from analyses.checkpoints import read_facts, write_facts
 from analyses.splits.options import OWN, WORLD, Options
 from finetune.facts import FactSet, InputError, LeftOut
 from finetune.files import read_json, write_json
-from finetune.popularity import Partition, partition
+from finetune.popularity import Partition, partition, split
 from finetune.prompts import Phrasebook, Prompt
 
 if TYPE_CHECKING:
@@ -115,15 +115,19 @@ def _facts(options: Options, source: str, seed: int) -> FactSet:
 def _prepare(
     options: Options, facts: FactSet, home: Path, checkpoint: str | None, dataset: str, model: str, seed: int
 ) -> list[LeftOut]:
+    source, before = dict(options.sources)[dataset], len(facts.left_out)
+    book = _book(source, facts)
     if checkpoint is None:  # its text is sampled by popularity, which therefore cannot come from it
-        facts = _with_popularity(options, facts, None, home)
-        base = _pretrained(options, facts, dict(options.sources)[dataset], seed)
+        facts = _with_popularity(options, facts, book, None, home)
+        base = _pretrained(options, facts, source, seed)
     else:
         base = checkpoint
-        facts = _with_popularity(options, facts, base, home)
-    book = _book(dict(options.sources)[dataset], facts)
-    facts, left_out = _usable(options, facts, book, base, dataset)
+        facts = _with_popularity(options, facts, book, base, home)
+    unmeasured = facts.left_out[before:]
+    facts, unusable = _usable(options, facts, book, base, dataset)
+    left_out = [LeftOut(where=f"{dataset}: {o.where}", reason=o.reason) for o in (*unmeasured, *unusable)]
     parts = _parts(options, facts, dataset, model, seed)
+    _require_arms(options, parts.train, dataset, seed)
     data = Prepared(
         dataset=dataset, model=model, seed=seed, parts=parts, phrasebook=book, base=base, known=()
     )
@@ -134,7 +138,9 @@ def _prepare(
     return left_out
 
 
-def _with_popularity(options: Options, facts: FactSet, base: str | None, home: Path) -> FactSet:
+def _with_popularity(
+    options: Options, facts: FactSet, book: Phrasebook, base: str | None, home: Path
+) -> FactSet:
     """Give facts the popularity that the options name; it is measured once for all seeds."""
     from analyses.splits.proxies import measure, with_popularity
 
@@ -150,9 +156,9 @@ def _with_popularity(options: Options, facts: FactSet, base: str | None, home: P
     if base is not None:
         path = path.with_name(f"{home.name.split(',')[1]}-{path.name}")
     if not path.is_file():
-        values = measure(name, facts, base=base, corpus=options.corpus)
-        write_json(path, [float(value) for value in values])
-    return with_popularity(facts, np.array(read_json(path)), name)
+        values = measure(name, facts, base=base, corpus=options.corpus, book=book, template=options.template)
+        write_json(path, [None if np.isnan(value) else float(value) for value in values])
+    return with_popularity(facts, np.array(read_json(path), dtype=np.float64), name)
 
 
 def _pretrained(options: Options, facts: FactSet, source: str, seed: int) -> str:
@@ -187,7 +193,6 @@ def _usable(
 ) -> tuple[FactSet, tuple[LeftOut, ...]]:
     """Set aside facts whose question is longer than the context, or whose answer tokenises to nothing."""
     from finetune.formats import asked, fitting
-
     from finetune.models import context_of, load_tokenizer
 
     tokenizer = load_tokenizer(base)
@@ -196,8 +201,7 @@ def _usable(
     ids = {prompt.fact_id for prompt in kept}
     if not ids:
         raise InputError(f"{dataset}: no question fits the model ({left_out[0].reason}); use another model")
-    told = tuple(LeftOut(where=f"{dataset}: {item.where}", reason=item.reason) for item in left_out)
-    return facts.subset([i for i, fact in enumerate(facts) if fact.id in ids]), told
+    return facts.subset([i for i, fact in enumerate(facts) if fact.id in ids]), left_out
 
 
 def _parts(options: Options, facts: FactSet, dataset: str, model: str, seed: int) -> Partition:
@@ -210,6 +214,17 @@ def _parts(options: Options, facts: FactSet, dataset: str, model: str, seed: int
         if n < FEWEST:
             raise InputError(f"{dataset}: only {n} facts are left for the {name} part; give more facts")
     return parts
+
+
+def _require_arms(options: Options, train: FactSet, dataset: str, seed: int) -> None:
+    for arm in options.arms:
+        for fraction in options.parts:
+            n = len(split(train, arm, fraction=fraction, seed=seed, match=options.match))
+            if n < FEWEST:
+                raise InputError(
+                    f"{dataset}: the {arm} arm gets {n} of {len(train)} facts at --fractions {fraction:g}; "
+                    f"raise the fraction, or give more facts ({FEWEST} or more are needed)"
+                )
 
 
 def _known(options: Options, data: Prepared) -> list[bool]:
