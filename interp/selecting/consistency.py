@@ -78,10 +78,13 @@ def said(
 
 
 def classified(
-    greedy: Bool[ndarray, "fact prompt"], probability: Float[ndarray, "fact prompt"], samples: int = SAMPLES
+    greedy: Bool[ndarray, "fact prompt"],
+    probability: Float[ndarray, "fact prompt"],
+    asked: Bool[ndarray, "fact prompt"],
+    samples: int = SAMPLES,
 ) -> Int[ndarray, " fact"]:
-    """Return each fact's class, a place in :data:`CLASSES`."""
-    missed = ((1 - probability) ** samples).prod(1)
+    """Return each fact's class, a place in :data:`CLASSES`, by the prompts under which it was ``asked``."""
+    missed = np.where(asked, (1 - probability) ** samples, 1.0).prod(1)
     found = np.where(missed <= 0.5, WEAKLY, UNKNOWN)
-    found = np.where(greedy.any(1), MAYBE, found)
-    return np.where(greedy.all(1), HIGHLY, found).astype(np.int64)
+    found = np.where((greedy & asked).any(1), MAYBE, found)
+    return np.where((greedy | ~asked).all(1) & asked.any(1), HIGHLY, found).astype(np.int64)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from einops import rearrange
 
 from finetune.confidence import of_statements, zero_shot
 from finetune.evaluate import names_of
 from finetune.formats import fitting
 from finetune.prompts import render
 from finetune.tokens import tokenize_with_answer
-from interp.selecting.consistency import MAYBE, UNKNOWN, WEAKLY, classified, said
+from interp.selecting.consistency import classified, said
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SHOTS = 2  # solved examples in front
 DRAWS = 3  # few-shot prompts of different examples
+FEW_SHOT, STATED = "few-shot", "statements"  # what facts are asked under, for their classes
 
 
 def statement(candidates: Candidates) -> Float[ndarray, " fact"]:
@@ -58,36 +60,57 @@ def few_shot(candidates: Candidates) -> Float[ndarray, " fact"]:
 
 
 def consistency(candidates: Candidates) -> Float[ndarray, " fact"]:
-    """Rank facts HighlyKnown, MaybeKnown, WeaklyKnown, Unknown; within a class by how often it is right."""
-    classes, often = known_classes(candidates)
-    return np.where(classes < 0, np.nan, classes + often)
+    """Rank HighlyKnown, MaybeKnown, WeaklyKnown, Unknown under few-shot prompts, then by how often right.
+
+    Classes are those of :mod:`interp.selecting.consistency`.
+    """
+    return _in_order(candidates, (0, 1, 2, 3), FEW_SHOT)
+
+
+def consistency_stated(candidates: Candidates) -> Float[ndarray, " fact"]:
+    """Rank the same with the relation's statement forms as prompts, for bases that take no examples."""
+    return _in_order(candidates, (0, 1, 2, 3), STATED)
 
 
 def maybe_known(candidates: Candidates) -> Float[ndarray, " fact"]:
     """Rank MaybeKnown facts first, as Gekhman et al. found best, then HighlyKnown, WeaklyKnown, Unknown."""
-    classes, often = known_classes(candidates)
-    order = np.array([UNKNOWN, WEAKLY, MAYBE + 1, MAYBE, -1])[classes]
-    return np.where(classes < 0, np.nan, order + often)
+    return _in_order(candidates, (0, 1, 3, 2), FEW_SHOT)
 
 
-def known_classes(candidates: Candidates) -> tuple[Int[ndarray, " fact"], Float[ndarray, " fact"]]:
+def maybe_stated(candidates: Candidates) -> Float[ndarray, " fact"]:
+    """Rank MaybeKnown facts first, with the relation's statement forms as prompts."""
+    return _in_order(candidates, (0, 1, 3, 2), STATED)
+
+
+def known_classes(
+    candidates: Candidates, under: str = FEW_SHOT
+) -> tuple[Int[ndarray, " fact"], Float[ndarray, " fact"]]:
     """Return each fact's class (a place in CLASSES, -1: not asked) and, below 1, how often it is right.
 
     That is the mean of the share of prompts with a right greedy answer and of the probability that a sample
-    is right, a hair less so that classes stay apart.
+    is right, a hair less so that classes stay apart. ``under`` is ``"few-shot"`` or ``"statements"``.
     """
 
     def work(facts: FactSet) -> Float[ndarray, "fact part"]:
-        heard = [_said(candidates, facts, draw) for draw in range(DRAWS)]
-        greedy, probability = (np.stack([part[i] for part in heard], axis=1) for i in (0, 1))
-        asked = ~np.isnan(probability).any(1)
-        classes = np.where(asked, classified(greedy > 0, np.nan_to_num(probability)), -1)
-        return np.stack([classes, 0.499 * (greedy.mean(1) + np.nan_to_num(probability.mean(1)))], axis=1)
+        heard = _under_statements(candidates, facts) if under == STATED else _few_shot(candidates, facts)
+        greedy, probability = heard
+        counted = ~np.isnan(probability)
+        asked = counted.any(1)
+        # A relation with fewer forms has fewer prompts: what is missing is neither right nor wrong.
+        known = classified(np.where(counted, greedy > 0, False), np.nan_to_num(probability), counted)
+        n = np.maximum(counted.sum(1), 1)
+        often = 0.499 * (np.nan_to_num(greedy).sum(1) / n + np.nan_to_num(probability).sum(1) / n)
+        return np.stack([np.where(asked, known, -1), often], axis=1)
 
     both = candidates.remembered(
-        "known_classes", lambda: candidates.by_slab("Asking under several prompts", work)
+        f"classes under {under}", lambda: candidates.by_slab(f"Asking under {under} prompts", work)
     )
     return both[:, 0].astype(np.int64), both[:, 1]
+
+
+def _in_order(candidates: Candidates, order: Sequence[int], under: str) -> Float[ndarray, " fact"]:
+    classes, often = known_classes(candidates, under)
+    return np.where(classes < 0, np.nan, np.array([*order, -1])[classes] + often)
 
 
 def _log_prob(candidates: Candidates, facts: FactSet, *, shots: int) -> Float[ndarray, " fact"]:
@@ -98,14 +121,36 @@ def _log_prob(candidates: Candidates, facts: FactSet, *, shots: int) -> Float[nd
     )
 
 
-def _said(candidates: Candidates, facts: FactSet, draw: int) -> list[Float[ndarray, " fact"]]:
-    """Ask under one draw of solved examples; whether greedy decoding is right, how probably a sample."""
-    model, tokenizer = candidates.plain(), candidates.tokenizer
-    prompts = candidates.asked(facts, shots=SHOTS, seed=1000 + draw)
-    fit = [p for p in prompts if p is not None]
-    pairs = tokenize_with_answer(tokenizer, [p.text for p in fit], [p.answers[0] for p in fit])
-    greedy, probability = said(model, tokenizer, pairs, names_of(fit), budget=candidates.budget)
-    return [spread(prompts, lambda _, part=part: part) for part in (greedy, probability)]  # type: ignore[misc]
+Heard = tuple["Float[ndarray, 'fact prompt']", "Float[ndarray, 'fact prompt']"]
+
+
+def _few_shot(candidates: Candidates, facts: FactSet) -> Heard:
+    """Ask under several draws of solved examples; greedy right or not, and how probably a sample is right."""
+    draws = [candidates.asked(facts, shots=SHOTS, seed=1000 + draw) for draw in range(DRAWS)]
+    return _heard(candidates, [list(prompts) for prompts in zip(*draws, strict=True)])
+
+
+def _under_statements(candidates: Candidates, facts: FactSet) -> Heard:
+    """Ask in every statement form of a fact's relation."""
+    book = candidates.book or {}
+    forms = [[render(form, fact) for form in book[fact.relation].statements] for fact in facts]
+    _, aside = fitting(candidates.tokenizer, [p for some in forms for p in some], candidates.context)
+    too_long = {item.where for item in aside}
+    return _heard(candidates, [[None if p.fact_id in too_long else p for p in some] for some in forms])
+
+
+def _heard(candidates: Candidates, prompts: Sequence[Sequence[Prompt | None]]) -> Heard:
+    """Ask every fact's prompts; NaN where there is none."""
+    width = max(map(len, prompts))
+    flat = [p for some in prompts for p in (*some, *[None] * (width - len(some)))]
+    fit = [p for p in flat if p is not None]
+    pairs = tokenize_with_answer(candidates.tokenizer, [p.text for p in fit], [p.answers[0] for p in fit])
+    parts = said(candidates.plain(), candidates.tokenizer, pairs, names_of(fit), budget=candidates.budget)
+    greedy, probability = (
+        rearrange(spread(flat, lambda _, part=part: part), "(fact prompt) -> fact prompt", prompt=width)  # type: ignore[misc]
+        for part in parts
+    )
+    return greedy, probability
 
 
 def spread(

@@ -106,14 +106,28 @@ SCORES: dict[str, Score] = {
         Score(
             name="consistency",
             compute=knowledge.consistency,
-            meaning="HighlyKnown before MaybeKnown, WeaklyKnown and Unknown",
+            meaning="HighlyKnown before MaybeKnown, WeaklyKnown and Unknown, under few-shot prompts",
             forwards=knowledge.DRAWS,
         ),
         Score(
             name="maybe_known",
             compute=knowledge.maybe_known,
-            meaning="MaybeKnown before HighlyKnown, WeaklyKnown and Unknown",
+            meaning="MaybeKnown before HighlyKnown, WeaklyKnown and Unknown, under few-shot prompts",
             forwards=knowledge.DRAWS,
+        ),
+        Score(
+            name="consistency_stated",
+            compute=knowledge.consistency_stated,
+            meaning="HighlyKnown first, with statement forms as prompts",
+            forwards=3,
+            needs=("subject",),
+        ),
+        Score(
+            name="maybe_stated",
+            compute=knowledge.maybe_stated,
+            meaning="MaybeKnown first, with statement forms as prompts",
+            forwards=3,
+            needs=("subject",),
         ),
         Score(
             name="readout",

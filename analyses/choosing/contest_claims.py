@@ -1,0 +1,128 @@
+"""What the contest is to decide, worded before it was run; "no worse" allows a margin of two points."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from analyses.choosing.settings import FIRST, HALF, POPULAR, RANDOM, SHUFFLED, WHOLE
+from interp.selection import LABEL_FREE
+
+if TYPE_CHECKING:
+    from interp.study import Claim
+
+MARGIN = 0.02  # what may be lost without counting as worse, set before the first run
+OPEN, FIRST_LOOK = "open: choosing data", "first measurement, one seed"
+NONE: dict[str, Any] = {"value": None, "low": None, "high": None, "n": 0}
+WORDED = {"all": "all held-out facts", "known": "held-out facts that the base states"}
+RIVAL = {POPULAR: "the popular half", WHOLE: "all facts", RANDOM: "a random half"}
+
+
+def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
+    """Let the numbers decide; the first claim is the aim, for the score that did best in a first look."""
+    from interp.study import claimed
+
+    halves = _halves(results, method, "steps")
+    names = sorted(set(halves) & set(LABEL_FREE), key=lambda name: name != FIRST)
+    made = [
+        _no_worse(
+            f"the half that {name} chooses is nowhere worse than the popular half and than all facts "
+            "(the worst of four comparisons: all held-out facts, and those that the base states)",
+            worst([_of(halves, name, rival, part) for rival in (POPULAR, WHOLE) for part in WORDED]),
+        )
+        for name in names
+    ]
+    made += [
+        claimed(
+            f"the half that {FIRST} chooses serves {worded} better than {RIVAL[rival]}",
+            FIRST_LOOK,
+            _of(halves, FIRST, rival, part),
+            unit="points",
+        )
+        for rival in (POPULAR, WHOLE)
+        for part, worded in WORDED.items()
+    ]
+    made += [
+        claimed(
+            f"the half chosen by the score that is best on other seeds serves all held-out facts better "
+            f"than {RIVAL[rival]}",
+            OPEN,
+            results["winner"].get(rival, {}).get("all", NONE),
+            unit="points",
+        )
+        for rival in (POPULAR, WHOLE)
+    ]
+    quarter, epochs = _halves(results, method, "steps", 0.25), _halves(results, method, "epochs")
+    if FIRST in quarter:
+        made.append(
+            _no_worse(
+                f"the quarter that {FIRST} chooses serves all held-out facts no worse than the popular one",
+                _of(quarter, FIRST, POPULAR, "all"),
+            )
+        )
+    if FIRST in epochs:
+        made.append(
+            _no_worse(
+                f"after as many epochs, the half that {FIRST} chooses serves all held-out facts no worse "
+                "than the popular half",
+                _of(epochs, FIRST, POPULAR, "all"),
+            )
+        )
+    for name in (FIRST, SHUFFLED):
+        placebo = " (placebo)" if name == SHUFFLED else ""
+        made.append(
+            claimed(
+                f"the half that {name} chooses serves all held-out facts better than a random half{placebo}",
+                OPEN,
+                _of(halves, name, RANDOM, "all"),
+                unit="points",
+            )
+        )
+    return tuple(made)
+
+
+def worst(numbers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the comparison that decides whether none is worse: one that is if there is any, else the lowest.
+
+    That none is worse is shown where each interval is above the bound, which the lowest end decides; that
+    one is, where some interval is below it.
+    """
+    measured = [number for number in numbers if number["low"] is not None]
+    if len(measured) < len(numbers):
+        return NONE
+    lowest = min(measured, key=lambda number: number["high"])
+    return lowest if lowest["high"] < -MARGIN else min(measured, key=lambda number: number["low"])
+
+
+def failures(results: dict[str, Any]) -> list[tuple[str, ...]]:
+    """List where a label-free score is worse than its rival by more than the margin, beyond its interval."""
+    from interp.study import of
+
+    found = []
+    for method, budgets in results["ahead"].items():
+        for budget, scores in budgets.items():
+            for score, keeps in scores.items():
+                for keep, rivals in keeps.items() if score in LABEL_FREE else ():
+                    for rival in (POPULAR, WHOLE):
+                        for part, number in rivals.get(rival, {}).items():
+                            if number["high"] is not None and number["high"] < -MARGIN:
+                                where = (method, budget, f"{100 * float(keep):g}%", score, rival, part)
+                                found.append((*where, of(number, unit="%", signed=True).replace("%", "")))
+    return found
+
+
+def _no_worse(claim: str, number: dict[str, Any]) -> Claim:
+    from interp.study import claimed
+
+    told = f"{claim}, by more than {100 * MARGIN:g} points"
+    return replace(claimed(told, OPEN, number, above=-MARGIN, unit="points"), signed=True)
+
+
+def _halves(results: dict[str, Any], method: str, budget: str, keep: float = HALF) -> dict[str, Any]:
+    """Return, by score, what its sets of one share are ahead of their rivals by."""
+    scores = results["ahead"].get(method, {}).get(budget, {})
+    return {name: keeps[f"{keep:g}"] for name, keeps in scores.items() if f"{keep:g}" in keeps}
+
+
+def _of(halves: dict[str, Any], score: str, rival: str, part: str) -> dict[str, Any]:
+    return halves.get(score, {}).get(rival, {}).get(part, NONE)

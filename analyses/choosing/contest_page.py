@@ -1,0 +1,144 @@
+"""The contest's page: what decides, tables of every set, and accuracy by the share that is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from analyses.choosing.contest_claims import MARGIN, NONE, claims, failures
+from analyses.choosing.numbers import PARTS
+from analyses.choosing.settings import HALF, MAIN, POPULAR, WHOLE
+from interp.selection import LABEL_FREE, SCORES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from interp.study import Study, StudyTable
+
+COLUMNS = {
+    "all": "all",
+    "known": "known",
+    "q1": "Q1 (popular)",
+    "q2": "Q2",
+    "q3": "Q3",
+    "q4": "Q4 (rare)",
+}
+AHEAD = {POPULAR: "popular", WHOLE: "all facts"}
+CAPTION = (
+    "Held-out accuracy by the share of training facts that is kept, after as many steps; all are at 100%."
+)
+
+
+def page(results: dict[str, Any]) -> Study:
+    """Make the page of a contest's numbers."""
+    from interp.study import Study, StudyFigure, sentence
+
+    method = next(iter(results["sets"]))
+    made = claims(results, method)
+    tables = [table for way in results["sets"] for table in _tables(results, way)]
+    return Study(
+        title="Choosing training facts",
+        question="Which score of the base's own chooses training facts best, and is a half of them better "
+        "than all?",
+        finding=sentence(made),
+        outcome=made[0].outcome,
+        claims=made,
+        tables=(*tables, _failures(results)),
+        figures=(StudyFigure(name="keeps", figure=_curves(results, method), caption=CAPTION),),
+        notes=(
+            f"No worse means: by no more than {100 * MARGIN:g} points, a margin set before the first run.",
+            "The score that is compared as the best one was chosen, for each seed, on the other seeds.",
+            "Quartiles are of the held-out facts' popularity; known facts are those that the base states in "
+            "every statement form.",
+            *(f"{name}: {SCORES[name].meaning}." for name in _names(results, method, "steps", HALF)),
+        ),
+    )
+
+
+def _tables(results: dict[str, Any], method: str) -> list[StudyTable]:
+    made = []
+    for budget in results["sets"][method]:
+        scores = results["sets"][method][budget]
+        keeps = sorted({float(keep) for some in scores.values() for keep in some} - {1.0}, reverse=True)
+        for keep in sorted(keeps, key=lambda keep: keep != HALF):
+            made.append(_table(results, method, budget, keep))
+    judged = _verdicts(results, method)
+    return [*made, *([judged] if judged.rows else [])]
+
+
+def _table(results: dict[str, Any], method: str, budget: str, keep: float) -> StudyTable:
+    from interp.study import StudyTable, of
+
+    whole = results["sets"][method].get("steps", {}).get(WHOLE, {}).get("1")
+    rows = [] if whole is None else [(WHOLE, *(of(whole[p], unit="%") for p in PARTS), "", "", "")]
+    for name in _names(results, method, budget, keep):
+        own = results["sets"][method][budget][name][f"{keep:g}"]
+        ahead = results["ahead"][method][budget][name][f"{keep:g}"]
+        gains = (ahead.get(rival, {}).get("all", NONE) for rival in AHEAD)
+        written = (
+            "" if g is NONE else of(g, unit="%", signed=True).replace("%", "")  # its own rival
+            for g in gains
+        )
+        rows.append((name, *(of(own[p], unit="%") for p in PARTS), *written, of(own["popular"], unit="%")))
+    how = {"full": "full fine-tuning", "lora": "LoRA"}[method]
+    return StudyTable(
+        title=f"Held-out accuracy where {100 * keep:g}% of the facts are kept, %, {how}, as many {budget}",
+        columns=(
+            "Kept by",
+            *COLUMNS.values(),
+            *(f"less {name}, points" for name in AHEAD.values()),
+            "in the popular half",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _verdicts(results: dict[str, Any], method: str) -> StudyTable:
+    from interp.study import StudyTable, of
+
+    sets = results["sets"][method].get("steps", {})
+    own = {name: keeps.get("1" if name == WHOLE else f"{HALF:g}", {}) for name, keeps in sets.items()}
+    return StudyTable(
+        title="Of the held-out facts that the base knew: lost, and of these suppressed rather than erased, %",
+        columns=("Kept by", "lost", "suppressed"),
+        rows=tuple(
+            (name, of(part["lost"], unit="%"), of(part["suppressed"], unit="%"))
+            for name, part in own.items()
+            if "lost" in part
+        ),
+        note="Half of the facts, or all; see docs/verdict.md for how a verdict is reached.",
+    )
+
+
+def _failures(results: dict[str, Any]) -> StudyTable:
+    from interp.study import StudyTable
+
+    return StudyTable(
+        title=f"Where a label-free score is worse by more than {100 * MARGIN:g} points",
+        columns=("Method", "As many", "Kept", "Score", "Than", "Held-out facts", "Points"),
+        rows=tuple(failures(results)),
+        note="Comparisons whose whole interval is below the margin; one in forty would be so by chance.",
+    )
+
+
+def _names(results: dict[str, Any], method: str, budget: str, keep: float) -> list[str]:
+    """Return the scores that were compared at a share, the most accurate label-free ones first."""
+    sets = results["sets"][method].get(budget, {})
+    there = {name: keeps[f"{keep:g}"]["all"]["value"] for name, keeps in sets.items() if f"{keep:g}" in keeps}
+    return sorted(there, key=lambda name: (name not in LABEL_FREE, -(there[name] or 0), name))
+
+
+def _curves(results: dict[str, Any], method: str) -> Figure:
+    from interp.curves import Curve, curves
+
+    sets = results["sets"][method]["steps"]
+    whole = sets.get(WHOLE, {}).get("1")
+    panels = {}
+    for part, title in (("all", "All held-out facts"), ("known", "Known to the base")):
+        panels[title] = []
+        for name in MAIN:
+            places = sorted(sets.get(name, {}), key=float)
+            y = [sets[name][keep][part] for keep in places]
+            if places:
+                x = [100 * float(keep) for keep in places] + ([100.0] if whole else [])
+                panels[title].append(Curve(label=name, x=x, y=[*y, *([whole[part]] if whole else [])]))
+    return curves(panels, x="training facts kept (%)", y="held-out accuracy (%)", percent=True)

@@ -1,0 +1,156 @@
+"""One cell of the contest: the facts that a score keeps, and what a base fine-tuned on them answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyses.bench import FEWEST, Bench, make_bench
+from analyses.choosing.settings import HALF, POPULAR, WHOLE, Setup
+from finetune.facts import FactSet, InputError
+from finetune.files import atomic_file, read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from jaxtyping import Float
+    from numpy import ndarray
+
+    from analyses.selection_contest import Options
+
+
+def bench_of(options: Options, setup: Setup, seed: int) -> Bench:
+    """Make the base and the parts of the facts, and set the training as the setup wants it."""
+    from analyses.long_tail_domain import of
+
+    setting, domain = _setting(replace(options, method=setup.method), seed)
+    bench = make_bench(setting, cache=options.bases, seed=seed)
+    relations = largest(bench.parts.train, options.relations) if options.relations else None
+    parts = bench.parts
+    for names in filter(None, (domain, relations)):
+        parts = replace(
+            parts, **{part: of(getattr(parts, part), names) for part in ("train", "validation", "test")}
+        )
+    if min(len(parts.train), len(parts.validation), len(parts.test)) < FEWEST:
+        raise InputError(
+            f"{setting.facts.name}: too few facts are left; give more facts or a larger --relations"
+        )
+    tune = setting.tune
+    if setup.budget == "epochs":
+        tune = replace(tune, epochs=tune.steps * tune.batch / len(parts.train))
+    return replace(bench, setting=replace(setting, tune=tune), parts=parts)
+
+
+def _setting(options: Options, seed: int):  # type: ignore[no-untyped-def]
+    """Resolve a seed's facts and base, and a domain's relations where there is one."""
+    from analyses import long_tail_domain
+    from analyses.making import setting_for
+
+    if options.domain:
+        names = {field.name for field in fields(long_tail_domain.Options)}
+        given = {f.name: getattr(options, f.name) for f in fields(options) if f.name in names}
+        setting, domain, _, _ = long_tail_domain.setting_of(long_tail_domain.Options(**given), seed)
+        return setting, domain
+    facts = None if options.facts is None else FactSet.load(options.facts, limit=options.limit)
+    return setting_for(options, facts, seed), None
+
+
+def largest(facts: FactSet, n: int) -> tuple[str, ...]:
+    """Return the relations with most facts."""
+    sizes = dict.fromkeys(facts.relations, 0)
+    for fact in facts:
+        sizes[fact.relation] += 1
+    return tuple(sorted(sizes, key=lambda relation: (-sizes[relation], relation))[:n])
+
+
+def scored(options: Options, bench: Bench, folder: Path) -> Mapping[str, Float[ndarray, " fact"]]:
+    """Score the training facts by everything that the contest compares; one process does it for a seed.
+
+    Gradients are compared with validation facts that the base states in every form.
+    """
+    import pandas as pd
+    from filelock import FileLock
+
+    from finetune.evaluate import stated
+    from interp.selection import SCORES, Candidates
+
+    facts, book, path = bench.parts.train, bench.setting.phrasebook, folder / f"seed-{bench.seed}.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            candidates = Candidates(
+                facts=facts,
+                base=str(bench.base),
+                book=book,
+                seed=bench.seed,
+                batch_tokens=options.batch_tokens,
+            )
+            held = bench.parts.validation
+            known = stated(candidates.plain(), candidates.tokenizer, held, book)
+            # Where the base states none, all of them have to serve.
+            candidates.reference = held.subset(np.flatnonzero(known).tolist()) if known.any() else held
+            names = {POPULAR, *(s.score for s in options.setups)} - {WHOLE}
+            columns = {name: SCORES[name](candidates) for name in SCORES if name in names}
+            with atomic_file(path) as temporary:
+                pd.DataFrame({"fact_id": [fact.id for fact in facts], **columns}).to_parquet(temporary)
+        table = pd.read_parquet(path)
+    if tuple(table.pop("fact_id")) != tuple(fact.id for fact in facts):
+        raise RuntimeError("other facts were scored than are trained on; remove the run directory")
+    return {str(name): table[name].to_numpy(np.float64) for name in table}
+
+
+def kept(bench: Bench, scores: Mapping[str, Float[ndarray, " fact"]], setup: Setup) -> tuple[FactSet, float]:
+    """Return the facts that a setup keeps, and the share of them that is in the popular half."""
+    from interp.selection import choose
+
+    train = bench.parts.train
+    popular = set(choose(scores[POPULAR], train, HALF, seed=bench.seed).indices.tolist())
+    indices = range(len(train))
+    if setup.score != WHOLE:
+        indices = choose(scores[setup.score], train, setup.keep, seed=bench.seed).indices.tolist()
+    facts = replace(train.subset(indices), name=f"{setup.keep:.0%} by {setup.score}")
+    if len(facts) < FEWEST:
+        raise InputError(f"{setup.keep:g} of {len(train)} facts are {len(facts)}; raise --keeps")
+    return facts, sum(i in popular for i in indices) / len(facts)
+
+
+def asked(bench: Bench, arm: Path, home: Path) -> pd.DataFrame:
+    """Ask every held-out fact: a row each, with what is known of it and what was said."""
+    from analyses.arms import answers, compared, known_facts
+
+    checkpoints = compared(bench, {"arm": str(arm)})
+    # Cells that share a base and its held-out facts ask it once for what it states.
+    stated = f"{bench.base.name}-{checkpoints.test.digest[:12]}.json"
+    known = known_facts(checkpoints, home.parents[1] / "stated" / stated)
+    return answers(checkpoints, "arm", home / "answers.parquet", known=known, seed=bench.seed)
+
+
+def with_verdicts(
+    frame: pd.DataFrame, bench: Bench, arm: Path, path: Path, batch_tokens: int
+) -> pd.DataFrame:
+    """Add the verdict on each held-out fact; None where the facts allow no calibrated one."""
+    from interp.checkpoints import load_pair
+    from interp.verdict import diagnose
+
+    if not path.is_file():
+        facts, test = bench.setting.facts, bench.parts.test
+        sets = {relation: facts.answer_set(relation) for relation in test.relations}
+        found: dict[str, str] = {}
+        try:
+            result = diagnose(
+                load_pair(str(bench.base), str(arm)),
+                test,
+                phrasebook=bench.setting.phrasebook,
+                prompts=bench.asked(test),
+                answer_sets=sets,
+                batch_tokens=batch_tokens,
+                seed=bench.seed,
+            )
+            found = dict(zip(result.fact_ids, result.verdicts, strict=True))
+        except InputError:  # too few facts that nobody knows to set a threshold by
+            pass
+        write_json(path, found)
+    return frame.assign(verdict=frame["fact_id"].map(read_json(path)).astype("string"))

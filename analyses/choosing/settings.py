@@ -1,0 +1,70 @@
+"""What the contest trains: which score keeps which share, how, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from interp.selection import SCORES
+
+Method = Literal["full", "lora"]
+Budget = Literal["steps", "epochs"]
+
+WHOLE, POPULAR, RANDOM, SHUFFLED, FIRST = "whole", "popularity", "random", "shuffled", "statement"
+HALF = 0.5
+KEEPS = (0.1, 0.25, HALF, 0.75)
+LOW = (0.1, 0.25)
+# A base of an embedded world was never shown solved examples, so that classes under them say nothing.
+SMALL = tuple(name for name in SCORES if name not in ("consistency", "maybe_known"))
+MAIN = (FIRST, POPULAR, RANDOM)  # compared at every share and budget, and given verdicts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """One training set and how it is trained on; the whole set has ``keep`` 1."""
+
+    score: str
+    keep: float
+    method: str
+    budget: str
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the facts that it loses are given verdicts, which cost as much as a small training."""
+        return self.budget == "steps" and (self.score == WHOLE or (self.score in MAIN and self.keep == HALF))
+
+
+def setups(
+    *,
+    full: bool,
+    method: str,
+    scores: Sequence[str] = (),
+    keeps: Sequence[float] = (),
+    methods: Sequence[str] = (),
+    budgets: Sequence[str] = (),
+) -> tuple[Setup, ...]:
+    """List what is trained: all that was asked for, or the default, most telling first.
+
+    As many epochs as all facts take at their number of steps is no other training for all facts.
+    """
+    names = tuple(scores) or (tuple(SCORES) if full else SMALL)
+    main = tuple(name for name in names if name in MAIN)
+    made: list[tuple[str, float, str]] = [(WHOLE, 1.0, "steps")]
+    if full or keeps or budgets:
+        made += [
+            (name, keep, budget)
+            for budget in budgets or (("steps", "epochs") if full else ("steps",))
+            for keep in keeps or (KEEPS if full else (HALF,))
+            for name in names
+        ]
+    else:
+        made += [(name, HALF, "steps") for name in names]
+        made += [(name, keep, "steps") for keep in reversed(LOW) for name in main]
+        made += [(name, HALF, "epochs") for name in main]
+    ways = tuple(methods) or (("full", "lora") if full else (method,))
+    return tuple(
+        Setup(score=score, keep=keep, method=way, budget=budget)
+        for way in ways
+        for score, keep, budget in dict.fromkeys(made)
+    )
