@@ -14,7 +14,7 @@ Dtype = Literal["float32", "bfloat16"]
 ALL_LINEAR = "all-linear"
 
 # Settings that change the cost of a training, and its result by no more than rounding.
-_COST = ("accumulate", "gradient_checkpointing", "save_every")
+COST = ("accumulate", "gradient_checkpointing", "save_every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class TuneConfig:
 
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide the result, JSON-able; not those that only decide its cost."""
-        return {name: value for name, value in _plain(asdict(self)).items() if name not in _COST}
+        return {name: value for name, value in _plain(asdict(self)).items() if name not in COST}
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,224 @@
+"""Fine-tune a model on one's own facts, on one device or several.
+
+    python -m finetune --base DIR|hub-id --facts my.csv --out runs/mine [--method lora ...]
+    python -m finetune --preset llama-2-7b --facts popqa --out runs/llama
+    accelerate launch --config_file finetune/launch/ddp.yaml -m finetune --preset ...
+
+Facts are split by subject, asked in the chosen format, and trained on once for each learning rate; the one
+that answers most validation facts is named in ``chosen.json``. The same command continues a killed run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from finetune import processes
+from finetune.facts import FactSet, InputError, LeftOut
+from finetune.formats import PromptFormat
+from finetune.tuning import TuneConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from finetune.prompts import Prompt
+    from finetune.train import Checkpoint
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to fine-tune, on what, and where the result goes."""
+
+    facts: str
+    """A table of facts (CSV, TSV, JSONL, parquet), or the name of a data set such as popqa."""
+    out: Path
+    """Directory of the result; it holds a model for each learning rate."""
+    base: str = ""
+    """Directory or hub id of the model; the preset's by default."""
+    preset: str = ""
+    """Settings for a real model (docs/training.md lists them); other options change them."""
+    validation: str = ""
+    """Facts to choose on; by default a share of the facts, by subject."""
+    validation_share: float = 0.1
+    """Share of the subjects to choose on, where no validation facts are given."""
+    test_share: float = 0.0
+    """Share of the subjects held out altogether; partition.json names them."""
+    limit: int | None = None
+    """Use so many facts, drawn at random."""
+    seed: int = 0
+    """Seed of split, order of rows, adapter and dropout."""
+    anyway: bool = False
+    """Train even if the estimate says that memory will not do."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    tune: Annotated[TuneConfig, tyro.conf.arg(name="")] = field(default_factory=TuneConfig)
+    ask: Annotated[PromptFormat, tyro.conf.arg(name="")] = field(default_factory=PromptFormat)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status, 2 where the input was wrong."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options = tyro.cli(Options, args=arguments, description=__doc__, default=_defaults(arguments))
+        _quiet_libraries(options.quiet)
+        chosen, asked = finetune(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command continues", file=sys.stderr)
+        return 130
+    if processes.is_main() and not options.quiet:
+        right = round(chosen.validation_accuracy * asked)
+        print(f"{chosen.path}: step {chosen.step}, {right} of {asked} validation facts answered")
+    return 0
+
+
+def finetune(options: Options) -> tuple[Checkpoint, int]:
+    """Train at every learning rate; return what was chosen, and on how many validation facts.
+
+    Raises:
+        InputError: see :func:`finetune.train.train`; or too few facts, or no room in memory.
+    """
+    from finetune.files import write_json
+    from finetune.manifest import RunDirectory
+    from finetune.models import load_tokenizer
+    from finetune.select import select
+
+    if not options.base:
+        raise InputError("--base: name a model's directory or hub id, or a --preset")
+    processes.join()
+    parts = _parts(options)
+    tokenizer = load_tokenizer(options.base)
+    prompts, validation, left_out = _prompts(options, parts, tokenizer)
+    if processes.is_main():
+        _require_room(options, tokenizer, prompts)
+        settings = {**asdict(options), "out": "", "quiet": False, "anyway": False}
+        settings |= {name: part.digest for name, part in parts.items()}
+        run = RunDirectory(options.out, _plain(settings))
+        run.write(seeds=[options.seed], left_out=left_out)
+        write_json(options.out / "partition.json", {n: [f.id for f in part] for n, part in parts.items()})
+    processes.wait()
+    chosen = select(
+        options.base,
+        prompts,
+        validation,
+        options.out,
+        config=options.tune,
+        seed=options.seed,
+        name=Path(options.base).name,
+    )
+    if processes.is_main():
+        said = {"path": chosen.path.name, "facts": len(prompts), "validation_facts": len(validation)}
+        write_json(
+            options.out / "chosen.json", said | {k: v for k, v in asdict(chosen).items() if k != "path"}
+        )
+        run.write(seeds=[options.seed], finished=True, left_out=left_out)
+    return chosen, len(validation)
+
+
+def _defaults(arguments: Sequence[str]) -> Options | None:
+    """Take the options that a named preset stands for, for other options to change."""
+    words = " ".join(arguments).replace("--preset=", "--preset ").split()
+    if "--preset" not in words[:-1]:
+        return None
+    name = words[words.index("--preset") + 1]
+    from finetune.recipes import recipe
+
+    held = recipe(name)
+    return Options(facts=tyro.MISSING, out=tyro.MISSING, base=held.base, preset=name, tune=held.tune)
+
+
+def _parts(options: Options) -> dict[str, FactSet]:
+    from finetune.popularity import partition
+
+    facts = FactSet.load(options.facts, limit=options.limit, seed=options.seed)
+    own = bool(options.validation)
+    share = 0.0 if own else options.validation_share
+    dealt = partition(facts, test=options.test_share, validation=share, seed=options.seed)
+    parts = {"train": dealt.train, "validation": dealt.validation, "test": dealt.test}
+    if own:
+        parts["validation"] = FactSet.load(options.validation)
+    for name in ("train", "validation"):
+        if not len(parts[name]):
+            raise InputError(f"{options.facts}: no fact is left for the {name} part; give more facts")
+    return parts
+
+
+def _prompts(
+    options: Options, parts: dict[str, FactSet], tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[Prompt], list[Prompt], list[LeftOut]]:
+    from finetune.formats import asked, fitting
+    from finetune.models import context_of
+    from finetune.phrasebooks import phrasebook
+
+    context = context_of(options.base)
+    left_out = [item for part in (parts["train"], parts["validation"]) for item in part.left_out]
+    made = []
+    for name in ("train", "validation"):
+        part = parts[name]
+        said = asked(
+            part,
+            phrasebook(part),
+            options.ask,
+            tokenizer=tokenizer,
+            examples=parts["train"],
+            seed=options.seed,
+        )
+        kept, unfit = fitting(tokenizer, said, context)
+        if not kept:
+            raise InputError(f"{options.facts}: no {name} prompt fits the model ({unfit[0].reason})")
+        made.append(kept)
+        left_out += unfit
+    return made[0], made[1], list(dict.fromkeys(left_out))
+
+
+def _require_room(options: Options, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> None:
+    import numpy as np
+    from transformers import AutoConfig
+
+    from finetune.budget import estimate, require_room, this_machine
+    from finetune.tokens import tokenize_with_answer
+
+    pairs = tokenize_with_answer(tokenizer, [p.text for p in prompts], [p.answers[0] for p in prompts])
+    length = float(np.quantile([len(p) + len(a) + 1 for p, a in pairs], 0.95))
+    machine = replace(
+        this_machine(options.tune.dtype),
+        processes=processes.count(),
+        sharded=os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true",
+    )
+    config = AutoConfig.from_pretrained(options.base, local_files_only=Path(options.base).is_dir())
+    budget = estimate(config, options.tune, tokens_per_row=length, rows=len(prompts), machine=machine)
+    if not options.quiet:
+        print(f"Expected at each learning rate: {budget.sentence()}", file=sys.stderr)
+    if not options.anyway:
+        require_room(budget)
+
+
+def _quiet_libraries(quiet: bool) -> None:
+    from transformers.utils import logging
+
+    from finetune.progress import QUIET
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if quiet:
+        os.environ[QUIET] = "1"
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what may change between the starts of one run: it decides no result."""
+    from finetune.tuning import COST
+
+    return {**settings, "tune": {k: v for k, v in settings["tune"].items() if k not in COST}}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
