@@ -17,7 +17,7 @@ from finetune.hub import is_offline, refusal
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Source = str | Path
 UNBOUNDED = 1 << 20  # tokens; more than anybody asks at once
@@ -120,23 +120,31 @@ def load_tokenizer(source: Source, *, revision: str | None = None) -> PreTrained
         raise InputError(_unloadable(source, error)) from error
 
 
-def context_of(source: Source) -> int:
-    """Return how many tokens a checkpoint's model can read at once, by its configuration.
+def configuration_of(source: Source) -> PreTrainedConfig:
+    """Read a checkpoint's configuration, without its weights.
 
     Raises:
-        InputError: there is no configuration, or a hub id without a network.
+        InputError: there is none, or a hub id without a network.
     """
     from transformers import AutoConfig
 
     require_checkpoint(source)
     try:
-        config = AutoConfig.from_pretrained(
+        return AutoConfig.from_pretrained(
             source, local_files_only=Path(source).is_dir(), trust_remote_code=False
         )
     except (OSError, ValueError) as error:
         raise InputError(_unloadable(source, error)) from error
+
+
+def context_of(source: Source) -> int:
+    """Return how many tokens a checkpoint's model can read at once.
+
+    Raises:
+        InputError: see :func:`configuration_of`.
+    """
     # A model without learnt or bounded positions (Bloom's ALiBi) names none.
-    return int(getattr(config, "max_position_embeddings", None) or UNBOUNDED)
+    return int(getattr(configuration_of(source), "max_position_embeddings", None) or UNBOUNDED)
 
 
 def is_adapter(source: Source) -> bool:

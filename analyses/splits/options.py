@@ -95,6 +95,8 @@ class Options(OnMachines):
     """How multiple-choice facts are asked: options listed and a letter wanted, or the answer's text."""
     pretrain_steps: int | None = None
     """Override the pretraining steps of the small model."""
+    anyway: bool = False
+    """Train even if the estimate says that memory will not do."""
     analyse: tuple[Literal["attention", "verdicts"], ...] = ("attention", "verdicts")
     """What to hand the chosen checkpoints to; --analyse without a value: nothing."""
     analysed: int = 2000
@@ -154,7 +156,7 @@ class Options(OnMachines):
 
     @property
     def _told(self) -> dict[str, Any]:
-        return {k: v for k, v in super().config().items() if k != "yaml"}
+        return {k: v for k, v in super().config().items() if k not in ("yaml", "anyway")}
 
     @property
     def sources(self) -> tuple[tuple[str, str], ...]:

@@ -18,6 +18,7 @@ import numpy as np
 from analyses.bench import FEWEST
 from analyses.checkpoints import read_facts, write_facts
 from analyses.splits.options import OWN, WORLD, Options
+from analyses.splits.room import foresee
 from finetune.facts import FactSet, InputError, LeftOut
 from finetune.files import read_json, write_json
 from finetune.popularity import Partition, partition, split
@@ -115,6 +116,8 @@ def _facts(options: Options, source: str, seed: int) -> FactSet:
 def _prepare(
     options: Options, facts: FactSet, home: Path, checkpoint: str | None, dataset: str, model: str, seed: int
 ) -> list[LeftOut]:
+    from finetune.models import load_tokenizer
+
     source, before = dict(options.sources)[dataset], len(facts.left_out)
     book = _book(source, facts)
     if checkpoint is None:  # its text is sampled by popularity, which therefore cannot come from it
@@ -134,6 +137,8 @@ def _prepare(
     write_facts(home / "facts.parquet", facts)
     parts.save(home / "partition.json")
     write_json(home / "base.json", {"base": base})
+    asked = data.asked(options, parts.train, load_tokenizer(base), examples=parts.train)
+    foresee(options, base, asked, home / "budget.json", of=f"{dataset}, {model}")
     write_json(home / "known.json", _known(options, data))
     return left_out
 
