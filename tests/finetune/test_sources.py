@@ -264,3 +264,51 @@ def test_real_files() -> None:
         assert all(question_prompt(f) == render(TEMPLATES[relation], f) for f in facts)
     published = json.loads((SHARED / "entity_questions/relation_query_templates.json").read_text())
     assert {k: v.replace("[X]", SLOT) for k, v in published.items() if k in TEMPLATES} == TEMPLATES
+
+
+def entity_files(folder: Path, split: str, *relations: str, rows: int = 3) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for relation in relations:
+        question = TEMPLATES[relation]
+        records = [
+            {"question": question.replace(SLOT, f"{split} {i}"), "answers": [f"a{i}"]} for i in range(rows)
+        ]
+        write(folder / f"{relation}.{split}.json", json.dumps(records, indent=4))
+
+
+def test_a_directory_of_entity_questions_is_one_set(tmp_path: Path) -> None:
+    entity_files(tmp_path / "dev", "dev", "P17", "P36", "P106")
+    write(tmp_path / "dev" / "relation_query_templates.json", json.dumps({"P17": "?"}))
+    facts = FactSet.load(tmp_path / "dev")
+    assert facts.relations == ("P106", "P17", "P36")
+    assert len(facts) == 9
+    assert all(question_prompt(f) == render(TEMPLATES[f.relation], f) for f in facts)
+    assert reasons(facts) == {"relation_query_templates.json": "is no file of facts of this data set"}
+    alone = FactSet.load(tmp_path / "dev" / "P36.dev.json")
+    assert tuple(fact for fact in facts if fact.relation == "P36") == alone.facts
+    drawn = FactSet.load(tmp_path / "dev", limit=4, seed=3)
+    assert len(drawn) == 4
+    assert "5 of 9 usable facts" in reasons(drawn)["dev"]
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_of_several_splits_one_is_taken_and_the_others_are_named(tmp_path: Path, nested: bool) -> None:
+    for split in ("dev", "test", "train"):
+        entity_files(tmp_path / split if nested else tmp_path, split, "P17", "P50")
+    facts = FactSet.load(tmp_path)
+    assert {fact.subject.split()[0] for fact in facts} == {"train"}
+    assert len(facts) == 6
+    wanted = ["dev", "test"] if nested else ["P17.dev.json", "P17.test.json", "P50.dev.json", "P50.test.json"]
+    assert [left.where for left in facts.left_out] == wanted
+    assert {left.reason for left in facts.left_out} == {"was not read; train is the split taken"}
+
+
+def test_one_broken_file_of_a_directory_is_named(tmp_path: Path) -> None:
+    entity_files(tmp_path, "dev", "P17", "P36", rows=9)
+    write(tmp_path / "P50.dev.json", '[{"question": "Who')
+    with pytest.raises(InputError, match=r"P50\.dev\.json:1: is not JSON"):
+        FactSet.load(tmp_path)
+    wrong = [{"question": "Where?", "answers": ["x"]}] * 3
+    write(tmp_path / "P50.dev.json", json.dumps(wrong))
+    with pytest.raises(InputError, match=r"P50\.dev\.json: 3 of 3 rows are malformed"):
+        FactSet.load(tmp_path)
