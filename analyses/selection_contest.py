@@ -42,7 +42,7 @@ class Options(FactsOptions):
     keeps: tuple[float, ...] = ()
     """Shares of the facts to keep by every score (default: 0.5, of some scores also 0.1 and 0.25)."""
     methods: tuple[Method, ...] = ()
-    """How to fine-tune (default: --method; with --full both full and lora)."""
+    """How to fine-tune (default: --method, and some scores with LoRA too; with --full all with both)."""
     budgets: tuple[Budget, ...] = ()
     """As many steps as on all facts, or as many epochs (default: steps, for some scores both)."""
     domain: bool = False

@@ -68,6 +68,15 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
                 _of(epochs, FIRST, POPULAR, "all"),
             )
         )
+    lora = _halves(results, "lora", "steps")
+    if FIRST in lora and method != "lora":
+        made.append(
+            _no_worse(
+                f"with LoRA, the half that {FIRST} chooses serves all held-out facts no worse than the "
+                "popular half",
+                _of(lora, FIRST, POPULAR, "all"),
+            )
+        )
     for name in (FIRST, SHUFFLED):
         placebo = " (placebo)" if name == SHUFFLED else ""
         made.append(

@@ -32,7 +32,8 @@ class Setup:
     @property
     def is_judged(self) -> bool:
         """Whether the facts that it loses are given verdicts, which cost as much as a small training."""
-        return self.budget == "steps" and (self.score == WHOLE or (self.score in MAIN and self.keep == HALF))
+        is_main = self.score == WHOLE or (self.score in MAIN and self.keep == HALF)
+        return is_main and self.budget == "steps" and self.method == "full"
 
 
 def setups(
@@ -63,8 +64,8 @@ def setups(
         made += [(name, keep, "steps") for keep in reversed(LOW) for name in main]
         made += [(name, HALF, "epochs") for name in main]
     ways = tuple(methods) or (("full", "lora") if full else (method,))
-    return tuple(
-        Setup(score=score, keep=keep, method=way, budget=budget)
-        for way in ways
-        for score, keep, budget in dict.fromkeys(made)
-    )
+    listed = [Setup(score=s, keep=k, method=way, budget=b) for way in ways for s, k, b in dict.fromkeys(made)]
+    if ways == ("full",) and not (methods or keeps or budgets):
+        listed += [Setup(score=WHOLE, keep=1.0, method="lora", budget="steps")]
+        listed += [Setup(score=name, keep=HALF, method="lora", budget="steps") for name in main]
+    return tuple(listed)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from finetune.facts import FactSet, LeftOut
-from finetune.sources import entity_questions, mmlu, popqa, table
+from finetune.facts import Fact, FactSet, LeftOut
+from finetune.sources import entity_questions, mmlu, popqa, questions, table
 from finetune.sources.directory import read_directory
 from finetune.sources.gather import Reader, gather
 from finetune.sources.hub import from_hub, hub_id
-from finetune.sources.rows import EXTENSIONS, Table, read_table
+from finetune.sources.rows import EXTENSIONS, Row, Table, read_table
 
 
 def load(source: str | Path, *, limit: int | None = None, seed: int = 0) -> FactSet:
@@ -32,6 +33,60 @@ def load(source: str | Path, *, limit: int | None = None, seed: int = 0) -> Fact
     name, tables, left_out = _read(source)
     readers = [(rows, _reader(rows)) for rows in tables]
     return gather(name, readers, left_out=left_out, limit=limit, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """Facts with the record that each was made of: its table's place in ``tables``, and the row.
+
+    ``subjects_known`` tells whether a fact's subject is a part of its question, not the whole of it.
+    """
+
+    facts: FactSet
+    tables: tuple[Table, ...]
+    rows: tuple[tuple[int, Row], ...]
+    subjects_known: bool
+
+
+def load_traced(source: str | Path, *, limit: int | None = None, seed: int = 0) -> Traced:
+    """Load facts as :func:`load` does, and keep the record of each; a bare list of questions will do.
+
+    Raises:
+        InputError: see :func:`load`.
+    """
+    name, tables, left_out = _read(source)
+    made: list[tuple[Fact, int, Row]] = []
+
+    def traced(place: int, to_fact: Reader) -> Reader:
+        def read(row: Row) -> Fact:
+            made.append((to_fact(row), place, row))
+            return made[-1][0]
+
+        return read
+
+    bare = [_is_bare(rows) for rows in tables]
+    readers = [
+        questions.reader(rows) if is_so else _reader(rows) for rows, is_so in zip(tables, bare, strict=True)
+    ]
+    traces = [
+        (rows, traced(i, to_fact)) for i, (rows, to_fact) in enumerate(zip(tables, readers, strict=True))
+    ]
+    facts = gather(name, traces, left_out=left_out, limit=limit, seed=seed)
+    # Facts that share an id are told apart by which object they are.
+    origin = {id(fact): (place, row) for fact, place, row in made}
+    whole = any(bare) or any(mmlu.is_layout(rows.columns) for rows in tables)
+    return Traced(
+        facts=facts,
+        tables=tuple(tables),
+        rows=tuple(origin[id(fact)] for fact in facts),
+        subjects_known=not whole,
+    )
+
+
+def _is_bare(rows: Table) -> bool:
+    if "subj" in rows.columns or mmlu.is_layout(rows.columns) or not questions.is_layout(rows.columns):
+        return False
+    return "answers" not in rows.columns or entity_questions.relation_of(rows.name) is None
 
 
 def _read(source: str | Path) -> tuple[str, list[Table], tuple[LeftOut, ...]]:

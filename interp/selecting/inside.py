@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finetune.sources.gather import UNNAMED
 from interp.selecting.candidates import Candidates
 from interp.selecting.knowledge import question, spread, statement
 
@@ -71,11 +72,12 @@ def agreement(candidates: Candidates) -> Float[ndarray, " fact"]:
 def references(candidates: Candidates) -> FactSet:
     """Return the facts that gradients are compared with: those given, or a draw of the best known candidates.
 
-    Known are a quarter of the candidates, by statements or, where subjects are unknown, by questions.
+    Known are a quarter of the candidates, by statements or, where none can be made, by questions.
     """
     if candidates.reference is not None:
         return candidates.reference
-    name, by = ("statement", statement) if candidates.subjects_known else ("question", question)
+    stated = candidates.subjects_known and all(fact.relation != UNNAMED for fact in candidates.facts)
+    name, by = ("statement", statement) if stated else ("question", question)
     values = np.nan_to_num(candidates.remembered(name, lambda: by(candidates)), nan=-np.inf)
     best = np.argsort(-values, kind="stable")[: max(1, len(values) // 4)]
     drawn = np.random.default_rng([candidates.seed, 51]).permutation(best)[:REFERENCE]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finetune.facts import InputError
+from finetune.sources.gather import UNNAMED
 from interp.selecting import inside, knowledge
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Score:
     """A score: what it is called, what it is, what it costs and what it cannot do without.
 
     ``forwards`` counts forward passes an example, which keep nothing for a backward pass. ``needs`` says
-    what candidates must have (``subject``, ``popularity``); ``is_placebo`` marks scores that know nothing.
+    what candidates must have (``subject``, ``relation``, ``popularity``); ``is_placebo`` marks scores that
+    know nothing.
     """
 
     name: str
@@ -42,9 +44,20 @@ class Score:
         """Say why the candidates cannot be scored by this, or None."""
         if "subject" in self.needs and not candidates.subjects_known:
             return "needs to know what each question is about; add a column subject"
+        if "relation" in self.needs and any(fact.relation == UNNAMED for fact in candidates.facts):
+            return "needs to know how a fact is stated; add a column relation"
         if "popularity" in self.needs and any(fact.popularity is None for fact in candidates.facts):
             return "needs a popularity of every fact; add a column popularity"
         return None
+
+    def require(self, candidates: Candidates) -> None:
+        """Refuse candidates that lack what the score needs.
+
+        Raises:
+            InputError: says what, and what to do instead.
+        """
+        if reason := self.unavailable(candidates):
+            raise InputError(f"score {self.name}: {reason}, or choose another score")
 
     def __call__(self, candidates: Candidates) -> Float[ndarray, " fact"]:
         """Score the candidates; what another score has found already is not computed again.
@@ -52,8 +65,7 @@ class Score:
         Raises:
             InputError: they lack what the score needs, or the base cannot be loaded.
         """
-        if reason := self.unavailable(candidates):
-            raise InputError(f"score {self.name}: {reason}")
+        self.require(candidates)
         return candidates.remembered(self.name, lambda: self.compute(candidates))
 
 
@@ -86,7 +98,7 @@ SCORES: dict[str, Score] = {
             compute=knowledge.statement,
             meaning="log-probability of the answer in statements",
             forwards=3,
-            needs=("subject",),
+            needs=("subject", "relation"),
             unit="nats",
         ),
         Score(
@@ -120,14 +132,14 @@ SCORES: dict[str, Score] = {
             compute=knowledge.consistency_stated,
             meaning="HighlyKnown first, with statement forms as prompts",
             forwards=3,
-            needs=("subject",),
+            needs=("subject", "relation"),
         ),
         Score(
             name="maybe_stated",
             compute=knowledge.maybe_stated,
             meaning="MaybeKnown first, with statement forms as prompts",
             forwards=3,
-            needs=("subject",),
+            needs=("subject", "relation"),
         ),
         Score(
             name="readout",
@@ -164,7 +176,7 @@ SCORES: dict[str, Score] = {
             compute=shuffled,
             meaning="statements' log-probabilities dealt out anew within each relation",
             forwards=3,
-            needs=("subject",),
+            needs=("subject", "relation"),
             is_placebo=True,
         ),
     )

@@ -1,0 +1,203 @@
+"""The report of a choice: what was kept and dropped, with examples, and what may be expected of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analyses.choosing.expected import MEASURED
+from interp.selection import SCORES
+
+if TYPE_CHECKING:
+    from analyses.choosing.choosing import Chosen
+    from interp.study import Study, StudyTable
+
+MOST = 40  # rows of a table; what is beyond them is summed up
+EXAMPLES = 8
+NOT_YET = "This score has not been measured in the contest of scores (docs/which_data.md)."
+
+
+def page(made: Chosen, results: dict[str, Any]) -> Study:
+    """Make the page of a choice."""
+    from interp.study import Study
+
+    score = SCORES[made.score]
+    tables = [_sides(made, results), _relations(results), _types(results)]
+    if results["scores"]:
+        tables.append(_others(made, results))
+    if MEASURED.get(made.score):
+        tables.append(_expected(made.score))
+    return Study(
+        title="Which data to train on",
+        question=f"Which {100 * made.keep:g}% of {len(made.facts):,} facts should {made.base} be "
+        "fine-tuned on?",
+        finding=_finding(made, results),
+        outcome="measured",
+        tables=tuple(tables),
+        examples=tuple(_examples(made)),
+        notes=(
+            f"Score {made.score}: {score.meaning}. It took {score.forwards:g} forward passes a fact.",
+            *([] if MEASURED.get(made.score) else [NOT_YET]),
+            *([] if not score.is_placebo else ["This score is a placebo: it knows nothing of the facts."]),
+            *(f"Score {name} could not be used: {why}." for name, why in made.unavailable),
+        ),
+    )
+
+
+def _finding(made: Chosen, results: dict[str, Any]) -> str:
+    kept, dropped = (results["sides"][side]["score"]["value"] for side in ("kept", "dropped"))
+    unit = SCORES[made.score].unit
+    told = f"Kept {len(made.kept):,} of {len(made.facts):,} facts by {made.score} in {made.out}"
+    if kept is not None and dropped is not None:
+        told += f": the median score is {_number(kept)} of those kept and {_number(dropped)} of those dropped"
+        told += f" ({unit})" if unit else ""
+    aside = len(made.left_out)
+    return (
+        f"{told}; {aside:,} could not be used and {'is' if aside == 1 else 'are'} listed."
+        if aside
+        else f"{told}."
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
+
+
+def _sides(made: Chosen, results: dict[str, Any]) -> StudyTable:
+    from interp.study import StudyTable, of
+
+    sides = results["sides"]
+    counts = {"kept": len(made.kept), "dropped": len(made.others), "all": len(made.facts)}
+    popular = all("popularity" in side for side in sides.values())
+    columns = ("", "Facts", "Relations", "Answer types", "Answers", f"Median {made.score}")
+    return StudyTable(
+        title="What was kept",
+        columns=(*columns, *(["Median popularity"] if popular else [])),
+        rows=tuple(
+            (
+                name,
+                counts[name],
+                *(int(side[f"{what}s"]["value"]) for what in ("relation", "answer_type", "answer")),
+                of(side["score"], digits=2),
+                *([of(side["popularity"], digits=0)] if popular else []),
+            )
+            for name, side in sides.items()
+        ),
+    )
+
+
+def _relations(results: dict[str, Any]) -> StudyTable:
+    return _coverage(
+        "By relation",
+        "Relation",
+        results["relations"],
+        lambda part: (int(part["answers_kept"]["value"]), int(part["answers"]["value"])),
+        ("Answers kept", "of"),
+    )
+
+
+def _types(results: dict[str, Any]) -> StudyTable:
+    return _coverage(
+        "By relation and answer type",
+        "Relation: answer type",
+        results["answer_types"],
+        lambda part: (),
+        (),
+        note="An answer that its relation has ten times or more is a type of its own; others go by shape.",
+    )
+
+
+def _coverage(
+    title: str, first: str, groups: dict[str, Any], more: Any, columns: tuple[str, ...], note: str = ""
+) -> StudyTable:
+    from interp.study import StudyTable
+
+    ordered = sorted(groups.items(), key=lambda item: (-item[1]["share"]["n"], item[0]))
+    rest = ordered[MOST:]
+    rows = [
+        (
+            name,
+            part["share"]["n"],
+            round(part["share"]["value"] * part["share"]["n"]),
+            f"{100 * part['share']['value']:.0f}%",
+            _number(part["score"]["value"]) if part["score"]["value"] is not None else None,
+            *more(part),
+        )
+        for name, part in ordered[:MOST]
+    ]
+    if rest:
+        n = sum(part["share"]["n"] for _, part in rest)
+        kept = round(sum(part["share"]["value"] * part["share"]["n"] for _, part in rest))
+        blank = ("",) * (1 + len(columns))
+        rows.append((f"{len(rest):,} others", n, kept, f"{100 * kept / n:.0f}%", *blank))
+    return StudyTable(
+        title=title,
+        columns=(first, "Facts", "Kept", "Share", "Median score", *columns),
+        rows=tuple(rows),
+        note=note,
+    )
+
+
+def _others(made: Chosen, results: dict[str, Any]) -> StudyTable:
+    from interp.study import StudyTable, of
+
+    return StudyTable(
+        title=f"How far other scores would keep the same facts as {made.score}",
+        columns=("Score", "Meaning", "Kept by both, % of those kept", "Rank correlation"),
+        rows=tuple(
+            (name, SCORES[name].meaning, of(part["shared"], unit="%"), of(part["rank_correlation"], digits=2))
+            for name, part in results["scores"].items()
+        ),
+        note="By chance, as large a share of those kept would be kept by both as of all.",
+    )
+
+
+def _expected(score: str) -> StudyTable:
+    from interp.study import StudyTable, interval
+
+    def written(number: tuple[float, float, float] | None) -> str:
+        return "" if number is None else interval(*number, unit="%", signed=True).replace("%", "")
+
+    return StudyTable(
+        title=f"What may be expected: points of held-out accuracy that the half kept by {score} is ahead",
+        columns=("Measured in", "of the popular half", "of all facts", "of a random half"),
+        rows=tuple(
+            (each.setting, written(each.popularity), written(each.whole), written(each.random))
+            for each in MEASURED[score]
+        ),
+        note="Of small bases and of halves, over three trainings; nothing says that it holds of yours.",
+    )
+
+
+def _examples(made: Chosen) -> list[StudyTable]:
+    from interp.study import StudyTable
+
+    order = np.argsort(made.choice.rank)
+    kept = [int(i) for i in order if made.choice.kept[i]]
+    dropped = [int(i) for i in order if not made.choice.kept[i]]
+    shown = {
+        "Kept, the best": kept[:EXAMPLES],
+        "Kept, the last": kept[-EXAMPLES:],
+        "Dropped, the first": dropped[:EXAMPLES],
+        "Dropped, the worst": dropped[-EXAMPLES:],
+    }
+    columns = made.columns
+    return [
+        StudyTable(
+            title=title,
+            columns=("Question about", "Relation", "Answer", "Score", "Why"),
+            rows=tuple(
+                (
+                    made.facts[i].subject,
+                    made.facts[i].relation,
+                    made.facts[i].answer,
+                    columns["score"][i],
+                    columns["reason"][i],
+                )
+                for i in some
+            ),
+        )
+        for title, some in shown.items()
+        if some
+    ]

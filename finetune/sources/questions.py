@@ -1,0 +1,39 @@
+"""A bare list of questions and answers: nothing says what one is about, so that all of it is the subject.
+
+Columns: ``question``; ``answer``, ``answers`` or both; and if wanted ``relation``, ``popularity`` and ``id``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from finetune.facts import Fact
+from finetune.sources.cells import answers, clean, distinct, number, several, text
+from finetune.sources.gather import UNNAMED
+from finetune.sources.rows import Row, Table
+
+
+def is_layout(columns: Collection[str]) -> bool:
+    """Whether a table's columns are questions and answers without subjects."""
+    return "question" in columns and "subject" not in columns and bool({"answer", "answers"} & set(columns))
+
+
+def reader(table: Table) -> Callable[[Row], Fact]:
+    """Return what reads this table's rows; without an id, a fact is told apart by relation and question."""
+    counted = "popularity" in table.columns
+
+    def to_fact(row: Row) -> Fact:
+        cells = row.cells
+        question = text(cells.get("question"), "question")
+        relation = clean(cells.get("relation")) or UNNAMED
+        accepted = distinct((clean(cells.get("answer")), *several(cells.get("answers"), "answers")))
+        return Fact(
+            id=clean(cells.get("id")) or f"{relation}/{question}",
+            subject=question,
+            relation=relation,
+            answers=answers(accepted),
+            question=question,
+            popularity=number(cells.get("popularity"), "popularity") if counted else None,
+        )
+
+    return to_fact
