@@ -82,7 +82,14 @@ def stated(
 
 
 def matches(said: str, accepted: Sequence[str]) -> bool:
-    """Whether an answer equals an accepted one, up to case, Unicode form, articles and end punctuation."""
+    """Whether an answer equals an accepted one, up to case, Unicode form, articles and end punctuation.
+
+    Examples:
+        >>> matches(" the London.", ["London", "London, UK"])
+        True
+        >>> matches("London and Paris", ["London"])
+        False
+    """
     return normalise(said) in {normalise(answer) for answer in accepted}
 
 

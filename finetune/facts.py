@@ -24,6 +24,11 @@ class Fact:
     ``answers`` are all accepted answers, the canonical one first. ``question`` is the source's own
     wording, if it has one. ``popularity`` is any non-negative proxy for pretraining frequency. ``choices``
     are the options of a multiple-choice question in their order, the canonical answer among them.
+
+    Examples:
+        >>> fact = Fact(id="q1", subject="Ada Lovelace", relation="born", answers=("London", "London, UK"))
+        >>> fact.answer
+        'London'
     """
 
     id: str
@@ -50,7 +55,21 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class FactSet(Sequence[Fact]):
-    """An ordered set of facts with a name and the record of what was left out of it."""
+    """An ordered set of facts with a name and the record of what was left out of it.
+
+    Examples:
+        >>> facts = FactSet(
+        ...     facts=(
+        ...         Fact(id="1", subject="Ada", relation="born", answers=("London",)),
+        ...         Fact(id="2", subject="Emmy", relation="born", answers=("Erlangen",)),
+        ...     ),
+        ...     name="two people",
+        ... )
+        >>> facts.answer_set("born")
+        ('Erlangen', 'London')
+        >>> [fact.subject for fact in facts[1:]]
+        ['Emmy']
+    """
 
     facts: tuple[Fact, ...]
     name: str

@@ -72,6 +72,15 @@ def split(
 
     Raises:
         InputError: an unknown arm or match, a fraction outside (0, 1], no fact taken, or no popularity.
+
+    Examples:
+        >>> from finetune.world import WorldConfig, make_world
+        >>> facts = make_world(WorldConfig(subjects=8, relations=1))
+        >>> top, bottom = split(facts, "top"), split(facts, "bottom")
+        >>> len(top), len(bottom), {f.id for f in top} & {f.id for f in bottom}
+        (4, 4, set())
+        >>> min(f.popularity for f in top) > max(f.popularity for f in bottom)
+        True
     """
     for name, value, known in (("arm", arm, get_args(Arm)), ("match", match, get_args(Match))):
         if value not in known:
@@ -115,6 +124,14 @@ def partition(facts: FactSet, *, test: float = 0.3, validation: float = 0.1, see
 
     Raises:
         InputError: shares that are negative or leave nothing to train on.
+
+    Examples:
+        >>> from finetune.world import WorldConfig, make_world
+        >>> parts = partition(make_world(WorldConfig(subjects=20, relations=2)), test=0.3, validation=0.1)
+        >>> len(parts.train), len(parts.validation), len(parts.test)
+        (24, 4, 12)
+        >>> {f.subject for f in parts.train} & {f.subject for f in parts.test}
+        set()
     """
     if min(test, validation) < 0 or test + validation >= 1:
         raise InputError(
@@ -143,6 +160,11 @@ def quartiles(facts: FactSet) -> np.ndarray:
     """Return each fact's quartile by popularity rank, 1 (most popular) to 4; Int [fact].
 
     Sizes are equal within one; of facts with the same popularity the id decides.
+
+    Examples:
+        >>> from finetune.world import WorldConfig, make_world
+        >>> quartiles(make_world(WorldConfig(subjects=8, relations=1))).tolist()
+        [1, 1, 2, 2, 3, 3, 4, 4]
     """
     _require_popularity(facts, "quartiles")
     order = sorted(range(len(facts)), key=lambda i: (-(facts[i].popularity or 0.0), facts[i].id))

@@ -25,6 +25,11 @@ class Prompt:
 
     ``choices`` are the continuations among which a multiple-choice question is answered, in their order; the
     right one is ``answers[0]``.
+
+    Examples:
+        >>> prompt = Prompt(text="Where was Ada born? In", subject=(10, 13), answers=("London",))
+        >>> prompt.text[slice(*prompt.subject)]
+        'Ada'
     """
 
     text: str
@@ -49,6 +54,11 @@ class Phrases:
 
     ``statements`` and ``questions`` are the forms met in pretraining; ``asked`` is the form that
     fine-tuning teaches and that every arm is tested on.
+
+    Examples:
+        >>> Phrases(statements=("{subject} was born in",), questions=(), asked="Q: Where was she born? A:")
+        Traceback (most recent call last):
+        finetune.facts.InputError: form 'Q: Where was she born? A:': needs exactly one {subject} slot
     """
 
     statements: tuple[str, ...]
@@ -65,7 +75,14 @@ Phrasebook = Mapping[str, Phrases]
 
 
 def render(form: str, fact: Fact) -> Prompt:
-    """Put a fact's subject into a form; the span comes from the slot, so it is exact by construction."""
+    """Put a fact's subject into a form; the span comes from the slot, so it is exact by construction.
+
+    Examples:
+        >>> fact = Fact(id="1", subject="Ada", relation="born", answers=("London",))
+        >>> prompt = render("Where was {subject} born? In", fact)
+        >>> prompt.text, prompt.subject
+        ('Where was Ada born? In', (10, 13))
+    """
     start = form.index(SLOT)
     return Prompt(
         text=form.replace(SLOT, fact.subject),
@@ -119,6 +136,16 @@ def few_shot(prompts: Sequence[Prompt], shots: int, *, seed: int = 0) -> list[Pr
     """Put solved examples of the same relation and of other subjects in front, a line each.
 
     A prompt whose relation has no other subject stays as it is.
+
+    Examples:
+        >>> form = "{subject} was born in"
+        >>> ada = Fact(id="1", subject="Ada", relation="born", answers=("London",))
+        >>> emmy = Fact(id="2", subject="Emmy", relation="born", answers=("Erlangen",))
+        >>> asked = few_shot([render(form, ada), render(form, emmy)], 1)
+        >>> asked[0].text.split(chr(10))
+        ['Emmy was born in Erlangen', 'Ada was born in']
+        >>> asked[0].text[slice(*asked[0].subject)]
+        'Ada'
     """
     rng = np.random.default_rng([seed, 7])
     by_relation: dict[str, list[Prompt]] = {}
@@ -141,6 +168,12 @@ def find_subject(subject: str, text: str) -> tuple[int, int] | None:
 
     A whole word in the same case is preferred to one in another case, and that to a part of a word. Of
     several the last counts, for a question's own words come first ("What genre is What?").
+
+    Examples:
+        >>> find_subject("Ada", "Is Ada from Canada?")
+        (3, 6)
+        >>> find_subject("What", "What genre is What?")
+        (14, 18)
     """
     name = unicodedata.normalize("NFC", subject)
     if not name:

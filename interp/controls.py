@@ -13,6 +13,18 @@ def wrong_subject(batch: PromptBatch, pool: PromptBatch, *, seed: int = 0) -> di
 
     Returns:
         The partner's fact id by fact id; a fact of a layout of its own has none.
+
+    Examples:
+        >>> from finetune.prompts import render
+        >>> from finetune.vocabulary import word_tokenizer
+        >>> from finetune.world import WorldConfig, make_world, world_phrasebook
+        >>> from interp.spans import encode
+        >>> facts = make_world(WorldConfig(subjects=8, relations=1))
+        >>> tokenizer = word_tokenizer(facts, world_phrasebook())
+        >>> batch = encode(tokenizer, [render("{subject} was born in", fact) for fact in facts])
+        >>> partners = wrong_subject(batch, batch)
+        >>> len(partners), any(mine == theirs for mine, theirs in partners.items())
+        (8, False)
     """
     rng = np.random.default_rng([seed, 4])
     layouts: dict[tuple[object, ...], list[int]] = {}

@@ -118,6 +118,18 @@ def encode(
 
     Raises:
         InputError: the tokenizer reports no offsets, or not one prompt could be aligned.
+
+    Examples:
+        >>> from finetune.prompts import render
+        >>> from finetune.vocabulary import word_tokenizer
+        >>> from finetune.world import WorldConfig, make_world, world_phrasebook
+        >>> facts = make_world(WorldConfig(subjects=8, relations=1))
+        >>> tokenizer = word_tokenizer(facts, world_phrasebook())
+        >>> batch = encode(tokenizer, [render("{subject} was born in", facts[0])])
+        >>> batch.subject_mask[0].tolist()  # BOS, two words of a name, was, born, in
+        [False, True, True, False, False, False]
+        >>> int(batch.last[0])
+        5
     """
     rows: list[tuple[Prompt, Tokens, list[bool]]] = []
     left_out: list[LeftOut] = []

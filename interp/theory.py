@@ -199,6 +199,16 @@ def moved_score(
     The score is the subject's less the prompt token's: rate m (phi(s) - phi(p))^T (phi(s') - phi(p'))
     (phi(p)^T phi(p')). With orthonormal embeddings and one prompt token it is rate m for every other subject
     and 2 rate m for the fact's own.
+
+    Examples:
+        >>> model = initial(4, [2, 3])  # token 0 and 1: people; answers 2 and 3; nothing stored
+        >>> w_v = model.w_v.clone()
+        >>> w_v[2, 0] = 3.0  # person 0's value holds answer 2
+        >>> stored = replace(initial(5, [2, 3]), w_v=torch.nn.functional.pad(w_v, (0, 1, 0, 1)))
+        >>> one = Examples(subject=torch.tensor([0]), prompt=torch.tensor([4]), answer=torch.tensor([0]))
+        >>> other = Examples(subject=torch.tensor([1]), prompt=torch.tensor([4]), answer=torch.tensor([0]))
+        >>> bool(moved_score(stored, one, other, rate=0.1) > 0)  # well stored: others gain attention
+        True
     """
     m = read(model, taught).m
     ours, theirs = (model.embed[e.subject] - model.embed[e.prompt] for e in (taught, asked))
