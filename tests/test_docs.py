@@ -1,0 +1,163 @@
+"""The documentation: its site builds without a warning, its links lead somewhere, its examples run."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import doctest
+import importlib
+import logging
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OURS = ("finetune", "interp", "analyses")
+WITH_EXAMPLES = (
+    "finetune.evaluate",
+    "finetune.facts",
+    "finetune.popularity",
+    "finetune.prompts",
+    "interp.controls",
+    "interp.results",
+    "interp.spans",
+    "interp.theory",
+)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.M | re.S)
+REQUEST = re.compile(
+    r"""<(?:script|img|iframe)[^>]*\ssrc=["']?(?:https?:)?//|<link[^>]*href=["']?(?:https?:)?//"""
+)
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def fenced(language: str) -> list[tuple[str, str]]:
+    """Find all code of a language in the pages: (page, code)."""
+    return [
+        (named(path), code)
+        for path in PAGES
+        for found, code in FENCE.findall(path.read_text(encoding="utf-8"))
+        if found == language
+    ]
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_in_docstrings_run(name: str):
+    found = doctest.testmod(importlib.import_module(name), optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
+    assert found.attempted
+    assert not found.failed
+
+
+def test_all_modules_with_examples_are_tested():
+    holding = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for package in OURS
+        for path in (ROOT / package).rglob("*.py")
+        if re.search(r"^\s*>>> ", path.read_text(encoding="utf-8"), re.M)
+    }
+    assert holding == set(WITH_EXAMPLES)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the site; a warning is an error."""
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setenv("NO_MKDOCS_2_WARNING", "1")
+        logging.getLogger("mkdocs").setLevel(logging.WARNING)
+        config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True)
+        config.plugins.on_startup(command="build", dirty=False)
+        build(config)
+    return folder
+
+
+def test_the_site_asks_no_other_site_for_anything(site: Path):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 20
+    asking = {page.name for page in pages if REQUEST.search(page.read_text(encoding="utf-8"))}
+    assert not asking
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"@import|url\(\s*[\"']?https?:", sheet.read_text(encoding="utf-8"))
+
+
+def test_every_page_is_in_the_navigation(site: Path):
+    """Look for each page in the home page's navigation; one that is not there, nobody finds."""
+    home = (site / "index.html").read_text(encoding="utf-8")
+    for path in (ROOT / "docs").rglob("*.md"):
+        place = path.relative_to(ROOT / "docs").with_suffix("").as_posix()
+        assert f'href="{place}/"' in home, f"{named(path)} is missing in nav of mkdocs.yml"
+
+
+def test_the_reference_has_every_public_name(site: Path):
+    pages = {
+        package: (site / "api" / package / "index.html").read_text() for package in ("finetune", "interp")
+    }
+    for package, page in pages.items():
+        for name in importlib.import_module(package).__all__:
+            assert re.search(rf'id="{package}\.[\w.]*\b{name}"', page), f"{package}.{name}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_links_lead_to_files_and_headings(path: Path):
+    """As GitHub resolves them: relative to the file they stand in."""
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    for link in LINK.findall(text):
+        if re.match(r"https?://|mailto:", link):
+            continue
+        place, _, anchor = link.partition("#")
+        target = (path.parent / place).resolve() if place else path
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), link
+
+
+def anchors(path: Path) -> set[str]:
+    """List a page's headings as GitHub names them."""
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    heads = re.findall(r"^#+\s+(.*?)\s*$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize(("page", "code"), fenced("python"))
+def test_code_on_a_page_names_things_that_exist(page: str, code: str):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in OURS:
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
+
+
+def commands() -> list[tuple[str, str]]:
+    """Find each call of a script of ours: (page, command), continued lines joined, comments cut."""
+    found = []
+    for page, code in fenced("bash"):
+        for line in code.replace("\\\n", " ").splitlines():
+            line += '"' * (line.count('"') % 2)  # an argument of several lines
+            if re.match(r"(?:\S*/)?python analyses/\w+\.py", line):
+                found.append((page, line))
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_commands_on_a_page_name_options_that_exist(page: str, command: str):
+    _, script, *arguments = shlex.split(command, comments=True)
+    assert (ROOT / script).is_file()
+    module = importlib.import_module(f"analyses.{Path(script).stem}")
+    options = module.EXPERIMENT.options if hasattr(module, "EXPERIMENT") else getattr(module, "Options", None)
+    if options is None:
+        pytest.skip(f"{script} has options of another kind")
+    known = {field.name for field in dataclasses.fields(options)}
+    for argument in arguments:
+        if argument.startswith("--"):
+            name = argument[2:].split("=")[0].replace("-", "_")
+            assert name in known or name.removeprefix("no_") in known, argument
