@@ -85,6 +85,7 @@ def read(path: Path, name: str) -> Side:
         raise InputError(f"{path}: is no directory; name a run directory, such as runs/demo")
     manifest = read_object(path / "manifest.json")
     claims = _claims(path / CLAIMS)
+    words: dict[str, Any]
     common: dict[str, Any] = {"name": name, "path": path, "manifest": manifest, "claims": claims}
     if (path / STUDY).is_file():
         study = load_study(path)

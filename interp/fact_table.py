@@ -29,6 +29,10 @@ NAMES = {
 }
 _FILTER: dict[str, Any] = {"filter": True}
 _DETAIL: dict[str, Any] = {"detail": True}  # shown of a chosen fact only
+ORDER = (  # what a narrow screen shows first
+    *("subject", "relation", "answer", "base", "said", "verdict", "truth", "known", "popularity", "quartile"),
+    *("mass", "change", "recovered", "seed"),
+)
 NEEDED = ("seed", "arm", "fact_id", "subject", "relation", "answer", "prediction")
 
 
@@ -74,6 +78,7 @@ def fact_table(
     rows = heads.iloc[chosen].set_index(KEY)
     by_arm = {arm: frame[frame["arm"] == arm].set_index(KEY).reindex(rows.index) for arm in names}
     columns = [*_of_facts(rows, by_arm.get(BASE)), *_of_arms(rows, by_arm, arms)]
+    columns.sort(key=lambda column: ORDER.index(column["key"]))
     return FactTable(
         data={
             "arms": arms,

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from finetune.files import atomic_file
 from interp import wording
 
 MOST_EXAMPLES = 3  # of each reason for leaving something out
 MOST_REASONS = 25
+ENLARGED = 1.1  # figures are drawn for print, in 8 pt type
 
 
 def render(template: str, **values: Any) -> str:
@@ -32,6 +35,7 @@ def environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["number"] = wording.number
+    environment.filters["figure"] = _figure
     return environment
 
 
@@ -66,3 +70,13 @@ def reasons(left_out: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     if rest := ordered[MOST_REASONS:]:
         rows.append({"reason": f"{len(rest)} other reasons", "count": sum(map(len, rest)), "examples": []})
     return rows
+
+
+def _figure(svg: str) -> Markup:
+    """Let a figure keep its own width, a little enlarged, so that type is of one size in all figures."""
+    own = re.compile(r'(<svg\b[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"')
+
+    def sized(tag: re.Match[str]) -> str:
+        return f'{tag[1]} style="--own: {ENLARGED * float(tag[2]):.0f}pt"'
+
+    return Markup(own.sub(sized, svg, count=1))

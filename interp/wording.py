@@ -197,6 +197,18 @@ def caption(run: Run, name: str) -> str:
             "longer fetches. Direct paths only: "
             f"what later layers make of the values is not counted. Bars are 95% intervals, {over}."
         ),
+        "stored_and_used": (
+            "The gold answer's readout from the subject's value vectors, in logits over the mean of the "
+            "relation's answers: unweighted (stored) and weighted by attention (used). Filled points are "
+            "facts answered right, open ones facts answered wrong, of those that the base knows. Look for "
+            "wrong answers to facts whose stored readout is as high as that of right ones. "
+            "Bars are 95% intervals."
+        ),
+        "training_curves": (
+            "Validation accuracy and training loss of every arm along its training, at the learning rate "
+            f"that validation chose{f', mean of {len(run.seeds)} trainings' if run.unit == 'seeds' else ''}. "
+            "Look for arms that still climb at the end, or fall after their best step."
+        ),
         "trajectory": (
             "Accuracy and subject-attention mass of the checkpoints along the training, the base at step 0. "
             "Look for accuracy that falls, and whether attention leaves the subject by the same step. "
@@ -219,6 +231,8 @@ def alternative(run: Run, name: str) -> str:
         "attention_by_head": "Heat maps of subject-attention mass by layer and head for each arm.",
         "hidden": "Point chart of the log-probability lost when a part of the prompt is hidden, by arm.",
         "readout": "Point chart of how often the gold answer is read first from the values, by arm.",
+        "stored_and_used": "Point chart of the answer's readout from the values, by arm, right and wrong.",
+        "training_curves": "Line charts of validation accuracy and of training loss by training step.",
         "trajectory": "Line charts of accuracy and of subject-attention mass by training step.",
         "fact_attention": "Heat map of one fact's attention, for the heads that changed most.",
     }
