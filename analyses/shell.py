@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -94,6 +95,8 @@ def prepare_process(*, quiet: bool, color: bool = True) -> None:
         os.environ[QUIET] = "1"
     if not color:
         os.environ["NO_COLOR"] = "1"
+    # PEFT asks transformers for an attribute by its old name at every adapter.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
     from transformers.utils import logging
 
     logging.disable_progress_bar()
