@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from interp.style import arm_style, in_house_style, new_figure
+from interp.points import spanned
+from interp.style import COLUMN, arm_style, in_house_style, panels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+APART = 2.2  # points between the error bars of curves at one place
 Number = Mapping[str, Any]  # value, low, high, n: an entry of results.json
 
 
@@ -33,19 +35,22 @@ def curves(
     percent: bool = False,
     log: bool = False,
     zero: bool = False,
+    share: bool = True,
+    unit: str = "",
 ) -> Figure:
-    """Draw panels of curves side by side with one scale; bars are the entries' intervals.
+    """Draw panels of curves side by side; bars are the entries' intervals, and n stands below.
 
-    ``percent`` multiplies by 100, ``log`` spaces x by ratios (powers of 2), ``zero`` marks no difference.
-    Places that are words are spaced evenly.
+    ``percent`` multiplies by 100, ``log`` spaces x by ratios (powers of 2), ``zero`` marks no difference,
+    ``share`` gives all panels one scale, ``unit`` says what n counts. Places that are words are spaced
+    evenly.
     """
-    figure = new_figure(width=min(7.2, 1.0 + 3.1 * len(panels)), height=2.9)
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    figure, grid = panels_of(len(panels), width=COLUMN, height=2.6, extra=0.3, sharey=share)
     labels = list(dict.fromkeys(curve.label for some in panels.values() for curve in some))
     styles = arm_style(labels)
     for axes, (title, some) in zip(grid, panels.items(), strict=True):
-        for curve in some:
-            _draw(axes, curve, styles[curve.label], 100 if percent else 1)
+        for k, curve in enumerate(some):
+            aside = APART * (k - (len(some) - 1) / 2)
+            _draw(axes, curve, styles[curve.label], 100 if percent else 1, aside)
         if zero:
             axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
         if log:
@@ -54,21 +59,31 @@ def curves(
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axes.minorticks_off()
         axes.set_title(title, fontsize="medium")
-        axes.set_xlabel(x)
-    grid[0].set_ylabel(y)
+        axes.set_xlabel(f"{x}\n{_counted(some, unit)}")
+    for axes in grid:
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel(y)
     if len(labels) > 1:
         drawn = {h.get_label(): h for axes in grid for h in axes.get_legend_handles_labels()[0]}
         figure.legend(
             list(drawn.values()),
             list(drawn),
             loc="outside lower center",
-            ncols=min(4, len(labels)),
+            ncols=min(len(labels), 4 if figure.get_figwidth() > 5 else 2),
             frameon=False,
         )
     return figure
 
 
-def _draw(axes: Axes, curve: Curve, style: Mapping[str, Any], scale: float) -> None:
+def _counted(some: Sequence[Curve], unit: str) -> str:
+    counts = sorted({int(number["n"]) for curve in some for number in curve.y if number.get("n")})
+    return f"n = {spanned(counts)} {unit}".rstrip() if counts else ""
+
+
+def _draw(axes: Axes, curve: Curve, style: Mapping[str, Any], scale: float, aside: float) -> None:
+    """Draw one curve, its points ``aside`` (printer's points) of their places."""
+    from matplotlib.transforms import ScaledTranslation
+
     there = [i for i, number in enumerate(curve.y) if number["value"] is not None]
     value = [scale * curve.y[i]["value"] for i in there]
     bars = [
@@ -78,6 +93,8 @@ def _draw(axes: Axes, curve: Curve, style: Mapping[str, Any], scale: float) -> N
         ]
         for end in ("low", "high")
     ]
-    axes.errorbar(
-        [curve.x[i] for i in there], value, yerr=bars, label=curve.label, markersize=4, capsize=2, **style
-    )
+    look = {"markersize": 4, "elinewidth": 1, "capsize": 2, **style}
+    drawn = axes.errorbar([curve.x[i] for i in there], value, yerr=bars, label=curve.label, **look)
+    moved = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
+    for artist in drawn.get_children():
+        artist.set_transform(moved)

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from interp.figures import draw_points, spanned
+from interp.points import draw_points, spanned
 from interp.run import BASE, Measured, NotMeasured, Run
-from interp.style import INK, SUBJECT, label, new_figure, styled
+from interp.style import COLUMN, INK, SUBJECT, label, legend_of, new_figure, panels_of, room, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,9 +62,9 @@ def trajectory(run: Run) -> Figure:
         raise NotMeasured("A trajectory is left out: it needs two or more arms called checkpoint-STEP.")
     if BASE in run.arms:
         arms[0] = BASE
-    figure = new_figure(7.0, 2.9)
+    figure, grid = panels_of(2, width=COLUMN, height=2.9)
     panels = ((ACCURACY, 100, "accuracy (%)"), (ATTENTION, 1, "subject-attention mass"))
-    for axes, (series, scale, ylabel) in zip(figure.subplots(1, 2), panels, strict=True):
+    for axes, (series, scale, ylabel) in zip(grid, panels, strict=True):
         counts: set[int] = set()
         for key, (text, colour, marker) in series.items():
             found = {step: e for step in sorted(arms) if (e := run.number("arms", arms[step], key))}
@@ -100,7 +100,8 @@ def _by_arm(run: Run, series: Series, *, scale: float, ylabel: str, legend: str)
         key: {i: e for i, arm in enumerate(run.arms) if (e := run.number("arms", arm, key))} for key in series
     }
     measured = {key: points for key, points in measured.items() if points}
-    figure = new_figure(6.4, 2.9)
+    narrow = room() < 6.4
+    figure = new_figure(min(6.4, room()), 3.3 if narrow else 2.9)
     axes = figure.add_subplot()
     for shift, (key, points) in zip((-0.08, 0.08), measured.items(), strict=False):
         text, colour, marker = series[key]
@@ -114,7 +115,7 @@ def _by_arm(run: Run, series: Series, *, scale: float, ylabel: str, legend: str)
     axes.set_xlabel(_counted(run, {e.n for points in measured.values() for e in points.values()}))
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.set_ylabel(ylabel)
-    axes.legend(title=legend, loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.7)
+    legend_of(figure, axes, below=narrow, columns=1, title=legend)
     _grid(axes)
     return figure
 

@@ -1,181 +1,65 @@
-"""Charts of a run's headline numbers: points with 95% intervals, n on the axis.
+"""Every figure, in one place: each takes a result or a run directory and returns a matplotlib ``Figure``.
 
-Each function takes a run directory, or a ``Run`` read from one, and returns a matplotlib ``Figure``; it
-raises ``NotMeasured`` where the run lacks what the chart needs.
+Values stand with their 95% intervals and n. A function raises ``NotMeasured`` where a run lacks what it
+needs, and ``InputError`` where a directory is none of its kind. ``save`` writes SVG and PNG, and inside
+``with drawn_within(COLUMN)`` figures are laid out for one column of a paper.
+
+=====================  ===================================================================================
+of attention_imbalance ``accuracy_by_quartile``, ``contrasts``, ``recovery``, ``attention_by_head``,
+                       ``fact_attention``, ``hidden``, ``readout``, ``stored_and_used``, ``trajectory``,
+                       ``training_curves``
+of verdicts            ``verdict_flows``, ``verdict_bars``, ``recovery_grid``
+of experiments         ``mixture_curves``, ``depth_layers``, ``depth_recovery``, ``frequency_curves``
+of results             ``attention_change`` (two ``AttentionMass``), ``recovery_grid`` (``PatchResult``),
+                       ``stored_and_used`` (``ValueReadout``), ``verdict_flows`` (``Diagnosis``)
+of numbers             ``curves``, ``forest``, ``attention_strips``
+=====================  ===================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from interp.curves import Curve, curves
+from interp.effects import HeadEffects, recovery_grid
+from interp.evidence import hidden, readout, trajectory
+from interp.experiments import depth_layers, depth_recovery, frequency_curves, mixture_curves
+from interp.forest import forest
+from interp.headlines import MEASURES, QUARTILES, accuracy_by_quartile, contrasts, recovery
+from interp.heatmaps import attention_by_head, attention_change, fact_attention
+from interp.outcomes import verdict_bars, verdict_flows
+from interp.readouts import stored_and_used
+from interp.strips import Strip, attention_strips
+from interp.style import COLUMN, PAGE, drawn_within, save
+from interp.training import training_curves
 
-from interp.run import Measured, NotMeasured, Run
-from interp.style import INK, MUTED, OKABE_ITO, arm_style, label, new_figure, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
-QUARTILES = ("q1", "q2", "q3", "q4")
-MEASURES = {  # key in results.json: axis label, scale
-    "accuracy_known": ("accuracy, facts the base knows\n(percentage points)", 100),
-    "accuracy": ("accuracy, all test facts\n(percentage points)", 100),
-    "subject_attention": ("subject-attention mass", 1),
-}
-
-
-@styled
-def accuracy_by_quartile(run: Run) -> Figure:
-    """Draw accuracy by popularity quartile, one line an arm, the base dashed; n stands on the axis."""
-    measured = {
-        arm: {
-            i: e for i, q in enumerate(QUARTILES) if (e := run.number("arms", arm, "accuracy_by_quartile", q))
-        }
-        for arm in run.arms
-    }
-    measured = {arm: points for arm, points in measured.items() if points}
-    if not measured:
-        raise NotMeasured("Accuracy by popularity is left out: the facts carry no popularity.")
-    figure = new_figure(5.4, 3.1)
-    axes = figure.add_subplot()
-    styles = arm_style(list(measured))
-    step = min(0.09, 0.5 / len(measured))
-    for i, (arm, points) in enumerate(measured.items()):
-        shift = (i - (len(measured) - 1) / 2) * step
-        draw_points(
-            axes,
-            [q + shift for q in points],
-            list(points.values()),
-            label=label(arm, 24),
-            scale=100,
-            **styles[arm],
-        )
-    axes.set_xticks(range(4), [_quartile_label(measured, i) for i in range(4)])
-    axes.set_xlim(-0.5, 3.5)
-    axes.set_ylim(0, max(100.0, axes.get_ylim()[1]) if _top(measured) > 0.6 else None)
-    axes.set_ylabel("accuracy (%)")
-    axes.grid(axis="y")
-    axes.set_axisbelow(True)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.2, labelspacing=0.7)
-    return figure
-
-
-@styled
-def contrasts(run: Run) -> Figure:
-    """Draw the paired contrasts as a forest: with several seeds, one row a seed above their mean."""
-    names = run.contrasts[:1] if len(run.seeds) > 1 and "top_minus_bottom" in run.contrasts else run.contrasts
-    columns = [m for m in MEASURES if any(run.number("contrasts", c, m) for c in names)]
-    if not columns:
-        raise NotMeasured("Contrasts are left out: the run compares no arms.")
-    rows = [(c, seed) for c in names for seed in ((*run.seeds, None) if len(run.seeds) > 1 else (None,))]
-    figure = new_figure(7.0, 0.95 + 0.24 * len(rows))
-    grid = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    for axes, measure in zip(grid, columns, strict=True):
-        axis_label, scale = MEASURES[measure]
-        axes.axvline(0, color=MUTED, linewidth=0.8)
-        for y, (name, seed) in enumerate(rows):
-            if estimate := run.number("contrasts", name, measure, seed=seed):
-                _row(axes, y, estimate, scale, pooled=seed is None)
-        axes.set_xlabel(f"{axis_label}\n{_counts(run, names, measure)}")
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.grid(axis="x")
-        axes.margins(x=0.12)
-        axes.locator_params(axis="x", nbins=5 if scale == 100 else 3)  # small fractions are long
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-    grid[0].set_yticks(range(len(rows)), [_row_label(run, name, seed) for name, seed in rows])
-    return figure
-
-
-@styled
-def recovery(run: Run) -> Figure:
-    """Draw how many lost facts the right attention rows bring back, beside a wrong subject's rows."""
-    bars = {name: e for name in ("pattern_only", "placebo") if (e := run.number("recovery", name))}
-    if len(bars) < 2:
-        raise NotMeasured(
-            "Recovery by transplant is left out: it needs facts that top gets right and bottom wrong."
-        )
-    figure = new_figure(3.4, 2.9)
-    axes = figure.add_subplot()
-    names = {"pattern_only": "this fact's rows\nfrom top", "placebo": "another subject's\nrows (placebo)"}
-    colours = {"pattern_only": OKABE_ITO[0], "placebo": "#9a9ea6"}
-    for x, (name, estimate) in enumerate(bars.items()):
-        axes.bar(x, 100 * estimate.value, width=0.56, color=colours[name])
-        draw_points(axes, [x], [estimate], scale=100, color=INK, marker="", linestyle="")
-        top = 100 * (estimate.value if estimate.high is None else estimate.high)
-        axes.annotate(
-            f"{100 * estimate.value:.0f}%",
-            (x, top),
-            (0, 3),
-            textcoords="offset points",
-            ha="center",
-            weight="bold",
-        )
-    axes.set_xticks(range(2), [f"{names[name]}\nn = {e.n:,}" for name, e in bars.items()])
-    axes.set_xlim(-0.6, 1.6)
-    axes.set_ylim(0, max(axes.get_ylim()[1] * 1.08, 10))
-    axes.set_ylabel("facts bottom lost and\nnow answers (%)")
-    axes.grid(axis="y")
-    axes.set_axisbelow(True)
-    return figure
-
-
-def draw_points(
-    axes: Axes, x: Sequence[float], estimates: Sequence[Measured], *, scale: float, **style: Any
-) -> None:
-    """Draw values with the interval around each; one without an interval keeps its bare point."""
-    y = [scale * e.value for e in estimates]
-    axes.errorbar(x, y, yerr=_arms_of(estimates, scale), capsize=2, elinewidth=1, clip_on=False, **style)
-
-
-def _row(axes: Axes, y: float, estimate: Measured, scale: float, *, pooled: bool) -> None:
-    axes.errorbar(
-        [scale * estimate.value],
-        [y],
-        xerr=_arms_of([estimate], scale),
-        marker="D" if pooled else "o",
-        markersize=5.5 if pooled else 4,
-        color=OKABE_ITO[0] if pooled else MUTED,
-        elinewidth=1.6 if pooled else 1,
-        capsize=2,
-        linestyle="",
-    )
-
-
-def _arms_of(estimates: Sequence[Measured], scale: float) -> list[list[float]]:
-    """Return how far each interval reaches below and above its value, as matplotlib wants it."""
-    below = [scale * (e.value - e.low) if e.low is not None else 0.0 for e in estimates]
-    above = [scale * (e.high - e.value) if e.high is not None else 0.0 for e in estimates]
-    # A bootstrap interval can miss its own value by a rounding error, and matplotlib refuses that.
-    return [[max(0.0, v) for v in side] for side in (below, above)]
-
-
-def _quartile_label(measured: dict[str, dict[int, Measured]], i: int) -> str:
-    ends = {0: "1\nmost popular", 3: "4\nleast popular"}
-    counts = sorted({points[i].n for points in measured.values() if i in points})
-    if not counts:
-        return ends.get(i, str(i + 1))
-    return f"{ends.get(i, str(i + 1) + chr(10))}\nn = {spanned(counts)}"
-
-
-def _top(measured: dict[str, dict[int, Measured]]) -> float:
-    return max(e.value for points in measured.values() for e in points.values())
-
-
-def _row_label(run: Run, name: str, seed: str | None) -> str:
-    first, _, second = name.rpartition("_minus_")
-    pair = f"{label(first)} \u2212 {label(second)}" if first else label(name, 36)
-    if len(run.seeds) < 2:
-        return pair
-    return f"{pair}, mean" if seed is None else f"seed {label(seed)}"
-
-
-def _counts(run: Run, names: Sequence[str], measure: str) -> str:
-    counts = sorted({e.n for name in names if (e := run.number("contrasts", name, measure))})
-    return f"n = {spanned(counts)} {run.unit}" if counts else ""
-
-
-def spanned(counts: Sequence[int]) -> str:
-    """Write sorted counts as one number, or as the lowest and the highest."""
-    return f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+__all__ = [
+    "COLUMN",
+    "MEASURES",
+    "PAGE",
+    "QUARTILES",
+    "Curve",
+    "HeadEffects",
+    "Strip",
+    "accuracy_by_quartile",
+    "attention_by_head",
+    "attention_change",
+    "attention_strips",
+    "contrasts",
+    "curves",
+    "depth_layers",
+    "depth_recovery",
+    "drawn_within",
+    "fact_attention",
+    "forest",
+    "frequency_curves",
+    "hidden",
+    "mixture_curves",
+    "readout",
+    "recovery",
+    "recovery_grid",
+    "save",
+    "stored_and_used",
+    "training_curves",
+    "trajectory",
+    "verdict_bars",
+    "verdict_flows",
+]

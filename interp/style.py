@@ -13,6 +13,7 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
@@ -20,9 +21,13 @@ from finetune.files import atomic_file
 from interp.run import BASE, Run, as_run
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 P = ParamSpec("P")
+
+PAGE, COLUMN = 7.0, 3.35  # inches: across a page, and in one column of a paper
+_ROOM: ContextVar[float] = ContextVar("room", default=PAGE)
 
 INK, MUTED, RULE = "#1c1d21", "#6a6e75", "#d9dade"  # unlike any data colour: the page maps them to its theme
 BASE_COLOUR = "#7a7f87"
@@ -64,6 +69,25 @@ HOUSE: dict[str, Any] = {
     "svg.hashsalt": "factscope",  # equal data gives equal files
     "text.parse_math": False,  # a name or a token may hold a dollar sign
 }
+
+
+@contextmanager
+def drawn_within(inches: float) -> Iterator[None]:
+    """Lay figures out for a width, ``PAGE`` without this: type keeps its size, panels stand below others.
+
+    with drawn_within(COLUMN):
+        figures.contrasts("runs/demo")
+    """
+    token = _ROOM.set(inches)
+    try:
+        yield
+    finally:
+        _ROOM.reset(token)
+
+
+def room() -> float:
+    """Return how many inches a figure may be wide."""
+    return _ROOM.get()
 
 
 @contextmanager
@@ -111,6 +135,31 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def panels_of(
+    count: int, *, width: float, height: float, extra: float = 0.0, **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of panels of about ``width`` by ``height`` inches, as many in a row as there is room for.
+
+    ``extra`` inches stand below all of them, for a legend.
+    """
+    columns = max(1, min(count, int(room() / width + 1e-6)))
+    rows = -(-count // columns)
+    figure = new_figure(min(room(), columns * width), rows * height + extra)
+    axes = list(figure.subplots(rows, columns, squeeze=False, **shared).flatten())
+    for empty in axes[count:]:
+        empty.set_axis_off()
+    return figure, axes[:count]
+
+
+def legend_of(figure: Figure, axes: Axes, *, below: bool, columns: int = 3, **style: Any) -> None:
+    """Put the legend beside a panel, or below the figure where it is narrow."""
+    if below:
+        handles = axes.get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=columns, **style)
+    else:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.7, **style)
 
 
 def arm_style(arms: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from interp.style import (
     in_house_style,
     label,
     new_figure,
+    room,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def token_rows(
         "vmin": -most * signed,
         "vmax": most,
     }
-    figure = new_figure(7.0, 1.15 + len(tables) * (0.155 * len(names) + 0.07))
+    figure = new_figure(min(7.0, room()), 1.15 + len(tables) * (0.155 * len(names) + 0.07))
     grid = figure.subplots(len(tables), 1, sharex=True, squeeze=False)[:, 0]
     styles = arm_style(names)
     for k, (axes, title, table) in enumerate(zip(grid, panels, tables, strict=True)):
@@ -130,8 +132,9 @@ def _box_subject(axes: Axes, flags: Sequence[bool], rows: int) -> None:
 
 def _token_ticks(axes: Axes, tokens: Sequence[str], subject: Sequence[bool], kept: Sequence[int]) -> None:
     names = [label(tokens[i], 12) for i in kept]
-    upright = len(kept) <= 14 and max(map(len, names)) <= 8
     size = 7 if len(kept) <= 30 else 5.5
+    width = 0.7 * min(7.0, room()) / len(kept)  # inches a token; a letter takes about 0.06
+    upright = all(0.03 * (len(a) + len(b)) < width for a, b in pairwise([*names, ""]))
     axes.set_xticks(range(len(kept)), names, fontsize=size, rotation=0 if upright else 90)
     for tick, i in zip(axes.get_xticklabels(), kept, strict=True):
         tick.set_color(SUBJECT if subject[i] else INK)

@@ -1,0 +1,221 @@
+"""What became of facts: from what the base knew to the verdict, as flows and as bars, arm by arm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from interp.points import spanned
+from interp.style import COLUMN, INK, in_house_style, label, new_figure, panels_of
+from interp.tabled import frame_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from interp.results import Estimate
+    from interp.verdict import Diagnosis
+
+COLOURS = {  # verdicts, from kept to never there
+    "retained": "#0072B2",
+    "suppressed": "#E69F00",
+    "erased": "#56606B",
+    "learned": "#009E73",
+    "never stored": "#B4B9BF",
+    "undetermined": "#DDDFE3",
+}
+KNEW = {"base knew": "#0072B2", "knew in part": "#8DB9D8", "base did not know": "#B4B9BF"}
+DARK = ("retained", "erased", "learned")  # bars that are read better in white
+GAP = 0.025  # between bands, as a share of all facts
+WIDTH = 0.05  # of the bars at both ends
+
+
+def verdict_flows(
+    source: Diagnosis | pd.DataFrame | Path | str, *, arms: Sequence[str] | None = None
+) -> Figure:
+    """Draw, for each arm, how facts flow from what the base knew to their verdicts.
+
+    A band is as high as its share of all facts. On the right stand each verdict's share of an arm's facts and
+    its 95% interval: bootstrapped over subjects, or over seeds where there are several.
+
+    Args:
+        source: a diagnosis, its table, or the directory of a run of stored_or_suppressed.
+        arms: which to draw; all without it.
+
+    Raises:
+        InputError: the table lacks ``base_knew`` or ``verdict``, or an arm.
+    """
+    frame = frame_of(source, ("base_knew", "verdict", "subject"), arms)
+    return _flows(frame)
+
+
+def verdict_bars(
+    source: Diagnosis | pd.DataFrame | Path | str, *, arms: Sequence[str] | None = None
+) -> Figure:
+    """Draw what became of the facts that the base knew, a bar an arm, the first share's interval below.
+
+    Raises:
+        InputError: the table lacks ``base_knew`` or ``verdict``, or an arm.
+    """
+    frame = frame_of(source, ("base_knew", "verdict", "subject"), arms)
+    return _bars(frame[frame["base_knew"] == 1])
+
+
+def shares(frame: pd.DataFrame, wanted: Sequence[str]) -> dict[str, Estimate]:
+    """Return each verdict's share of facts: over subjects, or over seeds where there are several."""
+    from interp.results import estimate, over_seeds
+
+    made = {}
+    for verdict in wanted:
+        each = [
+            estimate((rows["verdict"] == verdict).to_numpy(float), groups=rows["subject"].to_numpy())
+            for _, rows in frame.groupby("seed", sort=False)
+        ]
+        made[verdict] = each[0] if len(each) == 1 else over_seeds(each, bounds=(0, 1))
+    return made
+
+
+@in_house_style
+def _flows(frame: pd.DataFrame) -> Figure:
+    arms = list(frame["arm"].unique())
+    figure, grid = panels_of(len(arms), width=COLUMN, height=2.55)
+    for axes, arm in zip(grid, arms, strict=True):
+        rows = frame[frame["arm"] == arm]
+        _flow(axes, rows)
+        axes.set_title(_heading(arm, rows), loc="left", fontsize=7.5)
+    for axes in grid:
+        axes.set_axis_off()
+    return figure
+
+
+def _flow(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw one arm: bars at both ends, and a band for every pair that occurs."""
+    knew = np.where(rows["base_knew"] == 1, 0, np.where(rows["base_knew"] > 0, 1, 2))
+    starts = [name for i, name in enumerate(KNEW) if (knew == i).any()]
+    ends = [name for name in COLOURS if (rows["verdict"] == name).any()]
+    names = np.array(list(KNEW))[knew]
+    verdicts = rows["verdict"].to_numpy()
+    left = _stacked(starts, [float((names == name).mean()) for name in starts])
+    right = _stacked(ends, [float((verdicts == name).mean()) for name in ends])
+    found = shares(rows, ends)
+    from_left, from_right = dict(left), dict(right)
+    for start in starts:
+        for end in ends:
+            size = float(((names == start) & (verdicts == end)).mean())
+            if size:
+                a, b = from_left[start][0], from_right[end][0]
+                _band(axes, a, b, size, COLOURS[end])
+                from_left[start] = (a + size, from_left[start][1])
+                from_right[end] = (b + size, from_right[end][1])
+    text: dict[str, Any] = {"fontsize": 6.5, "va": "center", "color": INK}
+    for name, (low, high) in left.items():
+        axes.barh((low + high) / 2, -WIDTH, height=high - low, color=KNEW[name])
+        axes.text(-WIDTH - 0.02, (low + high) / 2, f"{name}\n{100 * (high - low):.0f}%", ha="right", **text)
+    heights = _apart([(low + high) / 2 for low, high in right.values()], 0.085)
+    for (name, (low, high)), y in zip(right.items(), heights, strict=True):
+        axes.barh((low + high) / 2, WIDTH, left=1, height=high - low, color=COLOURS[name])
+        axes.text(1 + WIDTH + 0.02, y, f"{name} {_written(found[name])}", ha="left", **text)
+    axes.set_xlim(-0.74, 2.42)
+    axes.set_ylim(1 + GAP * max(len(left), len(right)), -0.02)
+
+
+def _stacked(names: Sequence[str], sizes: Sequence[float]) -> dict[str, tuple[float, float]]:
+    """Lay bars out below one another, with gaps."""
+    places, at = {}, 0.0
+    for name, size in zip(names, sizes, strict=True):
+        places[name] = (at, at + size)
+        at += size + GAP
+    return places
+
+
+def _apart(heights: Sequence[float], least: float) -> list[float]:
+    """Move labels downwards, then the last ones up again, so that none covers another."""
+    placed: list[float] = []
+    for y in heights:
+        placed.append(max(y, placed[-1] + least) if placed else y)
+    bottom = 1 + GAP * len(heights)
+    for i in range(len(placed) - 1, -1, -1):
+        placed[i] = min(placed[i], bottom - least * (len(placed) - 1 - i))
+    return placed
+
+
+def _band(axes: Axes, left: float, right: float, size: float, colour: str) -> None:
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+
+    corners = [(0, left), (0.5, left), (0.5, right), (1, right)]
+    back = [(1, right + size), (0.5, right + size), (0.5, left + size), (0, left + size)]
+    codes = [Outline.MOVETO, *[Outline.CURVE4] * 3, Outline.LINETO, *[Outline.CURVE4] * 3]
+    axes.add_patch(PathPatch(Outline([*corners, *back], codes), facecolor=colour, alpha=0.55, linewidth=0))
+
+
+@in_house_style
+def _bars(known: pd.DataFrame) -> Figure:
+    arms = list(known["arm"].unique())
+    present = [name for name in COLOURS if (known["verdict"] == name).any()]
+    figure = new_figure(COLUMN, 0.75 + 0.52 * len(arms))
+    axes = figure.subplots()
+    for y, arm in enumerate(arms):
+        rows = known[known["arm"] == arm]
+        draw_shares(axes, y, shares(rows, present), present)
+    names = [_heading(arm, known[known["arm"] == arm]).replace(" facts", "").split(", ") for arm in arms]
+    axes.set_yticks(range(len(arms)), ["\n".join(parts[:2]) for parts in names])
+    finish_shares(figure, axes, len(arms), "known facts (%); below each bar\nits first share's 95% interval")
+    return figure
+
+
+def draw_shares(axes: Axes, y: float, found: dict[str, Estimate], names: Sequence[str]) -> None:
+    """Draw one stacked bar; the interval of each share stands around the bar's end of that verdict."""
+    at = 0.0
+    for name in names:
+        share = found[name].value or 0.0
+        axes.barh(
+            y, 100 * share, left=100 * at, height=0.62, color=COLOURS[name], label=name if y == 0 else None
+        )
+        if share > 0.09:
+            ink = "#ffffff" if name in DARK else "#111111"
+            axes.text(100 * (at + share / 2), y, f"{100 * share:.0f}", ha="center", va="center", color=ink)
+        at += share
+    first = found[names[0]]
+    if first.low is not None and first.high is not None:
+        # The first share's end is the only boundary that is one share's own.
+        axes.errorbar(
+            [100 * (first.value or 0)],
+            [y + 0.38],
+            xerr=[[100 * ((first.value or 0) - first.low)], [100 * (first.high - (first.value or 0))]],
+            color=INK,
+            elinewidth=1,
+            capsize=1.5,
+            linestyle="",
+        )
+
+
+def finish_shares(figure: Figure, axes: Axes, lines: int, what: str) -> None:
+    """Set the axis of stacked bars and put the legend below."""
+    axes.set_ylim(lines - 0.4, -0.6)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(what)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, handlelength=1)
+
+
+def _heading(arm: str, rows: pd.DataFrame) -> str:
+    """Name an arm and its n: facts, and seeds where there are several."""
+    counts = rows.groupby("seed").size()
+    facts = f"n = {spanned(sorted(counts))} facts"
+    name = f"{label(arm, 16)}, " if arm else ""
+    return f"{name}{facts}, {len(counts)} seeds" if len(counts) > 1 else f"{name}{facts}"
+
+
+def _written(share: Estimate) -> str:
+    if share.value is None:
+        return ""
+    if share.low is None or share.high is None:
+        return f"{100 * share.value:.0f}%"
+    return f"{100 * share.value:.0f}% ({100 * share.low:.0f} to {100 * share.high:.0f})"
