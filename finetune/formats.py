@@ -176,9 +176,10 @@ def _by_relation(prompts: Sequence[Prompt], facts: FactSet) -> Mapping[str, list
 def _drawn(fact: Fact, pool: Sequence[tuple[str, Prompt]], shots: int, *, seed: int) -> list[Prompt]:
     rng = np.random.default_rng([seed, 11, crc32(fact.id.encode())])
     subject = fact.subject.casefold()
+    found: list[Prompt] = []
     # One subject seldom has several facts of a relation, so a few to spare are nearly always enough.
     for size in (min(len(pool), shots + 4), len(pool)):
-        places = rng.choice(len(pool), size=size, replace=False) if pool else []
+        places = rng.permutation(size) if size == len(pool) else rng.choice(len(pool), size, replace=False)
         found = [pool[i][1] for i in places if pool[i][0] != subject]
         if len(found) >= shots:
             break

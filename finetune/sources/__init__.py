@@ -12,11 +12,13 @@ from finetune.sources.gather import Reader, gather
 from finetune.sources.hub import from_hub, hub_id
 from finetune.sources.rows import EXTENSIONS, Row, Table, read_table
 
+_NAMED = ("popqa", "mmlu")
+
 
 def load(source: str | Path, *, limit: int | None = None, seed: int = 0) -> FactSet:
     """Load facts from a file, a directory of files, or the hub.
 
-    - ``"popqa"``, ``"mmlu"`` and ``"mmlu:SUBSET"`` are the hub's data sets.
+    - ``"popqa"``, ``"mmlu"`` and ``"mmlu:SUBSET"`` are the hub's, whatever lies here of that name.
     - A CSV, TSV, JSON, JSONL or parquet file: PopQA, EntityQuestions (named after its relation), MMLU in any
       of its layouts, or a table of one's own.
     - A directory of such files (:mod:`finetune.sources.directory`).
@@ -91,12 +93,13 @@ def _is_bare(rows: Table) -> bool:
 
 def _read(source: str | Path) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
     path = Path(source).expanduser()
-    if path.is_dir():
+    named = isinstance(source, str) and source.partition(":")[0] in _NAMED
+    if path.is_dir() and not named:
         return read_directory(path)
     if path.is_file() or isinstance(source, Path) or path.suffix.lower() in EXTENSIONS:
-        rows, left_out = read_table(path), ()
-    else:
-        rows, left_out = _fetch(source)
+        rows = read_table(path)
+        return rows.name, [rows], ()
+    rows, left_out = _fetch(source)
     return rows.name, [rows], left_out
 
 

@@ -70,24 +70,25 @@ def _read(tables: Sequence[tuple[Table, Reader]]) -> tuple[dict[int, Fact], dict
     reasons: dict[int, str] = {}
     where: list[str] = []
     for table, to_fact in tables:
-        malformed: dict[str, str] = {}
+        malformed: list[str] = []
         for row in table.rows:
             try:
                 if row.problem:
                     raise Malformed(row.problem)
                 facts[len(where)] = to_fact(row)
             except Malformed as problem:
-                malformed[row.where] = reasons[len(where)] = str(problem)
+                reasons[len(where)] = str(problem)
+                malformed.append(f"{row.where}: {problem}")
             where.append(row.where)
         _refuse_if_mostly_malformed(table, malformed)
     return facts, reasons, where
 
 
-def _refuse_if_mostly_malformed(table: Table, reasons: dict[str, str]) -> None:
-    if 2 * len(reasons) > len(table.rows):
-        first = "; ".join(f"{where}: {reason}" for where, reason in list(reasons.items())[:3])
+def _refuse_if_mostly_malformed(table: Table, malformed: Sequence[str]) -> None:
+    if 2 * len(malformed) > len(table.rows):
         raise InputError(
-            f"{table.name}: {len(reasons)} of {len(table.rows)} rows are malformed ({first}); repair them"
+            f"{table.name}: {len(malformed)} of {len(table.rows)} rows are malformed "
+            f"({'; '.join(malformed[:3])}); repair them"
         )
 
 

@@ -93,6 +93,10 @@ def test_what_is_there_or_has_a_files_extension_is_never_asked_of_the_hub(
     Path("owner/name").mkdir(parents=True)
     Path("owner/name/t.csv").write_text("subject,answer\nOslo,Norway\n")
     assert len(FactSet.load("owner/name")) == 1
+    Path("owner/name").rename("mmlu")
+    assert len(FactSet.load("./mmlu")) == len(FactSet.load(Path("mmlu"))) == 1
+    with pytest.raises(AssertionError, match="asked the hub"):  # by its name it is always the hub's
+        FactSet.load("mmlu")
 
 
 @pytest.mark.usefixtures("online")
