@@ -25,9 +25,7 @@ def run(options: Options) -> Path:
     Raises:
         InputError: an option or an input file is wrong; nothing has been written.
     """
-    from analyses.imbalance import measure_seed, write_results
     from analyses.settings import load_facts
-    from analyses.sharding import processes
     from finetune.manifest import RunDirectory
 
     options.check()
@@ -36,6 +34,9 @@ def run(options: Options) -> Path:
     directory = RunDirectory(options.out, config)
     if directory.finished:
         return options.out
+    from analyses.imbalance import measure_seed, write_results  # these take torch along
+    from analyses.sharding import processes
+
     team = processes()
     if team.count > 1 and not (options.base or options.checkpoints):
         raise InputError(

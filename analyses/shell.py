@@ -73,6 +73,8 @@ def launch(
     except KeyboardInterrupt:
         print(f"\ninterrupted; {CONTINUES}", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        return _unheard()
     except Exception as error:
         # A full disk reaches us as OSError, or as the error of whichever library was writing.
         if not isinstance(error, OSError) and "No space left" not in str(error):
@@ -80,8 +82,10 @@ def launch(
         print(f"error: {error}; {CONTINUES}", file=sys.stderr)
         return 2
     if int(os.environ.get("RANK", "0")) == 0:
-        with contextlib.suppress(BrokenPipeError):  # whoever reads it may stop early, as `head` does
+        try:
             _tell(chosen, out, show)
+        except BrokenPipeError:
+            return _unheard()
     return 0
 
 
@@ -91,16 +95,18 @@ def prepare_process(*, quiet: bool, color: bool = True) -> None:
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if quiet:
         os.environ[QUIET] = "1"
     if not color:
         os.environ["NO_COLOR"] = "1"
     # PEFT asks transformers for an attribute by its old name at every adapter.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-    from transformers.utils import logging
+    if "transformers" in sys.modules:  # it read the environment when it was imported, as others will
+        from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
 
 
 def as_json(out: Path, shown: object) -> dict[str, Any]:
@@ -152,3 +158,9 @@ def _tell(chosen: HasOutput, out: Path, show: Callable[[Path], object]) -> None:
         else:
             print(f"{write_plainly(show(out))}\nReport: {out / 'report.html'}")
     sys.stdout.flush()
+
+
+def _unheard() -> int:
+    """End well although whoever reads stopped early, as `head` does: nothing more is to be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

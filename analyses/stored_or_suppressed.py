@@ -89,7 +89,6 @@ def run(options: Options) -> Path:
         InputError: an option or an input file is wrong; nothing has been written.
     """
     from analyses.settings import load_facts
-    from analyses.verdicts.suppression import measure_seed, write_results
     from finetune.manifest import RunDirectory
 
     options = options.resolved()
@@ -100,6 +99,8 @@ def run(options: Options) -> Path:
     )
     if directory.finished:
         return options.out
+    from analyses.verdicts.suppression import measure_seed, write_results  # these take torch along
+
     try:
         directory.write(seeds=options.seeds)
         seeds = [measure_seed(options, facts, directory, seed) for seed in options.seeds]

@@ -187,6 +187,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     ]
 
 
+def test_a_reader_may_stop_early(world):
+    process = subprocess.Popen([*world, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
 def test_a_script_from_the_shell(world):
     """Run once with --json, then take the finished run to a pipe, a terminal, and one without colours.
 
