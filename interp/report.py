@@ -52,7 +52,7 @@ class Shown:
 
 def charts() -> tuple[Chart, ...]:
     """List the figures in the order of the page."""
-    from interp import evidence, figures, heatmaps
+    from interp import figures
 
     return (
         Chart(name="accuracy_by_quartile", title="Accuracy by popularity", draw=figures.accuracy_by_quartile),
@@ -61,12 +61,14 @@ def charts() -> tuple[Chart, ...]:
         Chart(
             name="attention_by_head",
             title="Where attention left the subject",
-            draw=heatmaps.attention_by_head,
+            draw=figures.attention_by_head,
         ),
-        Chart(name="hidden", title="What the last token needs to see", draw=evidence.hidden),
-        Chart(name="readout", title="What the subject's values say", draw=evidence.readout),
-        Chart(name="trajectory", title="Along the training", draw=evidence.trajectory),
-        Chart(name="fact_attention", title="One fact, before and after", draw=heatmaps.fact_attention),
+        Chart(name="hidden", title="What the last token needs to see", draw=figures.hidden),
+        Chart(name="readout", title="What the subject's values say", draw=figures.readout),
+        Chart(name="stored_and_used", title="What is stored and what is used", draw=figures.stored_and_used),
+        Chart(name="training_curves", title="How the arms were trained", draw=figures.training_curves),
+        Chart(name="trajectory", title="Along the training", draw=figures.trajectory),
+        Chart(name="fact_attention", title="One fact, before and after", draw=figures.fact_attention),
     )
 
 
@@ -210,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     from rich.console import Console
 
+    written: list[tuple[Path, Table | None]]
     try:
         if options.compare:
             from interp.compare import compare

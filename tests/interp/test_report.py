@@ -17,8 +17,8 @@ from finetune.facts import InputError
 from interp import wording
 from interp.fact_table import read_verdicts
 from interp.pages import reasons
-from interp.report import draw, figures, headline_table, main, report
-from interp.run import Run
+from interp.report import charts, draw, figures, headline_table, main, report
+from interp.run import NotMeasured, Run
 
 from .run_directory_fixture import DOLLARS, HOSTILE, TRAINED, make_run
 
@@ -144,29 +144,26 @@ def test_several_seeds_are_named_as_what_the_interval_is_over(tmp_path):
 
 def test_own_checkpoints_get_a_page_without_the_missing_parts(tmp_path):
     make_run(tmp_path, arms=("base", "mine", HOSTILE))
-    written = figures(tmp_path)
+    drawn = draw(tmp_path)
+    written = figures(tmp_path, drawn=drawn)
     assert {p.name for p in written} == {
         f"{name}.{kind}"
         for name in ("contrasts", "attention_by_head", "fact_attention")
         for kind in ("svg", "png")
     }
-    page = Page(report(tmp_path).read_text(encoding="utf-8"))
+    page = Page(report(tmp_path, drawn=drawn).read_text(encoding="utf-8"))
     assert "mine against base" in page.text
     assert not any(tag == "img" for tag, _ in page.tags)
     assert "Recovery by transplant is left out" in page.text
     assert "popular half" not in page.text
 
 
-def test_figures_and_page_share_what_was_drawn(tmp_path, monkeypatch):
-    make_run(tmp_path, n_facts=16)
-    drawn = draw(tmp_path)
-    apart = [p.read_bytes() for p in figures(tmp_path)], report(tmp_path).read_text(encoding="utf-8")
+def test_figures_and_page_share_what_was_drawn(trained, html, monkeypatch):
+    drawn = draw(trained)
     monkeypatch.setattr(sys.modules[draw.__module__], "draw", None)  # a second drawing would fail
-    shared = (
-        [p.read_bytes() for p in figures(tmp_path, drawn=drawn)],
-        report(tmp_path, drawn=drawn).read_text(encoding="utf-8"),
-    )
-    assert shared == apart
+    written = figures(trained, drawn=drawn)
+    assert {p.stem for p in written} == {n for n, f in drawn.items() if not isinstance(f, NotMeasured)}
+    assert report(trained, drawn=drawn).read_text(encoding="utf-8") == html
 
 
 def test_optional_files_may_be_absent_or_empty(tmp_path):
@@ -195,7 +192,7 @@ def test_verdicts_of_another_run_are_joined_or_refused(tmp_path):
     ]
     (tmp_path / "verdicts").mkdir()
     with pytest.raises(InputError, match=r"holds no facts\.parquet"):
-        report(run.path, verdicts=tmp_path / "verdicts")
+        read_verdicts(tmp_path / "verdicts", run.facts)
     run.facts.to_parquet(tmp_path / "verdicts" / "facts.parquet")
     with pytest.raises(InputError, match="holds no verdicts"):
         read_verdicts(tmp_path / "verdicts", run.facts)
@@ -203,7 +200,8 @@ def test_verdicts_of_another_run_are_joined_or_refused(tmp_path):
     with pytest.raises(InputError, match="judges other facts"):
         read_verdicts(tmp_path / "verdicts", run.facts)
     judged.to_parquet(tmp_path / "verdicts" / "facts.parquet")
-    text = report(run.path, verdicts=tmp_path / "verdicts").read_text(encoding="utf-8")
+    drawn = {chart.name: NotMeasured("left out") for chart in charts()}
+    text = report(run, drawn=drawn, verdicts=tmp_path / "verdicts").read_text(encoding="utf-8")
     assert '"title":"Verdict"' in text
     assert '"suppressed"' in text
 
