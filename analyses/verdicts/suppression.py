@@ -172,7 +172,7 @@ def write_results(options: Options, facts: FactSet | None, run: RunDirectory, se
     """Write the tables, the numbers, the figures and the report; the manifest last, marked finished."""
     from analyses.settings import describe
     from analyses.verdicts.suppression_page import load_study
-    from interp.study import write_study
+    from interp.study_page import write_study
 
     frame = pd.concat([seed.frame for seed in seeds], ignore_index=True)
     with atomic_file(run.path / "facts.parquet") as path:
