@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from finetune.facts import InputError
 from interp.identity import Fingerprint, fingerprint
@@ -191,13 +191,8 @@ def bootstrapped(
     n, value = len(groups), statistic(*values)
     if value is None:
         return Estimate(value=None, low=None, high=None, n=n)
-    _, member = np.unique(groups, return_inverse=True)
-    order, ends = np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))
-    parts = np.split(order, ends[:-1])
-    rng = np.random.default_rng(seed)
     drawn = []
-    for _ in range(resamples if len(parts) > 1 else 0):
-        some = np.concatenate([parts[i] for i in rng.integers(len(parts), size=len(parts))])
+    for some in redrawn(groups, resamples=resamples, seed=seed):
         again = statistic(*(column[some] for column in values))
         drawn += [] if again is None else [again]
     if not drawn:
@@ -205,6 +200,18 @@ def bootstrapped(
     tail = 50 * (1 - confidence)
     low, high = np.percentile(drawn, [tail, 100 - tail])
     return Estimate(value=value, low=float(low), high=float(high), n=n)
+
+
+def redrawn(
+    groups: Shaped[ndarray, " row"], *, resamples: int, seed: int = 0
+) -> Iterator[Int[ndarray, " drawn"]]:
+    """Yield the row numbers of each bootstrap draw of whole groups; none where there is but one group."""
+    _, member = np.unique(groups, return_inverse=True)
+    order, ends = np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))
+    parts = np.split(order, ends[:-1])
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples if len(parts) > 1 else 0):
+        yield np.concatenate([parts[i] for i in rng.integers(len(parts), size=len(parts))])
 
 
 def roc_area(values: Float[ndarray, " fact"], positive: Shaped[ndarray, " fact"]) -> float | None:

@@ -7,23 +7,27 @@ longer, some come from smaller sets), which says nothing of how often a fact was
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.lab.ranks import FEWEST, rank_correlation, resampled
+from analyses.lab.ranks import FEWEST, RESAMPLES
 from analyses.splits.proxies import PLACEBO, PROXIES
 from analyses.trees import plain
 from finetune.facts import InputError
+from interp.results import Estimate, redrawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-    from jaxtyping import Float
+    from jaxtyping import Float, Shaped
     from numpy import ndarray
 
+Matrix = Callable[["Float[ndarray, 'row proxy']"], "Float[ndarray, 'proxy proxy']"]
 KINDS = ("spearman", "within_relation", "top_half")
 
 
@@ -48,19 +52,84 @@ def agreement(frame: pd.DataFrame, names: Sequence[str] | None = None) -> dict[s
         raise InputError(f"proxies {', '.join(names) or 'none'}: give at least two to compare")
     if len(frame) < FEWEST:
         raise InputError(f"{len(frame)} facts: at least {FEWEST} are needed to compare proxies; give more")
-    by_subject = frame.assign(group=frame["subject"].str.casefold())
+    rows = frame.assign(group=frame["subject"].str.casefold())
     tree: dict[str, Any] = {kind: {name: {} for name in names[:-1]} for kind in KINDS}
-    for a, b in combinations(names, 2):
-        rows = by_subject.dropna(subset=[a, b])
-        within = rows.assign(**{n: _place_within(rows, n) for n in (a, b)})
-        largest = rows.assign(**{n: rows.groupby("group")[n].transform("max") for n in (a, b)})
-        for kind, some, statistic in (
-            ("spearman", rows, rank_correlation),
-            ("within_relation", within, rank_correlation),
-            ("top_half", largest, shared_half),
-        ):
-            tree[kind][a][b] = resampled(some, (a, b), statistic, groups="group")
-    return dict(plain(tree))
+    for there, pairs in _by_rows(rows, names):
+        some = rows[there]
+        columns = sorted({name for pair in pairs for name in pair}, key=names.index)
+        forms: dict[str, tuple[dict[str, Any], Matrix]] = {
+            "spearman": ({n: some[n] for n in columns}, rank_correlations),
+            "within_relation": ({n: _place_within(some, n) for n in columns}, rank_correlations),
+            "top_half": ({n: some.groupby("group")[n].transform("max") for n in columns}, shared_halves),
+        }
+        for kind, (held, statistic) in forms.items():
+            values = np.column_stack([held[name].to_numpy(dtype=np.float64) for name in columns])
+            found = _bootstrapped(values, some["group"].to_numpy(), statistic)
+            for a, b in pairs:
+                tree[kind][a][b] = found[columns.index(a)][columns.index(b)]
+    return dict(plain({kind: _in_order(part, names) for kind, part in tree.items()}))
+
+
+def rank_correlations(values: Float[ndarray, "row proxy"]) -> Float[ndarray, "proxy proxy"]:
+    """Return Spearman's correlation of every two columns; NaN where one does not vary."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(values, axis=0)
+    ranks -= ranks.mean(0)
+    norm = np.sqrt((ranks**2).sum(0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (ranks.T @ ranks) / np.outer(norm, norm)
+
+
+def shared_halves(values: Float[ndarray, "row proxy"]) -> Float[ndarray, "proxy proxy"]:
+    """Return the expected share of each column's larger half that is in each other's.
+
+    Rows that tie at the cut are in the half with the chance that a draw would give them.
+    """
+    halves = np.column_stack([_in_half(column) for column in values.T])
+    return halves.T @ halves / (len(values) / 2)
+
+
+def _by_rows(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[Any, list[tuple[str, str]]]]:
+    """Put together the pairs that say something of the same facts; yield which facts, and the pairs."""
+    found: dict[bytes, tuple[Any, list[tuple[str, str]]]] = {}
+    for pair in combinations(names, 2):
+        there = frame[list(pair)].notna().all(axis=1).to_numpy()
+        found.setdefault(there.tobytes(), (there, []))[1].append(pair)
+    yield from found.values()
+
+
+def _bootstrapped(
+    values: Float[ndarray, "row proxy"], groups: Shaped[ndarray, " row"], statistic: Matrix
+) -> list[list[Estimate]]:
+    """Compute a statistic of every two columns, all from the same draws of subjects."""
+    n, k = values.shape
+    if n < FEWEST:
+        return [[Estimate(value=None, low=None, high=None, n=n)] * k] * k
+    point = statistic(values)
+    drawn = [statistic(values[some]) for some in redrawn(groups, resamples=RESAMPLES)]
+    bounds = np.full((2, k, k), np.nan)
+    if drawn:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="All-NaN slice")
+            bounds = np.nanpercentile(np.stack(drawn), [2.5, 97.5], axis=0)
+    return [
+        [
+            Estimate(
+                value=_plain(point[i, j]), low=_plain(bounds[0, i, j]), high=_plain(bounds[1, i, j]), n=n
+            )
+            for j in range(k)
+        ]
+        for i in range(k)
+    ]
+
+
+def _in_order(part: dict[str, dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    return {a: {b: row[b] for b in names if b in row} for a, row in part.items()}
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _place_within(rows: pd.DataFrame, name: str) -> pd.Series[float]:
@@ -68,11 +137,6 @@ def _place_within(rows: pd.DataFrame, name: str) -> pd.Series[float]:
     groups = rows.groupby("relation")[name]
     size = groups.transform("size")
     return (groups.rank() - (size + 1) / 2) / size
-
-
-def shared_half(x: Float[ndarray, " row"], y: Float[ndarray, " row"]) -> float:
-    """Return the expected share of the half with the larger x that is in the half with the larger y."""
-    return float((_in_half(x) * _in_half(y)).sum() / (len(x) / 2))
 
 
 def _in_half(values: Float[ndarray, " row"]) -> Float[ndarray, " row"]:
