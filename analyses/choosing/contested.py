@@ -34,7 +34,7 @@ def bench_of(options: Options, setup: Setup, seed: int) -> Bench:
         parts = replace(
             parts, **{part: of(getattr(parts, part), names) for part in ("train", "validation", "test")}
         )
-    if min(len(parts.train), len(parts.validation), len(parts.test)) < FEWEST:
+    if min(len(parts.train), len(parts.test)) < FEWEST or not len(parts.validation):
         raise InputError(
             f"{setting.facts.name}: too few facts are left; give more facts or a larger --relations"
         )

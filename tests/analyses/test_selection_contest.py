@@ -1,0 +1,242 @@
+"""The contest: what is trained on, numbers that follow from rows, and claims that can fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses import selection_contest
+from analyses.bench import make_bench
+from analyses.choosing.contest_claims import MARGIN, claims, failures, worst
+from analyses.choosing.contested import bench_of, kept, largest
+from analyses.choosing.numbers import elsewhere, summed
+from analyses.choosing.settings import HALF, MAIN, SMALL, WHOLE, Setup, setups
+from analyses.lab.experiment import conduct, load_study
+from analyses.making import setting_for
+from finetune.facts import InputError
+from finetune.files import read_json
+from finetune.popularity import split
+from interp.selection import LABEL_FREE, SCORES, Candidates, choose
+
+N = 400  # of so many known facts, no difference at all is known to less than the margin
+
+
+def rows_of(setup: Setup, right: float, seed: int) -> pd.DataFrame:
+    """Make held-out facts, of which a set gets the first share right; the first half is known."""
+    return pd.DataFrame(
+        {
+            "fact_id": [str(i) for i in range(N)],
+            "subject": [f"s{i}" for i in range(N)],
+            "known": [i < N // 2 for i in range(N)],
+            "quartile": [1 + i % 4 for i in range(N)],
+            "correct": [i < round(right * N) for i in range(N)],
+            "popular": 0.7,
+            "size": 100,
+            "seed": seed,
+            **{name: getattr(setup, name) for name in ("score", "keep", "method", "budget")},
+        }
+    )
+
+
+def frame_of(right: dict[str, float], *, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
+    """Make rows of all facts and of halves; a little noise tells seeds apart."""
+    frames = []
+    for seed in seeds:
+        for score, share in right.items():
+            setup = Setup(score=score, keep=1.0 if score == WHOLE else HALF, method="full", budget="steps")
+            frames.append(rows_of(setup, share + (0.05 * (seed - 1) if score != WHOLE else 0), seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_the_default_compares_every_score_at_a_half_and_some_at_less() -> None:
+    made = selection_contest.Options().setups
+    halves = {s.score for s in made if (s.keep, s.method, s.budget) == (HALF, "full", "steps")}
+    assert halves == set(SMALL)
+    assert {s.score for s in made if s.keep == 0.1} == set(MAIN)
+    assert sum(s.score == WHOLE and s.method == "full" for s in made) == 1
+    assert {s.method for s in made} == {"full", "lora"}
+    assert len(set(made)) == len(made)
+    everything = setups(full=True, method="full")
+    assert len(everything) == 2 * (1 + len(SCORES) * 4 * 2)
+    assert len(setups(full=False, method="lora", scores=("question",))) == 2
+    one = setups(full=False, method="full", scores=("question",), keeps=(0.3,))
+    assert [(s.score, s.keep) for s in one] == [(WHOLE, 1.0), ("question", 0.3)]
+
+
+def test_numbers_are_paired_differences_on_the_same_facts() -> None:
+    right = {WHOLE: 0.6, "statement": 0.8, "popularity": 0.7, "random": 0.5}
+    results = summed(frame_of(right))
+    ahead = results["ahead"]["full"]["steps"]["statement"]["0.5"]
+    assert ahead["popularity"]["all"]["value"] == pytest.approx(0.1, abs=1e-6)
+    assert ahead["whole"]["all"]["value"] == pytest.approx(0.2, abs=1e-6)
+    assert ahead["whole"]["known"]["value"] == 0, "known facts are right in both"
+    assert "popularity" not in results["ahead"]["full"]["steps"]["popularity"]["0.5"], "not its own rival"
+    sets = results["sets"]["full"]["steps"]
+    assert sets["whole"]["1"]["all"]["value"] == pytest.approx(0.6)
+    assert sets["whole"]["1"]["known"]["value"] == 1
+    assert sets["random"]["0.5"]["popular"]["value"] == pytest.approx(0.7)
+    shares = [sets["random"]["0.5"][f"q{q}"]["value"] for q in range(1, 5)]
+    assert np.mean(shares) == pytest.approx(sets["random"]["0.5"]["all"]["value"])
+
+
+def test_the_winner_of_a_seed_is_chosen_on_the_others() -> None:
+    frame = frame_of({WHOLE: 0.6, "statement": 0.8, "question": 0.7, "popularity": 0.9}, seeds=(0, 1, 2))
+    assert set(elsewhere(frame).values()) == {"statement"}, "popularity is no label-free score"
+    turned = frame.copy()
+    here = (turned["seed"] == 0) & (turned["score"] == "question")
+    turned.loc[here, "correct"] = True
+    winners = elsewhere(turned)
+    assert winners[0] == "statement", "what happened in seed 0 does not choose for seed 0"
+    assert winners[1] == winners[2] == "question"
+
+
+def outcomes(right: dict[str, float]) -> dict[str, str]:
+    return {claim.claim: claim.outcome for claim in claims(summed(frame_of(right)), "full")}
+
+
+def test_claims_follow_from_the_numbers() -> None:
+    good = outcomes({WHOLE: 0.5, "statement": 0.8, "popularity": 0.55, "random": 0.4, "harm": 0.2})
+    by = {text.split(" chooses")[0].split()[-1]: text for text in good if "nowhere worse" in text}
+    assert set(by) == {"statement", "harm"}
+    assert good[by["statement"]] == "supported"
+    assert good[by["harm"]] == "not supported"
+    better = [text for text in good if "statement chooses serves all held-out facts better" in text]
+    assert {good[text] for text in better} == {"supported"}
+    bad = outcomes({WHOLE: 0.8, "statement": 0.5, "popularity": 0.9, "random": 0.6})
+    assert next(iter(bad.values())) == "not supported"
+
+
+def number(low: float, high: float) -> dict[str, Any]:
+    return {"value": (low + high) / 2, "low": low, "high": high, "n": 3}
+
+
+def test_the_worst_comparison_decides() -> None:
+    fine, open_, bad = number(0.0, 0.1), number(-0.1, 0.1), number(-0.3, -0.05)
+    assert worst([fine, open_]) is open_
+    assert worst([fine, number(-0.5, 0.2), bad]) is bad, "one that is worse settles it"
+    assert worst([fine, number(-0.01, 0.3)])["low"] > -MARGIN
+    none = {"value": None, "low": None, "high": None, "n": 0}
+    assert worst([fine, none])["value"] is None
+
+
+def test_failures_are_listed() -> None:
+    results = summed(frame_of({WHOLE: 0.5, "statement": 0.8, "popularity": 0.5, "harm": 0.2}))
+    found = {(row[3], row[4]) for row in failures(results)}
+    assert found == {("harm", "popularity"), ("harm", WHOLE)}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def make_options(cache: Path, out: Path, **more: Any) -> selection_contest.Options:
+    settings: dict[str, Any] = {
+        "world": "tiny",
+        "seeds": (0,),
+        "tune_steps": 4,
+        "workers": 1,
+        "quiet": True,
+        "scores": ("statement", "popularity"),
+        "keeps": (HALF,),
+        "methods": ("full",),
+    }
+    return selection_contest.Options(out=out, cache=cache, **{**settings, **more})
+
+
+def test_the_popular_share_is_the_popular_arm_and_a_score_s_share_its_best(
+    cache: Path, tmp_path: Path
+) -> None:
+    options = make_options(cache, tmp_path)
+    setup = Setup(score="popularity", keep=HALF, method="full", budget="steps")
+    bench = bench_of(options, setup, 0)
+    train = bench.parts.train
+    candidates = Candidates(facts=train, base=str(bench.base), book=bench.setting.phrasebook)
+    scores = {name: SCORES[name](candidates) for name in ("popularity", "statement")}
+    popular, overlap = kept(bench, scores, setup)
+    top = {fact.id for fact in split(train, "top", seed=0)}
+    assert overlap == 1
+    assert len(top - {fact.id for fact in popular}) <= 1, "but for one tie at the cut"
+    stated, _ = kept(bench, scores, replace(setup, score="statement", keep=0.25))
+    best = np.sort(scores["statement"])[-len(stated) :]
+    assert np.sort(scores["statement"][[train.facts.index(f) for f in stated]]) == pytest.approx(best)
+    whole, share = kept(bench, scores, replace(setup, score=WHOLE, keep=1.0))
+    assert len(whole) == len(train)
+    assert share == pytest.approx(0.5, abs=0.01)
+
+
+def test_budgets_and_places_are_what_they_say(cache: Path, tmp_path: Path) -> None:
+    options = make_options(cache, tmp_path)
+    setup = Setup(score="statement", keep=HALF, method="full", budget="epochs")
+    bench = bench_of(options, setup, 0)
+    n = len(bench.parts.train)
+    assert bench.setting.tune.steps_for(n) == 4, "all facts take as many steps as ever"
+    assert bench.setting.tune.steps_for(n // 2) == 2
+    plain = make_bench(setting_for(options, None, 0), cache=cache, seed=0)
+    assert bench.base == plain.base
+    few = bench_of(replace(options, relations=1), setup, 0)
+    assert few.parts.train.relations == few.parts.test.relations == largest(plain.parts.train, 1)
+    assert few.base == plain.base, "the base knows all relations, whichever are trained on"
+
+
+def test_a_domain_is_kept_to_its_own_relations(cache: Path, tmp_path: Path) -> None:
+    options = make_options(cache, tmp_path, domain=True, pretrain_steps=30)
+    setup = Setup(score=WHOLE, keep=1.0, method="full", budget="steps")
+    bench = bench_of(options, setup, 0)
+    assert len(bench.setting.facts.relations) == 2
+    assert len(bench.parts.train.relations) == len(bench.parts.validation.relations) == 1
+    assert "domain of rare facts" in options.setting
+
+
+def test_a_contest_runs_and_its_numbers_are_those_of_its_rows(cache: Path, tmp_path: Path) -> None:
+    options = make_options(cache, tmp_path / "run")
+    out = conduct(selection_contest.EXPERIMENT, options)
+    frame, results = pd.read_parquet(out / "facts.parquet"), read_json(out / "results.json")
+    assert set(frame["score"]) == {WHOLE, "statement", "popularity"}
+    right = frame.groupby("score")["correct"].mean()
+    gained = results["ahead"]["full"]["steps"]["statement"]["0.5"]["popularity"]["all"]["value"]
+    assert gained == pytest.approx(right["statement"] - right["popularity"])
+    assert frame.groupby("score")["size"].first()["statement"] == frame["size"].max() // 2
+    scored = pd.read_parquet(out / "scores" / "seed-0.parquet")
+    assert set(scored) == {"fact_id", "statement", "popularity"}
+    study = load_study("selection_contest", out)
+    assert study.claims[0].source == "open: choosing data"
+    assert "statement" in study.finding
+
+
+def test_every_cell_of_a_seed_chooses_by_the_same_scores(cache: Path, tmp_path: Path) -> None:
+    from analyses.choosing.contested import scored
+
+    options = make_options(cache, tmp_path, scores=("statement", "random"))
+    bench = bench_of(options, options.setups[0], 0)
+    first = scored(options, bench, tmp_path)
+    again = scored(options, bench, tmp_path)
+    assert set(first) == {"statement", "random", "popularity"}
+    for name, values in first.items():
+        assert np.array_equal(values, again[name])
+    candidates = Candidates(facts=bench.parts.train, base=str(bench.base), book=bench.setting.phrasebook)
+    assert first["statement"] == pytest.approx(SCORES["statement"](candidates), abs=1e-4)
+    assert choose(first["random"], bench.parts.train, HALF).indices.size == len(bench.parts.train) // 2
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"scores": ("fame",)}, "--scores fame"),
+        ({"keeps": (1.0,)}, "--keeps 1"),
+        ({"relations": 0}, "--relations 0"),
+    ],
+)
+def test_mistakes_are_refused(more: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        selection_contest.Options(**more).check()
+
+
+def test_label_free_scores_know_neither_popularity_nor_nothing() -> None:
+    assert not {"popularity", "random", "shuffled"} & set(LABEL_FREE)
+    assert len(LABEL_FREE) == len(SCORES) - 3

@@ -1,0 +1,236 @@
+"""Choosing one's own rows: the best by the base, in the format that they came in, nothing lost in silence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analyses import which_data
+from analyses.choosing import choosing
+from finetune.facts import FactSet, InputError
+from finetune.files import read_json
+from finetune.sources import load_traced
+from interp.selection import SCORES, Candidates, Score
+from interp.study import load_study
+
+PEOPLE = [f"Ada {chr(65 + i)}" for i in range(8)]
+
+
+def options(base: Path, facts: Path, out: Path, **more: object) -> which_data.Options:
+    return which_data.Options(base=str(base), facts=str(facts), out=out, quiet=True, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A table with semicolons, a column of its own, an accent, and two rows that cannot be used."""
+    lines = ["subject;relation;answer;popularity;mine"]
+    lines += [f"{name};born;{('Paris', 'Zürich')[i % 2]};{i};note {i}" for i, name in enumerate(PEOPLE)]
+    lines.insert(3, "Ada Z;born;;3;no answer")
+    lines.append(f"{PEOPLE[0]};born;Paris;0;again")
+    path = tmp_path / "my.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_the_best_rows_are_written_as_they_came_and_the_others_too(
+    table: Path, tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    out, dropped = tmp_path / "chosen.csv", tmp_path / "dropped.csv"
+    home = which_data.run(options(tiny_llama_dir, table, out, keep=0.25, dropped=dropped))
+    given = pd.read_csv(table, sep=";").set_index("mine")
+    chosen, others = (pd.read_csv(path, sep=";").set_index("mine") for path in (out, dropped))
+    assert list(chosen.columns) == [*given.columns, "score", "reason"]
+    facts = FactSet.load(table)
+    values = SCORES["statement"](Candidates(facts=facts, base=str(tiny_llama_dir)))
+    best = sorted(range(8), key=lambda i: -values[i])[:2]
+    assert list(chosen.index) == [f"note {i}" for i in sorted(best)], "in the order of the file"
+    assert chosen["score"].to_numpy() == pytest.approx(values[sorted(best)], rel=1e-4)
+    assert set(chosen.index) | set(others.index) == {f"note {i}" for i in range(8)}
+    for frame in (chosen, others):
+        pd.testing.assert_frame_equal(frame[given.columns], given.loc[frame.index])
+    assert chosen.loc[f"note {best[0]}", "reason"] == "kept for its score: rank 1 of 8 by statement"
+    assert others["reason"].str.startswith("dropped: rank ").all()
+    left_out = read_json(home / "manifest.json")["left_out"]
+    assert {item["where"] for item in left_out} == {"my.csv:4", "my.csv:11"}
+    assert len(FactSet.load(out)) == 2, "what was written can be loaded again"
+    page = (home / "report.html").read_text(encoding="utf-8")
+    assert "Zürich" in page
+    assert "popularity" in page
+    assert "2 could not be used" in load_study(home).finding
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "parquet", "tsv"])
+def test_values_and_schema_survive(kind: str, tiny_llama_dir: Path, tmp_path: Path) -> None:
+    rows = [
+        {
+            "question": f"Where was {name} born?",
+            "subject": name,
+            "answers": ["Rome", "Roma"],
+            "year": 1900 + i,
+        }
+        for i, name in enumerate(PEOPLE)
+    ]
+    path, out = tmp_path / f"my.{kind}", tmp_path / f"chosen.{kind}"
+    if kind == "parquet":
+        texts = [(name, pa.string()) for name in ("question", "subject")]
+        schema = pa.schema([*texts, ("answers", pa.list_(pa.string())), ("year", pa.int16())])
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    elif kind == "tsv":
+        frame = pd.DataFrame(rows).assign(answers="Rome|Roma")
+        frame.to_csv(path, sep="\t", index=False)
+    else:
+        lines = [json.dumps(row) for row in rows]
+        text = "[" + ",\n".join(lines) + "]" if kind == "json" else "\n".join(lines)
+        path.write_text(text, encoding="utf-8")
+    which_data.run(options(tiny_llama_dir, path, out, score="question"))
+    if kind == "parquet":
+        made = pq.read_table(out)
+        assert made.schema.field("year").type == pa.int16()
+        made = made.to_pylist()
+    elif kind == "tsv":
+        made = pd.read_csv(out, sep="\t").to_dict("records")
+        rows = [{**row, "answers": "Rome|Roma"} for row in rows]
+    else:
+        text = out.read_text(encoding="utf-8")
+        assert text.startswith("[") == (kind == "json")
+        made = json.loads(text) if kind == "json" else [json.loads(line) for line in text.splitlines()]
+    assert len(made) == 4
+    for row in made:
+        assert {k: row[k] for k in rows[0]} in rows
+        assert row["score"] < 0
+        assert "by question" in row["reason"]
+
+
+def test_another_extension_converts(table: Path, tiny_llama_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "chosen.jsonl"
+    which_data.run(options(tiny_llama_dir, table, out))
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 4
+    assert set(rows[0]) == {"subject", "relation", "answer", "popularity", "mine", "score", "reason"}
+
+
+def test_a_directory_stays_one_and_can_be_loaded_again(tiny_llama_dir: Path, tmp_path: Path) -> None:
+    given = tmp_path / "eq"
+    given.mkdir()
+    for relation, form in (("P17", "Which country is {} located in?"), ("P19", "Where was {} born?")):
+        rows = [{"question": form.format(name), "answers": ["Paris", "Lutetia"]} for name in PEOPLE]
+        (given / f"{relation}.train.json").write_text(json.dumps(rows), encoding="utf-8")
+    out = tmp_path / "chosen"
+    which_data.run(options(tiny_llama_dir, given, out, floor=1.0))
+    made = FactSet.load(out)
+    assert {relation: len(made.answer_set(relation)) for relation in made.relations} == {"P17": 1, "P19": 1}
+    assert [sum(f.relation == r for f in made) for r in ("P17", "P19")] == [4, 4]
+    with pytest.raises(InputError, match="name a directory"):
+        which_data.run(options(tiny_llama_dir, given, tmp_path / "chosen.json"))
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    path = tmp_path / "bare.csv"
+    lines = [f"Where was {name} born?,Paris" for name in PEOPLE]
+    path.write_text("question,answer\n" + "\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_a_bare_list_of_questions_is_enough(bare: Path, tiny_llama_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "chosen.csv"
+    home = which_data.run(options(tiny_llama_dir, bare, out, also=("question", "consistency")))
+    chosen = pd.read_csv(out)
+    assert list(chosen.columns) == ["question", "answer", "score", "reason"]
+    assert len(chosen) == 4
+    assert chosen["reason"].str.contains("by few_shot").all()
+    notes = " ".join(load_study(home).notes)
+    for name in ("statement", "readout", "harm"):
+        assert f"Score {name} could not be used: needs to know what each question is about" in notes
+    assert set(read_json(home / "results.json")["scores"]) == {"question", "consistency"}
+    with pytest.raises(InputError, match="score statement: needs to know"):
+        which_data.run(options(tiny_llama_dir, bare, tmp_path / "other.csv", score="statement"))
+
+
+def test_what_a_fact_came_from_is_the_row_that_was_kept(tmp_path: Path) -> None:
+    path = tmp_path / "my.csv"
+    path.write_text(
+        "subject,relation,answer,popularity\nAda,born,Paris,1\nAda,born,Rome,5\nBob,born,Oslo,2\n",
+        encoding="utf-8",
+    )
+    traced = load_traced(path)
+    assert [fact.answer for fact in traced.facts] == ["Rome", "Oslo"]
+    assert [row.where for _, row in traced.rows] == ["my.csv:3", "my.csv:4"]
+    assert traced.subjects_known
+    assert traced.facts == FactSet.load(path)
+
+
+def test_questions_that_do_not_fit_are_set_aside(bare: Path, tiny_llama_dir: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.csv"
+    long.write_text(bare.read_text(encoding="utf-8") + f"\n{'why ' * 90}?,Rome\n", encoding="utf-8")
+    home = which_data.run(options(tiny_llama_dir, long, tmp_path / "chosen.csv", score="question", keep=1.0))
+    assert len(pd.read_csv(tmp_path / "chosen.csv")) == 8
+    (aside,) = read_json(home / "manifest.json")["left_out"]
+    assert aside["where"] == "long.csv:10"
+    assert "longer than the base's context of 64 tokens" in aside["reason"]
+
+
+def test_the_same_command_takes_the_scores_that_are_there(
+    table: Path, tiny_llama_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = options(tiny_llama_dir, table, tmp_path / "chosen.csv")
+    home = which_data.run(made)
+    first, numbers = made.out.read_text(encoding="utf-8"), (home / "results.json").read_text()
+    made.out.unlink()
+
+    def never(candidates: object) -> None:
+        raise AssertionError("scored again")
+
+    failing: Score = replace(SCORES["statement"], compute=never)  # type: ignore[arg-type]
+    monkeypatch.setitem(choosing.SCORES, "statement", failing)
+    assert which_data.run(made) == home
+    assert made.out.read_text(encoding="utf-8") == first
+    assert (home / "results.json").read_text() == numbers
+    with pytest.raises(InputError, match="holds another run"):
+        which_data.run(replace(made, keep=0.3))
+
+
+def test_nothing_of_the_user_s_is_written_over(table: Path, tiny_llama_dir: Path, tmp_path: Path) -> None:
+    before = table.read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="is the input itself"):
+        which_data.run(options(tiny_llama_dir, table, table))
+    there = tmp_path / "chosen.csv"
+    there.write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="is there already"):
+        which_data.run(options(tiny_llama_dir, table, there))
+    assert (table.read_text(encoding="utf-8"), there.read_text()) == (before, "mine")
+    assert not (tmp_path / "chosen_report").exists()
+
+
+def test_columns_that_would_be_hidden_are_refused(tiny_llama_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "my.csv"
+    path.write_text("question,answer,score\nWho?,Ada,3\n", encoding="utf-8")
+    with pytest.raises(InputError, match="has a column 'score'"):
+        which_data.run(options(tiny_llama_dir, path, tmp_path / "chosen.csv"))
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"keep": 0.0}, "--keep 0"),
+        ({"floor": 1.5}, "--floor 1.5"),
+        ({"score": "fame"}, "--score fame: choose from statement"),
+        ({"also": ("fame",)}, "--also fame"),
+        ({"batch_tokens": 0}, "--batch-tokens 0"),
+        ({"out": Path("chosen.xlsx")}, "unknown extension '.xlsx'; use .csv"),
+        ({"base": "/no/such"}, "no such directory"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(
+    more: dict, named: str, table: Path, tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    made = replace(options(tiny_llama_dir, table, tmp_path / "chosen.csv"), **more)
+    with pytest.raises(InputError, match=named):
+        which_data.run(made)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my.csv"]
