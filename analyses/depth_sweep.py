@@ -137,36 +137,11 @@ def _half(rows: pd.DataFrame, depth: int, *, front: bool) -> Any:
 
 def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
     """Say what the numbers decide, with a table and the layers as curves."""
-    from interp.curves import Curve, curves
+    from interp.experiments import depth_layers, depth_recovery
     from interp.study import Study, StudyFigure, StudyTable, of, sentence
 
     made, depths = claims(results), results["depths"]
 
-    def layers(depth: str) -> Curve:
-        part = depths[depth]["imbalance"]
-        x = [100 * (int(i) + 0.5) / len(part) for i in part]
-        return Curve(label=f"{depth} layer{'s' if depth != '1' else ''}", x=x, y=list(part.values()))
-
-    places = list(depths)
-    by_layer = curves(
-        {"": [layers(depth) for depth in places]},
-        x="place of the layer (% of depth)",
-        y="attention, popular less unpopular",
-        zero=True,
-    )
-    labels = {"pattern_only": "the popular half's rows", "placebo": "those of another subject"}
-    recovered = curves(
-        {
-            "": [
-                Curve(label=label, x=[int(d) for d in places], y=[depths[d]["recovery"][key] for d in places])
-                for key, label in labels.items()
-            ]
-        },
-        x="layers",
-        y="lost facts recovered (%)",
-        percent=True,
-        log=True,
-    )
     widths = dict(zip(frame["layers"].tolist(), frame["width"].tolist(), strict=True))
     rows = tuple(
         (
@@ -190,8 +165,8 @@ def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
         claims=made,
         tables=(StudyTable(title="By depth", columns=columns, rows=rows, note=note),),
         figures=(
-            StudyFigure(name="layers", figure=by_layer, caption=_LAYERS),
-            StudyFigure(name="recovery", figure=recovered, caption=_RECOVERY),
+            StudyFigure(name="layers", figure=depth_layers(results), caption=_LAYERS),
+            StudyFigure(name="recovery", figure=depth_recovery(results), caption=_RECOVERY),
         ),
         notes=(_MATCHED,),
     )

@@ -171,31 +171,19 @@ def _number(value: float) -> Estimate:
 
 def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
     """Say what the numbers decide, with a table and the curves."""
-    from interp.curves import Curve, curves
+    from interp.experiments import mixture_curves
     from interp.study import Study, StudyFigure, StudyTable, of, sentence
 
     made, shares = claims(results), results["shares"]
 
-    def curve(test: str, key: str) -> Curve:
-        places = [100 * float(share) for share in shares]
-        return Curve(
-            label=f"{test} held-out facts", x=places, y=[shares[share][test][key] for share in shares]
-        )
-
-    panels = {"Known to the base": "accuracy_known", "All": "accuracy"}
-    figure = curves(
-        {title: [curve(test, key) for test in TESTS] for title, key in panels.items()},
-        x="popular facts in the set (%)",
-        y="held-out accuracy (%)",
-        percent=True,
-    )
+    keys = ("accuracy_known", "accuracy")
     table = StudyTable(
         title="Accuracy on held-out facts by mixture, %",
         columns=("Popular facts", *(f"{test}, {known}" for test in TESTS for known in ("known", "all"))),
         rows=tuple(
             (
                 f"{100 * float(share):.0f}%",
-                *(of(part[t][k], unit="%") for t in TESTS for k in panels.values()),
+                *(of(part[t][k], unit="%") for t in TESTS for k in keys),
             )
             for share, part in shares.items()
         ),
@@ -207,7 +195,7 @@ def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
         outcome=made[0].outcome,
         claims=made,
         tables=(table,),
-        figures=(StudyFigure(name="mixture", figure=figure, caption=_CAPTION),),
+        figures=(StudyFigure(name="mixture", figure=mixture_curves(results), caption=_CAPTION),),
         notes=(_CHOSEN,),
     )
 

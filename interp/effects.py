@@ -82,7 +82,7 @@ Panels = Mapping[str, tuple[HeadEffects, HeadEffects | None]]
 
 
 def recovery_grid(
-    source: PatchResult | Panels | Path | str,
+    source: PatchResult | pd.DataFrame | Panels | Path | str,
     placebo: PatchResult | None = None,
     *,
     groups: Sequence[Hashable] | None = None,
@@ -94,7 +94,7 @@ def recovery_grid(
 
     Args:
         source: a result of :func:`interp.patch` over a sweep of layers and heads, effects by arm, or the
-            directory of a run of stored_or_suppressed.
+            directory of a run of stored_or_suppressed or its table of heads.
         placebo: the same sweep with a wrong subject's patterns, beside a single result.
         groups: the subject of every fact of a single result.
         arms: which arms of a run to draw; all without it.
@@ -103,7 +103,10 @@ def recovery_grid(
         InputError: the cells are not layers by heads, or the run holds no grid.
     """
     if isinstance(source, Path | str):
-        panels: Panels = _of_run(Path(source), arms)
+        path = Path(source) / "heads.parquet"
+        panels: Panels = _of_table(read_table(path), str(path), arms)
+    elif hasattr(source, "columns"):
+        panels = _of_table(source, "the table", arms)
     elif isinstance(source, Mapping):
         panels = source
     else:
@@ -112,13 +115,12 @@ def recovery_grid(
     return _draw(panels)
 
 
-def _of_run(path: Path, arms: Sequence[str] | None) -> Panels:
-    table = read_table(path / "heads.parquet")
+def _of_table(table: pd.DataFrame, where: str, arms: Sequence[str] | None) -> Panels:
     held = list(table["arm"].unique()) if "arm" in table else []
     if not held:
-        raise InputError(f"{path / 'heads.parquet'}: holds no heads; no arm suppressed a fact")
+        raise InputError(f"{where}: holds no heads; no arm suppressed a fact")
     if odd := [arm for arm in arms or () if arm not in held]:
-        raise InputError(f"{path / 'heads.parquet'}: holds no arm {odd[0]!r}; choose from {', '.join(held)}")
+        raise InputError(f"{where}: holds no arm {odd[0]!r}; choose from {', '.join(held)}")
     columns = ("gain", "low", "high"), ("placebo", "placebo_low", "placebo_high")
     return {
         arm: tuple(HeadEffects.of_table(table[table["arm"] == arm], names) for names in columns)

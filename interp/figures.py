@@ -8,7 +8,7 @@ needs, and ``InputError`` where a directory is none of its kind. ``save`` writes
 of attention_imbalance ``accuracy_by_quartile``, ``contrasts``, ``recovery``, ``attention_by_head``,
                        ``fact_attention``, ``hidden``, ``readout``, ``stored_and_used``, ``trajectory``,
                        ``training_curves``
-of verdicts            ``verdict_flows``, ``verdict_bars``, ``recovery_grid``
+of verdicts            ``verdict_flows``, ``verdict_bars``, ``verdicts_by_popularity``, ``recovery_grid``
 of experiments         ``mixture_curves``, ``depth_layers``, ``depth_recovery``, ``frequency_curves``
 of results             ``attention_change`` (two ``AttentionMass``), ``recovery_grid`` (``PatchResult``),
                        ``stored_and_used`` (``ValueReadout``), ``verdict_flows`` (``Diagnosis``)
@@ -25,7 +25,7 @@ from interp.experiments import depth_layers, depth_recovery, frequency_curves, m
 from interp.forest import forest
 from interp.headlines import MEASURES, QUARTILES, accuracy_by_quartile, contrasts, recovery
 from interp.heatmaps import attention_by_head, attention_change, fact_attention
-from interp.outcomes import verdict_bars, verdict_flows
+from interp.outcomes import verdict_bars, verdict_flows, verdicts_by_popularity
 from interp.readouts import stored_and_used
 from interp.strips import Strip, attention_strips
 from interp.style import COLUMN, PAGE, drawn_within, save
@@ -62,4 +62,5 @@ __all__ = [
     "trajectory",
     "verdict_bars",
     "verdict_flows",
+    "verdicts_by_popularity",
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from interp.points import spanned
-from interp.style import COLUMN, INK, in_house_style, label, new_figure, panels_of
+from interp.style import COLUMN, INK, in_house_style, label, legend_of, new_figure, panels_of
 from interp.tabled import frame_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ COLOURS = {  # verdicts, from kept to never there
 }
 KNEW = {"base knew": "#0072B2", "knew in part": "#8DB9D8", "base did not know": "#B4B9BF"}
 DARK = ("retained", "erased", "learned")  # bars that are read better in white
+_EXPLAINED = "known facts (%); below each bar\nits first share's 95% interval"
 GAP = 0.025  # between bands, as a share of all facts
 WIDTH = 0.05  # of the bars at both ends
 
@@ -63,6 +64,18 @@ def verdict_bars(
     """
     frame = frame_of(source, ("base_knew", "verdict", "subject"), arms)
     return _bars(frame[frame["base_knew"] == 1])
+
+
+def verdicts_by_popularity(source: pd.DataFrame | Path | str, *, arms: Sequence[str] | None = None) -> Figure:
+    """Draw what became of the facts that the base knew by popularity, from the most popular quarter of facts.
+
+    Raises:
+        InputError: the table lacks a column, or an arm.
+    """
+    frame = frame_of(source, ("base_knew", "verdict", "subject", "popularity"), arms)
+    rank = frame.groupby(["seed", "arm"])["popularity"].rank(method="first", ascending=False, pct=True)
+    frame = frame.assign(quarter=np.ceil(rank.astype(float) * 4))
+    return _by_quarter(frame[frame["base_knew"] == 1])
 
 
 def shares(frame: pd.DataFrame, wanted: Sequence[str]) -> dict[str, Estimate]:
@@ -164,7 +177,25 @@ def _bars(known: pd.DataFrame) -> Figure:
         draw_shares(axes, y, shares(rows, present), present)
     names = [_heading(arm, known[known["arm"] == arm]).replace(" facts", "").split(", ") for arm in arms]
     axes.set_yticks(range(len(arms)), ["\n".join(parts[:2]) for parts in names])
-    finish_shares(figure, axes, len(arms), "known facts (%); below each bar\nits first share's 95% interval")
+    finish_shares(axes, len(arms), _EXPLAINED)
+    legend_of(figure, axes, below=True, columns=2, handlelength=1)
+    return figure
+
+
+@in_house_style
+def _by_quarter(known: pd.DataFrame) -> Figure:
+    arms = list(known["arm"].unique())
+    present = [name for name in COLOURS if (known["verdict"] == name).any()]
+    figure, grid = panels_of(len(arms), width=COLUMN, height=1.75, extra=0.5, sharex=True)
+    for axes, arm in zip(grid, arms, strict=True):
+        quarters = {int(q): rows for q, rows in known[known["arm"] == arm].groupby("quarter")}
+        for y, rows in enumerate(quarters.values()):
+            draw_shares(axes, y, shares(rows, present), present)
+        names = [f"{q}, n = {spanned(sorted(r.groupby('seed').size()))}" for q, r in quarters.items()]
+        axes.set_yticks(range(len(names)), names)
+        axes.set_title(label(arm, 16), loc="left")
+        finish_shares(axes, len(names), _EXPLAINED)
+    legend_of(figure, grid[0], below=True, columns=4 if figure.get_figwidth() > 5 else 2, handlelength=1)
     return figure
 
 
@@ -194,15 +225,13 @@ def draw_shares(axes: Axes, y: float, found: dict[str, Estimate], names: Sequenc
         )
 
 
-def finish_shares(figure: Figure, axes: Axes, lines: int, what: str) -> None:
-    """Set the axis of stacked bars and put the legend below."""
+def finish_shares(axes: Axes, lines: int, what: str) -> None:
+    """Set the axes of stacked bars."""
     axes.set_ylim(lines - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.set_xlabel(what)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2, handlelength=1)
 
 
 def _heading(arm: str, rows: pd.DataFrame) -> str:

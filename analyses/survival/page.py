@@ -112,36 +112,13 @@ def _percent(number: dict[str, Any]) -> str:
 
 
 def _by_level(results: dict[str, Any], real: bool) -> StudyFigure:
-    from interp.curves import Curve, curves
+    from interp.experiments import frequency_curves
     from interp.study import StudyFigure
 
-    storage, arms = results["storage"], results["arms"]
-    places = [level.upper() if real else float(level) for level in storage]
-
-    def stated(part: str) -> Curve:
-        label = "all facts" if part == "all" else f"{part} answers"
-        return Curve(label=label, x=places, y=[each[part] for each in storage.values()])
-
-    figure = curves(
-        {
-            "Stated by the base": [stated(part) for part in ("all", *TIERS)],
-            "Known facts that survive": [
-                Curve(label=name, x=places, y=[arm["survival"][level]["all"] for level in storage])
-                for name, arm in arms.items()
-            ],
-        },
-        x="page views" if real else "sightings in pretraining",
-        y="held-out facts (%)",
-        percent=True,
-        log=not real,
-    )
-    if not real:
-        for axes in figure.axes:  # every level has its point; every second its number
-            axes.set_xticks(places[::2], [f"{p:g}" for p in places[::2]])
     caption = (
         "Left: facts that the base states in every form. Right: of these, the share that each arm answers."
     )
-    return StudyFigure(name="levels", figure=figure, caption=caption)
+    return StudyFigure(name="levels", figure=frequency_curves(results, real=real), caption=caption)
 
 
 def _areas(results: dict[str, Any], names: dict[str, str]) -> StudyFigure:
