@@ -124,14 +124,14 @@ def answer_examples(
     ends = np.cumsum([rows * (stage == s).sum() / len(prompts) for s in np.unique(stage)]).round().astype(int)
     order = np.concatenate(
         [
-            _passes(np.flatnonzero(stage == s), end - start, rng)
+            in_passes(np.flatnonzero(stage == s), end - start, rng)
             for s, start, end in zip(np.unique(stage), [0, *ends[:-1]], ends, strict=True)
         ]
     )
     return _examples(tokenizer, prompts, order=order, answers_only=True)
 
 
-def _passes(members: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
+def in_passes(members: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
     """Repeat members in passes, each newly shuffled, for so many rows."""
     passes = -(-rows // len(members))
     shuffles = [members[rng.permutation(len(members))] for _ in range(passes)]

@@ -63,11 +63,12 @@ def fit(
     seed: int,
     description: str,
     callbacks: Sequence[TrainerCallback] = (),
+    trainer_class: type[Trainer] | None = None,
 ) -> float:
     """Train ``model`` in place on ``examples`` in their order and return the mean training loss.
 
     If ``work`` holds a state that an interrupted run left, training continues from it. A callback that has
-    ``set_trainer`` is told of its trainer.
+    ``set_trainer`` is told of its trainer. ``trainer_class`` computes another loss, or optimises otherwise.
 
     Raises:
         InputError: the batch cannot be shared between the processes and their pieces.
@@ -77,7 +78,7 @@ def fit(
     arguments = _arguments(schedule, work, seed)
     bar = task(description, total=schedule.steps) if processes.is_main() else nullcontext(lambda done: None)
     with bar as advance:
-        trainer = Trainer(
+        trainer = (trainer_class or Trainer)(
             model=model,
             args=arguments,
             train_dataset=examples,  # type: ignore[arg-type]  # a map-style data set of text indices

@@ -17,6 +17,7 @@ def select(
     *,
     config: TuneConfig,
     stages: Sequence[int] | None = None,
+    known: Sequence[tuple[Prompt, Prompt]] = (),
     seed: int = 0,
     name: str = "model",
 ) -> Checkpoint:
@@ -33,6 +34,7 @@ def select(
             config=config,
             learning_rate=rate,
             stages=stages,
+            known=known,
             seed=seed,
             name=name,
         )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune import processes
+from finetune.curing import cured
 from finetune.examples import Examples, answer_examples
 from finetune.facts import InputError
 from finetune.files import fingerprint, read_json, write_json
@@ -65,19 +66,22 @@ def train(
     config: TuneConfig | None = None,
     learning_rate: float | None = None,
     stages: Sequence[int] | None = None,
+    known: Sequence[tuple[Prompt, Prompt]] = (),
     seed: int = 0,
     name: str = "model",
 ) -> Checkpoint:
     """Fine-tune ``base`` on ``prompts`` at one learning rate; keep one checkpoint, in ``out``.
 
-    ``stages`` gives every prompt its place in the order of training: the lowest come first. ``out`` becomes
-    an ordinary checkpoint (full) or adapter (LoRA) directory with its tokenizer and ``training.json``, and
-    with ``checkpoint-N`` inside where a trajectory was asked for. A finished ``out`` is returned as it is; a
-    killed training is continued, and ends with the same weights.
+    ``stages`` gives every prompt its place in the order of training: the lowest come first. ``known`` are
+    facts to distil, each as the base is asked it and as the model is (:mod:`finetune.curing`). ``out``
+    becomes an ordinary checkpoint (full) or adapter (LoRA) directory with its tokenizer and
+    ``training.json``, and with ``checkpoint-N`` inside where a trajectory was asked for. A finished ``out``
+    is returned as it is; a killed training is continued, and ends with the same weights.
 
     Raises:
         InputError: no prompts, a prompt longer than the base takes, a batch that cannot be shared out, an
-            ``out`` that holds something else, memory that does not suffice, a GPU that failed.
+            ``out`` that holds something else, a cure that this model or these facts do not allow, memory that
+            does not suffice, a GPU that failed.
     """
     config = config or TuneConfig()
     learning_rate = config.learning_rates[0] if learning_rate is None else learning_rate
@@ -89,6 +93,7 @@ def train(
         "prompts": _digest(list(prompts)),
         "validation": _digest(list(validation)),
         "stages": None if stages is None else _digest([int(stage) for stage in stages]),
+        **({"known": _digest(list(known))} if known else {}),
     }
     if (out / "training.json").is_file():
         return _finished(out, recipe)
@@ -103,7 +108,18 @@ def train(
         details = {"learning_rate": learning_rate, "config": asdict(config), "seed": seed}
         details |= {"micro_batch": share // accumulate, "halved": halved, "recipe": recipe}
         return _attempt(
-            base, prompts, validation, work, config, learning_rate, stages, seed, name, accumulate, details
+            base,
+            prompts,
+            validation,
+            work,
+            config,
+            learning_rate,
+            stages,
+            known,
+            seed,
+            name,
+            accumulate,
+            details,
         )
 
     with claimed(work, {**recipe, "processes": processes.count(), "versions": versions}):
@@ -134,6 +150,7 @@ def _attempt(
     config: TuneConfig,
     learning_rate: float,
     stages: Sequence[int] | None,
+    known: Sequence[tuple[Prompt, Prompt]],
     seed: int,
     name: str,
     accumulate: int,
@@ -147,6 +164,7 @@ def _attempt(
     steps = config.steps_for(len(prompts))
     rows = answer_examples(tokenizer, prompts, rows=steps * config.batch, seed=seed, stages=stages)
     _require_room(model, rows, prompts)
+    dataset, trainer_class = cured(model, tokenizer, rows, prompts, known, config, seed=seed)
     keeper = Keeper(
         tokenizer=tokenizer,
         validation=validation,
@@ -167,12 +185,13 @@ def _attempt(
     )
     fit(
         model,
-        rows,
+        dataset,
         schedule,
         work / "trainer",
         seed=seed,
         description=f"Fine-tuning {name}, learning rate {learning_rate:g}",
         callbacks=[keeper.callback()],
+        trainer_class=trainer_class,
     )
     return keeper
 

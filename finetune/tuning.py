@@ -15,6 +15,8 @@ ALL_LINEAR = "all-linear"
 
 # Settings that change the cost of a training, and its result by no more than rounding.
 COST = ("accumulate", "gradient_checkpointing", "save_every")
+# What these do is nothing at these values, so a recipe without them is the same recipe.
+UNCURED = {"qk_rate": 1.0, "attention_penalty": 0.0, "distil": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,10 @@ class TuneConfig:
     Every step's ``batch`` is computed in ``accumulate`` pieces in each process. Every ``trajectory`` steps
     the model is kept beside the result, in ``checkpoint-N``. Every ``save_every`` steps a state is saved from
     which a killed training continues (0: never); by default from time to time, where training is long.
+
+    Against losing what the base knew (:mod:`finetune.curing`): ``qk_rate`` is the share of the learning rate
+    that W_Q and W_K get (0 freezes them), ``attention_penalty`` weighs the subject attention lost against the
+    base, ``distil`` the divergence from what the base says of known facts.
     """
 
     method: Method = "full"
@@ -53,6 +59,9 @@ class TuneConfig:
     gradient_checkpointing: bool = False
     trajectory: int = 0
     save_every: int | None = None
+    qk_rate: float = 1.0
+    attention_penalty: float = 0.0
+    distil: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.learning_rates or min(self.learning_rates) <= 0:
@@ -67,6 +76,9 @@ class TuneConfig:
                 raise InputError(f"{name} = {value}: give a number of at least 1")
         if self.trajectory < 0 or (self.save_every or 0) < 0:
             raise InputError("trajectory and save_every count steps: give 0 (never) or more")
+        for name in UNCURED:
+            if (value := getattr(self, name)) < 0:
+                raise InputError(f"{name} = {value}: give 0 or more")
         if self.epochs is not None and self.epochs <= 0:
             raise InputError(f"epochs = {self.epochs}: give a number above 0, or steps instead")
         if not 0 <= self.dropout < 1:
@@ -80,7 +92,8 @@ class TuneConfig:
 
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide the result, JSON-able; not those that only decide its cost."""
-        return {name: value for name, value in _plain(asdict(self)).items() if name not in COST}
+        settings = _plain(asdict(self))
+        return {n: v for n, v in settings.items() if n not in COST and (n not in UNCURED or v != UNCURED[n])}
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

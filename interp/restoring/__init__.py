@@ -1,0 +1,23 @@
+"""Cures after training: getting suppressed facts back without a gradient step.
+
+``interpolated``, ``grafted`` and ``scaled_adapter`` take and return weights as plain dicts of tensors;
+``interpolate``, ``graft`` and ``scale_adapter`` do the same to checkpoints on disk. ``attention_scaled`` is
+an intervention and lives in no weights.
+"""
+
+from interp.restoring.adapters import scaled_adapter
+from interp.restoring.attention import attention_scaled
+from interp.restoring.heads import HeadShape, grafted
+from interp.restoring.saving import graft, interpolate, scale_adapter
+from interp.restoring.weights import interpolated
+
+__all__ = [
+    "HeadShape",
+    "attention_scaled",
+    "graft",
+    "grafted",
+    "interpolate",
+    "interpolated",
+    "scale_adapter",
+    "scaled_adapter",
+]

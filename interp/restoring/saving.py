@@ -1,0 +1,122 @@
+"""Cured models on disk: ordinary checkpoints and adapters, with ``cure.json`` telling what was done."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.facts import InputError
+from finetune.files import atomic_directory, read_json, write_json
+from finetune.models import is_adapter, load_weights, tokenizer_for
+from interp.restoring.adapters import scaled_adapter
+from interp.restoring.heads import Head, HeadShape, grafted
+from interp.restoring.weights import interpolated
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CURE, ADAPTER = "cure.json", "adapter_model.safetensors"
+Checkpoint = Path | str
+
+
+def interpolate(
+    base: Checkpoint,
+    tuned: Checkpoint,
+    out: Path,
+    *,
+    share: float,
+    modules: Sequence[str] | None = None,
+    layers: Sequence[int] | None = None,
+) -> Path:
+    """Save a full checkpoint moved towards its base, see :func:`interp.restoring.interpolated`.
+
+    Raises:
+        InputError: an adapter (scale it instead), models that do not correspond, or an ``out`` that is taken.
+    """
+    _require_full(tuned, "scale_adapter(by = 1 - share) is its interpolation")
+    model = load_weights(tuned)
+    state = interpolated(
+        load_weights(base).state_dict(), model.state_dict(), share, modules=modules, layers=layers
+    )
+    told = {"base": str(base), "share": share, "modules": _listed(modules), "layers": _listed(layers)}
+    return save_cured(model, state, tuned, out, {"cure": "interpolated", "tuned": str(tuned), **told})
+
+
+def graft(donor: Checkpoint, tuned: Checkpoint, out: Path, *, heads: Iterable[Head]) -> Path:
+    """Save a full checkpoint whose named heads attend as the donor's, see :func:`interp.restoring.grafted`.
+
+    Raises:
+        InputError: an adapter (merge it first), a head that there is not, or an ``out`` that is taken.
+    """
+    for source in (donor, tuned):
+        _require_full(source, "merge it into its base first (peft's merge_and_unload)")
+    model = load_weights(tuned)
+    shape = HeadShape.of(model.config)
+    named = shape.with_groups(heads)
+    state = grafted(load_weights(donor).state_dict(), model.state_dict(), named, shape)
+    told = {"cure": "grafted", "tuned": str(tuned), "donor": str(donor), "heads": _listed(named)}
+    return save_cured(model, state, tuned, out, told)
+
+
+def scale_adapter(
+    adapter: Checkpoint,
+    out: Path,
+    *,
+    by: float | Mapping[str, float],
+    layers: Sequence[int] | None = None,
+) -> Path:
+    """Save an adapter whose updates are scaled, see :func:`interp.restoring.scaled_adapter`.
+
+    Raises:
+        InputError: no local adapter in safetensors, an unknown module, or an ``out`` that is taken.
+    """
+    from safetensors.torch import load_file, save_file
+
+    adapter = Path(adapter)
+    if not (adapter / ADAPTER).is_file():
+        raise InputError(f"{adapter}: holds no {ADAPTER}; name the directory of an adapter")
+    if read_json(adapter / "adapter_config.json").get("use_dora"):
+        raise InputError(f"{adapter}: is a DoRA, whose update does not scale; merge it and interpolate")
+    state = scaled_adapter(load_file(adapter / ADAPTER), by, layers=layers)
+    factors = dict(by) if isinstance(by, Mapping) else by
+    with _new(out) as target:
+        for file in adapter.iterdir():
+            if file.is_file() and file.name not in (ADAPTER, CURE):
+                shutil.copy2(file, target / file.name)
+        save_file({n: w.contiguous() for n, w in state.items()}, target / ADAPTER, metadata={"format": "pt"})
+        told = {"cure": "scaled", "tuned": str(adapter), "by": factors, "layers": _listed(layers)}
+        write_json(target / CURE, told)
+    return out
+
+
+def save_cured(
+    model: Any, state: Mapping[str, Tensor], like: Checkpoint, out: Path, told: Mapping[str, Any]
+) -> Path:
+    """Put weights into a loaded model and save it with ``like``'s tokenizer and ``cure.json``.
+
+    Raises:
+        InputError: ``out`` is taken.
+    """
+    model.load_state_dict(dict(state))
+    with _new(out) as target:
+        model.save_pretrained(target)
+        tokenizer_for(like).save_pretrained(target)
+        write_json(target / CURE, dict(told))
+    return out
+
+
+def _new(out: Path) -> Any:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is taken; name a new directory for the cured model")
+    return atomic_directory(out)
+
+
+def _require_full(source: Checkpoint, remedy: str) -> None:
+    if is_adapter(source):
+        raise InputError(f"{source}: is an adapter; {remedy}")
+
+
+def _listed(values: Iterable[Any] | None) -> list[Any] | None:
+    return None if values is None else [list(v) if isinstance(v, tuple) else v for v in values]
