@@ -161,3 +161,26 @@ def test_commands_on_a_page_name_options_that_exist(page: str, command: str):
         if argument.startswith("--"):
             name = argument[2:].split("=")[0].replace("-", "_")
             assert name in known or name.removeprefix("no_") in known, argument
+
+
+def test_the_measurement_on_the_page_about_adding_one_is_right(tiny_llama_dir, tiny_tokenizer, prompts):
+    """Run the page's code and compare with attention that the plain model returns."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from interp import encode, load_pair
+
+    code = next(code for page, code in fenced("python") if page == "docs/extending.md")
+    made: dict[str, object] = {"__name__": "page"}
+    exec(compile(code, "docs/extending.md", "exec", dont_inherit=True), made)
+    batch = encode(tiny_tokenizer, prompts)
+    with load_pair(tiny_llama_dir).base() as model:
+        result = made["first_token_attention"](model, batch)  # type: ignore[operator]
+    plain = AutoModelForCausalLM.from_pretrained(tiny_llama_dir, attn_implementation="eager")
+    with torch.inference_mode():
+        patterns = plain(batch.input_ids, batch.attention_mask, output_attentions=True).attentions
+    for row, mask in enumerate(batch.subject_mask):
+        first = int(mask.nonzero()[0])
+        wanted = torch.stack([layer[row, :, int(batch.last[row]), first] for layer in patterns])
+        torch.testing.assert_close(result.values[row], wanted, atol=1e-5, rtol=0)
+    assert len(result.to_frame()) == result.values.numel()
