@@ -102,8 +102,6 @@ def _verdicts(
             frame.to_parquet(temporary)
     held = read_json(notes)
     frame = pd.read_parquet(path).assign(threshold=held["threshold"], controls=held["controls"])
-    value, low, high, n = held["false_positives"]
-    frame.attrs["false_positives"] = Estimate(value=value, low=low, high=high, n=n)
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
 
 
