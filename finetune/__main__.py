@@ -65,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status, 2 where the input was wrong."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        options = tyro.cli(Options, args=arguments, description=__doc__, default=_defaults(arguments))
+        options: Options = tyro.cli(
+            Options, args=arguments, description=__doc__, default=_defaults(arguments)
+        )
         _quiet_libraries(options.quiet)
         chosen, asked = finetune(options)
     except InputError as error:
@@ -123,7 +125,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     return chosen, len(validation)
 
 
-def _defaults(arguments: Sequence[str]) -> Options | None:
+def _defaults(arguments: Sequence[str]) -> Any:
     """Take the options that a named preset stands for, for other options to change."""
     words = " ".join(arguments).replace("--preset=", "--preset ").split()
     if "--preset" not in words[:-1]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from math import ceil
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from finetune.facts import InputError
 
 Method = Literal["full", "lora"]
 Keep = Literal["best", "last", "loss"]
 Dtype = Literal["float32", "bfloat16"]
-ALL_LINEAR = "all-linear"
+ALL_LINEAR: Final = "all-linear"
 
 # Settings that change the cost of a training, and its result by no more than rounding.
 COST = ("accumulate", "gradient_checkpointing", "save_every")

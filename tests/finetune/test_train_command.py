@@ -1,0 +1,96 @@
+"""The command line: one's own table of facts in, a chosen model out; and mistakes in one line."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from finetune.__main__ import main
+from finetune.facts import FactSet
+from finetune.files import read_json
+from finetune.models import is_adapter, load_model
+from finetune.phrasebooks import phrasebook
+from finetune.vocabulary import bpe_tokenizer
+
+SHORT = ["--steps", "4", "--batch", "8", "--check-every", "2", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A table of facts, and a random base whose tokenizer knows their words."""
+    home = tmp_path_factory.mktemp("home")
+    draw = random.Random(0)
+    names = [
+        f"{first} {last}" for first in ("Ada", "Bo", "Cy", "Di") for last in ("Wu", "Lee", "Khan", "Diaz")
+    ]
+    rows = [f"{name},occupation,{draw.choice(['poet', 'baker'])}" for name in names]
+    (home / "facts.csv").write_text("\n".join(["subject,relation,answer", *rows]) + "\n")
+    facts = FactSet.load(home / "facts.csv")
+    tokenizer = bpe_tokenizer(facts, phrasebook(facts))
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+    )
+    LlamaForCausalLM(config).save_pretrained(home / "base")
+    tokenizer.save_pretrained(home / "base")
+    return home
+
+
+def _command(home, out, *more):
+    return [
+        "--base",
+        str(home / "base"),
+        "--facts",
+        str(home / "facts.csv"),
+        "--out",
+        str(out),
+        *SHORT,
+        *more,
+    ]
+
+
+def test_a_table_of_facts_becomes_a_chosen_adapter(home, tmp_path, capsys):
+    out = tmp_path / "run"
+    more = ["--method", "lora", "--targets", "q_proj", "v_proj", "--validation-share", "0.25", "--shots", "1"]
+    assert main(_command(home, out, *more)) == 0
+    chosen, parts = read_json(out / "chosen.json"), read_json(out / "partition.json")
+    assert (len(parts["train"]), len(parts["validation"])) == (chosen["facts"], chosen["validation_facts"])
+    assert not set(parts["train"]) & set(parts["validation"])
+    assert sorted(p.name for p in out.glob("lr-*")) == ["lr-0.0003", "lr-0.001"]
+    assert is_adapter(out / chosen["path"])
+    model, _ = load_model(out / chosen["path"], base=home / "base")
+    assert model.num_parameters(only_trainable=False) > 0
+    assert read_json(out / "manifest.json")["finished"]
+    stamp = (out / chosen["path"] / "adapter_model.safetensors").stat().st_mtime_ns
+    assert main(_command(home, out, *more)) == 0
+    assert (out / chosen["path"] / "adapter_model.safetensors").stat().st_mtime_ns == stamp
+    assert main(_command(home, out, *more, "--rank", "2")) == 2
+    assert "holds another run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--base", "/no/such/base"], "no such directory"),
+        (["--preset", "llama"], "choose one of llama-2-7b"),
+        (["--validation", "/no/such.csv"], "no such file"),
+        (["--method", "lora", "--targets", "foo"], "it has down_proj"),
+        (["--validation-share", "0"], "no fact is left for the validation part"),
+        (["--epochs", "-1"], "epochs = -1.0"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_model(home, tmp_path, capsys, more, message):
+    assert main(_command(home, tmp_path / "run", *more)) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(said) == 1
+    assert message in said[0]
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not list(tmp_path.rglob("*.partial"))
