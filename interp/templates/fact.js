@@ -86,7 +86,7 @@ const FACT = (() => {
       `attention_view(pair, Fact(id=${quoted(data.ids[i])}, subject=${quoted(subject)}, relation=${quoted(relation)}, answers=(${quoted(answer)},)))`,
     ].join("\n");
     return make("section", {}, make("h3", { textContent: "Attention before and after" }),
-      make("p", { className: "aside", textContent: "This page does not hold this fact's attention. In a notebook, with the checkpoints at hand:" }),
+      make("p", { className: "aside", textContent: "This page does not hold this fact's attention. In a notebook, with the checkpoints at hand (asked in plain words; give a Prompt instead of the Fact to ask as the run did):" }),
       make("pre", { tabIndex: 0 }, make("code", { textContent: code })));
   };
 
