@@ -90,7 +90,8 @@ def checkpoint_of(run: Path, cell: Cell) -> Path:
 
 
 def _trained(options: Options, cell: Cell, data: Prepared, home: Path) -> Checkpoint:
-    from finetune.models import load_tokenizer
+    from finetune.formats import fitting
+    from finetune.models import context_of, load_tokenizer
     from finetune.train import train
 
     arm, method = cell.params["arm"], cell.params["method"]
@@ -103,9 +104,13 @@ def _trained(options: Options, cell: Cell, data: Prepared, home: Path) -> Checkp
     )
     write_json(home / "train_ids.json", [fact.id for fact in facts])
     tokenizer = load_tokenizer(data.base)
+    # Solved examples come from the arm itself, so that it sees no fact of another one; they may be longer.
+    asked = data.asked(options, facts, tokenizer, examples=facts)
+    asked, left_out = fitting(tokenizer, asked, context_of(data.base))
+    write_json(home / "left_out.json", [asdict(item) for item in left_out])
     return train(
         data.base,
-        data.asked(options, facts, tokenizer, examples=facts),
+        asked,
         data.asked(options, data.parts.validation, tokenizer, examples=data.parts.train),
         home / CHECKPOINT,
         config=tuning(options, method),

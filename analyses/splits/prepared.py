@@ -9,7 +9,7 @@ data/<data set>,<model>,<seed>/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,8 +77,8 @@ def prepare(options: Options, run: Path) -> list[LeftOut]:
             for model, checkpoint in options.models:
                 home = home_of(run, dataset, model, seed)
                 if not (home / "known.json").is_file():
-                    left_out += _prepare(options, facts, home, checkpoint, dataset, model, seed)
-                    write_json(home / "source.json", {"source": source, "digest": facts.digest})
+                    _prepare(options, facts, home, checkpoint, dataset, model, seed)
+                left_out += [LeftOut(**item) for item in read_json(home / "left_out.json")]
     return list(dict.fromkeys(left_out))
 
 
@@ -115,7 +115,7 @@ def _facts(options: Options, source: str, seed: int) -> FactSet:
 
 def _prepare(
     options: Options, facts: FactSet, home: Path, checkpoint: str | None, dataset: str, model: str, seed: int
-) -> list[LeftOut]:
+) -> None:
     from finetune.models import load_tokenizer
 
     source, before = dict(options.sources)[dataset], len(facts.left_out)
@@ -126,21 +126,29 @@ def _prepare(
     else:
         base = checkpoint
         facts = _with_popularity(options, facts, book, base, home)
-    unmeasured = facts.left_out[before:]
-    facts, unusable = _usable(options, facts, book, base, dataset)
-    left_out = [LeftOut(where=f"{dataset}: {o.where}", reason=o.reason) for o in (*unmeasured, *unusable)]
-    parts = _parts(options, facts, dataset, model, seed)
-    _require_arms(options, parts.train, dataset, seed)
     data = Prepared(
-        dataset=dataset, model=model, seed=seed, parts=parts, phrasebook=book, base=base, known=()
+        dataset=dataset,
+        model=model,
+        seed=seed,
+        parts=_parts(options, facts, dataset, model, seed),
+        phrasebook=book,
+        base=base,
+        known=(),
     )
+    data, unusable = _usable(options, data)
+    _require_facts(options, data)
+    left_out = [
+        LeftOut(where=f"{dataset}: {item.where}", reason=item.reason)
+        for item in (*facts.left_out[before:], *unusable)
+    ]
     write_facts(home / "facts.parquet", facts)
-    parts.save(home / "partition.json")
+    data.parts.save(home / "partition.json")
     write_json(home / "base.json", {"base": base})
-    asked = data.asked(options, parts.train, load_tokenizer(base), examples=parts.train)
+    write_json(home / "left_out.json", [asdict(item) for item in left_out])
+    train = data.parts.train
+    asked = data.asked(options, train, load_tokenizer(base), examples=train)
     foresee(options, base, asked, home / "budget.json", of=f"{dataset}, {model}")
     write_json(home / "known.json", _known(options, data))
-    return left_out
 
 
 def _with_popularity(
@@ -193,42 +201,45 @@ def _of_one_popularity(facts: FactSet) -> FactSet:
     return replace(facts, facts=tuple(replace(fact, popularity=1.0) for fact in facts))
 
 
-def _usable(
-    options: Options, facts: FactSet, book: Phrasebook, base: str, dataset: str
-) -> tuple[FactSet, tuple[LeftOut, ...]]:
-    """Set aside facts whose question is longer than the context, or whose answer tokenises to nothing."""
-    from finetune.formats import asked, fitting
-    from finetune.models import context_of, load_tokenizer
-
-    tokenizer = load_tokenizer(base)
-    prompts = asked(facts, book, options.style, tokenizer=tokenizer)
-    kept, left_out = fitting(tokenizer, prompts, context_of(base))
-    ids = {prompt.fact_id for prompt in kept}
-    if not ids:
-        raise InputError(f"{dataset}: no question fits the model ({left_out[0].reason}); use another model")
-    return facts.subset([i for i, fact in enumerate(facts) if fact.id in ids]), left_out
-
-
 def _parts(options: Options, facts: FactSet, dataset: str, model: str, seed: int) -> Partition:
     if options.splits is None:
-        parts = partition(facts, test=options.test, seed=seed)
-    else:
-        parts = Partition.load(home_of(options.splits, dataset, model, seed) / "partition.json", facts)
+        return partition(facts, test=options.test, seed=seed)
+    return Partition.load(home_of(options.splits, dataset, model, seed) / "partition.json", facts)
+
+
+def _usable(options: Options, data: Prepared) -> tuple[Prepared, list[LeftOut]]:
+    """Set aside facts whose question is longer than the context, or whose answer tokenises to nothing."""
+    from finetune.formats import fitting
+    from finetune.models import context_of, load_tokenizer
+
+    tokenizer, context = load_tokenizer(data.base), context_of(data.base)
+    parts, left_out = {}, []
     for name in PARTS:
-        n = len(getattr(parts, name))
-        if n < FEWEST:
-            raise InputError(f"{dataset}: only {n} facts are left for the {name} part; give more facts")
-    return parts
+        facts = getattr(data.parts, name)
+        asked = data.asked(options, facts, tokenizer, examples=data.parts.train)
+        kept, odd = fitting(tokenizer, asked, context)
+        ids = {prompt.fact_id for prompt in kept}
+        parts[name] = facts.subset([i for i, fact in enumerate(facts) if fact.id in ids])
+        left_out += odd
+    return replace(data, parts=Partition(**parts)), left_out
 
 
-def _require_arms(options: Options, train: FactSet, dataset: str, seed: int) -> None:
+def _require_facts(options: Options, data: Prepared) -> None:
+    """Refuse parts and arms of too few facts."""
+    for name in PARTS:
+        if (n := len(getattr(data.parts, name))) < FEWEST:
+            raise InputError(
+                f"{data.dataset}: only {n} facts are left for the {name} part; give more facts, or a model "
+                "with a longer context if questions did not fit"
+            )
+    train = data.parts.train
     for arm in options.arms:
         for fraction in options.parts:
-            n = len(split(train, arm, fraction=fraction, seed=seed, match=options.match))
+            n = len(split(train, arm, fraction=fraction, seed=data.seed, match=options.match))
             if n < FEWEST:
                 raise InputError(
-                    f"{dataset}: the {arm} arm gets {n} of {len(train)} facts at --fractions {fraction:g}; "
-                    f"raise the fraction, or give more facts ({FEWEST} or more are needed)"
+                    f"{data.dataset}: the {arm} arm gets {n} of {len(train)} facts at --fractions "
+                    f"{fraction:g}; raise the fraction, or give more facts ({FEWEST} or more are needed)"
                 )
 
 
