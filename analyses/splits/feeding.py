@@ -23,9 +23,9 @@ HANDED = "handed_on"
 def hand_all_on(options: Options, frame: pd.DataFrame, run: Path) -> dict[str, Path]:
     """Write a directory for each data set, model, method, share and seed; return them by name."""
     picked, made = chosen(frame), {}
-    for seed, rows in picked.groupby("seed"):
-        for (dataset, model, method, fraction), some in settings(rows):
-            data = read(options, run, dataset, model, int(seed))  # type: ignore[call-overload]
+    for seed in sorted(picked["seed"].unique().tolist()):
+        for (dataset, model, method, fraction), some in settings(picked[picked["seed"] == seed]):
+            data = read(options, run, dataset, model, seed)
             name = f"{dataset},{model},{method},{fraction:g},{seed}"
             made[name] = hand_on(run / HANDED / name, _checkpoints(options, data, some, run))
     return made
