@@ -15,7 +15,7 @@ from torch import Tensor
 
 from finetune.facts import InputError
 
-State = Mapping[str, Shaped[Tensor, ...]]
+State = Mapping[str, Shaped[Tensor, "..."]]
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 
 

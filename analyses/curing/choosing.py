@@ -1,0 +1,80 @@
+"""How strong a cure to take: chosen on validation facts and on the arm's own training facts, never on test.
+
+Of all strengths that lose at most two points of the validation facts that the base does not state, and at
+most two of the arm's own training facts that it does not, the one that answers most of the validation facts
+that it does; none at all is a strength too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Bool
+from numpy import ndarray
+
+from analyses.curing.patient import Patient
+from finetune.prompts import Prompt
+
+ALLOWED = 0.02  # of the rest, which a cure may cost
+Ask = Callable[[Sequence[Prompt]], Bool[ndarray, " prompt"]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """Accuracy on known and on other validation facts, and on own training facts that were new."""
+
+    known: float
+    other: float
+    new: float
+
+    def admissible(self, before: Marks) -> bool:
+        """Whether no more than is allowed is lost of the rest."""
+        return min(self.other - before.other, self.new - before.new) >= -ALLOWED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """The facts on which strengths are compared."""
+
+    validation: tuple[Prompt, ...]
+    known: Bool[ndarray, " fact"]
+    new: tuple[Prompt, ...]
+
+    @classmethod
+    def of(cls, patient: Patient) -> Judge:
+        """Take a patient's validation facts, and its own training facts that the base does not state."""
+        own, validation = patient.asked_of_own, patient.bench.parts.validation
+        new = own.subset(np.flatnonzero(~patient.known(own)).tolist())
+        return cls(
+            validation=patient.bench.asked(validation),
+            known=patient.known(validation),
+            new=patient.bench.asked(new),
+        )
+
+    def marks(self, ask: Ask) -> Marks:
+        """Mark a model; a part without facts counts as 0."""
+        right = ask(self.validation)
+        return Marks(
+            known=_mean(right[self.known]), other=_mean(right[~self.known]), new=_mean(ask(self.new))
+        )
+
+
+def strongest(
+    candidates: Iterable[tuple[dict[str, Any], T]], ask: Callable[[T], Ask], judge: Judge, none: Ask
+) -> tuple[dict[str, Any], T | None]:
+    """Return what is told of the best candidate, and itself: the first of equals; None for no cure."""
+    before = judge.marks(none)
+    best: tuple[float, dict[str, Any], T | None] = (before.known, {"strength": "none"}, None)
+    for told, candidate in candidates:
+        marks = judge.marks(ask(candidate))
+        if marks.admissible(before) and marks.known > best[0]:
+            best = (marks.known, told, candidate)
+    return best[1:]
+
+
+def _mean(values: ndarray) -> float:
+    return float(values.mean()) if len(values) else 0.0

@@ -1,0 +1,142 @@
+"""Cures while training: the uncured arm's fine-tuning again, with one thing changed.
+
+Mixes take as many more steps as they have more facts, so that the arm's own facts are seen as often. Which
+checkpoint counts is chosen on all validation facts, but for the cure that is to choose it on known ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analyses.curing.patient import Patient, mixed, retuned
+from finetune.facts import Fact, FactSet
+from finetune.prompts import Prompt, render
+
+if TYPE_CHECKING:
+    from finetune.train import Checkpoint
+
+LORA_RATE = 10  # LoRA's usual learning rate, as a multiple of full fine-tuning's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a cure changes: the facts and their order, settings, on which facts to stop, what to distil."""
+
+    facts: FactSet
+    stages: Sequence[int] | None = None
+    settings: dict[str, Any] | None = None
+    stop_on_known: bool = False
+    known: Sequence[tuple[Prompt, Prompt]] = ()
+
+
+def _frozen(patient: Patient) -> Plan:
+    return Plan(facts=patient.own, settings={"qk_rate": 0.0})
+
+
+def _slow(patient: Patient) -> Plan:
+    return Plan(facts=patient.own, settings={"qk_rate": 0.1})
+
+
+def _lora(patient: Patient) -> Plan:
+    return Plan(facts=patient.own, settings=_lora_settings(patient))
+
+
+def _lora_without_routing(patient: Patient) -> Plan:
+    from finetune.models import load_weights
+    from finetune.projections import ROUTING
+    from finetune.trainable import linear_layers
+
+    names = {name.rsplit(".", 1)[-1] for name in linear_layers(load_weights(patient.bench.base))}
+    settings = _lora_settings(patient) | {"targets": tuple(sorted(names - set(ROUTING)))}
+    return Plan(facts=patient.own, settings=settings)
+
+
+def _lora_settings(patient: Patient) -> dict[str, Any]:
+    tune = patient.bench.setting.tune
+    if tune.method == "lora":
+        return {}
+    return {"method": "lora", "learning_rates": tuple(LORA_RATE * rate for rate in tune.learning_rates)}
+
+
+def _penalised(patient: Patient) -> Plan:
+    return Plan(facts=patient.own, settings={"attention_penalty": 1.0})
+
+
+def _stopped_on_known(patient: Patient) -> Plan:
+    return Plan(facts=patient.own, stop_on_known=True)
+
+
+def _own_known_last(patient: Patient) -> Plan:
+    return Plan(facts=patient.own, stages=patient.known(patient.own).astype(int).tolist())
+
+
+def _with_others(patient: Patient, known: bool, last: bool = False) -> Plan:
+    """Mix in other facts, those that the base states or the placebo's that it does not: equally many."""
+    states = patient.known(patient.others)
+    some = [fact for fact, is_known in zip(patient.others, states, strict=True) if is_known == known]
+    most = int(min(states.sum(), (~states).sum()))
+    drawn = np.random.default_rng([patient.bench.seed, 33]).permutation(len(some))[:most]
+    more = [some[i] for i in sorted(drawn.tolist())]
+    facts = mixed(f"{patient.own.name}, others mixed in", patient.own, more)
+    steps = round(patient.bench.setting.tune.steps_for(len(patient.own)) * len(facts) / len(patient.own))
+    stages = [0] * len(patient.own) + [1] * len(more) if last else None
+    return Plan(facts=facts, stages=stages, settings={"steps": steps, "epochs": None})
+
+
+def _distilled(patient: Patient, *, asked: bool, others: bool) -> Plan:
+    """Distil facts that the base states, asked as statements or as the arm is asked, own ones or all."""
+    book = patient.bench.setting.phrasebook
+    pool: Sequence[Fact] = list(patient.bench.parts.train if others else patient.own)
+    pairs = []
+    for fact in pool:
+        if fact.id in patient.stated:
+            question = render(book[fact.relation].asked, fact)
+            for form in book[fact.relation].statements:
+                statement = render(form, fact)
+                pairs.append((statement, question if asked else statement))
+    return Plan(facts=patient.own, settings={"distil": 1.0}, known=pairs)
+
+
+DURING: dict[str, Callable[[Patient], Plan]] = {
+    "W_Q and W_K frozen": _frozen,
+    "W_Q and W_K at a tenth of the rate": _slow,
+    "LoRA on all linear layers": _lora,
+    "LoRA without W_Q and W_K": _lora_without_routing,
+    "attention penalty": _penalised,
+    "stopped on known facts": _stopped_on_known,
+    "own known facts last": _own_known_last,
+    "other known facts mixed in": lambda patient: _with_others(patient, True),
+    "other known facts last": lambda patient: _with_others(patient, True, last=True),
+    "statements distilled": lambda patient: _distilled(patient, asked=False, others=True),
+    "questions distilled": lambda patient: _distilled(patient, asked=True, others=True),
+    "questions distilled, own facts": lambda patient: _distilled(patient, asked=True, others=False),
+}
+PLACEBOS: dict[str, Callable[[Patient], Plan]] = {
+    "other unknown facts mixed in": lambda patient: _with_others(patient, False),
+}
+
+
+def trained(patient: Patient, plan: Plan, out: Path, *, name: str) -> Checkpoint:
+    """Fine-tune as planned."""
+    from finetune.select import select
+
+    bench = retuned(patient, **(plan.settings or {}))
+    validation = bench.parts.validation
+    if plan.stop_on_known and (known := patient.known(validation)).any():
+        validation = validation.subset(np.flatnonzero(known).tolist())
+    return select(
+        bench.base,
+        bench.asked(plan.facts),
+        bench.asked(validation),
+        out,
+        config=replace(bench.setting.tune),
+        stages=plan.stages,
+        known=plan.known,
+        seed=bench.seed,
+        name=name,
+    )
