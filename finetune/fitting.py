@@ -180,14 +180,15 @@ class _Spread:
         self.model = model
         self.device = next(model.parameters()).device
 
-    def eval(self) -> None:
-        self.model.eval()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
 
     def __call__(self, **inputs: Any) -> Any:
         import torch
 
         with torch.inference_mode(False), torch.no_grad():
-            return self.model(**{name: value.clone() for name, value in inputs.items()})
+            copies = {n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in inputs.items()}
+            return self.model(**copies)
 
 
 def _resumable(work: Path) -> str | None:

@@ -29,12 +29,23 @@ def base(tmp_path_factory):
     return save_base(tmp_path_factory.mktemp("base") / "base")
 
 
-def _launch(jobs: list[dict], *, seconds: float) -> subprocess.CompletedProcess[str]:
+FSDP = {  # what accelerate makes of finetune/launch/fsdp.yaml
+    "ACCELERATE_TORCH_DEVICE": "cpu",
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+}
+
+
+def _launch(jobs: list[dict], *, seconds: float, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     return subprocess.run(
         [*command, "-m", "tests.finetune.tiny", json.dumps(jobs)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
         timeout=seconds,
         capture_output=True,
         text=True,
@@ -73,6 +84,24 @@ def test_two_processes_train_to_the_losses_and_weights_of_one(base, together, tm
         left, right = (load_file(path / name / file) for path in (tmp_path, home))
         assert all(torch.allclose(left[k], right[k], atol=2e-4) for k in left)
     assert sorted(p.name for p in (home / name).iterdir()) == sorted(p.name for p in alone.path.iterdir())
+
+
+def test_a_model_spread_over_processes_trains_alike_and_is_saved_whole(base, together, tmp_path):
+    """Against two processes that each hold the whole model; FSDP 2 with states and a trajectory saved."""
+    home, _ = together
+    jobs = [
+        {"base": str(base), "out": str(tmp_path / name), "settings": {**CASES[name], "save_every": 3}}
+        for name in CASES
+    ]
+    done = _launch([{**job, "fail_at": 0} for job in jobs], seconds=300, **FSDP)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name in CASES:
+        one, two = (read_json(path / name / "training.json")["curve"] for path in (home, tmp_path))
+        assert [c["loss"] for c in one] == pytest.approx([c["loss"] for c in two], abs=1e-4)
+        for file in sorted(p.relative_to(home / name) for p in (home / name).rglob("*.safetensors")):
+            left, right = (load_file(path / name / file) for path in (home, tmp_path))
+            assert left.keys() == right.keys()
+            assert all(torch.allclose(left[k], right[k], atol=2e-4) for k in left)
 
 
 def test_a_process_that_fails_ends_the_others(together):

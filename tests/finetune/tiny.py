@@ -70,8 +70,23 @@ def _world():  # type: ignore[no-untyped-def]
     return make_world(WorldConfig(subjects=24, answers=4, relations=2), seed=0), world_phrasebook()
 
 
+def pretend_accelerators() -> None:
+    """Let accelerate take CPU processes for accelerators, on which alone it spreads a model (FSDP)."""
+    from accelerate.state import DistributedType, PartialState
+
+    from finetune import processes
+
+    def backend(self, cpu=False, sagemaker_dp=False, backend=None):  # type: ignore[no-untyped-def]
+        return "gloo", DistributedType.MULTI_GPU
+
+    PartialState._prepare_backend = backend
+    processes.on_cpu = lambda: False
+
+
 def main(work: list[dict]) -> None:
     """Run each training in a process of its own, forked so that libraries are imported once."""
+    if "ACCELERATE_USE_FSDP" in os.environ:
+        pretend_accelerators()
     import peft  # noqa: F401
     from transformers import Trainer  # noqa: F401
 
