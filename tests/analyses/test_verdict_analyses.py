@@ -10,6 +10,7 @@ import pytest
 from analyses import planted_truth, stored_or_suppressed
 from analyses.attention_imbalance import run as main_job
 from analyses.settings import Options as MainOptions
+from analyses.verdicts import suppression
 from finetune.facts import InputError
 from finetune.files import read_json
 from interp.verdict import VERDICTS
@@ -148,6 +149,15 @@ def test_a_finished_run_is_left_alone_and_another_one_is_refused(verdicts: Path,
     assert (verdicts / "results.json").stat().st_mtime_ns == written
     with pytest.raises(InputError, match="holds another run"):
         stored_or_suppressed.run(stored_or_suppressed.Options(out=verdicts, run=job, quiet=True, alpha=0.1))
+
+
+def test_one_arm_alone_can_be_written(verdicts: Path, tmp_path: Path) -> None:
+    """With several arms pandas drops what it cannot write; with one it used to fail."""
+    home = verdicts / "seeds" / "0" / "verdicts"
+    options = stored_or_suppressed.Options(out=verdicts)
+    frame, _ = suppression._verdicts(options, None, "top", home, 0)  # type: ignore[arg-type]
+    frame.to_parquet(tmp_path / "top.parquet")
+    assert set(pd.read_parquet(tmp_path / "top.parquet")["arm"]) == {"top"}
 
 
 def test_mistakes_name_the_setting(tmp_path: Path) -> None:
