@@ -107,5 +107,5 @@ def _slopes(
 
     tangents = {name: direction[name].to(p) for name, p in named.items()}
     with torch.no_grad():
-        _, slopes = torch.func.jvp(losses, (named,), (tangents,))
+        slopes: Tensor = torch.func.jvp(losses, (named,), (tangents,))[1]
     return slopes

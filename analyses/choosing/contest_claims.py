@@ -107,7 +107,7 @@ def failures(results: dict[str, Any]) -> list[tuple[str, ...]]:
     """List where a label-free score is worse than its rival by more than the margin, beyond its interval."""
     from interp.study import of
 
-    found = []
+    found: list[tuple[str, ...]] = []
     for method, budgets in results["ahead"].items():
         for budget, scores in budgets.items():
             for score, keeps in scores.items():

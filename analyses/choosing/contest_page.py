@@ -132,7 +132,7 @@ def _curves(results: dict[str, Any], method: str) -> Figure:
 
     sets = results["sets"][method]["steps"]
     whole = sets.get(WHOLE, {}).get("1")
-    panels = {}
+    panels: dict[str, list[Curve]] = {}
     for part, title in (("all", "All held-out facts"), ("known", "Known to the base")):
         panels[title] = []
         for name in MAIN:

@@ -26,8 +26,8 @@ class Setup:
 
     score: str
     keep: float
-    method: str
-    budget: str
+    method: Method
+    budget: Budget
 
     @property
     def is_judged(self) -> bool:
@@ -39,11 +39,11 @@ class Setup:
 def setups(
     *,
     full: bool,
-    method: str,
+    method: Method,
     scores: Sequence[str] = (),
     keeps: Sequence[float] = (),
-    methods: Sequence[str] = (),
-    budgets: Sequence[str] = (),
+    methods: Sequence[Method] = (),
+    budgets: Sequence[Budget] = (),
 ) -> tuple[Setup, ...]:
     """List what is trained: all that was asked for, or the default, most telling first.
 
@@ -51,7 +51,7 @@ def setups(
     """
     names = tuple(scores) or (tuple(SCORES) if full else SMALL)
     main = tuple(name for name in names if name in MAIN)
-    made: list[tuple[str, float, str]] = [(WHOLE, 1.0, "steps")]
+    made: list[tuple[str, float, Budget]] = [(WHOLE, 1.0, "steps")]
     if full or keeps or budgets:
         made += [
             (name, keep, budget)
@@ -63,7 +63,7 @@ def setups(
         made += [(name, HALF, "steps") for name in names]
         made += [(name, keep, "steps") for keep in reversed(LOW) for name in main]
         made += [(name, HALF, "epochs") for name in main]
-    ways = tuple(methods) or (("full", "lora") if full else (method,))
+    ways: tuple[Method, ...] = tuple(methods) or (("full", "lora") if full else (method,))
     listed = [Setup(score=s, keep=k, method=way, budget=b) for way in ways for s, k, b in dict.fromkeys(made)]
     if ways == ("full",) and not (methods or keeps or budgets):
         listed += [Setup(score=WHOLE, keep=1.0, method="lora", budget="steps")]
