@@ -14,7 +14,7 @@ from finetune.batching import Budget, in_batches, pad_id, padded, require_contex
 from finetune.facts import FactSet
 from finetune.prompts import Phrasebook, Prompt, render
 from finetune.scoring import score_pairs
-from finetune.tokens import tokenize, tokenize_with_answer
+from finetune.tokens import gap, special_texts, tokenize, tokenize_with_answer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -196,7 +196,8 @@ def score(
 
 def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> int:
     """Count the tokens that the longest canonical answer and its end take, up to a bound."""
-    answers = sorted({f" {p.answers[0]}" for p in prompts})
+    specials = special_texts(tokenizer)
+    answers = sorted({gap(p.text, specials) + p.answers[0] for p in prompts})
     longest = max(map(len, tokenizer(answers, add_special_tokens=False)["input_ids"]))
     return min(LONGEST_ANSWER, longest + 1)
 
