@@ -70,7 +70,7 @@ def _sides(made: Chosen, results: dict[str, Any]) -> StudyTable:
     sides = results["sides"]
     counts = {"kept": len(made.kept), "dropped": len(made.others), "all": len(made.facts)}
     popular = all("popularity" in side for side in sides.values())
-    columns = ("", "Facts", "Relations", "Answer types", "Answers", f"Median {made.score}")
+    columns = ("Which", "Facts", "Relations", "Answer types", "Answers", f"Median {made.score}")
     return StudyTable(
         title="What was kept",
         columns=(*columns, *(["Median popularity"] if popular else [])),

@@ -82,7 +82,8 @@ class Chosen:
             if why == "no score":
                 reasons.append(f"dropped: {self.score} says nothing of it")
                 continue
-            what = "dropped" if why == "dropped" else f"kept for {why}"
+            dropped = {"dropped": "dropped", "others' shares": "dropped for others' shares"}
+            what = dropped.get(why, f"kept for {why}")
             reasons.append(f"{what}: rank {self.choice.rank[i]:,} of {n} by {self.score}")
         return {"score": values, "reason": reasons}
 

@@ -24,7 +24,9 @@ from numpy import ndarray
 
 from finetune.facts import FactSet, InputError
 
-Why = Literal["its score", "its relation's share", "its answer type's share", "dropped", "no score"]
+Why = Literal[
+    "its score", "its relation's share", "its answer type's share", "dropped", "others' shares", "no score"
+]
 COMMON = 10  # facts of a relation below which an answer is no type of its own
 _MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
 
@@ -128,8 +130,10 @@ def _guarantee(
 
 
 def _told(best: Sequence[int], why: list[Why]) -> list[Why]:
-    """A fact that its score alone would have taken was not taken for its group's share."""
+    """Say of facts that their score alone would take that it did, or that others' shares prevented it."""
     for i in best:
         if why[i].endswith("share"):
             why[i] = "its score"
+        elif why[i] == "dropped":
+            why[i] = "others' shares"
     return why

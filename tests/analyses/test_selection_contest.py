@@ -14,6 +14,7 @@ from analyses import selection_contest
 from analyses.bench import make_bench
 from analyses.choosing.contest_claims import MARGIN, claims, failures, worst
 from analyses.choosing.contested import bench_of, kept, largest
+from analyses.choosing.expected import from_contest
 from analyses.choosing.numbers import elsewhere, summed
 from analyses.choosing.settings import HALF, MAIN, SMALL, WHOLE, Setup, setups
 from analyses.lab.experiment import conduct, load_study
@@ -204,6 +205,10 @@ def test_a_contest_runs_and_its_numbers_are_those_of_its_rows(cache: Path, tmp_p
     assert frame.groupby("score")["size"].first()["statement"] == frame["size"].max() // 2
     scored = pd.read_parquet(out / "scores" / "seed-0.parquet")
     assert set(scored) == {"fact_id", "statement", "popularity"}
+    expected = from_contest(out)["statement"][0]
+    assert expected.popularity is not None
+    assert expected.popularity[0] == pytest.approx(gained, abs=1e-4)
+    assert expected.random is None, "it was not compared"
     study = load_study("selection_contest", out)
     assert study.claims[0].source == "open: choosing data"
     assert "statement" in study.finding
