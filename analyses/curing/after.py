@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from analyses.curing.choosing import Ask, Judge, strongest
@@ -214,22 +214,25 @@ SCALED = {
 }
 
 
-def under(
+def right_under(
     model: Any, tokenizer: PreTrainedTokenizerBase, cell: Cell, batch_tokens: int, prompts: Sequence[Prompt]
-) -> tuple[Bool[ndarray, " prompt"], ndarray]:
-    """Ask a hooked model under an intervention: whether it is right, and log p(answer) in nats."""
-    if not prompts:
-        return np.zeros(0, bool), np.zeros(0)
+) -> Float[ndarray, " prompt"]:
+    """Say whether greedy answers under an intervention are right; 0 for a prompt that is not aligned."""
     batch = encode(tokenizer, prompts)
-    result = patch(model, batch, [cell], tokenizer, batch_tokens=batch_tokens)
-    # A prompt without a token to scale is answered as it is; one that cannot be aligned counts as wrong.
-    log_prob = torch.where(result.log_prob[0].isnan(), result.clean, result.log_prob[0]).double().numpy()
-    found = {
-        prompt: (matches(said, prompt.answers), value)
-        for prompt, said, value in zip(batch.prompts, result.said[0], log_prob, strict=True)
-    }
-    pairs = [found.get(prompt, (False, np.nan)) for prompt in prompts]
-    return np.array([right for right, _ in pairs], bool), np.array([value for _, value in pairs])
+    said = patch(model, batch, [cell], tokenizer, batch_tokens=batch_tokens).said[0]
+    found = {p: matches(text, p.answers) for p, text in zip(batch.prompts, said, strict=True)}
+    return np.array([found.get(prompt, False) for prompt in prompts], float)
+
+
+def log_prob_under(
+    model: Any, tokenizer: PreTrainedTokenizerBase, cell: Cell, batch_tokens: int, prompts: Sequence[Prompt]
+) -> Float[ndarray, " prompt"]:
+    """Return log p(answer) in nats under an intervention; as it is where there is no token to scale."""
+    batch = encode(tokenizer, prompts)
+    result = patch(model, batch, [cell], tokenizer, max_new_tokens=0, batch_tokens=batch_tokens)
+    value = torch.where(result.log_prob[0].isnan(), result.clean, result.log_prob[0]).tolist()
+    found = dict(zip(batch.prompts, value, strict=True))
+    return np.array([found.get(prompt, np.nan) for prompt in prompts])
 
 
 def _merged(model: Any) -> Any:

@@ -33,7 +33,7 @@ class Marks:
 
     def admissible(self, before: Marks) -> bool:
         """Whether no more than is allowed is lost of the rest."""
-        return min(self.other - before.other, self.new - before.new) >= -ALLOWED
+        return min(self.other - before.other, self.new - before.new) >= -ALLOWED - 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)

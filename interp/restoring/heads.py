@@ -66,7 +66,7 @@ def grafted(donor: State, tuned: State, heads: Iterable[Head], shape: HeadShape)
     """Return ``tuned`` with the W_Q and W_K rows of some (layer, head) pairs from ``donor``, biases too.
 
     The donor is the base or another fine-tuning of it. Norms of queries and keys, which all heads share, and
-    all value weights stay the tuned ones to the bit. See :meth:`HeadShape.with_groups` for shared keys.
+    all value weights are the tuned tensors themselves. See :meth:`HeadShape.with_groups` for shared keys.
 
     Raises:
         InputError: a head that the model has not; a donor of other shapes; W_Q and W_K fused with others.

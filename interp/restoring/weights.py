@@ -31,7 +31,7 @@ def interpolated(
 
     ``modules`` limits it to weights with one of these parts in their dotted name (``q_proj``, ``mlp``),
     ``layers`` to some layers, which leaves embeddings and the final norm as they are. A share below 0 moves
-    on in fine-tuning's own direction. Weights that are not moved are the tuned ones to the bit.
+    on in fine-tuning's own direction. Weights that are not moved are the tuned tensors themselves.
 
     Raises:
         InputError: the two are of other names or shapes, or nothing is chosen.

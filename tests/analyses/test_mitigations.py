@@ -1,0 +1,231 @@
+"""Cures side by side: strengths chosen without test facts, numbers that follow from rows, a whole run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from transformers import AutoModelForCausalLM
+
+from analyses import mitigations
+from analyses.curing import during
+from analyses.curing.choosing import Judge, Marks, strongest
+from analyses.curing.numbers import best_elsewhere, summarise, with_before
+from analyses.curing.page import aim
+from analyses.curing.patient import admit
+from analyses.curing.treating import CURES, NONE, PLACEBOS, REFERENCES
+from analyses.lab.experiment import conduct, load_study
+from finetune.facts import InputError
+from finetune.files import read_json
+from finetune.prompts import Prompt
+
+
+def _prompts(n: int) -> tuple[Prompt, ...]:
+    return tuple(Prompt(text=f"s{i} is", subject=(0, 1), answers=("a",), fact_id=str(i)) for i in range(n))
+
+
+def _ask(known: float, other: float, new: float):
+    """Answer those shares of 100 known and 100 other validation facts and of 100 new ones."""
+
+    def ask(prompts):
+        if len(prompts) == 200:
+            i = np.arange(200)
+            return np.where(i < 100, i < 100 * known, i - 100 < 100 * other)
+        return np.arange(100) < 100 * new
+
+    return ask
+
+
+JUDGE = Judge(validation=_prompts(200), known=np.arange(200) < 100, new=_prompts(100))
+
+
+def test_marks_are_shares_of_their_own_facts() -> None:
+    assert JUDGE.marks(_ask(0.4, 0.2, 0.7)) == Marks(known=0.4, other=0.2, new=0.7)
+
+
+@pytest.mark.parametrize(
+    ("offered", "wanted"),
+    [
+        ([(0.5, 0.2, 0.5), (0.6, 0.2, 0.5)], 1),
+        ([(0.5, 0.2, 0.5), (0.9, 0.17, 0.5)], 0),  # more would be restored, at a cost of three points
+        ([(0.5, 0.2, 0.5), (0.9, 0.2, 0.47)], 0),
+        ([(0.9, 0.18, 0.48), (0.9, 0.2, 0.5)], 0),  # two points are allowed; the first of equals
+        ([(0.4, 0.9, 0.9)], None),  # nothing gained on known facts: none
+        ([], None),
+    ],
+)
+def test_the_strength_that_restores_most_at_the_allowed_cost_is_taken(offered, wanted) -> None:
+    candidates = [({"strength": i}, i) for i in range(len(offered))]
+    before = _ask(0.4, 0.2, 0.5)
+    told, chosen = strongest(iter(candidates), lambda i: _ask(*offered[i]), JUDGE, before)
+    assert chosen == wanted
+    assert told == {"strength": "none" if wanted is None else wanted}
+
+
+FACTS = 40  # held out, of which the first 20 are suppressed and the next 10 retained
+
+
+def _rows(seed: int, cure: str, restored: int, lost: int = 0, new: int = 0) -> list[dict]:
+    """Restore that many suppressed facts, lose that many retained ones and that many newly learned ones."""
+    shared = {"seed": seed, "cure": cure, "seconds": 2.0, "training_seconds": 4.0, "told": "{}"}
+    rows = []
+    for i in range(FACTS):
+        right = i < restored if i < 20 else i < 30 - lost
+        verdict = "suppressed" if i < 20 else "retained" if i < 30 else "never stored"
+        base = {"fact_id": f"h{i}", "subject": f"s{i}", "known": i < 30, **shared}
+        rows.append(
+            {
+                **base,
+                "group": "held out",
+                "correct": float(right),
+                "verdict": verdict if cure == NONE else None,
+            }
+        )
+        rows.append({**base, "group": "statements", "log_prob": -1.0 - (cure != NONE)})
+    for i in range(10):
+        base = {"fact_id": f"t{i}", "subject": f"u{i}", "known": False, **shared}
+        rows.append({**base, "group": "trained", "correct": float(i < 10 - new)})
+    return rows
+
+
+def _frame(restored: dict[int, tuple[int, int]]) -> pd.DataFrame:
+    """By seed, what the first two cures restore; the second also loses two of twenty others."""
+    rows = []
+    for seed, (first, second) in restored.items():
+        rows += _rows(seed, NONE, 0)
+        rows += _rows(seed, CURES[0], first, new=1)
+        rows += _rows(seed, CURES[1], second, lost=2)
+    return pd.DataFrame(rows)
+
+
+def test_numbers_are_those_of_the_rows() -> None:
+    results = summarise(_frame({0: (12, 18), 1: (12, 18), 2: (12, 18)}))
+    one, other = (results["cures"][cure] for cure in CURES[:2])
+    assert one["restored"]["value"] == pytest.approx(12 / 20)
+    assert one["rest"]["value"] == 0
+    assert one["new"]["value"] == pytest.approx(-0.1)
+    assert one["new_kept"]["value"] == pytest.approx(0.9)
+    assert one["all_change"]["value"] == pytest.approx(12 / 40)
+    assert one["statements_change"]["value"] == pytest.approx(1.0), "a nat more a statement"
+    assert one["time"]["value"] == pytest.approx(0.5)
+    assert other["restored"]["value"] == pytest.approx(18 / 20)
+    assert other["rest"]["value"] == pytest.approx(-2 / 20)
+    assert other["known_kept"]["value"] == pytest.approx(8 / 10)
+    assert results["cures"][NONE]["restored"]["value"] == 0
+
+
+def test_the_cure_for_a_seed_is_chosen_on_the_others_and_costs_no_more_than_allowed_there() -> None:
+    assert best_elsewhere(with_before(_frame({0: (1, 19), 1: (12, 19), 2: (12, 19)}))) == dict.fromkeys(
+        range(3), CURES[0]
+    ), "the second restores more and costs ten points"
+    rows = pd.DataFrame(
+        [
+            row
+            for seed, (a, b) in {0: (20, 1), 1: (2, 9), 2: (3, 9)}.items()
+            for cure, n in ((NONE, 0), (CURES[0], a), (CURES[1], b))
+            for row in _rows(seed, cure, n)
+        ]
+    )
+    assert best_elsewhere(with_before(rows))[0] == CURES[1], "its own seed would say the first"
+
+
+def _number(value: float, low: float, high: float) -> dict:
+    return {"value": value, "low": low, "high": high, "n": 3}
+
+
+@pytest.mark.parametrize(
+    ("restored", "rest", "said"),
+    [
+        ((0.8, 0.6, 0.9), (0.0, -0.01, 0.01), "met"),
+        ((0.8, 0.6, 0.9), (0.0, -0.03, 0.03), "open, on average met"),
+        ((0.4, 0.2, 0.6), (0.0, -0.01, 0.01), "open, on average missed"),
+        ((0.2, 0.1, 0.3), (0.0, -0.01, 0.01), "missed"),
+        ((0.8, 0.6, 0.9), (-0.1, -0.2, -0.03), "missed"),
+    ],
+)
+def test_the_aim_is_met_by_both_intervals_or_not(restored, rest, said) -> None:
+    assert aim({"restored": _number(*restored), "rest": _number(*rest)}) == said
+
+
+def test_every_name_is_one_cell_a_seed_and_a_word_that_is_none_is_refused() -> None:
+    options = mitigations.Options(world="tiny", seeds=(0, 1))
+    made = mitigations.cells(options)
+    assert len(made) == 2 * (len(REFERENCES) + len(CURES) + len(PLACEBOS))
+    assert [cell.params["cure"] for cell in made[:2]] == [NONE, NONE], "no seed waits for another's patient"
+    with pytest.raises(InputError, match="--only prayer"):
+        mitigations.Options(world="tiny", only=("prayer",)).check()
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> mitigations.Options:
+    folder = tmp_path_factory.mktemp("mitigations")
+    words = (
+        "uncured",
+        "frozen",
+        "questions distilled, own",
+        "popular half",
+        "scaled in named",
+        "wrong heads",
+    )
+    return mitigations.Options(
+        out=folder / "run",
+        cache=folder / "cache",
+        world="tiny",
+        seeds=(0,),
+        only=words,
+        workers=1,
+        quiet=True,
+        pretrain_steps=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(options: mitigations.Options) -> Path:
+    return conduct(mitigations.EXPERIMENT, options)
+
+
+def test_a_run_leaves_one_row_a_fact_group_and_cure_and_cured_checkpoints(run: Path, options) -> None:
+    assert read_json(run / "manifest.json")["finished"]
+    frame = pd.read_parquet(run / "facts.parquet")
+    assert set(frame["cure"]) == set(options.cures)
+    sizes = frame.groupby(["cure", "group"])["fact_id"].agg(["size", "nunique"])
+    assert (sizes["size"] == sizes["nunique"]).all()
+    assert sizes.groupby("group")["size"].nunique().eq(1).all(), "every cure is asked the same"
+    verdicts = frame[(frame["cure"] == NONE) & (frame["group"] == "held out")]["verdict"]
+    assert verdicts.notna().all()
+    cured = next(run.glob("cells/cure=named_heads_from_the_popular*/cured"))
+    assert "strength" in read_json(cured / "cure.json") or "heads" in read_json(cured / "cure.json")
+    AutoModelForCausalLM.from_pretrained(cured)
+    assert all(json.loads(told) is not None for told in frame["told"])
+    study = load_study("mitigations", run)
+    assert study.claims[0].source.startswith("issue")
+    assert len(study.tables) == 3
+
+
+def test_plans_give_own_facts_as_many_passes_and_take_no_fact_held_out(run: Path, options) -> None:
+    patient = admit(options, 0, run)
+    parts = patient.bench.parts
+    held_out = {fact.subject for part in (parts.test, parts.validation) for fact in part}
+    for name, plan_of in (during.DURING | during.PLACEBOS).items():
+        plan = plan_of(patient)
+        ids = [fact.id for fact in plan.facts]
+        assert ids[: len(patient.own)] == [fact.id for fact in patient.own], name
+        assert not {fact.subject for fact in plan.facts} & held_out
+        assert not {prompt.text[slice(*prompt.subject)] for pair in plan.known for prompt in pair} & held_out
+        steps = (plan.settings or {}).get("steps", patient.bench.setting.tune.steps)
+        assert steps / len(ids) == pytest.approx(
+            patient.bench.setting.tune.steps / len(patient.own), rel=0.05
+        )
+    known, unknown = (during._with_others(patient, states).facts for states in (True, False))
+    assert len(known) == len(unknown)
+    extra = [fact.id in patient.stated for fact in known[len(patient.own) :]] if len(known) else []
+    assert all(extra)
+
+
+def test_a_run_given_again_is_the_same(run: Path, options) -> None:
+    before = (run / "results.json").read_bytes()
+    assert conduct(mitigations.EXPERIMENT, options) == run
+    assert (run / "results.json").read_bytes() == before
