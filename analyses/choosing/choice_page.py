@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def page(made: Chosen, results: dict[str, Any]) -> Study:
         tables.append(_expected(made.score))
     return Study(
         title="Which data to train on",
-        question=f"Which {100 * made.keep:g}% of {len(made.facts):,} facts should {made.base} be "
+        question=f"Which {100 * made.keep:g}% of {len(made.facts):,} facts should {_name(made.base)} be "
         "fine-tuned on?",
         finding=_finding(made, results),
         outcome="measured",
@@ -43,6 +44,11 @@ def page(made: Chosen, results: dict[str, Any]) -> Study:
             *(f"Score {name} could not be used: {why}." for name, why in made.unavailable),
         ),
     )
+
+
+def _name(base: str) -> str:
+    """Name a base by its directory, or a hub id by itself."""
+    return Path(base).name if Path(base).is_dir() else base
 
 
 def _finding(made: Chosen, results: dict[str, Any]) -> str:

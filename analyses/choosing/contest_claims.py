@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from interp.study import Claim
 
 MARGIN = 0.02  # what may be lost without counting as worse, set before the first run
+_WORSE = f"more than {100 * MARGIN:g} points worse"
 OPEN, FIRST_LOOK = "open: choosing data", "first measurement, one seed"
 NONE: dict[str, Any] = {"value": None, "low": None, "high": None, "n": 0}
 WORDED = {"all": "all held-out facts", "known": "held-out facts that the base states"}
@@ -23,11 +24,11 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
     from interp.study import claimed
 
     halves = _halves(results, method, "steps")
-    names = sorted(set(halves) & set(LABEL_FREE), key=lambda name: name != FIRST)
+    names = sorted((name for name in LABEL_FREE if name in halves), key=lambda name: name != FIRST)
     made = [
         _no_worse(
-            f"the half that {name} chooses is nowhere worse than the popular half and than all facts "
-            "(the worst of four comparisons: all held-out facts, and those that the base states)",
+            f"the half that {name} chooses is nowhere {_WORSE} than the popular half or all facts "
+            "(the worst of four comparisons: on all held-out facts, and on those that the base states)",
             worst([_of(halves, name, rival, part) for rival in (POPULAR, WHOLE) for part in WORDED]),
         )
         for name in names
@@ -56,14 +57,14 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
     if FIRST in quarter:
         made.append(
             _no_worse(
-                f"the quarter that {FIRST} chooses serves all held-out facts no worse than the popular one",
+                f"the quarter that {FIRST} chooses serves all held-out facts not {_WORSE} than the popular one",
                 _of(quarter, FIRST, POPULAR, "all"),
             )
         )
     if FIRST in epochs:
         made.append(
             _no_worse(
-                f"after as many epochs, the half that {FIRST} chooses serves all held-out facts no worse "
+                f"after as many epochs, the half that {FIRST} chooses serves all held-out facts not {_WORSE} "
                 "than the popular half",
                 _of(epochs, FIRST, POPULAR, "all"),
             )
@@ -72,7 +73,7 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
     if FIRST in lora and method != "lora":
         made.append(
             _no_worse(
-                f"with LoRA, the half that {FIRST} chooses serves all held-out facts no worse than the "
+                f"with LoRA, the half that {FIRST} chooses serves all held-out facts not {_WORSE} than the "
                 "popular half",
                 _of(lora, FIRST, POPULAR, "all"),
             )
@@ -123,8 +124,7 @@ def failures(results: dict[str, Any]) -> list[tuple[str, ...]]:
 def _no_worse(claim: str, number: dict[str, Any]) -> Claim:
     from interp.study import claimed
 
-    told = f"{claim}, by more than {100 * MARGIN:g} points"
-    return replace(claimed(told, OPEN, number, above=-MARGIN, unit="points"), signed=True)
+    return replace(claimed(claim, OPEN, number, above=-MARGIN, unit="points"), signed=True)
 
 
 def _halves(results: dict[str, Any], method: str, budget: str, keep: float = HALF) -> dict[str, Any]:

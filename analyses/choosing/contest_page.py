@@ -45,7 +45,7 @@ def page(results: dict[str, Any]) -> Study:
         tables=(*tables, _failures(results)),
         figures=(StudyFigure(name="keeps", figure=_curves(results, method), caption=CAPTION),),
         notes=(
-            f"No worse means: by no more than {100 * MARGIN:g} points, a margin set before the first run.",
+            f"The margin of {100 * MARGIN:g} points was set before the first run.",
             "The score that is compared as the best one was chosen, for each seed, on the other seeds.",
             "Quartiles are of the held-out facts' popularity; known facts are those that the base states in "
             "every statement form.",

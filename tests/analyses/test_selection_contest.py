@@ -102,7 +102,7 @@ def outcomes(right: dict[str, float]) -> dict[str, str]:
 
 def test_claims_follow_from_the_numbers() -> None:
     good = outcomes({WHOLE: 0.5, "statement": 0.8, "popularity": 0.55, "random": 0.4, "harm": 0.2})
-    by = {text.split(" chooses")[0].split()[-1]: text for text in good if "nowhere worse" in text}
+    by = {text.split(" chooses")[0].split()[-1]: text for text in good if "nowhere" in text}
     assert set(by) == {"statement", "harm"}
     assert good[by["statement"]] == "supported"
     assert good[by["harm"]] == "not supported"
