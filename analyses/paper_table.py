@@ -10,12 +10,14 @@ nothing is measured anew. With --out it writes table.md, and table.csv with a ro
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from analyses.shell import unheard, write_plainly
 from finetune.facts import InputError
 
 if TYPE_CHECKING:
@@ -75,14 +77,25 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if not options.quiet:
-        from rich.console import Console
-
-        console = Console()
-        for table in tables:
-            # A table that a terminal would cut is of no use; wider than it, rows wrap as in a pipe.
-            console.print(_drawn(table), soft_wrap=not console.is_terminal)
+    if options.quiet:
+        return 0
+    try:
+        _show(tables)
+    except BrokenPipeError:
+        return unheard()
     return 0
+
+
+def _show(tables: Sequence[StudyTable]) -> None:
+    """Print tables: drawn on a terminal, plain and unwrapped in a pipe."""
+    from rich.console import Console
+
+    console = Console()
+    for table in map(_drawn, tables):
+        if console.is_terminal:
+            console.print(table)
+        else:
+            print(write_plainly(table), flush=True)
 
 
 def _drawn(table: StudyTable) -> Table:
@@ -93,7 +106,8 @@ def _drawn(table: StudyTable) -> Table:
 
     from interp.study import shown
 
-    drawn = Table(title=Text(table.title, "bold"), title_justify="left", box=SIMPLE_HEAD, caption=table.note)
+    drawn = Table(title=Text(table.title, "bold"), title_justify="left", box=SIMPLE_HEAD)
+    drawn.caption, drawn.caption_justify = Text(table.note), "left"
     for name, right in zip(table.columns, table.right, strict=True):
         drawn.add_column(Text(name), justify="right" if right else "left")
     for row in table.rows:

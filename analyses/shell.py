@@ -74,7 +74,7 @@ def launch(
         print(f"\ninterrupted; {CONTINUES}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        return _unheard()
+        return unheard()
     except Exception as error:
         # A full disk reaches us as OSError, or as the error of whichever library was writing.
         if not isinstance(error, OSError) and "No space left" not in str(error):
@@ -85,7 +85,7 @@ def launch(
         try:
             _tell(chosen, out, show)
         except BrokenPipeError:
-            return _unheard()
+            return unheard()
     return 0
 
 
@@ -160,7 +160,7 @@ def _tell(chosen: HasOutput, out: Path, show: Callable[[Path], object]) -> None:
     sys.stdout.flush()
 
 
-def _unheard() -> int:
+def unheard() -> int:
     """End well although whoever reads stopped early, as `head` does: nothing more is to be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

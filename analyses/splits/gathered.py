@@ -60,7 +60,8 @@ def gather(paths: Sequence[Path]) -> Gathered:
     """
     import pandas as pd
 
-    frames, left_out = [], []
+    frames: list[pd.DataFrame] = []
+    left_out: list[LeftOut] = []
     for path in paths:
         for home in _homes(path):
             if not _manifest(home).get("finished"):
@@ -130,7 +131,7 @@ def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
             repeated |= frame.index.isin(rows.index)
         elif others:
             apart.add((str(block[0]), str(block[1])))
-        others[home] = said
+        others[str(home)] = said
     frame = frame[~repeated]
     for key, rows in frame.groupby(["dataset", "model"], sort=False):
         # Cells of one grid have one parent, and a base of one data set and model serves every method.

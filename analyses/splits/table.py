@@ -221,7 +221,7 @@ def _names(key: tuple[Any, ...], rows: pd.DataFrame) -> tuple[str, ...]:
 
 def _counts(rows: pd.DataFrame) -> tuple[int, int]:
     """Return the seeds, and the facts asked in one of them on average."""
-    most = rows.loc[rows["asked"].idxmax()]
+    most = rows.sort_values("asked", kind="stable").iloc[-1]
     return int(most["seeds"]), round(most["asked"] / most["seeds"])
 
 
