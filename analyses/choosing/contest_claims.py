@@ -57,7 +57,8 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
     if FIRST in quarter:
         made.append(
             _no_worse(
-                f"the quarter that {FIRST} chooses serves all held-out facts not {_WORSE} than the popular one",
+                f"the quarter that {FIRST} chooses serves all held-out facts not {_WORSE} than "
+                "the popular quarter",
                 _of(quarter, FIRST, POPULAR, "all"),
             )
         )
