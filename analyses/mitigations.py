@@ -59,18 +59,19 @@ def _names() -> tuple[str, ...]:
 
 def cells(options: Options) -> list[Cell]:
     """One cell per cure and seed; seeds vary first, so that processes do not wait for one patient."""
-    return [Cell.of(seed, cure=cure) for cure in options.cures for seed in options.seeds]
+    return [Cell.of(seed, treatment=cure) for cure in options.cures for seed in options.seeds]
 
 
 def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
     """Make one cure of one seed's uncured arm and ask it everything."""
     from analyses.curing.patient import admit
-    from analyses.curing.treating import NONE, rows, treat
+    from analyses.curing.treating import NONE, rows
 
     patient = admit(options, cell.seed, home.parents[1])
-    frame = rows(patient, treat(patient, cell.params["cure"], home))
+    cure = cell.params["treatment"]
+    frame = rows(patient, cure, home)
     frame["training_seconds"] = patient.seconds
-    verdicts = patient.verdicts().set_index("fact_id")["verdict"] if cell.params["cure"] == NONE else {}
+    verdicts = patient.verdicts().set_index("fact_id")["verdict"] if cure == NONE else {}
     frame["verdict"] = frame["fact_id"].map(verdicts).astype("string")
     return frame
 

@@ -8,13 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from numpy import ndarray
 
-from analyses.curing.choosing import Ask, Judge, strongest
+from analyses.curing.choosing import Ask
 from analyses.curing.patient import OTHERS, Patient
-from finetune.evaluate import matches
 from finetune.projections import ROUTING
 from finetune.prompts import Prompt
 from interp.engine.interventions import Intervention, Replace
@@ -112,12 +110,6 @@ class Clinic:
             effect = patch(model, batch, grid, pair.tokenizer, max_new_tokens=0).effect.nanmean(1)
         return tuple(heads[i] for i in effect.argsort(descending=True).tolist())
 
-    def cured(self, candidates: Iterator[tuple[Told, Weights]]) -> tuple[Told, Weights]:
-        """Choose among weights."""
-        judge = Judge.of(self.patient)
-        told, weights = strongest(candidates, self.asker, judge, self.asker(self.tuned))
-        return told, self.tuned if weights is None else weights
-
 
 def to_base(clinic: Clinic) -> Iterator[tuple[Told, Weights]]:
     """Move all weights towards the base."""
@@ -212,27 +204,6 @@ SCALED = {
     "attention to the subject scaled in named heads": {"named": True, "placebo": False},
     "attention to the relation scaled": {"named": False, "placebo": True},
 }
-
-
-def right_under(
-    model: Any, tokenizer: PreTrainedTokenizerBase, cell: Cell, batch_tokens: int, prompts: Sequence[Prompt]
-) -> Float[ndarray, " prompt"]:
-    """Say whether greedy answers under an intervention are right; 0 for a prompt that is not aligned."""
-    batch = encode(tokenizer, prompts)
-    said = patch(model, batch, [cell], tokenizer, batch_tokens=batch_tokens).said[0]
-    found = {p: matches(text, p.answers) for p, text in zip(batch.prompts, said, strict=True)}
-    return np.array([found.get(prompt, False) for prompt in prompts], float)
-
-
-def log_prob_under(
-    model: Any, tokenizer: PreTrainedTokenizerBase, cell: Cell, batch_tokens: int, prompts: Sequence[Prompt]
-) -> Float[ndarray, " prompt"]:
-    """Return log p(answer) in nats under an intervention; as it is where there is no token to scale."""
-    batch = encode(tokenizer, prompts)
-    result = patch(model, batch, [cell], tokenizer, max_new_tokens=0, batch_tokens=batch_tokens)
-    value = torch.where(result.log_prob[0].isnan(), result.clean, result.log_prob[0]).tolist()
-    found = dict(zip(batch.prompts, value, strict=True))
-    return np.array([found.get(prompt, np.nan) for prompt in prompts])
 
 
 def _merged(model: Any) -> Any:

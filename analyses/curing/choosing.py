@@ -2,7 +2,7 @@
 
 Of all strengths that lose at most two points of the validation facts that the base does not state, and at
 most two of the arm's own training facts that it does not, the one that answers most of the validation facts
-that it does; none at all is a strength too.
+that it does; none at all is a strength too. For comparison also the one that does so whatever it costs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from finetune.prompts import Prompt
 ALLOWED = 0.02  # of the rest, which a cure may cost
 Ask = Callable[[Sequence[Prompt]], Bool[ndarray, " prompt"]]
 T = TypeVar("T")
+Chosen = tuple[dict[str, Any], T | None]  # what is told of it, and itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +66,17 @@ class Judge:
 
 def strongest(
     candidates: Iterable[tuple[dict[str, Any], T]], ask: Callable[[T], Ask], judge: Judge, none: Ask
-) -> tuple[dict[str, Any], T | None]:
-    """Return what is told of the best candidate, and itself: the first of equals; None for no cure."""
+) -> tuple[Chosen[T], Chosen[T]]:
+    """Return the best candidate at the allowed cost, and at any: the first of equals, None for no cure."""
     before = judge.marks(none)
-    best: tuple[float, dict[str, Any], T | None] = (before.known, {"strength": "none"}, None)
+    no_cure: Chosen[T] = {"strength": "none"}, None
+    best = {True: (before.known, no_cure), False: (before.known, no_cure)}
     for told, candidate in candidates:
         marks = judge.marks(ask(candidate))
-        if marks.admissible(before) and marks.known > best[0]:
-            best = (marks.known, told, candidate)
-    return best[1:]
+        for limited in (True, False):
+            if marks.known > best[limited][0] and (marks.admissible(before) or not limited):
+                best[limited] = (marks.known, (told, candidate))
+    return best[True][1], best[False][1]
 
 
 def _mean(values: ndarray) -> float:

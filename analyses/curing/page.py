@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyses.curing.choosing import ALLOWED
 from analyses.curing.numbers import GOAL
-from analyses.curing.treating import CURES, NONE, PLACEBOS, REFERENCES
+from analyses.curing.treating import ANY, CURES, NONE, PLACEBOS, REFERENCES
 from interp.study import Claim, Study, StudyFigure, StudyTable, claimed, decided, of, sentence
 
 if TYPE_CHECKING:
@@ -79,12 +79,17 @@ def aim(numbers: Results) -> str:
 def study(frame: pd.DataFrame, results: Results) -> Study:
     """Say what the numbers decide, with tables, a figure and what was chosen on validation facts."""
     made = claims(results)
-    kinds = {"cures": (*REFERENCES, *CURES), "placebos": (NONE, *PLACEBOS)}
+    kinds = {
+        "cures": (*REFERENCES, *CURES),
+        "placebos": (NONE, *PLACEBOS),
+        "any": tuple(name + ANY for name in (*CURES, *PLACEBOS)),
+    }
     tables = tuple(
         StudyTable(title=title, columns=COLUMNS, rows=_rows(results, kinds[kind]), note=note)
         for kind, title, note in (
             ("cures", "What each cure restores and costs", _NOTE),
             ("placebos", "Placebos", "The same without what a cure is meant to act by."),
+            ("any", "Cures after training of which the strength was chosen whatever it costs", _ANY),
         )
     )
     met = [cure for cure in CURES if cure in results["cures"] and aim(results["cures"][cure]) == "met"]
@@ -162,7 +167,7 @@ def _drawn(results: Results) -> Figure:
     figure = new_figure(width=7.0, height=4.6)
     axes = figure.subplots()
     for name, numbers in results["cures"].items():
-        if name == NONE or numbers["restored"]["value"] is None:
+        if name == NONE or name.endswith(ANY) or numbers["restored"]["value"] is None:
             continue
         look: dict[str, Any] = {"marker": "o", "color": OKABE_ITO[0]}
         if name in PLACEBOS:
@@ -192,6 +197,10 @@ _NOTE = (
     "multiple of the uncured fine-tuning's; a cure while training takes that fine-tuning's place, for one "
     "after training it is what making it and choosing its strength takes. Aim: at least half restored at a "
     "cost of at most 2 points of the rest, both by their intervals."
+)
+_ANY = (
+    "The strength that answers most of the validation facts that the base states, whatever else is lost. "
+    "These are no part of the claims."
 )
 _NOTES = (
     "Suppressed facts are those of a verdict on the uncured arm; no cure saw a held-out fact. Other known "

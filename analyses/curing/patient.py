@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from analyses.lab.experiment import FactsOptions
 
 UNCURED, OTHERS = "bottom", ("top", "whole")
-TRAINED = 500  # own training facts that a cure is chosen on and asked, at most
+TRAINED = 1000  # own training facts that a cure is chosen on and asked, at most
 
 
 @dataclass(frozen=True, kw_only=True)

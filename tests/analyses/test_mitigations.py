@@ -16,7 +16,7 @@ from analyses.curing.choosing import Judge, Marks, strongest
 from analyses.curing.numbers import best_elsewhere, summarise, with_before
 from analyses.curing.page import aim
 from analyses.curing.patient import admit
-from analyses.curing.treating import CURES, NONE, PLACEBOS, REFERENCES
+from analyses.curing.treating import ANY, CURES, NONE, PLACEBOS, REFERENCES
 from analyses.lab.experiment import conduct, load_study
 from finetune.facts import InputError
 from finetune.files import read_json
@@ -60,12 +60,19 @@ def test_marks_are_shares_of_their_own_facts() -> None:
 def test_the_strength_that_restores_most_at_the_allowed_cost_is_taken(offered, wanted) -> None:
     candidates = [({"strength": i}, i) for i in range(len(offered))]
     before = _ask(0.4, 0.2, 0.5)
-    told, chosen = strongest(iter(candidates), lambda i: _ask(*offered[i]), JUDGE, before)
+    (told, chosen), _ = strongest(iter(candidates), lambda i: _ask(*offered[i]), JUDGE, before)
     assert chosen == wanted
     assert told == {"strength": "none" if wanted is None else wanted}
 
 
 FACTS = 40  # held out, of which the first 20 are suppressed and the next 10 retained
+
+
+def test_whatever_it_costs_the_strength_that_restores_most_is_taken() -> None:
+    offered = [(0.5, 0.2, 0.5), (0.9, 0.1, 0.0), (0.3, 0.9, 0.9)]
+    candidates = [({"strength": i}, i) for i in range(3)]
+    limited, free = strongest(candidates, lambda i: _ask(*offered[i]), JUDGE, _ask(0.4, 0.2, 0.5))
+    assert (limited[1], free[1]) == (0, 1)
 
 
 def _rows(seed: int, cure: str, restored: int, lost: int = 0, new: int = 0) -> list[dict]:
@@ -154,7 +161,9 @@ def test_every_name_is_one_cell_a_seed_and_a_word_that_is_none_is_refused() -> N
     options = mitigations.Options(world="tiny", seeds=(0, 1))
     made = mitigations.cells(options)
     assert len(made) == 2 * (len(REFERENCES) + len(CURES) + len(PLACEBOS))
-    assert [cell.params["cure"] for cell in made[:2]] == [NONE, NONE], "no seed waits for another's patient"
+    assert [cell.params["treatment"] for cell in made[:2]] == [NONE, NONE], (
+        "no seed waits for another's patient"
+    )
     with pytest.raises(InputError, match="--only prayer"):
         mitigations.Options(world="tiny", only=("prayer",)).check()
 
@@ -190,19 +199,19 @@ def run(options: mitigations.Options) -> Path:
 def test_a_run_leaves_one_row_a_fact_group_and_cure_and_cured_checkpoints(run: Path, options) -> None:
     assert read_json(run / "manifest.json")["finished"]
     frame = pd.read_parquet(run / "facts.parquet")
-    assert set(frame["cure"]) == set(options.cures)
+    assert {cure.removesuffix(ANY) for cure in frame["cure"]} == set(options.cures)
     sizes = frame.groupby(["cure", "group"])["fact_id"].agg(["size", "nunique"])
     assert (sizes["size"] == sizes["nunique"]).all()
     assert sizes.groupby("group")["size"].nunique().eq(1).all(), "every cure is asked the same"
     verdicts = frame[(frame["cure"] == NONE) & (frame["group"] == "held out")]["verdict"]
     assert verdicts.notna().all()
-    cured = next(run.glob("cells/cure=named_heads_from_the_popular*/cured"))
+    cured = next(run.glob("cells/treatment=named_heads_from_the_popular*/cured"))
     assert "strength" in read_json(cured / "cure.json") or "heads" in read_json(cured / "cure.json")
     AutoModelForCausalLM.from_pretrained(cured)
     assert all(json.loads(told) is not None for told in frame["told"])
     study = load_study("mitigations", run)
     assert study.claims[0].source.startswith("issue")
-    assert len(study.tables) == 3
+    assert len(study.tables) == 4
 
 
 def test_plans_give_own_facts_as_many_passes_and_take_no_fact_held_out(run: Path, options) -> None:
