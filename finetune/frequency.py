@@ -15,9 +15,10 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def count_in_corpus(
         corpus: text, a document a line; JSON lines with the text under ``field``; either gzipped.
         facts: whose subjects and answers to look for.
         field: the key of a record's text.
-        advance: is told the number of documents that were read.
+        advance: is told how many bytes of the files were read, of :func:`corpus_size`.
 
     Raises:
         InputError: no such corpus, nothing in it, not UTF-8, not JSON, or a record without ``field``.
@@ -67,15 +68,17 @@ def count_in_corpus(
     path = Path(corpus).expanduser()
     files, left_out = _files(path)
     exact, folded = _Search(facts, _marked), _Search(facts, _folded)
-    documents = 0
+    documents = read = 0
     for file in files:
-        for text in _documents(file, field):
+        for place, text in _documents(file, field):
             text = _marked(text)
             exact.read(text)
             folded.read(text.casefold())
             documents += 1
             if documents % 1000 == 0:
-                advance(documents)
+                advance(read + place)
+        read += file.stat().st_size
+        advance(read)
     if not documents:
         raise InputError(f"{path}: holds no text; give a corpus, a document a line ({_READ})")
     return CorpusCounts(
@@ -84,6 +87,15 @@ def count_in_corpus(
         documents=documents,
         left_out=left_out,
     )
+
+
+def corpus_size(corpus: Path | str) -> int:
+    """Return the bytes of all files that a corpus is read from.
+
+    Raises:
+        InputError: no such corpus.
+    """
+    return sum(file.stat().st_size for file in _files(Path(corpus).expanduser())[0])
 
 
 def subject_frequency(facts: FactSet) -> Int[ndarray, " fact"]:
@@ -171,19 +183,21 @@ def _kind(path: Path) -> str:
     return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
-def _documents(path: Path, field: str) -> Iterator[str]:
-    """Yield a file's documents, blank ones left out; bytes are decoded by line, so that an error names it."""
+def _documents(path: Path, field: str) -> Iterator[tuple[int, str]]:
+    """Yield a file's documents, blank ones left out, each with how far into the file it is.
+
+    Bytes are decoded line by line, so that an error names the line.
+    """
     records = _kind(path) in _RECORDS
-    opened = gzip.open if path.suffix.lower() == ".gz" else open
     line = 0
     try:
-        with opened(path, "rb") as stream:
+        with path.open("rb") as file, _unpacked(path, file) as stream:
             for line, raw in enumerate(stream, start=1):
                 text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()
                 if text and records:
                     text = _text_of(json.loads(text), field).strip()
                 if text:
-                    yield text
+                    yield file.tell(), text
     except UnicodeDecodeError as error:
         raise InputError(f"{path}:{line}: is not UTF-8; {_READ}, all in UTF-8") from error
     except json.JSONDecodeError as error:
@@ -192,6 +206,10 @@ def _documents(path: Path, field: str) -> Iterator[str]:
         raise InputError(f"{path}:{line}: {error.args[0]}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read after line {line} ({error}); fetch it again") from error
+
+
+def _unpacked(path: Path, file: BinaryIO) -> Any:
+    return gzip.open(file, "rb") if path.suffix.lower() == ".gz" else nullcontext(file)
 
 
 def _text_of(record: Any, field: str) -> str:

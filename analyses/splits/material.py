@@ -12,7 +12,7 @@ import numpy as np
 
 from finetune.confidence import SHOTS
 from finetune.facts import FactSet, LeftOut
-from finetune.frequency import CorpusCounts, count_in_corpus
+from finetune.frequency import CorpusCounts, corpus_size, count_in_corpus
 from finetune.phrasebooks import ASKED, phrasebook
 from finetune.prompts import Phrasebook, Prompt, asked_prompt
 
@@ -64,7 +64,7 @@ class Material:
         from finetune.progress import task
 
         assert self.corpus is not None
-        with task(f"Counting in {Path(self.corpus).name}", total=0) as advance:
+        with task(f"Counting in {Path(self.corpus).name}", total=corpus_size(self.corpus)) as advance:
             found = count_in_corpus(self.corpus, self.facts, field=self.text_field, advance=advance)
         self.left_out.extend(found.left_out)
         return found

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.facts import Fact, FactSet, InputError
-from finetune.frequency import answer_frequency, count_in_corpus, subject_frequency
+from finetune.frequency import answer_frequency, corpus_size, count_in_corpus, subject_frequency
 
 
 def facts_of(*pairs: tuple[str, tuple[str, ...]]) -> FactSet:
@@ -132,3 +132,13 @@ def test_frequencies_in_the_data_ignore_case():
     facts = facts_of(("Ada", ("Rome",)), ("ADA", ("Paris", "Rome")), ("Bo", ("rome",)))
     assert subject_frequency(facts).tolist() == [2, 2, 1]
     assert answer_frequency(facts).tolist() == [2, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["c.txt", "c.txt.gz"])
+def test_progress_ends_at_the_corpus_size(tmp_path, name):
+    told = []
+    path = write(tmp_path, name, [f"Ada of London {i}" for i in range(2500)])
+    count_in_corpus(path, FACTS, advance=told.append)
+    assert told == sorted(told)
+    assert told[-1] == corpus_size(tmp_path) == path.stat().st_size
+    assert len(told) == 3
