@@ -71,8 +71,10 @@ def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
     cure = cell.params["treatment"]
     frame = rows(patient, cure, home)
     frame["training_seconds"] = patient.seconds
-    verdicts = patient.verdicts().set_index("fact_id")["verdict"] if cure == NONE else {}
-    frame["verdict"] = frame["fact_id"].map(verdicts).astype("string")
+    frame["verdict"] = None
+    if cure == NONE:
+        frame["verdict"] = frame["fact_id"].map(patient.verdicts().set_index("fact_id")["verdict"])
+    frame["verdict"] = frame["verdict"].astype("string")
     return frame
 
 

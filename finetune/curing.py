@@ -138,7 +138,8 @@ def _trainer(
 
         def create_optimizer(self, model=None):  # type: ignore[no-untyped-def]
             optimizer = super().create_optimizer(model)
-            of_routing = {id(p) for name, p in self.model.named_parameters() if name in routing}
+            parameters = self.model.named_parameters()  # type: ignore[union-attr]
+            of_routing = {id(p) for name, p in parameters if name in routing}
             for group in list(optimizer.param_groups):
                 slow = [p for p in group["params"] if id(p) in of_routing]
                 if slow:

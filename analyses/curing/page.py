@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from analyses.curing.choosing import ALLOWED
-from analyses.curing.numbers import GOAL
+from analyses.curing.numbers import GOAL, times
 from analyses.curing.treating import ANY, CURES, NONE, PLACEBOS, REFERENCES
 from interp.study import Claim, Study, StudyFigure, StudyTable, claimed, decided, of, sentence
 
@@ -78,14 +78,14 @@ def aim(numbers: Results) -> str:
 
 def study(frame: pd.DataFrame, results: Results) -> Study:
     """Say what the numbers decide, with tables, a figure and what was chosen on validation facts."""
-    made = claims(results)
+    made, took = claims(results), times(frame)
     kinds = {
         "cures": (*REFERENCES, *CURES),
         "placebos": (NONE, *PLACEBOS),
         "any": tuple(name + ANY for name in (*CURES, *PLACEBOS)),
     }
     tables = tuple(
-        StudyTable(title=title, columns=COLUMNS, rows=_rows(results, kinds[kind]), note=note)
+        StudyTable(title=title, columns=COLUMNS, rows=_rows(results, took, kinds[kind]), note=note)
         for kind, title, note in (
             ("cures", "What each cure restores and costs", _NOTE),
             ("placebos", "Placebos", "The same without what a cure is meant to act by."),
@@ -107,16 +107,15 @@ def study(frame: pd.DataFrame, results: Results) -> Study:
     )
 
 
-def _rows(results: Results, names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+def _rows(results: Results, took: dict[str, float], names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     held = results["cures"]
-    return tuple(_row(name, held[name]) for name in names if name in held)
+    return tuple(_row(name, held[name], took[name]) for name in names if name in held)
 
 
-def _row(name: str, numbers: Results) -> tuple[str, ...]:
+def _row(name: str, numbers: Results, time: float) -> tuple[str, ...]:
     def share(key: str, *, signed: bool = False) -> str:
         return of(numbers[key], unit="%", signed=signed).replace("%", "")
 
-    time = numbers["time"]["value"]
     is_cure = name not in REFERENCES
     return (
         name,
@@ -126,7 +125,7 @@ def _row(name: str, numbers: Results) -> tuple[str, ...]:
         share("known_kept") if name != NONE else "",
         share("all"),
         of(numbers["statements"], digits=2),
-        f"{time:.2f}" if time is not None and is_cure else "",
+        f"{time:.2f}" if is_cure else "",
         aim(numbers) if is_cure else "",
     )
 

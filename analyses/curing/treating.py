@@ -61,10 +61,10 @@ def treat(patient: Patient, cure: str, home: Path) -> Iterator[tuple[str, Treate
     _ = patient.uncured, patient.arm(OTHERS[0])  # shared, and no part of a cure's time
     clinic, started = after.Clinic(patient), time.process_time()
     chosen = _scaled(clinic, **after.SCALED[cure]) if cure in after.SCALED else _moved(clinic, cure, home)
-    seconds = None
+    seconds = 0.0
     for suffix, (told, asked) in zip(("", ANY), chosen, strict=True):
         # Both come of one choosing, and the second is made after the first was asked everything.
-        seconds = time.process_time() - started if seconds is None else seconds
+        seconds = seconds or time.process_time() - started
         yield cure + suffix, Treated(asked=asked, told=told, seconds=seconds)
 
 
@@ -141,5 +141,7 @@ def _scaled(clinic: after.Clinic, *, named: bool, placebo: bool) -> Iterator[tup
 
     candidates = after.scalings(clinic, named=named, placebo=placebo)
     for told, cell in strongest(candidates, right, Judge.of(patient), clinic.asker(clinic.tuned)):
-        plain = cell is None
-        yield told, Plain.of(patient, patient.uncured) if plain else Scaled(pair, cell, patient.batch_tokens)
+        if cell is None:
+            yield told, Plain.of(patient, patient.uncured)
+        else:
+            yield told, Scaled(pair, cell, patient.batch_tokens)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from analyses import mitigations
 from analyses.curing import during
 from analyses.curing.choosing import Judge, Marks, strongest
-from analyses.curing.numbers import best_elsewhere, summarise, with_before
+from analyses.curing.numbers import best_elsewhere, summarise, times, with_before
 from analyses.curing.page import aim
 from analyses.curing.patient import admit
 from analyses.curing.treating import ANY, CURES, NONE, PLACEBOS, REFERENCES
@@ -117,26 +117,35 @@ def test_numbers_are_those_of_the_rows() -> None:
     assert one["new_kept"]["value"] == pytest.approx(0.9)
     assert one["all_change"]["value"] == pytest.approx(12 / 40)
     assert one["statements_change"]["value"] == pytest.approx(1.0), "a nat more a statement"
-    assert one["time"]["value"] == pytest.approx(0.5)
+    assert times(_frame({0: (12, 18)}))[CURES[0]] == pytest.approx(0.5)
     assert other["restored"]["value"] == pytest.approx(18 / 20)
     assert other["rest"]["value"] == pytest.approx(-2 / 20)
     assert other["known_kept"]["value"] == pytest.approx(8 / 10)
     assert results["cures"][NONE]["restored"]["value"] == 0
 
 
-def test_the_cure_for_a_seed_is_chosen_on_the_others_and_costs_no_more_than_allowed_there() -> None:
-    assert best_elsewhere(with_before(_frame({0: (1, 19), 1: (12, 19), 2: (12, 19)}))) == dict.fromkeys(
+def _chosen(cures: dict[int, list[dict]]) -> dict[int, str]:
+    """By seed, choose among the first cures, each described by what it restores and loses."""
+    rows = [row for seed in cures for row in _rows(seed, NONE, 0)]
+    for seed, several in cures.items():
+        rows += [row for cure, told in zip(CURES, several, strict=False) for row in _rows(seed, cure, **told)]
+    return best_elsewhere(with_before(pd.DataFrame(rows)))
+
+
+def test_the_cure_for_a_seed_is_chosen_on_the_others() -> None:
+    restored = {0: (20, 1), 1: (2, 9), 2: (3, 9)}
+    chosen = _chosen({seed: [{"restored": n} for n in both] for seed, both in restored.items()})
+    assert chosen == {0: CURES[1], 1: CURES[0], 2: CURES[0]}, "its own seed would say otherwise of the first"
+
+
+@pytest.mark.parametrize("cost", [{"lost": 2}, {"new": 1}])
+def test_a_cure_that_costs_more_than_allowed_is_not_chosen(cost: dict[str, int]) -> None:
+    cures = [{"restored": 12}, {"restored": 19, **cost}]
+    assert _chosen(dict.fromkeys(range(3), cures)) == dict.fromkeys(range(3), CURES[0])
+    assert _chosen(dict.fromkeys(range(3), cures[1:])) == dict.fromkeys(range(3), NONE)
+    assert _chosen({0: cures[:1], 1: cures[:1], 2: [cures[0], {"restored": 20}]}) == dict.fromkeys(
         range(3), CURES[0]
-    ), "the second restores more and costs ten points"
-    rows = pd.DataFrame(
-        [
-            row
-            for seed, (a, b) in {0: (20, 1), 1: (2, 9), 2: (3, 9)}.items()
-            for cure, n in ((NONE, 0), (CURES[0], a), (CURES[1], b))
-            for row in _rows(seed, cure, n)
-        ]
-    )
-    assert best_elsewhere(with_before(rows))[0] == CURES[1], "its own seed would say the first"
+    ), "what failed on a seed is not chosen for any"
 
 
 def _number(value: float, low: float, high: float) -> dict:
