@@ -155,7 +155,7 @@ def test_distillation_is_the_divergence_computed_token_by_token(base, asked) -> 
             logits = model(input_ids=torch.tensor([ids])).logits[0]
             sides.append(logits[len(ids) - len(answer) - 1 : -1].log_softmax(-1))
         for base_says, now in zip(*sides, strict=True):
-            expected.append(sum(float(p.exp() * (p - q)) for p, q in zip(base_says, now, strict=True)))
+            expected.append(sum((p.exp() * (p - q)).item() for p, q in zip(base_says, now, strict=True)))
     assert float(known.loss(model, facts)) == pytest.approx(sum(expected) / len(expected), rel=1e-4)
     same = lesson(model, tokenizer, [(a, a) for a, _ in _pairs(asked)])
     assert float(same.loss(model, facts)) == pytest.approx(0, abs=1e-6), (
