@@ -12,6 +12,7 @@ import pandas as pd
 from analyses.arms import answers, checkpoints_of, known_facts
 from analyses.measurements import kept, one_fact, read_checkpoint, with_recovery
 from analyses.paper_claims import of_arms
+from analyses.pictures import several_facts
 from analyses.settings import Options, describe
 from analyses.sharding import Processes
 from analyses.summary import head_means, summarise
@@ -37,6 +38,7 @@ class Seed:
     frame: pd.DataFrame
     mass: dict[str, AttentionMass]
     example: dict[str, Any]
+    examples: list[dict[str, Any]]
     sizes: dict[str, int]
     left_out: tuple[LeftOut, ...]
 
@@ -80,11 +82,13 @@ def measure_seed(
             frame = with_recovery(frame, checkpoints, here / "transplant.json", seed)
     before, after = ("top", "bottom") if paired else ("base", names[1])
     example = kept(here / "example.json", lambda: one_fact(checkpoints, frame, before, after))
+    examples = kept(here / "examples.json", lambda: several_facts(checkpoints, frame, before, after))
     return Seed(
         seed=seed,
         frame=frame,
         mass={name: mass for name, (mass, _) in readings.items()},
         example=example,
+        examples=examples,
         sizes=checkpoints.sizes,
         left_out=checkpoints.left_out,
     )
@@ -105,6 +109,7 @@ def write_results(options: Options, facts: FactSet | None, run: RunDirectory, se
         write_json(run.path / "attention.json", head_means(seeds[0].frame, mass))
         write_json(run.path / "heads.json", _moved_heads(seeds[0]))
         write_json(run.path / "example.json", seeds[0].example)
+        write_json(run.path / "examples.json", seeds[0].examples)
     left_out = [*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)]
     details: dict[str, Any] = {
         "seeds": options.seeds,

@@ -189,7 +189,7 @@ def one_fact(checkpoints: Checkpoints, frame: pd.DataFrame, before: str, after: 
     It is the fact with the median change of attention among the known ones that ``before`` gets right and
     ``after`` wrong (among all facts, if there is none): typical, not picked.
     """
-    chosen = _typical(frame, before, after)
+    chosen = typical(frame, before, after)
     prompt = next(p for p in checkpoints.prompts if p.fact_id == chosen)
     arms: dict[str, Any] = {}
     for name in dict.fromkeys(("base", before, after)):
@@ -210,7 +210,8 @@ def one_fact(checkpoints: Checkpoints, frame: pd.DataFrame, before: str, after: 
     }
 
 
-def _typical(frame: pd.DataFrame, before: str, after: str) -> str:
+def typical(frame: pd.DataFrame, before: str, after: str) -> str:
+    """Name the fact with the median change among the known ones that only ``before`` gets right, if any."""
     a, b = (frame[frame["arm"] == name].set_index("fact_id") for name in (before, after))
     change = a["subject_attention"] - b["subject_attention"]
     telling = change[a["correct"] & ~b["correct"] & a["known"]]
