@@ -186,7 +186,7 @@ def test_greedy_answers_agree(both):
 
 
 def test_the_boundary_is_where_the_two_may_differ(both):
-    """A prompt that ends in a space: theirs moves it to the answer, ours puts another one after it."""
+    """A prompt that ends in a space: theirs moves it to the answer, as ours has it for a tidy prompt."""
     request = lm_eval.api.instance.Instance(
         request_type="loglikelihood", doc={}, arguments=("Where? Answer: ", "Warsaw"), idx=0
     )
