@@ -138,6 +138,7 @@ def answers(checkpoints: Checkpoints, name: str, path: Path, *, known: list[bool
             "known": known,
             "prediction": said.predictions,
             "correct": said.correct,
+            "contains": said.contained,
             "log_prob": said.log_prob,
         }
     )
