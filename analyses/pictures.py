@@ -63,7 +63,7 @@ def chosen_facts(frame: pd.DataFrame, before: str, after: str, most: int) -> lis
     )
     lost = size.index[known & right & ~still]
     fates = (right & still, ~right & still, ~right & ~still)
-    others = [size.index[fate] for fate in fates]
+    others = [size.index[fate].tolist() for fate in fates]
     room = most - 1 - min(len(lost), most // 2)
     mixed = [fact for some in zip(*(_padded(o, room) for o in others), strict=True) for fact in some if fact]
     order = [typical(frame, before, after), *lost[: most // 2], *mixed[:room], *size.index]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interp.points import spanned
-from interp.style import COLUMN, arm_style, in_house_style, panels_of
+from interp.style import COLUMN, arm_style, in_house_style, leftmost, panels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,10 +61,10 @@ def curves(
         axes.set_title(title, fontsize="medium")
         axes.set_xlabel(f"{x}\n{_counted(some, unit)}")
     for axes in grid:
-        if axes.get_subplotspec().is_first_col():
+        if leftmost(axes):
             axes.set_ylabel(y)
     if len(labels) > 1:
-        drawn = {h.get_label(): h for axes in grid for h in axes.get_legend_handles_labels()[0]}
+        drawn = {str(h.get_label()): h for axes in grid for h in axes.get_legend_handles_labels()[0]}
         figure.legend(
             list(drawn.values()),
             list(drawn),

@@ -102,10 +102,12 @@ def recovery_grid(
     Raises:
         InputError: the cells are not layers by heads, or the run holds no grid.
     """
+    import pandas as pd
+
     if isinstance(source, Path | str):
         path = Path(source) / "heads.parquet"
         panels: Panels = _of_table(read_table(path), str(path), arms)
-    elif hasattr(source, "columns"):
+    elif isinstance(source, pd.DataFrame):
         panels = _of_table(source, "the table", arms)
     elif isinstance(source, Mapping):
         panels = source
@@ -122,10 +124,11 @@ def _of_table(table: pd.DataFrame, where: str, arms: Sequence[str] | None) -> Pa
     if odd := [arm for arm in arms or () if arm not in held]:
         raise InputError(f"{where}: holds no arm {odd[0]!r}; choose from {', '.join(held)}")
     columns = ("gain", "low", "high"), ("placebo", "placebo_low", "placebo_high")
-    return {
-        arm: tuple(HeadEffects.of_table(table[table["arm"] == arm], names) for names in columns)
-        for arm in arms or held
-    }
+    made = {}
+    for arm in arms or held:
+        rows = table[table["arm"] == arm]
+        made[arm] = HeadEffects.of_table(rows, columns[0]), HeadEffects.of_table(rows, columns[1])
+    return made
 
 
 @in_house_style

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interp.points import draw_points, spanned
 from interp.run import BASE, Measured, NotMeasured, Run
@@ -70,7 +70,7 @@ def trajectory(run: Run) -> Figure:
             found = {step: e for step in sorted(arms) if (e := run.number("arms", arms[step], key))}
             if not found:
                 continue
-            style = {"color": colour, "marker": marker, "label": text}
+            style: dict[str, Any] = {"color": colour, "marker": marker, "label": text}
             draw_points(axes, list(found), list(found.values()), scale=scale, **style)
             counts |= {e.n for e in found.values()}
         axes.set_xlabel(f"training step\n{_counted(run, counts)}")
@@ -105,7 +105,7 @@ def _by_arm(run: Run, series: Series, *, scale: float, ylabel: str, legend: str)
     axes = figure.add_subplot()
     for shift, (key, points) in zip((-0.08, 0.08), measured.items(), strict=False):
         text, colour, marker = series[key]
-        style = {"color": colour, "marker": marker, "label": text, "linestyle": ""}
+        style: dict[str, Any] = {"color": colour, "marker": marker, "label": text, "linestyle": ""}
         draw_points(axes, [i + shift for i in points], list(points.values()), scale=scale, **style)
     upright = len(run.arms) > MOST_LEVEL
     axes.set_xticks(

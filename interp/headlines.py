@@ -17,6 +17,7 @@ from interp.style import (
     OKABE_ITO,
     arm_style,
     label,
+    leftmost,
     legend_of,
     new_figure,
     panels_of,
@@ -98,7 +99,7 @@ def contrasts(run: Run) -> Figure:
         axes.locator_params(axis="x", nbins=5 if scale == 100 else 3)  # small fractions are long
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        first = axes.get_subplotspec().is_first_col()
+        first = leftmost(axes)
         axes.set_yticks(range(len(rows)), [_row_label(run, *row) if first else "" for row in rows])
     return figure
 

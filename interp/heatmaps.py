@@ -175,9 +175,11 @@ def mark_heads(
     axes: Axes, marked: Bool[np.ndarray, "layer head"], image: AxesImage, cell: tuple[float, float]
 ) -> None:
     """Put a dot into the corner of every marked head, where cells (inches) are large enough."""
+    import numpy as np
+
     if min(cell) < SMALLEST_DOT:
         return
-    values = image.get_array()
+    values = np.asarray(image.get_array())
     at = [place for place, wanted in _cells(marked) if wanted]
     axes.scatter(
         [head + 0.38 for _, head in at],

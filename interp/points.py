@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Number(Protocol):
-    """What a point needs: a value, and bounds that may be missing."""
+    """What a point needs: a value (not drawn where it is None), and bounds that may be missing."""
 
     @property
-    def value(self) -> float: ...  # noqa: D102
+    def value(self) -> float | None: ...  # noqa: D102
     @property
     def low(self) -> float | None: ...  # noqa: D102
     @property
@@ -33,7 +34,7 @@ def draw_points(
 
     ``across`` draws the values along x, at the heights ``x``.
     """
-    y = [scale * e.value for e in estimates]
+    y = [scale * _value(e) for e in estimates]
     line = {"capsize": 2, "elinewidth": 1, **style}
     if across:
         axes.errorbar(y, x, xerr=reach(estimates, scale), **line)
@@ -43,10 +44,14 @@ def draw_points(
 
 def reach(estimates: Sequence[Number], scale: float = 1) -> list[list[float]]:
     """Return how far each interval reaches below and above its value, as matplotlib wants it."""
-    below = [scale * (e.value - e.low) if e.low is not None else 0.0 for e in estimates]
-    above = [scale * (e.high - e.value) if e.high is not None else 0.0 for e in estimates]
+    below = [scale * (_value(e) - e.low) if e.low is not None else 0.0 for e in estimates]
+    above = [scale * (e.high - _value(e)) if e.high is not None else 0.0 for e in estimates]
     # A bootstrap interval can miss its own value by a rounding error, and matplotlib refuses that.
     return [[max(0.0, v) for v in side] for side in (below, above)]
+
+
+def _value(estimate: Number) -> float:
+    return math.nan if estimate.value is None else estimate.value
 
 
 def spanned(counts: Sequence[int]) -> str:

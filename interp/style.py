@@ -153,6 +153,12 @@ def panels_of(
     return figure, axes[:count]
 
 
+def leftmost(axes: Axes) -> bool:
+    """Say whether a panel stands in its figure's first column."""
+    place = axes.get_subplotspec()
+    return place is not None and place.is_first_col()
+
+
 def legend_of(figure: Figure, axes: Axes, *, below: bool, columns: int = 3, **style: Any) -> None:
     """Put the legend beside a panel, or below the figure where it is narrow."""
     if below:
