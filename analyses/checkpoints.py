@@ -56,9 +56,9 @@ def read_facts(path: Path, name: str) -> FactSet:
     import pyarrow.parquet as pq
 
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    several = {"answers", "choices"}
-    made = (Fact(**{k: tuple(v or ()) if k in several else v for k, v in row.items()}) for row in rows)
-    return FactSet(facts=tuple(made), name=name)
+    # A column of empty lists comes back as one of nothing.
+    facts = (Fact(**_tuples({**row, "choices": row["choices"] or ()})) for row in rows)
+    return FactSet(facts=tuple(facts), name=name)
 
 
 def hand_on(directory: Path, checkpoints: Checkpoints) -> Path:
@@ -100,13 +100,8 @@ def handed_on(directory: Path) -> Checkpoints:
             "name a directory below its run's handed_on/"
         ) from error
     rows = [json.loads(line) for line in lines if line]
-    prompts = tuple(
-        Prompt(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows
-    )
-    book = {
-        relation: Phrases(**{k: tuple(v) if isinstance(v, list) else v for k, v in phrases.items()})
-        for relation, phrases in listed["phrasebook"].items()
-    }
+    prompts = tuple(Prompt(**_tuples(row)) for row in rows)
+    book = {relation: Phrases(**_tuples(phrases)) for relation, phrases in listed["phrasebook"].items()}
     return Checkpoints(
         base=_found(directory, listed["base"]),
         arms={name: _found(directory, source) for name, source in listed["arms"].items()},
@@ -117,6 +112,10 @@ def handed_on(directory: Path) -> Checkpoints:
         sizes=listed["sizes"],
         known=None if listed["known"] is None else tuple(listed["known"]),
     )
+
+
+def _tuples(held: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in held.items()}
 
 
 def _from(directory: Path, source: str) -> str:

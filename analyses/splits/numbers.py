@@ -42,8 +42,8 @@ def settings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str, float],
     """Yield each data set, model, method and share with its arms' rows, the base's and the whole set's."""
     trained = frame[frame["arm"] != BASE]
     shares = trained[trained["arm"] != WHOLE]
-    for key, _ in (shares if len(shares) else trained).groupby(list(SETTING), sort=False):
-        dataset, model, method, fraction = key
+    found = (shares if len(shares) else trained).drop_duplicates(list(SETTING))
+    for dataset, model, method, fraction in found[list(SETTING)].itertuples(index=False, name=None):
         here = (frame["dataset"] == dataset) & (frame["model"] == model)
         base = here & (frame["arm"] == BASE)
         whole = here & (frame["arm"] == WHOLE) & (frame["method"] == method)

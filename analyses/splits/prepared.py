@@ -213,7 +213,8 @@ def _usable(options: Options, data: Prepared) -> tuple[Prepared, list[LeftOut]]:
     from finetune.models import context_of, load_tokenizer
 
     tokenizer, context = load_tokenizer(data.base), context_of(data.base)
-    parts, left_out = {}, []
+    parts: dict[str, FactSet] = {}
+    left_out: list[LeftOut] = []
     for name in PARTS:
         facts = getattr(data.parts, name)
         asked = data.asked(options, facts, tokenizer, examples=data.parts.train)
