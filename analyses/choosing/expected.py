@@ -28,7 +28,96 @@ class Expected:
 
 
 # Filled by repr(from_contest(run)) of finished runs at the default size.
-MEASURED: dict[str, tuple[Expected, ...]] = {}
+MEASURED: dict[str, tuple[Expected, ...]] = {
+    "statement": (
+        Expected(
+            setting="world long-tail, full fine-tuning",
+            popularity=(0.0065, -0.0029, 0.0159),
+            whole=(0.0012, -0.0077, 0.0101),
+            random=(0.0132, -0.0333, 0.0597),
+        ),
+    ),
+    "question": (
+        Expected(
+            setting="world long-tail, full fine-tuning",
+            popularity=(-0.0505, -0.1471, 0.0461),
+            whole=(-0.0559, -0.1342, 0.0225),
+            random=(-0.0439, -0.0926, 0.0049),
+        ),
+    ),
+    "few_shot": (
+        Expected(
+            setting="world long-tail, full fine-tuning",
+            popularity=(-0.0676, -0.1854, 0.0503),
+            whole=(-0.0729, -0.173, 0.0273),
+            random=(-0.0609, -0.125, 0.0032),
+        ),
+    ),
+    "consistency_stated": (
+        Expected(
+            setting="world long-tail, full fine-tuning",
+            popularity=(0.0084, -0.0078, 0.0247),
+            whole=(0.0031, -0.0046, 0.0108),
+            random=(0.0151, -0.031, 0.0612),
+        ),
+    ),
+    "maybe_stated": (
+        Expected(
+            setting="world long-tail, full fine-tuning",
+            popularity=(0.0084, -0.0078, 0.0247),
+            whole=(0.0031, -0.0046, 0.0108),
+            random=(0.0151, -0.031, 0.0612),
+        ),
+    ),
+    "readout": (
+        Expected(
+            setting="world long-tail, full fine-tuning",
+            popularity=(-0.0326, -0.0415, -0.0237),
+            whole=(-0.0379, -0.0641, -0.0117),
+            random=(-0.0259, -0.09, 0.0382),
+        ),
+    ),
+    "harm": (
+        Expected(
+            setting="world long-tail, full fine-tuning",
+            popularity=(-0.0311, -0.0412, -0.021),
+            whole=(-0.0364, -0.0627, -0.0102),
+            random=(-0.0244, -0.0841, 0.0352),
+        ),
+    ),
+    "agreement": (
+        Expected(
+            setting="world long-tail, full fine-tuning",
+            popularity=(-0.0305, -0.0648, 0.0037),
+            whole=(-0.0359, -0.0649, -0.0068),
+            random=(-0.0239, -0.0843, 0.0366),
+        ),
+    ),
+    "popularity": (
+        Expected(
+            setting="world long-tail, full fine-tuning",
+            popularity=None,
+            whole=(-0.0053, -0.0236, 0.0129),
+            random=(0.0067, -0.0486, 0.062),
+        ),
+    ),
+    "random": (
+        Expected(
+            setting="world long-tail, full fine-tuning",
+            popularity=(-0.0067, -0.062, 0.0486),
+            whole=(-0.012, -0.0512, 0.0272),
+            random=None,
+        ),
+    ),
+    "shuffled": (
+        Expected(
+            setting="world long-tail, full fine-tuning",
+            popularity=(-0.0092, -0.0361, 0.0177),
+            whole=(-0.0145, -0.0312, 0.0022),
+            random=(-0.0025, -0.0508, 0.0458),
+        ),
+    ),
+}
 
 
 def from_contest(run: Path | str) -> dict[str, tuple[Expected, ...]]:
