@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analyses.asking import answered, statements_known
 from analyses.bench import Bench, make_bench, tune
 from analyses.checkpoints import Checkpoints, handed_on
 from analyses.making import Making, Setting, setting_for
 from analyses.settings import Options
 from finetune.facts import FactSet
 from finetune.files import atomic_file, read_json, write_json
-from finetune.popularity import quartiles
 from finetune.prompts import asked_prompt
 
 if TYPE_CHECKING:
@@ -94,18 +94,14 @@ def _require_same_tokens(base: str, arms: dict[str, str]) -> None:
 
 def known_facts(checkpoints: Checkpoints, path: Path) -> list[bool]:
     """Return whether the base knows each test fact: it completes every statement form of it correctly."""
-    from finetune.evaluate import stated
     from finetune.models import load_model
-    from finetune.progress import task
 
     if not path.is_file() and checkpoints.known is not None:
         write_json(path, checkpoints.known)
     if not path.is_file():
-        model, tokenizer = load_model(checkpoints.base)
-        facts, book = checkpoints.test, checkpoints.phrasebook
-        n = sum(len(book[fact.relation].statements) for fact in facts)
-        with task("Asking the base for statements", total=n) as advance:
-            known = stated(model, tokenizer, facts, book, advance=advance)
+        known = statements_known(
+            *load_model(checkpoints.base), checkpoints.test, checkpoints.phrasebook, told="the base"
+        )
         write_json(path, known.tolist())
     return list(read_json(path))
 
@@ -114,44 +110,17 @@ def answers(checkpoints: Checkpoints, name: str, path: Path, *, known: list[bool
     """Ask one checkpoint every test prompt; the rows are kept in ``path`` and read from it next time."""
     import pandas as pd
 
-    from finetune.evaluate import ask
     from finetune.models import load_model
-    from finetune.progress import task
 
     if path.is_file():
         return pd.read_parquet(path)
     source = checkpoints.base if name == "base" else checkpoints.arms[name]
     model, tokenizer = load_model(source, base=checkpoints.base)
-    with task(f"Asking {name}", total=len(checkpoints.prompts)) as advance:
-        said = ask(model, tokenizer, checkpoints.prompts, advance=advance)
-    facts = checkpoints.test
-    frame = pd.DataFrame(
-        {
-            "seed": seed,
-            "arm": name,
-            "fact_id": [f.id for f in facts],
-            "subject": [f.subject for f in facts],
-            "relation": [f.relation for f in facts],
-            "answer": [f.answer for f in facts],
-            "popularity": pd.array([f.popularity for f in facts], dtype="Float64"),
-            "quartile": pd.array(_quartiles(facts), dtype="Int64"),
-            "known": known,
-            "prediction": said.predictions,
-            "correct": said.correct,
-            "contains": said.contained,
-            "log_prob": said.log_prob,
-        }
-    )
+    frame = answered(model, tokenizer, checkpoints.test, checkpoints.prompts, known=known, told=name)
+    frame = pd.concat([pd.DataFrame({"seed": seed, "arm": name}, index=frame.index), frame], axis="columns")
     with atomic_file(path) as temporary:
         frame.to_parquet(temporary)
     return frame
-
-
-def _quartiles(facts: FactSet) -> list[int | None]:
-    """Return popularity quartiles (1 = most popular), or None for all where popularity is unknown."""
-    if any(fact.popularity is None for fact in facts):
-        return [None] * len(facts)
-    return [int(q) for q in quartiles(facts)]
 
 
 def _answer_sets(facts: FactSet) -> dict[str, tuple[str, ...]]:

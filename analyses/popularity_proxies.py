@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.shell import launch
+from analyses.shell import launch, show_study
 from finetune.facts import InputError
 
 if TYPE_CHECKING:
@@ -133,13 +133,7 @@ def _material(options: Options) -> Material:
 
 def main() -> int:
     """Run from the command line and print the finding and where the report is."""
-    return launch(Options, run, _headline)
-
-
-def _headline(out: Path) -> object:
-    from interp.study import headline, load_study
-
-    return headline(load_study(out))
+    return launch(Options, run, show_study)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,10 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.lab.experiment import Experiment, conduct
-from analyses.shell import launch
+from analyses.lab.experiment import Experiment, main
 from analyses.splits.cell import cells, measure
 from analyses.splits.numbers import summarise
 from analyses.splits.options import Options, arguments
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
     from finetune.facts import LeftOut
     from interp.study import Study
-
-TABLE = "table"
 
 
 def prepare(options: Options, run: Path) -> list[LeftOut]:
@@ -67,7 +63,7 @@ EXPERIMENT = Experiment(
     prepare=prepare,
     finish=finish,
 )
-run = partial(conduct, EXPERIMENT)
+run = EXPERIMENT.run
 
 
 def given() -> list[str]:
@@ -82,12 +78,5 @@ def given() -> list[str]:
     return words
 
 
-def main() -> int:
-    """Run from the command line and print the finding and where the report is."""
-    from analyses.lab.experiment import show
-
-    return launch(Options, run, partial(show, "popularity_splits"), arguments=given)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("popularity_splits", arguments=given))

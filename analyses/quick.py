@@ -23,10 +23,10 @@ from numpy import ndarray
 
 from analyses.bench import Bench, make_bench, tune
 from analyses.making import Making, World, default_cache, setting_for
-from analyses.shell import prepare_process
 from finetune.facts import FactSet
 from finetune.manifest import library_versions
 from finetune.popularity import Arm, split
+from finetune.progress import prepare_process
 from finetune.train import Method
 
 QUICK: World = "small"

@@ -11,12 +11,12 @@ import io
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from finetune.facts import InputError
+from finetune.progress import prepare_process
 
 CONTINUES = "finished stages are kept, the same command continues"
 
@@ -89,24 +89,11 @@ def launch(
     return 0
 
 
-def prepare_process(*, quiet: bool, color: bool = True) -> None:
-    """Silence the libraries' own bars and keep off the network unless the hub was asked for."""
-    from finetune.progress import QUIET
+def show_study(out: Path) -> object:
+    """Make what a terminal shows of a run that left a study: its finding and first table."""
+    from interp.study import headline, load_study
 
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if quiet:
-        os.environ[QUIET] = "1"
-    if not color:
-        os.environ["NO_COLOR"] = "1"
-    # PEFT asks transformers for an attribute by its old name at every adapter.
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-    if "transformers" in sys.modules:  # it read the environment when it was imported, as others will
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
+    return headline(load_study(out))
 
 
 def as_json(out: Path, shown: object) -> dict[str, Any]:

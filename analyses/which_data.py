@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from analyses.making import SHOWN_OR_KEPT
-from analyses.shell import launch
+from analyses.shell import launch, show_study
 from finetune.facts import InputError
 from finetune.phrasebooks import ASKED
 
@@ -155,13 +155,7 @@ def _write(options: Options, made: Chosen, directory: Any) -> None:
 
 def main() -> int:
     """Run from the command line and print what was chosen and where the report is."""
-    return launch(Options, run, _headline)
-
-
-def _headline(out: Path) -> object:
-    from interp.study import headline, load_study
-
-    return headline(load_study(out))
+    return launch(Options, run, show_study)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,16 @@ that answers most validation facts is named in ``chosen.json``. The same command
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from finetune import processes
 from finetune.facts import FactSet, InputError, LeftOut
 from finetune.formats import PromptFormat
+from finetune.progress import prepare_process
 from finetune.tuning import TuneConfig
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options: Options = tyro.cli(
             Options, args=arguments, description=__doc__, default=_defaults(arguments)
         )
-        _quiet_libraries(options.quiet)
+        prepare_process(quiet=options.quiet)
         chosen, asked = finetune(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -182,37 +182,14 @@ def _prompts(
 
 
 def _require_room(options: Options, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> None:
-    import numpy as np
-    from transformers import AutoConfig
+    from finetune.budget import require_room
+    from finetune.foresight import foreseen
 
-    from finetune.budget import estimate, require_room, this_machine
-    from finetune.tokens import tokenize_with_answer
-
-    pairs = tokenize_with_answer(tokenizer, [p.text for p in prompts], [p.answers[0] for p in prompts])
-    length = float(np.quantile([len(p) + len(a) + 1 for p, a in pairs], 0.95))
-    machine = replace(
-        this_machine(options.tune.dtype),
-        processes=processes.count(),
-        sharded=os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true",
-    )
-    config = AutoConfig.from_pretrained(options.base, local_files_only=Path(options.base).is_dir())
-    budget = estimate(config, options.tune, tokens_per_row=length, rows=len(prompts), machine=machine)
+    budget = foreseen(options.base, tokenizer, prompts, options.tune)
     if not options.quiet:
         print(f"Expected at each learning rate: {budget.sentence()}", file=sys.stderr)
     if not options.anyway:
         require_room(budget)
-
-
-def _quiet_libraries(quiet: bool) -> None:
-    from transformers.utils import logging
-
-    from finetune.progress import QUIET
-
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if quiet:
-        os.environ[QUIET] = "1"
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

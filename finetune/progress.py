@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +20,24 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, quiet=bool(os.environ.get(QUIET)))
+
+
+def prepare_process(*, quiet: bool, color: bool = True) -> None:
+    """Silence the libraries' own bars and messages, and with ``quiet`` ours as well."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if quiet:
+        os.environ[QUIET] = "1"
+    if not color:
+        os.environ["NO_COLOR"] = "1"
+    # PEFT asks transformers for an attribute by its old name at every adapter.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+    if "transformers" in sys.modules:  # it read the environment when it was imported, as others will
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,32 +54,10 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
         )
         for rival in (POPULAR, WHOLE)
     ]
-    quarter, epochs = _halves(results, method, "steps", 0.25), _halves(results, method, "epochs")
-    if FIRST in quarter:
-        made.append(
-            _no_worse(
-                f"the quarter that {FIRST} chooses serves all held-out facts not {_WORSE} than "
-                "the popular quarter",
-                _of(quarter, FIRST, POPULAR, "all"),
-            )
-        )
-    if FIRST in epochs:
-        made.append(
-            _no_worse(
-                f"after as many epochs, the half that {FIRST} chooses serves all held-out facts not {_WORSE} "
-                "than the popular half",
-                _of(epochs, FIRST, POPULAR, "all"),
-            )
-        )
-    lora = _halves(results, "lora", "steps")
-    if FIRST in lora and method != "lora":
-        made.append(
-            _no_worse(
-                f"with LoRA, the half that {FIRST} chooses serves all held-out facts not {_WORSE} than the "
-                "popular half",
-                _of(lora, FIRST, POPULAR, "all"),
-            )
-        )
+    made += [
+        _no_worse(f"{told} serves all held-out facts not {_WORSE} than the popular {share}", number)
+        for told, share, number in _variants(results, method)
+    ]
     for name in (FIRST, SHUFFLED):
         placebo = " (placebo)" if name == SHUFFLED else ""
         made.append(
@@ -90,6 +69,19 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
             )
         )
     return tuple(made)
+
+
+def _variants(results: dict[str, Any], method: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the first score's other sets, each with the popular share it is compared with, where made."""
+    sets = {
+        f"the quarter that {FIRST} chooses": ("quarter", _halves(results, method, "steps", 0.25)),
+        f"after as many epochs, the half that {FIRST} chooses": ("half", _halves(results, method, "epochs")),
+    }
+    if method != "lora":
+        sets[f"with LoRA, the half that {FIRST} chooses"] = ("half", _halves(results, "lora", "steps"))
+    for told, (share, some) in sets.items():
+        if FIRST in some:
+            yield told, share, _of(some, FIRST, POPULAR, "all")
 
 
 def worst(numbers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from interp.study import Study
 
+CELLS = "cells/"  # where cells are, below a run
 MACHINES = ("engine", "workers", "address", "gpus", "retries")  # where cells run cannot change a number
 
 
@@ -201,11 +202,14 @@ def conduct(experiment: Experiment, options: OnMachines) -> Path:
     return options.out
 
 
-def main(name: str) -> int:
-    """Run ``analyses.<name>`` from the command line and print its finding and where the report is."""
+def main(name: str, *, arguments: Callable[[], Sequence[str]] | None = None) -> int:
+    """Run ``analyses.<name>`` from the command line and print its finding and where the report is.
+
+    ``arguments`` is as in :func:`analyses.shell.launch`.
+    """
     # The module of this name and the script that was started are two; cells find the former.
     experiment: Experiment = import_module(f"analyses.{name}").EXPERIMENT
-    return launch(experiment.options, partial(conduct, experiment), partial(show, name))
+    return launch(experiment.options, partial(conduct, experiment), partial(_show, name), arguments=arguments)
 
 
 def load_study(name: str, out: Path) -> Study:
@@ -216,17 +220,17 @@ def load_study(name: str, out: Path) -> Study:
     return experiment.study(pd.read_parquet(out / "facts.parquet"), read_json(out / "results.json"))
 
 
-def show(name: str, out: Path) -> object:
-    """Make what a terminal shows of a run: its finding and first table; cells that failed are told of."""
+def _show(name: str, out: Path) -> object:
     from interp.study import headline
 
-    for item in read_json(out / "manifest.json").get("left_out", ()):
+    failed = (i for i in read_json(out / "manifest.json").get("left_out", ()) if i["where"].startswith(CELLS))
+    for item in failed:
         print(f"not run: {item['where']}: {item['reason']}", file=sys.stderr)
     return headline(load_study(name, out))
 
 
 def _left_out(failure: Failure) -> LeftOut:
-    where = f"cells/{failure.cell.key}"
+    where = CELLS + failure.cell.key
     return LeftOut(
         where=where, reason=f"{failure.reason} (see error.txt there; the same command tries again)"
     )

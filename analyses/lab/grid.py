@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from analyses.lab.board import FACTS, RUNNING, watched
 from finetune.facts import InputError
 from finetune.files import atomic_file
-from finetune.progress import QUIET
+from finetune.progress import QUIET, prepare_process
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,8 +115,6 @@ def read_cells(run: Path, cells: Sequence[Cell]) -> pd.DataFrame:
 def perform(name: str, options: Any, cell: Cell, run: Path, threads: int) -> str:
     """Run one cell and keep its rows; return why it failed, or nothing."""
     import torch
-
-    from analyses.shell import prepare_process
 
     prepare_process(quiet=True)
     torch.set_num_threads(threads)

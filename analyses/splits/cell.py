@@ -6,15 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analyses.asking import answered
 from analyses.lab.grid import Cell
 from analyses.splits.options import Options, tuning
 from analyses.splits.prepared import Prepared, read
-from finetune.facts import FactSet
 from finetune.files import write_json
-from finetune.popularity import quartiles, split
+from finetune.popularity import split
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from finetune.train import Checkpoint
@@ -122,37 +121,13 @@ def _trained(options: Options, cell: Cell, data: Prepared, home: Path) -> Checkp
 
 def asked_of(options: Options, data: Prepared, source: str) -> pd.DataFrame:
     """Ask a model the held-out facts: one row each, with what it said and whether that is right."""
-    import pandas as pd
-
     from finetune.choices import choose
-    from finetune.evaluate import ask
     from finetune.models import load_model
 
     test = data.parts.test
     model, tokenizer = load_model(source, base=data.base)
     prompts = data.asked(options, test, tokenizer, examples=data.parts.train)
-    said = ask(model, tokenizer, prompts)
-    frame = pd.DataFrame(
-        {
-            "fact_id": [fact.id for fact in test],
-            "subject": [fact.subject for fact in test],
-            "relation": [fact.relation for fact in test],
-            "answer": [fact.answer for fact in test],
-            "popularity": pd.array([fact.popularity for fact in test], dtype="Float64"),
-            "quartile": pd.array(_quartiles(test), dtype="Int64"),
-            "known": list(data.known),
-            "prediction": said.predictions,
-            "correct": said.correct,
-            "contains": said.contained,
-            "log_prob": said.log_prob,
-        }
-    )
+    frame = answered(model, tokenizer, test, prompts, known=data.known, told=data.dataset)
     if all(prompt.choices for prompt in prompts):
         frame["choice_correct"] = choose(model, tokenizer, prompts).correct
     return frame
-
-
-def _quartiles(facts: FactSet) -> np.ndarray | list[None]:
-    if any(fact.popularity is None for fact in facts):
-        return [None] * len(facts)
-    return quartiles(facts)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyses.asking import statements_known
 from analyses.bench import FEWEST
 from analyses.checkpoints import read_facts, write_facts
 from analyses.splits.options import OWN, WORLD, Options
@@ -71,8 +72,9 @@ def prepare(options: Options, run: Path) -> list[LeftOut]:
     """
     left_out: list[LeftOut] = []
     for dataset, source in options.sources:
+        real = None if source.startswith(WORLD) else FactSet.load(source, limit=options.limit)
         for seed in options.seeds:
-            facts = _facts(options, source, seed)
+            facts = _invented(source, seed) if real is None else real
             left_out += [LeftOut(where=f"{dataset}: {o.where}", reason=o.reason) for o in facts.left_out]
             for model, checkpoint in options.models:
                 home = home_of(run, dataset, model, seed)
@@ -104,9 +106,7 @@ def _book(source: str, facts: FactSet) -> Phrasebook:
     return world_phrasebook() if source.startswith(WORLD) else phrasebook(facts)
 
 
-def _facts(options: Options, source: str, seed: int) -> FactSet:
-    if not source.startswith(WORLD):
-        return FactSet.load(source, limit=options.limit)
+def _invented(source: str, seed: int) -> FactSet:
     from finetune.presets import WORLDS
     from finetune.world import make_world
 
@@ -247,9 +247,7 @@ def _require_facts(options: Options, data: Prepared) -> None:
 def _known(options: Options, data: Prepared) -> list[bool]:
     """Say which held-out facts the base knows: it states them in every form, or picks the right option."""
     from finetune.choices import choose
-    from finetune.evaluate import stated
     from finetune.models import load_model
-    from finetune.progress import task
 
     test = data.parts.test
     network, tokenizer = load_model(data.base)
@@ -257,10 +255,9 @@ def _known(options: Options, data: Prepared) -> list[bool]:
     stating = [i for i, fact in enumerate(test) if not fact.choices]
     known = np.zeros(len(test), bool)
     if stating:
-        some = test.subset(stating)
-        n = sum(len(data.phrasebook[fact.relation].statements) for fact in some)
-        with task(f"Asking {data.model} what it knows of {data.dataset}", total=n) as advance:
-            known[stating] = stated(network, tokenizer, some, data.phrasebook, advance=advance)
+        known[stating] = statements_known(
+            network, tokenizer, test.subset(stating), data.phrasebook, told=data.model
+        )
     if picking:
         prompts = data.asked(options, test.subset(picking), tokenizer, examples=data.parts.train)
         known[picking] = choose(network, tokenizer, prompts).correct

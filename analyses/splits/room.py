@@ -23,26 +23,15 @@ def foresee(options: Options, base: str, prompts: Sequence[Prompt], path: Path, 
     Raises:
         InputError: it cannot fit (--anyway goes on).
     """
-    import numpy as np
-
-    from finetune.budget import duration, estimate, require_room, this_machine
-    from finetune.models import configuration_of, load_tokenizer
+    from finetune.budget import duration, require_room
+    from finetune.foresight import foreseen
+    from finetune.models import load_tokenizer
     from finetune.progress import console
-    from finetune.tokens import answer_ids
 
-    some = list(prompts[:256])
-    pairs = answer_ids(load_tokenizer(base), [p.text for p in some], [p.answers[0] for p in some])
-    tokens = float(np.mean([len(asked) + len(said) for asked, said in pairs])) + 1
-    told = {}
+    tokenizer, told = load_tokenizer(base), {}
     for method in options.ways:
         tune = tuning(options, method)
-        budget = estimate(
-            configuration_of(base),
-            tune,
-            tokens_per_row=tokens,
-            rows=len(prompts),
-            machine=this_machine(tune.dtype),
-        )
+        budget = foreseen(base, tokenizer, prompts, tune)
         rates, arms = len(tune.learning_rates), len(options.arms)
         told[method] = budget.sentence()
         console().print(

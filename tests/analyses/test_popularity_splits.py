@@ -13,6 +13,7 @@ import pytest
 
 from analyses import popularity_splits
 from analyses.checkpoints import hand_on, handed_on
+from analyses.lab.experiment import _show
 from analyses.splits.numbers import chosen, summarise
 from analyses.splits.options import Options, arguments, tuning
 from finetune.facts import InputError
@@ -199,7 +200,11 @@ def questions(tmp_path: Path) -> Path:
 
 
 def test_multiple_choice_on_a_model_of_ones_own_with_adapters(
-    tiny_model: Callable[[str], Path], questions: Path, cache: Path, tmp_path: Path
+    tiny_model: Callable[[str], Path],
+    questions: Path,
+    cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     made = options(
         tmp_path / "run",
@@ -223,6 +228,8 @@ def test_multiple_choice_on_a_model_of_ones_own_with_adapters(
     assert frame["popularity"].nunique() > 10
     left_out = read_json(made.out / "manifest.json")["left_out"]
     assert any("history" in item["where"] and "92" in item["where"] for item in left_out)
+    _show("popularity_splits", made.out)
+    assert "not run" not in capsys.readouterr().err, "a row that is set aside is no cell that failed"
     base = frame[frame["arm"] == "base"]
     assert (base["known"] == base["choice_correct"]).all(), "the base knows what it picks"
 

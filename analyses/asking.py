@@ -1,0 +1,72 @@
+"""Asking a loaded model held-out facts: what it states, and a row for everything that it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from finetune.facts import FactSet
+from finetune.popularity import quartiles
+from finetune.progress import task
+from finetune.prompts import Phrasebook, Prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def statements_known(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    facts: FactSet,
+    phrasebook: Phrasebook,
+    *,
+    told: str,
+) -> np.ndarray:
+    """Return which facts a model completes every statement form of, Bool [fact]; ``told`` names it."""
+    from finetune.evaluate import stated
+
+    n = sum(len(phrasebook[fact.relation].statements) for fact in facts)
+    with task(f"Asking {told} for statements", total=n) as advance:
+        return stated(model, tokenizer, facts, phrasebook, advance=advance)
+
+
+def answered(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    facts: FactSet,
+    prompts: Sequence[Prompt],
+    *,
+    known: Sequence[bool],
+    told: str,
+) -> pd.DataFrame:
+    """Ask a model facts, one prompt each: a row a fact with what it said and whether that is right."""
+    import pandas as pd
+
+    from finetune.evaluate import ask
+
+    with task(f"Asking {told}", total=len(prompts)) as advance:
+        said = ask(model, tokenizer, prompts, advance=advance)
+    return pd.DataFrame(
+        {
+            "fact_id": [fact.id for fact in facts],
+            "subject": [fact.subject for fact in facts],
+            "relation": [fact.relation for fact in facts],
+            "answer": [fact.answer for fact in facts],
+            "popularity": pd.array([fact.popularity for fact in facts], dtype="Float64"),
+            "quartile": pd.array(_quartiles(facts), dtype="Int64"),
+            "known": list(known),
+            "prediction": said.predictions,
+            "correct": said.correct,
+            "contains": said.contained,
+            "log_prob": said.log_prob,
+        }
+    )
+
+
+def _quartiles(facts: FactSet) -> list[int | None]:
+    """Return popularity quartiles (1 = most popular), or None for all where popularity is unknown."""
+    if any(fact.popularity is None for fact in facts):
+        return [None] * len(facts)
+    return [int(q) for q in quartiles(facts)]
