@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import tyro
+from peak import peak_memory
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -139,9 +139,9 @@ def peak(path: Path, side: str) -> int:
         tiny, tokenizer = Path(folder) / "base", prompts(50)[0]
         save_llama(tiny, tokenizer, 1, 16, adapter=tiny.with_name("lora"))
         _run(tiny, side, ids)
-    before = _highest()
+    before = peak_memory()
     _run(path, side, ids)
-    return _highest() - before
+    return peak_memory() - before
 
 
 def _run(path: Path, side: str, ids: torch.Tensor) -> None:
@@ -155,15 +155,6 @@ def _run(path: Path, side: str, ids: torch.Tensor) -> None:
                 model(ids, attention_mask=torch.ones_like(ids), use_cache=False)
                 for block in model.blocks:
                     _ = block.attn.W_V
-
-
-def _highest() -> int:
-    """Return this process's peak resident memory (bytes)."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux counts a parent's peak into a child's ru_maxrss, but not into VmHWM
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import copy
 import json
 import multiprocessing
 import random
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +34,7 @@ import torch
 import tyro
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
+from peak import peak_memory
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
@@ -158,9 +158,9 @@ def peak(options: Options) -> int:
         grid = sweep(model, cut, over=("head",))
         few = batch[list(range(2))]
         patch(model, few, grid, max_new_tokens=0)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_memory()
         patch(model, batch, grid, max_new_tokens=0, batch_tokens=options.batch_tokens)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+    return (peak_memory() - before) >> 20
 
 
 def ours(model: TransformerBridge, batch: PromptBatch) -> Float[Tensor, "layer head fact"]:

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import tyro
+from peak import peak_memory
 
 from analyses.bench import make_bench
 from analyses.making import Making, setting_for
@@ -76,21 +75,12 @@ def measured(
     SCORES[name](few)
     start, busy = time.perf_counter(), time.process_time()
     SCORES[name](candidates)
-    return highest(), time.perf_counter() - start, time.process_time() - busy
+    return peak_memory(), time.perf_counter() - start, time.process_time() - busy
 
 
 def in_fresh_process(work, *arguments):  # type: ignore[no-untyped-def]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(work, arguments)
-
-
-def highest() -> int:
-    """Return this process's peak resident memory (bytes)."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux counts a parent's peak into a child's ru_maxrss, but not into VmHWM
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

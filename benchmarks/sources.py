@@ -13,7 +13,6 @@ it to one core. The last line is JSON.
 from __future__ import annotations
 
 import json
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tyro
+from peak import peak_memory
 
 from finetune.facts import FactSet
 from finetune.formats import PromptFormat, asked
@@ -69,7 +69,7 @@ def main(options: Options) -> None:
     timed("digest_s", lambda: facts.digest)
     parts = timed("partition_s", lambda: partition(facts))
     timed("split_s", lambda: split(parts.train, "random", match="answer"))
-    figures["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    figures["peak_mib"] = peak_memory() >> 20
     print(json.dumps(figures))
 
 

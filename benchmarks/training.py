@@ -12,7 +12,6 @@ emulated. The last line is JSON.
 from __future__ import annotations
 
 import json
-import resource
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from typing import Literal
 import numpy as np
 import torch
 import tyro
+from peak import peak_memory
 from transformers import AutoModelForCausalLM, LlamaConfig, TrainerCallback
 
 from finetune.budget import GIB, estimate, step_flops, this_machine
@@ -87,7 +87,7 @@ def main(options: Options) -> None:
     seconds = float(np.median(np.diff(clock.ends)[options.untimed :]))
     per_step = options.batch * step_flops(config, tune, linear=linear, length=options.tokens, again=False)
     peak = options.peak or next((v for k, v in PEAK.items() if k in machine.name), machine.flops * 2 / 1e12)
-    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident_peak()
+    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
     found = {
         "device": machine.name,
         "preset": options.preset,
@@ -150,11 +150,6 @@ def train(
     )
     with tempfile.TemporaryDirectory() as work:
         fit(model, rows, schedule, Path(work), seed=0, description="Timing", callbacks=[clock])  # type: ignore[arg-type]
-
-
-def resident_peak() -> int:
-    """Return the most memory this process has held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 if __name__ == "__main__":

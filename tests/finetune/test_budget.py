@@ -138,8 +138,9 @@ def test_the_frame_and_the_sentence_say_the_same():
 
 
 MEASURED = """
-import json, os, resource, sys
+import json, os, sys
 import torch
+from benchmarks.peak import peak_memory
 from transformers import LlamaConfig, LlamaForCausalLM
 shape, rows, length, method = json.loads(sys.argv[1])
 model = LlamaForCausalLM(LlamaConfig(**shape)).train()
@@ -155,8 +156,7 @@ for _ in range(2):
     model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, use_cache=False).loss.backward()
     optimizer.step()
     optimizer.zero_grad()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-print(peak - resident + 4 * sum(p.numel() for p in model.parameters()))
+print(peak_memory() - resident + 4 * sum(p.numel() for p in model.parameters()))
 """
 
 
