@@ -2,32 +2,38 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+USED   := $(VENV)/.installed
+TESTED := $(VENV)/.installed-dev
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM = false
 
 .PHONY: demo test lint format clean
 
-demo: $(STAMP)
+demo: $(USED)
 	$(BIN)/python analyses/attention_imbalance.py --out runs/demo
 
 # One thread a worker: two workers that each take all cores slow each other down several times over.
-test: $(STAMP) lint
+test: $(TESTED) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-lint: $(STAMP)
+lint: $(TESTED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(STAMP)
+format: $(TESTED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(STAMP): pyproject.toml constraints.txt
+# To use it takes a third of the packages that to test it takes.
+$(USED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(TESTED): $(USED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $(STAMP)
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

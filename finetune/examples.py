@@ -160,7 +160,10 @@ def sampling_weights(facts: FactSet, exponent: float) -> np.ndarray:
     """Return each fact's probability of being drawn, proportional to popularity^exponent [fact]."""
     popularity = [fact.popularity for fact in facts]
     if any(p is None for p in popularity):
-        raise InputError(f"{facts.name}: pretraining samples by popularity, and some facts have none")
+        raise InputError(
+            f"{facts.name}: pretraining samples by popularity, and some facts have none; add a column "
+            "popularity, or give a model of your own that has met them"
+        )
     # Page views can be zero; such a fact is still written about now and then.
     weights = np.maximum(np.array(popularity, dtype=np.float64), 1e-9) ** exponent
     return weights / weights.sum()

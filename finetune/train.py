@@ -84,17 +84,19 @@ def train(
             does not suffice, a GPU that failed.
     """
     config = config or TuneConfig()
-    learning_rate = config.learning_rates[0] if learning_rate is None else learning_rate
+    training = _Training(
+        base=base,
+        prompts=prompts,
+        validation=validation,
+        config=config,
+        learning_rate=config.learning_rates[0] if learning_rate is None else learning_rate,
+        stages=stages,
+        known=known,
+        seed=seed,
+        name=name,
+    )
     processes.join()
-    recipe = {
-        "config": {**config.deciding(), "learning_rates": [learning_rate]},
-        "seed": seed,
-        "base": _identity(base),
-        "prompts": _digest(list(prompts)),
-        "validation": _digest(list(validation)),
-        "stages": None if stages is None else _digest([int(stage) for stage in stages]),
-        **({"known": _digest(list(known))} if known else {}),
-    }
+    recipe = training.recipe()
     if (out / "training.json").is_file():
         return _finished(out, recipe)
     if out.is_dir() and any(out.iterdir()):
@@ -105,22 +107,8 @@ def train(
     versions = library_versions("torch", "transformers", "peft", "accelerate")
 
     def attempt(accumulate: int, halved: int) -> Keeper:
-        details = {"learning_rate": learning_rate, "config": asdict(config), "seed": seed}
-        details |= {"micro_batch": share // accumulate, "halved": halved, "recipe": recipe}
-        return _attempt(
-            base,
-            prompts,
-            validation,
-            work,
-            config,
-            learning_rate,
-            stages,
-            known,
-            seed,
-            name,
-            accumulate,
-            details,
-        )
+        found = {"micro_batch": share // accumulate, "halved": halved, "recipe": recipe}
+        return training.attempt(work, accumulate, found)
 
     with claimed(work, {**recipe, "processes": processes.count(), "versions": versions}):
         keeper = within_memory(attempt, rows=share, accumulate=config.accumulate, work=work)
@@ -142,58 +130,77 @@ def read_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def _attempt(
-    base: Path | str,
-    prompts: Sequence[Prompt],
-    validation: Sequence[Prompt],
-    work: Path,
-    config: TuneConfig,
-    learning_rate: float,
-    stages: Sequence[int] | None,
-    known: Sequence[tuple[Prompt, Prompt]],
-    seed: int,
-    name: str,
-    accumulate: int,
-    details: dict[str, Any],
-) -> Keeper:
-    """Train once, from the base or from the newest state in ``work``."""
-    from transformers import set_seed
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """What :func:`train` is told, all of it but where the result goes."""
 
-    set_seed(seed)
-    model, tokenizer = trainable(base, config)
-    steps = config.steps_for(len(prompts))
-    rows = answer_examples(tokenizer, prompts, rows=steps * config.batch, seed=seed, stages=stages)
-    _require_room(model, rows, prompts)
-    dataset, trainer_class = cured(model, tokenizer, rows, prompts, known, config, seed=seed)
-    keeper = Keeper(
-        tokenizer=tokenizer,
-        validation=validation,
-        probe=_sample(prompts, seed),
-        work=work,
-        config=config,
-        details=details,
-    )
-    schedule = Schedule(
-        steps=steps,
-        batch=config.batch,
-        learning_rate=learning_rate,
-        warmup=min(10, steps // 5),
-        save_every=config.save_every,
-        accumulate=accumulate,
-        bfloat16=config.dtype == "bfloat16",
-        gradient_checkpointing=config.gradient_checkpointing,
-    )
-    fit(
-        model,
-        dataset,
-        schedule,
-        work / "trainer",
-        seed=seed,
-        description=f"Fine-tuning {name}, learning rate {learning_rate:g}",
-        callbacks=[keeper.callback()],
-        trainer_class=trainer_class,
-    )
-    return keeper
+    base: Path | str
+    prompts: Sequence[Prompt]
+    validation: Sequence[Prompt]
+    config: TuneConfig
+    learning_rate: float
+    stages: Sequence[int] | None
+    known: Sequence[tuple[Prompt, Prompt]]
+    seed: int
+    name: str
+
+    def recipe(self) -> dict[str, Any]:
+        """Return everything that decides the result, JSON-able."""
+        return {
+            "config": {**self.config.deciding(), "learning_rates": [self.learning_rate]},
+            "seed": self.seed,
+            "base": _identity(self.base),
+            "prompts": _digest(list(self.prompts)),
+            "validation": _digest(list(self.validation)),
+            "stages": None if self.stages is None else _digest([int(stage) for stage in self.stages]),
+            **({"known": _digest(list(self.known))} if self.known else {}),
+        }
+
+    def attempt(self, work: Path, accumulate: int, found: dict[str, Any]) -> Keeper:
+        """Train once, from the base or from the newest state in ``work``; ``found`` goes into the record."""
+        from transformers import set_seed
+
+        config, prompts, seed = self.config, self.prompts, self.seed
+        set_seed(seed)
+        model, tokenizer = trainable(self.base, config)
+        steps = config.steps_for(len(prompts))
+        rows = answer_examples(tokenizer, prompts, rows=steps * config.batch, seed=seed, stages=self.stages)
+        _require_room(model, rows, prompts)
+        dataset, trainer_class = cured(model, tokenizer, rows, prompts, self.known, config, seed=seed)
+        keeper = Keeper(
+            tokenizer=tokenizer,
+            validation=self.validation,
+            probe=_sample(prompts, seed),
+            work=work,
+            config=config,
+            details={
+                "learning_rate": self.learning_rate,
+                "config": asdict(config),
+                "seed": seed,
+                **found,
+            },
+        )
+        schedule = Schedule(
+            steps=steps,
+            batch=config.batch,
+            learning_rate=self.learning_rate,
+            warmup=min(10, steps // 5),
+            save_every=config.save_every,
+            accumulate=accumulate,
+            bfloat16=config.dtype == "bfloat16",
+            gradient_checkpointing=config.gradient_checkpointing,
+        )
+        fit(
+            model,
+            dataset,
+            schedule,
+            work / "trainer",
+            seed=seed,
+            description=f"Fine-tuning {self.name}, learning rate {self.learning_rate:g}",
+            callbacks=[keeper.callback()],
+            trainer_class=trainer_class,
+        )
+        return keeper
 
 
 def _put_in_place(keeper: Keeper, work: Path, out: Path) -> None:
