@@ -8,7 +8,7 @@
 1. Score every training fact at the base by each score of :mod:`interp.selection`.
 2. Keep a share of the facts by each score; fine-tune on it for as many steps as on all of them, and in some
    cells for as many epochs.
-3. Ask the held-out facts, and give verdicts to those that some of the sets lose.
+3. Ask the held-out facts, and give verdicts to those that halves, or all facts, lose.
 4. Compare with the popular share, with all facts, and with the placebos: a random share, and scores dealt out
    anew within each relation.
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.choosing.settings import WHOLE, Budget, Method, Setup, setups
+from analyses.choosing.settings import WHOLE, Budget, Judged, Method, Setup, setups
 from analyses.lab.experiment import Experiment, FactsOptions, main
 from analyses.lab.grid import Cell
 from finetune.facts import InputError
@@ -49,8 +49,8 @@ class Options(FactsOptions):
     """In a domain whose facts are nearly all rare (see long_tail_domain)."""
     relations: int | None = None
     """Only facts of so many relations, the largest ones."""
-    verdicts: bool = True
-    """Say of some sets which of the facts that they lose are suppressed."""
+    verdicts: Judged = "halves"
+    """Of which halves to say what became of the facts that they lose; main: the compared ones and all facts."""
 
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""
@@ -105,7 +105,7 @@ def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
     facts, overlap = kept(bench, scored(options, bench, run / "scores"), setup)
     arm = tune(bench, facts, home / "arm", name=cell.key)
     frame = asked(bench, arm.path, home)
-    if options.verdicts and setup.is_judged:
+    if setup.is_judged(options.verdicts):
         frame = with_verdicts(frame, bench, arm.path, home / "verdicts.json", options.batch_tokens)
     return frame.assign(size=len(facts), popular=overlap, step=arm.step, training_loss=arm.training_loss)
 

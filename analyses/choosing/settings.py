@@ -10,6 +10,7 @@ from interp.selection import SCORES
 
 Method = Literal["full", "lora"]
 Budget = Literal["steps", "epochs"]
+Judged = Literal["halves", "main", "none"]
 
 WHOLE, POPULAR, RANDOM, SHUFFLED, FIRST = "whole", "popularity", "random", "shuffled", "statement"
 HALF = 0.5
@@ -29,11 +30,10 @@ class Setup:
     method: Method
     budget: Budget
 
-    @property
-    def is_judged(self) -> bool:
+    def is_judged(self, which: Judged) -> bool:
         """Whether the facts that it loses are given verdicts, which cost as much as a small training."""
-        is_main = self.score == WHOLE or (self.score in MAIN and self.keep == HALF)
-        return is_main and self.budget == "steps" and self.method == "full"
+        named = which == "halves" or (which == "main" and self.score in (WHOLE, *MAIN))
+        return named and self.keep in (HALF, 1.0) and self.budget == "steps" and self.method == "full"
 
 
 def setups(
