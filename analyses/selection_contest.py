@@ -50,7 +50,7 @@ class Options(FactsOptions):
     relations: int | None = None
     """Only facts of so many relations, the largest ones."""
     verdicts: Judged = "halves"
-    """Of which halves to say what became of the facts that they lose; main: the compared ones and all facts."""
+    """Whose lost facts to say of what became of them: all halves', or the most compared ones'."""
 
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""

@@ -77,10 +77,8 @@ def _own_known_last(patient: Patient) -> Plan:
 
 def _with_others(patient: Patient, known: bool, last: bool = False) -> Plan:
     """Mix in other facts, those that the base states or the placebo's that it does not: equally many."""
-    states = patient.known(patient.others)
-    some = [fact for fact, is_known in zip(patient.others, states, strict=True) if is_known == known]
-    most = int(min(states.sum(), (~states).sum()))
-    drawn = np.random.default_rng([patient.bench.seed, 33]).permutation(len(some))[:most]
+    some, rest = (_of(patient.others, patient, stated=stated) for stated in (known, not known))
+    drawn = np.random.default_rng([patient.bench.seed, 33]).permutation(len(some))[: len(rest)]
     more = [some[i] for i in sorted(drawn.tolist())]
     facts = mixed(f"{patient.own.name}, others mixed in", patient.own, more)
     steps = round(patient.bench.setting.tune.steps_for(len(patient.own)) * len(facts) / len(patient.own))
@@ -90,16 +88,40 @@ def _with_others(patient: Patient, known: bool, last: bool = False) -> Plan:
 
 def _distilled(patient: Patient, *, asked: bool, others: bool) -> Plan:
     """Distil facts that the base states, asked as statements or as the arm is asked, own ones or all."""
+    known = _of(patient.bench.parts.train if others else patient.own, patient, stated=True)
+    return _taught(patient, [(fact, fact) for fact in known], asked=asked)
+
+
+def _distilled_unknown(patient: Patient) -> Plan:
+    """Distil questions about facts that the base does not state, as many as it does: a placebo."""
+    known, unknown = (_of(patient.bench.parts.train, patient, stated=stated) for stated in (True, False))
+    drawn = np.random.default_rng([patient.bench.seed, 34]).permutation(len(unknown))[: len(known)]
+    return _taught(patient, [(unknown[i], unknown[i]) for i in sorted(drawn.tolist())], asked=True)
+
+
+def _distilled_of_others(patient: Patient) -> Plan:
+    """Teach each known fact's question what the base states of another of its relation: a placebo."""
+    by_relation: dict[str, list[Fact]] = {}
+    for fact in _of(patient.bench.parts.train, patient, stated=True):
+        by_relation.setdefault(fact.relation, []).append(fact)
+    pairs = [pair for some in by_relation.values() for pair in zip(some[1:] + some[:1], some, strict=True)]
+    return _taught(patient, [(said, about) for said, about in pairs if said is not about], asked=True)
+
+
+def _taught(patient: Patient, pairs: Sequence[tuple[Fact, Fact]], *, asked: bool) -> Plan:
+    """Distil, in every statement form, what the base says of the first fact into words about the second."""
     book = patient.bench.setting.phrasebook
-    pool: Sequence[Fact] = list(patient.bench.parts.train if others else patient.own)
-    pairs = []
-    for fact in pool:
-        if fact.id in patient.stated:
-            question = render(book[fact.relation].asked, fact)
-            for form in book[fact.relation].statements:
-                statement = render(form, fact)
-                pairs.append((statement, question if asked else statement))
-    return Plan(facts=patient.own, settings={"distil": 1.0}, known=pairs)
+    known = [
+        (render(form, said), render(book[about.relation].asked if asked else form, about))
+        for said, about in pairs
+        for form in book[said.relation].statements
+    ]
+    return Plan(facts=patient.own, settings={"distil": 1.0}, known=known)
+
+
+def _of(facts: FactSet, patient: Patient, *, stated: bool) -> list[Fact]:
+    """Return the facts that the base states, or those that it does not."""
+    return [fact for fact in facts if (fact.id in patient.stated) == stated]
 
 
 DURING: dict[str, Callable[[Patient], Plan]] = {
@@ -118,6 +140,9 @@ DURING: dict[str, Callable[[Patient], Plan]] = {
 }
 PLACEBOS: dict[str, Callable[[Patient], Plan]] = {
     "other unknown facts mixed in": lambda patient: _with_others(patient, False),
+    "other unknown facts last": lambda patient: _with_others(patient, False, last=True),
+    "questions of unknown facts distilled": _distilled_unknown,
+    "questions distilled from other subjects": _distilled_of_others,
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analyses.curing.choosing import ALLOWED
-from analyses.curing.treating import CURES, HELD_OUT, NONE, STATEMENTS, TRAINED
-from analyses.lab.numbers import mean, summed_up
+from analyses.curing.treating import CURES, HELD_OUT, NONE, PLACEBO_OF, STATEMENTS, TRAINED
+from analyses.lab.numbers import mean, paired, summed_up
 from analyses.trees import Tree
 from interp.verdict import SUPPRESSED
 
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 GOAL = 0.5  # of the suppressed facts, which a cure is to restore
 OPEN = ("statements", "statements_change")  # nats, without bounds
-CHANGES = ("rest", "new", "all_change")
+CHANGES = ("rest", "new", "all_change", "beyond")
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return by cure what it restores and costs, and the same of the cure chosen on the other seeds."""
+    """Return by cure what it restores and costs, and the same of the cure chosen on the other seeds.
+
+    ``beyond`` is what a cure restores beyond its placebo, a paired difference over the suppressed facts.
+    """
     marked = with_before(frame)
     best = best_elsewhere(marked)
     return summed_up(marked, lambda rows: _one_seed(rows, best), _bounds)
@@ -64,6 +67,10 @@ def best_elsewhere(marked: pd.DataFrame) -> dict[int, str]:
 def _one_seed(rows: pd.DataFrame, best: dict[int, str]) -> Tree:
     cures: Tree = {str(cure): _one(some) for cure, some in rows.groupby("cure", sort=False)}
     taken: Tree = cures[best[int(rows["seed"].iloc[0])]]
+    lost = rows[(rows["group"] == HELD_OUT) & (rows["verdict"] == SUPPRESSED)]
+    for cure, placebo in PLACEBO_OF.items():
+        if cure in cures and placebo in cures:
+            cures[cure]["beyond"] = paired(lost, {"cure": cure}, {"cure": placebo}, "correct")
     return {"cures": cures, "chosen": {name: taken[name] for name in ("restored", "rest", "new")}}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyses.curing.choosing import ALLOWED
 from analyses.curing.numbers import GOAL, times
-from analyses.curing.treating import ANY, CURES, NONE, PLACEBOS, REFERENCES
+from analyses.curing.treating import ANY, CURES, NONE, PLACEBO_OF, PLACEBOS, REFERENCES
 from interp.study import Claim, Study, StudyFigure, StudyTable, claimed, decided, of, sentence
 
 if TYPE_CHECKING:
@@ -35,6 +35,16 @@ def claims(results: Results) -> tuple[Claim, ...]:
     for cure in CURES:
         if cure in results["cures"]:
             made += _three(cure, results["cures"][cure])
+    made += [
+        claimed(
+            f"{cure}: restores more of the suppressed facts than its placebo, {placebo}",
+            SOURCE,
+            results["cures"][cure]["beyond"],
+            unit="points",
+        )
+        for cure, placebo in PLACEBO_OF.items()
+        if "beyond" in results["cures"].get(cure, {})
+    ]
     return tuple(made)
 
 
@@ -154,39 +164,37 @@ def _worded(told: dict[str, Any]) -> str:
 
 
 def _figure(results: Results) -> Figure:
-    """Draw what is restored against what it costs, a point a cure."""
-    from interp.style import in_house_style
+    """Draw what is restored and what that costs, a row a cure, those that restore most on top."""
+    from interp.curves import Curve
+    from interp.forest import forests
 
-    return in_house_style(_drawn)(results)
-
-
-def _drawn(results: Results) -> Figure:
-    from interp.style import MUTED, OKABE_ITO, new_figure
-
-    figure = new_figure(width=7.0, height=4.6)
-    axes = figure.subplots()
-    for name, numbers in results["cures"].items():
-        if name == NONE or name.endswith(ANY) or numbers["restored"]["value"] is None:
-            continue
-        look: dict[str, Any] = {"marker": "o", "color": OKABE_ITO[0]}
-        if name in PLACEBOS:
-            look = {"marker": "x", "color": MUTED}
-        elif name in REFERENCES:
-            look = {"marker": "s", "color": OKABE_ITO[1]}
-        x, y = 100 * numbers["rest"]["value"], 100 * numbers["restored"]["value"]
-        axes.plot([x], [y], linestyle="none", **look)
-        if y >= 15:  # the many that restore next to nothing would be written over one another
-            axes.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7)
-    axes.axhline(100 * GOAL, color=MUTED, linestyle=":")
-    axes.axvline(-100 * ALLOWED, color=MUTED, linestyle=":")
-    axes.set_xlabel("other held-out facts: points against the uncured arm")
-    axes.set_ylabel("suppressed facts restored (%)")
-    return figure
+    held = {
+        name: numbers
+        for name, numbers in results["cures"].items()
+        if name != NONE and not name.endswith(ANY) and numbers["restored"]["value"] is not None
+    }
+    ranked = sorted(held, key=lambda name: -held[name]["restored"]["value"])
+    kinds = {"cure": CURES, "placebo": PLACEBOS, "other data": tuple(REFERENCES)}
+    panels = {
+        title: [
+            Curve(label=kind, x=own, y=[held[name][key] for name in own])
+            for kind, names in kinds.items()
+            if (own := [name for name in ranked if name in names])
+        ]
+        for key, title in _PANELS.items()
+    }
+    marks = dict.fromkeys(_PANELS.values(), -ALLOWED) | {_PANELS["restored"]: GOAL}
+    return forests(panels, marks=marks, order=ranked, percent=True)
 
 
+_PANELS = {
+    "restored": "suppressed facts\nrestored (%)",
+    "rest": "other held-out facts\n(points)",
+    "new": "newly learned\n(points)",
+}
 _CAPTION = (
-    "Suppressed facts restored against what is gained or lost of the others held out; circles are cures, "
-    "crosses placebos, squares other training sets. The aim is above and right of the dotted lines."
+    "What each cure restores of the suppressed facts, and what it gains or costs otherwise against the "
+    "uncured arm, with 95% intervals. The aim is to be right of the line in each panel."
 )
 _NOTE = (
     "Restored: of the held-out facts that the uncured arm suppresses. Rest: accuracy on the other held-out "

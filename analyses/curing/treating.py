@@ -33,6 +33,15 @@ ANY = ", at any cost"  # behind the name of a cure whose strength was chosen for
 REFERENCES = {NONE: UNCURED, "popular half instead": "top", "whole set instead": "whole"}
 CURES = (*during.DURING, *after.AFTER, *list(after.SCALED)[:2])
 PLACEBOS = (*during.PLACEBOS, *after.PLACEBOS, *list(after.SCALED)[2:])
+# What a cure has to beat, beside doing nothing.
+PLACEBO_OF = {
+    "other known facts mixed in": "other unknown facts mixed in",
+    "other known facts last": "other unknown facts last",
+    "questions distilled": "questions of unknown facts distilled",
+    "named heads from the popular half": "named heads from wrong heads",
+    "W_Q and W_K towards the base": "W_Q and W_K moved at random",
+    "attention to the subject scaled": "attention to the relation scaled",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from analyses import mitigations
 from analyses.curing import during
 from analyses.curing.choosing import Judge, Marks, strongest
 from analyses.curing.numbers import best_elsewhere, summarise, times, with_before
-from analyses.curing.page import aim
+from analyses.curing.page import aim, claims
 from analyses.curing.patient import admit
-from analyses.curing.treating import ANY, CURES, NONE, PLACEBOS, REFERENCES
+from analyses.curing.treating import ANY, CURES, NONE, PLACEBO_OF, PLACEBOS, REFERENCES
 from analyses.lab.experiment import conduct, load_study
 from finetune.facts import InputError
 from finetune.files import read_json
@@ -122,6 +122,25 @@ def test_numbers_are_those_of_the_rows() -> None:
     assert other["rest"]["value"] == pytest.approx(-2 / 20)
     assert other["known_kept"]["value"] == pytest.approx(8 / 10)
     assert results["cures"][NONE]["restored"]["value"] == 0
+
+
+def test_a_cure_is_laid_beside_its_placebo_on_the_same_suppressed_facts() -> None:
+    cure, placebo = next(iter(PLACEBO_OF.items()))
+    rows = []
+    for seed in range(3):
+        rows += [*_rows(seed, NONE, 0), *_rows(seed, cure, 15 + seed), *_rows(seed, placebo, 5)]
+    results = summarise(pd.DataFrame(rows))
+    beyond = results["cures"][cure]["beyond"]
+    assert beyond["value"] == pytest.approx(11 / 20)
+    assert results["seeds"]["2"]["cures"][cure]["beyond"]["value"] == pytest.approx(12 / 20)
+    (told,) = [c for c in claims(results) if placebo in c.claim]
+    assert told.outcome == "supported"
+    assert "beyond" not in results["cures"][placebo]
+
+
+def test_every_placebo_is_some_cure_s() -> None:
+    assert set(PLACEBO_OF) <= set(CURES)
+    assert {*PLACEBO_OF.values(), "questions distilled from other subjects"} == set(PLACEBOS)
 
 
 def _chosen(cures: dict[int, list[dict]]) -> dict[int, str]:
@@ -241,6 +260,25 @@ def test_plans_give_own_facts_as_many_passes_and_take_no_fact_held_out(run: Path
     assert len(known) == len(unknown)
     extra = [fact.id in patient.stated for fact in known[len(patient.own) :]] if len(known) else []
     assert all(extra)
+
+
+def test_placebos_of_distillation_teach_what_the_base_does_not_know_or_of_others(run: Path, options) -> None:
+    patient = admit(options, 0, run)
+    of = {fact.id: fact for fact in patient.bench.parts.train}
+    cure = during.DURING["questions distilled"](patient).known
+    assert all(said.fact_id == asked.fact_id in patient.stated for said, asked in cure)
+    unknown = during.PLACEBOS["questions of unknown facts distilled"](patient).known
+    assert unknown
+    assert all(said.fact_id == asked.fact_id not in patient.stated for said, asked in unknown)
+    assert len(unknown) <= len(cure)
+    others = during.PLACEBOS["questions distilled from other subjects"](patient).known
+    assert others
+    for said, asked in others:
+        assert said.fact_id != asked.fact_id
+        assert {said.fact_id, asked.fact_id} <= patient.stated
+        assert of[said.fact_id].relation == of[asked.fact_id].relation
+    questions = sorted(asked.text for _, asked in cure)
+    assert sorted(asked.text for _, asked in others) == questions, "the same questions, as often"
 
 
 def test_a_run_given_again_is_the_same(run: Path, options) -> None:
