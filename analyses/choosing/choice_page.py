@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.choosing.expected import MEASURED
+from analyses.choosing.expected import measured
 from interp.selection import SCORES
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def page(made: Chosen, results: dict[str, Any]) -> Study:
     tables = [_sides(made, results), _relations(results), _types(results)]
     if results["scores"]:
         tables.append(_others(made, results))
-    if MEASURED.get(made.score):
+    if measured().get(made.score):
         tables.append(_expected(made.score))
     return Study(
         title="Which data to train on",
@@ -39,7 +39,7 @@ def page(made: Chosen, results: dict[str, Any]) -> Study:
         examples=tuple(_examples(made)),
         notes=(
             f"Score {made.score}: {score.meaning}. It took {score.forwards:g} forward passes a fact.",
-            *([] if MEASURED.get(made.score) else [NOT_YET]),
+            *([] if measured().get(made.score) else [NOT_YET]),
             *([] if not score.is_placebo else ["This score is a placebo: it knows nothing of the facts."]),
             *(f"Score {name} could not be used: {why}." for name, why in made.unavailable),
         ),
@@ -170,7 +170,7 @@ def _expected(score: str) -> StudyTable:
         columns=("Measured in", "of the popular half", "of all facts", "of a random half"),
         rows=tuple(
             (each.setting, written(each.popularity), written(each.whole), written(each.random))
-            for each in MEASURED[score]
+            for each in measured()[score]
         ),
         note="Of small bases and of halves, over three trainings; nothing says that it holds of yours.",
     )

@@ -14,7 +14,7 @@ from analyses import selection_contest
 from analyses.bench import make_bench
 from analyses.choosing.contest_claims import MARGIN, claims, failures, worst
 from analyses.choosing.contested import bench_of, kept, largest
-from analyses.choosing.expected import from_contest
+from analyses.choosing.expected import from_contest, gathered, measured
 from analyses.choosing.numbers import elsewhere, summed
 from analyses.choosing.settings import HALF, MAIN, SMALL, WHOLE, Setup, setups
 from analyses.lab.experiment import conduct, load_study
@@ -205,10 +205,11 @@ def test_a_contest_runs_and_its_numbers_are_those_of_its_rows(cache: Path, tmp_p
     assert frame.groupby("score")["size"].first()["statement"] == frame["size"].max() // 2
     scored = pd.read_parquet(out / "scores" / "seed-0.parquet")
     assert set(scored) == {"fact_id", "statement", "popularity"}
-    expected = from_contest(out)["statement"][0]
+    expected = from_contest(out)["statement"]
     assert expected.popularity is not None
     assert expected.popularity[0] == pytest.approx(gained, abs=1e-4)
     assert expected.random is None, "it was not compared"
+    assert gathered([out, out])["statement"] == (expected, expected)
     study = load_study("selection_contest", out)
     assert study.claims[0].source == "open: choosing data"
     assert "statement" in study.finding
@@ -227,6 +228,25 @@ def test_every_cell_of_a_seed_chooses_by_the_same_scores(cache: Path, tmp_path: 
     candidates = Candidates(facts=bench.parts.train, base=str(bench.base), book=bench.setting.phrasebook)
     assert first["statement"] == pytest.approx(SCORES["statement"](candidates), abs=1e-4)
     assert choose(first["random"], bench.parts.train, HALF).indices.size == len(bench.parts.train) // 2
+
+
+def test_what_is_expected_is_of_scores_that_there_are_and_inside_its_interval() -> None:
+    assert set(measured()) <= set(SCORES)
+    for score, contests in measured().items():
+        for each in contests:
+            for rival in ("popularity", "whole", "random"):
+                number = getattr(each, rival)
+                assert (number is None) == (rival == score)
+                assert number is None or number[1] < number[0] < number[2]
+
+
+@pytest.mark.parametrize(("which", "judged"), [("halves", set(SMALL)), ("main", set(MAIN)), ("none", set())])
+def test_verdicts_are_given_to_halves_as_wanted(which: Any, judged: set[str]) -> None:
+    made = selection_contest.Options().setups
+    given = [s for s in made if s.is_judged(which)]
+    assert {s.score for s in given} == judged | ({WHOLE} if judged else set())
+    assert {(s.method, s.budget) for s in given} <= {("full", "steps")}
+    assert all(s.keep in (HALF, 1) for s in given)
 
 
 @pytest.mark.parametrize(
