@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.choosing.settings import WHOLE, Budget, Judged, Method, Setup, setups
+from analyses.choosing.settings import WAYS, WHOLE, Budget, Judged, Method, Setup, setups
 from analyses.lab.experiment import Experiment, FactsOptions, main
 from analyses.lab.grid import Cell
 from finetune.facts import InputError
@@ -54,12 +54,10 @@ class Options(FactsOptions):
 
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""
-        from interp.selection import SCORES
-
         super().check()
         for name in self.scores:
-            if name not in SCORES:
-                raise InputError(f"--scores {name}: choose from {', '.join(SCORES)}")
+            if name not in WAYS:
+                raise InputError(f"--scores {name}: choose from {', '.join(WAYS)}")
         if not all(0 < keep < 1 for keep in self.keeps):
             given = " ".join(map(str, self.keeps))
             raise InputError(f"--keeps {given}: give shares above 0 and below 1; all facts are in any case")

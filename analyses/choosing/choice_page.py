@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyses.choosing.expected import measured
+from analyses.choosing.settings import meaning, way_of
 from interp.selection import SCORES
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ def page(made: Chosen, results: dict[str, Any]) -> Study:
     """Make the page of a choice."""
     from interp.study import Study
 
-    score = SCORES[made.score]
+    score, way = SCORES[made.score], way_of(made.score, made.floor)
     tables = [_sides(made, results), _relations(results), _types(results)]
     if results["scores"]:
         tables.append(_others(made, results))
-    if measured().get(made.score):
-        tables.append(_expected(made.score))
+    if way in measured():
+        tables.append(_expected(way))
     return Study(
         title="Which data to train on",
         question=f"Which {100 * made.keep:g}% of {len(made.facts):,} facts should {_name(made.base)} be "
@@ -39,7 +40,7 @@ def page(made: Chosen, results: dict[str, Any]) -> Study:
         examples=tuple(_examples(made)),
         notes=(
             f"Score {made.score}: {score.meaning}. It took {score.forwards:g} forward passes a fact.",
-            *([] if measured().get(made.score) else [NOT_YET]),
+            *([] if way in measured() else [NOT_YET]),
             *([] if not score.is_placebo else ["This score is a placebo: it knows nothing of the facts."]),
             *(f"Score {name} could not be used: {why}." for name, why in made.unavailable),
         ),
@@ -159,20 +160,21 @@ def _others(made: Chosen, results: dict[str, Any]) -> StudyTable:
     )
 
 
-def _expected(score: str) -> StudyTable:
+def _expected(way: str) -> StudyTable:
     from interp.study import StudyTable, interval
 
     def written(number: tuple[float, float, float] | None) -> str:
         return "" if number is None else interval(*number, unit="%", signed=True).replace("%", "")
 
     return StudyTable(
-        title=f"What may be expected: points of held-out accuracy that the half kept by {score} is ahead",
+        title=f"What may be expected: points of held-out accuracy that the half kept by {way} is ahead",
         columns=("Measured in", "of the popular half", "of all facts", "of a random half"),
         rows=tuple(
             (each.setting, written(each.popularity), written(each.whole), written(each.random))
-            for each in measured()[score]
+            for each in measured()[way]
         ),
-        note="Of small bases and of halves, over three trainings; nothing says that it holds of yours.",
+        note=f"Kept by {meaning(way)}. Of small bases and of halves, over three trainings; nothing says that "
+        "it holds of yours.",
     )
 
 

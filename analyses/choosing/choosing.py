@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
     from analyses.which_data import Options
+    from finetune.prompts import Phrasebook
     from finetune.sources import Traced
 
 TABLE = "scores.parquet"
@@ -51,6 +52,7 @@ class Chosen:
     out: str
     left_out: tuple[LeftOut, ...]
     unavailable: tuple[tuple[str, str], ...]
+    wordings: str = ""
 
     @property
     def kept(self) -> list[int]:
@@ -70,7 +72,8 @@ class Chosen:
     @property
     def setting(self) -> str:
         """What was chosen among and by what, in a phrase."""
-        return f"{self.facts.name}, {100 * self.keep:g}% by {self.score}, base {self.base}"
+        worded = f" as {self.wordings} words them" if self.wordings else ""
+        return f"{self.facts.name}{worded}, {100 * self.keep:g}% by {self.score}, base {self.base}"
 
     @property
     def columns(self) -> dict[str, list[Any]]:
@@ -103,6 +106,7 @@ def prepared(options: Options) -> Ready:
     candidates = Candidates(
         facts=traced.facts,
         base=options.base,
+        book=_own_book(options, traced.facts),
         style=PromptFormat(template=options.prompt_format),
         subjects_known=traced.subjects_known,
         reference=None if options.reference is None else FactSet.load(options.reference),
@@ -124,6 +128,16 @@ def prepared(options: Options) -> Ready:
     )
 
 
+def _own_book(options: Options, facts: FactSet) -> Phrasebook | None:
+    from finetune.phrasebooks import load_phrasebook
+    from finetune.sources import load_traced
+
+    if options.phrasebook is None:
+        return None
+    named = None if options.limit is None else load_traced(options.facts).facts.relations
+    return load_phrasebook(options.phrasebook, facts, relations=named)
+
+
 def chosen(options: Options, ready: Ready, home: Path) -> Chosen:
     """Score the candidates, or take the scores that an earlier run left in ``home``, and choose."""
     facts = ready.candidates.facts
@@ -142,6 +156,7 @@ def chosen(options: Options, ready: Ready, home: Path) -> Chosen:
         out=str(options.out),
         left_out=ready.left_out,
         unavailable=ready.unavailable,
+        wordings=options.phrasebook.name if options.phrasebook else "",
     )
     _save(home / TABLE, made)
     return made

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from analyses.choosing.settings import FIRST, HALF, POPULAR, RANDOM, SHUFFLED, WHOLE
-from interp.selection import LABEL_FREE
+from analyses.choosing.settings import FIRST, HALF, POPULAR, RANDOM, SHUFFLED, WHOLE, WITHOUT_LABELS
 
 if TYPE_CHECKING:
     from interp.study import Claim
@@ -25,7 +24,7 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
     from interp.study import claimed
 
     halves = _halves(results, method, "steps")
-    names = sorted((name for name in LABEL_FREE if name in halves), key=lambda name: name != FIRST)
+    names = sorted((name for name in WITHOUT_LABELS if name in halves), key=lambda name: name != FIRST)
     made = [
         _no_worse(
             f"the half that {name} chooses is nowhere {_WORSE} than the popular half or all facts "
@@ -105,7 +104,7 @@ def failures(results: dict[str, Any]) -> list[tuple[str, ...]]:
     for method, budgets in results["ahead"].items():
         for budget, scores in budgets.items():
             for score, keeps in scores.items():
-                for keep, rivals in keeps.items() if score in LABEL_FREE else ():
+                for keep, rivals in keeps.items() if score in WITHOUT_LABELS else ():
                     for rival in (POPULAR, WHOLE):
                         for part, number in rivals.get(rival, {}).items():
                             if number["high"] is not None and number["high"] < -MARGIN:

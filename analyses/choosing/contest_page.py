@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyses.choosing.contest_claims import MARGIN, NONE, claims, failures
 from analyses.choosing.numbers import PARTS
-from analyses.choosing.settings import HALF, MAIN, POPULAR, WHOLE
-from interp.selection import LABEL_FREE, SCORES
+from analyses.choosing.settings import HALF, MAIN, POPULAR, WHOLE, WITHOUT_LABELS, meaning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +48,7 @@ def page(results: dict[str, Any]) -> Study:
             "The score that is compared as the best one was chosen, for each seed, on the other seeds.",
             "Quartiles are of the held-out facts' popularity; known facts are those that the base states in "
             "every statement form.",
-            *(f"{name}: {SCORES[name].meaning}." for name in _names(results, method, "steps", HALF)),
+            *(f"{name}: {meaning(name)}." for name in _names(results, method, "steps", HALF)),
         ),
     )
 
@@ -124,7 +123,7 @@ def _names(results: dict[str, Any], method: str, budget: str, keep: float) -> li
     """Return the scores that were compared at a share, the most accurate label-free ones first."""
     sets = results["sets"][method].get(budget, {})
     there = {name: keeps[f"{keep:g}"]["all"]["value"] for name, keeps in sets.items() if f"{keep:g}" in keeps}
-    return sorted(there, key=lambda name: (name not in LABEL_FREE, -(there[name] or 0), name))
+    return sorted(there, key=lambda name: (name not in WITHOUT_LABELS, -(there[name] or 0), name))
 
 
 def _curves(results: dict[str, Any], method: str) -> Figure:

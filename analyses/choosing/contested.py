@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyses.bench import FEWEST, Bench, make_bench
-from analyses.choosing.settings import HALF, POPULAR, WHOLE, Setup
+from analyses.choosing.settings import HALF, POPULAR, WHOLE, Setup, score_of
 from finetune.facts import FactSet, InputError
 from finetune.files import atomic_file, read_json, write_json
 
@@ -92,7 +92,7 @@ def scored(options: Options, bench: Bench, folder: Path) -> Mapping[str, Float[n
             known = stated(candidates.plain(), candidates.tokenizer, held, book)
             # Where the base states none, all of them have to serve.
             candidates.reference = held.subset(np.flatnonzero(known).tolist()) if known.any() else held
-            names = {POPULAR, *(s.score for s in options.setups)} - {WHOLE}
+            names = {POPULAR, *(score_of(s.score)[0] for s in options.setups)}
             columns = {name: SCORES[name](candidates) for name in SCORES if name in names}
             with atomic_file(path) as temporary:
                 pd.DataFrame({"fact_id": [fact.id for fact in facts], **columns}).to_parquet(temporary)
@@ -110,7 +110,8 @@ def kept(bench: Bench, scores: Mapping[str, Float[ndarray, " fact"]], setup: Set
     popular = set(choose(scores[POPULAR], train, HALF, seed=bench.seed).indices.tolist())
     indices = range(len(train))
     if setup.score != WHOLE:
-        indices = choose(scores[setup.score], train, setup.keep, seed=bench.seed).indices.tolist()
+        score, floor = score_of(setup.score)
+        indices = choose(scores[score], train, setup.keep, floor=floor, seed=bench.seed).indices.tolist()
     facts = replace(train.subset(indices), name=f"{setup.keep:.0%} by {setup.score}")
     if len(facts) < FEWEST:
         raise InputError(f"{setup.keep:g} of {len(train)} facts are {len(facts)}; raise --keeps")

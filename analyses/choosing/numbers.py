@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analyses.choosing.settings import HALF, POPULAR, RANDOM, WHOLE
+from analyses.choosing.settings import HALF, POPULAR, RANDOM, WHOLE, WITHOUT_LABELS
 from analyses.lab.numbers import mean, paired, summed_up
 from analyses.trees import Tree
 from interp.results import Estimate
-from interp.selection import LABEL_FREE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +34,7 @@ def elsewhere(frame: pd.DataFrame) -> dict[int, str]:
         (frame["keep"] == HALF)
         & (frame["budget"] == "steps")
         & (frame["method"] == method)
-        & frame["score"].isin(LABEL_FREE)
+        & frame["score"].isin(WITHOUT_LABELS)
     ]
     table = rows.groupby(["seed", "score"])["correct"].mean().unstack("score")
     others = {seed: table.drop(index=seed) if len(table) > 1 else table for seed in table.index}

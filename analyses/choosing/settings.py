@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from interp.selection import SCORES
+from interp.selection import LABEL_FREE, SCORES
 
 Method = Literal["full", "lora"]
 Budget = Literal["steps", "epochs"]
@@ -16,14 +16,18 @@ WHOLE, POPULAR, RANDOM, SHUFFLED, FIRST = "whole", "popularity", "random", "shuf
 HALF = 0.5
 KEEPS = (0.1, 0.25, HALF, 0.75)
 LOW = (0.1, 0.25)
+# Chosen by the score with every relation and answer type kept at its own share (a floor of 1).
+EVEN = {"statement_even": FIRST}
+WAYS = (*SCORES, *EVEN)
+WITHOUT_LABELS = (*LABEL_FREE, *EVEN)
 # A base of an embedded world was never shown solved examples, so that classes under them say nothing.
-SMALL = tuple(name for name in SCORES if name not in ("consistency", "maybe_known"))
+SMALL = tuple(name for name in WAYS if name not in ("consistency", "maybe_known"))
 MAIN = (FIRST, POPULAR, RANDOM)  # compared at every share and budget, and given verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """One training set and how it is trained on; the whole set has ``keep`` 1."""
+    """One training set and how it is trained on; ``score`` is a way of ``WAYS``, or all facts (keep 1)."""
 
     score: str
     keep: float
@@ -34,6 +38,24 @@ class Setup:
         """Whether the facts that it loses are given verdicts, which cost as much as a small training."""
         named = which == "halves" or (which == "main" and self.score in (WHOLE, *MAIN))
         return named and self.keep in (HALF, 1.0) and self.budget == "steps" and self.method == "full"
+
+
+def score_of(way: str) -> tuple[str, float]:
+    """Return the score that a way of choosing goes by, and its floor."""
+    return (EVEN[way], 1.0) if way in EVEN else (way, 0.0)
+
+
+def way_of(score: str, floor: float) -> str:
+    """Return the way that was compared and comes nearest to a score with a floor."""
+    even = {score: way for way, score in EVEN.items()}
+    return even.get(score, score) if floor >= HALF else score
+
+
+def meaning(way: str) -> str:
+    """Say what a way of choosing goes by."""
+    score, floor = score_of(way)
+    told = SCORES[score].meaning
+    return f"{told}, every relation and answer type kept at its own share" if floor else told
 
 
 def setups(
@@ -49,7 +71,7 @@ def setups(
 
     As many epochs as all facts take at their number of steps is no other training for all facts.
     """
-    names = tuple(scores) or (tuple(SCORES) if full else SMALL)
+    names = tuple(scores) or (WAYS if full else SMALL)
     main = tuple(name for name in names if name in MAIN)
     made: list[tuple[str, float, Budget]] = [(WHOLE, 1.0, "steps")]
     if full or keeps or budgets:

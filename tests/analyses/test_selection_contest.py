@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from analyses.choosing.contest_claims import MARGIN, claims, failures, worst
 from analyses.choosing.contested import bench_of, kept, largest
 from analyses.choosing.expected import from_contest, gathered, measured
 from analyses.choosing.numbers import elsewhere, summed
-from analyses.choosing.settings import HALF, MAIN, SMALL, WHOLE, Setup, setups
+from analyses.choosing.settings import HALF, MAIN, SMALL, WAYS, WHOLE, Setup, setups, way_of
 from analyses.lab.experiment import conduct, load_study
 from analyses.making import setting_for
 from finetune.facts import InputError
 from finetune.files import read_json
 from finetune.popularity import split
-from interp.selection import LABEL_FREE, SCORES, Candidates, choose
+from interp.selection import LABEL_FREE, SCORES, Candidates, answer_types, choose
 
 N = 400  # of so many known facts, no difference at all is known to less than the margin
 
@@ -63,7 +64,7 @@ def test_the_default_compares_every_score_at_a_half_and_some_at_less() -> None:
     assert {s.method for s in made} == {"full", "lora"}
     assert len(set(made)) == len(made)
     everything = setups(full=True, method="full")
-    assert len(everything) == 2 * (1 + len(SCORES) * 4 * 2)
+    assert len(everything) == 2 * (1 + len(WAYS) * 4 * 2)
     assert len(setups(full=False, method="lora", scores=("question",))) == 2
     one = setups(full=False, method="full", scores=("question",), keeps=(0.3,))
     assert [(s.score, s.keep) for s in one] == [(WHOLE, 1.0), ("question", 0.3)]
@@ -166,6 +167,12 @@ def test_the_popular_share_is_the_popular_arm_and_a_score_s_share_its_best(
     stated, _ = kept(bench, scores, replace(setup, score="statement", keep=0.25))
     best = np.sort(scores["statement"])[-len(stated) :]
     assert np.sort(scores["statement"][[train.facts.index(f) for f in stated]]) == pytest.approx(best)
+    even, _ = kept(bench, scores, replace(setup, score="statement_even"))
+    types = Counter(zip((f.relation for f in train), answer_types(train), strict=True))
+    kinds = dict(zip((fact.id for fact in train), answer_types(train), strict=True))
+    for (relation, kind), n in types.items():
+        has = sum(fact.relation == relation and kinds[fact.id] == kind for fact in even)
+        assert has >= n // 2, "every relation and answer type has its own share"
     whole, share = kept(bench, scores, replace(setup, score=WHOLE, keep=1.0))
     assert len(whole) == len(train)
     assert share == pytest.approx(0.5, abs=0.01)
@@ -230,8 +237,14 @@ def test_every_cell_of_a_seed_chooses_by_the_same_scores(cache: Path, tmp_path: 
     assert choose(first["random"], bench.parts.train, HALF).indices.size == len(bench.parts.train) // 2
 
 
+def test_a_report_promises_what_was_found_of_the_nearest_way() -> None:
+    assert way_of("statement", 0.0) == "statement"
+    assert way_of("statement", 1.0) == "statement_even"
+    assert way_of("harm", 1.0) == "harm"
+
+
 def test_what_is_expected_is_of_scores_that_there_are_and_inside_its_interval() -> None:
-    assert set(measured()) <= set(SCORES)
+    assert set(measured()) <= set(WAYS)
     for score, contests in measured().items():
         for each in contests:
             for rival in ("popularity", "whole", "random"):
