@@ -59,12 +59,10 @@ def compared(
 def own_checkpoints(options: Options, facts: FactSet) -> Checkpoints:
     """Take the user's own checkpoints; every fact is asked, and none was trained on here.
 
-    A fact without a question of its own is asked in its relation's generic wording.
+    A fact without a question of its own is asked in its relation's wording.
     """
-    from finetune.phrasebooks import phrasebook
-
     _require_same_tokens(str(options.base), options.own)
-    book = phrasebook(facts)
+    book = options.worded(facts)
     prompts = tuple(asked_prompt(fact, book, options.prompt_format) for fact in facts)
     checkpoints = Checkpoints(
         base=str(options.base),

@@ -75,7 +75,7 @@ def hand_on(directory: Path, checkpoints: Checkpoints) -> Path:
         "base": _from(here, checkpoints.base),
         "arms": {name: _from(here, source) for name, source in checkpoints.arms.items()},
         "name": checkpoints.test.name,
-        "phrasebook": {relation: asdict(phrases) for relation, phrases in checkpoints.phrasebook.items()},
+        "phrasebook": listed_book(checkpoints.phrasebook),
         "answer_sets": checkpoints.answer_sets,
         "sizes": checkpoints.sizes,
         "known": checkpoints.known,
@@ -101,17 +101,26 @@ def handed_on(directory: Path) -> Checkpoints:
         ) from error
     rows = [json.loads(line) for line in lines if line]
     prompts = tuple(Prompt(**_tuples(row)) for row in rows)
-    book = {relation: Phrases(**_tuples(phrases)) for relation, phrases in listed["phrasebook"].items()}
     return Checkpoints(
         base=_found(directory, listed["base"]),
         arms={name: _found(directory, source) for name, source in listed["arms"].items()},
         test=test,
         prompts=prompts,
-        phrasebook=book,
+        phrasebook=book_of(listed["phrasebook"]),
         answer_sets={relation: tuple(some) for relation, some in listed["answer_sets"].items()},
         sizes=listed["sizes"],
         known=None if listed["known"] is None else tuple(listed["known"]),
     )
+
+
+def listed_book(book: Phrasebook) -> dict[str, dict[str, Any]]:
+    """Lay wordings out, JSON-able."""
+    return {relation: asdict(phrases) for relation, phrases in book.items()}
+
+
+def book_of(listed: dict[str, dict[str, Any]]) -> dict[str, Phrases]:
+    """Make wordings of what :func:`listed_book` laid out."""
+    return {relation: Phrases(**_tuples(phrases)) for relation, phrases in listed.items()}
 
 
 def _tuples(held: dict[str, Any]) -> dict[str, Any]:

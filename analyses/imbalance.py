@@ -158,6 +158,7 @@ def _moved_heads(seed: Seed, most: int = 20) -> list[dict[str, Any]]:
 
 def _inputs(options: Options) -> dict[str, str]:
     sources = {"facts": options.facts, "base": options.base, **options.own}
-    if options.checkpoints:
-        sources["checkpoints"] = str(options.checkpoints)
+    for name in ("checkpoints", "phrasebook"):
+        if path := getattr(options, name):
+            sources[name] = str(path)
     return {name: fingerprint(Path(s)) for name, s in sources.items() if s and Path(s).exists()}

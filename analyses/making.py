@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from finetune.facts import FactSet, InputError
+from finetune.files import fingerprint
 from finetune.popularity import Arm, Match, shuffled, split
 from finetune.presets import REAL_BASE, REAL_TEXT, REAL_TUNE, WORLDS
 from finetune.train import Keep
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from finetune.examples import CorpusConfig
+    from finetune.phrasebooks import QuestionForm
     from finetune.pretrain import BaseConfig
     from finetune.prompts import Phrasebook
     from finetune.train import TuneConfig
@@ -67,6 +69,56 @@ class Common:
     def bases(self) -> Path:
         """Where pretrained bases are kept."""
         return self.cache or default_cache()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealFacts(Common):
+    """How many real facts an analysis takes, and how they are worded; ``facts`` is each analysis' own."""
+
+    limit: int | None = None
+    """Keep a random draw of this many facts (of each data set)."""
+    phrasebook: Path | None = None
+    """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md); with --facts."""
+
+    @property
+    def real(self) -> tuple[str, ...]:
+        """The sources of real facts; none where facts are invented."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere."""
+        super().check()
+        if self.phrasebook is not None:
+            if not self.real:
+                raise InputError(f"--phrasebook {self.phrasebook}: words real facts; goes with --facts")
+            from finetune.wordings.own import read_templates
+
+            read_templates(self.phrasebook)
+
+    def config(self) -> dict[str, Any]:
+        """Every setting that can change a number, JSON-able."""
+        return {**super().config(), **wordings_config(self.phrasebook)}
+
+    def worded(self, facts: FactSet, *, question_form: QuestionForm = "new") -> Phrasebook:
+        """Word facts of :attr:`real`; own wordings may name any relation that these have.
+
+        Raises:
+            InputError: the own wordings cannot be used; see :func:`finetune.phrasebooks.load_phrasebook`.
+        """
+        from finetune.phrasebooks import load_phrasebook, phrasebook
+
+        if self.phrasebook is None:
+            return phrasebook(facts, question_form=question_form)
+        some = self.limit is not None or len(self.real) > 1
+        named = {r for source in self.real for r in FactSet.load(source).relations} if some else None
+        return load_phrasebook(self.phrasebook, facts, question_form=question_form, relations=named)
+
+
+def wordings_config(path: Path | None) -> dict[str, str | None]:
+    """Return which own wordings a run has: the file, and a hash of it, so that a changed file is noticed."""
+    if path is None:
+        return {"phrasebook": None}
+    return {"phrasebook": str(path), "phrasebook_digest": fingerprint(path.expanduser())}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +212,9 @@ def setting_for(options: Making, facts: FactSet | None, seed: int) -> Setting:
     else:
         from finetune.phrasebooks import phrasebook
 
-        book, tokenizer, base_seed = phrasebook(facts, question_form=options.question_form), bpe_tokenizer, 0
+        form = options.question_form
+        worded = options.worded if isinstance(options, RealFacts) else phrasebook
+        book, tokenizer, base_seed = worded(facts, question_form=form), bpe_tokenizer, 0
         text, base, tune = REAL_TEXT, REAL_BASE, REAL_TUNE
     if options.exponent is not None:
         text = replace(text, exponent=options.exponent)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analyses.making import Making
+from analyses.making import Making, RealFacts
 from finetune.facts import FactSet, InputError
 from finetune.presets import WORLDS
 
@@ -15,7 +15,7 @@ FEWEST_FACTS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Making):
+class Options(RealFacts, Making):
     """Where did attention leave the subject, and what did that cost?
 
     With no options: an embedded world. With --facts: real facts, a base pretrained on them here, and four
@@ -34,8 +34,6 @@ class Options(Making):
     """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY, or a training run's checkpoint-* ones."""
     seeds: tuple[int, ...] = (0,)
     """One run each; with two or more, intervals are over seeds."""
-    limit: int | None = None
-    """Keep a random draw of this many facts."""
     prompt_format: str = "Question: {question} Answer:"
     """How your own checkpoints were asked; {question} is replaced."""
 
@@ -75,6 +73,11 @@ class Options(Making):
         return {**super().config(), "checkpoints": checkpoints}
 
     @property
+    def real(self) -> tuple[str, ...]:
+        """The source of real facts, if there is one."""
+        return () if self.facts is None else (self.facts,)
+
+    @property
     def _named(self) -> list[tuple[str, str]]:
         """(name, path) of every --finetuned; a path alone is named by its last part, steps in order."""
         pairs = [
@@ -101,12 +104,15 @@ def describe(options: Options, facts: FactSet | None) -> str:
     """Say in one sentence what was set up, for the report."""
     if options.checkpoints:
         return f"What {options.checkpoints} handed on."
+    own = f" as {options.phrasebook.name} words them" if options.phrasebook else ""
     if options.base:
-        return f"{len(options.own)} checkpoints of {options.base}, measured on facts from {options.facts}."
+        return (
+            f"{len(options.own)} checkpoints of {options.base}, measured on facts from {options.facts}{own}."
+        )
     tuned = "LoRA" if options.method == "lora" else "full fine-tuning"
     showed = "showed" if options.question_form == "seen" else "never showed"
     form = f"a question form that pretraining {showed}"
     if facts is None:
         preset = WORLDS[options.world]
         return f'The embedded world "{options.world}" ({preset.reason}); {tuned} on {form}.'
-    return f"Real facts from {facts.name}, a small base pretrained on them here; {tuned} on {form}."
+    return f"Real facts from {facts.name}{own}, a small base pretrained on them here; {tuned} on {form}."

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from analyses.making import SHOWN_OR_KEPT
+from analyses.making import SHOWN_OR_KEPT, wordings_config
 from analyses.settings import Options as Settings
 from analyses.shell import launch
 from finetune.facts import InputError
@@ -61,9 +61,18 @@ class Options(Settings):
         taken: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in held.items() if k in names
         }
-        if taken.get("checkpoints"):
-            taken["checkpoints"] = Path(taken["checkpoints"])
+        for name in ("checkpoints", "phrasebook"):
+            if taken.get(name):
+                taken[name] = Path(taken[name])
+        self._require_same_wordings(taken.get("phrasebook"), held.get("phrasebook_digest"))
         return replace(self, **taken)
+
+    def _require_same_wordings(self, path: Path | None, digest: str | None) -> None:
+        if path is not None and (not path.is_file() or wordings_config(path)["phrasebook_digest"] != digest):
+            raise InputError(
+                f"--run {self.run}: was made with other wordings than are in {path} now; put that file back, "
+                "or run attention_imbalance again"
+            )
 
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere.

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from analyses.making import SHOWN_OR_KEPT
+from analyses.making import SHOWN_OR_KEPT, wordings_config
 from analyses.shell import launch, show_study
 from finetune.facts import InputError
 from finetune.phrasebooks import ASKED
@@ -53,6 +53,8 @@ class Options:
     """Directory of the report (default: named after --out)."""
     reference: str | None = None
     """Facts that the base should go on to know, for score agreement (default: candidates that it knows)."""
+    phrasebook: Path | None = None
+    """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md)."""
     prompt_format: str = ASKED
     """How fine-tuning will ask; {question} is replaced."""
     limit: int | None = None
@@ -91,7 +93,11 @@ class Options:
     def config(self) -> dict[str, Any]:
         """Every setting that can change the choice, JSON-able."""
         held = {k: v for k, v in asdict(self).items() if k not in SHOWN_OR_KEPT and k != "report"}
-        return {**held, "dropped": str(self.dropped) if self.dropped else None}
+        return {
+            **held,
+            "dropped": str(self.dropped) if self.dropped else None,
+            **wordings_config(self.phrasebook),
+        }
 
     @property
     def home(self) -> Path:

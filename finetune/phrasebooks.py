@@ -8,11 +8,17 @@ where a base already knows the asked form, fine-tuning has nothing to teach.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal, get_args
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from finetune.facts import FactSet, InputError
-from finetune.prompts import SLOT, Phrases, find_subject
+from finetune.files import write_json
+from finetune.prompts import SLOT, Phrasebook, Phrases, find_subject
 from finetune.wordings import ENTITY_QUESTIONS, POPQA, Wording
+from finetune.wordings.own import Template, read_templates
 
 QuestionForm = Literal["new", "seen"]
 ASKED = "Question: {question} Answer:"
@@ -46,9 +52,54 @@ def phrasebook(facts: FactSet, *, question_form: QuestionForm = "new") -> dict[s
         own = shared.get(relation)
         default, statements, questions = _WHOLE if own == SLOT else _wording(relation)
         asked = ASKED.replace("{question}", own or default)
-        seen = (*questions, asked) if question_form == "seen" else questions
-        book[relation] = Phrases(statements=statements, questions=seen, asked=asked)
-    return book
+        book[relation] = Phrases(statements=statements, questions=questions, asked=asked)
+    return _seen(book) if question_form == "seen" else book
+
+
+def load_phrasebook(
+    path: str | Path,
+    facts: FactSet,
+    *,
+    question_form: QuestionForm = "new",
+    relations: Collection[str] | None = None,
+) -> dict[str, Phrases]:
+    """Return the wording of each relation that occurs, in a person's own words where a file has some.
+
+    The file is JSON, YAML, CSV or TSV (:mod:`finetune.wordings.own`). Relations that it does not name, and
+    parts that it does not give, are worded as :func:`phrasebook` does. ``relations`` are those that the file
+    may name where ``facts`` are only some of all facts.
+
+    Raises:
+        InputError: names the file, the row or relation and the remedy: a template that no answer completes,
+            or that is there twice, or of a relation that no fact has.
+    """
+    templates = read_templates(Path(path))
+    _require_known(templates, facts.relations if relations is None else relations)
+    usual, own = phrasebook(facts), _parts(templates)
+    for template in templates:
+        # What is worded so anyway, by a relation's odd name, is not for the file to repair.
+        if template.relation not in usual or template.text not in _forms(usual[template.relation]):
+            template.check()
+    book = {relation: replace(phrases, **own.get(relation, {})) for relation, phrases in usual.items()}
+    for relation in own.keys() & book.keys():
+        _require_apart(Path(path), relation, book[relation], question_form)
+    return _seen(book) if question_form == "seen" else book
+
+
+def write_phrasebook(book: Phrasebook, path: str | Path) -> None:
+    """Write how relations are worded as JSON that :func:`load_phrasebook` reads, to be edited.
+
+    A part without a form is not written.
+
+    Raises:
+        InputError: the file is there already, or is not called ``.json``.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() != ".json":
+        raise InputError(f"{path}: is written as JSON; name a .json file")
+    if path.exists():
+        raise InputError(f"{path}: is there already; name a new place, or remove it")
+    write_json(path, {r: {k: v for k, v in asdict(phrases).items() if v} for r, phrases in book.items()})
 
 
 def shared_questions(facts: FactSet) -> dict[str, str]:
@@ -80,3 +131,51 @@ def _wording(relation: str) -> Wording:
         ),
         (f"{SLOT} has which {relation}? It is", f"Do you know the {relation} for {SLOT}? Yes, it is"),
     )
+
+
+def _seen(book: Phrasebook) -> dict[str, Phrases]:
+    """Have pretraining meet the asked form, too."""
+    return {
+        relation: replace(p, questions=tuple(dict.fromkeys((*p.questions, p.asked))))
+        for relation, p in book.items()
+    }
+
+
+def _forms(phrases: Phrases) -> tuple[str, ...]:
+    return (*phrases.statements, *phrases.questions, phrases.asked)
+
+
+def _parts(templates: Sequence[Template]) -> dict[str, dict[str, Any]]:
+    """Gather templates by relation, as the fields of :class:`Phrases`."""
+    parts: dict[str, dict[str, Any]] = {}
+    for template in templates:
+        own = parts.setdefault(template.relation, {})
+        several = (*own.get(template.part, ()), template.text)
+        own[template.part] = template.text if template.part == "asked" else several
+    return parts
+
+
+def _require_known(templates: Sequence[Template], relations: Collection[str]) -> None:
+    """Refuse a relation that no fact has: a mistyped one would be worded as ever without a word."""
+    alike = {relation.casefold(): relation for relation in relations}
+    for template in templates:
+        if template.relation not in relations:
+            near = get_close_matches(template.relation.casefold(), alike, n=1)
+            some = ", ".join(map(repr, sorted(relations)[:8])) + (", ..." if len(relations) > 8 else "")
+            hint = f"did you mean {alike[near[0]]!r}?" if near else f"they have {some};"
+            raise InputError(
+                f"{template.where}: no fact has the relation {template.relation!r}; {hint} correct it or "
+                "remove it"
+            )
+
+
+def _require_apart(path: Path, relation: str, phrases: Phrases, question_form: QuestionForm) -> None:
+    """Refuse one template for two purposes: what pretraining shows, fine-tuning cannot teach."""
+    forms = [*phrases.statements, *phrases.questions]
+    if question_form == "new" or phrases.asked not in phrases.questions:
+        forms.append(phrases.asked)
+    if twice := next((form for form in forms if forms.count(form) > 1), None):
+        raise InputError(
+            f"{path}: {relation!r} has {twice!r} in two of statements, questions and asked; word one of "
+            "them otherwise"
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyses.lab.grid import Cell, Engine, Failure, Machines, hopeless, read_cells, run_cells
-from analyses.making import Common, Making
+from analyses.making import Common, Making, RealFacts
 from analyses.settings import FEWEST_FACTS
 from analyses.shell import launch
 from finetune.facts import InputError, LeftOut
@@ -106,13 +106,16 @@ class LabOptions(OnMachines, Making):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FactsOptions(LabOptions):
+class FactsOptions(RealFacts, LabOptions):
     """Options of an experiment that can also be made on real facts."""
 
     facts: str | None = None
     """Real facts instead of a world: a file (PopQA or EntityQuestions layout, or your own), or "popqa"."""
-    limit: int | None = None
-    """Keep a random draw of this many of them."""
+
+    @property
+    def real(self) -> tuple[str, ...]:
+        """The source of real facts, if there is one."""
+        return () if self.facts is None else (self.facts,)
 
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""
@@ -125,7 +128,10 @@ class FactsOptions(LabOptions):
     @property
     def setting(self) -> str:
         """What is experimented on, in a phrase for the page and the list of findings."""
-        return super().setting if self.facts is None else self.told(Path(self.facts).stem)
+        if self.facts is None:
+            return super().setting
+        own = f" as {self.phrasebook.name} words them" if self.phrasebook else ""
+        return self.told(Path(self.facts).stem + own)
 
 
 @dataclass(frozen=True, kw_only=True)

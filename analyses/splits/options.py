@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from analyses.lab.experiment import OnMachines
-from analyses.making import ARMS
+from analyses.making import ARMS, RealFacts
 from analyses.settings import FEWEST_FACTS
 from finetune.facts import InputError
 from finetune.popularity import Arm, Match
@@ -25,7 +25,7 @@ OWN = "views"  # the popularity that the data bring
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(OnMachines):
+class Options(RealFacts, OnMachines):
     """Which facts should one fine-tune on? The paper's experiment, on any data sets and models.
 
     Every data set is split by popularity into arms, each arm fine-tuned by every method at every learning
@@ -43,8 +43,6 @@ class Options(OnMachines):
     """Models, each SOURCE or NAME=SOURCE: directories or hub ids (default: a small one pretrained here)."""
     preset: str | None = None
     """A recipe for a known model (docs/training.md): its base, unless --base names one, and its settings."""
-    limit: int | None = None
-    """Keep a random draw of this many facts of each data set."""
     popularity: str = OWN
     """The proxy that splits: views (the data's own), or one of docs/popularity.md."""
     corpus: Path | None = None
@@ -162,6 +160,11 @@ class Options(OnMachines):
     def sources(self) -> tuple[tuple[str, str], ...]:
         """(name, source) of every data set."""
         return tuple(_named(entry) for entry in self.facts)
+
+    @property
+    def real(self) -> tuple[str, ...]:
+        """The sources of real facts."""
+        return tuple(source for _, source in self.sources if not source.startswith(WORLD))
 
     @property
     def models(self) -> tuple[tuple[str, str | None], ...]:

@@ -4,6 +4,7 @@ data/<data set>,<model>,<seed>/
     facts.parquet     the facts with the popularity that splits them
     partition.json    which of them are trained on, validated on and held out
     base.json         the model that arms are fine-tuned from
+    phrasebook.json   how relations are worded
     known.json        which held-out facts the base knows
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from analyses.asking import statements_known
 from analyses.bench import FEWEST
-from analyses.checkpoints import read_facts, write_facts
+from analyses.checkpoints import book_of, listed_book, read_facts, write_facts
 from analyses.splits.options import OWN, WORLD, Options
 from analyses.splits.room import foresee
 from finetune.facts import FactSet, InputError, LeftOut
@@ -88,22 +89,23 @@ def read(options: Options, run: Path, dataset: str, model: str, seed: int) -> Pr
     """Read what :func:`prepare` left."""
     home = home_of(run, dataset, model, seed)
     facts = read_facts(home / "facts.parquet", dataset)
+    book = home / "phrasebook.json"  # a run that an older program began has none
     return Prepared(
         dataset=dataset,
         model=model,
         seed=seed,
         parts=Partition.load(home / "partition.json", facts),
-        phrasebook=_book(dict(options.sources)[dataset], facts),
+        phrasebook=book_of(read_json(book)) if book.is_file() else _book(options, dataset, facts),
         base=read_json(home / "base.json")["base"],
         known=tuple(read_json(home / "known.json")),
     )
 
 
-def _book(source: str, facts: FactSet) -> Phrasebook:
-    from finetune.phrasebooks import phrasebook
+def _book(options: Options, dataset: str, facts: FactSet) -> Phrasebook:
     from finetune.world import world_phrasebook
 
-    return world_phrasebook() if source.startswith(WORLD) else phrasebook(facts)
+    is_world = dict(options.sources)[dataset].startswith(WORLD)
+    return world_phrasebook() if is_world else options.worded(facts)
 
 
 def _invented(source: str, seed: int) -> FactSet:
@@ -119,10 +121,10 @@ def _prepare(
     from finetune.models import load_tokenizer
 
     source, before = dict(options.sources)[dataset], len(facts.left_out)
-    book = _book(source, facts)
+    book = _book(options, dataset, facts)
     if checkpoint is None:  # its text is sampled by popularity, which therefore cannot come from it
         facts = _with_popularity(options, facts, book, None, home)
-        base = _pretrained(options, facts, source, seed)
+        base = _pretrained(options, facts, book, source, seed)
     else:
         base = checkpoint
         facts = _with_popularity(options, facts, book, base, home)
@@ -144,6 +146,7 @@ def _prepare(
     write_facts(home / "facts.parquet", facts)
     data.parts.save(home / "partition.json")
     write_json(home / "base.json", {"base": base})
+    write_json(home / "phrasebook.json", listed_book(book))
     write_json(home / "left_out.json", [asdict(item) for item in left_out])
     train = data.parts.train
     asked = data.asked(options, train, load_tokenizer(base), examples=train)
@@ -174,7 +177,7 @@ def _with_popularity(
     return with_popularity(facts, np.array(read_json(path), dtype=np.float64), name)
 
 
-def _pretrained(options: Options, facts: FactSet, source: str, seed: int) -> str:
+def _pretrained(options: Options, facts: FactSet, book: Phrasebook, source: str, seed: int) -> str:
     from analyses.making import Making, setting_for
     from finetune.pretrain import pretrained_base
 
@@ -187,7 +190,7 @@ def _pretrained(options: Options, facts: FactSet, source: str, seed: int) -> str
     return str(
         pretrained_base(
             facts,
-            setting.phrasebook,
+            book,
             setting.make_tokenizer,
             model=setting.base,
             text=text,

@@ -69,7 +69,7 @@ def read_table(path: Path) -> Table:
         raise InputError(f"{path}: is empty; give a file with a header and rows")
     rows = tuple(reader(path))
     if not rows:
-        raise InputError(f"{path}: has no rows; give at least one fact")
+        raise InputError(f"{path}: has no rows; give at least one")
     columns = dict.fromkeys(column for row in rows for column in row.cells)
     return Table(name=path.name, columns=tuple(columns), rows=rows)
 
