@@ -56,7 +56,13 @@ def make_bench(
 
 
 def tune(
-    bench: Bench, facts: FactSet, out: Path, *, name: str, stages: Sequence[int] | None = None
+    bench: Bench,
+    facts: FactSet,
+    out: Path,
+    *,
+    name: str,
+    stages: Sequence[int] | None = None,
+    known: Sequence[tuple[Prompt, Prompt]] = (),
 ) -> Checkpoint:
     """Fine-tune the base on some facts at every learning rate, and take what validates best."""
     from finetune.select import select
@@ -68,6 +74,7 @@ def tune(
         out,
         config=bench.setting.tune,
         stages=stages,
+        known=known,
         seed=bench.seed,
         name=name,
     )

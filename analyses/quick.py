@@ -3,6 +3,7 @@
     world = quick_world()
     pair = load_pair(world.base, world.arm("bottom"))
     prompts = world.asked(world.parts.test)
+    cured = world.arm("bottom", distil=1.0, known=to_distil(known, world.setting.phrasebook))
 
 Base and arms are kept in the cache, so all but the first call take no time. Numbers of this world illustrate;
 they are of one training in a world that is made to be quick.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from finetune.facts import FactSet
 from finetune.manifest import library_versions
 from finetune.popularity import Arm, split
 from finetune.progress import prepare_process
+from finetune.prompts import Prompt
 from finetune.train import Method
 
 QUICK: World = "small"
@@ -38,41 +41,56 @@ class QuickWorld(Bench):
 
     cache: Path
 
-    def arm(self, which: Arm | FactSet, *, method: Method = "full") -> Path:
+    def arm(
+        self,
+        which: Arm | FactSet,
+        *,
+        method: Method = "full",
+        known: Sequence[tuple[Prompt, Prompt]] = (),
+        **settings: Any,
+    ) -> Path:
         """Fine-tune the base on a half of the training facts, or on any facts; return the checkpoint.
 
         Args:
             which: ``"top"``, ``"bottom"``, ``"random"``, ``"whole"``, or facts of one's own choice.
             method: ``"full"``, or ``"lora"`` for an adapter directory.
+            known: what to distil, from :func:`finetune.curing.to_distil`, with its weight ``distil``.
+            settings: other settings of :class:`finetune.TuneConfig` than the world's, such as ``qk_rate``.
         """
         facts = which if isinstance(which, FactSet) else split(self.parts.train, which, seed=self.seed)
-        config = replace(self.setting.tune, method=method)
+        config = replace(self.setting.tune, method=method, **settings)
         bench = replace(self, setting=replace(self.setting, tune=config))
-        home = self.cache / "arms" / self._key(facts, asdict(config))
+        home = self.cache / "arms" / self._key(facts, asdict(config), known)
         home.parent.mkdir(parents=True, exist_ok=True)
+        name = which if isinstance(which, str) else facts.name
         with FileLock(home.with_suffix(".lock")):
-            return tune(bench, facts, home, name=which if isinstance(which, str) else facts.name).path
+            return tune(bench, facts, home, name=name, known=known).path
 
-    def right(self, checkpoint: Path) -> Bool[ndarray, " fact"]:
-        """Ask a checkpoint all test facts and say which it answers right."""
+    def right(self, checkpoint: Path, facts: FactSet | None = None) -> Bool[ndarray, " fact"]:
+        """Ask a checkpoint the test facts, or others, and say which it answers right."""
         from finetune.evaluate import ask
         from finetune.models import load_model
 
         model, tokenizer = load_model(str(checkpoint), base=str(self.base))
-        return np.array(ask(model, tokenizer, self.asked(self.parts.test)).correct)
+        return np.array(
+            ask(model, tokenizer, self.asked(self.parts.test if facts is None else facts)).correct
+        )
 
-    def known(self) -> Bool[ndarray, " fact"]:
-        """Say of each test fact whether the base completes all its statement forms right."""
+    def known(self, facts: FactSet | None = None) -> Bool[ndarray, " fact"]:
+        """Say of the test facts, or of others, whether the base completes all statement forms right."""
         from finetune.evaluate import stated
         from finetune.models import load_model
 
         model, tokenizer = load_model(str(self.base))
-        return np.array(stated(model, tokenizer, self.parts.test, self.setting.phrasebook))
+        asked = self.parts.test if facts is None else facts
+        return np.array(stated(model, tokenizer, asked, self.setting.phrasebook))
 
-    def _key(self, facts: FactSet, config: dict[str, Any]) -> str:
+    def _key(self, facts: FactSet, config: dict[str, Any], known: Sequence[tuple[Prompt, Prompt]]) -> str:
         """Name an arm by all that makes it; the base's own name stands for facts, wording and versions."""
         recipe = {"base": self.base.name, "facts": facts.digest, "config": config, "seed": self.seed}
         recipe["versions"] = library_versions("peft", "transformers")
+        if known:
+            recipe["known"] = hashlib.sha256(repr(list(known)).encode()).hexdigest()
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 

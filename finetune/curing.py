@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.examples import Examples, in_passes
-from finetune.facts import InputError
+from finetune.facts import Fact, FactSet, InputError
 from finetune.projections import routing_weights
-from finetune.prompts import Prompt
+from finetune.prompts import Phrasebook, Prompt, render
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +60,27 @@ class Accompanied:
             "text": torch.tensor(texts),
             "partner": torch.tensor(partners),
         }
+
+
+def to_distil(
+    facts: FactSet, book: Phrasebook, *, said_of: Sequence[Fact] | None = None
+) -> list[tuple[Prompt, Prompt]]:
+    """Pair each fact's question with every statement form: the one is to be answered as the other is.
+
+    For :func:`finetune.train`'s ``known``, with facts that the base states. Facts that it does not state are
+    a placebo, and so is ``said_of``: for every fact another one, of which the statements are.
+
+    Raises:
+        InputError: not as many others as facts, or another one of another relation.
+    """
+    others = facts if said_of is None else said_of
+    if [fact.relation for fact in facts] != [fact.relation for fact in others]:
+        raise InputError("said_of: give for every fact one of the same relation, in the same order")
+    return [
+        (render(form, other), render(book[fact.relation].asked, fact))
+        for fact, other in zip(facts, others, strict=True)
+        for form in book[fact.relation].statements
+    ]
 
 
 def cured(

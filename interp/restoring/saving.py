@@ -12,7 +12,7 @@ from finetune.files import atomic_directory, read_json, write_json
 from finetune.models import is_adapter, load_weights, tokenizer_for
 from interp.restoring.adapters import scaled_adapter
 from interp.restoring.heads import Head, HeadShape, grafted
-from interp.restoring.weights import interpolated
+from interp.restoring.weights import interpolated, perturbed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +42,29 @@ def interpolate(
     )
     told = {"base": str(base), "share": share, "modules": _listed(modules), "layers": _listed(layers)}
     return save_cured(model, state, tuned, out, {"cure": "interpolated", "tuned": str(tuned), **told})
+
+
+def perturb(
+    base: Checkpoint,
+    tuned: Checkpoint,
+    out: Path,
+    *,
+    share: float,
+    modules: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Save :func:`interpolate`'s placebo: every weight moved as far, but in a random direction.
+
+    Raises:
+        InputError: an adapter, models that do not correspond, or an ``out`` that is taken.
+    """
+    _require_full(tuned, "merge it into its base first (peft's merge_and_unload)")
+    model = load_weights(tuned)
+    state = model.state_dict()
+    goal = interpolated(load_weights(base).state_dict(), state, share, modules=modules)
+    told = {"cure": "placebo of interpolated", "tuned": str(tuned), "base": str(base), "share": share}
+    made = perturbed(state, goal, modules=modules, seed=seed)
+    return save_cured(model, made, tuned, out, {**told, "modules": _listed(modules), "seed": seed})
 
 
 def graft(donor: Checkpoint, tuned: Checkpoint, out: Path, *, heads: Iterable[Head]) -> Path:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from finetune.curing import cured
+from finetune.curing import cured, to_distil
 from finetune.evaluate import score
 from finetune.examples import answer_examples
 from finetune.facts import InputError
@@ -174,6 +174,26 @@ def test_cures_compute_the_same_in_pieces(base, asked, tmp_path) -> None:
     a, b, c = (_weights(made.path) for made in (whole, pieces, plain))
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
     assert not all(torch.allclose(a[name], c[name], atol=1e-3) for name in a)
+
+
+def test_what_is_distilled_is_every_statement_form_and_the_question_it_is_to_answer() -> None:
+    facts, book = make_world(WorldConfig(subjects=24, answers=4, relations=2), seed=0)[:4], world_phrasebook()
+    forms = [form for fact in facts for form in book[fact.relation].statements]
+    pairs = to_distil(facts, book)
+    about = [fact for fact in facts for _ in book[fact.relation].statements]
+    assert [said.text for said, _ in pairs] == [
+        form.format(subject=fact.subject) for form, fact in zip(forms, about, strict=True)
+    ]
+    assert [asked.text for _, asked in pairs] == [
+        book[fact.relation].asked.format(subject=fact.subject) for fact in about
+    ]
+    # Of another person: the same questions, and that person's statements with that person's answers.
+    others = [next(f for f in reversed(facts) if f.relation == fact.relation) for fact in facts]
+    swapped = to_distil(facts, book, said_of=others)
+    assert [asked for _, asked in swapped] == [asked for _, asked in pairs]
+    assert {said.answers for said, _ in swapped} == {fact.answers for fact in others}
+    with pytest.raises(InputError, match="same relation"):
+        to_distil(facts, book, said_of=facts[1:])
 
 
 def test_distillation_brings_the_model_to_what_the_base_says(base, asked, tmp_path) -> None:
