@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ROWS = 64  # texts a forward pass, when the base is read
+WORDS = 8192  # tokens of a vocabulary up to which all that the base says is held
+TOP = 256  # tokens that are held of a larger one, and the rest as one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +44,12 @@ class Watched:
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """Known facts as they are asked, with what the base says of each: log p of every token, at its answer.
+    """Known facts as they are asked, with what the base says of each: log p of tokens, at its answer.
 
     ``ids`` and ``mask`` are [fact, pos]; ``says`` [fact, nth, token] (nats) stands at the positions ``at``
-    [fact, nth], of which ``real`` are the answer's.
+    [fact, nth], of which ``real`` are the answer's. Of a large vocabulary it holds the likeliest tokens,
+    which ``among`` [fact, nth, token] names, and the rest as one: its divergence is then at most that of
+    all tokens, and memory a fact does not grow with the vocabulary.
     """
 
     ids: Int[Tensor, "fact pos"]
@@ -53,11 +57,14 @@ class Lesson:
     at: Int[Tensor, "fact nth"]
     real: Bool[Tensor, "fact nth"]
     says: Float[Tensor, "fact nth token"]
+    among: Int[Tensor, "fact nth token"] | None = None
 
     def loss(self, model: Any, fact: Int[Tensor, " row"]) -> Tensor:
         """Return the mean over answer tokens of KL(base || model), nats."""
         device, some = fact.device, fact.cpu()
         now = _at_answers(model, self.ids[some], self.mask[some], self.at[some], device)
+        if self.among is not None:
+            now = with_rest(now, self.among[some].to(device))
         return divergence(self.says[some].to(device), now, self.real[some].to(device))
 
 
@@ -74,6 +81,15 @@ def divergence(
     """Return the mean over real places of KL(base || now) = sum p_base (log p_base - log p_now), nats."""
     each = (base.exp() * (base - now)).sum(-1)
     return each[real].mean()
+
+
+def with_rest(
+    says: Float[Tensor, "fact nth token"], among: Int[Tensor, "fact nth some"]
+) -> Float[Tensor, "fact nth some_and_rest"]:
+    """Keep log p of some tokens, and behind them that of all others together."""
+    kept = says.gather(-1, among)
+    left = 1 - kept.exp().sum(-1, keepdim=True)
+    return torch.cat([kept, left.clamp_min(torch.finfo(left.dtype).eps).log()], dim=-1)
 
 
 def subject_mass(
@@ -146,13 +162,21 @@ def lesson(
     parts = []
     ids, mask, at, real = _laid_out(taught, pad)
 
+    tokens: list[Tensor] = []
+
     def read(some: list[int]) -> None:
-        parts.append(_at_answers(model, ids[some], mask[some], at[some], model.device).cpu())
+        says = _at_answers(model, ids[some], mask[some], at[some], model.device)
+        if says.shape[-1] > WORDS:
+            likeliest = says.topk(TOP).indices
+            says = with_rest(says, likeliest)
+            tokens.append(likeliest.cpu())
+        parts.append(says.cpu())
 
     with _as_it_is(model):
         _in_order(range(len(known)), read)
     ids, mask, at, real = _laid_out(asked, pad)
-    return Lesson(ids=ids, mask=mask, at=at, real=real, says=torch.cat(parts))
+    among = torch.cat(tokens) if tokens else None
+    return Lesson(ids=ids, mask=mask, at=at, real=real, says=torch.cat(parts), among=among)
 
 
 def _laid_out(
