@@ -82,7 +82,8 @@ def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
     name = cell.params["arm"]
     arm = tune(bench, options.arms(bench.parts.train, seed=cell.seed)[name], home / "arm", name=cell.key)
     checkpoints, frame = held_out(bench, {name: arm.path}, home, batch_tokens=options.batch_tokens)
-    frame = frame.merge(predictors(bench, checkpoints, options.batch_tokens), on="fact_id", validate="1:1")
+    read = read_once(bench, checkpoints, options.batch_tokens, home.parents[1] / "predictors")
+    frame = frame.merge(read, on="fact_id", validate="1:1")
     of_quartile = [f"q{quartile}" for quartile in frame["quartile"]]
     levels = of_quartile if options.facts else [f"{met:g}" for met in frame["popularity"]]
     return frame.assign(level=levels, step=arm.step, training_loss=arm.training_loss)
@@ -102,28 +103,48 @@ def setting_of(options: Options, seed: int) -> Setting:
     )
 
 
+def read_once(bench: Bench, checkpoints: Checkpoints, batch_tokens: int, folder: Path) -> pd.DataFrame:
+    """Read a seed's held-out facts at the base; one process does it for all arms, which share both."""
+    import pandas as pd
+    from filelock import FileLock
+
+    from finetune.files import atomic_file
+
+    path = folder / f"seed-{bench.seed}.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            with atomic_file(path) as temporary:
+                predictors(bench, checkpoints, batch_tokens).to_parquet(temporary)
+    return pd.read_parquet(path)
+
+
 def predictors(bench: Bench, checkpoints: Checkpoints, batch_tokens: int) -> pd.DataFrame:
     """Read every held-out fact at the base: one row per fact."""
     import numpy as np
     import pandas as pd
 
     from analyses.measurements import opened
-    from finetune.evaluate import score
-    from finetune.models import load_model
     from finetune.popularity import shuffled
-    from finetune.prompts import render
     from interp.salience import harm_score, value_readout
+    from interp.selection import SCORES, Candidates
 
-    facts, prompts, book = checkpoints.test, checkpoints.prompts, checkpoints.phrasebook
+    facts, prompts = checkpoints.test, checkpoints.prompts
     with opened(checkpoints, "base", prompts) as (model, batch, tokenizer):
         readout = value_readout(
             model, batch, tokenizer, checkpoints.answer_sets, batch_tokens=batch_tokens
         ).to_frame()
         harm = harm_score(model, batch, tokenizer, batch_tokens=batch_tokens).to_frame()
-    plain, tokenizer = load_model(checkpoints.base)
-    forms = [render(form, fact) for fact in facts for form in book[fact.relation].statements]
-    owner = [fact.id for fact in facts for _ in book[fact.relation].statements]
-    of_statements = pd.Series(score(plain, tokenizer, forms)[0]).groupby(np.array(owner)).mean()
+    candidates = Candidates(
+        facts=facts,
+        base=checkpoints.base,
+        book=checkpoints.phrasebook,
+        prompts=prompts,
+        batch_tokens=batch_tokens,
+    )
+    asked = {name: SCORES[name].compute(candidates) for name in ("statement", "question")}
+    for item in candidates.left_out:
+        raise InputError(f"fact {item.where!r}: {item.reason}; leave it out")
     everyone = bench.setting.facts.to_frame()
     answer = everyone["answers"].str[0]
     prior = answer.groupby([everyone["relation"], answer]).transform("size") / everyone.groupby("relation")[
@@ -136,8 +157,7 @@ def predictors(bench: Bench, checkpoints: Checkpoints, batch_tokens: int) -> pd.
             "fact_id": ids,
             "frequency": np.log2(1 + np.array([fact.popularity for fact in facts], dtype=np.float64)),
             "answer_prior": prior.set_axis(everyone["id"]).loc[ids].to_numpy(),
-            "statement": of_statements.loc[ids].to_numpy(),
-            "question": score(plain, tokenizer, prompts)[0],
+            **asked,
             "shuffled": [dealt[each] for each in ids],
         }
     )

@@ -62,23 +62,29 @@ def asked(
     tokenizer: PreTrainedTokenizerBase | None = None,
     examples: FactSet | None = None,
     seed: int = 0,
+    worded: Mapping[str, Prompt] | None = None,
 ) -> list[Prompt]:
     """Ask facts in a format, one prompt each, in their order.
 
     Solved examples are drawn from ``examples`` (the training facts, so that no answer of a test leaks), or
     from ``facts`` without them. A fact's draw depends on its id and ``seed`` only, not on the other facts
-    that are asked; where its relation has fewer other subjects, there are fewer examples.
+    that are asked; where its relation has fewer other subjects, there are fewer examples. ``worded`` holds,
+    by fact id, questions that are asked as they are, in no template.
 
     Raises:
         InputError: a question that does not name its subject, more options than letters, or a chat without a
             tokenizer or a chat template.
     """
-    style = style or PromptFormat()
-    prompts = [_worded(fact, book, style) for fact in facts]
+    style, own = style or PromptFormat(), worded or {}
+
+    def words(facts: FactSet) -> list[Prompt]:
+        return [own.get(fact.id) or _worded(fact, book, style) for fact in facts]
+
+    prompts = words(facts)
     shown: list[list[Prompt]] = [[] for _ in prompts]
     if style.shots:
         pool = facts if examples is None else examples
-        pooled = _by_relation([_worded(fact, book, style) for fact in pool], pool)
+        pooled = _by_relation(words(pool), pool)
         shown = [_drawn(fact, pooled.get(fact.relation, []), style.shots, seed=seed) for fact in facts]
     both = list(zip(prompts, shown, strict=True))
     if not style.chat:

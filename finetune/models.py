@@ -25,9 +25,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def load_model(
-    source: Source, *, base: Source | None = None
+    source: Source, *, base: Source | None = None, dtype: torch.dtype | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load ``source`` in float32 with its tokenizer, on a GPU if there is one.
+    """Load ``source`` in ``dtype`` (float32 unless given) with its tokenizer, on a GPU if there is one.
 
     An adapter is put, unmerged, on ``base`` or else on the base that its own configuration names. A
     checkpoint that brings no tokenizer takes the base's.
@@ -39,9 +39,9 @@ def load_model(
 
     tokenizer = tokenizer_for(source, base)
     if is_adapter(source):
-        model = load_adapter(load_weights(base or adapter_base(source)), source)
+        model = load_adapter(load_weights(base or adapter_base(source), dtype=dtype), source)
     else:
-        model = load_weights(source)
+        model = load_weights(source, dtype=dtype)
     return cast("PreTrainedModel", model.to("cuda" if torch.cuda.is_available() else "cpu").eval()), tokenizer
 
 
@@ -138,13 +138,14 @@ def configuration_of(source: Source) -> PreTrainedConfig:
 
 
 def context_of(source: Source) -> int:
-    """Return how many tokens a checkpoint's model can read at once.
+    """Return how many tokens a checkpoint's model, or an adapter's base, can read at once.
 
     Raises:
         InputError: see :func:`configuration_of`.
     """
+    whole = adapter_base(source) if is_adapter(source) else source
     # A model without learnt or bounded positions (Bloom's ALiBi) names none.
-    return int(getattr(configuration_of(source), "max_position_embeddings", None) or UNBOUNDED)
+    return int(getattr(configuration_of(whole), "max_position_embeddings", None) or UNBOUNDED)
 
 
 def is_adapter(source: Source) -> bool:

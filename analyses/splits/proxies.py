@@ -1,8 +1,9 @@
 """Proxies for how often a fact was met in pretraining, by name, for data that bring no popularity.
 
-Each gives one number a fact: counts where something can be counted, nats where the base model is asked. They
-are put in place of ``Fact.popularity`` by :func:`with_popularity`; numbers that may be below zero go through
-the exponential, which keeps their order. :mod:`analyses.splits.agreement` says how far they agree.
+Each gives one number a fact: counts where something can be counted, a score of :mod:`interp.selection` where
+the base model is asked. They are put in place of ``Fact.popularity`` by :func:`with_popularity`; numbers that
+may be below zero go through the exponential, which keeps their order. :mod:`analyses.splits.agreement` says
+how far they agree.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from analyses.splits.material import Material, salience
-from finetune.confidence import of_statements, with_examples, zero_shot
+from analyses.splits.material import Material
 from finetune.facts import FactSet, InputError, LeftOut
 from finetune.frequency import answer_frequency, subject_frequency
 from finetune.popularity import shuffled
+from interp.selection import SCORES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,6 +153,15 @@ def _views(material: Material) -> Float[ndarray, " fact"]:
     return found
 
 
+def _asking(what: str, score: str) -> Proxy:
+    # Computed and not called, for a call refuses facts that name no relation: what the base knows of those is
+    # decided in the same statement forms.
+    def values(material: Material) -> Float[ndarray, " fact"]:
+        return SCORES[score].compute(material.candidates)
+
+    return Proxy(what=what, values=values, needs="base", signed=True)
+
+
 def _placebo(facts: FactSet, values: Float[ndarray, " fact"], seed: int) -> Float[ndarray, " fact"]:
     """Deal the ranks of the subjects' largest values out among the subjects; ranks are never below zero."""
     from scipy.stats import rankdata
@@ -177,28 +187,12 @@ PROXIES: dict[str, Proxy] = {
     "answer_frequency": Proxy(
         what="facts of the data set with the answer", values=lambda m: answer_frequency(m.facts)
     ),
-    "confidence": Proxy(
-        what="log p(answer) after the question, at the base",
-        values=lambda m: zero_shot(*m.plain, m.prompts),
-        needs="base",
-        signed=True,
+    "confidence": _asking("log p(answer) after the question, at the base", "question"),
+    "confidence_few": _asking("the same after solved examples of the relation", "few_shot"),
+    "statement": _asking(
+        "log p(answer) after a statement, averaged over statement forms, at the base", "statement"
     ),
-    "confidence_few": Proxy(
-        what="the same after solved examples of the relation",
-        values=lambda m: with_examples(*m.plain, m.prompts, shots=m.shots, seed=m.seed),
-        needs="base",
-        signed=True,
-    ),
-    "statement": Proxy(
-        what="log p(answer) after a statement, averaged over statement forms, at the base",
-        values=lambda m: of_statements(*m.plain, m.facts, m.phrasebook),
-        needs="base",
-        signed=True,
-    ),
-    "salience": Proxy(
-        what="value readout of the answer from the subject, summed over heads, at the base",
-        values=salience,
-        needs="base",
-        signed=True,
+    "salience": _asking(
+        "value readout of the answer from the subject, summed over heads, at the base", "readout"
     ),
 }

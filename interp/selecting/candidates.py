@@ -1,4 +1,4 @@
-"""What candidate facts are scored with: the base, opened once, their wordings, and what was found already.
+"""How a base is asked about facts: the base, opened once, their wordings, and what was found already.
 
 Facts are worded, tokenised and scored a slab at a time, so that beside the facts and one number a score and
 fact nothing grows with how many there are.
@@ -6,7 +6,7 @@ fact nothing grows with how many there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from finetune.batching import BATCH_TOKENS, Budget
-from finetune.facts import FactSet, InputError
+from finetune.facts import Fact, FactSet, InputError, LeftOut
 from finetune.formats import PromptFormat, asked, fitting
 from finetune.phrasebooks import phrasebook
 from finetune.progress import task
@@ -25,22 +25,26 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from finetune.models import Source
     from finetune.prompts import Phrasebook, Prompt
 
 SLAB = 2048  # facts that are worded and tokenised at a time
+SHOTS = 2  # solved examples in front
 POOL = 64  # facts of a relation from which solved examples are drawn
 Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(kw_only=True)
 class Candidates:
-    """Facts that might be trained on, and the base that would be.
+    """Facts that might be trained on, and the base that would be, as it is asked about them.
 
     Attributes:
         facts: the candidates.
-        base: a directory or hub id of the base model.
+        base: a directory or hub id of the base model, or an adapter's directory.
         book: how relations are worded; from the facts without it.
         style: how fine-tuning will ask.
+        prompts: one a fact, to be asked as they are instead of in a template.
+        shots: how many solved examples few-shot scores show, at most, whatever ``style`` says.
         subjects_known: whether the facts say what their question is about; where they do not, a fact's
             subject is its whole question, and scores that need to know do without them.
         reference: facts that the base should go on to know, for gradients to be compared with; candidates
@@ -51,9 +55,11 @@ class Candidates:
     """
 
     facts: FactSet
-    base: str
+    base: Source
     book: Phrasebook | None = None
     style: PromptFormat = field(default_factory=PromptFormat)
+    prompts: Sequence[Prompt] | None = None
+    shots: int = SHOTS
     subjects_known: bool = True
     reference: FactSet | None = None
     seed: int = 0
@@ -61,20 +67,33 @@ class Candidates:
     dtype: Dtype = "float32"
     _found: dict[str, ndarray] = field(default_factory=dict, init=False, repr=False)
     _plain: PreTrainedModel | None = field(default=None, init=False, repr=False)
+    _left_out: dict[str, LeftOut] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not len(self.facts):
             raise InputError(f"{self.facts.name}: holds no fact to choose from")
+        if self.shots < 1:
+            raise InputError(f"shots = {self.shots}: give at least 1 example, or choose a score without any")
         self.book = phrasebook(self.facts) if self.book is None else self.book
         self.budget = Budget(tokens=self.batch_tokens)
-        self._examples = self._pool()
+        self._worded = self._given()
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Facts that could not be asked in some way that was tried, each with its first reason."""
+        return tuple(self._left_out.values())
+
+    def set_aside(self, left_out: Iterable[LeftOut]) -> None:
+        """Note facts that cannot be asked."""
+        for item in left_out:
+            self._left_out.setdefault(item.where, item)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The base's tokenizer."""
-        from finetune.models import load_tokenizer
+        from finetune.models import tokenizer_for
 
-        return load_tokenizer(self.base)
+        return tokenizer_for(self.base)
 
     @cached_property
     def context(self) -> int:
@@ -88,10 +107,9 @@ class Candidates:
         if self._plain is None:
             import torch
 
-            from finetune.models import load_weights
+            from finetune.models import load_model
 
-            where = "cuda" if torch.cuda.is_available() else "cpu"
-            self._plain = load_weights(self.base, dtype=getattr(torch, self.dtype)).to(where).eval()
+            self._plain, _ = load_model(self.base, dtype=getattr(torch, self.dtype))
         return self._plain
 
     @contextmanager
@@ -101,7 +119,7 @@ class Candidates:
 
         self._plain = None
         pair = load_pair(self.base, dtype=self.dtype)
-        with pair.base() as model:
+        with pair.finetuned() as model:  # an adapter's own side; of a whole model both are the same
             yield model, pair.tokenizer
 
     def remembered(self, name: str, work: Callable[[], ndarray]) -> ndarray:
@@ -120,35 +138,62 @@ class Candidates:
         return np.concatenate(parts)
 
     def asked(self, facts: FactSet, *, shots: int = 0, seed: int = 0) -> list[Prompt | None]:
-        """Ask facts as fine-tuning will, with up to so many solved examples in front; None: it does not fit.
+        """Ask facts as fine-tuning will, with up to so many solved examples in front; None: it cannot be.
 
-        Where the base's context is too short for all the examples there are fewer.
+        Where the base's context is too short for all the examples there are fewer. With ``shots`` there is
+        one at least, for an answer's probability with an example in front says nothing of one without.
         """
         made: dict[str, Prompt] = {}
-        left = facts
-        for count in range(shots, -1, -1):
-            style = replace(self.style, shots=count)
+        aside: tuple[LeftOut, ...] = ()
+        left = self._with_others(facts) if shots else facts
+        for count in range(shots, min(shots, 1) - 1, -1):
             prompts = asked(
                 left,
                 self.book or {},
-                style,
+                replace(self.style, shots=count),
                 tokenizer=self.tokenizer,
-                examples=self._examples,
+                examples=self._examples if shots else None,
                 seed=self.seed + seed,
+                worded=self._worded,
             )
             fit, aside = fitting(self.tokenizer, prompts, self.context)
             made |= {prompt.fact_id: prompt for prompt in fit}
             if not aside:
                 break
             left = left.subset([i for i, fact in enumerate(left) if fact.id not in made])
+        self.set_aside(aside)
         return [made.get(fact.id) for fact in facts]
 
-    def _pool(self) -> FactSet:
-        """Draw the facts that solved examples are taken from: so many of every relation."""
+    def _with_others(self, facts: FactSet) -> FactSet:
+        """Keep the facts that have a solved example: one of their relation, of another subject."""
+        shown: dict[str, set[str]] = {}
+        for fact in self._examples:
+            shown.setdefault(fact.relation, set()).add(fact.subject.casefold())
+
+        def alone(fact: Fact) -> bool:
+            return not shown.get(fact.relation, set()) - {fact.subject.casefold()}
+
+        reason = "no example can be shown: its relation has no other subject"
+        self.set_aside(LeftOut(where=fact.id, reason=reason) for fact in facts if alone(fact))
+        return facts.subset([i for i, fact in enumerate(facts) if not alone(fact)])
+
+    def _given(self) -> dict[str, Prompt] | None:
+        """Return the given prompts by fact id, each with its fact's own id and relation."""
+        if self.prompts is None:
+            return None
+        if len(self.prompts) != len(self.facts):
+            raise InputError(f"{len(self.prompts)} prompts for {len(self.facts)} facts; give one each")
+        both = zip(self.facts, self.prompts, strict=True)
+        return {fact.id: replace(prompt, fact_id=fact.id, relation=fact.relation) for fact, prompt in both}
+
+    @cached_property
+    def _examples(self) -> FactSet:
+        """Draw the facts that solved examples are taken from: so many of every relation, if they fit."""
         order = np.random.default_rng([self.seed, 50]).permutation(len(self.facts)).tolist()
         taken: dict[str, list[int]] = {}
         for i in order:
             some = taken.setdefault(self.facts[i].relation, [])
             if len(some) < POOL:
                 some.append(i)
-        return self.facts.subset(sorted(i for some in taken.values() for i in some))
+        pool = self.facts.subset(sorted(i for some in taken.values() for i in some))
+        return pool.subset([i for i, prompt in enumerate(self.asked(pool)) if prompt is not None])

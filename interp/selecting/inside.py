@@ -96,7 +96,9 @@ def _hooked(
             some = [p for p in candidates.asked(facts) if p is not None]
             values = np.full(len(facts), np.nan)
             if some:
-                result = read(model, encode(tokenizer, some), tokenizer)
+                batch = encode(tokenizer, some)
+                candidates.set_aside(batch.left_out)
+                result = read(model, batch, tokenizer)
                 found = dict(zip(result.fact_ids, getattr(result, part).tolist(), strict=True))
                 values[:] = [found.get(fact.id, np.nan) for fact in facts]
             return values

@@ -1,18 +1,18 @@
 """How well a base knows candidate facts: log-probabilities of answers, and whether it is right consistently.
 
-Every function returns Float [fact], higher = better known, NaN where a fact's prompt does not fit the model.
+Every function returns Float [fact], higher = better known, NaN where a fact cannot be asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from einops import rearrange
 
-from finetune.confidence import of_statements, zero_shot
-from finetune.evaluate import names_of
+from finetune.evaluate import names_of, score
 from finetune.formats import fitting
 from finetune.prompts import render
 from finetune.tokens import tokenize_with_answer
@@ -27,24 +27,21 @@ if TYPE_CHECKING:
     from finetune.prompts import Prompt
     from interp.selecting.candidates import Candidates
 
-SHOTS = 2  # solved examples in front
 DRAWS = 3  # few-shot prompts of different examples
 FEW_SHOT, STATED = "few-shot", "statements"  # what facts are asked under, for their classes
+Ask = Callable[[list["Prompt"]], tuple["ndarray", "ndarray"]]
 
 
 def statement(candidates: Candidates) -> Float[ndarray, " fact"]:
-    """Average, over a relation's statement forms, the log-probability of the answer (nats, whole answer)."""
-    book = candidates.book or {}
-    model, tokenizer = candidates.plain(), candidates.tokenizer
+    """Average, over a relation's statement forms, the log-probability of the answer (nats, whole answer).
+
+    A fact whose relation has no statement form is NaN.
+    """
 
     def work(facts: FactSet) -> Float[ndarray, " fact"]:
-        forms = [render(form, fact) for fact in facts for form in book[fact.relation].statements]
-        _, aside = fitting(tokenizer, forms, candidates.context)
-        too_long = {item.where for item in aside}
-        fit = [i for i, fact in enumerate(facts) if fact.id not in too_long]
-        values = np.full(len(facts), np.nan)
-        values[fit] = of_statements(model, tokenizer, facts.subset(fit), book, budget=candidates.budget)
-        return values
+        values, _ = _each(_forms(candidates, facts), _scoring(candidates))
+        forms = (~np.isnan(values)).sum(1)
+        return np.divide(np.nansum(values, 1), forms, out=np.full(len(facts), np.nan), where=forms > 0)
 
     return candidates.by_slab("Scoring statements", work)
 
@@ -56,7 +53,9 @@ def question(candidates: Candidates) -> Float[ndarray, " fact"]:
 
 def few_shot(candidates: Candidates) -> Float[ndarray, " fact"]:
     """Return the log-probability of the answer with solved examples in front of the question (nats)."""
-    return candidates.by_slab("Scoring few-shot", lambda facts: _log_prob(candidates, facts, shots=SHOTS))
+    return candidates.by_slab(
+        "Scoring few-shot", lambda facts: _log_prob(candidates, facts, shots=candidates.shots)
+    )
 
 
 def consistency(candidates: Candidates) -> Float[ndarray, " fact"]:
@@ -92,8 +91,8 @@ def known_classes(
     """
 
     def work(facts: FactSet) -> Float[ndarray, "fact part"]:
-        heard = _under_statements(candidates, facts) if under == STATED else _few_shot(candidates, facts)
-        greedy, probability = heard
+        prompts = _forms(candidates, facts) if under == STATED else _few_shot(candidates, facts)
+        greedy, probability = _each(prompts, partial(_said, candidates))
         counted = ~np.isnan(probability)
         asked = counted.any(1)
         # A relation with fewer forms has fewer prompts: what is missing is neither right nor wrong.
@@ -114,43 +113,51 @@ def _in_order(candidates: Candidates, order: Sequence[int], under: str) -> Float
 
 
 def _log_prob(candidates: Candidates, facts: FactSet, *, shots: int) -> Float[ndarray, " fact"]:
-    model, tokenizer = candidates.plain(), candidates.tokenizer
-    return spread(
-        candidates.asked(facts, shots=shots),
-        lambda fit: zero_shot(model, tokenizer, fit, budget=candidates.budget),
-    )
+    ask = _scoring(candidates)
+    return spread(candidates.asked(facts, shots=shots), lambda fit: ask(fit)[0])
 
 
-Heard = tuple["Float[ndarray, 'fact prompt']", "Float[ndarray, 'fact prompt']"]
+def _scoring(candidates: Candidates) -> Ask:
+    return partial(score, candidates.plain(), candidates.tokenizer, budget=candidates.budget)
 
 
-def _few_shot(candidates: Candidates, facts: FactSet) -> Heard:
-    """Ask under several draws of solved examples; greedy right or not, and how probably a sample is right."""
-    draws = [candidates.asked(facts, shots=SHOTS, seed=1000 + draw) for draw in range(DRAWS)]
-    return _heard(candidates, [list(prompts) for prompts in zip(*draws, strict=True)])
+def _few_shot(candidates: Candidates, facts: FactSet) -> list[list[Prompt | None]]:
+    """Ask under several draws of solved examples."""
+    draws = [candidates.asked(facts, shots=candidates.shots, seed=1000 + draw) for draw in range(DRAWS)]
+    return [list(prompts) for prompts in zip(*draws, strict=True)]
 
 
-def _under_statements(candidates: Candidates, facts: FactSet) -> Heard:
-    """Ask in every statement form of a fact's relation."""
+def _forms(candidates: Candidates, facts: FactSet) -> list[list[Prompt | None]]:
+    """Ask in every statement form of a fact's relation, or in none if one does not fit."""
     book = candidates.book or {}
     forms = [[render(form, fact) for form in book[fact.relation].statements] for fact in facts]
     _, aside = fitting(candidates.tokenizer, [p for some in forms for p in some], candidates.context)
+    candidates.set_aside(aside)
     too_long = {item.where for item in aside}
-    return _heard(candidates, [[None if p.fact_id in too_long else p for p in some] for some in forms])
+    return [[None if p.fact_id in too_long else p for p in some] for some in forms]
 
 
-def _heard(candidates: Candidates, prompts: Sequence[Sequence[Prompt | None]]) -> Heard:
-    """Ask every fact's prompts; NaN where there is none."""
-    width = max(map(len, prompts))
+def _said(candidates: Candidates, prompts: list[Prompt]) -> tuple[ndarray, ndarray]:
+    """Say whether greedy decoding is right, and how probably a sample is."""
+    model, tokenizer = candidates.plain(), candidates.tokenizer
+    pairs = tokenize_with_answer(tokenizer, [p.text for p in prompts], [p.answers[0] for p in prompts])
+    return said(model, tokenizer, pairs, names_of(prompts), budget=candidates.budget)
+
+
+def _each(
+    prompts: Sequence[Sequence[Prompt | None]], ask: Ask
+) -> tuple[Float[ndarray, "fact prompt"], Float[ndarray, "fact prompt"]]:
+    """Ask every fact's prompts, and return both parts of what is said to them; NaN where there is none."""
+    width = max(1, *map(len, prompts))
     flat = [p for some in prompts for p in (*some, *[None] * (width - len(some)))]
     fit = [p for p in flat if p is not None]
-    pairs = tokenize_with_answer(candidates.tokenizer, [p.text for p in fit], [p.answers[0] for p in fit])
-    parts = said(candidates.plain(), candidates.tokenizer, pairs, names_of(fit), budget=candidates.budget)
-    greedy, probability = (
+    if not fit:
+        return (nothing := np.full((len(prompts), width), np.nan)), nothing
+    first, second = (
         rearrange(spread(flat, lambda _, part=part: part), "(fact prompt) -> fact prompt", prompt=width)  # type: ignore[misc]
-        for part in parts
+        for part in ask(fit)
     )
-    return greedy, probability
+    return first, second
 
 
 def spread(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finetune.facts import InputError
+from finetune.models import is_adapter
 from finetune.sources.gather import UNNAMED
 from interp.selecting import inside, knowledge
 
@@ -28,8 +29,8 @@ class Score:
     """A score: what it is called, what it is, what it costs and what it cannot do without.
 
     ``forwards`` counts forward passes an example, which keep nothing for a backward pass. ``needs`` says
-    what candidates must have (``subject``, ``relation``, ``popularity``); ``is_placebo`` marks scores that
-    know nothing.
+    what candidates must have (``subject``, ``relation``, ``popularity``) and that a base may be no adapter
+    (``weights``); ``is_placebo`` marks scores that know nothing.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Score:
             return "needs to know how a fact is stated; add a column relation"
         if "popularity" in self.needs and any(fact.popularity is None for fact in candidates.facts):
             return "needs a popularity of every fact; add a column popularity"
+        if "weights" in self.needs and is_adapter(candidates.base):
+            return "needs the gradients of all weights; merge the adapter into its base"
         return None
 
     def require(self, candidates: Candidates) -> None:
@@ -111,7 +114,7 @@ SCORES: dict[str, Score] = {
         Score(
             name="few_shot",
             compute=knowledge.few_shot,
-            meaning=f"the same with {knowledge.SHOTS} solved examples in front",
+            meaning="the same with solved examples of the relation in front",
             forwards=1,
             unit="nats",
         ),
@@ -162,6 +165,7 @@ SCORES: dict[str, Score] = {
             compute=inside.agreement,
             meaning="inner product of its gradient with that of known facts",
             forwards=3,
+            needs=("weights",),
         ),
         Score(
             name="popularity",

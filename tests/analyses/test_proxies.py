@@ -19,14 +19,15 @@ from analyses.splits.agreement import agreement, shared_halves
 from analyses.splits.agreement_page import heatmap, names_of, study
 from analyses.splits.material import Material
 from analyses.splits.proxies import PLACEBO, PROXIES, measure, measured, with_popularity
-from finetune.confidence import of_statements, with_examples
 from finetune.facts import Fact, FactSet, InputError
 from finetune.files import read_json
+from finetune.formats import PromptFormat, asked
 from finetune.models import load_model
 from finetune.phrasebooks import phrasebook
 from finetune.popularity import split
-from finetune.prompts import few_shot
+from finetune.prompts import Prompt
 from finetune.vocabulary import bpe_tokenizer
+from interp.selection import SCORES, Candidates
 
 SUBJECTS = ("Ada Lee", "Bo Lin", "Cy Fox", "Dee", "Eve Ray", "Flo", "Gus Hill", "Hal", "Ivy Kit", "Jo")
 ANSWERS = {"occupation": ("poet", "civil engineer", "judge"), "capital of": ("France", "Peru", "Mali")}
@@ -119,11 +120,70 @@ def test_counts_are_the_corpus_and_the_data_set(frame):
     assert rows.loc[["occupation0", "occupation1", "alone"], "answer_frequency"].tolist() == [4, 6, 1]
 
 
-def test_confidence_is_the_answer_s_log_probability(facts, base, material, frame):
+def test_proxies_that_ask_the_base_are_the_scores_that_facts_are_chosen_by(facts, base, frame):
+    """Of candidates of their own, which share nothing with the proxies but the base."""
+    candidates = Candidates(facts=facts, base=str(base), shots=4)
+    twins = {"confidence": "question", "confidence_few": "few_shot", "salience": "readout"}
+    asking = [name for name, proxy in PROXIES.items() if proxy.needs == "base"]
+    assert len(asking) == 4
+    for name in asking:
+        values = SCORES[twins.get(name, name)](candidates)
+        np.testing.assert_allclose(frame[name], values, atol=1e-4, err_msg=name)
+
+
+def test_confidence_is_the_answer_s_log_probability(facts, base, frame):
     model, tokenizer = load_model(base)
-    expected = [slow(model, tokenizer, p.text, p.answers[0]) for p in material.prompts]
+    texts = [f"Question: {fact.question} Answer:" for fact in facts]
+    expected = [slow(model, tokenizer, text, fact.answer) for text, fact in zip(texts, facts, strict=True)]
     np.testing.assert_allclose(frame["confidence"], expected, atol=1e-4)
-    assert material.prompts[0].text == "Question: What is Ada Lee's occupation? Answer:"
+
+
+def test_prompts_of_one_s_own_are_asked_and_shown_as_examples(facts, base):
+    """They need name neither their fact nor its relation."""
+    some = facts[:3]
+    prompts = [
+        Prompt(text=f"Of {fact.subject} one says", subject=(3, 3 + len(fact.subject)), answers=fact.answers)
+        for fact in some
+    ]
+    model, tokenizer = load_model(base)
+    values = measure("confidence", some, base=base, asked=prompts)
+    expected = [slow(model, tokenizer, prompt.text, prompt.answers[0]) for prompt in prompts]
+    np.testing.assert_allclose(values, expected, atol=1e-4)
+    few = measure("confidence_few", some, base=base, asked=prompts, shots=1)
+    for i, found in enumerate(few):
+        shown = [f"{p.text} {p.answers[0]}\n{prompts[i].text}" for k, p in enumerate(prompts) if k != i]
+        each = [slow(model, tokenizer, text, prompts[i].answers[0]) for text in shown]
+        assert np.isclose(found, each, atol=1e-4).any()
+    assert np.isfinite(measure("salience", some, base=base, asked=prompts)).all()
+    with pytest.raises(InputError, match="2 prompts for 3 facts"):
+        measure("confidence", some, base=base, asked=prompts[:2])
+
+
+def test_an_adapter_is_asked_and_not_its_base(facts, base, save_adapter):
+    """Merged into the base's weights it is a model of its own, which says the same."""
+    adapter = save_adapter(base)
+    model, tokenizer = load_model(adapter)
+    merged = adapter.with_name("merged")
+    model.merge_and_unload().save_pretrained(merged)
+    tokenizer.save_pretrained(merged)
+    for name in ("confidence", "salience"):
+        adapted, whole, plain = (measure(name, facts, base=source) for source in (adapter, merged, base))
+        np.testing.assert_allclose(adapted, whole, atol=1e-3)
+        assert np.abs(adapted - plain).max() > 0.1
+    with pytest.raises(InputError, match=r"agreement: .*merge the adapter"):
+        SCORES["agreement"](Candidates(facts=facts, base=adapter))
+
+
+def test_a_question_that_is_too_long_costs_the_others_nothing(facts, base, frame):
+    long = Fact(id="long", subject="Ada " * 60, relation="occupation", answers=("poet",))
+    material = Material(facts=replace(facts, facts=(long, *facts)), base=base)
+    found = measured(["confidence", "statement", "salience"], material)
+    assert found.iloc[0][["confidence", "statement", "salience"]].isna().all()
+    for name in ("confidence", "statement"):
+        np.testing.assert_allclose(found[name][1:], frame[name], atol=1e-4)
+    (left_out,) = material.left_out
+    assert left_out.where == "long"
+    assert "more than the model's context of 48" in left_out.reason
 
 
 def test_a_statement_s_confidence_is_the_mean_over_its_forms(facts, base, frame):
@@ -141,20 +201,22 @@ def test_a_statement_s_confidence_is_the_mean_over_its_forms(facts, base, frame)
     np.testing.assert_allclose(frame["statement"], expected, atol=1e-4)
 
 
-def test_as_many_examples_are_shown_as_the_context_holds(facts, base, material):
+def test_as_many_examples_are_shown_as_the_context_holds(facts, base, frame):
+    """With the answer and its end, as in training."""
     model, tokenizer = load_model(base)
-    prompts = material.prompts
-    found = with_examples(model, tokenizer, prompts, shots=4)
-    shots = []
-    for i, prompt in enumerate(prompts[:-1]):
-        fitting = []
-        for n in (4, 3, 2, 1):
-            text = few_shot(prompts, n)[i].text
-            if len(tokenizer(f"{text} {prompt.answers[0]}")["input_ids"]) <= 48:
-                fitting.append((n, text))
+    book, shots = phrasebook(facts), []
+    worded = {n: asked(facts, book, PromptFormat(shots=n), examples=facts) for n in (4, 3, 2, 1)}
+    for i, fact in enumerate(facts[:-1]):
+        fitting = [
+            (n, prompts[i].text)
+            for n, prompts in worded.items()
+            if len(tokenizer(f"{prompts[i].text} {fact.answer}")["input_ids"]) < 48
+        ]
         n, text = fitting[0]
         shots.append(n)
-        assert found[i] == pytest.approx(slow(model, tokenizer, text, prompt.answers[0]), abs=1e-4)
+        assert frame["confidence_few"][i] == pytest.approx(
+            slow(model, tokenizer, text, fact.answer), abs=1e-4
+        )
     assert max(shots) < 4  # else nothing had to give way
 
 
@@ -166,10 +228,9 @@ def test_salience_follows_its_fact_whatever_the_order(facts, base, frame):
 
 
 def test_a_relation_without_statements_has_no_statement_confidence(facts, base):
-    model, tokenizer = load_model(base)
     book = phrasebook(facts)
     book["nickname"] = replace(book["nickname"], statements=())
-    found = of_statements(model, tokenizer, facts, book)
+    found = measure("statement", facts, base=base, book=book)
     assert np.isnan(found[-1])
     assert np.isfinite(found[:-1]).all()
 
@@ -186,10 +247,11 @@ def test_popularity_by_a_proxy_keeps_its_order(facts, frame, name):
     assert facts[int(frame[name].argmax())].subject in best
 
 
-def test_a_fact_without_a_number_is_left_out_and_named(facts, frame):
+def test_a_fact_without_a_number_is_left_out_and_named(facts, base, frame):
     made = with_popularity(facts, frame["confidence_few"].to_numpy(), "confidence_few")
     assert len(made) == len(facts) - 1
     assert made.left_out[-1].where == "alone"
+    assert len(measure("confidence_few", facts[-1:], base=base)) == 1
 
 
 def test_numbers_that_are_no_popularity_are_refused(facts):
@@ -220,9 +282,9 @@ def test_data_without_popularity_has_no_views(facts):
         measure("views", bare)
 
 
-def test_no_examples_are_no_few_shot_confidence(facts, base, material):
+def test_no_examples_are_no_few_shot_confidence(facts, base):
     with pytest.raises(InputError, match="at least 1 example"):
-        with_examples(*load_model(base), material.prompts, shots=0)
+        measure("confidence_few", facts, base=base, shots=0)
 
 
 def many(n: int = 600) -> pd.DataFrame:

@@ -95,11 +95,19 @@ def frame(out: Path) -> pd.DataFrame:
     return pd.read_parquet(out / "facts.parquet")
 
 
-def test_every_arm_is_asked_the_same_facts_whose_predictors_are_the_bases(frame: pd.DataFrame) -> None:
+def test_every_arm_is_asked_the_same_facts_whose_predictors_are_the_bases(
+    out: Path, frame: pd.DataFrame
+) -> None:
     assert set(frame["arm"]) == {"top", "bottom", "random", "shuffled_top", "shuffled_bottom"}
     columns = ["frequency", "answer_prior", "stored", "used", "statement", "question", "harm_score"]
     per_fact = frame.groupby("fact_id")[columns].nunique()
     assert (per_fact == 1).all(axis=None)
+    (once,) = (out / "predictors").glob("*.parquet")
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(once).set_index("fact_id")[columns],
+        frame[frame["arm"] == "top"].set_index("fact_id")[columns],
+        check_like=True,
+    )
     subjects = frame["subject"].nunique()
     assert abs(subjects - 42) <= 4, "about half of 84 subjects are held out"
     assert (frame.groupby("level")["subject"].nunique() >= 3).all()

@@ -99,6 +99,13 @@ def test_few_shot_prompts_show_other_subjects_and_as_many_as_fit(candidates: Can
         assert len(tokenizer(f"{prompt.text} {fact.answer}")["input_ids"]) <= 64
     long = Fact(id="x", subject="x " * 90, relation="born", answers=("Paris",))
     assert candidates.asked(FactSet(facts=(long,), name="long")) == [None]
+    alone = Fact(id="y", subject="Ada A", relation="died", answers=("Paris",))
+    few = Candidates(facts=FactSet(facts=(*facts, long, alone), name="few"), base=candidates.base)
+    values = SCORES["few_shot"](few)
+    assert np.isfinite(values[:-2]).all()
+    assert np.isnan(values[-2:]).all(), "without an example it would be another question"
+    assert np.isfinite(SCORES["question"](few)[-1])
+    assert {item.where for item in few.left_out} == {"x", "y"}
 
 
 def test_what_is_said_is_what_greedy_decoding_and_sampling_say(tiny_llama_dir: Path) -> None:
@@ -225,13 +232,13 @@ def test_what_is_found_once_is_not_computed_again(
 ) -> None:
     ready = Candidates(facts=make_facts(4), base=str(tiny_llama_dir))
     counted: Counter[str] = Counter()
-    scored = knowledge.of_statements
+    scored = knowledge.score
 
-    def counting(*args: object, **kwargs: object) -> np.ndarray:
+    def counting(*args: object, **kwargs: object) -> tuple[np.ndarray, np.ndarray]:
         counted["statement"] += 1
         return scored(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(knowledge, "of_statements", counting)
+    monkeypatch.setattr(knowledge, "score", counting)
     for name in ("statement", "shuffled", "agreement", "statement"):
         SCORES[name](ready)
     assert counted["statement"] == 1
@@ -250,7 +257,11 @@ def test_placebos_know_nothing_but_the_mix_of_relations(candidates: Candidates) 
 
 def test_scores_say_what_they_cannot_do_without(tiny_llama_dir: Path) -> None:
     unnamed = FactSet(
-        facts=(Fact(id="1", subject="Who?", relation="fact", answers=("Ada",), question="Who?"),), name="bare"
+        facts=tuple(
+            Fact(id=text, subject=text, relation="fact", answers=("Ada",), question=text)
+            for text in ("Who?", "Who else?")
+        ),
+        name="bare",
     )
     bare = Candidates(facts=unnamed, base=str(tiny_llama_dir), subjects_known=False)
     refused = {name for name, score in SCORES.items() if score.unavailable(bare)}
