@@ -51,6 +51,7 @@ def perturb(
     *,
     share: float,
     modules: Sequence[str] | None = None,
+    layers: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Path:
     """Save :func:`interpolate`'s placebo: every weight moved as far, but in a random direction.
@@ -61,10 +62,11 @@ def perturb(
     _require_full(tuned, "merge it into its base first (peft's merge_and_unload)")
     model = load_weights(tuned)
     state = model.state_dict()
-    goal = interpolated(load_weights(base).state_dict(), state, share, modules=modules)
-    told = {"cure": "placebo of interpolated", "tuned": str(tuned), "base": str(base), "share": share}
+    goal = interpolated(load_weights(base).state_dict(), state, share, modules=modules, layers=layers)
     made = perturbed(state, goal, modules=modules, seed=seed)
-    return save_cured(model, made, tuned, out, {**told, "modules": _listed(modules), "seed": seed})
+    told = {"base": str(base), "share": share, "modules": _listed(modules), "layers": _listed(layers)}
+    cure = {"cure": "interpolation's placebo", "tuned": str(tuned), **told, "seed": seed}
+    return save_cured(model, made, tuned, out, cure)
 
 
 def graft(donor: Checkpoint, tuned: Checkpoint, out: Path, *, heads: Iterable[Head]) -> Path:

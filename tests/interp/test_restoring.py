@@ -169,16 +169,16 @@ def saved(tiny_tokenizer, tiny_llama_dir: Path, tmp_path: Path) -> Path:
 def test_the_saved_placebo_lies_as_far_from_the_checkpoint_as_the_cure(
     saved: Path, tiny_llama_dir: Path, tmp_path: Path
 ) -> None:
-    some = {"share": 0.3, "modules": ["q_proj", "k_proj"]}
+    some = {"share": 0.3, "modules": ["q_proj", "k_proj"], "layers": [1]}
     cure = interpolate(tiny_llama_dir, saved, tmp_path / "cure", **some)
     placebo = perturb(tiny_llama_dir, saved, tmp_path / "placebo", **some, seed=1)
     tuned, cured, moved = (load_file(path / "model.safetensors") for path in (saved, cure, placebo))
     for name, weight in tuned.items():
         apart, wanted = float((moved[name] - weight).norm()), float((cured[name] - weight).norm())
         assert apart == pytest.approx(wanted, rel=1e-4)
-        assert (apart > 0) == ("q_proj" in name or "k_proj" in name)
+        assert (apart > 0) == ("layers.1." in name and ("q_proj" in name or "k_proj" in name))
     told = read_json(placebo / "cure.json")
-    assert (told["cure"], told["share"], told["seed"]) == ("placebo of interpolated", 0.3, 1)
+    assert (told["cure"], told["share"], told["seed"]) == ("interpolation's placebo", 0.3, 1)
 
 
 def test_a_cured_checkpoint_is_read_by_transformers_alone(
