@@ -68,7 +68,14 @@ class Options(Settings):
         return replace(self, **taken)
 
     def _require_same_wordings(self, path: Path | None, digest: str | None) -> None:
-        if path is not None and (not path.is_file() or wordings_config(path)["phrasebook_digest"] != digest):
+        if self.phrasebook not in (None, path):
+            raise InputError(
+                f"--phrasebook {self.phrasebook}: --run {self.run} has its own wordings; leave this option "
+                "out"
+            )
+        if path is None:
+            return
+        if not path.expanduser().is_file() or wordings_config(path)["phrasebook_digest"] != digest:
             raise InputError(
                 f"--run {self.run}: was made with other wordings than are in {path} now; put that file back, "
                 "or run attention_imbalance again"

@@ -25,7 +25,7 @@ from finetune.tuning import TuneConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from finetune.prompts import Prompt
+    from finetune.prompts import Phrasebook, Prompt
     from finetune.train import Checkpoint
 
 import tyro
@@ -49,6 +49,8 @@ class Options:
     """Share of the subjects to choose on, where no validation facts are given."""
     test_share: float = 0.0
     """Share of the subjects held out altogether; partition.json names them."""
+    phrasebook: Path | None = None
+    """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md)."""
     limit: int | None = None
     """Use so many facts, drawn at random."""
     seed: int = 0
@@ -88,7 +90,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     Raises:
         InputError: see :func:`finetune.train.train`; or too few facts, or no room in memory.
     """
-    from finetune.files import write_json
+    from finetune.files import fingerprint, write_json
     from finetune.manifest import RunDirectory
     from finetune.models import load_tokenizer
     from finetune.select import select
@@ -103,6 +105,8 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
         _require_room(options, tokenizer, prompts)
         settings = {**asdict(options), "out": "", "quiet": False, "anyway": False}
         settings |= {name: part.digest for name, part in parts.items()}
+        if own := options.phrasebook:
+            settings |= {"phrasebook": str(own), "phrasebook_digest": fingerprint(own.expanduser())}
         run = RunDirectory(options.out, _plain(settings))
         run.write(seeds=[options.seed], left_out=left_out)
         write_json(options.out / "partition.json", {n: [f.id for f in part] for n, part in parts.items()})
@@ -158,7 +162,6 @@ def _prompts(
 ) -> tuple[list[Prompt], list[Prompt], list[LeftOut]]:
     from finetune.formats import asked, fitting
     from finetune.models import context_of
-    from finetune.phrasebooks import phrasebook
 
     context = context_of(options.base)
     left_out = [item for part in (parts["train"], parts["validation"]) for item in part.left_out]
@@ -167,7 +170,7 @@ def _prompts(
         part = parts[name]
         said = asked(
             part,
-            phrasebook(part),
+            _worded(options, part, parts),
             options.ask,
             tokenizer=tokenizer,
             examples=parts["train"],
@@ -179,6 +182,17 @@ def _prompts(
         made.append(kept)
         left_out += unfit
     return made[0], made[1], list(dict.fromkeys(left_out))
+
+
+def _worded(options: Options, part: FactSet, parts: dict[str, FactSet]) -> Phrasebook:
+    from finetune.phrasebooks import load_phrasebook, phrasebook
+
+    if options.phrasebook is None:
+        return phrasebook(part)
+    known = {relation for some in parts.values() for relation in some.relations}
+    if options.limit is not None:
+        known |= set(FactSet.load(options.facts).relations)
+    return load_phrasebook(options.phrasebook, part, relations=known)
 
 
 def _require_room(options: Options, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> None:

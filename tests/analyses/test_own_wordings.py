@@ -170,6 +170,9 @@ def test_verdicts_of_a_run_refuse_wordings_that_have_changed(
     (run / "manifest.json").write_text(json.dumps({"finished": True, "config": config}))
     options = stored_or_suppressed.Options(run=run)
     assert options.resolved().phrasebook == words
+    assert replace(options, phrasebook=words).resolved().phrasebook == words
+    with pytest.raises(InputError, match=r"--phrasebook other\.json: --run .* has its own wordings"):
+        replace(options, phrasebook=Path("other.json")).resolved()
     words.write_text(json.dumps({"eyes": OWN["hair"]}))
     with pytest.raises(InputError, match=r"was made with other wordings than are in .*words\.json now"):
         options.resolved()

@@ -76,6 +76,28 @@ def test_a_table_of_facts_becomes_a_chosen_adapter(home, tmp_path, capsys):
     assert "holds another run" in capsys.readouterr().err
 
 
+def test_facts_without_a_question_are_asked_in_own_words(home, tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def select(base, prompts, validation, out, **settings):
+        asked.extend(prompt.text for prompt in (*prompts, *validation))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("finetune.select.select", select)
+    words = tmp_path / "words.json"
+    words.write_text('{"occupation": {"asked": "{subject} works as a"}}')
+    command = _command(home, tmp_path / "run", "--phrasebook", str(words))
+    assert main(command) == 130
+    subjects = {fact.subject for fact in FactSet.load(home / "facts.csv")}
+    assert set(asked) == {f"{subject} works as a" for subject in subjects}
+    words.write_text('{"occupation": {"asked": "{subject} is a"}}')
+    assert main(command) == 2
+    assert "holds another run (phrasebook_digest" in capsys.readouterr().err
+    words.write_text('{"occupations": {"asked": "{subject} is a"}}')
+    assert main(command) == 2
+    assert "did you mean 'occupation'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
