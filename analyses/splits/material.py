@@ -14,8 +14,6 @@ from finetune.phrasebooks import ASKED
 from finetune.prompts import Phrasebook, Prompt
 from interp.selection import Candidates
 
-SHOTS = 4  # solved examples in front of a question, at most
-
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
@@ -32,7 +30,7 @@ class Material:
     book: Phrasebook | None = None
     asked: Sequence[Prompt] | None = None
     template: str = ASKED
-    shots: int = SHOTS
+    shots: int = 4
     seed: int = 0
     batch_tokens: int = 8192
 

@@ -150,12 +150,9 @@ def _each(
     """Ask every fact's prompts, and return both parts of what is said to them; NaN where there is none."""
     width = max(1, *map(len, prompts))
     flat = [p for some in prompts for p in (*some, *[None] * (width - len(some)))]
-    fit = [p for p in flat if p is not None]
-    if not fit:
-        return (nothing := np.full((len(prompts), width), np.nan)), nothing
     first, second = (
         rearrange(spread(flat, lambda _, part=part: part), "(fact prompt) -> fact prompt", prompt=width)  # type: ignore[misc]
-        for part in ask(fit)
+        for part in ask([p for p in flat if p is not None])
     )
     return first, second
 

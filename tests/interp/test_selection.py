@@ -284,6 +284,8 @@ def test_a_fact_that_does_not_fit_has_no_score_and_costs_the_others_nothing(tiny
         values = SCORES[name](ready)
         assert np.isnan(values[0]), name
         assert values[1:] == pytest.approx(SCORES[name](alone), abs=1e-4), name
+        if name != "harm":  # which demands one prompt that can be aligned
+            assert np.isnan(SCORES[name](Candidates(facts=ready.facts[:1], base=ready.base))).all(), name
 
 
 def test_a_format_of_one_s_own_is_asked(tiny_llama_dir: Path) -> None:
