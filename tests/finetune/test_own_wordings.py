@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finetune import Fact, FactSet, InputError, Phrases, render
@@ -104,6 +104,7 @@ def test_the_null_condition_shows_the_own_asked_form(tmp_path: Path) -> None:
     assert book["hair colour"].questions == (*WORDED.questions, WORDED.asked)
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     name=st.text(min_size=1, max_size=12).map(lambda text: " ".join(text.split())).filter(bool),
     seen=st.booleans(),
