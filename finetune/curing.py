@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.examples import Examples, in_passes
-from finetune.facts import Fact, FactSet, InputError
+from finetune.facts import Fact, InputError
 from finetune.projections import routing_weights
 from finetune.prompts import Phrasebook, Prompt, render
 
@@ -63,7 +63,7 @@ class Accompanied:
 
 
 def to_distil(
-    facts: FactSet, book: Phrasebook, *, said_of: Sequence[Fact] | None = None
+    facts: Sequence[Fact], book: Phrasebook, *, said_of: Sequence[Fact] | None = None
 ) -> list[tuple[Prompt, Prompt]]:
     """Pair each fact's question with every statement form: the one is to be answered as the other is.
 

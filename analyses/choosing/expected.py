@@ -34,13 +34,24 @@ class Expected:
 
 @cache
 def measured() -> dict[str, tuple[Expected, ...]]:
-    """Return by score what every contest at the default size found of it."""
+    """Return by score what every contest found of it."""
     return {
         score: tuple(
-            Expected(**{k: tuple(v) if isinstance(v, list) else v for k, v in each.items()}) for each in some
+            Expected(
+                setting=each["setting"],
+                **{rival: _as_interval(each[rival]) for rival in (POPULAR, WHOLE, RANDOM)},
+            )
+            for each in some
         )
         for score, some in read_json(FILE).items()
     }
+
+
+def _as_interval(numbers: list[float] | None) -> Interval | None:
+    if numbers is None:
+        return None
+    value, low, high = numbers
+    return value, low, high
 
 
 def gathered(runs: list[Path]) -> dict[str, tuple[Expected, ...]]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyses.curing.patient import Patient, mixed, retuned
+from finetune.curing import to_distil
 from finetune.facts import Fact, FactSet
-from finetune.prompts import Prompt, render
+from finetune.prompts import Phrasebook, Prompt
 
 if TYPE_CHECKING:
     from finetune.train import Checkpoint
@@ -86,17 +87,23 @@ def _with_others(patient: Patient, known: bool, last: bool = False) -> Plan:
     return Plan(facts=facts, stages=stages, settings={"steps": steps, "epochs": None})
 
 
-def _distilled(patient: Patient, *, asked: bool, others: bool) -> Plan:
-    """Distil facts that the base states, asked as statements or as the arm is asked, own ones or all."""
+def _statements_distilled(patient: Patient) -> Plan:
+    """Keep what the base states, in the words of the statements."""
+    known = _of(patient.bench.parts.train, patient, stated=True)
+    return _with_lesson(patient, [(said, said) for said, _ in to_distil(known, _book(patient))])
+
+
+def _distilled(patient: Patient, *, others: bool) -> Plan:
+    """Teach the question to say what the base states, of its own facts alone or of all to train on."""
     known = _of(patient.bench.parts.train if others else patient.own, patient, stated=True)
-    return _taught(patient, [(fact, fact) for fact in known], asked=asked)
+    return _with_lesson(patient, to_distil(known, _book(patient)))
 
 
 def _distilled_unknown(patient: Patient) -> Plan:
     """Distil questions about facts that the base does not state, as many as it does: a placebo."""
     known, unknown = (_of(patient.bench.parts.train, patient, stated=stated) for stated in (True, False))
     drawn = np.random.default_rng([patient.bench.seed, 34]).permutation(len(unknown))[: len(known)]
-    return _taught(patient, [(unknown[i], unknown[i]) for i in sorted(drawn.tolist())], asked=True)
+    return _with_lesson(patient, to_distil([unknown[i] for i in sorted(drawn.tolist())], _book(patient)))
 
 
 def _distilled_of_others(patient: Patient) -> Plan:
@@ -104,19 +111,18 @@ def _distilled_of_others(patient: Patient) -> Plan:
     by_relation: dict[str, list[Fact]] = {}
     for fact in _of(patient.bench.parts.train, patient, stated=True):
         by_relation.setdefault(fact.relation, []).append(fact)
-    pairs = [pair for some in by_relation.values() for pair in zip(some[1:] + some[:1], some, strict=True)]
-    return _taught(patient, [(said, about) for said, about in pairs if said is not about], asked=True)
+    several = [some for some in by_relation.values() if len(some) > 1]
+    about = [fact for some in several for fact in some]
+    said_of = [fact for some in several for fact in (*some[1:], some[0])]
+    return _with_lesson(patient, to_distil(about, _book(patient), said_of=said_of))
 
 
-def _taught(patient: Patient, pairs: Sequence[tuple[Fact, Fact]], *, asked: bool) -> Plan:
-    """Distil, in every statement form, what the base says of the first fact into words about the second."""
-    book = patient.bench.setting.phrasebook
-    known = [
-        (render(form, said), render(book[about.relation].asked if asked else form, about))
-        for said, about in pairs
-        for form in book[said.relation].statements
-    ]
+def _with_lesson(patient: Patient, known: Sequence[tuple[Prompt, Prompt]]) -> Plan:
     return Plan(facts=patient.own, settings={"distil": 1.0}, known=known)
+
+
+def _book(patient: Patient) -> Phrasebook:
+    return patient.bench.setting.phrasebook
 
 
 def _of(facts: FactSet, patient: Patient, *, stated: bool) -> list[Fact]:
@@ -134,9 +140,9 @@ DURING: dict[str, Callable[[Patient], Plan]] = {
     "own known facts last": _own_known_last,
     "other known facts mixed in": lambda patient: _with_others(patient, True),
     "other known facts last": lambda patient: _with_others(patient, True, last=True),
-    "statements distilled": lambda patient: _distilled(patient, asked=False, others=True),
-    "questions distilled": lambda patient: _distilled(patient, asked=True, others=True),
-    "questions distilled, own facts": lambda patient: _distilled(patient, asked=True, others=False),
+    "statements distilled": _statements_distilled,
+    "questions distilled": lambda patient: _distilled(patient, others=True),
+    "questions distilled, own facts": lambda patient: _distilled(patient, others=False),
 }
 PLACEBOS: dict[str, Callable[[Patient], Plan]] = {
     "other unknown facts mixed in": lambda patient: _with_others(patient, False),
