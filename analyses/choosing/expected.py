@@ -72,7 +72,8 @@ def from_contest(run: Path | str) -> dict[str, Expected]:
     run = Path(run)
     if not (run / "results.json").is_file() or not read_json(run / "manifest.json").get("finished"):
         raise InputError(f"{run}: holds no finished contest; run selection_contest first")
-    results, setting = read_json(run / "results.json"), read_json(run / "manifest.json")["setting"]
+    results, manifest = read_json(run / "results.json"), read_json(run / "manifest.json")
+    setting = f"{manifest['setting']}, seeds {' '.join(map(str, manifest['seeds']))}"
     halves = next(iter(results["ahead"].values()))["steps"]
     return {
         score: Expected(
