@@ -5,7 +5,7 @@
 
 1. Load the candidates; what cannot be asked is set aside and listed.
 2. Score every one of them at the base model, before any training (docs/which_data.md lists the scores).
-3. Keep the share whose scores are best, with a floor under every relation and answer type (``--floor 0``: none).
+3. Keep the share whose scores are best, with a floor under every relation and answer type (--floor 0: none).
 4. Write the chosen rows as they came, in their order, each with its score and the reason; and a report.
 
 A table needs questions and answers; with subjects and relations more scores can be used.
