@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyses.choosing.contest_claims import MARGIN, NONE, claims, failures
 from analyses.choosing.numbers import PARTS
-from analyses.choosing.settings import HALF, MAIN, POPULAR, WHOLE, WITHOUT_LABELS, meaning
+from analyses.choosing.settings import HALF, MAIN, POPULAR, RANDOM, WHOLE, WITHOUT_LABELS, meaning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +27,12 @@ CAPTION = (
 )
 
 
+HALVES = (
+    "Points of held-out accuracy that each half is ahead of others, after as many steps, with 95% intervals, "
+    "the best on top. Lines: where a half counts as no worse, and for a random half where it is no better."
+)
+
+
 def page(results: dict[str, Any]) -> Study:
     """Make the page of a contest's numbers."""
     from interp.study import Study, StudyFigure, sentence
@@ -42,7 +48,10 @@ def page(results: dict[str, Any]) -> Study:
         outcome=made[0].outcome,
         claims=made,
         tables=(*tables, _failures(results)),
-        figures=(StudyFigure(name="keeps", figure=_curves(results, method), caption=CAPTION),),
+        figures=(
+            StudyFigure(name="halves", figure=_halves(results, method), caption=HALVES),
+            StudyFigure(name="keeps", figure=_curves(results, method), caption=CAPTION),
+        ),
         notes=(
             f"The margin of {100 * MARGIN:g} points was set before the first run.",
             "The score that is compared as the best one was chosen, for each seed, on the other seeds.",
@@ -124,6 +133,37 @@ def _names(results: dict[str, Any], method: str, budget: str, keep: float) -> li
     sets = results["sets"][method].get(budget, {})
     there = {name: keeps[f"{keep:g}"]["all"]["value"] for name, keeps in sets.items() if f"{keep:g}" in keeps}
     return sorted(there, key=lambda name: (name not in WITHOUT_LABELS, -(there[name] or 0), name))
+
+
+def _halves(results: dict[str, Any], method: str) -> Figure:
+    """Draw what each half is ahead of all facts, of the popular and of a random half by."""
+    from interp.curves import Curve
+    from interp.forest import forests
+
+    ahead = results["ahead"][method].get("steps", {})
+    order = [name for name in _names(results, method, "steps", HALF) if f"{HALF:g}" in ahead.get(name, {})]
+    order.sort(key=lambda name: -results["sets"][method]["steps"][name][f"{HALF:g}"]["all"]["value"])
+    kinds = {
+        "without labels": [name for name in order if name in WITHOUT_LABELS],
+        POPULAR: [name for name in order if name == POPULAR],
+        "placebo": [name for name in order if name not in (*WITHOUT_LABELS, POPULAR)],
+    }
+    rivals = {WHOLE: "less all facts\n(points)", POPULAR: "less popular half\n(points)"}
+    rivals[RANDOM] = "less random half\n(points)"
+    panels = {
+        title: [
+            Curve(
+                label=kind,
+                x=own,
+                y=[ahead[name][f"{HALF:g}"].get(rival, {}).get("all", NONE) for name in own],
+            )
+            for kind, own in kinds.items()
+            if own
+        ]
+        for rival, title in rivals.items()
+    }
+    marks = dict.fromkeys(rivals.values(), -MARGIN) | {rivals[RANDOM]: 0.0}
+    return forests(panels, marks=marks, order=order, percent=True)
 
 
 def _curves(results: dict[str, Any], method: str) -> Figure:
