@@ -212,7 +212,7 @@ _ANY = (
 _NOTES = (
     "Suppressed facts are those of a verdict on the uncured arm; no cure saw a held-out fact. Other known "
     "facts are training facts outside the unpopular half that the base states: a cure that takes them needs "
-    "more data than the arm had, though distillation needs no labels.",
+    "more data than the arm had, though what distillation teaches are the base's own answers.",
     "Scaled attention lives in no weights: it is made anew for every prompt, by one who knows the subject.",
     "A cure of which no strength did better on known validation facts, at the allowed cost, is no cure: "
     "it is reported with strength none and equals the uncured arm.",
