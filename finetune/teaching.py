@@ -159,10 +159,9 @@ def lesson(
                 "the two cannot be compared; word both to end in the same way"
             )
     pad = pad_id(tokenizer)
-    parts = []
-    ids, mask, at, real = _laid_out(taught, pad)
-
+    parts: list[Tensor] = []
     tokens: list[Tensor] = []
+    ids, mask, at, real = _laid_out(taught, pad)
 
     def read(some: list[int]) -> None:
         says = _at_answers(model, ids[some], mask[some], at[some], model.device)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interp.points import spanned
-from interp.style import COLUMN, arm_style, in_house_style, leftmost, panels_of
+from interp.style import COLUMN, arm_style, in_house_style, leftmost, panels_of, shared_legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,15 +63,7 @@ def curves(
     for axes in grid:
         if leftmost(axes):
             axes.set_ylabel(y)
-    if len(labels) > 1:
-        drawn = {str(h.get_label()): h for axes in grid for h in axes.get_legend_handles_labels()[0]}
-        figure.legend(
-            list(drawn.values()),
-            list(drawn),
-            loc="outside lower center",
-            ncols=min(len(labels), 4 if figure.get_figwidth() > 5 else 2),
-            frameon=False,
-        )
+    shared_legend(figure, grid, labels, columns=4 if figure.get_figwidth() > 5 else 2)
     return figure
 
 

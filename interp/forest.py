@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from interp.curves import Curve
-from interp.style import arm_style, in_house_style, new_figure
+from interp.points import draw_points
+from interp.results import Estimate
+from interp.style import arm_style, in_house_style, new_figure, shared_legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,15 +62,7 @@ def _drawn(
         axes.set_xlabel(x)
     grid[0].set_yticks(range(len(places)), [str(place) for place in places])
     grid[0].set_ylim(max(1, len(places)) - 0.5, -0.5)
-    if len(labels) > 1:
-        drawn = {str(h.get_label()): h for axes in grid for h in axes.get_legend_handles_labels()[0]}
-        figure.legend(
-            list(drawn.values()),
-            list(drawn),
-            loc="outside lower center",
-            ncols=min(5, len(labels)),
-            frameon=False,
-        )
+    shared_legend(figure, grid, labels, columns=5)
     return figure
 
 
@@ -86,15 +80,6 @@ def _draw(
             for place, number in zip(each.x, each.y, strict=True)
             if number["value"] is not None
         ]
-        value = [scale * number["value"] for _, number in drawn]
-        ends = [
-            [
-                abs((v if n[end] is None else scale * n[end]) - v)
-                for v, (_, n) in zip(value, drawn, strict=True)
-            ]
-            for end in ("low", "high")
-        ]
-        style = {**styles[each.label], "linestyle": "none"}
-        axes.errorbar(
-            value, [y for y, _ in drawn], xerr=ends, label=each.label, markersize=4, capsize=2, **style
-        )
+        heights, numbers = [y for y, _ in drawn], [Estimate(**number) for _, number in drawn]
+        look = {"markersize": 4, "elinewidth": None, **styles[each.label], "linestyle": "none"}
+        draw_points(axes, heights, numbers, scale=scale, across=True, label=each.label, **look)

@@ -11,7 +11,7 @@ import io
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -166,6 +166,14 @@ def legend_of(figure: Figure, axes: Axes, *, below: bool, columns: int = 3, **st
         figure.legend(*handles, loc="outside lower center", ncols=columns, **style)
     else:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.7, **style)
+
+
+def shared_legend(figure: Figure, grid: Iterable[Axes], labels: Sequence[str], *, columns: int) -> None:
+    """Put one legend below panels that share their series; none where there is but one."""
+    if len(labels) > 1:
+        drawn = {str(h.get_label()): h for axes in grid for h in axes.get_legend_handles_labels()[0]}
+        handles, columns = list(drawn.values()), min(columns, len(labels))
+        figure.legend(handles, list(drawn), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def arm_style(arms: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -23,13 +23,13 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
     """Let the numbers decide; the first claim is the aim, for the score that did best in a first look."""
     from interp.study import claimed
 
-    halves = _halves(results, method, "steps")
+    halves = sets_of(results, method, "steps")
     names = sorted((name for name in WITHOUT_LABELS if name in halves), key=lambda name: name != FIRST)
     made = [
         _no_worse(
             f"the half that {name} chooses is nowhere {_WORSE} than the popular half or all facts "
             "(the worst of four comparisons: on all held-out facts, and on those that the base states)",
-            worst([_of(halves, name, rival, part) for rival in (POPULAR, WHOLE) for part in WORDED]),
+            worst([number_of(halves, name, rival, part) for rival in (POPULAR, WHOLE) for part in WORDED]),
         )
         for name in names
     ]
@@ -37,7 +37,7 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
         claimed(
             f"the half that {FIRST} chooses serves {worded} better than {RIVAL[rival]}",
             FIRST_LOOK,
-            _of(halves, FIRST, rival, part),
+            number_of(halves, FIRST, rival, part),
             unit="points",
         )
         for rival in (POPULAR, WHOLE)
@@ -63,7 +63,7 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
             claimed(
                 f"the half that {name} chooses serves all held-out facts better than a random half{placebo}",
                 OPEN,
-                _of(halves, name, RANDOM, "all"),
+                number_of(halves, name, RANDOM, "all"),
                 unit="points",
             )
         )
@@ -73,14 +73,14 @@ def claims(results: dict[str, Any], method: str) -> tuple[Claim, ...]:
 def _variants(results: dict[str, Any], method: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the first score's other sets, each with the popular share it is compared with, where made."""
     sets = {
-        f"the quarter that {FIRST} chooses": ("quarter", _halves(results, method, "steps", 0.25)),
-        f"after as many epochs, the half that {FIRST} chooses": ("half", _halves(results, method, "epochs")),
+        f"the quarter that {FIRST} chooses": ("quarter", sets_of(results, method, "steps", 0.25)),
+        f"after as many epochs, the half that {FIRST} chooses": ("half", sets_of(results, method, "epochs")),
     }
     if method != "lora":
-        sets[f"with LoRA, the half that {FIRST} chooses"] = ("half", _halves(results, "lora", "steps"))
+        sets[f"with LoRA, the half that {FIRST} chooses"] = ("half", sets_of(results, "lora", "steps"))
     for told, (share, some) in sets.items():
         if FIRST in some:
-            yield told, share, _of(some, FIRST, POPULAR, "all")
+            yield told, share, number_of(some, FIRST, POPULAR, "all")
 
 
 def worst(numbers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -119,11 +119,12 @@ def _no_worse(claim: str, number: dict[str, Any]) -> Claim:
     return replace(claimed(claim, OPEN, number, above=-MARGIN, unit="points"), signed=True)
 
 
-def _halves(results: dict[str, Any], method: str, budget: str, keep: float = HALF) -> dict[str, Any]:
+def sets_of(results: dict[str, Any], method: str, budget: str, keep: float = HALF) -> dict[str, Any]:
     """Return, by score, what its sets of one share are ahead of their rivals by."""
     scores = results["ahead"].get(method, {}).get(budget, {})
     return {name: keeps[f"{keep:g}"] for name, keeps in scores.items() if f"{keep:g}" in keeps}
 
 
-def _of(halves: dict[str, Any], score: str, rival: str, part: str) -> dict[str, Any]:
+def number_of(halves: dict[str, Any], score: str, rival: str, part: str) -> dict[str, Any]:
+    """Return what one of these sets is ahead of a rival by on some facts, or that it was not measured."""
     return halves.get(score, {}).get(rival, {}).get(part, NONE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analyses.choosing.contest_claims import MARGIN, NONE, claims, failures
+from analyses.choosing.contest_claims import MARGIN, NONE, claims, failures, number_of, sets_of
 from analyses.choosing.numbers import PARTS
 from analyses.choosing.settings import HALF, MAIN, POPULAR, RANDOM, WHOLE, WITHOUT_LABELS, meaning
 
@@ -25,8 +25,6 @@ AHEAD = {POPULAR: "popular", WHOLE: "all facts"}
 CAPTION = (
     "Held-out accuracy by the share of training facts that is kept, after as many steps; all are at 100%."
 )
-
-
 HALVES = (
     "Points of held-out accuracy that each half is ahead of others, after as many steps, with 95% intervals, "
     "the best on top. Lines: where a half counts as no worse, and for a random half where it is no better."
@@ -140,9 +138,8 @@ def _halves(results: dict[str, Any], method: str) -> Figure:
     from interp.curves import Curve
     from interp.forest import forests
 
-    ahead = results["ahead"][method].get("steps", {})
-    order = [name for name in _names(results, method, "steps", HALF) if f"{HALF:g}" in ahead.get(name, {})]
-    order.sort(key=lambda name: -results["sets"][method]["steps"][name][f"{HALF:g}"]["all"]["value"])
+    halves, sets = sets_of(results, method, "steps"), results["sets"][method]["steps"]
+    order = sorted(halves, key=lambda name: -sets[name][f"{HALF:g}"]["all"]["value"])
     kinds = {
         "without labels": [name for name in order if name in WITHOUT_LABELS],
         POPULAR: [name for name in order if name == POPULAR],
@@ -155,7 +152,7 @@ def _halves(results: dict[str, Any], method: str) -> Figure:
             Curve(
                 label=kind,
                 x=own,
-                y=[ahead[name][f"{HALF:g}"].get(rival, {}).get("all", NONE) for name in own],
+                y=[number_of(halves, name, rival, "all") for name in own],
             )
             for kind, own in kinds.items()
             if own

@@ -40,8 +40,8 @@ def interpolate(
     state = interpolated(
         load_weights(base).state_dict(), model.state_dict(), share, modules=modules, layers=layers
     )
-    told = {"base": str(base), "share": share, "modules": _listed(modules), "layers": _listed(layers)}
-    return save_cured(model, state, tuned, out, {"cure": "interpolated", "tuned": str(tuned), **told})
+    told = _moved("interpolated", base, tuned, share, modules, layers)
+    return save_cured(model, state, tuned, out, told)
 
 
 def perturb(
@@ -64,9 +64,8 @@ def perturb(
     state = model.state_dict()
     goal = interpolated(load_weights(base).state_dict(), state, share, modules=modules, layers=layers)
     made = perturbed(state, goal, modules=modules, seed=seed)
-    told = {"base": str(base), "share": share, "modules": _listed(modules), "layers": _listed(layers)}
-    cure = {"cure": "interpolation's placebo", "tuned": str(tuned), **told, "seed": seed}
-    return save_cured(model, made, tuned, out, cure)
+    told = _moved("interpolation's placebo", base, tuned, share, modules, layers)
+    return save_cured(model, made, tuned, out, {**told, "seed": seed})
 
 
 def graft(donor: Checkpoint, tuned: Checkpoint, out: Path, *, heads: Iterable[Head]) -> Path:
@@ -141,6 +140,19 @@ def _new(out: Path) -> Any:
 def _require_full(source: Checkpoint, remedy: str) -> None:
     if is_adapter(source):
         raise InputError(f"{source}: is an adapter; {remedy}")
+
+
+def _moved(
+    cure: str,
+    base: Checkpoint,
+    tuned: Checkpoint,
+    share: float,
+    modules: Sequence[str] | None,
+    layers: Sequence[int] | None,
+) -> dict[str, Any]:
+    """Say what was moved, and how far."""
+    told = {"base": str(base), "share": share, "modules": _listed(modules), "layers": _listed(layers)}
+    return {"cure": cure, "tuned": str(tuned), **told}
 
 
 def _listed(values: Iterable[Any] | None) -> list[Any] | None:

@@ -257,4 +257,7 @@ def test_an_accent_is_one_character_however_it_was_typed(tmp_path: Path) -> None
 
 
 def test_an_asked_form_may_end_its_line() -> None:
-    Template(where="", relation="no", part="asked", text="{subject}\n### Response:\n").check()
+    text = "{subject}\n### Response:\n"
+    Template(where="", relation="no", part="asked", text=text).check()
+    with pytest.raises(InputError, match="white space"):
+        Template(where="", relation="no", part="statements", text=text).check()
