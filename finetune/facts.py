@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
+
+from finetune.echo import printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from finetune.wordings import Wording
+
 
 class InputError(ValueError):
-    """A mistake in what the user gave: one line that names the file, row or setting, and the remedy."""
+    """A mistake in what the user gave: one line that names the file, row or setting, and the remedy.
+
+    Whatever data it echoes, it is one printable line of bounded length (:mod:`finetune.echo`).
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Fact:
     """One (subject, relation, answer) triple.
 
@@ -52,10 +62,17 @@ class LeftOut:
     where: str
     reason: str
 
+    def __post_init__(self) -> None:
+        for name in ("where", "reason"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class FactSet(Sequence[Fact]):
     """An ordered set of facts with a name and the record of what was left out of it.
+
+    ``wordings`` are those that the source brings for some of its relations: a question, statements and
+    pretraining questions, as in :mod:`finetune.wordings`.
 
     Examples:
         >>> facts = FactSet(
@@ -74,21 +91,36 @@ class FactSet(Sequence[Fact]):
     facts: tuple[Fact, ...]
     name: str
     left_out: tuple[LeftOut, ...] = ()
+    wordings: Mapping[str, Wording] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def load(cls, source: str | Path, *, limit: int | None = None, seed: int = 0) -> FactSet:
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        limit: int | None = None,
+        seed: int = 0,
+        columns: Mapping[str, str] | None = None,
+        subjects: bool = True,
+    ) -> FactSet:
         """Load facts from a file, a directory, or the hub.
 
-        ``"popqa"``, ``"mmlu"`` and ``"mmlu:SUBSET"`` are the hub's data sets, ``"owner/name"`` or
-        ``"owner/name:config"`` any other there. Files and directories: :func:`finetune.sources.load`.
-        ``limit`` keeps a random draw of that many usable facts, taken with ``seed``.
+        Args:
+            source: a file or directory (:func:`finetune.sources.load`), ``"file.json#data.dev"`` for a list
+                inside a JSON object, ``"popqa"``, ``"mmlu"``, ``"mmlu:SUBSET"``, or any data set of the hub
+                as ``"owner/name"`` or ``"owner/name:config"``.
+            limit: keep a random draw of that many usable facts, taken with ``seed``.
+            seed: of that draw.
+            columns: what the file calls a column, by the name that it has here: ``{"subject": "Name"}``.
+            subjects: whether facts must say what they are about; without, a bare list of questions and
+                answers will do, and all of a question is its subject.
 
         Raises:
             InputError: the source cannot be read, lacks a column, or is over half malformed.
         """
         from finetune.sources import load
 
-        return load(source, limit=limit, seed=seed)
+        return load(source, limit=limit, seed=seed, columns=columns, subjects=subjects)
 
     @overload
     def __getitem__(self, index: int) -> Fact: ...
@@ -122,15 +154,23 @@ class FactSet(Sequence[Fact]):
         """One row a fact, with the fields of :class:`Fact` as columns."""
         import pandas as pd
 
-        return pd.DataFrame([vars(fact) for fact in self.facts])
+        return pd.DataFrame({name: [getattr(fact, name) for fact in self.facts] for name in _FIELDS})
 
     @property
     def digest(self) -> str:
         """A SHA-256 over the facts' contents and order (not over the name or what was left out)."""
-        rows = json.dumps([_contents(fact) for fact in self.facts], ensure_ascii=False, sort_keys=True)
-        return hashlib.sha256(rows.encode()).hexdigest()
+        digest, before = hashlib.sha256(b"["), b""
+        for start in range(0, len(self.facts), 4096):
+            some = [_contents(fact) for fact in self.facts[start : start + 4096]]
+            digest.update(before + json.dumps(some, ensure_ascii=False, sort_keys=True)[1:-1].encode())
+            before = b", "
+        digest.update(b"]")
+        return digest.hexdigest()
+
+
+_FIELDS = tuple(Fact.__dataclass_fields__)
 
 
 def _contents(fact: Fact) -> dict[str, object]:
     """Return the fields of a fact; choices only where there are some, for most facts have none."""
-    return {name: value for name, value in vars(fact).items() if name != "choices" or value}
+    return {name: value for name in _FIELDS if (value := getattr(fact, name)) or name != "choices"}

@@ -1,12 +1,14 @@
-"""Sources of facts: PopQA, EntityQuestions, MMLU and one's own tables, told apart by their columns."""
+"""Sources of facts: PopQA, EntityQuestions, MMLU, LRE and one's own tables, told apart by their columns."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from finetune.facts import Fact, FactSet, LeftOut
+from finetune.facts import Fact, FactSet, InputError, LeftOut
 from finetune.sources import entity_questions, mmlu, popqa, questions, table
+from finetune.sources.columns import check_mapping
 from finetune.sources.directory import read_directory
 from finetune.sources.gather import Reader, gather
 from finetune.sources.hub import from_hub, hub_id
@@ -15,25 +17,38 @@ from finetune.sources.rows import EXTENSIONS, Row, Table, read_table
 _NAMED = ("popqa", "mmlu")
 
 
-def load(source: str | Path, *, limit: int | None = None, seed: int = 0) -> FactSet:
+def load(
+    source: str | Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    subjects: bool = True,
+) -> FactSet:
     """Load facts from a file, a directory of files, or the hub.
 
     - ``"popqa"``, ``"mmlu"`` and ``"mmlu:SUBSET"`` are the hub's, whatever lies here of that name.
     - A CSV, TSV, JSON, JSONL or parquet file: PopQA, EntityQuestions (named after its relation), MMLU in any
-      of its layouts, or a table of one's own.
+      of its layouts, a relation of LRE, or a table of one's own; ``"file.json#data.dev"`` is a list inside a
+      JSON object.
     - A directory of such files (:mod:`finetune.sources.directory`).
     - ``"owner/name"`` or ``"owner/name:config"``: a public data set on the hub, its columns as in a file.
 
-    Of several splits one is taken (:mod:`finetune.sources.splits`).
+    Of several splits one is taken (:mod:`finetune.sources.splits`). What cannot be used is in the set's
+    ``left_out``, by line.
 
-    What cannot be used is in the set's ``left_out``, by line. ``limit`` keeps a random draw of that many
-    usable facts, taken with ``seed`` and kept in the source's order.
+    Args:
+        source: which of these.
+        limit: keep a random draw of that many usable facts, in the source's order.
+        seed: of that draw.
+        columns: the file's own names of columns, by what they are called here.
+        subjects: whether facts must say what they are about; without, a bare list of questions will do.
 
     Raises:
         InputError: the source cannot be read, lacks a column, or is over half malformed.
     """
-    name, tables, left_out = _read(source)
-    readers = [(rows, _reader(rows)) for rows in tables]
+    name, tables, left_out = _read(source, columns)
+    readers = [(rows, _reader(rows, subjects=subjects)) for rows in tables]
     return gather(name, readers, left_out=left_out, limit=limit, seed=seed)
 
 
@@ -50,13 +65,20 @@ class Traced:
     subjects_known: bool
 
 
-def load_traced(source: str | Path, *, limit: int | None = None, seed: int = 0) -> Traced:
+def load_traced(
+    source: str | Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+) -> Traced:
     """Load facts as :func:`load` does, and keep the record of each; a bare list of questions will do.
 
     Raises:
         InputError: see :func:`load`.
     """
-    name, tables, left_out = _read(source)
+    name, read, left_out = _read(source, columns)
+    tables = tuple(replace(rows, rows=tuple(rows.rows)) for rows in read)
     made: list[tuple[Fact, int, Row]] = []
 
     def traced(place: int, to_fact: Reader) -> Reader:
@@ -66,23 +88,32 @@ def load_traced(source: str | Path, *, limit: int | None = None, seed: int = 0) 
 
         return read
 
-    bare = [_is_bare(rows) for rows in tables]
-    readers = [
-        questions.reader(rows) if is_so else _reader(rows) for rows, is_so in zip(tables, bare, strict=True)
-    ]
-    traces = [
-        (rows, traced(i, to_fact)) for i, (rows, to_fact) in enumerate(zip(tables, readers, strict=True))
-    ]
+    traces = [(rows, traced(i, _reader(rows, subjects=False))) for i, rows in enumerate(tables)]
     facts = gather(name, traces, left_out=left_out, limit=limit, seed=seed)
     # Facts that share an id are told apart by which object they are.
     origin = {id(fact): (place, row) for fact, place, row in made}
-    whole = any(bare) or any(mmlu.is_layout(rows.columns) for rows in tables)
+    whole = any(_is_bare(rows) or mmlu.is_layout(rows.columns) for rows in tables)
     return Traced(
         facts=facts,
-        tables=tuple(tables),
+        tables=tables,
         rows=tuple(origin[id(fact)] for fact in facts),
         subjects_known=not whole,
     )
+
+
+def pointed(source: str | Path) -> tuple[Path, str]:
+    """Take ``file.json#data.dev`` apart, unless a file has that very name.
+
+    Examples:
+        >>> path, pointer = pointed("squad.json#data.dev")
+        >>> str(path), pointer
+        ('squad.json', 'data.dev')
+    """
+    path = Path(source).expanduser()
+    before, mark, pointer = str(path).rpartition("#")
+    if not mark or path.is_file() or not before.lower().endswith(EXTENSIONS):
+        return path, ""
+    return Path(before), pointer
 
 
 def _is_bare(rows: Table) -> bool:
@@ -91,37 +122,46 @@ def _is_bare(rows: Table) -> bool:
     return "answers" not in rows.columns or entity_questions.relation_of(rows.name) is None
 
 
-def _read(source: str | Path) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
-    path = Path(source).expanduser()
-    named = isinstance(source, str) and source.partition(":")[0] in _NAMED
-    if path.is_dir() and not named:
-        return read_directory(path)
-    if path.is_file() or isinstance(source, Path) or path.suffix.lower() in EXTENSIONS:
-        rows = read_table(path)
-        return rows.name, [rows], ()
-    rows, left_out = _fetch(source)
-    return rows.name, [rows], left_out
+def _read(
+    source: str | Path, columns: Mapping[str, str] | None
+) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
+    check_mapping(columns or {})
+    try:
+        path, pointer = pointed(source)
+        named = isinstance(source, str) and source.partition(":")[0] in _NAMED
+        if path.is_dir() and not named:
+            return read_directory(path, columns)
+        if path.is_file() or isinstance(source, Path) or path.suffix.lower() in EXTENSIONS:
+            rows = read_table(path, columns, pointer)
+            return rows.name, [rows], ()
+        rows, left_out = _fetch(source, columns)
+        return rows.name, [rows], left_out
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror or error}); check the path") from error
 
 
-def _fetch(source: str) -> tuple[Table, tuple[LeftOut, ...]]:
+def _fetch(source: str, columns: Mapping[str, str] | None) -> tuple[Table, tuple[LeftOut, ...]]:
     test, _, subset = source.partition(":")
     if source == "popqa":
-        return from_hub(popqa.HUB_ID, name=source, otherwise="give a file of it (--facts popqa.tsv)")
+        otherwise = "give a file of it (--facts popqa.tsv)"
+        return from_hub(popqa.HUB_ID, name=source, otherwise=otherwise, columns=columns)
     if test == "mmlu":
         otherwise = "give a file or directory of it (--facts DIRECTORY)"
-        return from_hub(mmlu.HUB_ID, subset or "all", name=source, otherwise=otherwise)
+        return from_hub(mmlu.HUB_ID, subset or "all", name=source, otherwise=otherwise, columns=columns)
     if found := hub_id(source):
-        return from_hub(*found, name=source, otherwise="check the path, if it is one")
+        otherwise = "check the path, if it is one"
+        return from_hub(*found, name=source, otherwise=otherwise, columns=columns)
     return read_table(Path(source)), ()
 
 
-def _reader(rows: Table) -> Reader:
+def _reader(rows: Table, *, subjects: bool) -> Reader:
     columns = set(rows.columns)
     if "subj" in columns and "subject" not in columns:
-        rows.require(*popqa.COLUMNS)
-        return popqa.to_fact
+        return popqa.reader(rows)
     if mmlu.is_layout(columns):
         return mmlu.reader(rows)
+    if not subjects and _is_bare(rows):
+        return questions.reader(rows)
     if {"question", "answers"} <= columns and "subject" not in columns:
         return entity_questions.reader(rows)
     return table.reader(rows)

@@ -10,7 +10,7 @@ own directory, or a file, for another one. Everything else that lies there is re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from finetune.facts import InputError, LeftOut
@@ -19,8 +19,12 @@ from finetune.sources.rows import EXTENSIONS, Table, read_table
 from finetune.sources.splits import preferred, split_of
 
 
-def read_directory(path: Path) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
+def read_directory(
+    path: Path, columns: Mapping[str, str] | None = None
+) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
     """Read the files of one split below ``path``; return a name for them, their tables and what was left.
+
+    ``columns`` are every file's own names of columns, by what they are called here.
 
     Raises:
         InputError: no file of facts is there, or one cannot be read.
@@ -34,13 +38,14 @@ def read_directory(path: Path) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
     files = _fact_files(path)
     if not files:
         raise InputError(f"{path}: holds no file of facts ({', '.join(EXTENSIONS)}); give a file of facts")
-    others = [entry for entry in _visible(path) if entry not in files]
+    taken_files = set(files)
+    others = [entry for entry in _visible(path) if entry not in taken_files]
     left_out += [LeftOut(where=entry.name, reason="is no file of facts of this data set") for entry in others]
     if splits := {split for file in files if (split := split_of(file))}:
         taken = preferred(sorted(splits), _columns(files) if len(splits) > 1 else ())
         left_out += [_not_taken(file, taken) for file in files if split_of(file) not in (None, taken)]
         files = [file for file in files if split_of(file) in (None, taken)]
-    return name, [read_table(file) for file in files], tuple(left_out)
+    return name, [read_table(file, columns) for file in files], tuple(left_out)
 
 
 def _visible(path: Path) -> list[Path]:

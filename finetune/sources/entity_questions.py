@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from finetune.facts import Fact, InputError
+from finetune.echo import shown
+from finetune.facts import Fact
 from finetune.prompts import SLOT
 from finetune.sources.cells import Malformed, answers, several, text
-from finetune.sources.rows import Row, Table
+from finetune.sources.records import Row, Table
 
 # The data set's question templates.
 TEMPLATES = {
@@ -59,9 +60,8 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     """
     relation = relation_of(table.name)
     if relation is None:
-        raise InputError(
-            f"{table.name}: no column 'subject', and the name is no EntityQuestions relation; "
-            "add the column, or name the file after its relation (as in P17.dev.json)"
+        raise table.lacks(
+            "subject", but=", or name the file after its relation (its name is no EntityQuestions relation)"
         )
     before, after = TEMPLATES[relation].split(SLOT)
 
@@ -69,7 +69,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
         question = text(row.cells.get("question"), "question")
         subject = question[len(before) : len(question) - len(after)].strip()
         if not subject or not (question.startswith(before) and question.endswith(after)):
-            raise Malformed(f"the question {question!r} does not follow {before + SLOT + after!r}")
+            raise Malformed(f"the question {shown(question)} does not follow {before + SLOT + after!r}")
         return Fact(
             id=f"{relation}/{subject}",
             subject=subject,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from finetune.facts import InputError, LeftOut
 from finetune.hub import is_offline, refusal
-from finetune.sources.rows import Row, Table
+from finetune.sources.columns import canonical
+from finetune.sources.records import Row, Table, table_of
 from finetune.sources.splits import preferred
 
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+?)(?::([\w.+-]+))?")
@@ -19,11 +21,21 @@ def hub_id(source: str) -> tuple[str, str | None] | None:
 
 
 def from_hub(
-    data_set: str, config: str | None = None, *, name: str, otherwise: str
+    data_set: str,
+    config: str | None = None,
+    *,
+    name: str,
+    otherwise: str,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[Table, tuple[LeftOut, ...]]:
     """Fetch one split of a data set; the others are reported.
 
-    ``otherwise`` completes "connect to the network, or ...".
+    Args:
+        data_set: its id.
+        config: its configuration, if it has several.
+        name: what it is called in messages.
+        otherwise: completes "connect to the network, or ...".
+        columns: its own names of columns, by what they are called here.
 
     Raises:
         InputError: no such data set or configuration, gated or private, no network and not in the cache.
@@ -36,12 +48,9 @@ def from_hub(
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         raise InputError(_problem(data_set, error, otherwise)) from error
     parts = dict(found) if isinstance(found, DatasetDict) else {"test": found}
-    columns = tuple(next(iter(parts.values())).column_names)
-    taken = preferred(parts, columns)
-    rows = tuple(
-        Row(where=f"{name} row {number}", cells=cells, number=number)
-        for number, cells in enumerate(parts[taken], start=1)
-    )
+    found_columns = tuple(next(iter(parts.values())).column_names)
+    taken = preferred(parts, tuple(canonical(name, found_columns, columns).values()))
+    rows = [Row(file=name, cells=cells, number=number) for number, cells in enumerate(parts[taken], start=1)]
     if not rows:
         raise InputError(f"{data_set}: its split {taken} has no rows; choose another configuration")
     reason = f"rows were not loaded; {taken} is the split taken"
@@ -50,7 +59,7 @@ def from_hub(
         for split, part in parts.items()
         if split != taken
     )
-    return Table(name=name, columns=columns, rows=rows), others
+    return table_of(name, rows, columns, found=parts[taken].column_names), others
 
 
 def _problem(data_set: str, error: Exception, otherwise: str) -> str:

@@ -6,7 +6,8 @@ Three layouts of a question, its options and the right one (an index from 0, or 
 - a header ``question, choice0, choice1, ..., answer``;
 - the original release's: no header, options between the question and its letter.
 
-Where no row names its subset, the file does (``high_school_geography_test.csv``). A question is asked whole,
+Answers that count from 1 are refused: each would be taken for the option behind the right one. Where no row
+names its subset, the file does (``high_school_geography_test.csv``). A question is asked whole,
 so all of it is the subject of its fact; lines and spaces inside it stay as they are. The data carry no
 popularity.
 """
@@ -18,13 +19,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from finetune.facts import Fact
+from finetune.echo import shown
+from finetune.facts import Fact, InputError
 from finetune.sources.cells import Malformed, answers, clean, items, options, verbatim
-from finetune.sources.rows import Row, Table
+from finetune.sources.records import Row, Table
 
 HUB_ID = "cais/mmlu"
 _MARK = re.compile(r"_(test|dev|val|validation|train)$")
 _OPTION = re.compile(r"choice\d+")
+_INDEX = re.compile(r"-?\d{1,9}(\.0)?")
 
 
 def is_layout(columns: Collection[str]) -> bool:
@@ -37,7 +40,11 @@ def is_layout(columns: Collection[str]) -> bool:
 
 
 def reader(table: Table) -> Callable[[Row], Fact]:
-    """Return what reads this table's rows; a fact's id is its subset and its row in it, from 1."""
+    """Return what reads this table's rows; a fact's id is its subset and its row in it, from 1.
+
+    Raises:
+        InputError: the answers count the options from 1.
+    """
     named_by_file = _MARK.sub("", table.name.split(".")[0].removeprefix("mmlu:"))
     listed = sorted(filter(_OPTION.fullmatch, table.columns), key=lambda c: int(c.removeprefix("choice")))
 
@@ -50,13 +57,17 @@ def reader(table: Table) -> Callable[[Row], Fact]:
         counted[subset_of(row.cells)] += 1
         place[row.number] = counted[subset_of(row.cells)]
 
+    def given(cells: Mapping[str, Any]) -> list[Any]:
+        return [cells.get(column) for column in listed] if listed else items(cells.get("choices"), "choices")
+
+    _require_from_zero(table, given)
+
     def to_fact(row: Row) -> Fact:
         cells, subset = row.cells, subset_of(row.cells)
         stem = verbatim(cells.get("question"))
         if not stem:
             raise Malformed("empty question")
-        given = [cells.get(column) for column in listed] if listed else items(cells.get("choices"), "choices")
-        choices = options(given)
+        choices = options(given(cells))
         return Fact(
             id=f"{subset}/{place[row.number]}",
             subject=stem,
@@ -74,12 +85,32 @@ def _right(value: Any, choices: tuple[str, ...]) -> int:
     told = clean(value)
     if not told:
         raise Malformed("empty answer")
-    if re.fullmatch(r"-?\d+(\.0)?", told):
-        index = int(float(told))
+    if _INDEX.fullmatch(told):
+        index = int(told.removesuffix(".0"))
     elif re.fullmatch(r"[A-Za-z]", told):
         index = ord(told.upper()) - ord("A")
     else:
-        raise Malformed(f"the answer {told!r} is neither an option's index nor its letter")
+        raise Malformed(f"the answer {shown(told)} is neither an option's index nor its letter")
     if not 0 <= index < len(choices):
-        raise Malformed(f"the answer {told!r} names none of the {len(choices)} choices")
+        raise Malformed(f"the answer {shown(told)} names none of the {len(choices)} choices")
     return index
+
+
+def _require_from_zero(table: Table, given: Callable[[Mapping[str, Any]], list[Any]]) -> None:
+    """Refuse answers none of which is 0 and some of which name one more option than there are."""
+    last = 0
+    for row in table.rows:
+        try:
+            told, choices = clean(row.cells.get("answer")), options(given(row.cells))
+        except Malformed:
+            continue
+        if _INDEX.fullmatch(told):
+            index = int(told.removesuffix(".0"))
+            if index == 0:
+                return
+            last += index == len(choices)
+    if last:
+        raise InputError(
+            f"{table.name}: the column 'answer' counts the choices from 1 (no row says 0, and {last:,} rows say "
+            "how many choices there are); subtract 1 from every answer, or write letters (A, B, ...)"
+        )

@@ -5,12 +5,13 @@ Columns: ``question``; ``answer``, ``answers`` or both; and if wanted ``relation
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection
 
 from finetune.facts import Fact
-from finetune.sources.cells import answers, clean, distinct, number, several, text
-from finetune.sources.gather import UNNAMED
-from finetune.sources.rows import Row, Table
+from finetune.sources.cells import answers, clean, number, text
+from finetune.sources.records import Row, Table
+from finetune.sources.table import UNNAMED, answers_reader
 
 
 def is_layout(columns: Collection[str]) -> bool:
@@ -20,18 +21,17 @@ def is_layout(columns: Collection[str]) -> bool:
 
 def reader(table: Table) -> Callable[[Row], Fact]:
     """Return what reads this table's rows; without an id, a fact is told apart by relation and question."""
-    counted = "popularity" in table.columns
+    counted, answers_of = "popularity" in table.columns, answers_reader(table)
 
     def to_fact(row: Row) -> Fact:
         cells = row.cells
         question = text(cells.get("question"), "question")
-        relation = clean(cells.get("relation")) or UNNAMED
-        accepted = distinct((clean(cells.get("answer")), *several(cells.get("answers"), "answers")))
+        relation = sys.intern(clean(cells.get("relation")) or UNNAMED)
         return Fact(
             id=clean(cells.get("id")) or f"{relation}/{question}",
             subject=question,
             relation=relation,
-            answers=answers(accepted),
+            answers=answers(answers_of(cells)),
             question=question,
             popularity=number(cells.get("popularity"), "popularity") if counted else None,
         )

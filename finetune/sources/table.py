@@ -1,22 +1,38 @@
 """One's own table: a subject and its answers in a row, and whatever else is known of the fact.
 
 Columns: ``subject``; ``answer``, ``answers`` or both; and if wanted ``relation``, ``question``,
-``popularity``, ``choices`` and ``id``. ``answers`` is a list, a JSON list as text, or texts
-separated by ``|``; where ``answer`` is there too, it is the canonical one. ``choices``, written alike, are
-the options of a multiple-choice question, the canonical answer among them; a row may leave them empty.
+``popularity``, ``choices`` and ``id``. ``answers`` is a list, a list written as text, or texts separated by
+``|``; where ``answer`` is there too, it is the canonical one; a list in it is several answers. ``choices``,
+written alike, are the options of a multiple-choice question, the canonical answer among them; a row may leave
+them empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from finetune.facts import Fact, InputError
+from finetune.echo import shown
+from finetune.facts import Fact
 from finetune.prompts import find_subject
-from finetune.sources.cells import Malformed, answers, clean, distinct, items, number, options, several, text
-from finetune.sources.gather import UNNAMED, prompt_key
-from finetune.sources.rows import Row, Table
+from finetune.sources.cells import (
+    Malformed,
+    answers,
+    clean,
+    distinct,
+    is_whole,
+    items,
+    number,
+    one_or_several,
+    options,
+    several,
+    text,
+    verbatim,
+)
+from finetune.sources.records import Row, Table
+
+UNNAMED = "fact"  # the relation of a table that names none; its questions tell its facts apart
 
 
 def reader(table: Table) -> Callable[[Row], Fact]:
@@ -26,43 +42,92 @@ def reader(table: Table) -> Callable[[Row], Fact]:
         InputError: no column ``subject``, or neither ``answer`` nor ``answers``.
     """
     table.require("subject")
-    if not {"answer", "answers"} & set(table.columns):
-        found = ", ".join(table.columns)
-        raise InputError(f"{table.name}: no column 'answer' or 'answers'; add one (found: {found})")
-    counted = "popularity" in table.columns
+    answers_of = answers_reader(table)
+    usual = table.relation or UNNAMED
+    counted, whole = "popularity" in table.columns, is_whole_column(table, "subject")
+    none: tuple[str, ...] = ()
 
     def to_fact(row: Row) -> Fact:
         cells = row.cells
-        subject = text(cells.get("subject"), "subject")
-        question = clean(cells.get("question"))
-        accepted = distinct((clean(cells.get("answer")), *several(cells.get("answers"), "answers")))
-        fact = Fact(
-            id=clean(cells.get("id")),
+        subject = text(cells.get("subject"), "subject", whole=whole)
+        question = text(cells["question"], "question") if clean(cells.get("question")) else None
+        accepted, choices = answers_of(cells), none
+        if (given := cells.get("choices")) is not None:
+            accepted, choices = _choices(given, cells, accepted)
+        return named(
+            clean(cells.get("id")),
             subject=subject,
-            relation=clean(cells.get("relation")) or UNNAMED,
+            relation=sys.intern(clean(cells.get("relation")) or usual),
             answers=answers(accepted),
             question=question_naming(subject, question) if question else None,
             popularity=number(cells.get("popularity"), "popularity") if counted else None,
-            choices=_choices(cells.get("choices"), accepted),
+            choices=choices,
         )
-        # An id made of the contents stays the same when rows are moved or added.
-        return fact if fact.id else replace(fact, id="/".join(prompt_key(fact)))
 
     return to_fact
 
 
-def _choices(value: Any, accepted: tuple[str, ...]) -> tuple[str, ...]:
+def named(id: str, **contents: Any) -> Fact:
+    """Make a fact; one without an id has one made of its contents, the same when rows are moved or added."""
+    if id:
+        return Fact(id=id, **contents)
+    subject, relation = contents["subject"], contents["relation"]
+    key = prompt_key_of(relation, subject, contents["question"], contents.get("choices", ()))
+    return Fact(id="/".join(key), **contents)
+
+
+def prompt_key_of(
+    relation: str, subject: str, question: str | None, choices: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return what decides a fact's prompt: relation, subject, and options if there are any.
+
+    If no relation is named, its question decides too.
+    """
+    if choices:
+        return (relation, subject, question or "", *sorted(choices))
+    return (relation, subject, question) if relation == UNNAMED and question else (relation, subject)
+
+
+def answers_reader(table: Table) -> Callable[[Mapping[str, Any]], tuple[str, ...]]:
+    """Return what reads the answers of a row's cells, the canonical one first.
+
+    Raises:
+        InputError: the table has neither ``answer`` nor ``answers``.
+    """
+    one, more = "answer" in table.columns, "answers" in table.columns
+    if not (one or more):
+        raise table.lacks("answer", "answers")
+    whole, wholes = is_whole_column(table, "answer"), is_whole_column(table, "answers")
+
+    def read(cells: Mapping[str, Any]) -> tuple[str, ...]:
+        first = one_or_several(cells.get("answer"), "answer", whole=whole) if one else ()
+        return distinct((*first, *several(cells.get("answers"), "answers", whole=wholes))) if more else first
+
+    return read
+
+
+def is_whole_column(table: Table, column: str) -> bool:
+    """Whether a column holds whole numbers that were written as floats; see :func:`is_whole`."""
+    return column in table.columns and is_whole(row.cells.get(column) for row in table.rows)
+
+
+def _choices(
+    value: Any, cells: Mapping[str, Any], accepted: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the answers and the options; the answer as it is written counts if it is one of them."""
     given = items(value, "choices")
-    if not any(clean(option) for option in given):
-        return ()
+    if not any(verbatim(option) for option in given):
+        return accepted, ()
     choices = options(given)
+    if isinstance(written := cells.get("answer"), str) and (plain := verbatim(written)) in choices:
+        return distinct((plain, *accepted)), choices
     if accepted and accepted[0] not in choices:
-        raise Malformed(f"the answer {accepted[0]!r} is not among the choices")
-    return choices
+        raise Malformed(f"the answer {shown(accepted[0])} is not among the choices")
+    return accepted, choices
 
 
 def question_naming(subject: str, question: str) -> str:
     """Return the question if the subject occurs in it; one that does not is malformed."""
     if find_subject(subject, question) is None:
-        raise Malformed(f"the subject {subject!r} does not occur in its question {question!r}")
+        raise Malformed(f"the subject {shown(subject)} does not occur in its question {shown(question)}")
     return question

@@ -170,7 +170,7 @@ def test_entity_questions_recover_subjects_from_templates(tmp_path: Path) -> Non
         ("t.csv", "name,answer\na,b\n", "no column 'subject'.*found: name, answer"),
         ("t.csv", "subject,reply\na,b\n", "no column 'answer' or 'answers'.*found: subject, reply"),
         ("t.csv", "subject,subject\na,b\n", "occurs twice"),
-        ("t.tsv", "subj\tprop\na\tb\n", "no column 'id'.*found: subj, prop"),
+        ("t.tsv", "subj\tprop\na\tb\n", "no column 'obj'.*found: subj, prop"),
         ("t.txt", "subject,answer\na,b\n", "unknown extension '.txt'"),
         ("t.json", '[{"subject": "a"\n', r"t\.json:2: is not JSON"),
         ("t.parquet", "text", "not a readable parquet"),
