@@ -17,14 +17,13 @@ import numpy as np
 from finetune.chat import chat_prompt, require_chat_template
 from finetune.facts import Fact, FactSet, InputError, LeftOut
 from finetune.phrasebooks import ASKED
-from finetune.prompts import Phrasebook, Prompt, asked_prompt, question_prompt, render
+from finetune.prompts import QUESTION, Phrasebook, Prompt, asked_prompt, question_prompt, render
 from finetune.tokens import answer_ids, gap
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Choices = Literal["letter", "text"]
-QUESTION = "{question}"
 
 
 @dataclass(frozen=True, kw_only=True)

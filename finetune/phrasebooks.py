@@ -16,7 +16,8 @@ from typing import Any, Literal, get_args
 
 from finetune.facts import FactSet, InputError
 from finetune.files import write_json
-from finetune.prompts import SLOT, Phrasebook, Phrases, find_subject
+from finetune.prompts import QUESTION, SLOT, Phrasebook, Phrases, find_subject
+from finetune.sources.table import UNNAMED
 from finetune.wordings import ENTITY_QUESTIONS, POPQA, Wording
 from finetune.wordings.own import Template, read_templates
 
@@ -36,7 +37,8 @@ def phrasebook(facts: FactSet, *, question_form: QuestionForm = "new") -> dict[s
     """Return the wording of each relation that occurs.
 
     ``asked`` is the template that the facts' own questions share; failing that, the data set's template
-    for the relation; failing that, a question made of the relation's name. With ``question_form="seen"``
+    for the relation; failing that, a question made of the relation's name. Facts without a relation are
+    worded by their own questions only. With ``question_form="seen"``
     the pretraining questions include the asked form: the null condition.
 
     Raises:
@@ -50,7 +52,10 @@ def phrasebook(facts: FactSet, *, question_form: QuestionForm = "new") -> dict[s
     book = {}
     for relation in facts.relations:
         own = shared.get(relation)
-        default, statements, questions = _WHOLE if own == SLOT else _wording(relation)
+        if own == SLOT or relation == UNNAMED:
+            default, statements, questions = _around(own or QUESTION)
+        else:
+            default, statements, questions = facts.wordings.get(relation) or _wording(relation)
         asked = ASKED.replace("{question}", own or default)
         book[relation] = Phrases(statements=statements, questions=questions, asked=asked)
     return _seen(book) if question_form == "seen" else book
@@ -113,9 +118,20 @@ def shared_questions(facts: FactSet) -> dict[str, str]:
     shared = {}
     for relation, templates in found.items():
         template, count = templates.most_common(1)[0]
-        if template is not None and template.count(SLOT) == 1 and count >= _SHARED * templates.total():
+        is_one = template is not None and template.count(SLOT) == 1 and QUESTION not in template
+        if template is not None and is_one and count >= _SHARED * templates.total():
             shared[relation] = template
     return shared
+
+
+def _around(question: str) -> Wording:
+    """Word facts that nothing but their question says anything of."""
+    default, statements, questions = _WHOLE
+
+    def put(form: str) -> str:
+        return form.replace(SLOT, question)
+
+    return put(default), tuple(map(put, statements)), tuple(map(put, questions))
 
 
 def _wording(relation: str) -> Wording:

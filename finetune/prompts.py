@@ -1,7 +1,8 @@
 """Prompts: a text that stops where the answer begins, with the subject's place in it.
 
 A *form* is a template with one ``{subject}`` slot that stops before the answer, such as
-``"{subject} was born in"``. Statement forms and question forms differ only in wording; what matters
+``"{subject} was born in"``; where facts have no relation to be worded by, it has a ``{question}`` slot for
+the fact's own question instead. Statement forms and question forms differ only in wording; what matters
 for the science is which forms a model met in pretraining and which it met only in fine-tuning.
 """
 
@@ -14,12 +15,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from finetune.echo import shown
 from finetune.facts import Fact, InputError
 
 SLOT = "{subject}"
+QUESTION = "{question}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
     """A text to complete. ``subject`` is the half-open character range of the subject in ``text``.
 
@@ -67,7 +70,7 @@ class Phrases:
 
     def __post_init__(self) -> None:
         for form in (*self.statements, *self.questions, self.asked):
-            if form.count(SLOT) != 1:
+            if form.count(SLOT) + form.count(QUESTION) != 1:
                 raise InputError(f"form {form!r}: needs exactly one {SLOT} slot")
 
 
@@ -83,6 +86,8 @@ def render(form: str, fact: Fact) -> Prompt:
         >>> prompt.text, prompt.subject
         ('Where was Ada born? In', (10, 13))
     """
+    if SLOT not in form and QUESTION in form:
+        return _around_question(form, fact)
     start = form.index(SLOT)
     return Prompt(
         text=form.replace(SLOT, fact.subject),
@@ -100,21 +105,7 @@ def question_prompt(fact: Fact) -> Prompt:
     Raises:
         InputError: the fact has no question, or its subject does not occur in it.
     """
-    question = unicodedata.normalize("NFC", fact.question or "")
-    span = find_subject(fact.subject, question)
-    if span is None:
-        problem = f"its question {question!r} does not name it" if question else "it has no question"
-        raise InputError(
-            f"fact {fact.id!r}: subject {fact.subject!r}, but {problem}; give a question that does"
-        )
-    return Prompt(
-        text=question,
-        subject=span,
-        answers=fact.answers,
-        fact_id=fact.id,
-        relation=fact.relation,
-        choices=fact.choices,
-    )
+    return _around_question(QUESTION, fact)
 
 
 def asked_prompt(fact: Fact, book: Phrasebook, template: str) -> Prompt:
@@ -125,11 +116,28 @@ def asked_prompt(fact: Fact, book: Phrasebook, template: str) -> Prompt:
     """
     if not fact.question:
         return render(book[fact.relation].asked, fact)
-    question = question_prompt(fact)
-    start = template.index("{question}")
-    first, last = question.subject
-    text = template.replace("{question}", question.text)
-    return replace(question, text=text, subject=(start + first, start + last))
+    return _around_question(template, fact)
+
+
+def _around_question(template: str, fact: Fact) -> Prompt:
+    """Put a fact's own question into a template, with the subject's place in it."""
+    question = unicodedata.normalize("NFC", fact.question or "")
+    span = find_subject(fact.subject, question)
+    if span is None:
+        problem = f"its question {shown(question)} does not name it" if question else "it has no question"
+        raise InputError(
+            f"fact {shown(fact.id)}: subject {shown(fact.subject)}, but {problem}; give a question that "
+            "does, or a relation to word it by"
+        )
+    before, _, after = template.partition(QUESTION)
+    return Prompt(
+        text=f"{before}{question}{after}",
+        subject=(len(before) + span[0], len(before) + span[1]),
+        answers=fact.answers,
+        fact_id=fact.id,
+        relation=fact.relation,
+        choices=fact.choices,
+    )
 
 
 def few_shot(prompts: Sequence[Prompt], shots: int, *, seed: int = 0) -> list[Prompt]:
@@ -180,6 +188,8 @@ def find_subject(subject: str, text: str) -> tuple[int, int] | None:
         return None
     if span := _last_word(name, text):
         return span
+    if name.isascii() and text.isascii() and name.lower() not in text.lower():
+        return None
     for pattern in (rf"(?<!\w){re.escape(name)}(?!\w)", re.escape(name)):
         if found := list(re.finditer(pattern, text, re.I)):
             return found[-1].span()

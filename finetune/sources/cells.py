@@ -37,17 +37,20 @@ class Malformed(ValueError):
 
 
 def clean(value: Any) -> str:
+    """Return a scalar as text in NFC with single spaces; nothing is the empty string."""
+    return _spaced(composed(value))
+
+
+def content(value: Any) -> str:
     """Return a cell as text in NFC with single spaces; missing is the empty string."""
-    composed = _composed(value)
-    if not composed.isprintable() or "  " in composed or composed[:1] == " " or composed[-1:] == " ":
-        composed = " ".join(composed.split())
-    return composed if composed not in _MISSING and is_visible(composed) else ""
+    text = _spaced(_composed(value))
+    return text if text not in _MISSING and is_visible(text) else ""
 
 
 def verbatim(value: Any) -> str:
     """Return a cell as text in NFC with its lines and spaces, but none around it."""
-    composed = _composed(value).replace("\r\n", "\n").strip()
-    return composed if is_visible(composed) else ""
+    text = _composed(value).replace("\r\n", "\n").strip()
+    return text if is_visible(text) else ""
 
 
 def text(value: Any, column: str, *, whole: bool = False) -> str:
@@ -70,7 +73,7 @@ def number(value: Any, column: str) -> float:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise Malformed(f"{column} (popularity) is missing")
     if isinstance(value, bytes):
-        value = clean(value)
+        value = content(value)
     is_number = type(value).__name__ not in ("bool", "bool_") and not (
         isinstance(value, str) and "_" in value
     )
@@ -185,7 +188,7 @@ def _shows(character: str) -> bool:
 def _named(value: Any, column: str, *, whole: bool) -> str:
     """Return a cell that names something as text, a whole number without a fraction."""
     try:
-        text = clean(value)
+        text = content(value)
     except Malformed as problem:
         raise Malformed(f"{column} {problem}") from problem
     if text[-2:] == ".0" and (_FLOAT if whole else _WHOLE).fullmatch(text):
@@ -193,20 +196,29 @@ def _named(value: Any, column: str, *, whole: bool) -> str:
     return text
 
 
+def composed(value: Any) -> str:
+    """Return a scalar as text in NFC, which holds no half of a character."""
+    text = value if isinstance(value, str) else _as_text(value)
+    if text.isascii():
+        return text
+    if _HALF.search(text):
+        half = printable(ascii(text.strip()), 60)
+        raise Malformed(f"{half} holds half of a character; write the file as UTF-8")
+    return unicodedata.normalize("NFC", text)
+
+
 def _composed(value: Any) -> str:
-    """Return a scalar as text in NFC."""
-    composed = value if isinstance(value, str) else _as_text(value)
-    if composed.isascii():
-        if not composed.isprintable() and _CONTROL.search(composed):
-            raise Malformed(f"{shown(composed)} holds a control character; remove it")
-        return composed
-    if _HALF.search(composed):
-        raise Malformed(
-            f"{printable(ascii(composed.strip()), 60)} holds half of a character; write the file as UTF-8"
-        )
-    if _CONTROL.search(composed):
-        raise Malformed(f"{shown(composed)} holds a control character; remove it")
-    return unicodedata.normalize("NFC", composed)
+    """Return a scalar as text in NFC, which holds no control character either."""
+    text = composed(value)
+    if not text.isprintable() and _CONTROL.search(text):
+        raise Malformed(f"{shown(text)} holds a control character; remove it")
+    return text
+
+
+def _spaced(text: str) -> str:
+    if text.isprintable() and "  " not in text and text[:1] != " " and text[-1:] != " ":
+        return text
+    return " ".join(text.split())
 
 
 def _as_text(value: Any) -> str:

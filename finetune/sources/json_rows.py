@@ -1,7 +1,7 @@
 """Rows of JSON files: a list of objects, JSON lines, a list inside an object, and LRE's relation files.
 
-A key that occurs twice in one row, and what follows a list's end, are reported by line. A list inside an object
-is pointed at by the keys that lead to it: ``file.json#data.dev``.
+A key that occurs twice in one row, and what follows a list's end, are reported by line. A list inside an
+object is pointed at by the keys that lead to it: ``file.json#data.dev``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 from finetune.echo import shown
 from finetune.facts import InputError
 from finetune.prompts import SLOT
-from finetune.sources.cells import clean
+from finetune.sources.cells import content
 from finetune.sources.records import Row, Table, table_of
 from finetune.wordings.popqa import Wording
 
@@ -40,7 +40,7 @@ def table(path: Path, value: Mapping[str, Any], rows: list[Row], columns: Mappin
     made = table_of(path.name, rows, {**usual, **(columns or {})}, path=path)
     given = [_templates(path, name, value.get(name)) for name in _TEMPLATES]
     name = value.get("name")
-    relation = clean(name) if isinstance(name, str) else ""
+    relation = content(name) if isinstance(name, str) else ""
     return replace(made, relation=relation or path.stem, wording=wording(given[0], given[1]))
 
 
@@ -63,4 +63,4 @@ def _templates(path: Path, name: str, given: Any) -> list[str]:
             raise InputError(
                 f"{path}: {name} holds {shown(template)}; write {{}} once, where the subject belongs"
             )
-    return [clean(template.replace("{}", SLOT)) for template in given]
+    return [content(template.replace("{}", SLOT)) for template in given]

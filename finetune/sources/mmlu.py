@@ -21,7 +21,7 @@ from typing import Any
 
 from finetune.echo import shown
 from finetune.facts import Fact, InputError
-from finetune.sources.cells import Malformed, answers, clean, items, options, verbatim
+from finetune.sources.cells import Malformed, answers, content, items, options, verbatim
 from finetune.sources.records import Row, Table
 
 HUB_ID = "cais/mmlu"
@@ -49,7 +49,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     listed = sorted(filter(_OPTION.fullmatch, table.columns), key=lambda c: int(c.removeprefix("choice")))
 
     def subset_of(cells: Mapping[str, Any]) -> str:
-        return clean(cells.get("subject")) or named_by_file
+        return content(cells.get("subject")) or named_by_file
 
     counted: Counter[str] = Counter()
     place = {}
@@ -82,7 +82,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
 
 def _right(value: Any, choices: tuple[str, ...]) -> int:
     """Return the index of the right option, given as one or as a letter."""
-    told = clean(value)
+    told = content(value)
     if not told:
         raise Malformed("empty answer")
     if _INDEX.fullmatch(told):
@@ -101,7 +101,7 @@ def _require_from_zero(table: Table, given: Callable[[Mapping[str, Any]], list[A
     last = 0
     for row in table.rows:
         try:
-            told, choices = clean(row.cells.get("answer")), options(given(row.cells))
+            told, choices = content(row.cells.get("answer")), options(given(row.cells))
         except Malformed:
             continue
         if _INDEX.fullmatch(told):
@@ -111,6 +111,6 @@ def _require_from_zero(table: Table, given: Callable[[Mapping[str, Any]], list[A
             last += index == len(choices)
     if last:
         raise InputError(
-            f"{table.name}: the column 'answer' counts the choices from 1 (no row says 0, and {last:,} rows say "
+            f"{table.name}: the column 'answer' counts the choices from 1 (no row says 0, and {last:,} say "
             "how many choices there are); subtract 1 from every answer, or write letters (A, B, ...)"
         )

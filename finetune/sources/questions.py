@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection
 
 from finetune.facts import Fact
-from finetune.sources.cells import answers, clean, number, text
+from finetune.sources.cells import answers, content, number, text
 from finetune.sources.records import Row, Table
 from finetune.sources.table import UNNAMED, answers_reader
 
@@ -26,9 +26,9 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     def to_fact(row: Row) -> Fact:
         cells = row.cells
         question = text(cells.get("question"), "question")
-        relation = sys.intern(clean(cells.get("relation")) or UNNAMED)
+        relation = sys.intern(content(cells.get("relation")) or UNNAMED)
         return Fact(
-            id=clean(cells.get("id")) or f"{relation}/{question}",
+            id=content(cells.get("id")) or f"{relation}/{question}",
             subject=question,
             relation=relation,
             answers=answers(answers_of(cells)),

@@ -65,9 +65,8 @@ class Table:
     def lacks(self, *columns: str, but: str = "") -> InputError:
         """Make the error that none of ``columns`` is there; ``but`` is what else would do."""
         names = " or ".join(map(repr, columns))
-        mapped = (
-            f", or say what the file calls it (--columns {columns[0]}=NAME)" if columns[0] in MAPPED else ""
-        )
+        mapped = f", or say what the file calls it (--columns {columns[0]}=NAME)"
+        mapped = mapped if columns[0] in MAPPED else ""
         return InputError(
             f"{self.name}: no column {names}; add it{mapped}{but} "
             f"(found: {listed(map(self.header, self.columns))})"

@@ -19,7 +19,7 @@ from finetune.prompts import find_subject
 from finetune.sources.cells import (
     Malformed,
     answers,
-    clean,
+    content,
     distinct,
     is_whole,
     items,
@@ -50,14 +50,14 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     def to_fact(row: Row) -> Fact:
         cells = row.cells
         subject = text(cells.get("subject"), "subject", whole=whole)
-        question = text(cells["question"], "question") if clean(cells.get("question")) else None
+        question = text(cells["question"], "question") if content(cells.get("question")) else None
         accepted, choices = answers_of(cells), none
         if (given := cells.get("choices")) is not None:
             accepted, choices = _choices(given, cells, accepted)
         return named(
-            clean(cells.get("id")),
+            content(cells.get("id")),
             subject=subject,
-            relation=sys.intern(clean(cells.get("relation")) or usual),
+            relation=sys.intern(content(cells.get("relation")) or usual),
             answers=answers(accepted),
             question=question_naming(subject, question) if question else None,
             popularity=number(cells.get("popularity"), "popularity") if counted else None,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from finetune.facts import InputError
 from finetune.prompts import SLOT
-from finetune.sources.cells import Malformed, clean, verbatim
+from finetune.sources.cells import Malformed, clean, composed
 from finetune.sources.rows import read_table
 
 KINDS = {"statement": "statements", "question": "questions", "asked": "asked"}  # in a table, in a mapping
@@ -145,10 +144,9 @@ def _text(where: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{where}: is no template ({value!r}); write text in quotes, {SLOT} in it")
     try:
-        verbatim(value)
+        return composed(value)
     except Malformed as problem:
         raise InputError(f"{where}: {problem}") from problem
-    return unicodedata.normalize("NFC", value)
 
 
 def _mapping(path: Path) -> Any:
