@@ -20,6 +20,7 @@ from finetune.facts import FactSet, LeftOut
 from finetune.files import atomic_file, fingerprint, write_json
 from finetune.manifest import RunDirectory
 from finetune.progress import task
+from finetune.sources import pointed
 from interp.attention import AttentionMass
 from interp.heads import imbalance, rank_heads
 from interp.study import write_claims
@@ -161,4 +162,6 @@ def _inputs(options: Options) -> dict[str, str]:
     for name in ("checkpoints", "phrasebook"):
         if path := getattr(options, name):
             sources[name] = str(path)
+    if options.facts:
+        sources["facts"] = str(pointed(options.facts)[0])
     return {name: fingerprint(Path(s)) for name, s in sources.items() if s and Path(s).exists()}

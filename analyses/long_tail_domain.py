@@ -110,7 +110,7 @@ def setting_of(options: Options, seed: int) -> tuple[Setting, tuple[str, ...], t
     from analyses.making import setting_for
 
     if options.facts is not None:
-        facts = FactSet.load(options.facts, limit=options.limit)
+        facts = options.load(options.facts, limit=options.limit)
         setting = setting_for(options, facts, seed)
         rows = setting.base.steps * setting.base.batch
         return setting, *rare_relations(facts, fewest=FEWEST_OF_RELATION), rows

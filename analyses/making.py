@@ -11,6 +11,7 @@ from finetune.facts import FactSet, InputError
 from finetune.files import fingerprint
 from finetune.popularity import Arm, Match, shuffled, split
 from finetune.presets import REAL_BASE, REAL_TEXT, REAL_TUNE, WORLDS
+from finetune.sources.columns import mapping
 from finetune.train import Keep
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class RealFacts(Common):
 
     limit: int | None = None
     """Keep a random draw of this many facts (of each data set)."""
+    columns: tuple[str, ...] = ()
+    """What the file calls its columns, each NAME=COLUMN, as in subject=Name answer=Label (guide_facts.md)."""
     phrasebook: Path | None = None
     """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md); with --facts."""
 
@@ -88,12 +91,18 @@ class RealFacts(Common):
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""
         super().check()
+        if mapping(self.columns) and not self.real:
+            raise InputError("--columns: names the columns of real facts; goes with --facts")
         if self.phrasebook is not None:
             if not self.real:
                 raise InputError(f"--phrasebook {self.phrasebook}: words real facts; goes with --facts")
             from finetune.wordings.own import read_templates
 
             read_templates(self.phrasebook)
+
+    def load(self, source: str, *, limit: int | None = None, subjects: bool = True) -> FactSet:
+        """Load a source of :attr:`real`, its columns called as the options say."""
+        return FactSet.load(source, limit=limit, columns=mapping(self.columns), subjects=subjects)
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""
@@ -110,7 +119,7 @@ class RealFacts(Common):
         if self.phrasebook is None:
             return phrasebook(facts, question_form=question_form)
         some = self.limit is not None or len(self.real) > 1
-        named = {r for source in self.real for r in FactSet.load(source).relations} if some else None
+        named = {r for source in self.real for r in self.load(source).relations} if some else None
         return load_phrasebook(self.phrasebook, facts, question_form=question_form, relations=named)
 
 

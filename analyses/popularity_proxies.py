@@ -31,6 +31,8 @@ class Options:
 
     facts: str
     """Data set: popqa, or a file of facts."""
+    columns: tuple[str, ...] = ()
+    """What the file calls its columns, each NAME=COLUMN, as in subject=Name answer=Label (guide_facts.md)."""
     base: str | None = None
     """The base model, a directory or a hub id, for proxies that ask it."""
     corpus: Path | None = None
@@ -119,9 +121,12 @@ def chosen(options: Options, material: Material) -> tuple[str, ...]:
 def _material(options: Options) -> Material:
     from analyses.splits.material import Material
     from finetune.facts import FactSet
+    from finetune.sources.columns import mapping
 
     return Material(
-        facts=FactSet.load(options.facts, limit=options.limit, seed=options.seed),
+        facts=FactSet.load(
+            options.facts, limit=options.limit, seed=options.seed, columns=mapping(options.columns)
+        ),
         base=options.base,
         corpus=options.corpus,
         text_field=options.text_field,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from analyses.lab.experiment import Experiment, FactsOptions, main
 from analyses.lab.grid import Cell
 from analyses.making import SHUFFLED
-from finetune.facts import FactSet, InputError
+from finetune.facts import InputError
 from finetune.world import LevelsConfig
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def setting_of(options: Options, seed: int) -> Setting:
     from finetune.world import levelled_world
 
     if options.facts is not None:
-        return setting_for(options, FactSet.load(options.facts, limit=options.limit), seed)
+        return setting_for(options, options.load(options.facts, limit=options.limit), seed)
     setting = setting_for(options, None, seed)
     steps = options.pretrain_steps or round(options.levels.rows / setting.base.batch)
     return replace(

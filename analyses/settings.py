@@ -97,7 +97,7 @@ def load_facts(options: Options) -> FactSet | None:
     """Load the user's facts, or return None for a world, whose facts each seed draws anew."""
     if options.facts is None:
         return None
-    return FactSet.load(options.facts, limit=options.limit)
+    return options.load(options.facts, limit=options.limit)
 
 
 def describe(options: Options, facts: FactSet | None) -> str:

@@ -20,6 +20,7 @@ from finetune import processes
 from finetune.facts import FactSet, InputError, LeftOut
 from finetune.formats import PromptFormat
 from finetune.progress import prepare_process
+from finetune.sources.columns import mapping
 from finetune.tuning import TuneConfig
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Options:
 
     facts: str
     """A table of facts (CSV, TSV, JSONL, parquet), or the name of a data set such as popqa."""
+    columns: tuple[str, ...] = ()
+    """What the file calls its columns, each NAME=COLUMN, as in subject=Name answer=Label (guide_facts.md)."""
     out: Path
     """Directory of the result; it holds a model for each learning rate."""
     base: str = ""
@@ -144,13 +147,16 @@ def _defaults(arguments: Sequence[str]) -> Any:
 def _parts(options: Options) -> dict[str, FactSet]:
     from finetune.popularity import partition
 
-    facts = FactSet.load(options.facts, limit=options.limit, seed=options.seed)
+    columns = mapping(options.columns)
+    facts = FactSet.load(
+        options.facts, limit=options.limit, seed=options.seed, columns=columns, subjects=False
+    )
     own = bool(options.validation)
     share = 0.0 if own else options.validation_share
     dealt = partition(facts, test=options.test_share, validation=share, seed=options.seed)
     parts = {"train": dealt.train, "validation": dealt.validation, "test": dealt.test}
     if own:
-        parts["validation"] = FactSet.load(options.validation)
+        parts["validation"] = FactSet.load(options.validation, columns=columns, subjects=False)
     for name in ("train", "validation"):
         if not len(parts[name]):
             raise InputError(f"{options.facts}: no fact is left for the {name} part; give more facts")
@@ -191,7 +197,8 @@ def _worded(options: Options, part: FactSet, parts: dict[str, FactSet]) -> Phras
         return phrasebook(part)
     known = {relation for some in parts.values() for relation in some.relations}
     if options.limit is not None:
-        known |= set(FactSet.load(options.facts).relations)
+        columns = mapping(options.columns)
+        known |= set(FactSet.load(options.facts, columns=columns, subjects=False).relations)
     return load_phrasebook(options.phrasebook, part, relations=known)
 
 

@@ -12,6 +12,7 @@ from analyses.choosing.rows_out import require_writable
 from finetune.facts import FactSet, InputError, LeftOut
 from finetune.files import atomic_file
 from finetune.formats import PromptFormat
+from finetune.sources.columns import mapping
 from interp.selection import DEFAULT, SCORES, WITHOUT_SUBJECT, Candidates, Choice, choose
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def prepared(options: Options) -> Ready:
     """
     from finetune.sources import load_traced
 
-    traced = load_traced(options.facts, limit=options.limit, seed=options.seed)
+    columns = mapping(options.columns)
+    traced = load_traced(options.facts, limit=options.limit, seed=options.seed, columns=columns)
     for option, out in (("--out", options.out), ("--dropped", options.dropped)):
         if out is not None:
             require_writable(traced, options.facts, out, option)
@@ -109,7 +111,7 @@ def prepared(options: Options) -> Ready:
         book=_own_book(options, traced.facts),
         style=PromptFormat(template=options.prompt_format),
         subjects_known=traced.subjects_known,
-        reference=None if options.reference is None else FactSet.load(options.reference),
+        reference=None if options.reference is None else FactSet.load(options.reference, subjects=False),
         seed=options.seed,
         batch_tokens=options.batch_tokens,
         dtype=options.dtype,
@@ -130,12 +132,16 @@ def prepared(options: Options) -> Ready:
 
 def _own_book(options: Options, facts: FactSet) -> Phrasebook | None:
     from finetune.phrasebooks import load_phrasebook
-    from finetune.sources import load_traced
 
     if options.phrasebook is None:
         return None
-    named = None if options.limit is None else load_traced(options.facts).facts.relations
+    named = None if options.limit is None else _relations(options)
     return load_phrasebook(options.phrasebook, facts, relations=named)
+
+
+def _relations(options: Options) -> tuple[str, ...]:
+    columns = mapping(options.columns)
+    return FactSet.load(options.facts, columns=columns, subjects=False).relations
 
 
 def chosen(options: Options, ready: Ready, home: Path) -> Chosen:

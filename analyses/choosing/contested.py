@@ -54,7 +54,7 @@ def _setting(options: Options, seed: int):  # type: ignore[no-untyped-def]
         given = {f.name: getattr(options, f.name) for f in fields(options) if f.name in names}
         setting, domain, _, _ = long_tail_domain.setting_of(long_tail_domain.Options(**given), seed)
         return setting, domain
-    facts = None if options.facts is None else FactSet.load(options.facts, limit=options.limit)
+    facts = None if options.facts is None else options.load(options.facts, limit=options.limit)
     return setting_for(options, facts, seed), None
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.facts import InputError
 from finetune.files import atomic_directory, atomic_file
+from finetune.sources import pointed
 from finetune.sources.rows import EXTENSIONS, Row, Table
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def require_writable(traced: Traced, source: str, out: Path, option: str = "--ou
     Raises:
         InputError: names the option or the column, and the remedy.
     """
-    path = Path(source).expanduser()
+    path, _ = pointed(source)
     if path.exists() and out.exists() and path.resolve() == out.resolve():
         raise InputError(f"{option} {out}: is the input itself; name another file")
     if path.is_dir():
@@ -58,18 +59,19 @@ def write(traced: Traced, source: str, out: Path, indices: Sequence[int], found:
     Raises:
         InputError: the output cannot be written.
     """
-    path = Path(source).expanduser()
+    path, _ = pointed(source)
     try:
         if not path.is_dir():
             with atomic_file(out) as temporary:
                 _write_one(traced, 0, path, temporary, indices, found)
             return
         with atomic_directory(out) as folder:
-            for place, table in enumerate(traced.tables):
-                some = [i for i in indices if traced.rows[i][0] == place]
-                if some:
-                    given = next(path.rglob(table.name))
-                    _write_one(traced, place, given, folder / table.name, some, found)
+            by_table: dict[int, list[int]] = {}
+            for i in indices:
+                by_table.setdefault(traced.rows[i][0], []).append(i)
+            for place, some in by_table.items():
+                table = traced.tables[place]
+                _write_one(traced, place, table.path or path, folder / table.name, some, found)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); name another place") from error
 
@@ -91,7 +93,7 @@ def _delimited(given: Path, out: Path, table: Table, rows: Sequence[Row], added:
         delimiter = max("\t,;" if delimiter == "\t" else ",\t;", key=first.count)
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        writer.writerow([*table.columns, *added])
+        writer.writerow([*map(table.header, table.columns), *added])
         for k, row in enumerate(rows):
             own = [_as_text(row.cells.get(name)) for name in table.columns]
             writer.writerow([*own, *(_as_text(values[k]) for values in added.values())])
@@ -107,12 +109,15 @@ def _as_text(value: Any) -> str:
 
 def _json(given: Path, out: Path, table: Table, rows: Sequence[Row], added: Found) -> None:
     objects = [
-        {**row.cells, **{name: values[k] for name, values in added.items()}} for k, row in enumerate(rows)
+        {table.header(name): value for name, value in row.cells.items()}
+        | {name: values[k] for name, values in added.items()}
+        for k, row in enumerate(rows)
     ]
     listed = out.suffix.lower() == ".json"
     if given.is_file() and given.suffix.lower() == out.suffix.lower():
         with given.open(encoding="utf-8-sig") as file:
-            listed = next((line.lstrip()[0] for line in file if line.strip()), "") == "["
+            first = next((line.lstrip()[0] for line in file if line.strip()), "")
+        listed = first == "[" or table.nested
     text = [json.dumps(each, ensure_ascii=False) for each in objects]
     out.write_text(
         "[\n" + ",\n".join(text) + "\n]\n" if listed else "".join(f"{line}\n" for line in text),
@@ -126,7 +131,7 @@ def _parquet(given: Path, out: Path, table: Table, rows: Sequence[Row], added: F
 
     made = _own_rows(given, rows) if given.suffix.lower() == ".parquet" and given.is_file() else None
     if made is None:
-        cells = [{name: row.cells.get(name) for name in table.columns} for row in rows]
+        cells = [{table.header(name): row.cells.get(name) for name in table.columns} for row in rows]
         made = pa.Table.from_pylist(cells)
     for name, values in added.items():
         made = made.append_column(name, pa.array(values))

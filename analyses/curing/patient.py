@@ -137,7 +137,7 @@ def admit(options: FactsOptions, seed: int, run: Path) -> Patient:
 
     from analyses.making import setting_for
 
-    facts = None if options.facts is None else FactSet.load(options.facts, limit=options.limit)
+    facts = None if options.facts is None else options.load(options.facts, limit=options.limit)
     bench = make_bench(setting_for(options, facts, seed), cache=options.bases, seed=seed)
     arms = options.arms(bench.parts.train, seed=seed)
     home = run / "patients" / str(seed)

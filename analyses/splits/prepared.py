@@ -73,7 +73,10 @@ def prepare(options: Options, run: Path) -> list[LeftOut]:
     """
     left_out: list[LeftOut] = []
     for dataset, source in options.sources:
-        real = None if source.startswith(WORLD) else FactSet.load(source, limit=options.limit)
+        # Attention to subjects and verdicts need to know them; training and asking do not.
+        own = not source.startswith(WORLD)
+        subjects = bool(options.analyse)
+        real = options.load(source, limit=options.limit, subjects=subjects) if own else None
         for seed in options.seeds:
             facts = _invented(source, seed) if real is None else real
             left_out += [LeftOut(where=f"{dataset}: {o.where}", reason=o.reason) for o in facts.left_out]

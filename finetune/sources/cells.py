@@ -167,7 +167,7 @@ def is_whole(values: Iterable[Any]) -> bool:
     found = False
     for value in values:
         if isinstance(value, str) and not _FLOAT.fullmatch(value):
-            if clean(value):
+            if value.strip() and value not in _MISSING:
                 return False
         else:
             found = True

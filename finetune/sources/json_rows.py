@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,8 @@ def json_table(path: Path, columns: Mapping[str, str] | None, pointer: str) -> T
         rows = _stream(path.name, text, at) if "\n" in text[at:end] else lines_of(path.name, text)
         return table_of(path.name, list(rows), columns, path=path)
     if pointer:
-        return table_of(
-            path.name, list(_rows(path, text, _found(path, text, at, value, pointer))), columns, path=path
-        )
+        inner = list(_rows(path, text, _found(path, text, at, value, pointer)))
+        return replace(table_of(path.name, inner, columns, path=path), nested=True)
     if lre.is_layout(value):
         rows = _rows(path, text, _found(path, text, at, value, lre.SAMPLES))
         return lre.table(path, value, list(rows), columns)

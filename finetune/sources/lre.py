@@ -37,11 +37,14 @@ def table(path: Path, value: Mapping[str, Any], rows: list[Row], columns: Mappin
     """
     found = {column for row in rows for column in row.cells}
     usual = {"answer": "object"} if "object" in found and not found & {"answer", "answers"} else {}
-    made = table_of(path.name, rows, {**usual, **(columns or {})}, path=path)
     given = [_templates(path, name, value.get(name)) for name in _TEMPLATES]
-    name = value.get("name")
-    relation = content(name) if isinstance(name, str) else ""
-    return replace(made, relation=relation or path.stem, wording=wording(given[0], given[1]))
+    relation = (content(value["name"]) if isinstance(value.get("name"), str) else "") or path.stem
+    for i, row in enumerate(rows):
+        if not row.problem and "relation" not in found:
+            rows[i] = replace(row, cells={**row.cells, "relation": relation})
+    made = table_of(path.name, rows, {**usual, **(columns or {})}, path=path)
+    # The rows are as those of one's own table, so that they can be written without what is said of all.
+    return replace(made, headers={}, nested=True, relation=relation, wording=wording(*given))
 
 
 def wording(templates: list[str], asking: list[str]) -> Wording | None:

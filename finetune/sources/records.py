@@ -44,8 +44,8 @@ def place(file: str, line: int, number: int) -> str:
 class Table:
     """The records of one source in their order; ``columns`` are all the names that occur.
 
-    ``headers`` are the file's own names of columns that are called otherwise here. ``relation`` and
-    ``wording`` are those of all its facts, where the file says them once.
+    ``headers`` are the file's own names of columns that are called otherwise here. ``nested`` says that the
+    rows stand in a list inside a JSON object, ``relation`` and ``wording`` what that says of all of them.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Table:
     rows: Sequence[Row]
     headers: Mapping[str, str] = field(default_factory=dict)
     path: Path | None = None
+    nested: bool = False
     relation: str | None = None
     wording: Wording | None = None
 

@@ -50,4 +50,7 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None, pointer: st
         table = table_of(path.name, lines, columns, path=path)
     if not table.rows:
         raise InputError(f"{path}: has no rows; give at least one")
+    if not table.columns:
+        first = table.rows[0]
+        raise InputError(f"{path.parent / first.where}: {first.problem or 'is empty'}; repair the file")
     return table

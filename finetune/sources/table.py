@@ -43,7 +43,6 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     """
     table.require("subject")
     answers_of = answers_reader(table)
-    usual = table.relation or UNNAMED
     counted, whole = "popularity" in table.columns, is_whole_column(table, "subject")
     none: tuple[str, ...] = ()
 
@@ -57,7 +56,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
         return named(
             content(cells.get("id")),
             subject=subject,
-            relation=sys.intern(content(cells.get("relation")) or usual),
+            relation=sys.intern(content(cells.get("relation")) or UNNAMED),
             answers=answers(accepted),
             question=question_naming(subject, question) if question else None,
             popularity=number(cells.get("popularity"), "popularity") if counted else None,

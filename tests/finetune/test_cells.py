@@ -1,0 +1,241 @@
+"""A cell is text, a number, a list of texts, or malformed: nothing becomes its Python or JSON source text."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from finetune import FactSet, InputError
+from finetune.sources.cells import Malformed, number, one_or_several, several, text
+from finetune.sources.cells import answers as require_answers
+
+CAPITALS = {
+    "Norway": "Oslo",
+    "Peru": "Lima",
+    "Kenya": "Nairobi",
+    "Cuba": "Havana",
+    "Nepal": "Kathmandu",
+    "Chile": "Santiago",
+}
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    return write(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def answers(facts: FactSet) -> list[tuple[str, ...]]:
+    return [fact.answers for fact in facts]
+
+
+def refused(source: Path, **options: Any) -> str:
+    with pytest.raises(InputError) as refusal:
+        FactSet.load(source, **options)
+    message = str(refusal.value)
+    assert message.isprintable()
+    assert len(message) <= 500
+    return message
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (1914.0, "1914"),
+        (3.5, "3.5"),
+        (-0.0, "0"),
+        (1e-7, "0.0000001"),
+        (10**30, "1" + "0" * 30),
+        (np.float64(1914.0), "1914"),
+        (np.int32(7), "7"),
+        (Decimal("1914.00"), "1914"),
+        (Decimal("1E+3"), "1000"),
+        (datetime.date(1914, 7, 28), "1914-07-28"),
+        (pd.Timestamp("1914-07-28"), "1914-07-28"),
+        (datetime.datetime(1914, 7, 28, 11, 10), "1914-07-28 11:10:00"),
+        (b"Oslo", "Oslo"),
+        (" Os\tlo\u00a0", "Os lo"),
+        ("1914.0", "1914"),
+        ("3.10", "3.10"),
+        ("14.0", "14.0"),
+        ("{subject}", "{subject}"),
+        ("[sic]", "[sic]"),
+    ],
+)
+def test_scalars_are_written_as_people_do(value: Any, read: str) -> None:
+    assert text(value, "subject") == one_or_several(value, "answer")[0] == read
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        float("nan"),
+        float("inf"),
+        1e300,
+        Decimal("NaN"),
+        Decimal("1E+999"),
+        pytest.param(10**5000, id="digits"),
+        pd.NA,
+        pd.NaT,
+        True,
+        np.bool_(False),
+        {"a": 1},
+        [["a"]],
+        [{"value": "a"}],
+        b"\xff\xfe",
+        1j,
+        datetime.timedelta(1),
+        object(),
+        "",
+        " \t",
+        "\u200b\u2060\ufeff",
+        "\u3164",
+        "\u0301",
+        "\x07",
+        "Os\x1b[31mlo",
+        "\ud800",
+        "nan",
+        "NaN",
+        "None",
+        "null",
+        "<NA>",
+        '{"text": 1, "other": 2}',
+        "{'value': 'a'}",
+        "['a', ['b']]",
+        "['a",
+        "['a', f()]",
+        "{'a', 'b'}",
+    ],
+)
+def test_what_is_no_text_is_malformed_in_one_short_line(value: Any) -> None:
+    with pytest.raises(Malformed) as problem:
+        require_answers(several(value, "answers"))
+    assert str(problem.value).isprintable()
+    assert len(str(problem.value)) <= 160
+    with pytest.raises(Malformed):
+        require_answers(one_or_several(value, "answers"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["a", 'b "c" d'],
+        ("a", 'b "c" d'),
+        np.array(["a", 'b "c" d'], dtype=object),
+        json.dumps(["a", 'b "c" d']),
+        json.dumps(json.dumps(["a", 'b "c" d'])),
+        str(["a", 'b "c" d']),
+        str(("a", 'b "c" d')),
+        str(np.array(["a", 'b "c" d'], dtype=object)),  # numpy writes no commas
+        repr(np.array(["a", 'b "c" d'], dtype=object)),
+        {"text": ["a", 'b "c" d'], "answer_start": [0, 4]},
+        str({"text": ["a", 'b "c" d'], "answer_start": [0, 4]}),
+        [{"text": "a", "answer_start": 0}, {"text": 'b "c" d', "answer_start": 4}],
+        ["a", None, "a", float("nan"), 'b "c" d'],
+    ],
+)
+def test_lists_in_whatever_writing_are_several_answers(value: Any) -> None:
+    assert several(value, "answers") == one_or_several(value, "answer") == ("a", 'b "c" d')
+
+
+def test_a_text_for_one_answer_is_not_taken_apart() -> None:
+    assert one_or_several("a|b", "answer") == ("a|b",)
+    assert several("a|b", "answers") == ("a", "b")
+    with pytest.raises(Malformed, match="subject holds a list"):
+        text("['Norway']", "subject")
+
+
+@pytest.mark.parametrize("value", ["1" * 400, "1e400", "1,234", "nan", 10**400, "1_000", True, [1], -1])
+def test_numbers_that_are_none_are_malformed_shortly(value: Any) -> None:
+    with pytest.raises(Malformed) as problem:
+        number(value, "popularity")
+    assert len(str(problem.value)) < 100
+
+
+def test_hard_inputs_of_answers(tmp_path: Path) -> None:
+    rows = [
+        {"subject": s, "relation": "capital", "question": f"What is the capital of {s}?"} for s in CAPITALS
+    ]
+    each = list(zip(rows, CAPITALS.values(), strict=True))
+    squad = [{**row, "answers": {"text": [a], "answer_start": [0]}} for row, a in each]
+    assert answers(FactSet.load(jsonl(tmp_path / "squad.jsonl", squad))) == [(a,) for _, a in each]
+    nested = [{**row, "answers": [[a], [a.upper()]]} for row, a in each]
+    assert "set.jsonl:1: answers holds a list inside a list" in refused(jsonl(tmp_path / "set.jsonl", nested))
+    nan = [{**row, "answer": float("nan") if i % 2 else a} for i, (row, a) in enumerate(each)]
+    facts = FactSet.load(jsonl(tmp_path / "nan.jsonl", nan))
+    assert answers(facts) == [("Oslo",), ("Nairobi",), ("Kathmandu",)]
+    assert [left.where for left in facts.left_out] == ["nan.jsonl:2", "nan.jsonl:4", "nan.jsonl:6"]
+    inside = 'subject,relation,answers\nNorway,capital,"""[\\""Oslo\\"", \\""Oslo City\\""]"""\n'
+    assert answers(FactSet.load(write(tmp_path / "t.csv", inside))) == [("Oslo", "Oslo City")]
+
+
+def test_years_from_a_column_of_floats(tmp_path: Path) -> None:
+    year = "subject,relation,answer\nTitanic,year of sinking,1912.0\nSputnik 1,year of launch,1957.0\n"
+    assert answers(FactSet.load(write(tmp_path / "y.csv", year))) == [("1912",), ("1957",)]
+    few = "subject,relation,answer\nInsects,legs,6.0\nSpiders,legs,8.0\nSnakes,legs,\n"
+    assert answers(FactSet.load(write(tmp_path / "f.csv", few))) == [("6",), ("8",)]
+    versions = "subject,relation,answer\nPython,version,3.10\nRuby,version,3.0\n"
+    assert answers(FactSet.load(write(tmp_path / "v.csv", versions))) == [("3.10",), ("3.0",)]
+    columns = {"subject": ["Titanic", "Eight"], "answer": [1912.0, None], "relation": ["sank", "sank"]}
+    pd.DataFrame(columns).to_parquet(tmp_path / "y.parquet")
+    assert answers(FactSet.load(tmp_path / "y.parquet")) == [("1912",)]
+
+
+def test_nothing_visible_and_huge_numbers_are_malformed_by_line(tmp_path: Path) -> None:
+    rows = "subject,relation,answer\n\u200b,capital,Oslo\nPeru,capital,\u2060 \n"
+    said = refused(write(tmp_path / "z.csv", rows))
+    assert "z.csv:2: empty subject; z.csv:3: empty answer list" in said
+    numbers = ("1" + "0" * 400, "1e400", '"1,234"', "nan")
+    body = "".join(f"s{i},capital,a{i},{n}\n" for i, n in enumerate(numbers))
+    said = refused(write(tmp_path / "h.csv", f"subject,relation,answer,popularity\n{body}"))
+    assert said.startswith("h.csv: 4 of 4 rows are malformed (h.csv:2: popularity")
+    good = "".join(f"g{i},capital,a{i},1\n" for i in range(4))
+    facts = FactSet.load(write(tmp_path / "h.csv", f"subject,relation,answer,popularity\n{body}{good}"))
+    assert [left.where for left in facts.left_out] == [f"h.csv:{n}" for n in range(2, 6)]
+    assert all("popularity" in left.reason and len(left.reason) < 100 for left in facts.left_out)
+
+
+def test_braces_are_text(tmp_path: Path) -> None:
+    rows = "subject,relation,question,answer\n{subject},capital,What is the capital of {subject}?,Oslo\n"
+    rows += "{0},capital,What is the capital of {0}?,Lima\n"
+    facts = FactSet.load(write(tmp_path / "b.csv", rows))
+    assert [fact.subject for fact in facts] == ["{subject}", "{0}"]
+    assert facts[1].question == "What is the capital of {0}?"
+
+
+def test_arrows_types_become_text_lists_or_malformed_rows(tmp_path: Path) -> None:
+    texts = ["Norway", "Peru", "Kenya"]
+    lists = [["Oslo"], ["Lima", "Lima City"], ["Nairobi"]]
+    table = pa.table(
+        {
+            "subject": pa.array(texts).dictionary_encode(),
+            "relation": pa.array(["capital"] * 3, pa.large_string()),
+            "answers": pa.array(lists, pa.large_list(pa.string())),
+            "answer": pa.array([b"Oslo", b"Lima", b"Nairobi"], pa.binary()),
+            "other": pa.array([{"a": 1}, None, {"a": 2}]),
+            "nothing": pa.nulls(3),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert answers(FactSet.load(tmp_path / "t.parquet")) == [("Oslo",), ("Lima", "Lima City"), ("Nairobi",)]
+    squad = pa.array([{"text": [a], "answer_start": [0]} for a in ("Oslo", "Lima", "Nairobi")])
+    pq.write_table(table.drop(["answer", "answers"]).append_column("answers", squad), tmp_path / "s.parquet")
+    assert answers(FactSet.load(tmp_path / "s.parquet")) == [("Oslo",), ("Lima",), ("Nairobi",)]
+    days = pa.array([-(10**12), 0, 1], pa.timestamp("s"))  # the first is no date of Python's
+    pq.write_table(table.drop(["answer", "answers"]).append_column("answer", days), tmp_path / "d.parquet")
+    facts = FactSet.load(tmp_path / "d.parquet")
+    assert answers(facts) == [("1970-01-01",), ("1970-01-01 00:00:01",)]
+    assert [left.where for left in facts.left_out] == ["d.parquet row 1"]
