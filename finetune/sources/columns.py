@@ -15,7 +15,7 @@ from finetune.facts import InputError
 
 MAPPED = ("subject", "relation", "answer", "answers", "question", "popularity", "choices", "id")
 _KNOWN = re.compile(
-    r"subject|relation|answers?|question|popularity|choices|choice\d+|id|subj|prop|obj|s_pop|possible_answers"
+    r"subject|relation|answers?|question|popularity|choices|choice\d{1,4}|id|subj|prop|obj|s_pop|possible_answers"
     r"|kind|template"
 )
 

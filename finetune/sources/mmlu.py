@@ -26,7 +26,7 @@ from finetune.sources.records import Row, Table
 
 HUB_ID = "cais/mmlu"
 _MARK = re.compile(r"_(test|dev|val|validation|train)$")
-_OPTION = re.compile(r"choice\d+")
+_OPTION = re.compile(r"choice\d{1,4}")
 _INDEX = re.compile(r"-?\d{1,9}(\.0)?")
 
 
@@ -54,8 +54,12 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     counted: Counter[str] = Counter()
     place = {}
     for row in table.rows:
-        counted[subset_of(row.cells)] += 1
-        place[row.number] = counted[subset_of(row.cells)]
+        try:
+            subset = subset_of(row.cells)
+        except Malformed:  # which the row's own reading says
+            continue
+        counted[subset] += 1
+        place[row.number] = counted[subset]
 
     def given(cells: Mapping[str, Any]) -> list[Any]:
         return [cells.get(column) for column in listed] if listed else items(cells.get("choices"), "choices")

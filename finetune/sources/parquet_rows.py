@@ -20,22 +20,24 @@ def parquet(path: Path) -> tuple[list[Row], tuple[str, ...]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    rows: list[Row] = []
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            names = tuple(file.schema_arrow.names)
+            name, count = Counter(names).most_common(1)[0] if names else ("", 1)
+            if count > 1:
+                raise InputError(f"{path}: column {shown(name)} occurs twice; rename one")
+            for batch in file.iter_batches(batch_size=1 << 16):
+                values = [_values(column) for column in batch.columns]
+                rows += [
+                    Row(file=path.name, number=number, cells=dict(zip(names, cells, strict=True)))
+                    for number, cells in enumerate(zip(*values, strict=True), start=len(rows) + 1)
+                ]
+    except InputError:
+        raise
     except (OSError, ValueError, TypeError, NotImplementedError, pa.ArrowException) as error:
         raise InputError(f"{path}: is not a readable parquet file; write it again") from error
-    name, count = Counter(table.column_names).most_common(1)[0] if table.column_names else ("", 1)
-    if count > 1:
-        raise InputError(f"{path}: column {shown(name)} occurs twice; rename one")
-    rows: list[Row] = []
-    for batch in table.to_batches(max_chunksize=1 << 16):
-        values = [_values(column) for column in batch.columns]
-        first = len(rows) + 1
-        rows += [
-            Row(file=path.name, number=number, cells=dict(zip(table.column_names, cells, strict=True)))
-            for number, cells in enumerate(zip(*values, strict=True), start=first)
-        ]
-    return rows, tuple(table.column_names)
+    return rows, names
 
 
 def _values(column: Any) -> list[Any]:
