@@ -1,9 +1,10 @@
 """From prompts to token batches that know where the subject is.
 
-A token belongs to the subject if its half-open character range overlaps a visible character of the
-subject's. So a token that merely touches the span's edge is out, a token that carries the space before the
-subject and its first letters is in, and one that is only that space is out. Ids and ranges come from the
-one tokenisation that training uses (:mod:`finetune.tokens`).
+A token belongs to the subject if its half-open character range overlaps the subject's, leading and trailing
+space aside. So a token that merely touches the span's edge is out, a token that carries the space before the
+subject and its first letters is in, and one that is only that space is out; one that is only a space *inside*
+the subject, as tokenizers that split digits make before "2nd", is in. Ids and ranges come from the one
+tokenisation that training uses (:mod:`finetune.tokens`).
 """
 
 from __future__ import annotations
@@ -149,9 +150,25 @@ def encode(
 
 
 def subject_tokens(text: str, offsets: Sequence[Span], spans: Sequence[Span]) -> list[bool]:
-    """Return which tokens overlap a visible character of one of the spans."""
-    visible = {i for start, end in spans for i in range(start, end) if not text[i].isspace()}
-    return [any(i in visible for i in range(start, end)) for start, end in offsets]
+    """Return which tokens overlap one of the spans, its leading and trailing space aside."""
+    trimmed = [(start, end) for start, end in (_trimmed(text, span) for span in spans) if start < end]
+    return [any(_belongs(token, span) for span in trimmed) for token in offsets]
+
+
+def _belongs(token: Span, subject: Span) -> bool:
+    (first, last), (start, end) = token, subject
+    if first == last:
+        # Offsets that leave the space out give a lone space an empty range, where the next token begins.
+        return start < first < end
+    return first < end and start < last
+
+
+def _trimmed(text: str, span: Span) -> Span:
+    """Shorten a span by the space at its edges; nothing is left of an invisible one."""
+    start, end = span
+    inner = text[start:end]
+    start += len(inner) - len(inner.lstrip())
+    return start, start + len(inner.strip())
 
 
 def _occurrences(prompt: Prompt, occurrence: Occurrence) -> list[Span]:
