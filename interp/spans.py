@@ -21,12 +21,12 @@ from torch import Tensor
 
 from finetune.facts import InputError, LeftOut
 from finetune.prompts import Prompt
-from finetune.tokens import Tokens, tokenize
+from finetune.shared_tokenizer import masked_id, unreadable_prompts
+from finetune.tokens import Span, Tokens, subject_tokens, tokenize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Span = tuple[int, int]
 Occurrence = Literal["all"] | int | None
 
 
@@ -110,8 +110,11 @@ def encode(
 ) -> PromptBatch:
     """Tokenise prompts and mark their subjects.
 
+    Prompts that cannot be aligned are set aside, and so are those that a side of a pair's tokenizer cannot be
+    asked, because it lacks a token in them (:mod:`finetune.shared_tokenizer`).
+
     Args:
-        tokenizer: the model's own fast tokenizer.
+        tokenizer: the model's own fast tokenizer, or a pair's.
         prompts: texts with the subject's character range.
         occurrence: which occurrences of the subject's text to mark: the given range (None), ``"all"``, or
             the k-th from 0 (from the last, if negative). If the given one is a whole word, so are the others.
@@ -134,8 +137,11 @@ def encode(
     """
     rows: list[tuple[Prompt, Tokens, list[bool]]] = []
     left_out: list[LeftOut] = []
-    for prompt, tokens in zip(prompts, tokenize(tokenizer, [p.text for p in prompts]), strict=True):
+    unshared = unreadable_prompts(tokenizer, prompts)
+    for i, (prompt, tokens) in enumerate(zip(prompts, tokenize(tokenizer, prompts), strict=True)):
         try:
+            if i in unshared:
+                raise ValueError(unshared[i])
             spans = _occurrences(prompt, occurrence)
             mask = subject_tokens(prompt.text, tokens.offsets, spans)
             _require_alignable(prompt.text, tokens, spans, mask, max_length)
@@ -147,28 +153,6 @@ def encode(
         reason = left_out[0].reason if left_out else "there are none"
         raise InputError(f"none of the {len(prompts)} prompts can be aligned with the tokenizer ({reason})")
     return _pad(tokenizer, rows, tuple(left_out))
-
-
-def subject_tokens(text: str, offsets: Sequence[Span], spans: Sequence[Span]) -> list[bool]:
-    """Return which tokens overlap one of the spans, its leading and trailing space aside."""
-    trimmed = [(start, end) for start, end in (_trimmed(text, span) for span in spans) if start < end]
-    return [any(_belongs(token, span) for span in trimmed) for token in offsets]
-
-
-def _belongs(token: Span, subject: Span) -> bool:
-    (first, last), (start, end) = token, subject
-    if first == last:
-        # Offsets that leave the space out give a lone space an empty range, where the next token begins.
-        return start < first < end
-    return first < end and start < last
-
-
-def _trimmed(text: str, span: Span) -> Span:
-    """Shorten a span by the space at its edges; nothing is left of an invisible one."""
-    start, end = span
-    inner = text[start:end]
-    start += len(inner) - len(inner.lstrip())
-    return start, start + len(inner.strip())
 
 
 def _occurrences(prompt: Prompt, occurrence: Occurrence) -> list[Span]:
@@ -220,7 +204,7 @@ def _pad(
 ) -> PromptBatch:
     lengths = torch.tensor([len(tokens) for _, tokens, _ in rows])
     shape = (len(rows), int(lengths.max()))
-    ids = torch.full(shape, tokenizer.pad_token_id or 0)
+    ids = torch.full(shape, masked_id(tokenizer))
     subject = torch.zeros(shape, dtype=torch.bool)
     for row, (_, tokens, mask) in enumerate(rows):
         ids[row, : len(tokens)] = torch.tensor(tokens.ids)
