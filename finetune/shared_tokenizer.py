@@ -33,7 +33,7 @@ PLAIN = ("The capital of France is", "What is George Rankin's occupation?")
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One checkpoint: its name, its tokenizer if it brings one, how many embeddings it has if that is known."""
+    """One checkpoint: its name, its tokenizer if it brings one, its number of embeddings if that is known."""
 
     name: str
     tokenizer: PreTrainedTokenizerBase | None

@@ -50,13 +50,20 @@ def faithful(source: str | Path, revision: str) -> PreTrainedTokenizerBase:
             name, tokenizer = type(tokenizer).__name__, general
             told = "%s: the class %s reads texts otherwise than its tokenizer.json does; the file is used"
             _log.warning(told, source, name)
-    if not set(tokenizer.get_vocab()) - {str(token) for token in tokenizer.all_special_tokens}:
+    words = set(tokenizer.get_vocab()) - {str(token) for token in tokenizer.all_special_tokens}
+    if not words or (local and not _holds_vocabulary(Path(source), tokenizer)):
         raise InputError(
             f"{source}: its tokenizer has no vocabulary; copy its other files (tokenizer.json) there too"
         )
     if tokenizer.eos_token_id is None and local:
         _take_eos(tokenizer, Path(source))
     return tokenizer
+
+
+def _holds_vocabulary(folder: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Tell whether any of the files lies there that a tokenizer's class takes its vocabulary from."""
+    names = {*tokenizer.vocab_files_names.values(), "tokenizer.json", "tokenizer.model", "tekken.json"}
+    return any((folder / name).is_file() for name in names if "merges" not in name and "config" not in name)
 
 
 def _file(source: str | Path, revision: str) -> Path | None:
