@@ -50,10 +50,10 @@ class Checkpoints:
         Raises:
             InputError: theirs disagree, or none brings one.
         """
-        from interp.sources import Settings
+        from interp.sources import Settings, resolved
         from interp.tokenizing import agreed
 
-        return agreed(self.base, list(self.arms.values()), Settings())
+        return agreed(resolved(self.base), [resolved(source) for source in self.arms.values()], Settings())
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from finetune.batching import Budget, in_batches, pad_id, padded, require_contex
 from finetune.facts import FactSet
 from finetune.prompts import Phrasebook, Prompt, render
 from finetune.scoring import score_pairs
-from finetune.tokens import end_ids, gap, special_texts, tokenize, tokenize_with_answer
+from finetune.tokens import answer_ids, end_ids, gap, special_texts, tokenize, tokenize_with_answer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -199,8 +199,10 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt])
     """Count the tokens that the longest canonical answer and its end take, up to a bound."""
     specials = special_texts(tokenizer)
     answers = sorted({gap(p.text, specials) + p.answers[0] for p in prompts})
-    longest = max(map(len, tokenizer(answers, add_special_tokens=False)["input_ids"]))
-    return min(LONGEST_ANSWER, longest + 1)
+    alone = tokenizer(answers, add_special_tokens=False)["input_ids"]
+    # Behind its prompt an answer may be more tokens than alone: SentencePiece puts a space in front of a text.
+    behind = [said for _, said in answer_ids(tokenizer, prompts, [p.answers[0] for p in prompts])]
+    return min(LONGEST_ANSWER, max(map(len, [*alone, *behind])) + 1)
 
 
 def _until(ids: list[int], ends: frozenset[int]) -> list[int]:

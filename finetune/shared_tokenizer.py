@@ -202,7 +202,7 @@ def _require_agreement(base: Side, other: Side) -> None:
 
 
 def _ids(side: Side, text: str) -> list[int]:
-    return list(_known(side)(text)["input_ids"])
+    return list(tokenize(_known(side), [text])[0].ids)
 
 
 def _against(side: Side, serving: Side, text: Text, tokens: Tokens, other: Tokens) -> str | None:
