@@ -61,7 +61,6 @@ def own_checkpoints(options: Options, facts: FactSet) -> Checkpoints:
 
     A fact without a question of its own is asked in its relation's wording.
     """
-    _require_same_tokens(str(options.base), options.own)
     book = options.worded(facts)
     prompts = tuple(asked_prompt(fact, book, options.prompt_format) for fact in facts)
     checkpoints = Checkpoints(
@@ -76,20 +75,6 @@ def own_checkpoints(options: Options, facts: FactSet) -> Checkpoints:
     return _alignable(checkpoints)
 
 
-def _require_same_tokens(base: str, arms: dict[str, str]) -> None:
-    """Refuse checkpoints that read a text as other tokens than the base does.
-
-    Raises:
-        InputError: names the checkpoint; or one of the directories holds none.
-    """
-    from finetune.models import load_tokenizer, tokenizer_for
-    from interp.tokenizing import agreed
-
-    ours = load_tokenizer(base)
-    for source in arms.values():
-        agreed(ours, tokenizer_for(source, base), [base, source])
-
-
 def known_facts(checkpoints: Checkpoints, path: Path) -> list[bool]:
     """Return whether the base knows each test fact: it completes every statement form of it correctly."""
     from finetune.models import load_model
@@ -98,7 +83,11 @@ def known_facts(checkpoints: Checkpoints, path: Path) -> list[bool]:
         write_json(path, checkpoints.known)
     if not path.is_file():
         known = statements_known(
-            *load_model(checkpoints.base), checkpoints.test, checkpoints.phrasebook, told="the base"
+            load_model(checkpoints.base)[0],
+            checkpoints.tokenizer,
+            checkpoints.test,
+            checkpoints.phrasebook,
+            told="the base",
         )
         write_json(path, known.tolist())
     return list(read_json(path))
@@ -113,8 +102,10 @@ def answers(checkpoints: Checkpoints, name: str, path: Path, *, known: list[bool
     if path.is_file():
         return pd.read_parquet(path)
     source = checkpoints.base if name == "base" else checkpoints.arms[name]
-    model, tokenizer = load_model(source, base=checkpoints.base)
-    frame = answered(model, tokenizer, checkpoints.test, checkpoints.prompts, known=known, told=name)
+    model, _ = load_model(source, base=checkpoints.base)
+    frame = answered(
+        model, checkpoints.tokenizer, checkpoints.test, checkpoints.prompts, known=known, told=name
+    )
     frame = pd.concat([pd.DataFrame({"seed": seed, "arm": name}, index=frame.index), frame], axis="columns")
     with atomic_file(path) as temporary:
         frame.to_parquet(temporary)
@@ -126,11 +117,14 @@ def _answer_sets(facts: FactSet) -> dict[str, tuple[str, ...]]:
 
 
 def _alignable(checkpoints: Checkpoints) -> Checkpoints:
-    """Set aside, with the reason, every fact whose prompt the base's tokenizer cannot be aligned with."""
-    from finetune.models import load_tokenizer
+    """Set aside, with the reason, every fact whose prompt cannot be asked of every checkpoint, or aligned.
+
+    Raises:
+        InputError: the checkpoints' tokenizers disagree, or one brings none.
+    """
     from interp.spans import encode
 
-    batch = encode(load_tokenizer(checkpoints.base), checkpoints.prompts)
+    batch = encode(checkpoints.tokenizer, checkpoints.prompts)
     if not batch.left_out:
         return checkpoints
     kept = set(batch.fact_ids)

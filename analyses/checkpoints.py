@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finetune.facts import Fact, FactSet, InputError, LeftOut
 from finetune.files import atomic_file, read_json, write_json
 from finetune.prompts import Phrasebook, Phrases, Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LISTED, FACTS, PROMPTS = "checkpoints.json", "facts.parquet", "prompts.jsonl"
 
@@ -38,6 +42,18 @@ class Checkpoints:
     sizes: dict[str, int]
     left_out: tuple[LeftOut, ...] = ()
     known: tuple[bool, ...] | None = None
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The one tokenizer that every checkpoint is asked with.
+
+        Raises:
+            InputError: theirs disagree, or none brings one.
+        """
+        from interp.sources import Settings, resolved
+        from interp.tokenizing import agreed
+
+        return agreed(resolved(self.base), [resolved(source) for source in self.arms.values()], Settings())
 
     @property
     def names(self) -> tuple[str, ...]:

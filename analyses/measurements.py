@@ -49,8 +49,8 @@ def pair_of(checkpoints: Checkpoints, name: str, *, alone: bool = False) -> Chec
     source = checkpoints.base if name == "base" else checkpoints.arms[name]
     # A full checkpoint needs no second model in memory beside it; an adapter needs its base.
     if alone and not is_adapter(source):
-        return load_pair(source)
-    return load_pair(checkpoints.base, source)
+        return load_pair(source, tokenizer=checkpoints.tokenizer)
+    return load_pair(checkpoints.base, source, tokenizer=checkpoints.tokenizer)
 
 
 def read_mass(checkpoints: Checkpoints, name: str, batch_tokens: int) -> AttentionMass:

@@ -110,12 +110,39 @@ def padded(
     return ids, mask
 
 
-def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the id that fills masked positions; any will do, and a tokenizer may define none."""
+def pad_id(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+    """Return the id that fills masked positions; any with an embedding will do, and none may be defined."""
     for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if candidate is not None:
+        if candidate is not None and candidate < (embeddings(model) or candidate + 1):
             return int(candidate)
     return 0
+
+
+def embeddings(model: PreTrainedModel) -> int | None:
+    """Count the token ids that a model has an embedding for; None where it does not show them."""
+    table = getattr(model, "get_input_embeddings", lambda: None)()
+    return None if table is None else int(table.weight.shape[0])
+
+
+def require_embedded(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Sequence[int]],
+    names: Sequence[str],
+) -> None:
+    """Refuse token rows that a model cannot look up.
+
+    Raises:
+        InputError: names the first row with a token that has no embedding, and the token.
+    """
+    size = embeddings(model)
+    for row, name in zip(rows, names, strict=True):
+        if size is not None and (largest := max(row, default=0)) >= size:
+            token = tokenizer.convert_ids_to_tokens(largest)
+            raise InputError(
+                f"{name}: holds the token {token!r} (id {largest}), but the model has {size:,} embeddings; "
+                "leave it out, or use the checkpoint whose embeddings were resized for it"
+            )
 
 
 def _fitting(widths: Sequence[int], tokens: int) -> int:

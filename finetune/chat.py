@@ -42,7 +42,7 @@ def chat_prompt(
         if _MARK in marked and start >= 0 and text.startswith(content, start):
             shift = start - prompt.text.index(content)
             first, last = prompt.subject
-            return replace(prompt, text=text, subject=(first + shift, last + shift))
+            return replace(prompt, text=text, subject=(first + shift, last + shift), rendered=True)
     raise InputError(f"tokenizer {tokenizer.name_or_path}: its chat template rewrites {prompt.text!r}")
 
 
@@ -66,5 +66,11 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, before: Sequence[dict[str, str
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except Exception as error:  # templates raise what they like
         raise InputError(
-            f"tokenizer {tokenizer.name_or_path}: its chat template refuses ({error})"
+            f"tokenizer {tokenizer.name_or_path}: its chat template refuses these turns ({_line(error)}); "
+            "leave the system prompt or the solved examples out, or use the plain prompt (chat=False)"
         ) from error
+
+
+def _line(error: Exception) -> str:
+    """Give an error's first line, or its kind where it says nothing."""
+    return (str(error).strip().split("\n")[0] or type(error).__name__)[:200]

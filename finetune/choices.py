@@ -55,7 +55,7 @@ def choose(
     right = [_right(prompt, name) for prompt, name in zip(prompts, names_of(prompts), strict=True)]
     owner = [prompt for prompt in prompts for _ in prompt.choices]
     options = [option for prompt in prompts for option in prompt.choices]
-    pairs = tokenize_with_answer(tokenizer, [p.text for p in owner], options)
+    pairs = tokenize_with_answer(tokenizer, owner, options)
     flat, _ = score_pairs(model, tokenizer, pairs, names_of(owner), budget=budget, advance=advance)
     ends = np.cumsum([len(prompt.choices) for prompt in prompts])
     log_prob = tuple(np.split(flat, ends[:-1])) if prompts else ()

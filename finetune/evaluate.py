@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finetune.batching import Budget, in_batches, pad_id, padded, require_context
+from finetune.batching import Budget, in_batches, pad_id, padded, require_context, require_embedded
 from finetune.facts import FactSet
 from finetune.prompts import Phrasebook, Prompt, render
 from finetune.scoring import score_pairs
-from finetune.tokens import gap, special_texts, tokenize, tokenize_with_answer
+from finetune.tokens import answer_ids, end_ids, gap, special_texts, tokenize, tokenize_with_answer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -132,12 +132,13 @@ def generate(
     """
     import torch
 
-    rows = [tokens.ids for tokens in tokenize(tokenizer, [p.text for p in prompts])]
+    rows = [tokens.ids for tokens in tokenize(tokenizer, prompts)]
     if not rows:
         return []
     longest = max_new_tokens or answer_budget(tokenizer, prompts)
     limit = require_context(model, [len(row) + 1 for row in rows], names_of(prompts))
-    pad, ends = pad_id(tokenizer), end_ids(model, tokenizer)
+    require_embedded(model, tokenizer, rows, names_of(prompts))
+    pad, ends = pad_id(tokenizer, model), end_ids(model, tokenizer)
     said = [""] * len(prompts)
     model.eval()
 
@@ -190,7 +191,7 @@ def score(
     Raises:
         InputError: a prompt with its answer is longer than the model can read.
     """
-    pairs = tokenize_with_answer(tokenizer, [p.text for p in prompts], [p.answers[0] for p in prompts])
+    pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
     return score_pairs(model, tokenizer, pairs, names_of(prompts), budget=budget)
 
 
@@ -198,15 +199,10 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt])
     """Count the tokens that the longest canonical answer and its end take, up to a bound."""
     specials = special_texts(tokenizer)
     answers = sorted({gap(p.text, specials) + p.answers[0] for p in prompts})
-    longest = max(map(len, tokenizer(answers, add_special_tokens=False)["input_ids"]))
-    return min(LONGEST_ANSWER, longest + 1)
-
-
-def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Return the ids at which decoding ends: the tokenizer's EOS and those that the model itself names."""
-    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    named = own if isinstance(own, list | tuple) else [own]
-    return frozenset(int(each) for each in (tokenizer.eos_token_id, *named) if each is not None)
+    alone = tokenizer(answers, add_special_tokens=False)["input_ids"]
+    # Behind its prompt an answer may be more tokens than alone: SentencePiece puts a space in front of a text.
+    behind = [said for _, said in answer_ids(tokenizer, prompts, [p.answers[0] for p in prompts])]
+    return min(LONGEST_ANSWER, max(map(len, [*alone, *behind])) + 1)
 
 
 def _until(ids: list[int], ends: frozenset[int]) -> list[int]:

@@ -179,7 +179,7 @@ def asked_subjects(facts: FactSet, share: float, *, seed: int = 0) -> frozenset[
 def _examples(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, order: np.ndarray, answers_only: bool
 ) -> Examples:
-    pairs = tokenize_with_answer(tokenizer, [p.text for p in prompts], [p.answers[0] for p in prompts])
+    pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
     end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
     lengths = np.array([len(prompt) + len(answer) + len(end) for prompt, answer in pairs])
     ids = np.zeros((len(pairs), int(lengths.max())), dtype=np.int32)

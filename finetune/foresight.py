@@ -30,7 +30,7 @@ def foreseen(
     Raises:
         InputError: the base has no configuration, or an answer tokenises to nothing.
     """
-    pairs = tokenize_with_answer(tokenizer, [p.text for p in prompts], [p.answers[0] for p in prompts])
+    pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
     machine = replace(
         this_machine(tune.dtype),
         processes=processes.count(),

@@ -106,7 +106,7 @@ def fitting(
     owner = [i for i, prompt in enumerate(prompts) for _ in _continuations(prompt)]
     answers = [answer for prompt in prompts for answer in _continuations(prompt)]
     reasons: dict[int, str] = {}
-    pairs = answer_ids(tokenizer, [prompts[i].text for i in owner], answers)
+    pairs = answer_ids(tokenizer, [prompts[i] for i in owner], answers)
     for i, answer, (asked_for, said) in zip(owner, answers, pairs, strict=True):
         width = len(asked_for) + len(said) + ended
         if not asked_for:

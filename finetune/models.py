@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Source = str | Path
+TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json")
 UNBOUNDED = 1 << 20  # tokens; more than anybody asks at once
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
@@ -96,28 +97,35 @@ def load_adapter(model: PreTrainedModel, source: Source) -> PeftModel:
 
 def tokenizer_for(source: Source, base: Source | None = None) -> PreTrainedTokenizerBase:
     """Load a checkpoint's own tokenizer, or its base's if it brings none."""
-    own = not Path(source).is_dir() or (Path(source) / "tokenizer_config.json").is_file()
-    if own or (base is None and not is_adapter(source)):
+    if brings_tokenizer(source) or (base is None and not is_adapter(source)):
         return load_tokenizer(source)
     return load_tokenizer(base or adapter_base(source))
 
 
+def brings_tokenizer(source: Source) -> bool:
+    """Tell whether a checkpoint has a tokenizer of its own; of a hub id it is assumed."""
+    return not Path(source).is_dir() or any((Path(source) / name).is_file() for name in TOKENIZER_FILES)
+
+
 def load_tokenizer(source: Source, *, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a checkpoint.
+    """Load the tokenizer of a checkpoint, as its files say; of EOS tokens named nowhere else the model's own.
 
     Raises:
-        InputError: there is none, or a hub id without a network.
+        InputError: there is none, it has no vocabulary, or a hub id without a network.
     """
-    from transformers import AutoTokenizer
+    from finetune.tokenizer_files import faithful
 
     require_checkpoint(source)
-    local = Path(source).is_dir()
     try:
-        return AutoTokenizer.from_pretrained(
-            source, revision=revision or "main", local_files_only=local, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(_unloadable(source, error)) from error
+        return faithful(source, revision or "main")
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file raises what the libraries' parsers raise
+        if isinstance(error, OSError | ValueError) and not Path(source).is_dir():
+            raise InputError(_unloadable(source, error)) from error
+        raise InputError(
+            f"{source}: its tokenizer cannot be loaded ({_first_line(error)}); copy its tokenizer files anew"
+        ) from error
 
 
 def configuration_of(source: Source) -> PreTrainedConfig:

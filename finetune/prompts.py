@@ -27,7 +27,8 @@ class Prompt:
     """A text to complete. ``subject`` is the half-open character range of the subject in ``text``.
 
     ``choices`` are the continuations among which a multiple-choice question is answered, in their order; the
-    right one is ``answers[0]``.
+    right one is ``answers[0]``. ``rendered`` says that a chat template wrote the whole text, so that no
+    special token is to be added to it.
 
     Examples:
         >>> prompt = Prompt(text="Where was Ada born? In", subject=(10, 13), answers=("London",))
@@ -41,6 +42,7 @@ class Prompt:
     fact_id: str = ""
     relation: str = ""
     choices: tuple[str, ...] = ()
+    rendered: bool = False
 
     def __post_init__(self) -> None:
         start, end = self.subject

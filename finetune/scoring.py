@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finetune.batching import Budget, in_batches, pad_id, padded, require_context
+from finetune.batching import Budget, in_batches, pad_id, padded, require_context, require_embedded
+from finetune.tokens import end_ids
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -35,18 +36,19 @@ def score_pairs(
         exactly it and then EOS, Bool [pair].
 
     Raises:
-        InputError: a pair is longer than the model can read.
+        InputError: a pair is longer than the model can read, or holds a token that it has no embedding for.
     """
     import torch
 
-    eos = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+    ends, pad = end_ids(model, tokenizer), pad_id(tokenizer, model)
     widths = [len(prompt) + len(answer) for prompt, answer in pairs]
     require_context(model, widths, names)
+    require_embedded(model, tokenizer, [(*prompt, *answer) for prompt, answer in pairs], names)
     log_prob, exact = np.zeros(len(pairs)), np.zeros(len(pairs), bool)
     model.eval()
 
     def work(chunk: list[int]) -> None:
-        ids, mask = padded([(*pairs[i][0], *pairs[i][1]) for i in chunk], pad_id(tokenizer))
+        ids, mask = padded([(*pairs[i][0], *pairs[i][1]) for i in chunk], pad)
         first = min(len(pairs[i][0]) for i in chunk) - 1
         with torch.inference_mode():
             logits = _logits(model, ids, mask, first)
@@ -54,7 +56,7 @@ def score_pairs(
             prompt, answer = pairs[i]
             at = len(prompt) - 1 - first
             predicted = logits[k, at : at + len(answer) + 1].cpu()
-            log_prob[i], exact[i] = _against(predicted, answer, eos)
+            log_prob[i], exact[i] = _against(predicted, answer, ends)
 
     in_batches(widths, work, budget=budget or Budget(), advance=advance)
     return log_prob, exact
@@ -72,11 +74,12 @@ def _logits(
     return model(**inputs, logits_to_keep=ids.shape[1] - first).logits
 
 
-def _against(logits: Float[Tensor, "pos vocab"], answer: Ids, eos: Ids) -> tuple[float, bool]:
+def _against(logits: Float[Tensor, "pos vocab"], answer: Ids, ends: frozenset[int]) -> tuple[float, bool]:
     """Score an answer by the logits that predict each of its tokens and then what follows it."""
     import torch
 
-    wanted = torch.tensor((*answer, *eos))
-    predicted = logits[: len(wanted)].float().log_softmax(-1)
-    log_prob = predicted[: len(answer)].gather(-1, wanted[: len(answer), None]).sum()
-    return float(log_prob), bool((predicted.argmax(-1) == wanted).all())
+    wanted = torch.tensor(answer, dtype=torch.long)
+    predicted = logits.float().log_softmax(-1)
+    log_prob = predicted[: len(answer)].gather(-1, wanted[:, None]).sum()
+    *said, after = predicted.argmax(-1).tolist()
+    return float(log_prob), said == list(answer) and (after in ends or not ends)

@@ -15,7 +15,7 @@ from finetune.batching import pad_id, padded
 from finetune.examples import Examples
 from finetune.facts import InputError
 from finetune.prompts import Prompt
-from finetune.tokens import tokenize, tokenize_with_answer
+from finetune.tokens import subject_tokens, tokenize, tokenize_with_answer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -115,12 +115,8 @@ def watched(
     """
     model.set_attn_implementation("eager")  # others do not return it
     subject = torch.zeros(rows.ids.shape, dtype=torch.bool)
-    for mask, tokens, prompt in zip(
-        subject, tokenize(tokenizer, [p.text for p in prompts]), prompts, strict=True
-    ):
-        start, end = prompt.subject
-        for i, (first, after) in enumerate(tokens.offsets):
-            mask[i] = first < after and first < end and after > start
+    for mask, tokens, prompt in zip(subject, tokenize(tokenizer, prompts), prompts, strict=True):
+        mask[: len(tokens)] = torch.tensor(subject_tokens(prompt.text, tokens.offsets, [prompt.subject]))
         if not mask.any():
             raise InputError(f"prompt {prompt.fact_id or prompt.text[:40]!r}: no token is its subject's")
     last = torch.from_numpy(rows.scored_from - 1)
@@ -150,7 +146,7 @@ def lesson(
     """
     answers = [asked.answers[0] for asked, _ in known]
     taught, asked = (
-        tokenize_with_answer(tokenizer, [pair[side].text for pair in known], answers) for side in (0, 1)
+        tokenize_with_answer(tokenizer, [pair[side] for pair in known], answers) for side in (0, 1)
     )
     for (_, one), (_, other), (prompt, _) in zip(taught, asked, known, strict=True):
         if one != other:
@@ -158,7 +154,7 @@ def lesson(
                 f"fact {prompt.fact_id!r}: its answer is read as other tokens behind the other prompt, so "
                 "the two cannot be compared; word both to end in the same way"
             )
-    pad = pad_id(tokenizer)
+    pad = pad_id(tokenizer, model)
     parts: list[Tensor] = []
     tokens: list[Tensor] = []
     ids, mask, at, real = _laid_out(taught, pad)

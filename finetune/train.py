@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune import processes
+from finetune.batching import require_embedded
 from finetune.curing import cured
+from finetune.evaluate import names_of
 from finetune.examples import Examples, answer_examples
 from finetune.facts import InputError
 from finetune.files import fingerprint, read_json, write_json
@@ -166,6 +168,9 @@ class _Training:
         steps = config.steps_for(len(prompts))
         rows = answer_examples(tokenizer, prompts, rows=steps * config.batch, seed=seed, stages=self.stages)
         _require_room(model, rows, prompts)
+        # An EOS or a padding token that was added without resizing has no embedding either.
+        largest = rows.ids.max(axis=1, keepdims=True).tolist()
+        require_embedded(model, tokenizer, largest, names_of(prompts))
         dataset, trainer_class = cured(model, tokenizer, rows, prompts, self.known, config, seed=seed)
         keeper = Keeper(
             tokenizer=tokenizer,

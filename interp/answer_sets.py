@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from finetune.tokens import tokenize_with_answer
+from finetune.tokens import Text, tokenize_with_answer
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -31,7 +31,7 @@ class AnswerSet:
     def tokenized(
         cls,
         tokenizer: PreTrainedTokenizerBase,
-        prompt: str,
+        prompt: Text,
         relation: str,
         answers: Sequence[str],
         reading: Reading,

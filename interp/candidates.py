@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from finetune.evaluate import answer_budget, matches, normalise
+from finetune.tokens import end_ids
 from interp.attention import stream
 from interp.decode import answer_tokens, text_of
 from interp.engine.cells import Scored, run_cells
@@ -92,10 +93,11 @@ class Asker:
         if not self.say:
             return
         fact_of, cell_of = fact.tolist(), cell.tolist()
+        ends = end_ids(model, self.tokenizer)
 
         def matters(row: int, tokens: list[int]) -> bool:
             # Under an intervention only right or wrong is kept, and a wrong beginning decides it.
-            return cell_of[row] == 0 or self._may_be_right(fact_of[row], tokens)
+            return cell_of[row] == 0 or self._may_be_right(fact_of[row], tokens, ends)
 
         tokens = greedy_tokens(
             model,
@@ -103,16 +105,16 @@ class Asker:
             scored,
             wanted,
             budget=self.budget,
-            eos=self.tokenizer.eos_token_id,
+            ends=ends,
             wanted=matters,
         )
         for c, f, row in zip(cell_of, fact_of, tokens, strict=True):
-            self.said[c][f] = text_of(self.tokenizer, row)
+            self.said[c][f] = text_of(self.tokenizer, row, ends)
             self.right[c, f] = float(matches(self.said[c][f], self.batch.prompts[f].answers))
 
-    def _may_be_right(self, fact: int, tokens: list[int]) -> bool:
+    def _may_be_right(self, fact: int, tokens: list[int], ends: frozenset[int]) -> bool:
         """Tell whether an accepted answer begins as these tokens do."""
-        begun = normalise(text_of(self.tokenizer, tokens))
+        begun = normalise(text_of(self.tokenizer, tokens, ends))
         accepted = [normalise(answer) for answer in self.batch.prompts[fact].answers]
         # An article is not yet a beginning: exact match leaves it out.
         return begun in ("", "the", "a", "an") or any(answer.startswith(begun) for answer in accepted)

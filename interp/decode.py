@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from finetune.facts import InputError
-from finetune.tokens import tokenize_with_answer
+from finetune.tokens import end_ids, tokenize_with_answer
 from interp.attention import Hook
 from interp.spans import PromptBatch
 
@@ -27,8 +27,9 @@ def greedy(
     max_new_tokens: int,
     hooks: Sequence[Hook] = (),
 ) -> list[str]:
-    """Complete right-padded prompts token by token until EOS or a line's end.
+    """Complete right-padded prompts token by token until a line's or the sequence's end.
 
+    A sequence ends at any of :func:`finetune.tokens.end_ids`.
     Each new token is written behind its row's last one, so the prompt keeps its positions and a hook that
     edits a prompt position edits the same one at every step.
 
@@ -42,7 +43,8 @@ def greedy(
     ids, mask = (part.to(device) for part in _with_room(batch, max_new_tokens))
     row, at = torch.arange(n, device=device), batch.last.to(device)
     said = torch.zeros(n, max_new_tokens, dtype=torch.long)
-    ended = torch.zeros(n, dtype=torch.bool)
+    ended, ends = torch.zeros(n, dtype=torch.bool), end_ids(model, tokenizer)
+    last = torch.tensor(sorted(ends), dtype=torch.long)
     for step in range(max_new_tokens):
         width = int(at.max()) + 1
         with torch.inference_mode():
@@ -53,10 +55,10 @@ def greedy(
         at = at + 1
         ids[row, at], mask[row, at] = token, 1
         said[:, step] = token.cpu()
-        ended |= said[:, step] == tokenizer.eos_token_id
+        ended |= torch.isin(said[:, step], last)
         if ended.all():
             break
-    return [text_of(tokenizer, tokens) for tokens in said[:, : step + 1].tolist()]
+    return [text_of(tokenizer, tokens, ends) for tokens in said[:, : step + 1].tolist()]
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch) -> list[tuple[int, ...]]:
@@ -68,8 +70,8 @@ def answer_tokens(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch) -> lis
     for prompt in batch.prompts:
         if not prompt.answers:
             raise InputError(f"fact {prompt.fact_id!r}: has no answer to score; leave it out or give it one")
-    texts, answers = [p.text for p in batch.prompts], [p.answers[0] for p in batch.prompts]
-    return [answer for _, answer in tokenize_with_answer(tokenizer, texts, answers)]
+    answers = [p.answers[0] for p in batch.prompts]
+    return [answer for _, answer in tokenize_with_answer(tokenizer, batch.prompts, answers)]
 
 
 def answer_log_probs(
@@ -105,8 +107,7 @@ def _with_room(batch: PromptBatch, room: int) -> tuple[Int[Tensor, "fact pos"], 
     return torch.cat([batch.input_ids, more], dim=1), torch.cat([batch.attention_mask, more], dim=1)
 
 
-def text_of(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
-    """Decode an answer: up to EOS, and to its first line's end."""
-    if tokenizer.eos_token_id in tokens:
-        tokens = tokens[: tokens.index(tokenizer.eos_token_id)]
+def text_of(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: frozenset[int]) -> str:
+    """Decode an answer: up to the first of the ids that end it, and to its first line's end."""
+    tokens = tokens[: next((i for i, token in enumerate(tokens) if token in ends), len(tokens))]
     return str(tokenizer.decode(tokens, skip_special_tokens=True)).strip().split("\n")[0].strip()

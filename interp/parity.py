@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -100,6 +101,7 @@ def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) 
 
     if not model.config.architectures:
         model.config.architectures = [type(model).__name__]
+    model.get_input_embeddings().register_forward_pre_hook(partial(require_embedded, name))
     with tempfile.TemporaryDirectory() as folder:
         # TransformerLens may change the tokenizer it is given, or read it again by its path, with BOS added:
         # it gets a copy of its own, and one that lies here, so that no hub is asked.
@@ -115,6 +117,21 @@ def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) 
             if hook_name.endswith(("hook_rot_q", "hook_rot_k")):
                 point.add_hook(lambda rotated, hook: rotated.to(dtype), is_permanent=True)
     return bridge
+
+
+def require_embedded(name: str, embedding: Any, inputs: tuple[Any, ...]) -> None:
+    """Refuse token ids that a model has no embedding for, before they are looked up.
+
+    Raises:
+        InputError: names the model and the first such id.
+    """
+    ids = inputs[0] if inputs else None
+    size = int(embedding.weight.shape[0])
+    if isinstance(ids, Tensor) and ids.numel() and int(ids.max()) >= size:
+        raise InputError(
+            f"{name}: has no embedding for token id {int(ids.max())} (it has {size}); encode prompts with "
+            "the pair's own tokenizer, which sets those aside that one side cannot read"
+        )
 
 
 def bridged(
@@ -139,10 +156,12 @@ def vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name:
         InputError: the tokenizer has ids that the model has no embedding for.
     """
     embeddings = int(cast("Tensor", model.get_input_embeddings().weight).shape[0])
-    largest = max(tokenizer.get_vocab().values()) + 1
-    if largest > embeddings:
+    vocab, added = tokenizer.get_vocab(), {str(token) for token in tokenizer.added_tokens_decoder.values()}
+    # Added tokens without an embedding do not hurt: prompts that hold one are set aside.
+    words = max((i for token, i in vocab.items() if token not in added), default=-1) + 1
+    if words > embeddings:
         raise InputError(
-            f"{name}: its tokenizer has {largest} ids and the model {embeddings} embeddings; "
+            f"{name}: its tokenizer has {words} ids and the model {embeddings} embeddings; "
             "name the tokenizer that the model was trained with"
         )
-    return largest
+    return min(max(vocab.values()) + 1, embeddings)

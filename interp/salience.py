@@ -236,7 +236,7 @@ def _answer_sets(
             raise InputError(f"relation {relation!r} has no answer set; add it to answer_sets")
         if relation not in sets:
             names = answer_sets[relation]
-            sets[relation] = AnswerSet.tokenized(tokenizer, prompt.text, relation, names, reading)
+            sets[relation] = AnswerSet.tokenized(tokenizer, prompt, relation, names, reading)
         if answer not in sets[relation].place:
             raise InputError(
                 f"fact {prompt.fact_id!r}: answer {answer!r} is not in the answer set of {relation!r}; add it"

@@ -36,7 +36,7 @@ from interp.sources import (
     require_unquantised,
     title,
 )
-from interp.tokenizing import agreed, tokenizer_of
+from interp.tokenizing import agreed
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -53,11 +53,7 @@ def load_sides(
 ) -> CheckpointPair:
     """Load and check both sides; :func:`interp.checkpoints.load_pair` says what may go wrong."""
     names = [title(base), title(base if finetuned is None else finetuned)]
-    tokenizer = tokenizer or agreed(
-        tokenizer_of(base, options),
-        None if finetuned is None else tokenizer_of(finetuned, options),
-        names,
-    )
+    tokenizer = agreed(base, [] if finetuned is None else [finetuned], options, tokenizer)
     pair = CheckpointPair(
         tokenizer,
         {"base": names[0], "finetuned": names[1], "dtype": str(options.dtype).removeprefix("torch.")},

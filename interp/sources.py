@@ -171,6 +171,15 @@ def is_adapter_source(source: Source) -> bool:
     return in_memory_adapter(source) if in_memory(source) else is_adapter(source)
 
 
+def config_of(source: str | Path, options: Settings) -> PreTrainedConfig:
+    """Read a checkpoint's configuration, without its weights.
+
+    Raises:
+        InputError: there is none, or the hub cannot be reached.
+    """
+    return _config(source, options)
+
+
 def _config(source: str | Path, options: Settings) -> PreTrainedConfig:
     from transformers import AutoConfig
 

@@ -1,9 +1,10 @@
 """From prompts to token batches that know where the subject is.
 
-A token belongs to the subject if its half-open character range overlaps a visible character of the
-subject's. So a token that merely touches the span's edge is out, a token that carries the space before the
-subject and its first letters is in, and one that is only that space is out. Ids and ranges come from the
-one tokenisation that training uses (:mod:`finetune.tokens`).
+A token belongs to the subject if its half-open character range overlaps the subject's, leading and trailing
+space aside. So a token that merely touches the span's edge is out, a token that carries the space before the
+subject and its first letters is in, and one that is only that space is out; one that is only a space *inside*
+the subject, as tokenizers that split digits make before "2nd", is in. Ids and ranges come from the one
+tokenisation that training uses (:mod:`finetune.tokens`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from torch import Tensor
 
 from finetune.facts import InputError, LeftOut
 from finetune.prompts import Prompt
-from finetune.tokens import Tokens, tokenize
+from finetune.shared_tokenizer import masked_id, unreadable_prompts
+from finetune.tokens import Span, Tokens, subject_tokens, tokenize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Span = tuple[int, int]
 Occurrence = Literal["all"] | int | None
 
 
@@ -109,8 +110,11 @@ def encode(
 ) -> PromptBatch:
     """Tokenise prompts and mark their subjects.
 
+    Prompts that cannot be aligned are set aside, and so are those that a side of a pair's tokenizer cannot be
+    asked, because it lacks a token in them (:mod:`finetune.shared_tokenizer`).
+
     Args:
-        tokenizer: the model's own fast tokenizer.
+        tokenizer: the model's own fast tokenizer, or a pair's.
         prompts: texts with the subject's character range.
         occurrence: which occurrences of the subject's text to mark: the given range (None), ``"all"``, or
             the k-th from 0 (from the last, if negative). If the given one is a whole word, so are the others.
@@ -133,8 +137,11 @@ def encode(
     """
     rows: list[tuple[Prompt, Tokens, list[bool]]] = []
     left_out: list[LeftOut] = []
-    for prompt, tokens in zip(prompts, tokenize(tokenizer, [p.text for p in prompts]), strict=True):
+    unshared = unreadable_prompts(tokenizer, prompts)
+    for i, (prompt, tokens) in enumerate(zip(prompts, tokenize(tokenizer, prompts), strict=True)):
         try:
+            if i in unshared:
+                raise ValueError(unshared[i])
             spans = _occurrences(prompt, occurrence)
             mask = subject_tokens(prompt.text, tokens.offsets, spans)
             _require_alignable(prompt.text, tokens, spans, mask, max_length)
@@ -146,12 +153,6 @@ def encode(
         reason = left_out[0].reason if left_out else "there are none"
         raise InputError(f"none of the {len(prompts)} prompts can be aligned with the tokenizer ({reason})")
     return _pad(tokenizer, rows, tuple(left_out))
-
-
-def subject_tokens(text: str, offsets: Sequence[Span], spans: Sequence[Span]) -> list[bool]:
-    """Return which tokens overlap a visible character of one of the spans."""
-    visible = {i for start, end in spans for i in range(start, end) if not text[i].isspace()}
-    return [any(i in visible for i in range(start, end)) for start, end in offsets]
 
 
 def _occurrences(prompt: Prompt, occurrence: Occurrence) -> list[Span]:
@@ -203,7 +204,7 @@ def _pad(
 ) -> PromptBatch:
     lengths = torch.tensor([len(tokens) for _, tokens, _ in rows])
     shape = (len(rows), int(lengths.max()))
-    ids = torch.full(shape, tokenizer.pad_token_id or 0)
+    ids = torch.full(shape, masked_id(tokenizer))
     subject = torch.zeros(shape, dtype=torch.bool)
     for row, (_, tokens, mask) in enumerate(rows):
         ids[row, : len(tokens)] = torch.tensor(tokens.ids)

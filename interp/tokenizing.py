@@ -1,4 +1,4 @@
-"""The one tokenizer of a pair: each side's own, if they agree."""
+"""The one tokenizer of a base and its fine-tunings, from what each checkpoint brings."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune.facts import InputError
-from finetune.models import load_tokenizer
-from interp.sources import Settings, Source, in_memory
+from finetune.models import brings_tokenizer, load_tokenizer
+from finetune.shared_tokenizer import Side, limited, shared_tokenizer
+from interp.sources import Settings, Source, config_of, in_memory, is_adapter_source, title
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-PROBE_TEXTS = (
-    "The capital of France is",
-    "What is George Rankin's occupation?",
-    "  Zoë (東京) said: \u201cit's 1,984 e\u0301 \U0001f600\u201d",
-)
 
 
 def tokenizer_of(source: Source, options: Settings) -> PreTrainedTokenizerBase | None:
@@ -25,35 +19,51 @@ def tokenizer_of(source: Source, options: Settings) -> PreTrainedTokenizerBase |
     if in_memory(source):
         place = str(getattr(source, "name_or_path", "") or "")
         return tokenizer_of(place, options) if place and Path(place).is_dir() else None
-    files = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json")
-    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in files):
+    if not brings_tokenizer(source):
         return None
     return load_tokenizer(source, revision=None if Path(source).is_dir() else options.revision)
 
 
-def agreed(
-    base: PreTrainedTokenizerBase | None, finetuned: PreTrainedTokenizerBase | None, names: Sequence[str]
-) -> PreTrainedTokenizerBase:
-    """Return the one tokenizer of a pair.
+def side_of(source: Source, options: Settings, base: Source | None = None) -> Side:
+    """Describe a checkpoint's tokenizer and embeddings, without its weights; an adapter's are its base's."""
+    return Side(title(source), tokenizer_of(source, options), embeddings_of(source, options, base))
 
-    A fine-tuned model may have gained special tokens, such as padding; on text, both must give the same ids.
+
+def embeddings_of(source: Source, options: Settings, base: Source | None = None) -> int | None:
+    """Return how many embeddings a checkpoint has, by its configuration; None if that does not say.
 
     Raises:
-        InputError: there is none, or the two disagree.
+        InputError: see :func:`interp.sources.config_of`.
     """
-    one = base or finetuned
-    if one is None:
-        raise InputError(f"{names[0]}: brings no tokenizer; pass tokenizer=")
-    if base is None or finetuned is None:
-        return one
-    first, second = base.get_vocab(), finetuned.get_vocab()
-    moved = sorted(t for t in first.keys() & second.keys() if first[t] != second[t])
-    only = (first.keys() ^ second.keys()) - set(base.all_special_tokens) - set(finetuned.all_special_tokens)
-    texts = [text for text in PROBE_TEXTS if base(text)["input_ids"] != finetuned(text)["input_ids"]]
-    if moved or only or texts:
-        example = moved or sorted(only) or texts
-        raise InputError(
-            f"{names[0]} and {names[1]}: their tokenizers disagree (for example on {example[0]!r}), so their "
-            "facts cannot be compared token by token; pass the right one as tokenizer="
-        )
-    return one
+    if in_memory(source):
+        weight = getattr(source.get_input_embeddings(), "weight", None)
+        return None if weight is None else int(weight.shape[0])
+    if is_adapter_source(source):
+        return None if base is None else embeddings_of(base, options)
+    size = getattr(config_of(source, options).get_text_config(), "vocab_size", None)
+    return size if isinstance(size, int) else None
+
+
+def agreed(
+    base: Source,
+    others: Sequence[Source],
+    options: Settings,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> PreTrainedTokenizerBase:
+    """Return the one tokenizer of a base and its fine-tunings: ``tokenizer`` itself, or one of theirs.
+
+    See :mod:`finetune.shared_tokenizer`.
+
+    Args:
+        base: what the others were fine-tuned from.
+        others: full checkpoints or adapters of that base.
+        options: how checkpoints are loaded.
+        tokenizer: the user's own, which overrides theirs.
+
+    Raises:
+        InputError: there is none, or two read plain text as other tokens.
+    """
+    if tokenizer is not None:
+        sides = [Side(title(one), None, embeddings_of(one, options, base)) for one in (base, *others)]
+        return limited(tokenizer, sides)
+    return shared_tokenizer([side_of(base, options), *(side_of(one, options, base) for one in others)])

@@ -31,6 +31,12 @@ TIKTOKEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
 )
+# Mistral's Tekken: words split where the case changes, digits one by one.
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def _byte_level(pre: pre_tokenizers.PreTokenizer, *, trim: bool = False) -> Tokenizer:
@@ -64,16 +70,59 @@ def tiktoken_bpe() -> Tokenizer:
     )
 
 
+def tekken_bpe() -> Tokenizer:
+    """Mistral's Tekken family."""
+    split = pre_tokenizers.Split(Regex(TEKKEN), behavior="isolated")
+    return _byte_level(
+        pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    )
+
+
+def digit_byte_level_bpe() -> Tokenizer:
+    """SmolLM2's and StarCoder's family: GPT-2's, with every digit a token of its own."""
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    return _byte_level(pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level]))
+
+
+def composing_byte_level_bpe() -> Tokenizer:
+    """GPT-NeoX's, Qwen's and OLMo's family: GPT-2's behind Unicode's NFC."""
+    tokenizer = byte_level_bpe()
+    tokenizer.normalizer = normalizers.NFC()
+    return tokenizer
+
+
+def prefixed_byte_level_bpe() -> Tokenizer:
+    """RoBERTa's family: GPT-2's with a space in front of the text and trimmed offsets."""
+    return _byte_level(pre_tokenizers.ByteLevel(add_prefix_space=True), trim=True)
+
+
 def metaspace_bpe() -> Tokenizer:
     """Llama 2's family: spaces become a visible mark, unknown characters fall back to bytes."""
+    return _metaspace(normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]))
+
+
+def digit_metaspace_bpe() -> Tokenizer:
+    """Llama 2's and Mistral's family as they are: no merge holds a digit."""
+    marks = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    return _metaspace(marks, digits=True)
+
+
+def unprefixed_metaspace_bpe() -> Tokenizer:
+    """Gemma's family: Llama 2's without a space in front of the text."""
+    return _metaspace(normalizers.Replace(" ", "▁"), digits=True)
+
+
+def _metaspace(normalizer: normalizers.Normalizer, *, digits: bool = False) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.normalizer = normalizer
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
     bytes_ = [f"<0x{i:02X}>" for i in range(256)]
     # SentencePiece learns no merge across words; the finished tokenizer needs no splitting.
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", behavior="merged_with_next")
+    words = pre_tokenizers.Split("▁", behavior="merged_with_next")
+    each = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, each]) if digits else words
     tokenizer.train_from_iterator(
         SENTENCES * 3, trainers.BpeTrainer(vocab_size=600, special_tokens=SPECIAL + bytes_)
     )
@@ -115,7 +164,13 @@ FAMILIES: dict[str, Callable[[], Tokenizer]] = {
         byte_level_bpe,
         trimmed_byte_level_bpe,
         tiktoken_bpe,
+        tekken_bpe,
+        digit_byte_level_bpe,
+        composing_byte_level_bpe,
+        prefixed_byte_level_bpe,
         metaspace_bpe,
+        digit_metaspace_bpe,
+        unprefixed_metaspace_bpe,
         metaspace_unigram,
         wordpiece,
     )

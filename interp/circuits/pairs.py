@@ -161,7 +161,7 @@ def token_readout(
                 f"fact {prompt.fact_id!r}: its answer is not in the answer set of {prompt.relation!r}; add it"
             )
         names = answer_sets[prompt.relation]
-        answers = AnswerSet.tokenized(pair.tokenizer, prompt.text, prompt.relation, names, "first")
+        answers = AnswerSet.tokenized(pair.tokenizer, prompt, prompt.relation, names, "first")
         among = answers.directions(model)
         direction = among[answers.place[prompt.answers[0]]] - among.mean(0)
     layers = []

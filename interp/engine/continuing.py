@@ -22,18 +22,19 @@ def greedy_tokens(
     answers: Sequence[Sequence[int]],
     *,
     budget: int,
-    eos: int | None,
+    ends: frozenset[int],
     wanted: Callable[[int, list[int]], bool] = lambda row, tokens: True,
 ) -> list[list[int]]:
-    """Return what each pair would say, up to EOS or ``budget`` tokens, one forward pass a further token.
+    """Return what each pair would say, up to one of ``ends`` or ``budget`` tokens.
 
+    It takes one forward pass a further token.
     As long as a greedy answer follows the right one, its next token is already known. An answer is left
     unfinished where ``wanted`` says, of a row and its tokens so far, that the rest does not matter.
     """
     said = _agreed(scored, answers)
 
     def unfinished(rows: Iterable[int]) -> list[int]:
-        return [i for i in rows if said[i][-1] != eos and len(said[i]) < budget and wanted(i, said[i])]
+        return [i for i in rows if said[i][-1] not in ends and len(said[i]) < budget and wanted(i, said[i])]
 
     open_rows = unfinished(range(len(said)))
     while open_rows:

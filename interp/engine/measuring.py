@@ -118,7 +118,5 @@ def answer_readings(
             raise InputError(f"relation {prompt.relation!r} has no answer set; add it to answer_sets")
         if prompt.relation not in sets:
             names = answer_sets[prompt.relation]
-            sets[prompt.relation] = AnswerSet.tokenized(
-                tokenizer, prompt.text, prompt.relation, names, "first"
-            )
+            sets[prompt.relation] = AnswerSet.tokenized(tokenizer, prompt, prompt.relation, names, "first")
     return sets

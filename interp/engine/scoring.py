@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from finetune.tokens import end_ids
 from interp.answer_sets import AnswerSet
 from interp.decode import text_of
 from interp.engine.cells import Scored
@@ -111,10 +112,12 @@ class Table:
         self.log_prob[scored.cell, fact] = answer_log_prob(scored, answers)
         self.rank[scored.cell, fact] = self._ranks(scored.logits[:, 0], fact)
         if self.budget:
-            eos = self.tokenizer.eos_token_id
-            tokens = greedy_tokens(self.model, self.grid.cells, scored, answers, budget=self.budget, eos=eos)
+            ends = end_ids(self.model, self.tokenizer)
+            tokens = greedy_tokens(
+                self.model, self.grid.cells, scored, answers, budget=self.budget, ends=ends
+            )
             for i, f, row in zip(scored.cell.tolist(), fact.tolist(), tokens, strict=True):
-                self.said[i][f] = text_of(self.tokenizer, row)
+                self.said[i][f] = text_of(self.tokenizer, row, ends)
 
     def result(self, plan: str) -> PatchResult:
         """Set aside what could not be edited or is not a number, and return the whole."""

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from finetune.batching import Budget, in_batches, pad_id, padded, require_context
+from finetune.batching import Budget, in_batches, pad_id, padded, require_context, require_embedded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,10 +54,12 @@ def said(
 
     widths = [len(prompt) + len(answer) for prompt, answer in pairs]
     require_context(model, widths, names)
+    require_embedded(model, tokenizer, [(*prompt, *answer) for prompt, answer in pairs], names)
+    pad = pad_id(tokenizer, model)
     greedy, probability = np.zeros(len(pairs), bool), np.zeros(len(pairs))
 
     def work(chunk: list[int]) -> None:
-        ids, mask = padded([(*pairs[i][0], *pairs[i][1]) for i in chunk], pad_id(tokenizer))
+        ids, mask = padded([(*pairs[i][0], *pairs[i][1]) for i in chunk], pad)
         first = min(len(pairs[i][0]) for i in chunk) - 1
         # The logits of a whole prompt are most of what a pass holds, and only the answer's are read.
         few = getattr(model, "_supports_logits_to_keep", bool)()

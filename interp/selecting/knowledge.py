@@ -140,7 +140,7 @@ def _forms(candidates: Candidates, facts: FactSet) -> list[list[Prompt | None]]:
 def _said(candidates: Candidates, prompts: list[Prompt]) -> tuple[ndarray, ndarray]:
     """Say whether greedy decoding is right, and how probably a sample is."""
     model, tokenizer = candidates.plain(), candidates.tokenizer
-    pairs = tokenize_with_answer(tokenizer, [p.text for p in prompts], [p.answers[0] for p in prompts])
+    pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
     return said(model, tokenizer, pairs, names_of(prompts), budget=candidates.budget)
 
 
