@@ -22,7 +22,7 @@ WITH_EXAMPLES = (
     "finetune.popularity",
     "finetune.prompts",
     "interp.controls",
-    "interp.results",
+    "interp.stats",
     "interp.spans",
     "interp.theory",
 )
