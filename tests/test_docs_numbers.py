@@ -10,7 +10,7 @@ import tomllib
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -287,6 +287,19 @@ def _nobody() -> Any:
         own = ()
 
     return Nobody()
+
+
+def test_the_parts_of_an_intervention_are_the_codes() -> None:
+    from interp.engine import interventions, recording, roles
+
+    rows = {row[0].strip("`"): row[1] for row in rows_under(DOCS / "interventions.md", "| part | choices |")}
+    assert set(rows) == {field.name for field in dataclasses.fields(interventions.Intervention)} - {
+        *("layers", "heads", "facts")
+    } | {"layers`, `heads`, `facts"}
+    assert re.findall(r"`(\w+)`", rows["site"]) == list(get_args(recording.Site))
+    assert set(re.findall(r"`(\w+)`", rows["at"])) == set(get_args(roles.Role))
+    actions = {each.__name__ for each in get_args(interventions.Action)}
+    assert set(re.findall(r"`(\w+)\(", rows["do"])) == actions
 
 
 def test_the_proxies_are_the_codes() -> None:
