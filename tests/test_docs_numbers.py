@@ -242,7 +242,7 @@ def test_the_contests_table_is_what_contests_found() -> None:
 
 
 def test_cures_and_their_settings_are_the_codes() -> None:
-    from analyses.curing import choosing, during, numbers, treating
+    from analyses.curing import choosing, during, numbers, patient, treating
     from finetune import teaching
 
     text = page("mitigations.md")
@@ -250,6 +250,7 @@ def test_cures_and_their_settings_are_the_codes() -> None:
     assert f"at least {numbers.GOAL:.0%} of the suppressed facts restored at a cost of at most" in text
     assert f"at most {100 * choosing.ALLOWED:g} points of the rest" in text
     assert choosing.ALLOWED == 0.02
+    assert f"(a draw of {patient.TRAINED:,} at most)" in text
     assert "that lose at most two points of the validation facts" in text
     assert during._slow(_nobody()).settings == {"qk_rate": 0.1}
     assert "the slower rate (a tenth)" in text
