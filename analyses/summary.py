@@ -57,7 +57,7 @@ def _evidence(known: pd.DataFrame) -> Tree:
         return {}
     shares = known.assign(readout_stored=known["stored_rank"] == 0, readout_used=known["used_rank"] == 0)
     names = ("knockout_subject", "knockout_relation", "readout_stored", "readout_used")
-    return {name: mean(shares, name) for name in names}
+    return {name: mean(shares, name, share=not name.startswith("knockout")) for name in names}
 
 
 def _contrasts(facts: pd.DataFrame) -> Tree:

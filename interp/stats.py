@@ -49,6 +49,7 @@ def estimate(
     *,
     groups: Shaped[ndarray, " fact"] | None = None,
     difference: bool = False,
+    share: bool = True,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Estimate:
@@ -63,6 +64,8 @@ def estimate(
         groups: the subject of each fact; without it each fact stands alone.
         difference: the values are paired differences between -1 and 1, for which the exact interval is
             two-sided.
+        share: all values being 0 or 1 makes them right or wrong; give False for nats, logits and counts,
+            whose interval is a point where they are constant.
         confidence: the share of such intervals that should hold the truth.
         seed: of the draws.
 
@@ -87,7 +90,7 @@ def estimate(
     sums = np.bincount(member, weights=values)
     mean = _finite(values)
     if np.ptp(values) == 0:
-        low, high = _constant(mean, len(sums), difference, confidence)
+        low, high = _constant(mean, len(sums), difference, share, confidence)
     else:
         low, high = _interval(sums, counts, confidence, seed)
     return spanning(mean, low, high, len(values))
@@ -282,14 +285,14 @@ def over_seeds(
 
 
 def _constant(
-    value: float, groups: int, difference: bool, confidence: float
+    value: float, groups: int, difference: bool, share: bool, confidence: float
 ) -> tuple[float | None, float | None]:
     """Return the interval of values that are all equal: exact if binary, else a point."""
     from scipy.stats import binomtest
 
     if groups < 2:
         return None, None
-    if value not in ((-1.0, 0.0, 1.0) if difference else (0.0, 1.0)):
+    if not share or value not in ((-1.0, 0.0, 1.0) if difference else (0.0, 1.0)):
         return value, value
     exact = binomtest(int(groups * abs(value)), groups).proportion_ci(confidence, method="exact")
     low, high = float(exact.low), float(exact.high)

@@ -211,6 +211,16 @@ def test_missing_values_are_left_out_and_counted() -> None:
     assert spearman(rows, "x", "y").n == 2
 
 
+def test_nats_that_are_all_zero_have_no_interval_of_a_share() -> None:
+    """An uncured model's change of log-probability is zero by construction: so are its bounds."""
+    nothing = np.zeros(30)
+    assert estimate(nothing, share=False) == Estimate(value=0.0, low=0.0, high=0.0, n=30)
+    assert estimate(nothing).high > 0.1
+    rows = pd.DataFrame({"subject": [f"s{i}" for i in range(30)], "nats": nothing})
+    assert mean(rows, "nats", share=False).high == 0.0
+    assert mean(rows.assign(nats=1.0), "nats", share=False).low == 1.0
+
+
 def test_what_has_no_mean_is_refused() -> None:
     with pytest.raises(InputError, match="1 of 3 numbers are infinite"):
         estimate(np.array([0.0, -np.inf, 1.0]))
