@@ -1,7 +1,8 @@
 """From one row per fact, arm and seed to headline numbers, each with an interval and an n.
 
-Within a seed an interval is a bootstrap over subjects, paired where two arms answer the same facts. With
-several seeds it is a t-interval over the seeds' values, because then the claim is about training.
+Every mean is over facts, so that a subject with ten facts counts ten times. Within a seed its interval is a
+bootstrap over subjects of that same mean, paired where two arms answer the same facts. With several seeds it
+is a t-interval over the seeds' values, because then the claim is about training.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from jaxtyping import Float
 
 from analyses.lab.numbers import mean
 from analyses.trees import Tree, plain, pooled
+from interp.stats import mean_by_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +57,7 @@ def _evidence(known: pd.DataFrame) -> Tree:
         return {}
     shares = known.assign(readout_stored=known["stored_rank"] == 0, readout_used=known["used_rank"] == 0)
     names = ("knockout_subject", "knockout_relation", "readout_stored", "readout_used")
-    return {name: mean(shares, name) for name in names}
+    return {name: mean(shares, name, share=not name.startswith("knockout")) for name in names}
 
 
 def _contrasts(facts: pd.DataFrame) -> Tree:
@@ -104,17 +106,16 @@ def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
 def head_means(frame: pd.DataFrame, mass: Mapping[str, Float[ndarray, "fact layer head"]]) -> dict[str, Any]:
     """Average one seed's subject attention per arm, layer and head, with intervals over subjects.
 
-    Seeds are not averaged: head 3 of one training is not head 3 of another.
+    The mean is over facts, and the interval is of that mean: whole subjects are drawn, and all facts of those
+    drawn are averaged. Seeds are not averaged: head 3 of one training is not head 3 of another. Of one
+    subject alone there is no interval.
     """
-    import torch
-    from transformer_lens.utilities.statistics import bootstrap_ci
-
     out: dict[str, Any] = {"seed": int(frame["seed"].iloc[0]), "arms": {}, "low": {}, "high": {}}
     for arm, values in mass.items():
-        _, subject = np.unique(frame.loc[frame["arm"] == arm, "subject"].to_numpy(), return_inverse=True)
-        per_subject = np.stack([values[subject == s].mean(0) for s in range(subject.max() + 1)])
-        low, high = bootstrap_ci(torch.from_numpy(per_subject).double(), dim=0)
-        for key, cells in (("arms", values.mean(0)), ("low", low.numpy()), ("high", high.numpy())):
-            out[key][arm] = cells.astype(np.float64).round(5).tolist()
+        subjects = frame.loc[frame["arm"] == arm, "subject"].to_numpy()
+        cells = mean_by_cell(values, groups=subjects)
+        for key, numbers in zip(("arms", "low", "high"), cells, strict=True):
+            if not np.isnan(numbers).any():
+                out[key][arm] = numbers.round(5).tolist()
         out["n"], out["n_layers"], out["n_heads"] = values.shape
     return out

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 _WHERE = {
     "AttentionMass": "attention",
     "CheckpointPair": "checkpoints",
-    "Estimate": "results",
+    "Estimate": "stats",
     "Grid": "engine.grids",
     "Intervention": "engine.interventions",
     "Knockout": "engine.interventions",
@@ -27,12 +27,12 @@ _WHERE = {
     "Diagnosis": "verdict",
     "diagnose": "verdict",
     "encode": "spans",
-    "estimate": "results",
+    "estimate": "stats",
     "harm_score": "salience",
     "imbalance": "heads",
     "knockout": "knockout",
     "load_pair": "checkpoints",
-    "over_seeds": "results",
+    "over_seeds": "stats",
     "patch": "patching",
     "plan": "patching",
     "rank_heads": "heads",
@@ -59,9 +59,9 @@ if TYPE_CHECKING:
     from interp.knockout import knockout
     from interp.patching import patch, plan
     from interp.report import report
-    from interp.results import Estimate, estimate, over_seeds
     from interp.salience import harm_score, value_readout
     from interp.spans import PromptBatch, encode
+    from interp.stats import Estimate, estimate, over_seeds
     from interp.verdict import Diagnosis, diagnose
 
 __all__ = [

@@ -54,7 +54,7 @@ class HeadEffects:
                 f"cells along {', '.join(result.labels)}; give patch() a sweep over layer and head"
             )
         subjects = None if groups is None else np.array([str(group) for group in groups])
-        cells = [estimate(row, groups=subjects) for row in result.effect.double().numpy()]
+        cells = [estimate(row, groups=subjects, share=False) for row in result.effect.double().numpy()]
         shape = result.shape
 
         def table(name: str) -> Map:

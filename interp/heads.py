@@ -1,9 +1,10 @@
 """What fine-tuning did to the attention of each head: paired per fact, tested, ranked.
 
 The imbalance of a fact in a head is its base mass minus its fine-tuned mass, so attention that left the
-subject is positive. Heads are ranked by the size of the mean change. The p-values are of a sign-flip
-permutation test whose unit is the subject, because facts of one subject vary together, and are corrected over
-all heads for the false discovery rate (Benjamini-Hochberg, or Benjamini-Yekutieli under any dependence).
+subject is positive. Heads are ranked by the size of the mean change over facts; its interval is a bootstrap
+of that mean over subjects. The p-values are of a sign-flip permutation test whose unit is the subject,
+because facts of one subject vary together, and are corrected over all heads for the false discovery rate
+(Benjamini-Hochberg, or Benjamini-Yekutieli under any dependence).
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from finetune.facts import InputError
 from interp.attention import AttentionMass
 from interp.identity import Fingerprint
 from interp.results import Result, long_frame
+from interp.stats import mean_by_cell
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,37 +102,35 @@ def rank_heads(
         seed: of the flips and of the bootstrap.
 
     Raises:
-        InputError: there are no facts, or not one group for each.
+        InputError: there are no facts, not one group for each, or a mass that is no number.
     """
     from scipy.stats import false_discovery_control
-    from transformer_lens.utilities.statistics import (
-        bootstrap_ci,
-        derive_generator,
-        sign_flip_permutation_pvalue,
-    )
+    from transformer_lens.utilities.statistics import derive_generator, sign_flip_permutation_pvalue
 
     if not len(change.values):
         raise InputError("there are no facts to rank heads by; measure some on both models")
     sums = _by_group(change.values, groups)
-    columns: dict[str, list[Tensor]] = {"p_value": [], "low": [], "high": []}
-    for layer, effects in enumerate(sums.unbind(1)):
-        flips, draws = (derive_generator(seed, what, layer) for what in ("flips", "bootstrap"))
-        columns["p_value"].append(
-            sign_flip_permutation_pvalue(effects, dim=0, n_permutations=permutations, generator=flips)
+    flipped = [
+        sign_flip_permutation_pvalue(
+            effects, dim=0, n_permutations=permutations, generator=derive_generator(seed, "flips", layer)
         )
-        low, high = bootstrap_ci(effects, dim=0, n_resamples=RESAMPLES, generator=draws)
-        # One subject says nothing about others: its interval is unknown, not a point.
-        columns["low"].append(low if len(sums) > 1 else torch.full_like(low, torch.nan))
-        columns["high"].append(high if len(sums) > 1 else torch.full_like(high, torch.nan))
-    stacked = {name: torch.stack(parts) for name, parts in columns.items()}
-    corrected = false_discovery_control(stacked["p_value"].double().flatten().numpy(), method=method)
+        for layer, effects in enumerate(sums.unbind(1))
+    ]
+    p_value = torch.stack(flipped)
+    corrected = false_discovery_control(p_value.double().flatten().numpy(), method=method)
+    labels = None if groups is None else np.array([str(group) for group in groups])
+    # One subject says nothing about others: its bounds are NaN, not a point.
+    cells = mean_by_cell(change.values.double().numpy(), groups=labels, seed=seed)
+    mean, low, high = (torch.from_numpy(numbers).to(change.values.dtype) for numbers in cells)
     return HeadRanking(
-        change=sums.mean(0),
-        corrected=torch.from_numpy(corrected).view_as(stacked["p_value"]),
+        change=mean,
+        low=low,
+        high=high,
+        p_value=p_value,
+        corrected=torch.from_numpy(corrected).view_as(p_value),
         method=method,
         fact_ids=change.fact_ids,
         model=change.model,
-        **stacked,
     )
 
 

@@ -112,13 +112,19 @@ def _flow(axes: Axes, rows: pd.DataFrame) -> None:
     ends = [name for name in COLOURS if (rows["verdict"] == name).any()]
     names = np.array(list(KNEW))[knew]
     verdicts = rows["verdict"].to_numpy()
-    left = _stacked(starts, [float((names == name).mean()) for name in starts])
-    right = _stacked(ends, [float((verdicts == name).mean()) for name in ends])
+    seeds = rows["seed"].to_numpy()
+
+    def share(chosen: np.ndarray) -> float:
+        # The mean of the seeds' shares, as the numbers beside the bars are, whatever each seed's n.
+        return float(np.mean([chosen[seeds == seed].mean() for seed in np.unique(seeds)]))
+
+    left = _stacked(starts, [share(names == name) for name in starts])
+    right = _stacked(ends, [share(verdicts == name) for name in ends])
     found = shares(rows, ends)
     from_left, from_right = dict(left), dict(right)
     for start in starts:
         for end in ends:
-            size = float(((names == start) & (verdicts == end)).mean())
+            size = share((names == start) & (verdicts == end))
             if size:
                 a, b = from_left[start][0], from_right[end][0]
                 _band(axes, a, b, size, COLOURS[end])

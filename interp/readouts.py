@@ -112,7 +112,7 @@ def mean_over(rows: pd.DataFrame, column: str) -> Estimate | None:
     from interp.results import estimate, over_seeds
 
     each = [
-        estimate(part[column].to_numpy(float), groups=part["subject"].to_numpy())
+        estimate(part[column].to_numpy(float), groups=part["subject"].to_numpy(), share=False)
         for _, part in rows.groupby("seed", sort=False)
     ]
     each = [found for found in each if found.value is not None]

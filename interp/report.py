@@ -23,6 +23,8 @@ from interp.pages import origin, render, write
 from interp.run import NotMeasured, Run, as_run
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
     from matplotlib.figure import Figure
     from rich.table import Table
 
@@ -197,19 +199,24 @@ def headline_table(run: Run | Path | str) -> Table:
     return table
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the figures and the page of the run directories named on the command line."""
+def parser() -> ArgumentParser:
+    """Say what the command line understands."""
     import argparse
 
-    parser = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog="python -m interp.report",
         description="Write figures and report.html of any run directory, or compare several on one page.",
     )
-    parser.add_argument("run", nargs="+", type=Path, help="a run directory, such as runs/demo")
-    parser.add_argument("--verdicts", type=Path, help="a run of stored_or_suppressed on the same checkpoints")
-    parser.add_argument("--compare", action="store_true", help="put the runs side by side on one page")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="the page of --compare")
-    options = parser.parse_args(arguments)
+    made.add_argument("run", nargs="+", type=Path, help="a run directory, such as runs/demo")
+    made.add_argument("--verdicts", type=Path, help="a run of stored_or_suppressed on the same checkpoints")
+    made.add_argument("--compare", action="store_true", help="put the runs side by side on one page")
+    made.add_argument("--out", type=Path, default=Path("compare.html"), help="the page of --compare")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the figures and the page of the run directories named on the command line."""
+    options = parser().parse_args(arguments)
     from rich.console import Console
 
     written: list[tuple[Path, Table | None]]

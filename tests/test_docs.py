@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import doctest
 import importlib
 import logging
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OURS = ("finetune", "interp", "analyses")
+from tests.documentation import FENCE, OURS, PAGES, ROOT, fenced, named
+
 WITH_EXAMPLES = (
     "finetune.evaluate",
     "finetune.facts",
     "finetune.popularity",
     "finetune.prompts",
     "interp.controls",
-    "interp.results",
+    "interp.stats",
     "interp.spans",
     "interp.theory",
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.M | re.S)
 REQUEST = re.compile(
     r"""<(?:script|img|iframe)[^>]*\ssrc=["']?(?:https?:)?//|<link[^>]*href=["']?(?:https?:)?//"""
 )
-
-
-def named(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def fenced(language: str) -> list[tuple[str, str]]:
-    """Find all code of a language in the pages: (page, code)."""
-    return [
-        (named(path), code)
-        for path in PAGES
-        for found, code in FENCE.findall(path.read_text(encoding="utf-8"))
-        if found == language
-    ]
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
@@ -135,32 +117,6 @@ def test_code_on_a_page_names_things_that_exist(page: str, code: str):
             module = importlib.import_module(node.module)
             for alias in node.names:
                 assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
-
-
-def commands() -> list[tuple[str, str]]:
-    """Find each call of a script of ours: (page, command), continued lines joined, comments cut."""
-    found = []
-    for page, code in fenced("bash"):
-        for line in code.replace("\\\n", " ").splitlines():
-            line += '"' * (line.count('"') % 2)  # an argument of several lines
-            if re.match(r"(?:\S*/)?python analyses/\w+\.py", line):
-                found.append((page, line))
-    return sorted(set(found))
-
-
-@pytest.mark.parametrize(("page", "command"), commands())
-def test_commands_on_a_page_name_options_that_exist(page: str, command: str):
-    _, script, *arguments = shlex.split(command, comments=True)
-    assert (ROOT / script).is_file()
-    module = importlib.import_module(f"analyses.{Path(script).stem}")
-    options = module.EXPERIMENT.options if hasattr(module, "EXPERIMENT") else getattr(module, "Options", None)
-    if options is None:
-        pytest.skip(f"{script} has options of another kind")
-    known = {field.name for field in dataclasses.fields(options)}
-    for argument in arguments:
-        if argument.startswith("--"):
-            name = argument[2:].split("=")[0].replace("-", "_")
-            assert name in known or name.removeprefix("no_") in known, argument
 
 
 def test_the_measurement_on_the_page_about_adding_one_is_right(tiny_llama_dir, tiny_tokenizer, prompts):

@@ -92,8 +92,8 @@ def _one(rows: pd.DataFrame) -> Tree:
         "known": mean(held[held["known"]], "correct"),
         "all": mean(held, "correct"),
         "all_change": mean(held, "change", difference=True),
-        "statements": mean(said, "nats"),
-        "statements_change": mean(said, "nats_change"),
+        "statements": mean(said, "nats", share=False),
+        "statements_change": mean(said, "nats_change", share=False),
     }
 
 

@@ -146,7 +146,7 @@ def _gradients(taken: pd.DataFrame) -> Tree:
     names = taken["name"].where(taken["kind"] == "cosine", taken["name"].str.rstrip("12"))
     for (kind, group, name), some in taken.groupby(["kind", "group", names]):
         part = made.setdefault(str(kind), {}).setdefault(str(group), {})
-        part[str(name)] = estimate(some["value"].to_numpy(float), groups=some["draw"].to_numpy())
+        part[str(name)] = estimate(some["value"].to_numpy(float), groups=some["draw"].to_numpy(), share=False)
     for part in made["cosine"].values():
         part[OWN_KIND] = _geometric(part["popular_popular"], part["unpopular_unpopular"])
     return made

@@ -27,10 +27,10 @@ def summed_up(
     return {**plain(pooled(list(trees.values()), bounds)), "seeds": plain(trees)}
 
 
-def mean(rows: pd.DataFrame, column: str, *, difference: bool = False) -> Estimate:
-    """Average a column over facts, with an interval over subjects."""
+def mean(rows: pd.DataFrame, column: str, *, difference: bool = False, share: bool = True) -> Estimate:
+    """Average a column over facts, with an interval over subjects; ``share`` is False for nats and counts."""
     values = rows[column].to_numpy(dtype=np.float64)
-    return estimate(values, groups=rows["subject"].to_numpy(), difference=difference)
+    return estimate(values, groups=rows["subject"].to_numpy(), difference=difference, share=share)
 
 
 def paired(rows: pd.DataFrame, first: Mapping[str, Any], second: Mapping[str, Any], column: str) -> Estimate:

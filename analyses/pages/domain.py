@@ -84,7 +84,7 @@ def _facts(inside: pd.DataFrame, outside: pd.DataFrame) -> Tree:
     """Say how often held-out facts were met and how many the base states; any arm's rows will do."""
 
     def of(rows: pd.DataFrame) -> Tree:
-        return {"stated": mean(rows, "known"), "sightings": mean(rows, "sightings")}
+        return {"stated": mean(rows, "known"), "sightings": mean(rows, "sightings", share=False)}
 
     once = inside.drop_duplicates("fact_id")
     parts = {f"domain, quartile {q}": once[once["domain_quartile"] == q] for q in QUARTILES}

@@ -18,7 +18,7 @@ from analyses.lab.ranks import FEWEST, RESAMPLES
 from analyses.splits.proxies import PLACEBO, PROXIES
 from analyses.trees import plain
 from finetune.facts import InputError
-from interp.results import Estimate, redrawn
+from interp.stats import Estimate, redrawn, spanning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,23 +113,18 @@ def _bootstrapped(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="All-NaN slice")
             bounds = np.nanpercentile(np.stack(drawn), [2.5, 97.5], axis=0)
-    return [
-        [
-            Estimate(
-                value=_plain(point[i, j]), low=_plain(bounds[0, i, j]), high=_plain(bounds[1, i, j]), n=n
-            )
-            for j in range(k)
-        ]
-        for i in range(k)
-    ]
+    low, high = bounds
+    return [[_entry(point[i, j], low[i, j], high[i, j], n) for j in range(k)] for i in range(k)]
+
+
+def _entry(value: float, low: float, high: float, n: int) -> Estimate:
+    if np.isnan(value):
+        return Estimate(value=None, low=None, high=None, n=n)
+    return spanning(float(value), float(low), float(high), n)
 
 
 def _in_order(part: dict[str, dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {a: {b: row[b] for b in names if b in row} for a, row in part.items()}
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _place_within(rows: pd.DataFrame, name: str) -> pd.Series[float]:

@@ -70,7 +70,7 @@ def _arm(rows: pd.DataFrame) -> Tree:
         "accuracy_known": mean(known, "correct"),
         "accuracy_unknown": mean(unknown, "correct"),
         "contains": mean(rows, "contains"),
-        "log_prob": mean(rows, "log_prob"),
+        "log_prob": mean(rows, "log_prob", share=False),
     }
     if rows["quartile"].notna().all():
         tree["accuracy_by_quartile"] = {

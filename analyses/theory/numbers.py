@@ -90,8 +90,8 @@ def _of_runs(runs: pd.DataFrame) -> Tree:
             "change": mean(some, "change", difference=True),
             "accuracy": mean(some, "correct"),
             "accuracy_known": mean(some[some["known"]], "correct"),
-            "m_start": mean(some, "m_start"),
-            "m_whole": mean(some, "m_whole"),
+            "m_start": mean(some, "m_start", share=False),
+            "m_whole": mean(some, "m_whole", share=False),
         }
     contrasts = {}
     for prefix in ("", "shuffled_"):

@@ -146,8 +146,8 @@ def head_table(grid: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (layer, head), cell in grid.groupby(["layer", "head"]):
         groups = cell["subject"].to_numpy()
-        gain = estimate(cell["effect"].to_numpy(dtype=np.float64), groups=groups)
-        placebo = estimate(cell["placebo"].to_numpy(dtype=np.float64), groups=groups)
+        gain = estimate(cell["effect"].to_numpy(dtype=np.float64), groups=groups, share=False)
+        placebo = estimate(cell["placebo"].to_numpy(dtype=np.float64), groups=groups, share=False)
         rows.append(
             {
                 "layer": layer,

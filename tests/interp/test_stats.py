@@ -1,0 +1,237 @@
+"""Every estimate lies inside its own interval, and both are of one estimator: properties and slower ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analyses.lab.numbers import mean, paired
+from analyses.lab.ranks import area, area_gain, same_sign, spearman
+from analyses.splits.agreement import agreement
+from analyses.summary import head_means
+from finetune.facts import InputError
+from interp.heads import Imbalance, rank_heads
+from interp.stats import Estimate, auroc, bootstrapped, estimate, mean_by_cell, over_seeds, spanning
+
+CLOSE = 1e-9
+MANY = settings(max_examples=60, deadline=None)
+SOME = settings(max_examples=20, deadline=None)
+KINDS = {
+    "share": st.sampled_from([0.0, 1.0]),
+    "mass": st.floats(0, 1),
+    "difference": st.sampled_from([-1.0, 0.0, 1.0]),
+    "nats": st.floats(-1e6, 1e6),
+    "tiny": st.floats(-1e-300, 1e-300),
+    "near a constant": st.floats(0.3, math.nextafter(0.3, 1)),
+}
+
+
+@st.composite
+def clustered(draw: st.DrawFn, most: int = 12) -> pd.DataFrame:
+    """Draw facts of a few subjects, one of which may have a hundred: values of any kind, and a label."""
+    sizes = draw(st.lists(st.sampled_from([1, 1, 1, 2, 5, 100]), min_size=1, max_size=most))
+    subject = np.repeat([f"s{i}" for i in range(len(sizes))], sizes)
+    n = len(subject)
+    columns = {}
+    for name in ("x", "y"):
+        kind = draw(st.sampled_from(sorted(KINDS)))
+        few = np.array(draw(st.lists(KINDS[kind], min_size=1, max_size=6)))
+        # A subject's facts vary together as often as not.
+        by_subject = draw(st.booleans())
+        place = np.repeat(np.arange(len(sizes)), sizes) if by_subject else np.arange(n)
+        columns[name] = few[place % len(few)]
+    right = np.resize(np.array(draw(st.lists(st.booleans(), min_size=1, max_size=7))), n)
+    return pd.DataFrame({"fact_id": np.arange(n).astype(str), "subject": subject, "right": right, **columns})
+
+
+def inside(found: Estimate, n: int | None = None) -> None:
+    """Check what every estimate promises; the bounds exactly, not up to rounding."""
+    assert (found.low is None) == (found.high is None)
+    if found.value is None:
+        assert found.low is None
+        return
+    assert math.isfinite(found.value)
+    if found.low is not None and found.high is not None:
+        assert found.low <= found.value <= found.high
+    if n is not None:
+        assert found.n == n
+
+
+ESTIMATORS: dict[str, Callable[[pd.DataFrame], Estimate]] = {
+    "estimate": lambda f: estimate(f["x"].to_numpy(), groups=f["subject"].to_numpy()),
+    "without groups": lambda f: estimate(f["x"].to_numpy()),
+    "difference": lambda f: estimate(f["x"].to_numpy(), groups=f["subject"].to_numpy(), difference=True),
+    "mean": lambda f: mean(f, "x"),
+    "share": lambda f: estimate(f["right"].to_numpy(float), groups=f["subject"].to_numpy()),
+    "median": lambda f: bootstrapped(
+        lambda some: float(np.median(some)), [f["x"].to_numpy()], f["subject"].to_numpy(), resamples=100
+    ),
+    "auroc": lambda f: auroc(f["x"].to_numpy(), f["right"].to_numpy(), groups=f["subject"].to_numpy()),
+    "area": lambda f: area(f, "x", "right"),
+    "area_gain": lambda f: area_gain(f, "x", "y", "right"),
+    "spearman": lambda f: spearman(f, "x", "y"),
+    "same_sign": lambda f: same_sign(f, "x", "y"),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@MANY
+@given(frame=clustered())
+def test_an_estimate_lies_inside_its_own_interval(name: str, frame: pd.DataFrame) -> None:
+    inside(ESTIMATORS[name](frame), len(frame))
+
+
+@SOME
+@given(frame=clustered())
+def test_paired_differences_do_too(frame: pd.DataFrame) -> None:
+    both = pd.concat([frame.assign(arm=arm, value=frame[arm]) for arm in ("x", "y")], ignore_index=True)
+    found = paired(both, {"arm": "x"}, {"arm": "y"}, "value")
+    inside(found, len(frame))
+    assert found.value == pytest.approx((frame["x"] - frame["y"]).mean(), rel=1e-9, abs=1e-9)
+
+
+@MANY
+@given(
+    values=st.lists(st.one_of(st.none(), st.floats(0, 1), st.just(1.0)), min_size=1, max_size=6),
+    width=st.floats(0, 0.3),
+)
+def test_means_over_seeds_do_too_and_stay_in_their_bounds(values: list[float | None], width: float) -> None:
+    each = [
+        Estimate(value=v, low=None if v is None else v - width, high=None if v is None else v + width, n=9)
+        for v in values
+    ]
+    found = over_seeds(each, bounds=(0, 1))
+    inside(found, sum(v is not None for v in values))
+    inside(over_seeds(each))
+
+
+@SOME
+@given(frame=clustered(), seed=st.integers(0, 5))
+def test_every_cell_of_a_table_does_too_and_is_what_estimate_gives(frame: pd.DataFrame, seed: int) -> None:
+    subjects = frame["subject"].to_numpy()
+    cells = np.stack([frame["x"], frame["y"], frame["x"] * 0.5, frame["right"]], axis=1).astype(float)
+    value, low, high = mean_by_cell(cells.reshape(-1, 2, 2), groups=subjects, seed=seed)
+    assert value.shape == (2, 2)
+    for k, (v, a, b) in enumerate(zip(value.ravel(), low.ravel(), high.ravel(), strict=True)):
+        alone = estimate(cells[:, k], groups=subjects, seed=seed)
+        size = np.abs(cells[:, k]).max() * CLOSE + 1e-300
+        assert v == pytest.approx(alone.value, abs=size)
+        if alone.low is None:
+            assert np.isnan([a, b]).all()
+            continue
+        assert a <= v <= b
+        if np.ptp(cells[:, k]) > size:  # equal cells have a point here, and there what is exact for a share
+            assert (a, b) == pytest.approx((alone.low, alone.high), abs=size)
+
+
+@SOME
+@given(frame=clustered())
+def test_maps_and_rankings_of_heads_do_too(frame: pd.DataFrame) -> None:
+    mass = np.abs(np.stack([frame["x"], frame["y"]], axis=1))[:, None, :]
+    told = head_means(frame.assign(arm="top", seed=0), {"top": mass})
+    if "top" in told["low"]:
+        assert (np.array(told["low"]["top"]) <= np.array(told["arms"]["top"])).all()
+        assert (np.array(told["arms"]["top"]) <= np.array(told["high"]["top"])).all()
+    else:
+        assert frame["subject"].nunique() == 1
+    change = torch.from_numpy(mass)
+    ids = tuple(frame["fact_id"])
+    ranking = rank_heads(
+        Imbalance(values=change, without_bos=change, fact_ids=ids),
+        groups=list(frame["subject"]),
+        permutations=50,
+    )
+    if frame["subject"].nunique() > 1:
+        assert (ranking.low <= ranking.change).all()
+        assert (ranking.change <= ranking.high).all()
+
+
+@settings(max_examples=8, deadline=None)
+@given(frame=clustered(most=6))
+def test_agreements_of_proxies_do_too(frame: pd.DataFrame) -> None:
+    rows = frame.assign(relation="r", z=frame["x"].round(1))
+    if len(rows) < 3:
+        return
+    for part in agreement(rows, ["x", "y", "z"]).values():
+        for row in part.values():
+            for number in row.values():
+                inside(Estimate(**number))
+
+
+def test_a_map_of_heads_on_skewed_subjects_holds_its_own_mean() -> None:
+    """One subject with 300 facts, thirty with one: the interval was of the subjects' mean, 0.090 to 0.219."""
+    rng = np.random.default_rng(0)
+    subject = np.array(["many"] * 300 + [f"s{i}" for i in range(30)])
+    mass = np.where(subject == "many", 0.8, 0.15) + 0.02 * rng.normal(size=330)
+    frame = pd.DataFrame({"seed": 0, "arm": "top", "subject": subject})
+    told = head_means(frame, {"top": mass[:, None, None]})
+    value, low, high = (told[key]["top"][0][0] for key in ("arms", "low", "high"))
+    assert value == pytest.approx(mass.mean(), abs=1e-5)
+    assert low < value < high
+    assert low < 0.2, "a draw may lack the subject that has nearly all facts"
+    alone = estimate(mass, groups=subject)
+    assert (low, high) == pytest.approx((alone.low, alone.high), abs=1e-5)
+
+
+def test_intervals_of_heads_cover_the_mean_over_facts_where_sizes_say_something() -> None:
+    """Subjects with more facts have larger changes: the interval is to cover the mean over facts."""
+    rng = np.random.default_rng(1)
+    covered, trials = 0, 100
+    for _ in range(trials):
+        sizes = rng.choice([1, 10], size=60, p=[0.8, 0.2])
+        subject = np.repeat(np.arange(60), sizes)
+        level = np.where(sizes == 10, 0.9, 0.1) + 0.2 * rng.normal(size=60)
+        values = torch.from_numpy(level[subject])[:, None, None]
+        ranking = rank_heads(
+            Imbalance(values=values, without_bos=values, fact_ids=tuple(map(str, range(len(values))))),
+            groups=list(subject),
+            permutations=50,
+        )
+        truth = (0.8 * 0.1 + 0.2 * 10 * 0.9) / (0.8 + 0.2 * 10)
+        covered += float(ranking.low) <= truth <= float(ranking.high)
+    assert 0.86 <= covered / trials <= 1
+
+
+def test_missing_values_are_left_out_and_counted() -> None:
+    x = np.array([0.1, np.nan, 0.4, 0.9, 0.2, np.nan])
+    right = np.array([0, 1, 0, 1, 1, 0])
+    kept = ~np.isnan(x)
+    assert auroc(x, right) == auroc(x[kept], right[kept])
+    assert auroc(x, right).n == 4
+    assert estimate(x).n == 4
+    assert over_seeds([Estimate(value=v, low=None, high=None, n=1) for v in (0.2, math.nan, 0.4)]).n == 2
+    rows = pd.DataFrame({"subject": list("abcdef"), "x": x, "y": x[::-1]})
+    assert spearman(rows, "x", "y").n == 2
+
+
+def test_nats_that_are_all_zero_have_no_interval_of_a_share() -> None:
+    """An uncured model's change of log-probability is zero by construction: so are its bounds."""
+    nothing = np.zeros(30)
+    assert estimate(nothing, share=False) == Estimate(value=0.0, low=0.0, high=0.0, n=30)
+    assert estimate(nothing).high > 0.1
+    rows = pd.DataFrame({"subject": [f"s{i}" for i in range(30)], "nats": nothing})
+    assert mean(rows, "nats", share=False).high == 0.0
+    assert mean(rows.assign(nats=1.0), "nats", share=False).low == 1.0
+
+
+def test_what_has_no_mean_is_refused() -> None:
+    with pytest.raises(InputError, match="1 of 3 numbers are infinite"):
+        estimate(np.array([0.0, -np.inf, 1.0]))
+    with pytest.raises(InputError, match="infinite"):
+        over_seeds([Estimate(value=v, low=None, high=None, n=1) for v in (0.0, math.inf)])
+    with pytest.raises(InputError, match="2 of 3 facts have a number that is none"):
+        mean_by_cell(np.array([[0.0, np.nan], [np.inf, 1.0], [0.0, 0.0]]))
+
+
+def test_bounds_are_widened_to_the_value_and_never_invented() -> None:
+    assert spanning(0.5, 0.6, 0.7, 3) == Estimate(value=0.5, low=0.5, high=0.7, n=3)
+    assert spanning(0.5, 0.3, 0.4, 3) == Estimate(value=0.5, low=0.3, high=0.5, n=3)
+    assert spanning(0.5, None, 0.4, 3) == Estimate(value=0.5, low=None, high=None, n=3)
+    assert spanning(0.5, math.nan, math.nan, 3) == Estimate(value=0.5, low=None, high=None, n=3)
