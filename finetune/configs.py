@@ -86,8 +86,8 @@ def require_bounded(raw: dict[str, Any], path: Path) -> None:
             )
 
 
-def configuration_from(source: str | Path, path: Path, **options: Any) -> PreTrainedConfig:
-    """Make the configuration of ``source``, whose config.json is ``path``, without what asks for code.
+def configuration_from(source: str | Path, path: Path) -> PreTrainedConfig:
+    """Make the configuration of ``source``, whose config.json lies at ``path``, without what asks for code.
 
     Raises:
         InputError: it is malformed, asks for a model that is not known, or for one that cannot be.
@@ -97,7 +97,7 @@ def configuration_from(source: str | Path, path: Path, **options: Any) -> PreTra
     raw = read_object(path)
     require_bounded(raw, path)
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
+        config = AutoConfig.from_pretrained(path.parent, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # configuration classes raise whatever their checks come upon
         raise InputError(f"{source}: cannot be loaded ({_about(raw, error)}); {_remedy(raw)}") from error
     for part in _parts(config):
@@ -117,6 +117,9 @@ def one_line(error: BaseException, most: int = 200) -> str:
 
 
 def _require_sizes(config: PreTrainedConfig, path: Path) -> None:
+    named = config.architectures
+    if named is not None and not (isinstance(named, list) and all(isinstance(n, str) for n in named)):
+        raise InputError(f"{path}: architectures is {str(named)[:40]!r}, and must be a list of names")
     text = config.get_text_config()
     own = getattr(text, "attribute_map", {})
     for name in _SIZES:

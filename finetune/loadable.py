@@ -52,7 +52,8 @@ def inspect_checkpoint(
     Raises:
         InputError: it cannot be loaded, or its tensors do not fill its model; the line says which and why.
     """
-    found = _inspected(str(source), revision, allow_pickle, _signature(Path(source)))
+    place = _place(source, revision)
+    found = _inspected(str(source), place, revision, allow_pickle, _signature(place))
     # Models keep and change what they are given.
     return Inspected(**{**vars(found), "config": copy.deepcopy(found.config)})
 
@@ -63,21 +64,24 @@ def read_configuration(source: Source, *, revision: str | None = None) -> PreTra
     Raises:
         InputError: it is missing or malformed, or a hub id cannot be reached.
     """
-    return copy.deepcopy(_configuration(str(source), revision, _signature(Path(source))))
+    place = _place(source, revision)
+    return copy.deepcopy(_configuration(str(source), place, _signature(place)))
 
 
 @lru_cache(maxsize=64)
-def _configuration(source: str, revision: str | None, signature: Signature) -> PreTrainedConfig:
-    local = Path(source).is_dir()
-    path = Path(source) / "config.json" if local else _fetched(source, "config.json", revision)
-    config = configuration_from(source, path, revision=revision or "main", local_files_only=local)
+def _configuration(source: str, place: Path, signature: Signature) -> PreTrainedConfig:
+    config = configuration_from(source, place / "config.json")
     config.name_or_path = source
+    if not Path(source).is_dir():
+        config._commit_hash = place.name  # the cache has a directory for each commit
     return config
 
 
 @lru_cache(maxsize=64)
-def _inspected(source: str, revision: str | None, allow_pickle: bool, signature: Signature) -> Inspected:
-    config = _configuration(source, revision, signature)
+def _inspected(
+    source: str, place: Path, revision: str | None, allow_pickle: bool, signature: Signature
+) -> Inspected:
+    config = _configuration(source, place, signature)
     if Path(source).is_dir():
         folder = Path(source)
         named = read_object(folder / "config.json").get("transformers_weights")
@@ -116,13 +120,16 @@ def _signature(folder: Path) -> Signature:
     return tuple((str(path), s.st_size, s.st_mtime_ns, s.st_ino) for path, s in found)
 
 
-def _fetched(source: str, name: str, revision: str | None) -> Path:
+def _place(source: Source, revision: str | None) -> Path:
+    """Return the directory of a checkpoint: itself, or where the hub's cache has its configuration."""
+    if Path(source).is_dir():
+        return Path(source)
     from transformers.utils import cached_file
 
     from finetune.models import unloadable
 
     try:
-        return Path(str(cached_file(source, name, revision=revision or "main")))
+        return Path(str(cached_file(str(source), "config.json", revision=revision or "main"))).parent
     except (OSError, ValueError) as error:
         raise InputError(unloadable(source, error)) from error
 

@@ -75,7 +75,8 @@ def load_weights(
     with ExitStack() as opened:
         tensors, found = _tensors(found, opened)
         model = _filled(found, tensors, dtype, device_map, attn_implementation)
-        require_same(str(source), model, tensors)
+    with ExitStack() as opened:  # read anew, for parameters may share the memory that was read before
+        require_same(str(source), model, _tensors(found, opened)[0])
     model.config.name_or_path = model.name_or_path = str(source)
     _take_generation_config(model, source, revision)
     require_finite(str(source), model)
@@ -205,11 +206,8 @@ def unloadable(source: Source, error: Exception, what: str = "cannot be loaded")
     if not Path(source).is_dir():
         if said := refusal(str(source), error, "model"):
             return said
-        remedy = "no such directory here, and the hub " + (
-            "is switched off by HF_HUB_OFFLINE=1"
-            if is_offline()
-            else "did not give it; check the hub id and the network"
-        )
+        off = " (switched off by HF_HUB_OFFLINE=1)" if is_offline() else ""
+        remedy = f"no such directory here, and the hub{off} did not give it; check the hub id and the network"
     return f"{source}: {what} ({one_line(error)}); {remedy}"
 
 

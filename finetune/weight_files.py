@@ -116,7 +116,7 @@ def _damage(file: Path, error: Exception) -> str:
         return "is empty; copy or download it again"
     if start == _POINTER:
         return "is a git-lfs pointer, not the weights; run `git lfs pull` there, or download the file itself"
-    if start[:2] in (b"PK", b"\x80\x02"):
+    if start[:2] == b"PK" or start[:1] == b"\x80":
         return "is pickled, whatever its name says; save the model as safetensors"
     return f"is truncated, or no safetensors file ({one_line(error, 100)}); copy or download it again"
 

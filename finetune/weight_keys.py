@@ -35,7 +35,7 @@ IN_FRONT = (
     "transformer",
     "language_model",
 )
-DEEPEST = 5  # wrappers within wrappers
+MOST_TRIES = 32  # combinations of prefixes
 LARGEST_TABLES = 4 << 30  # bytes of tables that a model computes for itself, such as those of positions
 _ADAPTER = re.compile(r"\.(lora_|base_layer\.|modules_to_save\.|original_module\.|ia3_|vera_|hada_|oft_)")
 _ABOUT_META = re.compile(r"meta|no data|NotImplemented", re.IGNORECASE)
@@ -141,12 +141,10 @@ def require_fit(config: PreTrainedConfig, files: WeightFiles) -> tuple[dict[str,
     if not found.complete:
         if any(_ADAPTER.search(key) for key in files.shapes):
             raise InputError(_unmerged(name, files.shapes))
-        assert found.model is not None
-        other = _unprefixed(found.model, files.shapes)
-        again = fit(config, {other[key]: shape for key, shape in files.shapes.items()}) if other else found
-        if other is None or not again.complete:
-            raise InputError(explanation(name, found if other is None else again))
-        found, renamed = again, other
+        other = _unprefixed(config, files.shapes)
+        if other is None:
+            raise InputError(explanation(name, found))
+        renamed, found = other
     _require_sane(name, found.model)
     found.runs = _runs(name, found.model)
     return renamed, found
@@ -213,37 +211,26 @@ def silent() -> Iterator[None]:
             reports.enable_progress_bar()
 
 
-def _unprefixed(model: PreTrainedModel, shapes: Mapping[str, Shape]) -> dict[str, str] | None:
-    """Find how keys become the model's own by taking off known prefixes; None if they cannot.
+def _unprefixed(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> tuple[dict[str, str], Fit] | None:
+    """Find known prefixes without which the tensors fit, and how they do then; None if there are none such.
 
     Breadth first, so that no more is taken off than need be.
     """
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    buffers = {name for name, _ in model.named_buffers()}
-    own = model.base_model_prefix
-    tied = set(getattr(model, "_tied_weights_keys", None) or {})
-    start = {key: _without_inside(key) for key in shapes}
-    tried, todo = set(), [start]
-    for _ in range(DEEPEST):
-        following = []
-        for names in todo:
-            signature = tuple(names.values())
-            if signature in tried or len(set(signature)) < len(names):
-                continue
-            tried.add(signature)
-            for candidate in (names, _with_front(names, own, wanted)):
-                values = set(candidate.values())
-                fits = all(
-                    wanted.get(new) == shapes[old] or new in buffers or _constant(new, {new: shapes[old]})
-                    for old, new in candidate.items()
-                )
-                if fits and len(values) == len(candidate) and wanted.keys() - values <= tied | buffers:
-                    return candidate
-            fronts = {f for f in (*IN_FRONT, own) if f and any(n.startswith(f"{f}.") for n in signature)}
-            following += [
-                {k: n.removeprefix(f"{f}.") for k, n in names.items()} for f in sorted(fronts, key=len)
-            ]
-        todo = following
+    own = getattr(model_class(config)[0], "base_model_prefix", "")
+    tried: set[tuple[str, ...]] = {tuple(shapes)}
+    todo = [{key: _without_inside(key) for key in shapes}]
+    for names in todo:  # grows as it is gone through
+        signature = tuple(names.values())
+        if len(set(signature)) == len(names) and signature not in tried:
+            found = fit(config, {names[key]: shape for key, shape in shapes.items()})
+            if found.complete:
+                return names, found
+        tried.add(signature)
+        for front in dict.fromkeys((*IN_FRONT, own)):
+            if front and any(name.startswith(f"{front}.") for name in signature):
+                shorter = {key: name.removeprefix(f"{front}.") for key, name in names.items()}
+                if tuple(shorter.values()) not in tried and len(todo) < MOST_TRIES:
+                    todo.append(shorter)
     return None
 
 
@@ -251,21 +238,15 @@ def _without_inside(key: str) -> str:
     return ".".join(part for part in key.split(".") if part not in INSIDE)
 
 
-def _with_front(names: Mapping[str, str], front: str, wanted: Mapping[str, Any]) -> dict[str, str]:
-    """Put the base model's prefix in front of keys that only then are the model's."""
-    return {
-        key: f"{front}.{name}" if name not in wanted and f"{front}.{name}" in wanted else name
-        for key, name in names.items()
-    }
-
-
 def _require_once(name: str, shapes: Mapping[str, Shape], front: str) -> None:
     """Refuse files that hold a tensor both with and without a prefix: one would be dropped silently."""
     plain: dict[str, str] = {}
     for key in shapes:
-        bare = _without_inside(key)
-        for known in (front, "module", "_orig_mod"):
-            bare = bare.removeprefix(f"{known}.") if known else bare
+        bare, longer = _without_inside(key), ""
+        while bare != longer:
+            longer = bare
+            for known in ("module", "base_model.model", front):
+                bare = bare.removeprefix(f"{known}.") if known else bare
         if bare in plain:
             raise InputError(
                 f"{name}: its files hold both {plain[bare]} and {key}, so which one counts cannot be told; "
