@@ -123,6 +123,11 @@ def _signature(folder: Path) -> Signature:
 def _place(source: Source, revision: str | None) -> Path:
     """Return the directory of a checkpoint: itself, or where the hub's cache has its configuration."""
     if Path(source).is_dir():
+        if not (Path(source) / "config.json").is_file():
+            raise InputError(
+                f"{source}: holds no config.json, so it is no whole model (an adapter is merged into its base, "
+                "or its base is named)"
+            )
         return Path(source)
     from transformers.utils import cached_file
 
