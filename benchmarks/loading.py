@@ -3,7 +3,7 @@
     python benchmarks/loading.py --base DIR [--finetuned DIR] [--rounds 7]
 
 Both are timed in turns in one process. *First* looks at the files anew, as a command does once; *again* takes
-what was found before from memory.
+what was found before from memory. CPU time is steadier where others use the machine as well.
 """
 
 from __future__ import annotations
@@ -58,16 +58,19 @@ def main(options: Options) -> None:
             checked()
 
     ways: dict[str, Callable[[], None]] = {"unchecked": unchecked, "first": anew, "again": checked}
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    walls: dict[str, list[float]] = {name: [] for name in ways}
+    busy: dict[str, list[float]] = {name: [] for name in ways}
     unchecked(), anew()  # imports and the file cache
     for _ in range(options.rounds):
         for name, load in ways.items():
-            start = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             load()
-            times[name].append(time.perf_counter() - start)
-    middle = {name: statistics.median(some) for name, some in times.items()}
-    for name, seconds in middle.items():
-        print(f"{name:10} {seconds:7.3f} s   {seconds / middle['unchecked']:5.3f} of unchecked")
+            walls[name].append(time.perf_counter() - wall)
+            busy[name].append(time.process_time() - cpu)
+    for kind, times in {"wall": walls, "CPU": busy}.items():
+        middle = {name: statistics.median(some) for name, some in times.items()}
+        for name, seconds in middle.items():
+            print(f"{kind:4} {name:10} {seconds:7.3f} s   {seconds / middle['unchecked']:5.3f} of unchecked")
 
 
 def _plain_weights(source: str, *, dtype: Any, **_: Any) -> Any:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from finetune.configs import configuration_from, read_object
 from finetune.facts import InputError
 from finetune.weight_files import SAFE, WeightFiles, headers, weight_files
-from finetune.weight_keys import notice, require_fit
+from finetune.weight_keys import notice, require_fit, run_without_contents
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 Source = str | Path
 Signature = tuple[tuple[str, int, int, int], ...]
@@ -31,7 +31,7 @@ class Inspected:
     """A full checkpoint that can be loaded: its files, and by which name each of its keys is.
 
     ``notices`` tell what was put right. ``renamed`` is empty where the headers say nothing (pickled or
-    quantised weights); ``runs`` says whether a forward pass without contents went through.
+    quantised weights); then there is no ``model`` either, which has shapes and no contents.
     """
 
     source: str
@@ -39,7 +39,7 @@ class Inspected:
     files: WeightFiles
     renamed: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
-    runs: bool = False
+    model: PreTrainedModel | None = None
 
 
 def inspect_checkpoint(
@@ -56,6 +56,15 @@ def inspect_checkpoint(
     found = _inspected(str(source), place, revision, allow_pickle, _signature(place))
     # Models keep and change what they are given.
     return Inspected(**{**vars(found), "config": copy.deepcopy(found.config)})
+
+
+def require_trial(found: Inspected) -> bool:
+    """Run a checkpoint's model on two tokens, without contents; False where that cannot be told.
+
+    Raises:
+        InputError: one layer's sizes do not fit the next one's.
+    """
+    return found.model is not None and run_without_contents(found.source, found.model)
 
 
 def read_configuration(source: Source, *, revision: str | None = None) -> PreTrainedConfig:
@@ -104,7 +113,7 @@ def with_files(found: Inspected, files: WeightFiles) -> Inspected:
     renamed, fit = require_fit(found.config, files)
     told = notice(renamed)
     notices = (f"{found.source}: {told}",) if told else ()
-    return replace(found, files=files, renamed=renamed, notices=notices, runs=fit.runs)
+    return replace(found, files=files, renamed=renamed, notices=notices, model=fit.model)
 
 
 def _signature(folder: Path) -> Signature:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from finetune.configs import one_line, read_object
 from finetune.facts import InputError
 from finetune.hub import is_offline, refusal
-from finetune.loadable import Inspected, inspect_checkpoint, read_configuration, with_files
+from finetune.loadable import Inspected, inspect_checkpoint, read_configuration, require_trial, with_files
 from finetune.loaded import SMALL, require_finite, require_runs, require_same, settle_ties
 from finetune.weight_keys import Fit, explanation, model_class, unusable
 
@@ -80,7 +80,7 @@ def load_weights(
     model.config.name_or_path = model.name_or_path = str(source)
     _take_generation_config(model, source, revision)
     require_finite(str(source), model)
-    if not found.runs or model.num_parameters() < SMALL:
+    if model.num_parameters() < SMALL or not require_trial(found):
         require_runs(str(source), model)
     settle_ties(str(source), model)
     return model

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from finetune.facts import InputError
-from finetune.loadable import Source, inspect_checkpoint
+from finetune.loadable import Source, inspect_checkpoint, require_trial
 from finetune.models import adapter_base, is_adapter, load_tokenizer, require_checkpoint, tokenizer_for
 from finetune.weight_files import IN_PYTHON, headers
 
@@ -27,7 +27,7 @@ def require_loadable(base: Source, others: Iterable[Source] = ()) -> None:
         if is_adapter(source):
             _require_adapter(Path(source))
         else:
-            inspect_checkpoint(source)
+            require_trial(inspect_checkpoint(source))
         tokenizer_for(source, whole)
 
 
@@ -38,7 +38,7 @@ def require_trainable(base: Source) -> None:
         InputError: says why, and what to do.
     """
     require_checkpoint(base)
-    inspect_checkpoint(base)
+    require_trial(inspect_checkpoint(base))
     load_tokenizer(base)
 
 

@@ -43,13 +43,12 @@ _ABOUT_META = re.compile(r"meta|no data|NotImplemented", re.IGNORECASE)
 
 @dataclass(kw_only=True)
 class Fit:
-    """How tensors fit a model, and whether it then runs (without contents, as far as that can be told)."""
+    """How tensors fit a model, which has no contents."""
 
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[tuple[str, Shape, Shape]] = field(default_factory=list)
     model: PreTrainedModel | None = None
-    runs: bool = False
 
     @property
     def complete(self) -> bool:
@@ -146,7 +145,6 @@ def require_fit(config: PreTrainedConfig, files: WeightFiles) -> tuple[dict[str,
             raise InputError(explanation(name, found))
         renamed, found = other
     _require_sane(name, found.model)
-    found.runs = _runs(name, found.model)
     return renamed, found
 
 
@@ -303,7 +301,7 @@ def _require_sane(name: str, model: PreTrainedModel | None) -> None:
         )
 
 
-def _runs(name: str, model: PreTrainedModel | None) -> bool:
+def run_without_contents(name: str, model: PreTrainedModel) -> bool:
     """Run two tokens without contents; False where some layer looks at contents, which cannot be told then.
 
     Raises:
@@ -311,7 +309,6 @@ def _runs(name: str, model: PreTrainedModel | None) -> bool:
     """
     import torch
 
-    assert model is not None
     ids = torch.zeros((1, 2), dtype=torch.long, device="meta")
     try:
         with torch.inference_mode(), silent():

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig
 
 from finetune.facts import InputError
 from finetune.loadable import inspect_checkpoint
+from finetune.preflight import require_trainable
 from finetune.models import configuration_of, load_model, load_tokenizer, load_weights
 from interp.checkpoints import load_pair
 from tests import architectures
@@ -540,7 +541,7 @@ def test_a_configuration_that_is_no_object_is_refused(copy, text) -> None:
     ids=str,
 )
 def test_configurations_that_make_no_model_are_refused(copy, changes) -> None:
-    refused("", edited(copy(), **changes), load=inspect_checkpoint)
+    refused("", edited(copy(), **changes), load=require_trainable)
 
 
 @pytest.mark.parametrize(
@@ -559,7 +560,7 @@ def test_configurations_that_make_no_model_are_refused(copy, changes) -> None:
     ids=str,
 )
 def test_absurd_sizes_of_other_architectures_are_refused(copy, name, changes) -> None:
-    refused("", edited(copy(name), **changes), load=inspect_checkpoint)
+    refused("", edited(copy(name), **changes), load=require_trainable)
 
 
 def test_a_configuration_cannot_ask_for_code_or_kernels(copy) -> None:
