@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def checkpoints_of(options: Options, facts: FactSet | None, directory: Path, seed: int) -> Checkpoints:
     """Take what was handed on, or the user's own, or make a seed's arms, but for those in ``directory``."""
     if options.checkpoints:
-        return _alignable(handed_on(options.checkpoints))
+        handed = handed_on(options.checkpoints)
+        _require_measurable(handed.base, handed.arms)
+        return _alignable(handed)
     if options.base:
         assert facts is not None  # Options demands --facts with --base
         return own_checkpoints(options, facts)
@@ -61,6 +63,7 @@ def own_checkpoints(options: Options, facts: FactSet) -> Checkpoints:
 
     A fact without a question of its own is asked in its relation's wording.
     """
+    _require_measurable(str(options.base), options.own)
     book = options.worded(facts)
     prompts = tuple(asked_prompt(fact, book, options.prompt_format) for fact in facts)
     checkpoints = Checkpoints(
@@ -73,6 +76,13 @@ def own_checkpoints(options: Options, facts: FactSet) -> Checkpoints:
         sizes={"total": len(facts), "train": 0, "validation": 0, "test": len(facts)},
     )
     return _alignable(checkpoints)
+
+
+def _require_measurable(base: str, arms: dict[str, str]) -> None:
+    """Look at all checkpoints before any of them is asked, for the last one's fault would be found late."""
+    from interp.preflight import require_measurable
+
+    require_measurable(base, list(arms.values()))
 
 
 def known_facts(checkpoints: Checkpoints, path: Path) -> list[bool]:

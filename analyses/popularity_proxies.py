@@ -80,6 +80,10 @@ def run(options: Options) -> Path:
     directory = RunDirectory(options.out, options.config())
     if directory.finished:
         return options.out
+    if options.base is not None:
+        from interp.preflight import require_measurable
+
+        require_measurable(options.base)
     material = _material(options)
     names = chosen(options, material)
     with directory.timed("measuring"):

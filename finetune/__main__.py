@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare_process(quiet=options.quiet)
         chosen, asked = finetune(options)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.on_command_line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues", file=sys.stderr)
@@ -96,11 +96,13 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     from finetune.files import fingerprint, write_json
     from finetune.manifest import RunDirectory
     from finetune.models import load_tokenizer
+    from finetune.preflight import require_trainable
     from finetune.select import select
 
     if not options.base:
         raise InputError("--base: name a model's directory or hub id, or a --preset")
     processes.join()
+    require_trainable(options.base)
     parts = _parts(options)
     tokenizer = load_tokenizer(options.base)
     prompts, validation, left_out = _prompts(options, parts, tokenizer)

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 class InputError(ValueError):
     """A mistake in what the user gave: one line that names the file, row or setting, and the remedy.
 
-    Whatever data it echoes, it is one printable line of bounded length (:mod:`finetune.echo`).
+    Whatever data it echoes, it is one printable line of bounded length (:mod:`finetune.echo`). ``in_python`` is a
+    further remedy, one that only a caller in Python has; command lines leave it out.
     """
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(printable(message))
+    def __init__(self, message: str = "", *, in_python: str = "") -> None:
+        super().__init__(printable(message + in_python))
+        self.on_command_line = printable(message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

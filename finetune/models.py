@@ -7,12 +7,18 @@ local directory.
 from __future__ import annotations
 
 import re
+import warnings
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from finetune.configs import one_line, read_object
 from finetune.facts import InputError
-from finetune.files import read_json
 from finetune.hub import is_offline, refusal
+from finetune.loadable import Inspected, inspect_checkpoint, read_configuration, require_trial, with_files
+from finetune.loaded import SMALL, require_finite, require_runs, require_same, settle_ties
+from finetune.weight_keys import Fit, explanation, model_class, unusable
 
 if TYPE_CHECKING:
     import torch
@@ -53,28 +59,32 @@ def load_weights(
     revision: str | None = None,
     allow_pickle: bool = False,
     device_map: Any = None,
+    attn_implementation: str | None = None,
 ) -> Any:
     """Load a full checkpoint in ``dtype`` (float32 unless given).
+
+    All of the model's parameters come from the files, and all of the files' tensors go into the model.
+    ``attn_implementation`` is sdpa, where the architecture has it, unless given; never the configuration's.
 
     Raises:
         InputError: see :func:`load_model`.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-
     require_checkpoint(source)
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=dtype or torch.float32,
-            revision=revision or "main",
-            use_safetensors=None if allow_pickle else True,
-            local_files_only=Path(source).is_dir(),
-            trust_remote_code=False,
-            device_map=device_map,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(_unloadable(source, error)) from error
+    found = inspect_checkpoint(source, revision=revision, allow_pickle=allow_pickle)
+    for told in found.notices:
+        warnings.warn(told, stacklevel=2)
+    with ExitStack() as opened:
+        tensors, found = _tensors(found, opened)
+        model = _filled(found, tensors, dtype, device_map, attn_implementation)
+    with ExitStack() as opened:  # read anew, for parameters may share the memory that was read before
+        require_same(str(source), model, _tensors(found, opened)[0])
+    model.config.name_or_path = model.name_or_path = str(source)
+    _take_generation_config(model, source, revision)
+    require_finite(str(source), model)
+    if model.num_parameters() < SMALL or not require_trial(found):
+        require_runs(str(source), model)
+    settle_ties(str(source), model)
+    return model
 
 
 def load_adapter(model: PreTrainedModel, source: Source) -> PeftModel:
@@ -90,7 +100,7 @@ def load_adapter(model: PreTrainedModel, source: Source) -> PeftModel:
         return PeftModel.from_pretrained(model, str(source), local_files_only=Path(source).is_dir())
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise InputError(
-            f"{source}: does not fit the base {model.config.name_or_path} ({_first_line(error)}); "
+            f"{source}: does not fit the base {model.config.name_or_path} ({one_line(error)}); "
             "name the base that the adapter was trained on"
         ) from error
 
@@ -120,12 +130,12 @@ def load_tokenizer(source: Source, *, revision: str | None = None) -> PreTrained
         return faithful(source, revision or "main")
     except InputError:
         raise
-    except Exception as error:  # a damaged file raises what the libraries' parsers raise
-        if isinstance(error, OSError | ValueError) and not Path(source).is_dir():
-            raise InputError(_unloadable(source, error)) from error
+    except ImportError as error:
         raise InputError(
-            f"{source}: its tokenizer cannot be loaded ({_first_line(error)}); copy its tokenizer files anew"
+            f"{source}: its tokenizer needs a package that is not installed ({one_line(error)}); install it"
         ) from error
+    except Exception as error:  # tokenizers raise whatever their files lead to
+        raise InputError(unloadable(source, error, "its tokenizer cannot be loaded")) from error
 
 
 def configuration_of(source: Source) -> PreTrainedConfig:
@@ -134,15 +144,8 @@ def configuration_of(source: Source) -> PreTrainedConfig:
     Raises:
         InputError: there is none, or a hub id without a network.
     """
-    from transformers import AutoConfig
-
     require_checkpoint(source)
-    try:
-        return AutoConfig.from_pretrained(
-            source, local_files_only=Path(source).is_dir(), trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(_unloadable(source, error)) from error
+    return read_configuration(source)
 
 
 def context_of(source: Source) -> int:
@@ -162,15 +165,25 @@ def is_adapter(source: Source) -> bool:
 
 
 def adapter_base(source: Source) -> str:
-    """Return the base that an adapter's own configuration names.
+    """Return the base that an adapter's own configuration names: a directory, here or in the hub's cache.
+
+    A relative directory is looked for from here and from beside the adapter. No hub is asked.
 
     Raises:
-        InputError: it names none.
+        InputError: it names none, or one that is not on this machine.
     """
-    named = read_json(Path(source) / "adapter_config.json").get("base_model_name_or_path")
-    if not named:
+    named = read_object(Path(source) / "adapter_config.json").get("base_model_name_or_path")
+    if not named or not isinstance(named, str):
         raise InputError(f"{source}: the adapter names no base; give the base as well")
-    return str(named)
+    for place in (Path(named), Path(source) / named, Path(source).parent / named):
+        if (place / "config.json").is_file():
+            return str(place)
+    if cached := _cached(named):
+        return cached
+    raise InputError(
+        f"{source}: its base {named} is not on this machine; give the base as well "
+        "(a directory, or the hub id, which is then downloaded)"
+    )
 
 
 def require_checkpoint(source: Source) -> None:
@@ -191,20 +204,94 @@ def require_checkpoint(source: Source) -> None:
         raise InputError(f"{source}: no such directory; name a checkpoint directory or a hub id")
 
 
-def _unloadable(source: Source, error: Exception) -> str:
-    remedy = "name another checkpoint"
+def unloadable(source: Source, error: Exception, what: str = "cannot be loaded") -> str:
+    """Say in a line why a source cannot be loaded, and what to do about it."""
+    remedy = "name another checkpoint, or copy all of its files again"
     if not Path(source).is_dir():
         if said := refusal(str(source), error, "model"):
             return said
-        remedy = "no such directory here, and the hub " + (
-            "is switched off by HF_HUB_OFFLINE=1"
-            if is_offline()
-            else "did not give it; check the id and the network"
+        off = " (switched off by HF_HUB_OFFLINE=1)" if is_offline() else ""
+        remedy = f"no such directory here, and the hub{off} did not give it; check the hub id and the network"
+    return f"{source}: {what} ({one_line(error)}); {remedy}"
+
+
+def _tensors(found: Inspected, opened: ExitStack) -> tuple[dict[str, Any], Inspected]:
+    """Open the files and return their tensors by the model's key: slices that are read when they are used."""
+    from safetensors import safe_open
+
+    if found.files.pickled:
+        tensors = _unpickled(found)
+        files = replace(found.files, shapes={k: tuple(t.shape) for k, t in tensors.items()})
+        found = with_files(found, files)
+        return {found.renamed.get(key, key): tensor for key, tensor in tensors.items()}, found
+    held = {file: opened.enter_context(safe_open(file, framework="pt")) for file in found.files.files}
+    places = found.files.places.items()
+    return {found.renamed.get(key, key): held[file].get_slice(key) for key, file in places}, found
+
+
+def _unpickled(found: Inspected) -> dict[str, Any]:
+    import torch
+
+    tensors: dict[str, Any] = {}
+    for file in found.files.files:
+        try:
+            # Even where pickle is allowed, nothing but tensors is made of it.
+            tensors |= torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:
+            raise InputError(
+                f"{file}: cannot be read as tensors ({one_line(error)}); convert it to safetensors"
+            ) from error
+    return {key: value for key, value in tensors.items() if isinstance(value, torch.Tensor)}
+
+
+def _filled(
+    found: Inspected, tensors: dict[str, Any], dtype: torch.dtype | None, device_map: Any, attention: str | None
+) -> Any:
+    """Make the model and put the tensors into it."""
+    import torch
+
+    kind, config = model_class(found.config)
+    try:
+        model, told = kind.from_pretrained(
+            None,  # no directory, so that nothing but these tensors is looked for: no pickle, no code, no hub
+            config=config,
+            state_dict=tensors,
+            dtype=dtype or torch.float32,
+            device_map=device_map,
+            attn_implementation=attention or ("sdpa" if kind._supports_sdpa else "eager"),
+            output_loading_info=True,
         )
-    elif "safetensors" in str(error):
-        remedy = "convert it to safetensors, or pass allow_pickle=True if you trust it"
-    return f"{source}: cannot be loaded ({_first_line(error)}); {remedy}"
+    except Exception as error:
+        raise unusable(found.source, error) from error
+    outcome = Fit(missing=sorted(told["missing_keys"]), unexpected=[], mismatched=[], model=model)
+    if not outcome.complete:
+        raise InputError(explanation(found.source, outcome))
+    return model
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")[:200]
+def _take_generation_config(model: Any, source: Source, revision: str | None) -> None:
+    """Give the model the checkpoint's own end-of-sequence tokens and the like, where it brings any."""
+    from transformers import GenerationConfig
+
+    local = Path(source).is_dir()
+    if local and not (Path(source) / "generation_config.json").is_file():
+        return
+    try:
+        model.generation_config = GenerationConfig.from_pretrained(
+            source, revision=revision or "main", local_files_only=local
+        )
+    except OSError as error:
+        if local:
+            raise InputError(unloadable(source, error, "its generation_config.json cannot be read")) from error
+    except Exception as error:
+        raise InputError(unloadable(source, error, "its generation_config.json cannot be used")) from error
+
+
+def _cached(name: str) -> str | None:
+    """Find a hub model in the local cache: its directory there, so that loading it asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(name).exists() or name.count("/") != 1 or name[0] in "./~" or not _HUB_ID.fullmatch(name):
+        return None
+    config = try_to_load_from_cache(name, "config.json")
+    return str(Path(config).parent) if isinstance(config, str) else None

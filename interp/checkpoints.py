@@ -24,7 +24,7 @@ from interp.edits import InterventionError, edits_act, require_edits
 from interp.pair import CheckpointPair
 from interp.parity import bridged
 from interp.sides import load_sides
-from interp.sources import Source, is_adapter_source, resolved, settings, title
+from interp.sources import Source, is_adapter_source, notices, resolved, settings, title
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +85,9 @@ def load_pair(
         raise InputError("base is missing: name the checkpoint that the fine-tuning started from")
     else:
         base = resolved(base_of(finetuned))
-    return load_sides(base, finetuned, options, tokenizer, low_memory)
+    pair = load_sides(base, finetuned, options, tokenizer, low_memory)
+    pair.provenance["notices"] = notices((base, finetuned), options)
+    return pair
 
 
 def trajectory(

@@ -8,6 +8,7 @@ only, tokenizers that agree, adapters that belong to their base, and no model of
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import torch
 
 from finetune.facts import InputError
 from finetune.files import fingerprint
+from finetune.loadable import inspect_checkpoint, read_configuration
 from finetune.models import is_adapter, load_weights, require_checkpoint
 
 if TYPE_CHECKING:
@@ -106,6 +108,20 @@ def resolved(source: Source, revision: str | None = None) -> Source:
     return source if Path(source).is_dir() else _fetched_adapter(source, revision) or source
 
 
+def notices(sources: Iterable[Source | None], options: Settings) -> list[str]:
+    """Return what was put right in loading full checkpoints, such as prefixes taken off their keys."""
+    named = [s for s in sources if s is not None and not in_memory(s) and not is_adapter(s)]
+    return [
+        told
+        for source in dict.fromkeys(map(str, named))
+        for told in inspect_checkpoint(
+            source,
+            revision=None if Path(source).is_dir() else options.revision,
+            allow_pickle=options.allow_pickle,
+        ).notices
+    ]
+
+
 def load_plain(source: Source, options: Settings) -> PreTrainedModel:
     """Load a full checkpoint as a plain eager model that the caller owns; a model in memory is copied.
 
@@ -124,10 +140,11 @@ def load_plain(source: Source, options: Settings) -> PreTrainedModel:
             revision=None if Path(source).is_dir() else options.revision,
             allow_pickle=options.allow_pickle,
             device_map=options.device_map,
+            # Other implementations return no patterns, and in half precision they round differently.
+            attn_implementation="eager",
         )
     if options.device is not None:
         model = model.to(options.device)
-    # Other implementations return no patterns, and in half precision they round differently.
     model.set_attn_implementation("eager")
     return model.eval().requires_grad_(False)
 
@@ -181,20 +198,7 @@ def config_of(source: str | Path, options: Settings) -> PreTrainedConfig:
 
 
 def _config(source: str | Path, options: Settings) -> PreTrainedConfig:
-    from transformers import AutoConfig
-
-    local = Path(source).is_dir()
-    try:
-        return AutoConfig.from_pretrained(
-            source,
-            revision=(None if local else options.revision) or "main",
-            local_files_only=local,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError) as error:
-        line = str(error).strip().split("\n")[0].rstrip(".")
-        remedy = "name another checkpoint" if local else "check the hub id and the network"
-        raise InputError(f"{source}: cannot be loaded ({line}); {remedy}") from error
+    return read_configuration(source, revision=None if Path(source).is_dir() else options.revision)
 
 
 def _fetched_adapter(name: str, revision: str | None) -> str | None:

@@ -99,7 +99,9 @@ def prepared(options: Options) -> Ready:
         InputError: the facts or the base cannot be used, or the output cannot hold what would be chosen.
     """
     from finetune.sources import load_traced
+    from interp.preflight import require_measurable
 
+    require_measurable(options.base)
     columns = mapping(options.columns)
     traced = load_traced(options.facts, limit=options.limit, seed=options.seed, columns=columns)
     for option, out in (("--out", options.out), ("--dropped", options.dropped)):

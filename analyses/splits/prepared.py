@@ -71,6 +71,10 @@ def prepare(options: Options, run: Path) -> list[LeftOut]:
     Raises:
         InputError: a data set or model cannot be used as the options want it.
     """
+    from finetune.preflight import require_trainable
+
+    for checkpoint in filter(None, dict(options.models).values()):
+        require_trainable(checkpoint)
     left_out: list[LeftOut] = []
     for dataset, source in options.sources:
         # Attention to subjects and verdicts need to know them; training and asking do not.
