@@ -192,7 +192,8 @@ def _undrawn(text: str) -> str:
             parts.append([])
         else:
             parts[-1].append(line)
-    said = [" ".join(lines) for lines in parts if lines]
+    # Of a value that may be of several types the parser lists why it is none of them.
+    said = [" ".join(lines).split(" Got errors:")[0] for lines in parts if lines]
     shown = [part for i, part in enumerate(said) if i == 0 or part.startswith("Perhaps")]
     return printable("; ".join(shown) or "the options cannot be read", 600)
 

@@ -1,15 +1,16 @@
-"""What popularity_splits is told: data sets, models, arms, how arms are trained; also from a YAML file."""
+"""What popularity_splits is told: data sets, models, arms, how arms are trained."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from analyses.lab.experiment import OnMachines
 from analyses.making import ARMS, RealFacts
 from analyses.settings import FEWEST_FACTS
+from analyses.splits.options_file import words
 from finetune.facts import InputError
 from finetune.options import (
     Count,
@@ -253,36 +254,7 @@ def arguments(path: Path, options: type[Options] = Options) -> list[str]:
     Raises:
         InputError: no such file, not YAML, not a mapping, or an option that there is not.
     """
-    import yaml
-
-    try:
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--yaml {path}: cannot be read ({error.strerror}); name a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f":{where.line + 1}" if where else ""
-        raise InputError(f"{path}{line}: is not YAML; write one option a line, as in steps: 100") from error
-    if not isinstance(held, dict):
-        raise InputError(f"{path}: holds no options; write one a line, as in steps: 100")
-    known = {field.name for field in fields(options)} - {"yaml"}
-    made: list[str] = []
-    for key, value in held.items():
-        name = str(key).replace("-", "_")
-        if name not in known:
-            raise InputError(f"{path}: there is no option {key!r}; choose from {', '.join(sorted(known))}")
-        made += _argument(name.replace("_", "-"), value)
-    return made
-
-
-def _argument(name: str, value: Any) -> list[str]:
-    if value is None:
-        return []
-    if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
-    if isinstance(value, dict):
-        return [f"--{name}", *(f"{key}={item}" for key, item in value.items())]
-    return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return words(path, options)
 
 
 def _named(entry: str) -> tuple[str, str]:

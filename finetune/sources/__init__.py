@@ -96,7 +96,7 @@ def _read(source: str | Path) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
     named = isinstance(source, str) and source.partition(":")[0] in _NAMED
     if path.is_dir() and not named:
         return read_directory(path)
-    if path.is_file() or isinstance(source, Path) or path.suffix.lower() in EXTENSIONS:
+    if path.exists() or isinstance(source, Path) or path.suffix.lower() in EXTENSIONS:
         rows = read_table(path)
         return rows.name, [rows], ()
     rows, left_out = _fetch(source)

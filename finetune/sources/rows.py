@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.facts import InputError
+from finetune.regular import require_regular
 
 _SPACE = re.compile(r"\s*")
 _NAMES = frozenset({"question", "answer", "answers", "subject", "subj", "relation", "id"})  # of columns
@@ -58,7 +59,9 @@ def read_table(path: Path) -> Table:
     Raises:
         InputError: no such file, an unknown extension, not UTF-8, or nothing in it.
     """
-    if not path.is_file():
+    if path.exists():
+        require_regular(path)
+    else:
         raise InputError(
             f"{path}: no such file; give a file or directory of facts, popqa, mmlu, or a hub id (owner/name)"
         )
