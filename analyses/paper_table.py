@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from analyses.shell import without_escapes, write_plainly
+from analyses.shell import write_plainly
 from finetune.command_line import parsed, run_command
 from finetune.facts import InputError
 from finetune.markdown import inline
-from finetune.messages import printable
+from finetune.messages import printable, without_escapes
 from finetune.options import require_valid
 
 if TYPE_CHECKING:

@@ -10,18 +10,14 @@ import contextlib
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from finetune.command_line import parsed, run_command
-from finetune.messages import without_controls
+from finetune.messages import without_controls, without_escapes
 from finetune.processes import is_main
 from finetune.progress import prepare_process
-
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions
-    from rich.segment import Segment
 
 
 class HasOutput(Protocol):
@@ -118,25 +114,6 @@ def write_plainly(shown: object) -> str:
     else:
         console.print(shown, soft_wrap=True)
     return "\n".join(without_controls(line).rstrip() for line in text.getvalue().split("\n")).rstrip("\n")
-
-
-def without_escapes(shown: object) -> object:
-    """Wrap what is to be drawn on a terminal so that no text in it moves the cursor or changes colours."""
-    return _Harmless(shown)
-
-
-class _Harmless:
-    """Draws something without the control characters that its texts hold; rich's own are kept."""
-
-    def __init__(self, shown: Any) -> None:
-        self.shown = shown
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        from rich.segment import Segment
-
-        for part in console.render(self.shown, options):
-            kept = part.control or part.text == "\n"
-            yield part if kept else Segment(without_controls(part.text), part.style)
 
 
 def _tell(chosen: HasOutput, out: Path, show: Callable[[Path], object]) -> None:

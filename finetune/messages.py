@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
 
 LONGEST = 80
 _SPACED = frozenset(("Cc", "Zl", "Zp"))  # controls and line ends, which may part two words
@@ -40,3 +46,22 @@ def without_controls(text: str, instead: str = "") -> str:
         return text
     kinds = ((mark, unicodedata.category(mark)) for mark in text)
     return "".join("" if kind in _DROPPED else instead if kind in _SPACED else mark for mark, kind in kinds)
+
+
+def without_escapes(shown: object) -> object:
+    """Wrap what is to be drawn on a terminal so that no text in it moves the cursor or changes colours."""
+    return _Harmless(shown)
+
+
+class _Harmless:
+    """Draws something without the control characters that its texts hold; rich's own are kept."""
+
+    def __init__(self, shown: Any) -> None:
+        self.shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for part in console.render(self.shown, options):
+            kept = part.control or part.text == "\n"
+            yield part if kept else Segment(without_controls(part.text), part.style)

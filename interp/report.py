@@ -199,47 +199,9 @@ def headline_table(run: Run | Path | str) -> Table:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the figures and the page of the run directories named on the command line."""
-    import argparse
+    from interp.report_command import main as command
 
-    parser = argparse.ArgumentParser(
-        prog="python -m interp.report",
-        description="Write figures and report.html of any run directory, or compare several on one page.",
-    )
-    parser.add_argument("run", nargs="+", type=Path, help="a run directory, such as runs/demo")
-    parser.add_argument("--verdicts", type=Path, help="a run of stored_or_suppressed on the same checkpoints")
-    parser.add_argument("--compare", action="store_true", help="put the runs side by side on one page")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="the page of --compare")
-    options = parser.parse_args(arguments)
-    from rich.console import Console
-
-    written: list[tuple[Path, Table | None]]
-    try:
-        if options.compare:
-            from interp.compare import compare
-
-            written = [(compare(options.run, options.out), None)]
-        else:
-            written = [_written(path, options.verdicts) for path in options.run]
-    except InputError as error:
-        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
-        return 2
-    for path, table in written:
-        if table is not None:
-            Console().print(table)
-        Console().print(str(path), markup=False, highlight=False, soft_wrap=True)
-    return 0
-
-
-def _written(path: Path, verdicts: Path | None) -> tuple[Path, Table | None]:
-    """Write figures and page of one directory; return the page and what the terminal shows."""
-    if path.is_dir() and is_study(path):
-        from interp.study import headline, load_study
-
-        return report(path, verdicts=verdicts), headline(load_study(path))
-    run = Run.load(path)
-    drawn = draw(run)
-    figures(run, drawn=drawn)
-    return report(run, drawn=drawn, verdicts=verdicts), headline_table(run)
+    return command(arguments)
 
 
 def _title(run: Run, fact_id: str) -> dict[str, str]:
