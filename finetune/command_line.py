@@ -41,10 +41,12 @@ _REMEDIES = {
     errno.ELOOP: "its links lead in a circle; name another place",
     errno.EISDIR: "name a file",
     errno.ENOTDIR: "name a place below a directory",
+    errno.EEXIST: "a file stands where a directory should; name another place",
+    errno.EFBIG: "allow larger files (ulimit -f) or name another place",
     errno.ENOENT: "check the path",
 }
 # Libraries that write files in other languages than Python keep the system's words, and nothing else.
-_SYSTEM = tuple(os.strerror(number) for number in _REMEDIES if number != errno.ENOENT)
+_SYSTEM = tuple(os.strerror(number) for number in _REMEDIES if number not in (errno.ENOENT, errno.EEXIST))
 _WRITERS = ("PytorchStreamWriter failed", "unexpected pos ", "IoError(Os {")
 _MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "Cannot allocate memory")
 
