@@ -14,11 +14,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from analyses.lab.experiment import Experiment, LabOptions, main
 from analyses.lab.grid import Cell
 from finetune.facts import InputError
+from finetune.options import Within
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,14 +35,8 @@ class Options(LabOptions):
 
     out: Path = Path("runs/depth_sweep")
     """Run directory; the same command continues it."""
-    depths: tuple[int, ...] = ()
+    depths: tuple[Annotated[int, Within(1, 1000)], ...] = ()
     """Numbers of layers (default: 1 2 4 8, with --full also 12)."""
-
-    def check(self) -> None:
-        """Refuse settings that can lead nowhere."""
-        super().check()
-        if any(depth < 1 for depth in self.depths):
-            raise InputError(f"--depths {' '.join(map(str, self.depths))}: give positive numbers")
 
     @property
     def chosen(self) -> tuple[int, ...]:

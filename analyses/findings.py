@@ -14,14 +14,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
+from finetune.command_line import parsed, run_command
 from finetune.facts import InputError
 from finetune.files import atomic_file, read_json
+from finetune.markdown import anchors, fenced, inline
+from finetune.options import require_valid
 from interp.study import CLAIMS, OUTCOMES
 
+SHOWN = ("claim", "source", "measured", "outcome")
 HOW_TO_READ = (
     "Claims are worded before they are measured. *Supported*: the whole 95% interval lies on the claimed "
     "side; *not supported*: on the other; *inconclusive*: on both. Where a run trains several times, n "
@@ -38,6 +42,16 @@ class Options:
     out: Path = Path("docs/findings.md")
     """The page to write."""
 
+    def check(self) -> None:
+        """Refuse settings that can lead nowhere.
+
+        Raises:
+            InputError: names the setting and the remedy.
+        """
+        require_valid(self)
+        if not self.runs:
+            raise InputError("no run: name the directories of finished runs")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
@@ -48,7 +62,7 @@ class Found:
     setting: str
     command: str
     seeds: int
-    claims: tuple[dict[str, Any], ...]
+    claims: tuple[dict[str, str], ...]
 
     @classmethod
     def load(cls, run: Path) -> Found:
@@ -60,19 +74,24 @@ class Found:
         manifest = run / "manifest.json"
         if not manifest.is_file():
             raise InputError(f"{run}: holds no manifest.json; name the directory of a run")
-        held = read_json(manifest)
-        if not held.get("finished"):
-            raise InputError(f"{run}: is not finished; give its command again first: {held['command']}")
-        if not (run / CLAIMS).is_file():
-            raise InputError(f"{run}: decides no claim (it has no {CLAIMS}); leave it out")
-        return cls(
-            name=run.name,
-            question=question_of(held["command"]),
-            setting=held.get("setting") or "",
-            command=short_command(held["command"], run),
-            seeds=len(held["seeds"]),
-            claims=tuple(read_json(run / CLAIMS)),
-        )
+        try:
+            held = read_json(manifest)
+            if not held.get("finished"):
+                raise InputError(f"{run}: is not finished; give its command again first: {held['command']}")
+            if not (run / CLAIMS).is_file():
+                raise InputError(f"{run}: decides no claim (it has no {CLAIMS}); leave it out")
+            return cls(
+                name=run.resolve().name,
+                question=question_of(held["command"]),
+                setting=str(held.get("setting") or ""),
+                command=short_command(held["command"], run),
+                seeds=len(held["seeds"]),
+                claims=tuple({key: str(claim[key]) for key in SHOWN} for claim in read_json(run / CLAIMS)),
+            )
+        except InputError:
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InputError(f"{run}: is not laid out as a run is ({error!r}); make it again") from None
 
 
 def short_command(command: str, run: Path) -> str:
@@ -112,15 +131,14 @@ def written(found: Sequence[Found]) -> str:
         "| claim | source | setting | measured | outcome | run |",
         "|---|---|---|---|---|---|",
     ]
-    for run in found:
+    for run, anchor in zip(found, anchors([run.name for run in found], ("findings", "runs")), strict=True):
         for claim in run.claims:
-            setting = brief(run.setting)
-            cells = (claim["claim"], claim["source"], setting, claim["measured"], claim["outcome"])
-            lines.append("| " + " | ".join(map(_cell, cells)) + f" | [{run.name}](#{run.name}) |")
+            cells = (claim["claim"], claim["source"], brief(run.setting), claim["measured"], claim["outcome"])
+            lines.append("| " + " | ".join(map(inline, cells)) + f" | [{inline(run.name)}](#{anchor}) |")
     lines += ["", "## Runs", ""]
     for run in found:
         told = f"{run.question} {run.setting}".rstrip(" .") + ("." if run.setting else "")
-        lines += [f"### {run.name}", "", told, "", f"```bash\n{run.command}\n```", ""]
+        lines += [f"### {inline(run.name)}", "", inline(told), "", fenced(run.command, "bash"), ""]
     return "\n".join(lines)
 
 
@@ -130,22 +148,17 @@ def brief(setting: str, longest: int = 60) -> str:
     return text if len(text) <= longest else text.split(",")[0]
 
 
-def _cell(text: str) -> str:
-    """Keep a text inside its cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-
-
 def main() -> int:
     """Write the page; 2 where a directory is no finished run."""
-    options = tyro.cli(Options, description=Options.__doc__)
-    try:
-        text = written([Found.load(run) for run in options.runs])
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(_command, continues="")
+
+
+def _command() -> None:
+    options = parsed(Options)
+    options.check()
+    text = written([Found.load(run) for run in options.runs])
     with atomic_file(options.out) as path:
         path.write_text(text, encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from analyses.lab.grid import Cell
 from analyses.making import SHUFFLED
 from finetune.domains import DomainConfig, domain_world, rare_relations
 from finetune.facts import FactSet, InputError
+from finetune.options import Positive, refuse_unread
 from finetune.popularity import Partition, quartiles, split
 from finetune.presets import WORLDS
 
@@ -49,7 +50,7 @@ class Options(FactsOptions):
 
     out: Path = Path("runs/long_tail_domain")
     """Run directory; the same command continues it."""
-    sightings: float = 20.0
+    sightings: Positive = 20.0
     """How often pretraining meets the median fact of a world's domain."""
 
     def check(self) -> None:
@@ -57,8 +58,8 @@ class Options(FactsOptions):
         super().check()
         if self.facts is None and self.exponent is not None:
             raise InputError("--exponent: goes with --facts; a world's popularity is its expected sightings")
-        if self.sightings <= 0:
-            raise InputError(f"--sightings {self.sightings:g}: give a number above 0")
+        if self.facts is not None:
+            refuse_unread(self, ("sightings",), "is a setting of a world's domain; leave it or --facts out")
 
     @property
     def place(self) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from finetune.facts import FactSet, InputError
 from finetune.files import fingerprint
+from finetune.options import Count, Positive, Rate, Seed, Within, refuse_unread, require_valid
 from finetune.popularity import Arm, Match, shuffled, split
 from finetune.presets import REAL_BASE, REAL_TEXT, REAL_TUNE, WORLDS
 from finetune.sources.columns import mapping
@@ -38,9 +39,9 @@ class Common:
 
     out: Path = Path("runs/analysis")
     """Run directory; the same command continues it."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Seed, ...] = (0, 1, 2)
     """One run each; with two or more, intervals are over seeds."""
-    batch_tokens: int = 8192
+    batch_tokens: Count = 8192
     """Bound on tokens a forward pass, hence on memory."""
     cache: Path | None = None
     """Where pretrained bases are kept (default: factscope in the user's cache directory)."""
@@ -57,10 +58,9 @@ class Common:
         Raises:
             InputError: names the setting and the remedy.
         """
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise InputError(f"--seeds {' '.join(map(str, self.seeds))}: give one or more different numbers")
-        if self.batch_tokens < 1:
-            raise InputError(f"--batch-tokens {self.batch_tokens}: give a positive number")
+        require_valid(self)
+        if not self.seeds:
+            raise InputError("--seeds: give one or more different numbers")
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""
@@ -76,7 +76,7 @@ class Common:
 class RealFacts(Common):
     """How many real facts an analysis takes, and how they are worded; ``facts`` is each analysis' own."""
 
-    limit: int | None = None
+    limit: Count | None = None
     """Keep a random draw of this many facts (of each data set)."""
     columns: tuple[str, ...] = ()
     """What the file calls its columns, each NAME=COLUMN, as in subject=Name answer=Label (guide_facts.md)."""
@@ -93,6 +93,8 @@ class RealFacts(Common):
         super().check()
         if mapping(self.columns) and not self.real:
             raise InputError("--columns: names the columns of real facts; goes with --facts")
+        if not self.real:
+            refuse_unread(self, ("limit",), "goes with --facts")
         if self.phrasebook is not None:
             if not self.real:
                 raise InputError(f"--phrasebook {self.phrasebook}: words real facts; goes with --facts")
@@ -140,17 +142,17 @@ class Making(Common):
     """How arms are fine-tuned."""
     question_form: Literal["new", "seen"] = "new"
     """Whether the base met the fine-tuning question form in pretraining ("seen" shows the null)."""
-    exponent: float | None = None
+    exponent: Annotated[float, Within(-10, 10)] | None = None
     """Pretraining draws a fact with weight popularity^exponent (default: 1 in worlds, 0.5 for real facts)."""
-    pretrain_steps: int | None = None
+    pretrain_steps: Count | None = None
     """Override the preset's pretraining steps."""
-    tune_steps: int | None = None
+    tune_steps: Count | None = None
     """Override the preset's fine-tuning steps."""
-    learning_rates: tuple[float, ...] = ()
+    learning_rates: tuple[Rate, ...] = ()
     """Override the preset's learning-rate grid."""
     keep: Keep = "best"
     """Which checkpoint of an arm counts: best on validation, last (equal steps), or first at a loss."""
-    until_loss: float = 1.0
+    until_loss: Positive = 1.0
     """With --keep loss: the loss on training answers (nats) at which every arm stops."""
     match: Match = "none"
     """Split within relations, or within answers, so that arms have the same mix of them."""
@@ -160,12 +162,8 @@ class Making(Common):
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""
         super().check()
-        for name in ("pretrain_steps", "tune_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} {value}: give a positive number")
-        if self.until_loss <= 0:
-            raise InputError(f"--until-loss {self.until_loss}: give nats above 0")
+        if self.keep != "loss":
+            refuse_unread(self, ("until_loss",), "goes with --keep loss")
 
     @property
     def rates(self) -> tuple[float, ...]:

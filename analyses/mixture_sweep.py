@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from analyses.lab.experiment import Experiment, LabOptions, main
 from analyses.lab.grid import Cell
 from finetune.facts import FactSet, InputError
+from finetune.options import Share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,13 +40,13 @@ class Options(LabOptions):
 
     out: Path = Path("runs/mixture_sweep")
     """Run directory; the same command continues it."""
-    shares: tuple[float, ...] = ()
+    shares: tuple[Share, ...] = ()
     """Shares of popular facts (default: 0 to 1 in quarters, with --full in tenths)."""
 
     def check(self) -> None:
         """Refuse settings that can lead nowhere."""
         super().check()
-        if self.shares and (len(set(self.shares)) < 2 or not 0 <= min(self.shares) <= max(self.shares) <= 1):
+        if len(self.shares) == 1:
             given = " ".join(map(str, self.shares))
             raise InputError(f"--shares {given}: give two or more different shares between 0 and 1")
 

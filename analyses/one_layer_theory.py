@@ -22,11 +22,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from analyses.lab.experiment import Experiment, LabOptions, main
 from analyses.lab.grid import Cell
-from finetune.facts import InputError
+from finetune.options import MOST, Rate, Seed, Within
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,20 +44,12 @@ class Options(LabOptions):
 
     out: Path = Path("runs/one_layer_theory")
     """Run directory; the same command continues it."""
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: tuple[Seed, ...] = (0, 1, 2, 3, 4)
     """One run each; with two or more, intervals are over seeds."""
-    examples: int | None = None
+    examples: Annotated[int, Within(10, MOST)] | None = None
     """How many fine-tuning examples a step is taken on (default: 150, with --full 600)."""
-    step_rate: float = 1e-5
+    step_rate: Rate = 1e-5
     """The single step's learning rate in the deep model (at 1e-3 attention moves by ten points)."""
-
-    def check(self) -> None:
-        """Refuse settings that contradict each other or can lead nowhere."""
-        super().check()
-        if self.examples is not None and self.examples < 10:
-            raise InputError(f"--examples {self.examples}: give 10 or more, to rank them")
-        if self.step_rate <= 0:
-            raise InputError(f"--step-rate {self.step_rate}: give a number above 0")
 
     @property
     def shape(self) -> Shape:

@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from analyses.shell import unheard, write_plainly
+from analyses.shell import write_plainly
+from finetune.command_line import parsed, run_command
 from finetune.facts import InputError
+from finetune.markdown import inline
+from finetune.messages import printable, without_escapes
+from finetune.options import require_valid
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,6 +43,18 @@ class Options:
     quiet: bool = False
     """Print nothing."""
 
+    def check(self) -> None:
+        """Refuse settings that can lead nowhere.
+
+        Raises:
+            InputError: names the setting and the remedy.
+        """
+        require_valid(self)
+        if not self.runs:
+            raise InputError("no run: name run directories, such as runs/demo")
+        if self.out is not None and not self.out.name:
+            raise InputError(f"--out {self.out}: name a file")
+
 
 def run(options: Options) -> list[StudyTable]:
     """Make the tables, and write them if a place is named.
@@ -52,38 +68,34 @@ def run(options: Options) -> list[StudyTable]:
     from analyses.splits.table import accuracy, differences, markdown, numbers
     from finetune.files import atomic_file
 
+    options.check()
     gathered = gather(options.runs)
     made = {by: numbers(gathered.rows, by=by) for by in (None, *options.by)}
     laid = [(accuracy(each, by=by), differences(each, by=by)) for by, each in made.items()]
     tables = [table for pair in laid for table in pair if table.rows]
     if options.out is not None:
         stem = options.out.with_suffix("") if options.out.suffix in (".md", ".csv") else options.out
-        left = "".join(f"- {item.where}: {item.reason}\n" for item in gathered.left_out)
+        left = "".join(f"- {inline(item.where)}: {inline(item.reason)}\n" for item in gathered.left_out)
         text = markdown(tables) + (f"\n## Left out\n\n{left}" if left else "")
         with atomic_file(stem.with_name(f"{stem.name}.md")) as path:
             path.write_text(text, encoding="utf-8")
         with atomic_file(stem.with_name(f"{stem.name}.csv")) as path:
             pd.concat(made.values(), ignore_index=True).to_csv(path, index=False)
     for item in gathered.left_out:
-        print(f"left out: {item.where} {item.reason}", file=sys.stderr)
+        print(printable(f"left out: {item.where} {item.reason}", 500), file=sys.stderr)
     return tables
 
 
 def main() -> int:
     """Make the table from the command line; 2 where the input was wrong."""
-    options = tyro.cli(Options, description=Options.__doc__)
-    try:
-        tables = run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if options.quiet:
-        return 0
-    try:
+    return run_command(_command, continues="")
+
+
+def _command() -> None:
+    options = parsed(Options)
+    tables = run(options)
+    if not options.quiet:
         _show(tables)
-    except BrokenPipeError:
-        return unheard()
-    return 0
 
 
 def _show(tables: Sequence[StudyTable]) -> None:
@@ -93,7 +105,7 @@ def _show(tables: Sequence[StudyTable]) -> None:
     console = Console()
     for table in map(_drawn, tables):
         if console.is_terminal:
-            console.print(table)
+            console.print(without_escapes(table))
         else:
             print(write_plainly(table), flush=True)
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from analyses.making import Common
 from analyses.shell import launch
 from finetune.facts import InputError
+from finetune.options import Count, InnerShare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,27 +31,18 @@ class Options(Common):
     """Run directory; the same command continues it."""
     world: Literal["long-tail", "tiny"] = "long-tail"
     """Which embedded world; numbers of the tiny one mean nothing."""
-    subjects: int = 750
+    subjects: Count = 750
     """How many subjects to diagnose, absent ones in their share, with all their facts."""
-    absent: float = 0.12
+    absent: InnerShare = 0.12
     """Share of subjects that pretraining never meets."""
-    met: int = 30
+    met: Count = 30
     """A fact counts as stored if pretraining met it this often and the base states it in every form."""
-    alpha: float = 0.05
+    alpha: InnerShare = 0.05
     """Share of facts that are not stored which may be called stored."""
-    pretrain_steps: int | None = None
+    pretrain_steps: Count | None = None
     """Override the world's pretraining steps."""
-    plant_steps: int | None = None
+    plant_steps: Count | None = None
     """Override the steps of every planting."""
-
-    def check(self) -> None:
-        """Refuse settings that can lead nowhere."""
-        super().check()
-        for name in ("absent", "alpha"):
-            if not 0 < getattr(self, name) < 1:
-                raise InputError(f"--{name} {getattr(self, name)}: give a share between 0 and 1")
-        if min(self.subjects, self.met) < 1:
-            raise InputError("--subjects and --met: give positive numbers")
 
 
 def run(options: Options) -> Path:

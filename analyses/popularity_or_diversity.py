@@ -25,6 +25,7 @@ from analyses.lab.experiment import Experiment, LabOptions, main
 from analyses.lab.grid import Cell
 from analyses.making import SHUFFLED
 from finetune.facts import FactSet, InputError
+from finetune.options import Count
 from finetune.presets import WORLDS
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ class Options(LabOptions):
 
     out: Path = Path("runs/popularity_or_diversity")
     """Run directory; the same command continues it."""
-    relations: tuple[int, ...] = ()
+    relations: tuple[Count, ...] = ()
     """Numbers of relations in a set (default: 1 and all five, with --full also 2 and 3)."""
-    draws: int = 8
+    draws: Count = 8
     """How often batches are drawn for gradients, per seed."""
 
     def check(self) -> None:
@@ -67,8 +68,6 @@ class Options(LabOptions):
                 f"--relations {' '.join(map(str, given))}: give two or more numbers between 1 and {have}, "
                 f"which world {self.world} has"
             )
-        if self.draws < 1:
-            raise InputError(f"--draws {self.draws}: give a positive number")
 
     @property
     def chosen(self) -> tuple[int, ...]:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from analyses.shell import launch, show_study
 from finetune.facts import InputError
+from finetune.options import Count, Seed, Within, refuse_unread, require_valid
 
 if TYPE_CHECKING:
     from analyses.splits.material import Material
@@ -41,13 +42,13 @@ class Options:
     """The key of the text in the corpus' JSON lines."""
     proxies: tuple[str, ...] = ()
     """Which to measure (default: all that facts, base and corpus allow)."""
-    limit: int | None = None
+    limit: Count | None = None
     """Take a random draw of so many facts."""
-    shots: int = 4
+    shots: Annotated[int, Within(0, 1000)] = 4
     """Solved examples in front of a question, for confidence_few."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws the examples and the placebo."""
-    batch_tokens: int = 8192
+    batch_tokens: Count = 8192
     """Bound on tokens a forward pass, hence on memory."""
     out: Path = Path("runs/popularity_proxies")
     """Run directory."""
@@ -57,6 +58,25 @@ class Options:
     """Print the run as one JSON object and nothing else; progress goes to standard error."""
     color: bool = True
     """Colours on a terminal; NO_COLOR in the environment turns them off too."""
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere.
+
+        Raises:
+            InputError: names the setting and the remedy.
+        """
+        from analyses.splits.proxies import PROXIES
+
+        require_valid(self)
+        if unknown := [name for name in self.proxies if name not in PROXIES]:
+            raise InputError(f"--proxies {unknown[0]}: choose from {', '.join(PROXIES)}")
+        if self.corpus is None:
+            refuse_unread(self, ("text_field",), "goes with --corpus")
+        if self.base is None:
+            refuse_unread(self, ("shots",), "goes with --base")
+        for name in ("base", "corpus"):
+            if self.proxies and all(PROXIES[proxy].needs != name for proxy in self.proxies):
+                refuse_unread(self, (name,), "none of the --proxies needs it; leave it out")
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""
@@ -77,6 +97,7 @@ def run(options: Options) -> Path:
     from finetune.manifest import RunDirectory
     from interp.study_page import write_study
 
+    options.check()
     directory = RunDirectory(options.out, options.config())
     if directory.finished:
         return options.out

@@ -24,6 +24,7 @@ from analyses.choosing.settings import WAYS, WHOLE, Budget, Judged, Method, Setu
 from analyses.lab.experiment import Experiment, FactsOptions, main
 from analyses.lab.grid import Cell
 from finetune.facts import InputError
+from finetune.options import Count, InnerShare
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ class Options(FactsOptions):
     """Run directory; the same command continues it."""
     scores: tuple[str, ...] = ()
     """Scores to compare (default: those that small bases can be scored by; with --full all)."""
-    keeps: tuple[float, ...] = ()
+    keeps: tuple[InnerShare, ...] = ()
     """Shares of the facts to keep by every score (default: 0.5, of some scores also 0.1 and 0.25)."""
     methods: tuple[Method, ...] = ()
     """How to fine-tune (default: --method, and some scores with LoRA too; with --full all with both)."""
@@ -47,7 +48,7 @@ class Options(FactsOptions):
     """As many steps as on all facts, or as many epochs (default: steps, for some scores both)."""
     domain: bool = False
     """In a domain whose facts are nearly all rare (see long_tail_domain)."""
-    relations: int | None = None
+    relations: Count | None = None
     """Only facts of so many relations, the largest ones."""
     verdicts: Judged = "halves"
     """Whose lost facts to say of what became of them: all halves', or the most compared ones'."""
@@ -58,11 +59,6 @@ class Options(FactsOptions):
         for name in self.scores:
             if name not in WAYS:
                 raise InputError(f"--scores {name}: choose from {', '.join(WAYS)}")
-        if not all(0 < keep < 1 for keep in self.keeps):
-            given = " ".join(map(str, self.keeps))
-            raise InputError(f"--keeps {given}: give shares above 0 and below 1; all facts are in any case")
-        if self.relations is not None and self.relations < 1:
-            raise InputError(f"--relations {self.relations}: give at least 1")
 
     @property
     def place(self) -> str:

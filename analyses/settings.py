@@ -9,9 +9,23 @@ from typing import Any
 
 from analyses.making import Making, RealFacts
 from finetune.facts import FactSet, InputError
+from finetune.options import Seed, refuse_unread
 from finetune.presets import WORLDS
 
 FEWEST_FACTS = 40
+# How bases and arms are made, which says nothing of somebody's own.
+MADE_HERE = (
+    "method",
+    "question_form",
+    "exponent",
+    "pretrain_steps",
+    "tune_steps",
+    "learning_rates",
+    "keep",
+    "until_loss",
+    "match",
+    "placebo",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +46,7 @@ class Options(RealFacts, Making):
     """What popularity_splits handed on (a directory below its run's handed_on/), instead of all these."""
     finetuned: tuple[str, ...] = ()
     """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY, or a training run's checkpoint-* ones."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     """One run each; with two or more, intervals are over seeds."""
     prompt_format: str = "Question: {question} Answer:"
     """How your own checkpoints were asked; {question} is replaced."""
@@ -54,10 +68,9 @@ class Options(RealFacts, Making):
             raise InputError("--base: needs --finetuned NAME=DIRECTORY and --facts FILE as well")
         if self.limit is not None and self.limit < FEWEST_FACTS and not self.base:
             raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
+        self._refuse_unread()
         if "{question}" not in self.prompt_format:
             raise InputError(f"--prompt-format {self.prompt_format}: write {{question}} where it belongs")
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"--limit {self.limit}: give a positive number")
         names = [name for name, _ in self._named]
         for name, path in self._named:
             if not name or not path:
@@ -66,6 +79,17 @@ class Options(RealFacts, Making):
                 raise InputError("--finetuned base=...: this name is taken by --base; choose another")
             if names.count(name) > 1:
                 raise InputError(f"--finetuned: two checkpoints are called {name}; write NAME=DIRECTORY")
+
+    def _refuse_unread(self) -> None:
+        if self.base or self.checkpoints:
+            given = "--base" if self.base else "--checkpoints"
+            refuse_unread(self, (*MADE_HERE, "world"), f"nothing is trained with {given}; leave it out")
+        elif self.facts:
+            refuse_unread(self, ("world",), "is no setting of real facts; leave it or --facts out")
+        if not self.base:
+            refuse_unread(
+                self, ("prompt_format",), "goes with --base; arms that are made here are asked alike"
+            )
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""

@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from finetune.facts import InputError
+from finetune.command_line import parsed, run_command
+from finetune.messages import without_controls, without_escapes
+from finetune.processes import is_main
 from finetune.progress import prepare_process
-
-CONTINUES = "finished stages are kept, the same command continues"
 
 
 class HasOutput(Protocol):
@@ -56,37 +55,24 @@ def launch(
     ``arguments`` gives the words to parse where they are not just those of the command line.
 
     Returns:
-        The exit status: 2 where the input was wrong or the disk full, 130 when interrupted.
+        The exit status; see :func:`finetune.command_line.run_command`.
     """
-    import tyro
+    return run_command(lambda: _launched(options, run, show, arguments))
 
-    try:
-        words = None if arguments is None else arguments()
-        chosen = tyro.cli(options, args=words, description=options.__doc__)
-        prepare_process(quiet=chosen.quiet, color=chosen.color)
-        # Whatever a library prints meanwhile must not mix with the result.
-        with contextlib.redirect_stdout(sys.stderr):
-            out = run(chosen)
-    except InputError as error:
-        print(f"error: {error.on_command_line}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; {CONTINUES}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return unheard()
-    except Exception as error:
-        # A full disk reaches us as OSError, or as the error of whichever library was writing.
-        if not isinstance(error, OSError) and "No space left" not in str(error):
-            raise
-        print(f"error: {error}; {CONTINUES}", file=sys.stderr)
-        return 2
-    if int(os.environ.get("RANK", "0")) == 0:
-        try:
-            _tell(chosen, out, show)
-        except BrokenPipeError:
-            return unheard()
-    return 0
+
+def _launched(
+    options: type[Chosen],
+    run: Callable[[Chosen], Path],
+    show: Callable[[Path], object],
+    arguments: Callable[[], Sequence[str]] | None,
+) -> None:
+    chosen = parsed(options, args=None if arguments is None else arguments())
+    prepare_process(quiet=chosen.quiet, color=chosen.color)
+    # Whatever a library prints meanwhile must not mix with the result.
+    with contextlib.redirect_stdout(sys.stderr):
+        out = run(chosen)
+    if is_main():
+        _tell(chosen, out, show)
 
 
 def show_study(out: Path) -> object:
@@ -127,12 +113,10 @@ def write_plainly(shown: object) -> str:
         console.print(*filter(None, (title,)), shown, *filter(None, (caption,)), sep="\n")
     else:
         console.print(shown, soft_wrap=True)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+    return "\n".join(without_controls(line).rstrip() for line in text.getvalue().split("\n")).rstrip("\n")
 
 
 def _tell(chosen: HasOutput, out: Path, show: Callable[[Path], object]) -> None:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a minus sign must not end a run on an old code page
     if chosen.json:
         print(json.dumps(as_json(out, show(out)), ensure_ascii=False, allow_nan=False))
     elif not chosen.quiet:
@@ -140,14 +124,7 @@ def _tell(chosen: HasOutput, out: Path, show: Callable[[Path], object]) -> None:
 
         console = Console()
         if console.is_terminal:
-            console.print(show(out))
+            console.print(without_escapes(show(out)))
             console.print(f"Report: {out / 'report.html'}", soft_wrap=True, markup=False)
         else:
             print(f"{write_plainly(show(out))}\nReport: {out / 'report.html'}")
-    sys.stdout.flush()
-
-
-def unheard() -> int:
-    """End well although whoever reads stopped early, as `head` does: nothing more is to be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0

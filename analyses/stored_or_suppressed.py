@@ -14,12 +14,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from analyses.making import SHOWN_OR_KEPT, wordings_config
 from analyses.settings import Options as Settings
 from analyses.shell import launch
 from finetune.facts import InputError
+from finetune.options import CountOrNone, InnerShare, Within, refuse_unread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +35,11 @@ class Options(Settings):
     """Run directory; the same command continues it."""
     run: Path | None = None
     """A finished run of attention_imbalance, whose settings and checkpoints are used."""
-    alpha: float = 0.05
+    alpha: InnerShare = 0.05
     """Share of facts that are not stored which may be called stored."""
-    shots: int = 0
+    shots: Annotated[int, Within(0, 1000)] = 0
     """Also ask with this many solved examples in front (for models that understand them)."""
-    grid_facts: int = 200
+    grid_facts: CountOrNone = 200
     """How many suppressed facts to transplant head by head."""
 
     def resolved(self) -> Options:
@@ -64,6 +65,10 @@ class Options(Settings):
         for name in ("checkpoints", "phrasebook"):
             if taken.get(name):
                 taken[name] = Path(taken[name])
+        differing = [name for name, value in taken.items() if getattr(self, name) != value]
+        refuse_unread(
+            self, set(differing) - {"phrasebook"}, f"--run {self.run} has its own settings; leave this out"
+        )
         self._require_same_wordings(taken.get("phrasebook"), held.get("phrasebook_digest"))
         return replace(self, **taken)
 
@@ -80,18 +85,6 @@ class Options(Settings):
                 f"--run {self.run}: was made with other wordings than are in {path} now; put that file back, "
                 "or run attention_imbalance again"
             )
-
-    def check(self) -> None:
-        """Refuse settings that contradict each other or can lead nowhere.
-
-        Raises:
-            InputError: names the setting and the remedy.
-        """
-        super().check()
-        if not 0 < self.alpha < 1:
-            raise InputError(f"--alpha {self.alpha}: give a share between 0 and 1")
-        if self.shots < 0 or self.grid_facts < 0:
-            raise InputError("--shots and --grid-facts: give 0 or a positive number")
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""

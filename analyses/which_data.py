@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from analyses.making import SHOWN_OR_KEPT, wordings_config
 from analyses.shell import launch, show_study
 from finetune.facts import InputError
+from finetune.options import Count, PositiveShare, Seed, Share, require_valid
 from finetune.phrasebooks import ASKED
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ class Options:
     """What the file calls its columns, each NAME=COLUMN, as in subject=Name answer=Label (guide_facts.md)."""
     out: Path = Path("chosen.csv")
     """Where the chosen rows go, in the format that its extension says; a directory for a directory."""
-    keep: float = 0.5
+    keep: PositiveShare = 0.5
     """Share of the facts to keep."""
     score: str | None = None
     """What to keep them by (default: the best label-free score that the facts allow)."""
-    floor: float = 1.0
+    floor: Share = 1.0
     """Every relation and answer type keeps this share of what it would have in an even choice, at least."""
     also: tuple[str, ...] = ()
     """Further scores to compare with in the report and in scores.parquet."""
@@ -59,11 +60,11 @@ class Options:
     """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md)."""
     prompt_format: str = ASKED
     """How fine-tuning will ask; {question} is replaced."""
-    limit: int | None = None
+    limit: Count | None = None
     """Choose among a random draw of this many facts only."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides draws: solved examples, equal scores."""
-    batch_tokens: int = 16_384
+    batch_tokens: Count = 16_384
     """Bound on tokens a forward pass, hence on memory."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the base is loaded in."""
@@ -82,15 +83,12 @@ class Options:
         """
         from interp.selection import SCORES
 
-        if not 0 < self.keep <= 1:
-            raise InputError(f"--keep {self.keep:g}: give a share above 0 and at most 1")
-        if not 0 <= self.floor <= 1:
-            raise InputError(f"--floor {self.floor:g}: give a share between 0 and 1")
+        require_valid(self)
         for option, name in (("--score", self.score), *(("--also", name) for name in self.also)):
             if name is not None and name not in SCORES:
                 raise InputError(f"{option} {name}: choose from {', '.join(SCORES)}")
-        if self.batch_tokens < 1:
-            raise InputError(f"--batch-tokens {self.batch_tokens}: give a positive number")
+        if "{question}" not in self.prompt_format:
+            raise InputError(f"--prompt-format {self.prompt_format}: write {{question}} where it belongs")
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change the choice, JSON-able."""

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from finetune import processes
+from finetune.command_line import parsed, run_command
 from finetune.facts import FactSet, InputError, LeftOut
 from finetune.formats import PromptFormat
+from finetune.options import Count, InnerShare, Seed, ShareBelowOne, refuse_unread, require_valid
 from finetune.progress import prepare_process
+from finetune.recipes import recipe
 from finetune.sources.columns import mapping
-from finetune.tuning import TuneConfig
+from finetune.tuning import LORA, TuneConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,15 +51,15 @@ class Options:
     """Settings for a real model (docs/training.md lists them); other options change them."""
     validation: str = ""
     """Facts to choose on; by default a share of the facts, by subject."""
-    validation_share: float = 0.1
+    validation_share: InnerShare = 0.1
     """Share of the subjects to choose on, where no validation facts are given."""
-    test_share: float = 0.0
+    test_share: ShareBelowOne = 0.0
     """Share of the subjects held out altogether; partition.json names them."""
     phrasebook: Path | None = None
     """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md)."""
-    limit: int | None = None
+    limit: Count | None = None
     """Use so many facts, drawn at random."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of split, order of rows, adapter and dropout."""
     anyway: bool = False
     """Train even if the estimate says that memory will not do."""
@@ -65,26 +68,44 @@ class Options:
     tune: Annotated[TuneConfig, tyro.conf.arg(name="")] = field(default_factory=TuneConfig)
     ask: Annotated[PromptFormat, tyro.conf.arg(name="")] = field(default_factory=PromptFormat)
 
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere.
+
+        Raises:
+            InputError: names the setting and the remedy.
+        """
+        require_valid(self)
+        if not self.base:
+            raise InputError("--base: name a model's directory or hub id, or a --preset")
+        if self.validation:
+            refuse_unread(self, ("validation_share",), "--validation names the facts; leave this out")
+        if self.validation_share + self.test_share >= 1:
+            raise InputError(
+                f"--test-share {self.test_share:g}: with --validation-share {self.validation_share:g} it "
+                "leaves nothing to train on; give shares that sum to less than 1"
+            )
+        usual, tune = recipe(self.preset).tune if self.preset else TuneConfig(), self.tune
+        if tune.method != "lora":
+            refuse_unread(tune, LORA, "is LoRA's; add --method lora or leave it out", usual=usual)
+        if tune.keep != "loss":
+            refuse_unread(tune, ("until_loss",), "goes with --keep loss", usual=usual)
+        if tune.epochs is not None:
+            refuse_unread(tune, ("steps",), "--epochs takes its place; add --epochs None", usual=usual)
+        refuse_unread(tune, ("distil",), "needs known facts, which this command does not take; leave it out")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status, 2 where the input was wrong."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        options: Options = tyro.cli(
-            Options, args=arguments, description=__doc__, default=_defaults(arguments)
-        )
-        prepare_process(quiet=options.quiet)
-        chosen, asked = finetune(options)
-    except InputError as error:
-        print(f"error: {error.on_command_line}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command continues", file=sys.stderr)
-        return 130
+    return run_command(lambda: _command(sys.argv[1:] if arguments is None else arguments))
+
+
+def _command(arguments: Sequence[str]) -> None:
+    options = parsed(Options, args=arguments, description=__doc__, default=_defaults(arguments))
+    prepare_process(quiet=options.quiet)
+    chosen, asked = finetune(options)
     if processes.is_main() and not options.quiet:
         right = round(chosen.validation_accuracy * asked)
         print(f"{chosen.path}: step {chosen.step}, {right} of {asked} validation facts answered")
-    return 0
 
 
 def finetune(options: Options) -> tuple[Checkpoint, int]:
@@ -99,8 +120,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     from finetune.preflight import require_trainable
     from finetune.select import select
 
-    if not options.base:
-        raise InputError("--base: name a model's directory or hub id, or a --preset")
+    options.check()
     processes.join()
     require_trainable(options.base)
     parts = _parts(options)
@@ -140,8 +160,6 @@ def _defaults(arguments: Sequence[str]) -> Any:
     if "--preset" not in words[:-1]:
         return None
     name = words[words.index("--preset") + 1]
-    from finetune.recipes import recipe
-
     held = recipe(name)
     return Options(facts=tyro.MISSING, out=tyro.MISSING, base=held.base, preset=name, tune=held.tune)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from finetune.echo import printable
+from finetune.messages import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class InputError(ValueError):
     """A mistake in what the user gave: one line that names the file, row or setting, and the remedy.
 
-    Whatever data it echoes, it is one printable line of bounded length (:mod:`finetune.echo`). ``in_python`` is a
+    Whatever data it echoes, it is one printable line of bounded length (:mod:`finetune.messages`). ``in_python`` is a
     further remedy, one that only a caller in Python has; command lines leave it out.
     """
 

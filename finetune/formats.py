@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 from zlib import crc32
 
 import numpy as np
 
 from finetune.chat import chat_prompt, require_chat_template
 from finetune.facts import Fact, FactSet, InputError, LeftOut
+from finetune.options import Within, require_valid
 from finetune.phrasebooks import ASKED
 from finetune.prompts import QUESTION, Phrasebook, Prompt, asked_prompt, question_prompt, render
 from finetune.tokens import answer_ids, gap
@@ -40,17 +41,14 @@ class PromptFormat:
     """
 
     template: str = ASKED
-    shots: int = 0
+    shots: Annotated[int, Within(0, 1000)] = 0
     chat: bool = False
     choices: Choices = "text"
 
     def __post_init__(self) -> None:
+        require_valid(self, flags=False)
         if self.template.count(QUESTION) != 1:
             raise InputError(f"template {self.template!r}: needs {QUESTION} exactly once")
-        if self.shots < 0:
-            raise InputError(f"shots = {self.shots}: give 0 or more solved examples")
-        if self.choices not in get_args(Choices):
-            raise InputError(f"choices = {self.choices!r}: choose one of {', '.join(get_args(Choices))}")
 
 
 def asked(

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from finetune.facts import FactSet, InputError, LeftOut
+from finetune.regular import require_regular
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -191,6 +192,7 @@ def _documents(path: Path, field: str) -> Iterator[tuple[int, str]]:
     records = _kind(path) in _RECORDS
     line = 0
     try:
+        require_regular(path)
         with path.open("rb") as file, _unpacked(path, file) as stream:
             for line, raw in enumerate(stream, start=1):
                 text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()

@@ -171,5 +171,7 @@ def _hub_files(source: str, revision: str | None, allow_pickle: bool) -> WeightF
     if all(path.suffix == ".safetensors" for path in paths):
         return headers(paths, Path(source) / SAFE)
     if not allow_pickle:
-        raise InputError(f"{source}: its weights are not all safetensors and could run code; name another model")
+        raise InputError(
+            f"{source}: its weights are not all safetensors and could run code; name another model"
+        )
     return WeightFiles(files=tuple(paths), shapes={}, places={}, pickled=True)

@@ -245,7 +245,11 @@ def _unpickled(found: Inspected) -> dict[str, Any]:
 
 
 def _filled(
-    found: Inspected, tensors: dict[str, Any], dtype: torch.dtype | None, device_map: Any, attention: str | None
+    found: Inspected,
+    tensors: dict[str, Any],
+    dtype: torch.dtype | None,
+    device_map: Any,
+    attention: str | None,
 ) -> Any:
     """Make the model and put the tensors into it."""
     import torch
@@ -282,7 +286,9 @@ def _take_generation_config(model: Any, source: Source, revision: str | None) ->
         )
     except OSError as error:
         if local:
-            raise InputError(unloadable(source, error, "its generation_config.json cannot be read")) from error
+            raise InputError(
+                unloadable(source, error, "its generation_config.json cannot be read")
+            ) from error
     except Exception as error:
         raise InputError(unloadable(source, error, "its generation_config.json cannot be used")) from error
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from finetune.echo import shown
 from finetune.facts import Fact, InputError
+from finetune.messages import shown
 
 SLOT = "{subject}"
 QUESTION = "{question}"

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from math import ceil
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 from finetune.facts import InputError
+from finetune.options import (
+    Count,
+    CountOrNone,
+    Positive,
+    PositiveOrZero,
+    Rate,
+    ShareBelowOne,
+    Within,
+    require_valid,
+)
 
 Method = Literal["full", "lora"]
 Keep = Literal["best", "last", "loss"]
@@ -15,6 +25,8 @@ ALL_LINEAR: Final = "all-linear"
 
 # Settings that change the cost of a training, and its result by no more than rounding.
 COST = ("accumulate", "gradient_checkpointing", "save_every")
+# What full fine-tuning does not read.
+LORA = ("rank", "alpha", "dropout", "targets")
 # What these do is nothing at these values, so a recipe without them is the same recipe.
 UNCURED = {"qk_rate": 1.0, "attention_penalty": 0.0, "distil": 0.0}
 
@@ -43,46 +55,30 @@ class TuneConfig:
     """
 
     method: Method = "full"
-    steps: int = 100
-    batch: int = 128
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3)
-    check_every: int = 20
+    steps: Count = 100
+    batch: Count = 128
+    learning_rates: tuple[Rate, ...] = (3e-4, 1e-3)
+    check_every: Count = 20
     keep: Keep = "best"
-    until_loss: float = 1.0
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
+    until_loss: Positive = 1.0
+    rank: Annotated[int, Within(1, 100_000)] = 16
+    alpha: Count = 32
+    dropout: ShareBelowOne = 0.0
     targets: Literal["all-linear"] | tuple[str, ...] = ALL_LINEAR
     dtype: Dtype = "float32"
-    epochs: float | None = None
-    accumulate: int = 1
+    epochs: Annotated[float, Within(0, 1e6, open_low=True)] | None = None
+    accumulate: Count = 1
     gradient_checkpointing: bool = False
-    trajectory: int = 0
-    save_every: int | None = None
-    qk_rate: float = 1.0
-    attention_penalty: float = 0.0
-    distil: float = 0.0
+    trajectory: CountOrNone = 0
+    save_every: CountOrNone | None = None
+    qk_rate: PositiveOrZero = 1.0
+    attention_penalty: PositiveOrZero = 0.0
+    distil: PositiveOrZero = 0.0
 
     def __post_init__(self) -> None:
-        if not self.learning_rates or min(self.learning_rates) <= 0:
-            raise InputError(f"learning rates {self.learning_rates}: give at least one, all above 0")
-        for name, kind in (("method", Method), ("keep", Keep), ("dtype", Dtype)):
-            if (value := getattr(self, name)) not in get_args(kind):
-                raise InputError(f"{name} = {value!r}: choose one of {', '.join(get_args(kind))}")
-        if self.until_loss <= 0:
-            raise InputError(f"until_loss = {self.until_loss}: give nats above 0")
-        for name in ("steps", "batch", "check_every", "rank", "alpha", "accumulate"):
-            if (value := getattr(self, name)) < 1:
-                raise InputError(f"{name} = {value}: give a number of at least 1")
-        if self.trajectory < 0 or (self.save_every or 0) < 0:
-            raise InputError("trajectory and save_every count steps: give 0 (never) or more")
-        for name in UNCURED:
-            if (value := getattr(self, name)) < 0:
-                raise InputError(f"{name} = {value}: give 0 or more")
-        if self.epochs is not None and self.epochs <= 0:
-            raise InputError(f"epochs = {self.epochs}: give a number above 0, or steps instead")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout = {self.dropout}: give a share of at least 0 and below 1")
+        require_valid(self, flags=False)
+        if not self.learning_rates:
+            raise InputError("learning rates: give at least one")
         if not self.targets or (isinstance(self.targets, str) and self.targets != ALL_LINEAR):
             raise InputError(f"targets = {self.targets!r}: give {ALL_LINEAR} or a tuple of names of layers")
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.configs import one_line
@@ -285,7 +284,9 @@ def _cause(found: Fit) -> str:
             return f"config.json says {layers} layers and the files hold more"
         return "config.json or the files belong to another model"
     head = all(key.rpartition(".")[0].endswith(("lm_head", "embed_out", "output")) for key in found.missing)
-    return "the head was not saved and is not tied" if head else "a part of the weights was not saved or is lost"
+    return (
+        "the head was not saved and is not tied" if head else "a part of the weights was not saved or is lost"
+    )
 
 
 def _require_sane(name: str, model: PreTrainedModel | None) -> None:

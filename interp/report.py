@@ -23,8 +23,6 @@ from interp.pages import origin, render, write
 from interp.run import NotMeasured, Run, as_run
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
-
     from matplotlib.figure import Figure
     from rich.table import Table
 
@@ -199,54 +197,11 @@ def headline_table(run: Run | Path | str) -> Table:
     return table
 
 
-def parser() -> ArgumentParser:
-    """Say what the command line understands."""
-    import argparse
-
-    made = argparse.ArgumentParser(
-        prog="python -m interp.report",
-        description="Write figures and report.html of any run directory, or compare several on one page.",
-    )
-    made.add_argument("run", nargs="+", type=Path, help="a run directory, such as runs/demo")
-    made.add_argument("--verdicts", type=Path, help="a run of stored_or_suppressed on the same checkpoints")
-    made.add_argument("--compare", action="store_true", help="put the runs side by side on one page")
-    made.add_argument("--out", type=Path, default=Path("compare.html"), help="the page of --compare")
-    return made
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the figures and the page of the run directories named on the command line."""
-    options = parser().parse_args(arguments)
-    from rich.console import Console
+    from interp.report_command import main as command
 
-    written: list[tuple[Path, Table | None]]
-    try:
-        if options.compare:
-            from interp.compare import compare
-
-            written = [(compare(options.run, options.out), None)]
-        else:
-            written = [_written(path, options.verdicts) for path in options.run]
-    except InputError as error:
-        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
-        return 2
-    for path, table in written:
-        if table is not None:
-            Console().print(table)
-        Console().print(str(path), markup=False, highlight=False, soft_wrap=True)
-    return 0
-
-
-def _written(path: Path, verdicts: Path | None) -> tuple[Path, Table | None]:
-    """Write figures and page of one directory; return the page and what the terminal shows."""
-    if path.is_dir() and is_study(path):
-        from interp.study import headline, load_study
-
-        return report(path, verdicts=verdicts), headline(load_study(path))
-    run = Run.load(path)
-    drawn = draw(run)
-    figures(run, drawn=drawn)
-    return report(run, drawn=drawn, verdicts=verdicts), headline_table(run)
+    return command(arguments)
 
 
 def _title(run: Run, fact_id: str) -> dict[str, str]:

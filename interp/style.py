@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import io
-import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -229,9 +228,6 @@ def inline_svg(figure: Figure, prefix: str) -> str:
             transparent=True,
             metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
         )
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<[^<>]+>", lambda tag: re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{prefix}-", tag[0]), svg)
-    for ink, variable in ((INK, "currentColor"), (MUTED, "var(--muted)"), (RULE, "var(--rule)")):
-        svg = re.sub(rf"((?:fill|stroke): ?){ink}", rf"\g<1>{variable}", svg)
-    return svg
+    from interp.inline import inline_markup
+
+    return inline_markup(buffer.getvalue(), prefix, label=prefix)

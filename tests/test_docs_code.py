@@ -17,6 +17,7 @@ from typing import Any, get_args
 import pytest
 import tyro
 
+from interp import report_command
 from tests.documentation import (
     OURS,
     PAGES,
@@ -101,7 +102,7 @@ def test_commands_parse(where: str, what: str, arguments: str, tmp_path: Path) -
     module, words = loaded(what), words_of(arguments)
     if what == "-m interp.report":
         if words:
-            assert module.parser().parse_args(words).run
+            assert tyro.cli(report_command.Options, args=words).run
         return
     options = options_of(module)
     if options is None:
@@ -149,7 +150,8 @@ def test_there_are_commands_of_every_kind() -> None:
 
 
 def test_options_in_a_file_are_options(tmp_path: Path) -> None:
-    from analyses.splits.options import Options, arguments
+    from analyses.splits.options import Options
+    from analyses.splits.options_file import arguments
 
     files = fenced("yaml")
     assert files
@@ -167,8 +169,7 @@ def flags() -> set[str]:
     for what in modules:
         if (options := options_of(loaded(what))) is not None:
             found |= _flags_of(options)
-    report = loaded("-m interp.report").parser()
-    return found | {flag for action in report._actions for flag in action.option_strings}
+    return found | _flags_of(report_command.Options)
 
 
 def _flags_of(options: type) -> set[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from analyses.lab.grid import Cell, Engine, Failure, Machines, hopeless, read_cells, run_cells
 from analyses.making import Common, Making, RealFacts
@@ -16,6 +16,8 @@ from analyses.settings import FEWEST_FACTS
 from analyses.shell import launch
 from finetune.facts import InputError, LeftOut
 from finetune.files import atomic_file, read_json, write_json
+from finetune.messages import printable
+from finetune.options import Within, refuse_unread
 from finetune.presets import WORLDS
 
 if TYPE_CHECKING:
@@ -35,26 +37,22 @@ class OnMachines(Common):
     """The large size: more settings, for several machines or a night."""
     engine: Engine = "local"
     """Processes of this machine, or a Ray cluster."""
-    workers: int | None = None
+    workers: Annotated[int, Within(1, 4096)] | None = None
     """How many cells run at a time (default: all cores)."""
-    threads: int = 1
+    threads: Annotated[int, Within(1, 4096)] = 1
     """Threads of each cell; results may differ in rounding between numbers of threads, not of workers."""
     address: str | None = None
     """A running Ray cluster's address ("auto" finds one); without it Ray is started here."""
-    gpus: float = 0.0
+    gpus: Annotated[float, Within(0, 4096)] = 0.0
     """GPUs of each cell on a Ray cluster, or a share of one (0.25: four cells on one)."""
-    retries: int = 1
+    retries: Annotated[int, Within(0, 1000)] = 1
     """How often a failed cell is tried again before the grid goes on without it."""
 
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""
         super().check()
-        if min(1 if self.workers is None else self.workers, self.threads) < 1 or self.retries < 0:
-            raise InputError("--workers and --threads: give positive numbers, and --retries 0 or more")
-        if self.engine != "ray" and (self.address or self.gpus):
-            raise InputError("--address and --gpus: go with --engine ray")
-        if self.gpus < 0:
-            raise InputError(f"--gpus {self.gpus}: give 0 or more")
+        if self.engine != "ray":
+            refuse_unread(self, ("address", "gpus"), "goes with --engine ray")
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""
@@ -120,8 +118,6 @@ class FactsOptions(RealFacts, LabOptions):
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""
         super().check()
-        if self.facts is None and self.limit is not None:
-            raise InputError(f"--limit {self.limit}: goes with --facts")
         if self.limit is not None and self.limit < FEWEST_FACTS:
             raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
 
@@ -231,7 +227,7 @@ def _show(name: str, out: Path) -> object:
 
     failed = (i for i in read_json(out / "manifest.json").get("left_out", ()) if i["where"].startswith(CELLS))
     for item in failed:
-        print(f"not run: {item['where']}: {item['reason']}", file=sys.stderr)
+        print(printable(f"not run: {item['where']}: {item['reason']}", 500), file=sys.stderr)
     return headline(load_study(name, out))
 
 

@@ -164,8 +164,9 @@ def _here(
 def _in_processes(
     name: str, options: Any, cells: Sequence[Cell], run: Path, machines: Machines
 ) -> Iterator[tuple[Cell, str]]:
-    from multiprocessing import get_context
+    from multiprocessing import active_children, get_context
 
+    others = set(active_children())
     workers = min(machines.at_once, len(cells))
     with (
         _silent(),
@@ -184,6 +185,9 @@ def _in_processes(
                 )
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            # Who asked this process to end did not ask its workers, which would finish their cells first.
+            for worker in set(active_children()) - others:
+                worker.terminate()
             raise
 
 

@@ -1,19 +1,31 @@
-"""What popularity_splits is told: data sets, models, arms, how arms are trained; also from a YAML file."""
+"""What popularity_splits is told: data sets, models, arms, how arms are trained."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from analyses.lab.experiment import OnMachines
 from analyses.making import ARMS, RealFacts
 from analyses.settings import FEWEST_FACTS
+from analyses.splits.options_file import words
 from finetune.facts import InputError
+from finetune.options import (
+    Count,
+    CountOrNone,
+    InnerShare,
+    PositiveShare,
+    Rate,
+    ShareBelowOne,
+    Within,
+    refuse_unread,
+)
 from finetune.popularity import Arm, Match
 from finetune.presets import REAL_TUNE, WORLDS
 from finetune.train import Keep, Method
+from finetune.tuning import LORA
 
 if TYPE_CHECKING:
     from finetune.formats import PromptFormat
@@ -49,29 +61,29 @@ class Options(RealFacts, OnMachines):
     """Text in which the proxies corpus and cooccurrence count."""
     arms: tuple[Arm, ...] = ARMS
     """Which arms are trained."""
-    fractions: tuple[float, ...] = ()
+    fractions: tuple[PositiveShare, ...] = ()
     """Shares of the training facts that an arm takes (default: 0.5, with --full also 0.3)."""
     match: Match = "none"
     """Split within relations, or within answers, so that arms have the same mix of them."""
     splits: Path | None = None
     """Another run of this script, whose partitions into train, validation and test are used."""
-    test: float = 0.3
+    test: InnerShare = 0.3
     """Share of the subjects that are held out."""
     methods: tuple[Method, ...] = ()
     """How arms are fine-tuned (default: lora, with --full also full)."""
-    learning_rates: tuple[float, ...] = ()
+    learning_rates: tuple[Rate, ...] = ()
     """The grid, from which validation facts choose for each arm (default: the preset's)."""
-    steps: int | None = None
+    steps: Count | None = None
     """Optimizer steps, the same for every arm (default: the preset's)."""
-    epochs: float | None = None
+    epochs: Annotated[float, Within(0, 1e6, open_low=True)] | None = None
     """Passes over an arm's facts instead of --steps."""
-    batch: int | None = None
+    batch: Count | None = None
     """Facts a step, over all processes."""
-    rank: int | None = None
+    rank: Annotated[int, Within(1, 100_000)] | None = None
     """LoRA's rank."""
-    alpha: int | None = None
+    alpha: Count | None = None
     """LoRA's alpha."""
-    dropout: float | None = None
+    dropout: ShareBelowOne | None = None
     """LoRA's dropout."""
     targets: tuple[str, ...] = ()
     """Layers that LoRA adapts (default: all linear ones)."""
@@ -81,11 +93,11 @@ class Options(RealFacts, OnMachines):
     """Save memory for a third more time."""
     keep: Keep = "best"
     """Which checkpoint of an arm counts: best on validation, last, or first at a loss."""
-    trajectory: int = 0
+    trajectory: CountOrNone = 0
     """Keep a checkpoint every so many steps."""
     template: str = "Question: {question} Answer:"
     """How facts are asked; {question} is replaced."""
-    shots: int = 0
+    shots: Annotated[int, Within(0, 1000)] = 0
     """Solved examples in front of a question."""
     chat: bool = False
     """Put questions into the model's own chat template."""
@@ -97,7 +109,7 @@ class Options(RealFacts, OnMachines):
     """Train even if the estimate says that memory will not do."""
     analyse: tuple[Literal["attention", "verdicts"], ...] = ("attention", "verdicts")
     """What to hand the chosen checkpoints to; --analyse without a value: nothing."""
-    analysed: int = 2000
+    analysed: Count = 2000
     """Held-out facts that these analyses look at."""
 
     def check(self) -> None:
@@ -119,23 +131,26 @@ class Options(RealFacts, OnMachines):
                 raise InputError(f"--facts {world}: choose one of {', '.join(WORLD + w for w in WORLDS)}")
             if self.base or self.preset:
                 raise InputError(f"--facts {world}: invented facts, which no --base or --preset has met")
-        if any(not 0 < fraction <= 1 for fraction in self.fractions):
-            raise InputError(f"--fractions {_listed(self.fractions)}: give shares above 0 and at most 1")
-        if any(rate <= 0 for rate in self.learning_rates):
-            raise InputError(f"--learning-rates {_listed(self.learning_rates)}: give numbers above 0")
         if self.limit is not None and self.limit < FEWEST_FACTS:
             raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
-        for name in ("steps", "epochs", "batch", "rank", "alpha", "pretrain_steps", "analysed"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise InputError(f"--{name.replace('_', '-')} {value}: give a positive number")
         if self.steps and self.epochs:
             raise InputError("--steps and --epochs: give one of them")
         if "{question}" not in self.template:
             raise InputError(f"--template {self.template}: write {{question}} where it belongs")
-        if self.shots < 0 or self.trajectory < 0:
-            raise InputError("--shots and --trajectory: give 0 or a positive number")
         self._check_names()
+        self._refuse_unread()
+
+    def _refuse_unread(self) -> None:
+        if "lora" not in self.ways:
+            refuse_unread(self, LORA, "is LoRA's; add --methods lora or leave it out")
+        if self.base or (self.preset and self.models[0][1]):
+            refuse_unread(self, ("pretrain_steps",), "is of the small model that is made where none is given")
+        if self.popularity not in ("corpus", "cooccurrence"):
+            refuse_unread(self, ("corpus",), "goes with --popularity corpus or cooccurrence")
+        if self.splits is not None:
+            refuse_unread(self, ("test",), "--splits brings its own held-out facts; leave this out")
+        if not self.analyse:
+            refuse_unread(self, ("analysed",), "nothing is analysed; leave it out or name what to --analyse")
 
     def _check_names(self) -> None:
         from analyses.splits.proxies import PROXIES
@@ -239,36 +254,7 @@ def arguments(path: Path, options: type[Options] = Options) -> list[str]:
     Raises:
         InputError: no such file, not YAML, not a mapping, or an option that there is not.
     """
-    import yaml
-
-    try:
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--yaml {path}: cannot be read ({error.strerror}); name a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f":{where.line + 1}" if where else ""
-        raise InputError(f"{path}{line}: is not YAML; write one option a line, as in steps: 100") from error
-    if not isinstance(held, dict):
-        raise InputError(f"{path}: holds no options; write one a line, as in steps: 100")
-    known = {field.name for field in fields(options)} - {"yaml"}
-    made: list[str] = []
-    for key, value in held.items():
-        name = str(key).replace("-", "_")
-        if name not in known:
-            raise InputError(f"{path}: there is no option {key!r}; choose from {', '.join(sorted(known))}")
-        made += _argument(name.replace("_", "-"), value)
-    return made
-
-
-def _argument(name: str, value: Any) -> list[str]:
-    if value is None:
-        return []
-    if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
-    if isinstance(value, dict):
-        return [f"--{name}", *(f"{key}={item}" for key, item in value.items())]
-    return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return words(path, options)
 
 
 def _named(entry: str) -> tuple[str, str]:
@@ -279,7 +265,3 @@ def _named(entry: str) -> tuple[str, str]:
     last = entry.removeprefix(WORLD).rstrip("/").rsplit("/", 1)[-1]
     stem = re.sub(r"\.(csv|tsv|jsonl?|parquet)$", "", last)
     return re.sub(r"[^\w.+-]", "_", stem), entry
-
-
-def _listed(values: tuple[Any, ...]) -> str:
-    return " ".join(f"{value:g}" for value in values)

@@ -15,6 +15,7 @@ from analyses.lab.numbers import mean, paired
 from analyses.splits.cell import BASE
 from analyses.splits.numbers import METRICS, WHOLE, chosen, settings
 from finetune.facts import InputError
+from finetune.markdown import inline
 from interp.results import Estimate, over_seeds
 from interp.study import StudyTable, of
 
@@ -97,15 +98,14 @@ def markdown(tables: Sequence[StudyTable]) -> str:
     from interp.study import shown
 
     def line(cells: Sequence[Any]) -> str:
-        texts = (" ".join(str(cell).split()).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
-        return "| " + " | ".join(texts) + " |"
+        return "| " + " | ".join(map(inline, cells)) + " |"
 
     parts = []
     for table in tables:
         rule = "|" + "|".join("---:" if right else "---" for right in table.right) + "|"
-        rows = [line([shown(cell) for cell in row]) for row in table.rows]
-        note = [table.note, ""] if table.note else []
-        parts += [f"## {table.title}", "", line(table.columns), rule, *rows, "", *note]
+        rows = [line([shown(held) for held in row]) for row in table.rows]
+        note = [inline(table.note), ""] if table.note else []
+        parts += [f"## {inline(table.title)}", "", line(table.columns), rule, *rows, "", *note]
     return "\n".join(parts)
 
 

@@ -15,7 +15,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
-from finetune.echo import printable, shown
+from finetune.messages import printable, shown
 from finetune.sources.texts import MALFORMED_LIST, listed_in
 
 _HALF = re.compile(r"[\ud800-\udfff]")

@@ -10,8 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from finetune.echo import listed, shown
 from finetune.facts import InputError
+from finetune.messages import listed, shown
 
 MAPPED = ("subject", "relation", "answer", "answers", "question", "popularity", "choices", "id")
 _KNOWN = re.compile(

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from finetune.echo import shown
 from finetune.facts import InputError
+from finetune.messages import shown
 from finetune.sources.records import Row, text_of
 
 _NAMES = frozenset({"question", "answer", "answers", "subject", "subj", "relation", "id"})  # of columns

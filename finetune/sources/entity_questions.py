@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from finetune.echo import shown
 from finetune.facts import Fact
+from finetune.messages import shown
 from finetune.prompts import SLOT
 from finetune.sources.cells import Malformed, answers, several, text
 from finetune.sources.records import Row, Table

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from finetune.echo import listed, printable, shown
 from finetune.facts import InputError
+from finetune.messages import listed, printable, shown
 from finetune.sources import lre
 from finetune.sources.records import Row, Table, table_of, text_of
 

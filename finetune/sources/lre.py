@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from finetune.echo import shown
 from finetune.facts import InputError
+from finetune.messages import shown
 from finetune.prompts import SLOT
 from finetune.sources.cells import content
 from finetune.sources.records import Row, Table, table_of

@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from finetune.echo import shown
 from finetune.facts import Fact, InputError
+from finetune.messages import shown
 from finetune.sources.cells import Malformed, answers, content, items, options, verbatim
 from finetune.sources.records import Row, Table
 

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from finetune.echo import shown
 from finetune.facts import InputError
+from finetune.messages import shown
 from finetune.sources.records import Row
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.echo import listed
 from finetune.facts import InputError
+from finetune.messages import listed
 from finetune.sources.columns import MAPPED, canonical
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from finetune.facts import InputError
+from finetune.regular import require_regular
 from finetune.sources.delimited import delimited
 from finetune.sources.json_rows import json_table, lines_of
 from finetune.sources.parquet_rows import parquet
@@ -28,7 +29,9 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None, pointer: st
     Raises:
         InputError: no such file, an unknown extension, not UTF-8, or nothing in it.
     """
-    if not path.is_file():
+    if path.exists():
+        require_regular(path)
+    else:
         raise InputError(
             f"{path}: no such file; give a file or directory of facts, popqa, mmlu, or a hub id (owner/name)"
         )

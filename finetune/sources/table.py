@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from finetune.echo import shown
 from finetune.facts import Fact
+from finetune.messages import shown
 from finetune.prompts import find_subject
 from finetune.sources.cells import (
     Malformed,

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from finetune.facts import InputError
+from finetune.messages import printable
 from finetune.prompts import SLOT
+from finetune.regular import read_text, require_regular
 from finetune.sources.cells import Malformed, clean, composed
 from finetune.sources.rows import read_table
+from finetune.yaml_files import load_yaml
 
 KINDS = {"statement": "statements", "question": "questions", "asked": "asked"}  # in a table, in a mapping
 EXTENSIONS = (".json", ".yaml", ".yml", ".csv", ".tsv")
@@ -72,9 +75,9 @@ def read_templates(path: Path) -> list[Template]:
     path = path.expanduser()
     if path.suffix.lower() not in EXTENSIONS:
         raise InputError(f"{path}: unknown extension {path.suffix!r}; use one of {', '.join(EXTENSIONS)}")
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such file; give a file of wordings")
-    if path.stat().st_size == 0:
+    if require_regular(path).st_size == 0:
         raise InputError(f"{path}: is empty; write {_SHAPE}")
     found = list(_rows(path) if path.suffix.lower() in (".csv", ".tsv") else _entries(path, _mapping(path)))
     first: dict[tuple[str, ...], str] = {}
@@ -151,44 +154,25 @@ def _text(where: str, value: Any) -> str:
 
 def _mapping(path: Path) -> Any:
     """Parse JSON, or YAML with all its scalars as text, for a relation may be called "no" or "1984"."""
-    is_json = path.suffix.lower() == ".json"
+    if path.suffix.lower() != ".json":
+        return load_yaml(path, hint="put templates in quotes, for { opens a mapping")
+    text = read_text(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        return (
-            json.loads(text, object_pairs_hook=lambda pairs: _once(path, pairs))
-            if is_json
-            else _yaml(path, text)
-        )
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8; save the file as UTF-8") from error
+        return json.loads(text, object_pairs_hook=lambda pairs: _once(path, pairs))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: is not JSON ({error.msg}); repair it") from error
     except RecursionError as error:
         raise InputError(f"{path}: is nested too deeply; write {_SHAPE}") from error
-
-
-def _yaml(path: Path, text: str) -> Any:
-    import yaml
-
-    class Texts(yaml.BaseLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            _once(path, [(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
-            return dict(super().construct_mapping(node, deep=deep))
-
-    try:
-        return yaml.load(text, Loader=Texts)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise InputError(
-            f"{path}{line}: is not YAML; put templates in quotes, for {{ opens a mapping"
-        ) from error
+    except InputError:
+        raise
+    except ValueError as error:  # a number of thousands of digits
+        raise InputError(f"{path}: is not JSON ({error}); write {_SHAPE}") from error
 
 
 def _once(path: Path, pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
-    keys = [key for key, _ in pairs]
-    if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise InputError(f"{path}: {twice!r} occurs twice in one place; keep one")
-    return dict(pairs)
+    held: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in held:
+            raise InputError(f"{path}: {printable(key)!r} occurs twice in one place; keep one")
+        held[key] = value
+    return held

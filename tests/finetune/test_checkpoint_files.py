@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig
 
 from finetune.facts import InputError
 from finetune.loadable import inspect_checkpoint
-from finetune.preflight import require_trainable
 from finetune.models import configuration_of, load_model, load_tokenizer, load_weights
+from finetune.preflight import require_trainable
 from interp.checkpoints import load_pair
 from tests import architectures
 
@@ -308,7 +308,9 @@ def test_an_index_that_is_none_is_refused(copy, index) -> None:
     refused("not an object|no weight_map|outside of the checkpoint", folder)
 
 
-@pytest.mark.parametrize("name", ["../other.safetensors", "{}/other.safetensors", "a/../../other.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["../other.safetensors", "{}/other.safetensors", "a/../../other.safetensors"]
+)
 def test_an_index_does_not_lead_out_of_its_directory(copy, name) -> None:
     folder = copy()
     placed = sharded(folder)
@@ -482,14 +484,18 @@ def test_a_loader_that_loads_something_else_is_found_out(copy, monkeypatch) -> N
                 model.model.layers[1].mlp.up_proj.weight.normal_()
         return model, told
 
-    monkeypatch.setattr(AutoModelForCausalLM._model_mapping[LlamaConfig], "from_pretrained", classmethod(spoilt))
+    monkeypatch.setattr(
+        AutoModelForCausalLM._model_mapping[LlamaConfig], "from_pretrained", classmethod(spoilt)
+    )
     refused("model.layers.1.mlp.up_proj.weight .1 in all. is not what its files hold", folder)
 
 
 # Configurations
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '"x"', "\ufeff{}", "[" * 100_000, '{"a": ' * 9999])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "null", '"x"', "\ufeff{}", "[" * 100_000, '{"a": ' * 9999]
+)
 def test_a_configuration_that_is_no_object_is_refused(copy, text) -> None:
     folder = copy()
     (folder / "config.json").write_text(text)

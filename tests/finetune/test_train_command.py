@@ -105,8 +105,8 @@ def test_facts_without_a_question_are_asked_in_own_words(home, tmp_path, capsys,
         (["--preset", "llama"], "choose one of llama-2-7b"),
         (["--validation", "/no/such.csv"], "no such file"),
         (["--method", "lora", "--targets", "foo"], "it has down_proj"),
-        (["--validation-share", "0"], "no fact is left for the validation part"),
-        (["--epochs", "-1"], "epochs = -1.0"),
+        (["--validation-share", "0"], "--validation-share 0: give a number between 0 and 1"),
+        (["--epochs", "-1"], "epochs = -1"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_model(home, tmp_path, capsys, more, message):

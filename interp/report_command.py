@@ -1,0 +1,92 @@
+"""The command ``python -m interp.report``: pages of finished runs written again, or several runs compared."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from finetune.command_line import parsed, run_command
+from finetune.facts import InputError
+from finetune.messages import without_escapes
+from finetune.options import refuse_unread, require_valid
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Write figures and report.html of any run directory, or compare several on one page."""
+
+    run: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories, such as runs/demo."""
+    verdicts: Path | None = None
+    """A run of stored_or_suppressed on the same checkpoints."""
+    compare: bool = False
+    """Put the runs side by side on one page."""
+    out: Path = Path("compare.html")
+    """The page of --compare."""
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere.
+
+        Raises:
+            InputError: names the setting and the remedy.
+        """
+        if not self.run:
+            raise InputError("no run: name a run directory, such as runs/demo")
+        if self.compare and len({path.resolve() for path in self.run}) < len(self.run):
+            raise InputError("--compare: a directory is named twice; name each run once")
+        require_valid(self)
+        if self.compare:
+            refuse_unread(self, ("verdicts",), "is not compared; leave it or --compare out")
+        else:
+            refuse_unread(self, ("out",), "goes with --compare; a run's own page is its report.html")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the figures and the page of the run directories named on the command line."""
+    return run_command(lambda: _command(arguments), continues="")
+
+
+def _command(arguments: Sequence[str] | None) -> None:
+    options = parsed(Options, args=arguments)
+    options.check()
+    from rich.console import Console
+    from rich.text import Text
+
+    written: list[tuple[Path, Table | None]]
+    if options.compare:
+        from interp.compare import compare
+
+        written = [(compare(options.run, options.out), None)]
+    else:
+        written = [_written(path, options.verdicts) for path in options.run]
+    for path, table in written:
+        if table is not None:
+            Console().print(without_escapes(table))
+        Console().print(without_escapes(Text(str(path))), soft_wrap=True)
+
+
+def _written(path: Path, verdicts: Path | None) -> tuple[Path, Table | None]:
+    """Write figures and page of one directory; return the page and what the terminal shows."""
+    from interp.report import draw, figures, headline_table, is_study, report
+    from interp.run import Run
+
+    if path.is_dir() and is_study(path):
+        from interp.study import headline, load_study
+
+        return report(path, verdicts=verdicts), headline(load_study(path))
+    run = Run.load(path)
+    drawn = draw(run)
+    figures(run, drawn=drawn)
+    return report(run, drawn=drawn, verdicts=verdicts), headline_table(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
