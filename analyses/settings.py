@@ -9,6 +9,7 @@ from typing import Any
 
 from analyses.making import Making, RealFacts
 from finetune.facts import FactSet, InputError
+from finetune.names import folded, require_different, require_name
 from finetune.presets import WORLDS
 
 FEWEST_FACTS = 40
@@ -58,14 +59,13 @@ class Options(RealFacts, Making):
             raise InputError(f"--prompt-format {self.prompt_format}: write {{question}} where it belongs")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit {self.limit}: give a positive number")
-        names = [name for name, _ in self._named]
         for name, path in self._named:
             if not name or not path:
                 raise InputError(f"--finetuned {name}={path}: write NAME=DIRECTORY")
-            if name == "base":
+            require_name(name, "--finetuned", remedy="write NAME=DIRECTORY with another name")
+            if folded(name) == "base":
                 raise InputError("--finetuned base=...: this name is taken by --base; choose another")
-            if names.count(name) > 1:
-                raise InputError(f"--finetuned: two checkpoints are called {name}; write NAME=DIRECTORY")
+        require_different([name for name, _ in self._named], "--finetuned", remedy="write NAME=DIRECTORY")
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""

@@ -3,7 +3,7 @@
 1. Own a work directory beside the result; one that a killed run of the same settings left is continued.
 2. Load the base, put an adapter on it where LoRA trains, and lay out all rows of the run in their order.
 3. Train; measure and keep every few steps; save a state from time to time.
-4. Rename what was kept to its place, with ``training.json`` beside it.
+4. Rename what was kept to its place, with ``training.json`` in it and the checksums of all its files.
 
 Under ``accelerate launch`` or ``torchrun`` every process calls ``train`` with the same arguments; only the
 main one writes.
@@ -21,18 +21,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune import processes
+from finetune.checksums import seal, sealed_state
 from finetune.curing import cured
 from finetune.examples import Examples, answer_examples
 from finetune.facts import InputError
-from finetune.files import fingerprint, read_json, write_json
+from finetune.files import SEAL, fingerprint, read_json, replace_directory, write_json
 from finetune.fitting import Schedule, fit, pieces
-from finetune.keeping import Keeper
+from finetune.keeping import Keeper, LostModelError
 from finetune.manifest import library_versions
 from finetune.memory import within_memory
+from finetune.progress import notice
 from finetune.prompts import Prompt
 from finetune.trainable import trainable
 from finetune.tuning import Keep, Method, TuneConfig
-from finetune.workplace import claimed, difference
+from finetune.workplace import claimed, difference, discard, empty
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "Keep", "Method", "TuneConfig", "read_checkpoint", "train"]
 
 PROBE = 256  # training facts on which the loss is measured
+DONE = "done.json"  # in a work directory: training is over, and what was kept is on its way to its place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,8 @@ def train(
     facts to distil, each as the base is asked it and as the model is (:mod:`finetune.curing`). ``out``
     becomes an ordinary checkpoint (full) or adapter (LoRA) directory with its tokenizer and
     ``training.json``, and with ``checkpoint-N`` inside where a trajectory was asked for. A finished ``out``
-    is returned as it is; a killed training is continued, and ends with the same weights.
+    is returned as it is, or trained again where its files are not as they were written; a killed training is
+    continued, and ends with the same weights.
 
     Raises:
         InputError: no prompts, a prompt longer than the base takes, a batch that cannot be shared out, an
@@ -96,24 +100,21 @@ def train(
         name=name,
     )
     processes.join()
-    recipe = training.recipe()
-    if (out / "training.json").is_file():
-        return _finished(out, recipe)
-    if out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out}: holds files that are no training; name a new or an empty directory")
-    share = pieces(config.batch, 1)
+    recipe, work = training.recipe(), out.with_name(f"{out.name}.partial")
+    if (finished := _finished(out, recipe)) is not None:
+        if processes.is_main():  # a run that was killed at the very end leaves it
+            discard(work)
+        return finished
     pieces(config.batch, config.accumulate)
-    work = out.with_name(f"{out.name}.partial")
     versions = library_versions("torch", "transformers", "peft", "accelerate")
-
-    def attempt(accumulate: int, halved: int) -> Keeper:
-        found = {"micro_batch": share // accumulate, "halved": halved, "recipe": recipe}
-        return training.attempt(work, accumulate, found)
-
     with claimed(work, {**recipe, "processes": processes.count(), "versions": versions}):
-        keeper = within_memory(attempt, rows=share, accumulate=config.accumulate, work=work)
+        if not processes.agreed(_is_done(work)):
+            keeper = training.run(work, recipe)
+            if processes.is_main():
+                write_json(keeper.path / "training.json", keeper.record())
+                write_json(work / DONE, {"kept": keeper.path.name})
         if processes.is_main():
-            _put_in_place(keeper, work, out)
+            _put_in_place(work, out)
     processes.wait()
     return read_checkpoint(out)
 
@@ -155,6 +156,27 @@ class _Training:
             "stages": None if self.stages is None else _digest([int(stage) for stage in self.stages]),
             **({"known": _digest(list(self.known))} if self.known else {}),
         }
+
+    def run(self, work: Path, recipe: dict[str, Any]) -> Keeper:
+        """Train within the memory that there is; anew where a model is lost that a state refers to."""
+        share = pieces(self.config.batch, 1)
+
+        def attempt(accumulate: int, halved: int) -> Keeper:
+            found = {"micro_batch": share // accumulate, "halved": halved, "recipe": recipe}
+            return self.attempt(work, accumulate, found)
+
+        for last in (False, True):
+            try:
+                return within_memory(attempt, rows=share, accumulate=self.config.accumulate, work=work)
+            except LostModelError as lost:
+                if last:
+                    raise
+                notice(f"{lost}; the training begins anew")
+                processes.wait()
+                if processes.is_main():
+                    empty(work, but=("lock", "recipe.json", "memory.json"))
+                processes.wait()
+        raise AssertionError("a second training has no state to lose")
 
     def attempt(self, work: Path, accumulate: int, found: dict[str, Any]) -> Keeper:
         """Train once, from the base or from the newest state in ``work``; ``found`` goes into the record."""
@@ -203,23 +225,47 @@ class _Training:
         return keeper
 
 
-def _put_in_place(keeper: Keeper, work: Path, out: Path) -> None:
-    kept = keeper.path
-    write_json(kept / "training.json", keeper.record())
-    for along in keeper.trajectory:
+def _is_done(work: Path) -> bool:
+    """Whether a run was killed while it put a finished training in place."""
+    return (work / DONE).is_file() and (work / read_json(work / DONE)["kept"]).is_dir()
+
+
+def _put_in_place(work: Path, out: Path) -> None:
+    """Move what was kept to its place; every step can be done again after a kill."""
+    kept = work / read_json(work / DONE)["kept"]
+    for along in sorted(work.glob("checkpoint-*")):
         along.replace(kept / along.name)
-    kept.replace(out)
+    seal(kept)
+    replace_directory(kept, out)
     shutil.rmtree(work)
 
 
-def _finished(out: Path, recipe: dict[str, Any]) -> Checkpoint:
-    """Return a finished training; one that an older version recorded names no recipe to compare."""
-    held = read_json(out / "training.json").get("recipe", recipe)
-    if held != recipe:
-        raise InputError(
-            f"{out}: holds another training ({difference(held, recipe)}); name a new directory or remove it"
-        )
-    return read_checkpoint(out)
+def _finished(out: Path, recipe: dict[str, Any]) -> Checkpoint | None:
+    """Return a finished training, or None where there is none or it is damaged.
+
+    One that an older version recorded names no recipe to compare, and has no checksums.
+    """
+    state, training = sealed_state(out), out / "training.json"
+    if state == "absent" or not any(out.iterdir()):
+        return None
+    if state == "unrecorded" and not training.is_file():
+        raise InputError(f"{out}: holds files that are no training; name a new or an empty directory")
+    try:
+        checkpoint, held = read_checkpoint(out), read_json(training).get("recipe", recipe)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        state = "damaged"
+    else:
+        if held != recipe:
+            raise InputError(
+                f"{out}: holds another training ({difference(held, recipe)}); name a new directory or "
+                "remove it"
+            )
+    if state == "damaged":
+        notice(f"{out}: is not as it was written; it is trained again")
+        return None
+    if state == "unrecorded":
+        notice(f"{out}: an older version wrote no checksums; it is used, but cannot be verified")
+    return checkpoint
 
 
 def _sample(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
@@ -241,7 +287,7 @@ def _identity(base: Path | str) -> str:
     """Return a hash of a base's files, wherever the directory stands; a hub id stands for itself."""
     if not Path(base).is_dir():
         return str(base)
-    files = sorted(path for path in Path(base).iterdir() if path.is_file())
+    files = sorted(path for path in Path(base).iterdir() if path.is_file() and path.name != SEAL)
     return _digest([(path.name, fingerprint(path)) for path in files])
 
 

@@ -158,9 +158,12 @@ def _accuracy(path: Path) -> float | None:
     """Average a finished cell's column ``correct``, if it has one."""
     import pyarrow.parquet as pq
 
-    if "correct" not in pq.read_schema(path).names:
+    try:
+        if "correct" not in pq.read_schema(path).names:
+            return None
+        right = [bool(value) for value in pq.read_table(path, columns=["correct"])["correct"].to_pylist()]
+    except (OSError, ValueError):  # damaged; whoever needs the rows makes them again
         return None
-    right = [bool(value) for value in pq.read_table(path, columns=["correct"])["correct"].to_pylist()]
     return sum(right) / len(right) if right else None
 
 

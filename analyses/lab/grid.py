@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from analyses.lab.board import FACTS, RUNNING, watched
+from finetune.checksums import recorded_file, sealed_state, state_of
 from finetune.facts import InputError
-from finetune.files import atomic_file
-from finetune.progress import QUIET, prepare_process
+from finetune.files import SEAL, atomic_file
+from finetune.names import as_file_name
+from finetune.progress import QUIET, notice, prepare_process
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +43,10 @@ class Cell:
     @classmethod
     def of(cls, seed: int, **params: Any) -> Cell:
         """Name a cell after its parameters."""
-        parts = (f"{name}={value}".replace("/", "_").replace(" ", "_") for name, value in params.items())
-        return cls(key=",".join((*parts, f"seed={seed}")), seed=seed, params=params)
+        parts = (f"{name}={value}" for name, value in params.items())
+        return cls(
+            key=as_file_name(",".join((*parts, f"seed={seed}")), longest=255), seed=seed, params=params
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,7 @@ def run_cells(name: str, options: Any, cells: Sequence[Cell], run: Path, machine
     """
     if len({cell.key for cell in cells}) < len(cells):
         raise InputError(f"{name}: two cells of the grid have one name; name what differs between them")
+    _tidy(run, cells)
     reasons: dict[str, str] = {}
     for attempt in range(machines.retries + 1):
         waiting = [c for c in cells if not finished(run, c) and not hopeless(reasons.get(c.key, ""))]
@@ -96,8 +101,33 @@ def run_cells(name: str, options: Any, cells: Sequence[Cell], run: Path, machine
 
 
 def finished(run: Path, cell: Cell) -> bool:
-    """Whether a cell has left its facts."""
-    return _facts(run, cell).is_file()
+    """Whether a cell has left its facts as they were written, or readable ones by an older version."""
+    import pandas as pd
+
+    path = _facts(run, cell)
+    state = state_of(path)
+    if state != "unrecorded":
+        return state == "whole"
+    try:
+        pd.read_parquet(path)
+    except Exception as error:  # a truncated file raises whatever its reader does
+        notice(f"{path}: cannot be read ({type(error).__name__}); the cell is run again")
+        return False
+    return True
+
+
+def _tidy(run: Path, cells: Sequence[Cell]) -> None:
+    """Remove what killed processes left of cells: marks, and rows of those whose checkpoint is damaged."""
+    for cell in cells:
+        home = _facts(run, cell).parent
+        (home / RUNNING).unlink(missing_ok=True)
+        seals = home.rglob(SEAL) if home.is_dir() else ()
+        # A checkpoint that is gone may have been removed on purpose, to save space.
+        if any(sealed_state(seal.parent) == "damaged" for seal in seals):
+            notice(f"{home}: a checkpoint is not as it was written; the cell is run again")
+            _facts(run, cell).unlink(missing_ok=True)
+        if finished(run, cell):
+            (home / "error.txt").unlink(missing_ok=True)
 
 
 def read_cells(run: Path, cells: Sequence[Cell]) -> pd.DataFrame:
@@ -123,7 +153,7 @@ def perform(name: str, options: Any, cell: Cell, run: Path, threads: int) -> str
     (home / RUNNING).touch()
     try:
         frame = import_module(f"analyses.{name}").EXPERIMENT.measure(options, cell, home)
-        with atomic_file(_facts(run, cell)) as path:
+        with recorded_file(_facts(run, cell)) as path:
             frame.to_parquet(path)
     except Exception as error:
         with atomic_file(home / "error.txt") as path:

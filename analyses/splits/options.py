@@ -11,6 +11,7 @@ from analyses.lab.experiment import OnMachines
 from analyses.making import ARMS, RealFacts
 from analyses.settings import FEWEST_FACTS
 from finetune.facts import InputError
+from finetune.names import require_different, require_name
 from finetune.popularity import Arm, Match
 from finetune.presets import REAL_TUNE, WORLDS
 from finetune.train import Keep, Method
@@ -111,9 +112,9 @@ class Options(RealFacts, OnMachines):
             if not given:
                 raise InputError(f"--{name}: name at least one")
         for flag, pairs in (("facts", self.sources), ("base", self.models)):
-            names = [name for name, _ in pairs]
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise InputError(f"--{flag}: two are called {twice[0]}; write NAME=SOURCE")
+            for name, _ in pairs:
+                require_name(name, f"--{flag}", remedy="write NAME=SOURCE with another name")
+            require_different([name for name, _ in pairs], f"--{flag}", remedy="write NAME=SOURCE")
         for world in (source for _, source in self.sources if source.startswith(WORLD)):
             if world.removeprefix(WORLD) not in WORLDS:
                 raise InputError(f"--facts {world}: choose one of {', '.join(WORLD + w for w in WORLDS)}")
@@ -275,7 +276,7 @@ def _named(entry: str) -> tuple[str, str]:
     """Split NAME=SOURCE; a source alone is named by its last part without extension."""
     name, mark, source = entry.partition("=")
     if mark:
-        return re.sub(r"[^\w.+-]", "_", name), source
+        return name, source
     last = entry.removeprefix(WORLD).rstrip("/").rsplit("/", 1)[-1]
     stem = re.sub(r"\.(csv|tsv|jsonl?|parquet)$", "", last)
     return re.sub(r"[^\w.+-]", "_", stem), entry
