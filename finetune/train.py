@@ -12,7 +12,6 @@ main one writes.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune import processes
-from finetune.checksums import seal, sealed_state
 from finetune.curing import cured
 from finetune.examples import Examples, answer_examples
 from finetune.facts import InputError
-from finetune.files import SEAL, fingerprint, read_json, replace_directory, write_json
+from finetune.files import SEAL, fingerprint, write_json
 from finetune.fitting import Schedule, fit, pieces
 from finetune.keeping import Keeper, LostModelError
 from finetune.manifest import library_versions
@@ -33,8 +31,9 @@ from finetune.memory import within_memory
 from finetune.progress import notice
 from finetune.prompts import Prompt
 from finetune.trainable import trainable
+from finetune.trained import DONE, Checkpoint, finished, is_done, put_in_place, read_checkpoint
 from finetune.tuning import Keep, Method, TuneConfig
-from finetune.workplace import claimed, difference, discard, empty
+from finetune.workplace import claimed, discard, empty
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,22 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "Keep", "Method", "TuneConfig", "read_checkpoint", "train"]
 
 PROBE = 256  # training facts on which the loss is measured
-DONE = "done.json"  # in a work directory: training is over, and what was kept is on its way to its place
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A kept checkpoint: where it is, and what chose it.
-
-    ``training_loss`` is in nats an answer, on a sample of the training facts; with ``keep="loss"`` it may lie
-    above the wanted one, where no step reached it.
-    """
-
-    path: Path
-    learning_rate: float
-    step: int
-    validation_accuracy: float
-    training_loss: float
 
 
 def train(
@@ -101,34 +84,22 @@ def train(
     )
     processes.join()
     recipe, work = training.recipe(), out.with_name(f"{out.name}.partial")
-    if (finished := _finished(out, recipe)) is not None:
+    if (made := finished(out, recipe)) is not None:
         if processes.is_main():  # a run that was killed at the very end leaves it
             discard(work)
-        return finished
+        return made
     pieces(config.batch, config.accumulate)
     versions = library_versions("torch", "transformers", "peft", "accelerate")
     with claimed(work, {**recipe, "processes": processes.count(), "versions": versions}):
-        if not processes.agreed(_is_done(work)):
+        if not processes.agreed(is_done(work)):
             keeper = training.run(work, recipe)
             if processes.is_main():
                 write_json(keeper.path / "training.json", keeper.record())
                 write_json(work / DONE, {"kept": keeper.path.name})
         if processes.is_main():
-            _put_in_place(work, out)
+            put_in_place(work, out)
     processes.wait()
     return read_checkpoint(out)
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read what ``train`` recorded beside a checkpoint; NaN stands for what was not measured there."""
-    record = read_json(path / "training.json")
-    return Checkpoint(
-        path=path,
-        learning_rate=record["learning_rate"],
-        step=record["step"],
-        validation_accuracy=record.get("validation_accuracy", float("nan")),
-        training_loss=record.get("training_loss", float("nan")),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,49 +194,6 @@ class _Training:
             trainer_class=trainer_class,
         )
         return keeper
-
-
-def _is_done(work: Path) -> bool:
-    """Whether a run was killed while it put a finished training in place."""
-    return (work / DONE).is_file() and (work / read_json(work / DONE)["kept"]).is_dir()
-
-
-def _put_in_place(work: Path, out: Path) -> None:
-    """Move what was kept to its place; every step can be done again after a kill."""
-    kept = work / read_json(work / DONE)["kept"]
-    for along in sorted(work.glob("checkpoint-*")):
-        along.replace(kept / along.name)
-    seal(kept)
-    replace_directory(kept, out)
-    shutil.rmtree(work)
-
-
-def _finished(out: Path, recipe: dict[str, Any]) -> Checkpoint | None:
-    """Return a finished training, or None where there is none or it is damaged.
-
-    One that an older version recorded names no recipe to compare, and has no checksums.
-    """
-    state, training = sealed_state(out), out / "training.json"
-    if state == "absent" or not any(out.iterdir()):
-        return None
-    if state == "unrecorded" and not training.is_file():
-        raise InputError(f"{out}: holds files that are no training; name a new or an empty directory")
-    try:
-        checkpoint, held = read_checkpoint(out), read_json(training).get("recipe", recipe)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        state = "damaged"
-    else:
-        if held != recipe:
-            raise InputError(
-                f"{out}: holds another training ({difference(held, recipe)}); name a new directory or "
-                "remove it"
-            )
-    if state == "damaged":
-        notice(f"{out}: is not as it was written; it is trained again")
-        return None
-    if state == "unrecorded":
-        notice(f"{out}: an older version wrote no checksums; it is used, but cannot be verified")
-    return checkpoint
 
 
 def _sample(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:

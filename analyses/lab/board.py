@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analyses.lab.cells import FACTS, RUNNING
 from finetune.progress import QUIET
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from analyses.lab.grid import Cell
 
-FACTS, RUNNING = "facts.parquet", "running"  # what a finished cell leaves, and the mark of one at work
 WITHIN = ("seed", "learning_rate")  # what cells of one row of the table differ in
 MOST_ROWS = 20
 

@@ -20,8 +20,9 @@ from analyses.asking import statements_known
 from analyses.bench import FEWEST
 from analyses.checkpoints import book_of, listed_book, read_facts, write_facts
 from analyses.splits.options import OWN, WORLD, Options
+from analyses.splits.preparation import is_prepared
 from analyses.splits.room import foresee
-from finetune.checksums import cached_json, recorded_file, recorded_json, sealed_state, state_of
+from finetune.checksums import cached_json, recorded_file, recorded_json
 from finetune.facts import FactSet, InputError, LeftOut
 from finetune.files import read_json
 from finetune.popularity import Partition, partition, split
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PARTS = ("train", "validation", "test")
-FILES = ("facts.parquet", "partition.json", "base.json", "phrasebook.json", "left_out.json", "known.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,27 +81,10 @@ def prepare(options: Options, run: Path) -> list[LeftOut]:
             left_out += [LeftOut(where=f"{dataset}: {o.where}", reason=o.reason) for o in facts.left_out]
             for model, checkpoint in options.models:
                 home = home_of(run, dataset, model, seed)
-                if not _is_prepared(home, made_here=checkpoint is None):
+                if not is_prepared(home, made_here=checkpoint is None):
                     _prepare(options, facts, home, checkpoint, dataset, model, seed)
                 left_out += [LeftOut(**item) for item in read_json(home / "left_out.json")]
     return list(dict.fromkeys(left_out))
-
-
-def _is_prepared(home: Path, *, made_here: bool) -> bool:
-    """Whether all files of a preparation are as they were written, and the base that was made here, too."""
-    if not (home / "known.json").is_file():
-        return False
-    # A run that an older program began has no phrasebook.
-    names = [name for name in FILES if name != "phrasebook.json" or (home / name).is_file()]
-    states = {state_of(home / name) for name in names}
-    try:
-        base = Path(read_json(home / "base.json")["base"])
-        if "unrecorded" in states:
-            read_facts(home / "facts.parquet", home.name)
-            _ = [read_json(home / name) for name in names if name.endswith(".json")]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return states <= {"whole", "unrecorded"} and (not made_here or sealed_state(base, strict=True) == "whole")
 
 
 def read(options: Options, run: Path, dataset: str, model: str, seed: int) -> Prepared:
