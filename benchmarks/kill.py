@@ -6,9 +6,9 @@
 For each command: run it once undisturbed, in a directory and a cache of its own. Then start it in new ones,
 kill -9 it after a random part of the time that the undisturbed run took, start it again, and so on; a run
 that ends is compared with the undisturbed one and the next begins anew. Compared are the names of all files,
-and the contents of all but those that hold times and paths. A kill counts as passed if the run that it hit ended
-with the same files. Processes are forked from one that has imported everything, so that moments of the kill
-fall into the work and not into imports.
+and the contents of all but those that hold times and paths. A kill counts as passed if the run that it hit
+ended with the same files. Processes are forked from one that has imported everything, so that kills fall into
+the work and not into imports.
 """
 
 from __future__ import annotations

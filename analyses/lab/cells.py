@@ -1,4 +1,4 @@
-"""A cell of a grid on disk: its name and directory, whether its rows are there and whole, and reading them."""
+"""A cell of a grid on disk: its name and directory, whether its rows are whole, and reading them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a preparation of popularity_splits is whole: its files as they were written, and the base made here."""
+"""Whether a preparation of popularity_splits is whole: its files as written, and the base made here."""
 
 from __future__ import annotations
 
