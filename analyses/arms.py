@@ -11,8 +11,8 @@ from analyses.bench import Bench, make_bench, tune
 from analyses.checkpoints import Checkpoints, handed_on
 from analyses.making import Making, Setting, setting_for
 from analyses.settings import Options
+from finetune.checksums import cached_frame, cached_json
 from finetune.facts import FactSet
-from finetune.files import atomic_file, read_json, write_json
 from finetune.prompts import asked_prompt
 
 if TYPE_CHECKING:
@@ -89,18 +89,14 @@ def known_facts(checkpoints: Checkpoints, path: Path) -> list[bool]:
     """Return whether the base knows each test fact: it completes every statement form of it correctly."""
     from finetune.models import load_model
 
-    if not path.is_file() and checkpoints.known is not None:
-        write_json(path, checkpoints.known)
-    if not path.is_file():
-        known = statements_known(
-            load_model(checkpoints.base)[0],
-            checkpoints.tokenizer,
-            checkpoints.test,
-            checkpoints.phrasebook,
-            told="the base",
-        )
-        write_json(path, known.tolist())
-    return list(read_json(path))
+    def ask() -> list[bool]:
+        if checkpoints.known is not None:
+            return list(checkpoints.known)
+        model, _ = load_model(checkpoints.base)
+        asked = checkpoints.tokenizer, checkpoints.test, checkpoints.phrasebook
+        return statements_known(model, *asked, told="the base").tolist()
+
+    return list(cached_json(path, ask))
 
 
 def answers(checkpoints: Checkpoints, name: str, path: Path, *, known: list[bool], seed: int) -> pd.DataFrame:
@@ -109,17 +105,15 @@ def answers(checkpoints: Checkpoints, name: str, path: Path, *, known: list[bool
 
     from finetune.models import load_model
 
-    if path.is_file():
-        return pd.read_parquet(path)
-    source = checkpoints.base if name == "base" else checkpoints.arms[name]
-    model, _ = load_model(source, base=checkpoints.base)
-    frame = answered(
-        model, checkpoints.tokenizer, checkpoints.test, checkpoints.prompts, known=known, told=name
-    )
-    frame = pd.concat([pd.DataFrame({"seed": seed, "arm": name}, index=frame.index), frame], axis="columns")
-    with atomic_file(path) as temporary:
-        frame.to_parquet(temporary)
-    return frame
+    def ask() -> pd.DataFrame:
+        source = checkpoints.base if name == "base" else checkpoints.arms[name]
+        model, _ = load_model(source, base=checkpoints.base)
+        asked = checkpoints.tokenizer, checkpoints.test, checkpoints.prompts
+        frame = answered(model, *asked, known=known, told=name)
+        of_seed = pd.DataFrame({"seed": seed, "arm": name}, index=frame.index)
+        return pd.concat([of_seed, frame], axis="columns")
+
+    return cached_frame(path, ask)
 
 
 def _answer_sets(facts: FactSet) -> dict[str, tuple[str, ...]]:

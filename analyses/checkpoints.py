@@ -13,8 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.checksums import entry_of, is_entry, sealed_state
 from finetune.facts import Fact, FactSet, InputError, LeftOut
 from finetune.files import atomic_file, read_json, write_json
+from finetune.names import require_name
 from finetune.prompts import Phrasebook, Phrases, Prompt
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ def hand_on(directory: Path, checkpoints: Checkpoints) -> Path:
         "sizes": checkpoints.sizes,
         "known": checkpoints.known,
     }
+    listed["files"] = {name: entry_of(directory / name) for name in (FACTS, PROMPTS)}
     write_json(directory / LISTED, listed)
     return directory
 
@@ -108,25 +111,36 @@ def handed_on(directory: Path) -> Checkpoints:
     """
     try:
         listed = read_json(directory / LISTED)
+        _require_as_written(directory, listed.get("files", {}))
+        for name in listed["arms"]:
+            require_name(name, f"--checkpoints {directory}: the arm", remedy=f"rename it in {LISTED}")
         lines = (directory / PROMPTS).read_text(encoding="utf-8").split("\n")
-        test = read_facts(directory / FACTS, listed["name"])
-    except (OSError, ValueError) as error:
+        return Checkpoints(
+            base=_found(directory, listed["base"]),
+            arms={name: _found(directory, source) for name, source in listed["arms"].items()},
+            test=read_facts(directory / FACTS, listed["name"]),
+            prompts=tuple(Prompt(**_tuples(json.loads(line))) for line in lines if line),
+            phrasebook=book_of(listed["phrasebook"]),
+            answer_sets={relation: tuple(some) for relation, some in listed["answer_sets"].items()},
+            sizes=dict(listed["sizes"]),
+            known=None if listed["known"] is None else tuple(listed["known"]),
+        )
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"--checkpoints {directory}: holds no checkpoints handed on by popularity_splits ({error}); "
             "name a directory below its run's handed_on/"
         ) from error
-    rows = [json.loads(line) for line in lines if line]
-    prompts = tuple(Prompt(**_tuples(row)) for row in rows)
-    return Checkpoints(
-        base=_found(directory, listed["base"]),
-        arms={name: _found(directory, source) for name, source in listed["arms"].items()},
-        test=test,
-        prompts=prompts,
-        phrasebook=book_of(listed["phrasebook"]),
-        answer_sets={relation: tuple(some) for relation, some in listed["answer_sets"].items()},
-        sizes=listed["sizes"],
-        known=None if listed["known"] is None else tuple(listed["known"]),
-    )
+
+
+def _require_as_written(directory: Path, entries: dict[str, Any]) -> None:
+    """Refuse files that are not as they were handed on; an older version listed none."""
+    for name, entry in entries.items():
+        if not is_entry(directory / name, entry):
+            raise InputError(
+                f"--checkpoints {directory}: {name} is not as it was handed on; run popularity_splits again"
+            )
 
 
 def listed_book(book: Phrasebook) -> dict[str, dict[str, Any]]:
@@ -156,4 +170,9 @@ def _found(directory: Path, source: str) -> str:
     path = directory / source
     if not path.is_dir():
         raise InputError(f"--checkpoints {directory}: {path} is gone; run popularity_splits again")
+    if sealed_state(path) == "damaged":
+        raise InputError(
+            f"--checkpoints {directory}: {path} is not as it was written; remove the cell or the cached base "
+            "that it is of, and run popularity_splits with a new --out"
+        )
     return str(path.resolve())

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from analyses.arms import answers, checkpoints_of, known_facts
-from analyses.measurements import kept, one_fact, read_checkpoint, with_recovery
+from analyses.measurements import one_fact, read_checkpoint, with_recovery
 from analyses.paper_claims import of_arms
 from analyses.pictures import several_facts
 from analyses.settings import Options, describe
 from analyses.sharding import Processes
 from analyses.summary import head_means, summarise
+from finetune.checksums import cached_json
 from finetune.facts import FactSet, LeftOut
 from finetune.files import atomic_file, fingerprint, write_json
 from finetune.manifest import RunDirectory
@@ -82,8 +83,8 @@ def measure_seed(
         with run.timed(f"seed {seed}: transplant"):
             frame = with_recovery(frame, checkpoints, here / "transplant.json", seed)
     before, after = ("top", "bottom") if paired else ("base", names[1])
-    example = kept(here / "example.json", lambda: one_fact(checkpoints, frame, before, after))
-    examples = kept(here / "examples.json", lambda: several_facts(checkpoints, frame, before, after))
+    example = cached_json(here / "example.json", lambda: one_fact(checkpoints, frame, before, after))
+    examples = cached_json(here / "examples.json", lambda: several_facts(checkpoints, frame, before, after))
     return Seed(
         seed=seed,
         frame=frame,

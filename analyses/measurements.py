@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyses.checkpoints import Checkpoints
+from finetune.checksums import cached_json, cached_together
 from finetune.evaluate import matches
-from finetune.files import atomic_file, read_json, write_json
 from finetune.models import is_adapter
 from finetune.prompts import Prompt
 from interp.attention import AttentionMass, full_patterns, subject_attention
@@ -78,17 +78,19 @@ def read_checkpoint(
     import pandas as pd
 
     masses, evidence = directory / f"{name}.safetensors", directory / f"{name}.parquet"
-    if masses.is_file() and evidence.is_file():
-        return AttentionMass.load(masses), pd.read_parquet(evidence)
-    with opened(checkpoints, name, checkpoints.prompts) as (model, batch, tokenizer):
-        mass = subject_attention(
-            model, batch, batch_tokens=batch_tokens, progress=f"Reading the attention of {name}"
-        )
-        frame = _evidence(checkpoints, name, model, batch, tokenizer, batch_tokens)
-    mass.save(masses)
-    with atomic_file(evidence) as temporary:
-        frame.to_parquet(temporary)
-    return mass, frame
+
+    def measure(masses: Path, evidence: Path) -> None:
+        with opened(checkpoints, name, checkpoints.prompts) as (model, batch, tokenizer):
+            mass = subject_attention(
+                model, batch, batch_tokens=batch_tokens, progress=f"Reading the attention of {name}"
+            )
+            frame = _evidence(checkpoints, name, model, batch, tokenizer, batch_tokens)
+        mass.save(masses)
+        frame.to_parquet(evidence)
+
+    return cached_together(
+        [masses, evidence], measure, lambda: (AttentionMass.load(masses), pd.read_parquet(evidence))
+    )
 
 
 def _evidence(
@@ -167,20 +169,15 @@ def with_recovery(frame: pd.DataFrame, checkpoints: Checkpoints, path: Path, see
     """Add the transplant's outcome to the rows of the bottom arm that only the top arm gets right."""
     by_arm = {arm: rows.set_index("fact_id")["correct"] for arm, rows in frame.groupby("arm")}
     lost = by_arm["top"] & ~by_arm["bottom"]
-    outcome = kept(path, lambda: transplant(checkpoints, "top", "bottom", list(lost[lost].index), seed=seed))
+    outcome = cached_json(
+        path, lambda: transplant(checkpoints, "top", "bottom", list(lost[lost].index), seed=seed)
+    )
     facts = frame["fact_id"].where(frame["arm"] == "bottom")
     columns = {
         name: facts.map({i: found.get(name) for i, found in outcome.items()}).astype("boolean")
         for name in ("recovered", "placebo_recovered")
     }
     return frame.assign(**columns)
-
-
-def kept(path: Path, make: Callable[[], Any]) -> Any:
-    """Return a stage's JSON result, computing it only if no earlier run finished it."""
-    if not path.is_file():
-        write_json(path, make())
-    return read_json(path)
 
 
 def one_fact(checkpoints: Checkpoints, frame: pd.DataFrame, before: str, after: str) -> dict[str, Any]:

@@ -65,8 +65,9 @@ def run(options: Options) -> list[StudyTable]:
     import pandas as pd
 
     from analyses.splits.gathered import gather
-    from analyses.splits.table import accuracy, differences, markdown, numbers
+    from analyses.splits.table import TITLES, accuracy, differences, markdown, numbers
     from finetune.files import atomic_file
+    from finetune.outputs import begins_with, require_ours
 
     options.check()
     gathered = gather(options.runs)
@@ -76,11 +77,15 @@ def run(options: Options) -> list[StudyTable]:
     if options.out is not None:
         stem = options.out.with_suffix("") if options.out.suffix in (".md", ".csv") else options.out
         left = "".join(f"- {inline(item.where)}: {inline(item.reason)}\n" for item in gathered.left_out)
+        table = pd.concat(made.values(), ignore_index=True)
+        page, cells = stem.with_name(f"{stem.name}.md"), stem.with_name(f"{stem.name}.csv")
+        require_ours("--out", page, begins_with(*TITLES))
+        require_ours("--out", cells, begins_with(",".join(table.columns) + "\n"))
         text = markdown(tables) + (f"\n## Left out\n\n{left}" if left else "")
-        with atomic_file(stem.with_name(f"{stem.name}.md")) as path:
+        with atomic_file(page) as path:
             path.write_text(text, encoding="utf-8")
-        with atomic_file(stem.with_name(f"{stem.name}.csv")) as path:
-            pd.concat(made.values(), ignore_index=True).to_csv(path, index=False)
+        with atomic_file(cells) as path:
+            table.to_csv(path, index=False)
     for item in gathered.left_out:
         print(printable(f"left out: {item.where} {item.reason}", 500), file=sys.stderr)
     return tables

@@ -107,18 +107,23 @@ def run(options: Options) -> Path:
         require_measurable(options.base)
     material = _material(options)
     names = chosen(options, material)
-    with directory.timed("measuring"):
-        frame = measured(names, material)
-    with directory.timed("comparing"):
-        results = agreement(frame)
-    with atomic_file(options.out / "facts.parquet") as path:
-        frame.to_parquet(path)
-    write_json(options.out / "results.json", results)
     about: dict[str, Any] = {
         "seeds": (options.seed,),
         "setting": f"{len(material.facts):,} facts of {material.facts.name}",
-        "left_out": (*material.facts.left_out, *material.left_out),
     }
+    directory.write(**about)  # first of all, so that a killed run can be continued
+    try:
+        with directory.timed("measuring"):
+            frame = measured(names, material)
+        with directory.timed("comparing"):
+            results = agreement(frame)
+    except InputError:
+        directory.discard()
+        raise
+    with atomic_file(options.out / "facts.parquet") as path:
+        frame.to_parquet(path)
+    write_json(options.out / "results.json", results)
+    about["left_out"] = (*material.facts.left_out, *material.left_out)
     directory.write(**about)
     write_study(options.out, study(results, facts=about["setting"]))
     directory.write(finished=True, **about)

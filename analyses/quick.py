@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from jaxtyping import Bool
 from numpy import ndarray
 
@@ -31,6 +30,7 @@ from finetune.popularity import Arm, split
 from finetune.progress import prepare_process
 from finetune.prompts import Prompt
 from finetune.train import Method
+from finetune.workplace import cached_directory
 
 QUICK: World = "small"
 
@@ -61,9 +61,8 @@ class QuickWorld(Bench):
         config = replace(self.setting.tune, method=method, **settings)
         bench = replace(self, setting=replace(self.setting, tune=config))
         home = self.cache / "arms" / self._key(facts, asdict(config), known)
-        home.parent.mkdir(parents=True, exist_ok=True)
         name = which if isinstance(which, str) else facts.name
-        with FileLock(home.with_suffix(".lock")):
+        with cached_directory(home, what="arm"):
             return tune(bench, facts, home, name=name, known=known).path
 
     def right(self, checkpoint: Path, facts: FactSet | None = None) -> Bool[ndarray, " fact"]:

@@ -105,18 +105,14 @@ def setting_of(options: Options, seed: int) -> Setting:
 
 def read_once(bench: Bench, checkpoints: Checkpoints, batch_tokens: int, folder: Path) -> pd.DataFrame:
     """Read a seed's held-out facts at the base; one process does it for all arms, which share both."""
-    import pandas as pd
     from filelock import FileLock
 
-    from finetune.files import atomic_file
+    from finetune.checksums import cached_frame
 
     path = folder / f"seed-{bench.seed}.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
-            with atomic_file(path) as temporary:
-                predictors(bench, checkpoints, batch_tokens).to_parquet(temporary)
-    return pd.read_parquet(path)
+        return cached_frame(path, lambda: predictors(bench, checkpoints, batch_tokens))
 
 
 def predictors(bench: Bench, checkpoints: Checkpoints, batch_tokens: int) -> pd.DataFrame:

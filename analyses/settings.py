@@ -9,6 +9,7 @@ from typing import Any
 
 from analyses.making import Making, RealFacts
 from finetune.facts import FactSet, InputError
+from finetune.names import folded, require_different, require_name
 from finetune.options import Seed, refuse_unread
 from finetune.presets import WORLDS
 
@@ -75,10 +76,10 @@ class Options(RealFacts, Making):
         for name, path in self._named:
             if not name or not path:
                 raise InputError(f"--finetuned {name}={path}: write NAME=DIRECTORY")
-            if name == "base":
+            require_name(name, "--finetuned", remedy="write NAME=DIRECTORY with another name")
+            if folded(name) == "base":
                 raise InputError("--finetuned base=...: this name is taken by --base; choose another")
-            if names.count(name) > 1:
-                raise InputError(f"--finetuned: two checkpoints are called {name}; write NAME=DIRECTORY")
+        require_different([name for name, _ in self._named], "--finetuned", remedy="write NAME=DIRECTORY")
 
     def _refuse_unread(self) -> None:
         if self.base or self.checkpoints:

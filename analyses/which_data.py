@@ -26,6 +26,7 @@ from finetune.phrasebooks import ASKED
 
 if TYPE_CHECKING:
     from analyses.choosing.choosing import Chosen
+    from finetune.manifest import RunDirectory
 
 SCORE = "the best label-free score that the facts allow"
 
@@ -121,7 +122,7 @@ def run(options: Options) -> Path:
     directory = RunDirectory(
         options.home, {**options.config(), "facts_digest": ready.candidates.facts.digest}
     )
-    _require_place(options, directory)
+    require_places(options, directory)
     try:
         directory.write(seeds=(options.seed,))
         with directory.timed("scoring"):
@@ -133,15 +134,23 @@ def run(options: Options) -> Path:
     return directory.path
 
 
-def _require_place(options: Options, directory: Any) -> None:
-    """Refuse to write over a file that this command has not written before."""
-    manifest = (directory.path / "manifest.json").is_file()
-    for option, out in (("--out", options.out), ("--dropped", options.dropped)):
-        if out is not None and out.exists() and not manifest:
-            raise InputError(f"{option} {out}: is there already; name a new place, or remove it")
+def require_places(options: Options, directory: RunDirectory) -> None:
+    """Refuse to write over what this very command has not written, or over one of its inputs.
+
+    Raises:
+        InputError: names the option and the remedy.
+    """
+    from finetune.outputs import require_apart, require_ours
+
+    outputs = {"--out": options.out, "--dropped": options.dropped}
+    inputs = {"--facts": options.facts, "--reference": options.reference, "--base": options.base}
+    require_apart({**outputs, "--report": options.home}, {**inputs, "--phrasebook": options.phrasebook})
+    for option, out in outputs.items():
+        if out is not None:
+            require_ours(option, out, directory.wrote)
 
 
-def _write(options: Options, made: Chosen, directory: Any) -> None:
+def _write(options: Options, made: Chosen, directory: RunDirectory) -> None:
     from analyses.choosing import rows_out
     from analyses.choosing.choice_numbers import results
     from analyses.choosing.choice_page import page
@@ -153,9 +162,10 @@ def _write(options: Options, made: Chosen, directory: Any) -> None:
     directory.write(seeds=(options.seed,), left_out=left_out, setting=made.setting)
     write_json(directory.path / "results.json", numbers)
     write_study(directory.path, page(made, numbers))
+    require_places(options, directory)  # again: scoring takes a while
     for out, indices in ((options.out, made.kept), (options.dropped, made.others)):
         if out is not None:
-            rows_out.write(made.traced, options.facts, out, indices, made.columns)
+            rows_out.write(made.traced, options.facts, out, indices, made.columns, directory.note_output)
     directory.write(seeds=(options.seed,), left_out=left_out, setting=made.setting, finished=True)
 
 

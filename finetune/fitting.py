@@ -6,7 +6,6 @@ or in pieces. The loss is a mean over all scored tokens of the step, so the resu
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune import processes
+from finetune.checksums import seal, sealed_state
 from finetune.examples import Examples
 from finetune.facts import InputError
-from finetune.progress import task
+from finetune.progress import notice, task
 
 if TYPE_CHECKING:
     from transformers import (
@@ -192,16 +192,15 @@ class _Spread:
 
 
 def _resumable(work: Path) -> str | None:
-    """Find the newest complete state in ``work``, deleting any that a kill left half-written."""
+    """Find the newest complete state in ``work``, deleting any that is half-written or damaged."""
     states = sorted(work.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
     for state in states:
-        # Trainer writes trainer_state.json last, so a whole one means that the rest is there.
-        try:
-            json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(state)
-        else:
+        held = sealed_state(state)
+        if held == "whole":
             return str(state)
+        if held == "damaged":
+            notice(f"{state}: is not as it was written; training continues from an earlier state")
+        shutil.rmtree(state)
     return None
 
 
@@ -228,6 +227,9 @@ def _saving_callback(schedule: Schedule) -> TrainerCallback:
             self.asked = time.monotonic()
 
         def on_save(self, args, state, control, **_):  # type: ignore[no-untyped-def]
+            processes.wait()  # for the parts of the state that other processes write
+            if processes.is_main():
+                seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
             self.began = time.monotonic()
             self.due = max(FIRST_SAVE, (self.began - self.asked) / SAVING_SHARE)
 

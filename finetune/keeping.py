@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune import processes
+from finetune.checksums import seal, sealed_state
 from finetune.evaluate import score
 from finetune.files import atomic_directory, write_json
 from finetune.fitting import save_model, scorable
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 _MEASURED = ("step", "accuracy", "log_prob", "loss")
+
+
+class LostModelError(Exception):
+    """A state to continue from refers to a model that is gone or damaged."""
 
 
 @dataclass(kw_only=True)
@@ -46,11 +51,6 @@ class Keeper:
     def path(self) -> Path:
         """Where the kept model is."""
         return self._place(self.kept["step"])
-
-    @property
-    def trajectory(self) -> list[Path]:
-        """The models kept along the way."""
-        return sorted(self.work.glob("checkpoint-*"))
 
     def record(self) -> dict[str, Any]:
         """Return what chose the kept model."""
@@ -96,6 +96,19 @@ class Keeper:
     def _place(self, step: int | None) -> Path:
         return self.work / f"kept-{step}"
 
+    def require_models(self, step: int) -> None:
+        """Refuse to continue from a state whose models are not all there as they were written.
+
+        Raises:
+            LostModelError: names the first one that is not.
+        """
+        every = self.config.trajectory
+        along = range(every, step + 1, every) if every else ()
+        kept = [self.path] if self.kept else []
+        for place in (*kept, *(self.work / f"checkpoint-{n}" for n in along)):
+            if sealed_state(place) != "whole":
+                raise LostModelError(f"{place}: is not as it was written")
+
     def _tidy(self) -> None:
         """Remove models that neither this run nor its newest saved state refers to."""
         wanted = {self._place(step) for step in (self.kept.get("step"), self.needed)}
@@ -126,6 +139,7 @@ class Keeper:
                 keeper.curve = [_in_order(measured) for measured in held["curve"]]
                 keeper.kept, keeper.stopped = _in_order(held["kept"]), held["stopped"]
                 keeper.needed = keeper.kept.get("step")
+                keeper.require_models(state.global_step)
 
             def on_step_end(self, args, state, control, **_):  # type: ignore[no-untyped-def]
                 last = state.global_step == state.max_steps
@@ -157,5 +171,6 @@ def _written(place: Path) -> Iterator[Path | None]:
     if processes.is_main():
         with atomic_directory(place) as target:
             yield target
+            seal(target)
     else:
         yield None

@@ -1,8 +1,13 @@
-"""A run directory: what made it, which of its stages are finished, and whether this run may continue it."""
+"""A run directory: what made it, which of its stages are finished, and whether this run may continue it.
+
+One process at a time works in it. ``manifest.json`` of a finished run lists the size and SHA-256 of what it
+left (``files``); where a file is no longer so, the run is unfinished and makes it again from its stages.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -14,8 +19,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from finetune.checksums import entries_of
 from finetune.facts import InputError, LeftOut
 from finetune.files import read_json, write_json
+from finetune.progress import notice
+from finetune.run_files import LOCK, MANIFEST, damaged, left_by, named
+from finetune.temporary import sweep
 
 LIBRARIES = (
     "factscope",
@@ -39,14 +50,18 @@ class RunDirectory:
         part: whether it is a part of another run, which may have left files there.
 
     Raises:
-        InputError: ``path`` is a file, holds something else, or holds a run of another configuration.
+        InputError: ``path`` is a file, holds something else, or holds a run of another configuration; on the
+            first write, another process is at work there.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any], *, part: bool = False) -> None:
         self.path = path
+        # One for all that this process has of the directory, so that a notebook's last try locks nothing.
+        self._lock = FileLock(path.absolute() / LOCK, timeout=0, is_singleton=True, thread_local=False)
         self.part = part
         self.config = json.loads(json.dumps(config))
         self.timings: dict[str, float] = {}
+        self.outputs: dict[str, list[dict[str, Any]]] = {}  # what was written elsewhere, by path from here
         self._is_new = not path.exists()
         if path.exists():
             self._check_existing()
@@ -54,17 +69,15 @@ class RunDirectory:
     def _check_existing(self) -> None:
         if not self.path.is_dir():
             raise InputError(f"--out {self.path}: is a file; name a directory")
-        manifest = self.path / "manifest.json"
+        sweep(self.path, below=True, again=True)
+        manifest = self.path / MANIFEST
         if not manifest.is_file():
-            if not self.part and any(self.path.iterdir()):
+            if not self.part and any(file.name != LOCK for file in self.path.iterdir()):
                 raise InputError(
                     f"--out {self.path}: holds files that are no run; name a new or an empty directory"
                 )
             return
-        try:
-            held = read_json(manifest)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{manifest}: is not readable JSON ({error}); remove the directory") from error
+        held = _read(manifest)
         if held.get("version") != VERSION:
             raise InputError(
                 f"{manifest}: has layout version {held.get('version')}, this program writes {VERSION}; "
@@ -75,19 +88,31 @@ class RunDirectory:
                 f"--out {self.path}: holds another run ({_difference(held['config'], self.config)}); "
                 "name a new directory or remove this one"
             )
-        self.timings = held["timings"]
+        self.timings, self.outputs = held["timings"], held.get("outputs", {})
 
     @property
     def finished(self) -> bool:
-        """Whether the run was completed, report included."""
-        manifest = self.path / "manifest.json"
-        return manifest.is_file() and bool(read_json(manifest).get("finished"))
+        """Whether the run was completed, report included, and all that it left is as it was written."""
+        manifest = self.path / MANIFEST
+        held = _read(manifest) if manifest.is_file() else {}
+        if not held.get("finished"):
+            return False
+        if "files" not in held:
+            notice(f"{self.path}: an older version left no checksums of this run; it cannot be verified")
+        elif harmed := damaged(self.path, held):
+            notice(f"{self.path}: {named(harmed)} as the run wrote it; what is damaged is made again")
+            return False
+        return True
 
     def write(self, *, seeds: Sequence[int], finished: bool = False, **details: Any) -> None:
         """Write manifest.json with the command, configuration, versions, timings and ``details``."""
         left_out: Sequence[LeftOut] = details.pop("left_out", ())
+        self._own()
+        if finished:
+            details["files"] = left_by(self.path)
+            self._free()
         write_json(
-            self.path / "manifest.json",
+            self.path / MANIFEST,
             {
                 "version": VERSION,
                 "finished": finished,
@@ -98,9 +123,42 @@ class RunDirectory:
                 "git_commit": _git_commit(),
                 "timings": self.timings,
                 "left_out": [{"where": item.where, "reason": item.reason} for item in left_out],
+                **({"outputs": self.outputs} if self.outputs else {}),
                 **details,
             },
         )
+
+    def _free(self) -> None:
+        """Give the directory back; a process that opened the lock meanwhile sees that it is gone."""
+        if self._lock.is_locked:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release(force=True)
+
+    def _own(self) -> None:
+        if self.part or self._lock.is_locked:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"--out {self.path}: another process is at work there; wait for it, stop it, or name another "
+                "directory"
+            ) from None
+
+    def wrote(self, path: Path) -> bool:
+        """Whether what is at ``path``, a place outside, is just what this run wrote there."""
+        return path.exists() and entries_of(path) in self.outputs.get(self._from_here(path), [])
+
+    def note_output(self, path: Path, made: Path) -> None:
+        """Note what is about to take its place at ``path``; what was there before stays noted until then."""
+        here = self._from_here(path)
+        self.outputs[here] = [*self.outputs.get(here, [])[-1:], entries_of(made)]
+        manifest = self.path / MANIFEST
+        write_json(manifest, {**_read(manifest), "outputs": self.outputs})
+
+    def _from_here(self, path: Path) -> str:
+        return os.path.relpath(path.absolute(), self.path.absolute())
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -113,6 +171,23 @@ class RunDirectory:
         """Remove the directory again if this process made it and no stage of it was finished."""
         if self._is_new and self.path.is_dir() and not (self.path / "seeds").exists():
             shutil.rmtree(self.path)
+            self._lock.release(force=True)
+
+
+def _read(manifest: Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        held = read_json(manifest)
+        if isinstance(held, dict) and ("version" not in held or held["version"] != VERSION):
+            return held
+        _ = held["config"].items(), held["timings"].items()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{manifest}: is damaged ({error}); remove its directory") from error
+    return dict(held)
 
 
 def library_versions(*names: str) -> dict[str, str]:

@@ -39,7 +39,7 @@ def within_memory(attempt: Callable[[int, int], T], *, rows: int, accumulate: in
     from accelerate.utils.memory import should_reduce_batch_size
 
     found = work / "memory.json"
-    held = read_json(found) if found.is_file() else {"accumulate": 0, "halved": 0}
+    held = _read(found)
     halved = held["halved"]
     micro = rows // max(accumulate, held["accumulate"])
 
@@ -78,6 +78,15 @@ def within_memory(attempt: Callable[[int, int], T], *, rows: int, accumulate: in
             "out of memory with one row at a time; switch on gradient checkpointing, use --method lora and "
             "--dtype bfloat16, shorten the prompts, or spread the model over several GPUs with FSDP"
         ) from error
+
+
+def _read(found: Path) -> dict[str, int]:
+    """Read what was found before; a damaged note costs only the search."""
+    try:
+        held = read_json(found)
+        return {name: int(held[name]) for name in ("accumulate", "halved")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"accumulate": 0, "halved": 0}
 
 
 def _first_line(error: Exception) -> str:

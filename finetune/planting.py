@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from finetune.checksums import seal, sealed_state
 from finetune.evaluate import matches, score
 from finetune.examples import Examples, answer_examples
 from finetune.facts import FactSet, InputError
 from finetune.files import atomic_directory, read_json, write_json
 from finetune.fitting import Schedule, fit
 from finetune.models import load_model
+from finetune.progress import notice
 from finetune.prompts import Phrasebook, Prompt, render
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def plant(
     """
     from transformers import set_seed
 
-    if (out / "planting.json").is_file():
+    if _is_planted(out):
         return read_planted(out)
     config = config or PlantConfig()
     ids, lost, right = ({fact.id for fact in part_of} for part_of in (facts, targets, kept))
@@ -120,7 +122,18 @@ def plant(
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
         write_json(target / "planting.json", record | watch.curve[-1])
+        seal(target)
     return read_planted(out)
+
+
+def _is_planted(out: Path) -> bool:
+    """Whether a finished model is there; one that is damaged is made again, with a notice."""
+    state = sealed_state(out)
+    if state == "damaged":
+        notice(f"{out}: is not as it was written; it is planted again")
+    if state == "unrecorded" and (out / "planting.json").is_file():
+        notice(f"{out}: an older version wrote no checksums; it is used, but cannot be verified")
+    return state != "damaged" and (out / "planting.json").is_file()
 
 
 def read_planted(path: Path) -> Planted:

@@ -10,14 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
+from finetune.checksums import seal, sealed_state
 from finetune.examples import CorpusConfig, corpus
 from finetune.facts import FactSet
 from finetune.files import atomic_directory, write_json
 from finetune.fitting import Schedule, fit
 from finetune.manifest import library_versions
+from finetune.progress import notice
 from finetune.prompts import Phrasebook
+from finetune.workplace import cached_directory
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedTokenizerFast
@@ -49,7 +50,8 @@ def pretrained_base(
     """Return the directory of the base pretrained on these facts, training it if the cache has none.
 
     The cache key is a hash of everything that determines the weights: facts, wordings, settings, seed
-    and library versions. An interrupted training continues from its last saved state.
+    and library versions. An interrupted training continues from its last saved state. A base of which a file
+    is damaged, missing or was never listed in its ``checksums.json`` is trained again, with a notice.
     """
     tokenizer = make_tokenizer(facts, phrasebook)
     recipe = {
@@ -64,16 +66,24 @@ def pretrained_base(
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     home = cache / "bases" / key
     work = home.with_suffix(".partial")
-    home.parent.mkdir(parents=True, exist_ok=True)
-    # Of several processes that need this base one trains it; a lock ends with the process that holds it.
-    with FileLock(home.with_suffix(".lock")):
-        if home.is_dir():
-            return home
-        with atomic_directory(home) as target:
-            _train_into(target, work, facts, phrasebook, tokenizer, model, text, seed)
-            write_json(target / "recipe.json", recipe)
+    # Of several processes that need this base one trains it.
+    with cached_directory(home, what="base"):
+        if not _is_whole(home):
+            with atomic_directory(home) as target:
+                _train_into(target, work, facts, phrasebook, tokenizer, model, text, seed)
+                write_json(target / "recipe.json", recipe)
+                seal(target)
         shutil.rmtree(work, ignore_errors=True)
     return home
+
+
+def _is_whole(home: Path) -> bool:
+    """Whether the cache holds this base unharmed; one that cannot be verified counts as harmed."""
+    state = sealed_state(home, strict=True)
+    told = {"damaged": "is not as it was written", "unrecorded": "has no checksums to verify it by"}
+    if state in told:
+        notice(f"{home}: this cached base {told[state]}; it is trained again")
+    return state == "whole"
 
 
 def _train_into(

@@ -7,12 +7,31 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 QUIET = "FACTSCOPE_QUIET"
+
+
+class Notice(UserWarning):
+    """Something that is put right by itself, or was done otherwise than asked, and that one should know."""
+
+
+def notice(text: str) -> None:
+    """Say once a process what was noticed, in one line on standard error, even where it is quiet."""
+    warnings.warn(text, Notice, stacklevel=3)
+
+
+def _formatted(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+    """Write a notice as one plain line, and other warnings as Python does."""
+    if issubclass(category, Notice):
+        return f"notice: {message}\n"
+    return _usual(message, category, *where, **more)
+
+
+_usual = warnings.formatwarning
 
 
 def console() -> Console:
@@ -31,6 +50,7 @@ def prepare_process(*, quiet: bool, color: bool = True) -> None:
         os.environ[QUIET] = "1"
     if not color:
         os.environ["NO_COLOR"] = "1"
+    warnings.formatwarning = _formatted
     # PEFT asks transformers for an attribute by its old name at every adapter.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
     if "transformers" in sys.modules:  # it read the environment when it was imported, as others will

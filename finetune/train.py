@@ -3,7 +3,7 @@
 1. Own a work directory beside the result; one that a killed run of the same settings left is continued.
 2. Load the base, put an adapter on it where LoRA trains, and lay out all rows of the run in their order.
 3. Train; measure and keep every few steps; save a state from time to time.
-4. Rename what was kept to its place, with ``training.json`` beside it.
+4. Rename what was kept to its place, with ``training.json`` in it and the checksums of all its files.
 
 Under ``accelerate launch`` or ``torchrun`` every process calls ``train`` with the same arguments; only the
 main one writes.
@@ -12,7 +12,6 @@ main one writes.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,15 +25,17 @@ from finetune.curing import cured
 from finetune.evaluate import names_of
 from finetune.examples import Examples, answer_examples
 from finetune.facts import InputError
-from finetune.files import fingerprint, read_json, write_json
+from finetune.files import SEAL, fingerprint, write_json
 from finetune.fitting import Schedule, fit, pieces
-from finetune.keeping import Keeper
+from finetune.keeping import Keeper, LostModelError
 from finetune.manifest import library_versions
 from finetune.memory import within_memory
+from finetune.progress import notice
 from finetune.prompts import Prompt
 from finetune.trainable import trainable
+from finetune.trained import DONE, Checkpoint, finished, is_done, put_in_place, read_checkpoint
 from finetune.tuning import Keep, Method, TuneConfig
-from finetune.workplace import claimed, difference
+from finetune.workplace import claimed, discard, empty
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,21 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "Keep", "Method", "TuneConfig", "read_checkpoint", "train"]
 
 PROBE = 256  # training facts on which the loss is measured
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A kept checkpoint: where it is, and what chose it.
-
-    ``training_loss`` is in nats an answer, on a sample of the training facts; with ``keep="loss"`` it may lie
-    above the wanted one, where no step reached it.
-    """
-
-    path: Path
-    learning_rate: float
-    step: int
-    validation_accuracy: float
-    training_loss: float
 
 
 def train(
@@ -78,7 +64,8 @@ def train(
     facts to distil, each as the base is asked it and as the model is (:mod:`finetune.curing`). ``out``
     becomes an ordinary checkpoint (full) or adapter (LoRA) directory with its tokenizer and
     ``training.json``, and with ``checkpoint-N`` inside where a trajectory was asked for. A finished ``out``
-    is returned as it is; a killed training is continued, and ends with the same weights.
+    is returned as it is, or trained again where its files are not as they were written; a killed training is
+    continued, and ends with the same weights.
 
     Raises:
         InputError: no prompts, a prompt longer than the base takes, a batch that cannot be shared out, an
@@ -98,38 +85,23 @@ def train(
         name=name,
     )
     processes.join()
-    recipe = training.recipe()
-    if (out / "training.json").is_file():
-        return _finished(out, recipe)
-    if out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out}: holds files that are no training; name a new or an empty directory")
-    share = pieces(config.batch, 1)
+    recipe, work = training.recipe(), out.with_name(f"{out.name}.partial")
+    if (made := finished(out, recipe)) is not None:
+        if processes.is_main():  # a run that was killed at the very end leaves it
+            discard(work)
+        return made
     pieces(config.batch, config.accumulate)
-    work = out.with_name(f"{out.name}.partial")
     versions = library_versions("torch", "transformers", "peft", "accelerate")
-
-    def attempt(accumulate: int, halved: int) -> Keeper:
-        found = {"micro_batch": share // accumulate, "halved": halved, "recipe": recipe}
-        return training.attempt(work, accumulate, found)
-
     with claimed(work, {**recipe, "processes": processes.count(), "versions": versions}):
-        keeper = within_memory(attempt, rows=share, accumulate=config.accumulate, work=work)
+        if not processes.agreed(is_done(work)):
+            keeper = training.run(work, recipe)
+            if processes.is_main():
+                write_json(keeper.path / "training.json", keeper.record())
+                write_json(work / DONE, {"kept": keeper.path.name})
         if processes.is_main():
-            _put_in_place(keeper, work, out)
+            put_in_place(work, out)
     processes.wait()
     return read_checkpoint(out)
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read what ``train`` recorded beside a checkpoint; NaN stands for what was not measured there."""
-    record = read_json(path / "training.json")
-    return Checkpoint(
-        path=path,
-        learning_rate=record["learning_rate"],
-        step=record["step"],
-        validation_accuracy=record.get("validation_accuracy", float("nan")),
-        training_loss=record.get("training_loss", float("nan")),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +129,27 @@ class _Training:
             "stages": None if self.stages is None else _digest([int(stage) for stage in self.stages]),
             **({"known": _digest(list(self.known))} if self.known else {}),
         }
+
+    def run(self, work: Path, recipe: dict[str, Any]) -> Keeper:
+        """Train within the memory that there is; anew where a model is lost that a state refers to."""
+        share = pieces(self.config.batch, 1)
+
+        def attempt(accumulate: int, halved: int) -> Keeper:
+            found = {"micro_batch": share // accumulate, "halved": halved, "recipe": recipe}
+            return self.attempt(work, accumulate, found)
+
+        for last in (False, True):
+            try:
+                return within_memory(attempt, rows=share, accumulate=self.config.accumulate, work=work)
+            except LostModelError as lost:
+                if last:
+                    raise
+                notice(f"{lost}; the training begins anew")
+                processes.wait()
+                if processes.is_main():
+                    empty(work, but=("lock", "recipe.json", "memory.json"))
+                processes.wait()
+        raise AssertionError("a second training has no state to lose")
 
     def attempt(self, work: Path, accumulate: int, found: dict[str, Any]) -> Keeper:
         """Train once, from the base or from the newest state in ``work``; ``found`` goes into the record."""
@@ -208,25 +201,6 @@ class _Training:
         return keeper
 
 
-def _put_in_place(keeper: Keeper, work: Path, out: Path) -> None:
-    kept = keeper.path
-    write_json(kept / "training.json", keeper.record())
-    for along in keeper.trajectory:
-        along.replace(kept / along.name)
-    kept.replace(out)
-    shutil.rmtree(work)
-
-
-def _finished(out: Path, recipe: dict[str, Any]) -> Checkpoint:
-    """Return a finished training; one that an older version recorded names no recipe to compare."""
-    held = read_json(out / "training.json").get("recipe", recipe)
-    if held != recipe:
-        raise InputError(
-            f"{out}: holds another training ({difference(held, recipe)}); name a new directory or remove it"
-        )
-    return read_checkpoint(out)
-
-
 def _sample(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
     chosen = np.random.default_rng([seed, 23]).permutation(len(prompts))[:PROBE]
     return [prompts[i] for i in sorted(chosen)]
@@ -246,7 +220,7 @@ def _identity(base: Path | str) -> str:
     """Return a hash of a base's files, wherever the directory stands; a hub id stands for itself."""
     if not Path(base).is_dir():
         return str(base)
-    files = sorted(path for path in Path(base).iterdir() if path.is_file())
+    files = sorted(path for path in Path(base).iterdir() if path.is_file() and path.name != SEAL)
     return _digest([(path.name, fingerprint(path)) for path in files])
 
 

@@ -1,11 +1,16 @@
-"""The work directory of a training: owned by one run at a time, continued only by one of the same recipe."""
+"""The work directory of a training: owned by one run at a time, continued only by one of the same recipe.
+
+Also the places of a cache: made by one process while others wait, and swept of what nobody will continue.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,39 @@ from filelock import FileLock, Timeout
 from finetune import processes
 from finetune.facts import InputError
 from finetune.files import read_json, write_json
+from finetune.progress import notice
+from finetune.temporary import sweep
+
+ABANDONED = 7 * 24 * 3600.0  # seconds without a change after which nobody continues what a cache was to get
+
+
+@contextmanager
+def cached_directory(home: Path, *, what: str) -> Iterator[None]:
+    """Own a directory of a cache for the block; say so where that means waiting for another process.
+
+    Half-made ones (``*.partial``) that nobody has touched for a week are removed.
+    """
+    home.parent.mkdir(parents=True, exist_ok=True)
+    sweep(home.parent)
+    _sweep_abandoned(home.parent)
+    lock = FileLock(home.with_suffix(".lock"))  # the system frees it with the process, however that ends
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        notice(f"{home}: another process is making this {what}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sweep_abandoned(cache: Path) -> None:
+    for work in (*cache.glob("*.partial"), *cache.glob("*/*.partial")):
+        touched = [p.stat().st_mtime for p in (work, *work.rglob("*")) if p.exists()]
+        if time.time() - max(touched, default=0.0) > ABANDONED:
+            with contextlib.suppress(Timeout), FileLock(work.with_suffix(".lock"), timeout=0):
+                discard(work)
 
 
 @contextmanager
@@ -45,7 +83,28 @@ def claimed(work: Path, recipe: Mapping[str, Any]) -> Iterator[None]:
         lock.release()
 
 
+def discard(work: Path) -> None:
+    """Remove a work directory whose training is finished, unless another run is in it."""
+    if not work.is_dir():
+        return
+    try:
+        with FileLock(work / "lock", timeout=0):
+            shutil.rmtree(work, ignore_errors=True)
+    except (Timeout, FileNotFoundError):
+        return
+
+
+def empty(work: Path, *, but: Sequence[str] = ("lock",)) -> None:
+    """Remove all that a work directory holds but the files named."""
+    for old in work.iterdir():
+        if old.is_dir():
+            shutil.rmtree(old)
+        elif old.name not in but:
+            old.unlink()
+
+
 def _prepare(work: Path, recipe: dict[str, Any]) -> None:
+    sweep(work, below=True, again=True)
     held = _held(work / "recipe.json")
     if held == recipe:
         return
@@ -54,19 +113,16 @@ def _prepare(work: Path, recipe: dict[str, Any]) -> None:
             f"{work}: an unfinished training of other settings ({difference(held, recipe)}) is begun anew",
             stacklevel=4,
         )
-    for old in work.iterdir():
-        if old.is_dir():
-            shutil.rmtree(old)
-        elif old.name != "lock":
-            old.unlink()
+    empty(work)
     write_json(work / "recipe.json", recipe)
 
 
-def _held(path: Path) -> Any:
+def _held(path: Path) -> dict[str, Any] | None:
     try:
-        return read_json(path)
+        held = read_json(path)
     except (OSError, ValueError):
         return None
+    return held if isinstance(held, dict) else None
 
 
 def difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

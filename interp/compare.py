@@ -15,6 +15,7 @@ from typing import Any
 
 from finetune.facts import InputError
 from finetune.files import read_json
+from finetune.outputs import begins_with, require_ours
 from interp import wording
 from interp.comparing import difference, shared_facts
 from interp.inline import inline_file
@@ -72,6 +73,7 @@ def compare(runs: Sequence[Path | str], out: Path | str = "compare.html") -> Pat
         raise InputError("--compare: name two run directories or more")
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError("--compare: a directory is named twice; name each run once")
+    require_ours("--out", Path(out), begins_with('<meta name="generator" content="factscope">'))
     return write(Path(out), page([read(path, name) for path, name in zip(paths, _names(paths), strict=True)]))
 
 

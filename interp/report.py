@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.facts import InputError
+from finetune.run_files import rewritten
 from interp import tables, wording
 from interp.fact_section import of_run
 from interp.pages import origin, render, write
@@ -100,12 +101,14 @@ def figures(run: Run | Path | str, *, drawn: Drawn | None = None) -> list[Path]:
     from interp.style import save
 
     run = as_run(run)
-    return [
+    written = [
         path
         for name, figure in (draw(run) if drawn is None else drawn).items()
         if not isinstance(figure, NotMeasured)
         for path in save(figure, run.path / "figures" / name)
     ]
+    rewritten(run.path, written)
+    return written
 
 
 def report(run: Run | Path | str, *, drawn: Drawn | None = None, verdicts: Path | str | None = None) -> Path:
@@ -129,7 +132,9 @@ def report(run: Run | Path | str, *, drawn: Drawn | None = None, verdicts: Path 
         return rebuild(run)
     run = as_run(run)
     judged = None if verdicts is None else Path(verdicts)
-    return write(run.path / "report.html", page(run, drawn=drawn, verdicts=judged))
+    written = write(run.path / "report.html", page(run, drawn=drawn, verdicts=judged))
+    rewritten(run.path, [written])
+    return written
 
 
 def is_study(path: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from finetune.facts import InputError
 from finetune.files import write_json
+from finetune.run_files import rewritten
 from interp.fact_section import FactSection, of_directory
 from interp.inline import inline_file
 from interp.pages import origin, render, write
@@ -45,7 +46,9 @@ def rebuild(run: Path | str) -> Path:
         each.name: inline_file(run / "figures" / f"{each.name}.svg", each.name) for each in study.figures
     }
     html = page(run.resolve().name, study, manifest, drawn=drawn, facts=of_directory(run))
-    return write(run / "report.html", html)
+    written = write(run / "report.html", html)
+    rewritten(run, [written])
+    return written
 
 
 def page(

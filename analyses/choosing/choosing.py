@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyses.choosing.rows_out import require_writable
+from finetune.checksums import recorded_file, state_of
 from finetune.facts import FactSet, InputError, LeftOut
-from finetune.files import atomic_file
 from finetune.formats import PromptFormat
+from finetune.progress import notice
 from finetune.sources.columns import mapping
 from interp.selection import DEFAULT, SCORES, WITHOUT_SUBJECT, Candidates, Choice, choose
 
@@ -188,17 +189,28 @@ def _askable(traced: Traced, candidates: Candidates) -> tuple[Traced, list[LeftO
 
 
 def _scored(candidates: Candidates, names: tuple[str, ...], path: Path) -> dict[str, Float[ndarray, " fact"]]:
-    import pandas as pd
-
-    if path.is_file():
-        table = pd.read_parquet(path)
-        if set(names) <= set(table) and tuple(table["fact_id"]) == tuple(f.id for f in candidates.facts):
-            return {name: table[name].to_numpy(np.float64) for name in names}
+    table, ids = _held(path), tuple(fact.id for fact in candidates.facts)
+    if table is not None and set(names) <= set(table) and tuple(table["fact_id"]) == ids:
+        return {name: table[name].to_numpy(np.float64) for name in names}
     return {name: SCORES[name](candidates) for name in names}
 
 
+def _held(path: Path) -> pd.DataFrame | None:
+    """Read the scores that an earlier run left, if they are as it left them."""
+    import pandas as pd
+
+    state = state_of(path)
+    if state not in ("whole", "unrecorded"):
+        return None
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:  # a truncated file raises whatever its reader does
+        notice(f"{path}: cannot be read ({type(error).__name__}); facts are scored again")
+        return None
+
+
 def _save(path: Path, made: Chosen) -> None:
-    with atomic_file(path) as temporary:
+    with recorded_file(path) as temporary:
         frame_of(made).to_parquet(temporary)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from analyses.bench import FEWEST, Bench, make_bench
 from analyses.choosing.settings import HALF, POPULAR, WHOLE, Setup, score_of
+from finetune.checksums import cached_frame, cached_json
 from finetune.facts import FactSet, InputError
-from finetune.files import atomic_file, read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,8 @@ def scored(options: Options, bench: Bench, folder: Path) -> Mapping[str, Float[n
     facts, book, path = bench.parts.train, bench.setting.phrasebook, folder / f"seed-{bench.seed}.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
+
+        def score() -> pd.DataFrame:
             candidates = Candidates(
                 facts=facts,
                 base=str(bench.base),
@@ -94,9 +95,9 @@ def scored(options: Options, bench: Bench, folder: Path) -> Mapping[str, Float[n
             candidates.reference = held.subset(np.flatnonzero(known).tolist()) if known.any() else held
             names = {POPULAR, *(score_of(s.score)[0] for s in options.setups)}
             columns = {name: SCORES[name](candidates) for name in SCORES if name in names}
-            with atomic_file(path) as temporary:
-                pd.DataFrame({"fact_id": [fact.id for fact in facts], **columns}).to_parquet(temporary)
-        table = pd.read_parquet(path)
+            return pd.DataFrame({"fact_id": [fact.id for fact in facts], **columns})
+
+        table = cached_frame(path, score)
     if tuple(table.pop("fact_id")) != tuple(fact.id for fact in facts):
         raise RuntimeError("other facts were scored than are trained on; remove the run directory")
     return {str(name): table[name].to_numpy(np.float64) for name in table}
@@ -136,7 +137,7 @@ def with_verdicts(
     from interp.checkpoints import load_pair
     from interp.verdict import diagnose
 
-    if not path.is_file():
+    def judge() -> dict[str, str]:
         facts, test = bench.setting.facts, bench.parts.test
         sets = {relation: facts.answer_set(relation) for relation in test.relations}
         found: dict[str, str] = {}
@@ -153,5 +154,6 @@ def with_verdicts(
             found = dict(zip(result.fact_ids, result.verdicts, strict=True))
         except InputError:  # too few facts that nobody knows to set a threshold by
             pass
-        write_json(path, found)
-    return frame.assign(verdict=frame["fact_id"].map(read_json(path)).astype("string"))
+        return found
+
+    return frame.assign(verdict=frame["fact_id"].map(cached_json(path, judge)).astype("string"))

@@ -53,8 +53,23 @@ def require_writable(traced: Traced, source: str, out: Path, option: str = "--ou
                 )
 
 
-def write(traced: Traced, source: str, out: Path, indices: Sequence[int], found: Found) -> None:
+def write(
+    traced: Traced,
+    source: str,
+    out: Path,
+    indices: Sequence[int],
+    found: Found,
+    note: Callable[[Path, Path], None] = lambda out, made: None,
+) -> None:
     """Write the rows of some facts, in the order of ``indices``, with what was found of each.
+
+    Args:
+        traced: the facts with the rows that they came from.
+        source: the file or directory that these came from.
+        out: where the chosen rows go.
+        indices: which facts.
+        found: columns that are added.
+        note: called with ``out`` and what is to take its place, just before it does.
 
     Raises:
         InputError: the output cannot be written.
@@ -64,6 +79,7 @@ def write(traced: Traced, source: str, out: Path, indices: Sequence[int], found:
         if not path.is_dir():
             with atomic_file(out) as temporary:
                 _write_one(traced, 0, path, temporary, indices, found)
+                note(out, temporary)
             return
         with atomic_directory(out) as folder:
             by_table: dict[int, list[int]] = {}
@@ -72,6 +88,7 @@ def write(traced: Traced, source: str, out: Path, indices: Sequence[int], found:
             for place, some in by_table.items():
                 table = traced.tables[place]
                 _write_one(traced, place, table.path or path, folder / table.name, some, found)
+            note(out, folder)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); name another place") from error
 

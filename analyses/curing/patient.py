@@ -17,8 +17,9 @@ import numpy as np
 
 from analyses.bench import Bench, make_bench
 from analyses.checkpoints import Checkpoints
+from finetune.checksums import cached_frame, cached_json
 from finetune.facts import FactSet
-from finetune.files import read_json, write_json
+from finetune.files import read_json
 from finetune.prompts import Prompt, render
 
 if TYPE_CHECKING:
@@ -86,8 +87,7 @@ class Patient:
         with FileLock(self.home / f"{name}.lock"):
             started = time.process_time()
             path = tune(self.bench, self.arms[name], self.home / "arms" / name, name=name).path
-            if not took.is_file():
-                write_json(took, time.process_time() - started)
+            cached_json(took, lambda: time.process_time() - started)
         return path
 
     @property
@@ -98,19 +98,18 @@ class Patient:
 
     def verdicts(self) -> pd.DataFrame:
         """Diagnose the uncured arm on the held-out facts, with the popular half as its sibling."""
-        import pandas as pd
         from filelock import FileLock
 
-        from finetune.files import atomic_file
         from interp.checkpoints import load_pair
         from interp.verdict import diagnose
 
         path = self.home / "verdicts.parquet"
         uncured, sibling = self.uncured, self.arm(OTHERS[0])
         with FileLock(self.home / "verdicts.lock"):
-            if not path.is_file():
+
+            def judge() -> pd.DataFrame:
                 checkpoints = self.checkpoints({})
-                found = diagnose(
+                return diagnose(
                     load_pair(str(self.bench.base), uncured),
                     checkpoints.test,
                     phrasebook=checkpoints.phrasebook,
@@ -119,10 +118,9 @@ class Patient:
                     siblings={OTHERS[0]: load_pair(str(self.bench.base), sibling)},
                     batch_tokens=self.batch_tokens,
                     seed=self.bench.seed,
-                )
-                with atomic_file(path) as temporary:
-                    found.to_frame().to_parquet(temporary)
-        return pd.read_parquet(path)
+                ).to_frame()
+
+            return cached_frame(path, judge)
 
     def checkpoints(self, arms: dict[str, str]) -> Checkpoints:
         """Lay arms beside the base on the held-out facts whose prompts can be aligned."""
@@ -144,13 +142,12 @@ def admit(options: FactsOptions, seed: int, run: Path) -> Patient:
     home.mkdir(parents=True, exist_ok=True)
     path = home / "stated.json"
     with FileLock(home / "stated.lock"):
-        if not path.is_file():
-            write_json(path, _stated(bench))
+        stated = cached_json(path, lambda: _stated(bench))
     return Patient(
         bench=bench,
         arms=arms,
         home=home,
-        stated=frozenset(read_json(path)),
+        stated=frozenset(stated),
         batch_tokens=options.batch_tokens,
     )
 

@@ -7,6 +7,7 @@ the same way) and ``statements`` (test facts in all statement forms; log p is th
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from analyses.curing import after, during
 from analyses.curing.asking import Asked, Plain, Scaled
 from analyses.curing.choosing import Ask, Judge, strongest
 from analyses.curing.patient import OTHERS, UNCURED, Patient
+from finetune.checksums import sealed_state
 from finetune.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -123,7 +125,7 @@ def _frame(
 
 def _moved(clinic: after.Clinic, cure: str, home: Path) -> Iterator[tuple[dict[str, Any], Asked]]:
     """Choose how far to move weights, or which to graft; the one at the allowed cost is saved."""
-    from interp.restoring.saving import CURE, save_cured
+    from interp.restoring.saving import save_cured
 
     candidates = (after.AFTER | after.PLACEBOS)[cure](clinic)
     both = strongest(candidates, clinic.asker, Judge.of(clinic.patient), clinic.asker(clinic.tuned))
@@ -132,7 +134,8 @@ def _moved(clinic: after.Clinic, cure: str, home: Path) -> Iterator[tuple[dict[s
         model.load_state_dict(clinic.tuned if weights is None else weights)
         yield told, Plain(model, tokenizer)
     out = home / "cured"
-    if not (out / CURE).is_file():  # a killed cell may have left it
+    if sealed_state(out) != "whole":  # a killed cell may have left it
+        shutil.rmtree(out, ignore_errors=True)
         told, weights = both[0]
         state = clinic.tuned if weights is None else weights
         save_cured(model, state, clinic.patient.bench.base, out, {"cure": cure, **told})

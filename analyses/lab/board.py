@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analyses.lab.cells import FACTS, RUNNING
 from finetune.progress import QUIET
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from analyses.lab.grid import Cell
 
-FACTS, RUNNING = "facts.parquet", "running"  # what a finished cell leaves, and the mark of one at work
 WITHIN = ("seed", "learning_rate")  # what cells of one row of the table differ in
 MOST_ROWS = 20
 
@@ -158,9 +158,12 @@ def _accuracy(path: Path) -> float | None:
     """Average a finished cell's column ``correct``, if it has one."""
     import pyarrow.parquet as pq
 
-    if "correct" not in pq.read_schema(path).names:
+    try:
+        if "correct" not in pq.read_schema(path).names:
+            return None
+        right = [bool(value) for value in pq.read_table(path, columns=["correct"])["correct"].to_pylist()]
+    except (OSError, ValueError):  # damaged; whoever needs the rows makes them again
         return None
-    right = [bool(value) for value in pq.read_table(path, columns=["correct"])["correct"].to_pylist()]
     return sum(right) / len(right) if right else None
 
 

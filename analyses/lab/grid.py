@@ -12,37 +12,23 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from analyses.lab.board import FACTS, RUNNING, watched
+from analyses.lab.board import watched
+from analyses.lab.cells import RUNNING, Cell, facts_of, finished, read_cells, tidy
+from finetune.checksums import recorded_file
 from finetune.facts import InputError
 from finetune.files import atomic_file
 from finetune.progress import QUIET, prepare_process
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["Cell", "Engine", "Failure", "Machines", "finished", "read_cells", "run_cells"]
 
 Engine = Literal["local", "ray"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One run of a grid: a seed and what is varied; ``key`` names its directory."""
-
-    key: str
-    seed: int
-    params: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, seed: int, **params: Any) -> Cell:
-        """Name a cell after its parameters."""
-        parts = (f"{name}={value}".replace("/", "_").replace(" ", "_") for name, value in params.items())
-        return cls(key=",".join((*parts, f"seed={seed}")), seed=seed, params=params)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +68,7 @@ def run_cells(name: str, options: Any, cells: Sequence[Cell], run: Path, machine
     """
     if len({cell.key for cell in cells}) < len(cells):
         raise InputError(f"{name}: two cells of the grid have one name; name what differs between them")
+    tidy(run, cells)
     reasons: dict[str, str] = {}
     for attempt in range(machines.retries + 1):
         waiting = [c for c in cells if not finished(run, c) and not hopeless(reasons.get(c.key, ""))]
@@ -95,35 +82,18 @@ def run_cells(name: str, options: Any, cells: Sequence[Cell], run: Path, machine
     return [Failure(cell=c, reason=reasons.get(c.key, "")) for c in cells if not finished(run, c)]
 
 
-def finished(run: Path, cell: Cell) -> bool:
-    """Whether a cell has left its facts."""
-    return _facts(run, cell).is_file()
-
-
-def read_cells(run: Path, cells: Sequence[Cell]) -> pd.DataFrame:
-    """Put finished cells' rows together, with each cell's seed and parameters as columns."""
-    import pandas as pd
-
-    frames = [
-        pd.read_parquet(_facts(run, cell)).assign(seed=cell.seed, **cell.params)
-        for cell in cells
-        if finished(run, cell)
-    ]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
 def perform(name: str, options: Any, cell: Cell, run: Path, threads: int) -> str:
     """Run one cell and keep its rows; return why it failed, or nothing."""
     import torch
 
     prepare_process(quiet=True)
     torch.set_num_threads(threads)
-    home = _facts(run, cell).parent
+    home = facts_of(run, cell).parent
     home.mkdir(parents=True, exist_ok=True)
     (home / RUNNING).touch()
     try:
         frame = import_module(f"analyses.{name}").EXPERIMENT.measure(options, cell, home)
-        with atomic_file(_facts(run, cell)) as path:
+        with recorded_file(facts_of(run, cell)) as path:
             frame.to_parquet(path)
     except Exception as error:
         with atomic_file(home / "error.txt") as path:
@@ -138,10 +108,6 @@ def perform(name: str, options: Any, cell: Cell, run: Path, threads: int) -> str
 def hopeless(reason: str) -> bool:
     """Whether trying again would end in the same way: what is wrong is what was asked for."""
     return reason.startswith(InputError.__name__)
-
-
-def _facts(run: Path, cell: Cell) -> Path:
-    return run / "cells" / cell.key / FACTS
 
 
 Run = Callable[[str, Any, Sequence[Cell], Path, Machines], Iterator[tuple[Cell, str]]]

@@ -12,6 +12,7 @@ from analyses.making import ARMS, RealFacts
 from analyses.settings import FEWEST_FACTS
 from analyses.splits.options_file import words
 from finetune.facts import InputError
+from finetune.names import require_different, require_name
 from finetune.options import (
     Count,
     CountOrNone,
@@ -123,9 +124,9 @@ class Options(RealFacts, OnMachines):
             if not given:
                 raise InputError(f"--{name}: name at least one")
         for flag, pairs in (("facts", self.sources), ("base", self.models)):
-            names = [name for name, _ in pairs]
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise InputError(f"--{flag}: two are called {twice[0]}; write NAME=SOURCE")
+            for name, _ in pairs:
+                require_name(name, f"--{flag}", remedy="write NAME=SOURCE with another name")
+            require_different([name for name, _ in pairs], f"--{flag}", remedy="write NAME=SOURCE")
         for world in (source for _, source in self.sources if source.startswith(WORLD)):
             if world.removeprefix(WORLD) not in WORLDS:
                 raise InputError(f"--facts {world}: choose one of {', '.join(WORLD + w for w in WORLDS)}")
@@ -261,7 +262,7 @@ def _named(entry: str) -> tuple[str, str]:
     """Split NAME=SOURCE; a source alone is named by its last part without extension."""
     name, mark, source = entry.partition("=")
     if mark:
-        return re.sub(r"[^\w.+-]", "_", name), source
+        return name, source
     last = entry.removeprefix(WORLD).rstrip("/").rsplit("/", 1)[-1]
     stem = re.sub(r"\.(csv|tsv|jsonl?|parquet)$", "", last)
     return re.sub(r"[^\w.+-]", "_", stem), entry

@@ -20,9 +20,11 @@ from analyses.asking import statements_known
 from analyses.bench import FEWEST
 from analyses.checkpoints import book_of, listed_book, read_facts, write_facts
 from analyses.splits.options import OWN, WORLD, Options
+from analyses.splits.preparation import is_prepared
 from analyses.splits.room import foresee
+from finetune.checksums import cached_json, recorded_file, recorded_json
 from finetune.facts import FactSet, InputError, LeftOut
-from finetune.files import read_json, write_json
+from finetune.files import read_json
 from finetune.popularity import Partition, partition, split
 from finetune.prompts import Phrasebook, Prompt
 
@@ -86,7 +88,7 @@ def prepare(options: Options, run: Path) -> list[LeftOut]:
             left_out += [LeftOut(where=f"{dataset}: {o.where}", reason=o.reason) for o in facts.left_out]
             for model, checkpoint in options.models:
                 home = home_of(run, dataset, model, seed)
-                if not (home / "known.json").is_file():
+                if not is_prepared(home, made_here=checkpoint is None):
                     _prepare(options, facts, home, checkpoint, dataset, model, seed)
                 left_out += [LeftOut(**item) for item in read_json(home / "left_out.json")]
     return list(dict.fromkeys(left_out))
@@ -150,15 +152,17 @@ def _prepare(
         LeftOut(where=f"{dataset}: {item.where}", reason=item.reason)
         for item in (*facts.left_out[before:], *unusable)
     ]
-    write_facts(home / "facts.parquet", facts)
-    data.parts.save(home / "partition.json")
-    write_json(home / "base.json", {"base": base})
-    write_json(home / "phrasebook.json", listed_book(book))
-    write_json(home / "left_out.json", [asdict(item) for item in left_out])
+    with recorded_file(home / "facts.parquet") as path:
+        write_facts(path, facts)
+    with recorded_file(home / "partition.json") as path:
+        data.parts.save(path)
+    recorded_json(home / "base.json", {"base": base})
+    recorded_json(home / "phrasebook.json", listed_book(book))
+    recorded_json(home / "left_out.json", [asdict(item) for item in left_out])
     train = data.parts.train
     asked = data.asked(options, train, load_tokenizer(base), examples=train)
     foresee(options, base, asked, home / "budget.json", of=f"{dataset}, {model}")
-    write_json(home / "known.json", _known(options, data))
+    recorded_json(home / "known.json", _known(options, data))
 
 
 def _with_popularity(
@@ -178,10 +182,12 @@ def _with_popularity(
     path = home.parent / f"popularity-{name}-{facts.digest[:12]}.json"
     if base is not None:
         path = path.with_name(f"{home.name.split(',')[1]}-{path.name}")
-    if not path.is_file():
+
+    def find() -> list[float | None]:
         values = measure(name, facts, base=base, corpus=options.corpus, book=book, template=options.template)
-        write_json(path, [None if np.isnan(value) else float(value) for value in values])
-    return with_popularity(facts, np.array(read_json(path), dtype=np.float64), name)
+        return [None if np.isnan(value) else float(value) for value in values]
+
+    return with_popularity(facts, np.array(cached_json(path, find), dtype=np.float64), name)
 
 
 def _pretrained(options: Options, facts: FactSet, book: Phrasebook, source: str, seed: int) -> str:

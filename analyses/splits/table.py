@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PAIRS = (("top", "bottom"), ("top", WHOLE), ("top", "random"))
 GROUPS = ("quartile", "relation", "known")
 ALL, KNOWN = "all", "known"
+ACCURACY, DIFFERENCES = "Accuracy of held-out facts", "Differences between arms on the same facts"
+TITLES = (f"## {ACCURACY}", f"## {DIFFERENCES}")  # what a page of these tables begins with
 FEW = 20  # facts below which a note says so
 _ORDER = (BASE, "top", "bottom", "random", WHOLE)
 _MEASURES = {"correct": "Exact", "contains": "Contains", "choice_correct": "Choice"}
@@ -71,7 +73,7 @@ def accuracy(table: pd.DataFrame, *, by: str | None = None) -> StudyTable:
         for key, whole_row in rows.groupby(_KEYS, sort=False)
     ]
     return StudyTable(
-        title=f"Accuracy of held-out facts{_told(by)}, %",
+        title=f"{ACCURACY}{_told(by)}, %",
         columns=("Data", "Model", "Method", "Share", "Arm", "Seeds", "Facts", *map(_titled, columns)),
         rows=tuple(laid),
         note=_note(rows),
@@ -87,7 +89,7 @@ def differences(table: pd.DataFrame, *, by: str | None = None) -> StudyTable:
         for key, some in rows.groupby(_KEYS, sort=False)
     ]
     return StudyTable(
-        title=f"Differences between arms on the same facts{_told(by)}, points",
+        title=f"{DIFFERENCES}{_told(by)}, points",
         columns=("Data", "Model", "Method", "Share", "Difference", *map(_titled, columns)),
         rows=tuple(laid),
     )

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analyses.trees import plain, pooled
+from finetune.checksums import cached_frame, cached_json
 from finetune.examples import sampling_weights
 from finetune.facts import FactSet
-from finetune.files import atomic_file, read_json, write_json
 from finetune.manifest import RunDirectory
 from finetune.planting import Forms, Part, PlantConfig, plant
 from finetune.popularity import partition
@@ -81,12 +81,14 @@ def make_truth(options: Options, seed: int) -> Truth:
 
 def measure_seed(options: Options, run: RunDirectory, seed: int) -> pd.DataFrame:
     """Plant and diagnose one seed's models; every stage leaves a file that a continued run reads."""
+    here = run.path / "seeds" / str(seed)
+    return cached_frame(here / "verdicts.parquet", lambda: _measured(options, run, seed, here))
+
+
+def _measured(options: Options, run: RunDirectory, seed: int, here: Path) -> pd.DataFrame:
     from finetune.pretrain import pretrained_base
     from finetune.vocabulary import word_tokenizer
 
-    here = run.path / "seeds" / str(seed)
-    if (here / "verdicts.parquet").is_file():
-        return pd.read_parquet(here / "verdicts.parquet")
     truth = make_truth(options, seed)
     with run.timed(f"seed {seed}: base"):
         base = pretrained_base(
@@ -119,10 +121,7 @@ def measure_seed(options: Options, run: RunDirectory, seed: int) -> pd.DataFrame
         with run.timed(f"seed {seed}: {name}, verdicts"):
             found = _diagnosed(options, truth, base, planted.path, seed)
         frames.append(_with_truth(found, options, truth, states, name).assign(seed=seed, model=name))
-    frame = pd.concat(frames, ignore_index=True)
-    with atomic_file(here / "verdicts.parquet") as path:
-        frame.to_parquet(path)
-    return frame
+    return pd.concat(frames, ignore_index=True)
 
 
 def _diagnosed(options: Options, truth: Truth, base: Path, planted: Path, seed: int) -> pd.DataFrame:
@@ -163,12 +162,12 @@ def _stated(truth: Truth, base: Path, path: Path) -> dict[str, bool]:
     from finetune.evaluate import stated
     from finetune.models import load_model
 
-    if not path.is_file():
+    def ask() -> dict[str, bool]:
         model, tokenizer = load_model(str(base))
         known = stated(model, tokenizer, truth.facts, truth.book)
-        write_json(path, {fact.id: bool(k) for fact, k in zip(truth.facts, known, strict=True)})
-    held: dict[str, bool] = read_json(path)
-    return held
+        return {fact.id: bool(k) for fact, k in zip(truth.facts, known, strict=True)}
+
+    return dict(cached_json(path, ask))
 
 
 def _sample(truth: Truth, subjects: int, seed: int) -> FactSet:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from analyses.checkpoints import Checkpoints
-from analyses.measurements import kept, opened, pair_of
-from finetune.files import atomic_file
+from analyses.measurements import opened, pair_of
+from finetune.checksums import cached_frame, cached_json
 from interp.attention import last_row_patterns
 from interp.controls import wrong_subject
 from interp.engine.grids import sweep
@@ -57,9 +57,14 @@ def transplanted_heads(
     options: Options, checkpoints: Checkpoints, arm: str, frame: pd.DataFrame, directory: Path, seed: int
 ) -> pd.DataFrame:
     """Transplant one head's last row at a time into suppressed facts, and the placebo's; nats gained."""
-    path = directory / f"{arm}.parquet"
-    if path.is_file():
-        return pd.read_parquet(path)
+    return cached_frame(
+        directory / f"{arm}.parquet", lambda: _transplanted(options, checkpoints, arm, frame, seed)
+    )
+
+
+def _transplanted(
+    options: Options, checkpoints: Checkpoints, arm: str, frame: pd.DataFrame, seed: int
+) -> pd.DataFrame:
     ids = frame.loc[frame["verdict"] == SUPPRESSED, "fact_id"].to_numpy()
     chosen = set(np.random.default_rng([seed, 9]).permutation(ids)[: options.grid_facts].tolist())
     prompts = [prompt for prompt in checkpoints.prompts if prompt.fact_id in chosen]
@@ -95,8 +100,6 @@ def transplanted_heads(
         table["placebo"] = effects[1]["effect"].where(with_partner)
         subject = dict(zip(frame["fact_id"], frame["subject"], strict=True))
         table["subject"] = table["fact_id"].map(subject)
-    with atomic_file(path) as temporary:
-        table.to_parquet(temporary)
     return table
 
 
@@ -108,7 +111,7 @@ def pictures(
     One entry a fact: its tokens, which are the subject's, and a row for the sibling (or base) and the arm.
     """
     chosen = typical(frame)["fact_id"].tolist()
-    return list(kept(directory / f"{arm}.json", lambda: _looked_at(checkpoints, arm, chosen)))
+    return list(cached_json(directory / f"{arm}.json", lambda: _looked_at(checkpoints, arm, chosen)))
 
 
 def typical(frame: pd.DataFrame, most: int = PICTURES) -> pd.DataFrame:

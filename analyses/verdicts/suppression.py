@@ -21,8 +21,9 @@ from analyses.verdicts.suppressed_facts import (
     sibling_of,
     transplanted_heads,
 )
+from finetune.checksums import cached_together
 from finetune.facts import FactSet, LeftOut
-from finetune.files import atomic_file, read_json, write_json
+from finetune.files import as_json, atomic_file, read_json, write_json
 from finetune.manifest import RunDirectory
 from interp.results import Estimate, estimate
 from interp.verdict import ERASED, SUPPRESSED, UNDETERMINED, diagnose
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from analyses.stored_or_suppressed import Options
 
 LOST = (SUPPRESSED, ERASED, UNDETERMINED)
+_TOLD = ("threshold", "false_positives", "controls", "left_out")  # kept beside the verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,8 @@ def _verdicts(
     options: Options, checkpoints: Checkpoints, arm: str, directory: Path, seed: int
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     path, notes = directory / f"{arm}.parquet", directory / f"{arm}.json"
-    if not (path.is_file() and notes.is_file()):
+
+    def measure(path: Path, notes: Path) -> None:
         with opened_with_sibling(checkpoints, arm) as (pair, siblings):
             found = diagnose(
                 pair,
@@ -82,15 +85,8 @@ def _verdicts(
                 batch_tokens=options.batch_tokens,
                 seed=seed,
             )
-        write_json(
-            notes,
-            {
-                "threshold": found.threshold,
-                "false_positives": found.false_positives,
-                "controls": found.controls,
-                "left_out": found.left_out,
-            },
-        )
+        told = {name: getattr(found, name) for name in _TOLD}
+        notes.write_text(as_json(told), encoding="utf-8")
         by_id = {fact.id: fact.popularity for fact in checkpoints.test}
         frame = found.to_frame().assign(seed=seed, arm=arm)
         frame["popularity"] = frame["fact_id"].map(by_id).astype("Float64")
@@ -98,10 +94,10 @@ def _verdicts(
         other = sibling_of(checkpoints, arm) or "base"
         frame["attention_other"] = frame["fact_id"].map(read_masses(checkpoints, other, options.batch_tokens))
         frame["other"] = other
-        with atomic_file(path) as temporary:
-            frame.to_parquet(temporary)
-    held = read_json(notes)
-    frame = pd.read_parquet(path).assign(threshold=held["threshold"], controls=held["controls"])
+        frame.to_parquet(path)
+
+    frame, held = cached_together([path, notes], measure, lambda: (pd.read_parquet(path), read_json(notes)))
+    frame = frame.assign(threshold=held["threshold"], controls=held["controls"])
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.checksums import seal
 from finetune.facts import InputError
-from finetune.files import atomic_directory, read_json, write_json
+from finetune.files import SEAL, atomic_directory, read_json, write_json
 from finetune.models import is_adapter, load_weights, tokenizer_for
 from interp.restoring.adapters import scaled_adapter
 from interp.restoring.heads import Head, HeadShape, grafted
@@ -107,11 +108,12 @@ def scale_adapter(
     factors = dict(by) if isinstance(by, Mapping) else by
     with _new(out) as target:
         for file in adapter.iterdir():
-            if file.is_file() and file.name not in (ADAPTER, CURE):
+            if file.is_file() and file.name not in (ADAPTER, CURE, SEAL):
                 shutil.copy2(file, target / file.name)
         save_file({n: w.contiguous() for n, w in state.items()}, target / ADAPTER, metadata={"format": "pt"})
         told = {"cure": "scaled", "tuned": str(adapter), "by": factors, "layers": _listed(layers)}
         write_json(target / CURE, told)
+        seal(target)
     return out
 
 
@@ -128,6 +130,7 @@ def save_cured(
         model.save_pretrained(target)
         tokenizer_for(like).save_pretrained(target)
         write_json(target / CURE, dict(told))
+        seal(target)
     return out
 
 

@@ -15,6 +15,8 @@ from analyses import which_data
 from analyses.choosing import choosing
 from finetune.facts import FactSet, InputError
 from finetune.files import read_json
+from finetune.outputs import begins_with, require_ours
+from finetune.progress import Notice
 from finetune.sources import load_traced
 from interp.selection import SCORES, Candidates, Score
 from interp.study import load_study
@@ -234,3 +236,84 @@ def test_mistakes_are_told_before_anything_is_written(
     with pytest.raises(InputError, match=named):
         which_data.run(made)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my.csv"]
+
+
+def test_only_what_this_command_wrote_for_this_out_is_replaced(
+    table: Path, tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    made = options(tiny_llama_dir, table, tmp_path / "chosen.csv", dropped=tmp_path / "dropped.csv")
+    which_data.run(made)
+    which_data.run(made)
+    first = made.out.read_bytes()
+    foreign = tmp_path / "other.csv"
+    foreign.write_text("mine", encoding="utf-8")
+    # The report is there, and knows of one --out; no other file is this command's for that.
+    for other in (replace(made, out=foreign, report=made.home), replace(made, dropped=foreign)):
+        with pytest.raises(InputError, match=r"other\.csv: is there already"):
+            which_data.run(replace(other, dropped=other.dropped if other.out == made.out else None))
+    made.out.write_bytes(first + b"edited by hand\n")
+    with pytest.raises(InputError, match="not as this command wrote it"):
+        which_data.run(made)
+    assert foreign.read_text(encoding="utf-8") == "mine"
+    assert made.out.read_bytes() == first + b"edited by hand\n"
+    made.out.unlink()
+    which_data.run(made)
+    assert made.out.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("out", "dropped", "named"),
+    [
+        ("chosen.csv", "chosen.csv", "--dropped"),
+        ("chosen.csv", "./x/../chosen.csv", "--dropped"),
+        ("chosen.csv", "CHOSEN.csv", "--dropped"),
+        ("chosen.csv", "link/chosen.csv", "--dropped"),
+        ("link/my.csv", None, "--out"),
+        ("my2.csv", None, "--out"),
+        ("chosen.csv", "my.csv", "--dropped"),
+        ("chosen.csv", "chosen_report/results.csv", "--report"),
+        ("dangling.csv", None, "--out"),
+    ],
+)
+def test_outputs_are_apart_from_each_other_and_from_the_inputs(
+    out: str, dropped: str | None, named: str, table: Path, tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "my2.csv").symlink_to(table)
+    (tmp_path / "dangling.csv").symlink_to(tmp_path / "nowhere.csv")
+    before, names = table.read_bytes(), sorted(p.name for p in tmp_path.iterdir())
+    more = {} if dropped is None else {"dropped": tmp_path / dropped}
+    with pytest.raises(InputError, match=named):
+        which_data.run(options(tiny_llama_dir, table, tmp_path / out, **more))
+    assert table.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed"])
+def test_damaged_scores_are_scored_again(
+    damage: str, table: Path, tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    made = options(tiny_llama_dir, table, tmp_path / "chosen.csv")
+    home = which_data.run(made)
+    chosen, numbers = made.out.read_bytes(), (home / "results.json").read_bytes()
+    scores = home / "scores.parquet"
+    data = bytearray(scores.read_bytes())
+    data[len(data) // 3] ^= 1
+    scores.write_bytes(data[:100] if damage == "truncated" else data)
+    with pytest.warns(Notice, match="made again"):
+        which_data.run(made)
+    assert (made.out.read_bytes(), (home / "results.json").read_bytes()) == (chosen, numbers)
+
+
+def test_pages_and_tables_replace_only_their_like(tmp_path: Path) -> None:
+    mine = tmp_path / "notes.md"
+    mine.write_text("# My notes\n", encoding="utf-8")
+    with pytest.raises(InputError, match="is there already"):
+        require_ours("--out", mine, begins_with("# Findings"))
+    with pytest.raises(InputError, match="is there already"):
+        require_ours("--out", tmp_path, begins_with("# Findings"))
+    mine.write_text("# Findings\n\nold", encoding="utf-8")
+    require_ours("--out", mine, begins_with("# Findings"))
+    mine.write_bytes(b"")
+    require_ours("--out", mine, begins_with("# Findings"))

@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from finetune.facts import InputError
 from finetune.files import fingerprint, read_json
+from finetune.progress import Notice
 from finetune.train import TuneConfig, read_checkpoint, train
 from tests.finetune.tiny import ROOT, prompts, save_base
 
@@ -145,3 +146,82 @@ def test_two_runs_do_not_train_in_one_place(base, tmp_path):
     with pytest.raises(InputError, match="no training"):
         train(base, told[:32], told[32:], tmp_path / "own", config=TuneConfig(**FULL))
     assert [p.name for p in (tmp_path / "own").iterdir()] == ["notes.txt"]
+
+
+def damaged(path: Path) -> None:
+    """Change the last byte, which is a weight's or ends the text."""
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["adapter_model.safetensors", "training.json", "tokenizer.json", "checkpoint-8/adapter_config.json"],
+)
+@pytest.mark.parametrize("how", ["gone", "changed"])
+def test_a_finished_training_that_is_damaged_is_trained_again(base, tmp_path, name, how):
+    told, config, out = prompts(), TuneConfig(**{**LORA, "trajectory": 8}), tmp_path / "out"
+    train(base, told[:32], told[32:], out, config=config)
+    before = _contents(out)
+    (out / name).unlink() if how == "gone" else damaged(out / name)
+    with pytest.warns(Notice, match="is not as it was written; it is trained again"):
+        train(base, told[:32], told[32:], out, config=config)
+    assert _contents(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_older_version_s_training_is_used_with_a_notice(base, tmp_path):
+    told, config, out = prompts(), TuneConfig(**FULL), tmp_path / "out"
+    first = train(base, told[:32], told[32:], out, config=config)
+    (out / "checksums.json").unlink()
+    with pytest.warns(Notice, match="cannot be verified"):
+        assert train(base, told[:32], told[32:], out, config=config) == first
+
+
+@pytest.mark.parametrize(
+    ("which", "notice"),
+    [
+        ("trainer/checkpoint-*/optimizer.pt", "continues from an earlier state"),
+        ("kept-*/model.safetensors", "the training begins anew"),
+    ],
+)
+def test_a_damaged_state_or_model_of_a_killed_training_is_not_continued(
+    base, killed_once, tmp_path, which, notice
+):
+    told, config = prompts(), TuneConfig(**FULL)
+    for path in killed_once.with_name("once.partial").glob(which):
+        damaged(path)
+    with pytest.warns(Notice, match=notice):
+        continued = train(base, told[:32], told[32:], killed_once, config=config, seed=1)
+    whole = train(base, told[:32], told[32:], tmp_path / "whole", config=config, seed=1)
+    assert _contents(continued.path) == _contents(whole.path)
+
+
+@pytest.mark.parametrize("at", ["seal", "replace_directory", "after"])
+def test_a_kill_while_the_result_is_put_in_place_loses_nothing(base, tmp_path, at):
+    import os
+    import signal
+
+    from finetune import trained
+
+    told, config, out = prompts(), TuneConfig(**FULL), tmp_path / "out"
+    child = os.fork()
+    if child == 0:
+
+        def die(*_):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def replace_and_die(new, path, replace=trained.replace_directory):
+            replace(new, path)
+            die()
+
+        if at == "after":
+            trained.replace_directory = replace_and_die
+        else:
+            setattr(trained, at, die)
+        train(base, told[:32], told[32:], out, config=config, seed=1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    train(base, told[:32], told[32:], out, config=config, seed=1)
+    whole = train(base, told[:32], told[32:], tmp_path / "whole", config=config, seed=1)
+    assert _contents(out) == _contents(whole.path)
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "whole"}
