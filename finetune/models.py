@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from finetune.adapter_files import base_of
+from finetune.checkpoint_paths import located
 from finetune.facts import InputError
-from finetune.files import read_json
 from finetune.hub import is_offline, refusal
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def load_weights(
     import torch
     from transformers import AutoModelForCausalLM
 
+    source = located(source)
     require_checkpoint(source)
     try:
         return AutoModelForCausalLM.from_pretrained(
@@ -77,25 +79,21 @@ def load_weights(
 
 
 def load_adapter(model: PreTrainedModel, source: Source) -> PeftModel:
-    """Put an adapter on a loaded base.
+    """Put an adapter on a loaded base; see :func:`finetune.adapter_loading.put_adapter`.
 
     Raises:
-        InputError: the adapter was made for a base of other modules, shapes or vocabulary.
+        InputError: the adapter is damaged, or was made for a base of other modules, shapes or vocabulary.
     """
-    from peft import PeftModel
+    from finetune.adapter_loading import put_adapter
 
+    source = located(source)
     require_checkpoint(source)
-    try:
-        return PeftModel.from_pretrained(model, str(source), local_files_only=Path(source).is_dir())
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise InputError(
-            f"{source}: does not fit the base {model.config.name_or_path} ({_first_line(error)}); "
-            "name the base that the adapter was trained on"
-        ) from error
+    return put_adapter(model, source).model
 
 
 def tokenizer_for(source: Source, base: Source | None = None) -> PreTrainedTokenizerBase:
     """Load a checkpoint's own tokenizer, or its base's if it brings none."""
+    source = located(source)
     own = not Path(source).is_dir() or (Path(source) / "tokenizer_config.json").is_file()
     if own or (base is None and not is_adapter(source)):
         return load_tokenizer(source)
@@ -110,6 +108,7 @@ def load_tokenizer(source: Source, *, revision: str | None = None) -> PreTrained
     """
     from transformers import AutoTokenizer
 
+    source = located(source)
     require_checkpoint(source)
     local = Path(source).is_dir()
     try:
@@ -128,6 +127,7 @@ def configuration_of(source: Source) -> PreTrainedConfig:
     """
     from transformers import AutoConfig
 
+    source = located(source)
     require_checkpoint(source)
     try:
         return AutoConfig.from_pretrained(
@@ -150,19 +150,16 @@ def context_of(source: Source) -> int:
 
 def is_adapter(source: Source) -> bool:
     """Whether a local directory holds a PEFT adapter rather than a whole model."""
-    return (Path(source) / "adapter_config.json").is_file()
+    return (Path(located(source)) / "adapter_config.json").is_file()
 
 
 def adapter_base(source: Source) -> str:
-    """Return the base that an adapter's own configuration names.
+    """Return the directory of the base that an adapter's own configuration names, without a network.
 
     Raises:
-        InputError: it names none.
+        InputError: it names none, or one that is not on this machine.
     """
-    named = read_json(Path(source) / "adapter_config.json").get("base_model_name_or_path")
-    if not named:
-        raise InputError(f"{source}: the adapter names no base; give the base as well")
-    return str(named)
+    return base_of(source)
 
 
 def require_checkpoint(source: Source) -> None:
