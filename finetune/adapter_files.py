@@ -84,6 +84,8 @@ def read_config(folder: str | Path) -> PeftConfig:
     if unknown:
         _log.warning("%s: peft %s does not know %s; ignored", file, __version__, ", ".join(sorted(unknown)))
     held = {name: value for name, value in settings.items() if name in fields}
+    if getattr(known, "r", None) and not held.get("r", True):  # other kinds of adapters may have no rank
+        raise InputError(f"{file}: r = {_shown(held['r'])}: a rank is at least 1; correct it")
     _require_types(file, held, typing.get_type_hints(known))
     try:
         with warnings.catch_warnings():
@@ -224,7 +226,7 @@ def _require_types(file: Path, settings: Mapping[str, Any], hints: Mapping[str, 
 
     every = CollectionCheckStrategy.ALL_ITEMS
     for name, value in settings.items():
-        if (name == "r" and value in (0, None)) or (isinstance(value, float) and not isfinite(value)):
+        if isinstance(value, float) and not isfinite(value):
             raise InputError(f"{file}: {name} = {_shown(value)} cannot be; correct it")
         tries = [value, int(value)] if isinstance(value, float) and value.is_integer() else [value]
         if value is None:

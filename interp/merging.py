@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from finetune.adapter_files import first_line
 from finetune.facts import InputError
-from interp.parity import TOLERANCE, LogProbs
+from interp.parity import TOLERANCE, LogProbs, log_probs, require_finite
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -44,6 +44,24 @@ def merge(model: PeftModel, name: str) -> PreTrainedModel:
             "W_O of its own; use LoRA, or a checkpoint that was merged by whoever trained it"
         ) from error
     return merged.eval().requires_grad_(False)
+
+
+def unmerged_log_probs(model: PeftModel, inputs: dict[str, Tensor], name: str) -> LogProbs:
+    """Return what PEFT computes without merging anything: the reference of all that is made of an adapter.
+
+    Raises:
+        InputError: it cannot be computed, as where PEFT initialises a transposed layer wrongly, or it is not
+            finite.
+    """
+    try:
+        found = log_probs(model, inputs)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{name}: PEFT itself cannot run this adapter on its base ({first_line(error)}); "
+            "convert it to an ordinary LoRA, or name a checkpoint that it was merged into"
+        ) from error
+    require_finite(found, name)
+    return found
 
 
 def require_merged(found: LogProbs, expected: LogProbs, name: str) -> None:

@@ -17,7 +17,7 @@ from finetune.adapter_loading import NOTHING, LoadedAdapter, put_adapter
 from interp.adapters import Switch, install, low_rank_updates
 from interp.bases import require_mergeable, require_unpickled
 from interp.edits import layers_that_act
-from interp.merging import merge, require_merged
+from interp.merging import merge, require_merged, unmerged_log_probs
 from interp.pair import CheckpointPair, Loader, Side
 from interp.parity import (
     TOLERANCE,
@@ -120,8 +120,7 @@ def _merged(pair: CheckpointPair, base: Source, finetuned: Source, options: Sett
     loaded = _with_adapter(plain, finetuned, options)
     _record_adapter(pair, loaded)
     inputs = probe(plain, vocab, loaded.tokens)
-    expected = log_probs(loaded.model, inputs)
-    require_finite(expected, name)
+    expected = unmerged_log_probs(loaded.model, inputs, name)
     if not loaded.tokens:  # the same inputs, and the same vocabulary
         _record_change(pair, before, expected)
     merged = merge(loaded.model, name)
@@ -162,8 +161,7 @@ def _share(pair: CheckpointPair, base: Source, finetuned: Source, options: Setti
     with peft.disable_adapter():
         if not torch.equal(log_probs(peft, inputs), expected["base"]):
             return False
-    expected["finetuned"] = log_probs(peft, inputs)
-    require_finite(expected["finetuned"], pair.provenance["finetuned"])
+    expected["finetuned"] = unmerged_log_probs(peft, inputs, pair.provenance["finetuned"])
     plain = peft.unload()
     layers = {plain.get_submodule(path): update for path, update in updates.items()}
     bridge = boot(plain, pair.tokenizer, pair.provenance["base"])
