@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analyses.making import Making, RealFacts
+from finetune.checkpoint_paths import located
 from finetune.facts import FactSet, InputError
 from finetune.presets import WORLDS
 
@@ -31,7 +32,8 @@ class Options(RealFacts, Making):
     checkpoints: Path | None = None
     """What popularity_splits handed on (a directory below its run's handed_on/), instead of all these."""
     finetuned: tuple[str, ...] = ()
-    """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY, or a training run's checkpoint-* ones."""
+    """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY (also what python -m finetune left), or a
+    training run's checkpoint-* ones."""
     seeds: tuple[int, ...] = (0,)
     """One run each; with two or more, intervals are over seeds."""
     prompt_format: str = "Question: {question} Answer:"
@@ -62,6 +64,7 @@ class Options(RealFacts, Making):
         for name, path in self._named:
             if not name or not path:
                 raise InputError(f"--finetuned {name}={path}: write NAME=DIRECTORY")
+            located(path)
             if name == "base":
                 raise InputError("--finetuned base=...: this name is taken by --base; choose another")
             if names.count(name) > 1:
@@ -90,7 +93,7 @@ class Options(RealFacts, Making):
     @property
     def own(self) -> dict[str, str]:
         """The user's own checkpoints by name; empty when arms are trained here."""
-        return dict(self._named)
+        return {name: located(path) for name, path in self._named}
 
 
 def load_facts(options: Options) -> FactSet | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import re
 import typing
 import warnings
@@ -25,13 +24,14 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 LFS = b"version https://git-lfs"
+# PEFT ignores a runtime configuration and an auto mapping in a file.
+ASIDE = {"runtime_config", "auto_mapping"}
 # The marks that quantised copies of a model bear in their names, as in Llama-3-8B-bnb-4bit or Qwen2-7B-AWQ.
 QUANTISED = re.compile(
     r"(?:^|[-_.])(?:bnb|gptq|awq|gguf|exl\d|hqq|aqlm|quip|nf4|fp4|fp8|int[248]|w[48]a\d+|[23468]-?bits?|q[2-8]|"
     r"quanti[sz]ed)(?=[-_.]|$)",
     re.IGNORECASE,
 )
-_log = logging.getLogger(__name__)
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
@@ -54,9 +54,7 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
 
 
 def read_config(folder: str | Path) -> PeftConfig:
-    """Make PEFT's configuration of an adapter's settings.
-
-    Settings that this version of PEFT does not know are left out with a notice.
+    """Make PEFT's configuration of an adapter's settings, without those that :func:`unknown_settings` names.
 
     Raises:
         InputError: a kind of adapter that PEFT does not know, a setting of a wrong type or value, or one that
@@ -77,12 +75,7 @@ def read_config(folder: str | Path) -> PeftConfig:
     if settings.get("megatron_config") is not None:
         raise InputError(f"{file}: megatron_config names code to run; save the adapter without it")
     known = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
-    # PEFT ignores a runtime configuration and an auto mapping in a file; so the types of these do not matter.
-    aside = {"runtime_config", "auto_mapping"}
-    fields = {field.name for field in dataclasses.fields(known)} - aside
-    unknown = [name for name, value in settings.items() if name not in fields | aside and value]
-    if unknown:
-        _log.warning("%s: peft %s does not know %s; ignored", file, __version__, ", ".join(sorted(unknown)))
+    fields = _fields(known)
     held = {name: value for name, value in settings.items() if name in fields}
     if getattr(known, "r", None) and not held.get("r", True):  # other kinds of adapters may have no rank
         raise InputError(f"{file}: r = {_shown(held['r'])}: a rank is at least 1; correct it")
@@ -93,6 +86,15 @@ def read_config(folder: str | Path) -> PeftConfig:
             return known.from_peft_type(**held)
     except Exception as error:  # whatever a configuration's own checks raise
         raise InputError(f"{file}: cannot be used ({first_line(error)}); correct it") from error
+
+
+def unknown_settings(folder: str | Path) -> list[str]:
+    """Name the settings of an adapter that this version of PEFT does not know, but for those that are off."""
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    settings = read_settings(folder)
+    known = _fields(PEFT_TYPE_TO_CONFIG_MAPPING[settings["peft_type"]]) | ASIDE
+    return sorted(name for name, value in settings.items() if value and name not in known)
 
 
 def read_tensors(folder: str | Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
@@ -188,6 +190,10 @@ def first_line(error: BaseException) -> str:
     """Return the first line of a library's message, or the error's kind if it has none."""
     lines = str(error).strip().splitlines()
     return (lines[0].rstrip(".") if lines else type(error).__name__)[:200]
+
+
+def _fields(config: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(config)} - ASIDE
 
 
 def _cached(name: str) -> str | None:

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.adapter_files import first_line, read_config, read_tensors
-from finetune.adapter_vocabulary import Resized, require_embeddings, resize
+from finetune.adapter_files import first_line, read_config, read_tensors, unknown_settings
+from finetune.adapter_vocabulary import Resized, embedding_paths, require_embeddings, resize
 from finetune.checkpoint_paths import located
 from finetune.facts import InputError
 
@@ -73,9 +73,11 @@ def put_adapter(model: PreTrainedModel, source: str | Path, *, allow_pickle: boo
     for parameter in own.values():
         if parameter.is_floating_point():
             parameter.detach().fill_(float("nan"))
-    state = peft.state_dict()
-    named, notices = settled_names(tensors, own, state)
+    state = _of_base(peft, own)
+    named, notices = settled_names(_once(tensors), own, state)
     rewrites = any(name in state and not _same(state[name], tensor) for name, tensor in named.items())
+    if unknown := unknown_settings(source):
+        notices.append(f"this version of peft does not know {', '.join(unknown)}; ignored")
     unexpected = _placed(peft, named, own, source, base)
     _require_filled(peft, named, unexpected, own, source, base)
     if resized is not None:
@@ -165,6 +167,26 @@ def _own(peft: PeftModel) -> dict[str, Tensor]:
     return get_peft_model_state_dict(peft, adapter_name=ADAPTER, save_embedding_layers=False)
 
 
+def _of_base(peft: PeftModel, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the base's parameters by their names in a file: all but the adapter's own."""
+    taken = {parameter.data_ptr() for parameter in own.values()}
+    return {name: value for name, value in peft.state_dict().items() if value.data_ptr() not in taken}
+
+
+def _once(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the second copy that PEFT writes of a module that an adapter carries whole and resized."""
+    import torch
+
+    doubles = {
+        name: name.replace(".modules_to_save.", ".") for name in tensors if ".modules_to_save." in name
+    }
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if (other := doubles.get(name)) not in tensors or not torch.equal(tensor, tensors[str(other)])
+    }
+
+
 def _placed(
     peft: PeftModel, tensors: dict[str, Tensor], own: Mapping[str, Tensor], source: str | Path, base: str
 ) -> list[str]:
@@ -216,12 +238,12 @@ def _misfit(
     base: str,
 ) -> str:
     """Say in which way an adapter does not fit; empty if its names and shapes show none."""
-    state = peft.state_dict()
-    places = {**state, **own}
+    places = {**_of_base(peft, own), **own}
     for name, tensor in tensors.items():
         if name in places and tensor.shape != places[name].shape:
             shape, expected = list(tensor.shape), list(places[name].shape)
-            kind = "vocabulary" if shape[1:] == expected[1:] and len(shape) == 2 else "shape"
+            ends = embedding_paths(peft.get_base_model())
+            kind = "vocabulary" if any(tail(name).startswith(f"{end}.") for end in ends) else "shape"
             return (
                 f"{source}: brings {tail(name)} of shape {shape}, and {base} takes {expected}: another "
                 f"{kind}; name the adapter's own base"
@@ -249,7 +271,8 @@ def _parity(peft: PeftModel, tensors: Mapping[str, Tensor], source: str | Path) 
     Raises:
         InputError: a parameter is not the tensor, up to the parameter's precision.
     """
-    places = {**peft.state_dict(), **_own(peft)}
+    own = _own(peft)
+    places = {**_of_base(peft, own), **own}
     largest = 0.0
     for name, tensor in tensors.items():
         if (place := places.get(name)) is None or place.shape != tensor.shape:

@@ -43,9 +43,9 @@ def resize(
 
     New rows are NaN until they are loaded. ``tail`` takes a tensor's name to the one in the base.
     """
-    places = {f"{path}.{end}" for path in _paths(model) for end in WHOLE}
+    places = {f"{path}.{end}" for path in embedding_paths(model) for end in WHOLE}
     sizes = {tensor.shape[0] for name, tensor in tensors.items() if tail(name) in places and tensor.ndim == 2}
-    before = int(_rows(model.get_input_embeddings()))
+    before = int(_ends(model)[0].weight.shape[0])
     if len(sizes) != 1 or sizes == {before}:
         return None
     after = sizes.pop()
@@ -55,6 +55,12 @@ def resize(
         for parameter in layer.parameters():
             parameter.data[before:] = float("nan")
     return Resized(before=before, after=after)
+
+
+def embedding_paths(model: Any) -> list[str]:
+    """Name the layers that go in and out of the vocabulary."""
+    ends = {id(layer) for layer in _ends(model)}
+    return [name for name, layer in model.named_modules() if id(layer) in ends]
 
 
 def require_embeddings(model: Any, resized: Resized, source: str | Path, base: str) -> None:
@@ -74,15 +80,5 @@ def require_embeddings(model: Any, resized: Resized, source: str | Path, base: s
 
 
 def _ends(model: Any) -> list[Any]:
-    """Return the layers that go in and out of the vocabulary."""
     ends = [model.get_input_embeddings(), model.get_output_embeddings()]
     return [layer for layer in ends if layer is not None]
-
-
-def _paths(model: Any) -> list[str]:
-    ends = {id(layer) for layer in _ends(model)}
-    return [name for name, layer in model.named_modules() if id(layer) in ends]
-
-
-def _rows(layer: Any) -> int:
-    return int(layer.weight.shape[0])

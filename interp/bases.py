@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.adapter_files import is_hub_id, is_quantised, read_settings, require_safe
+from finetune.adapter_files import is_hub_id, is_quantised, read_config, read_settings, require_safe
 from finetune.facts import InputError
 from finetune.files import fingerprint
 from finetune.models import adapter_base
@@ -18,6 +18,9 @@ from interp.sources import Source, in_memory, in_memory_adapter, title
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+# Initialisations of LoRA that leave the base as it is.
+PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")
 
 
 def base_of(adapter: Source) -> Source:
@@ -92,12 +95,29 @@ def require_unpickled(folder: str) -> None:
         raise InputError(f"{error}{allow}") from None
 
 
+def may_share(adapter: Source) -> bool:
+    """Tell whether an adapter's configuration lets both sides share the base's weights.
+
+    DoRA, trained biases, embeddings or whole modules, methods other than LoRA, and initialisations that take
+    something out of the base (PiSSA) need weights of their own; so no base has to be loaded to find out.
+    """
+    memory = in_memory_adapter(adapter)
+    config: Any = adapter.peft_config[adapter.active_adapter] if memory else read_config(adapter)
+    more = ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias", "target_parameters")
+    return (
+        str(getattr(config.peft_type, "value", config.peft_type)) == "LORA"
+        and not any(getattr(config, name, None) for name in more)
+        and config.bias == "none"
+        and config.init_lora_weights in PLAIN_STARTS
+    )
+
+
 def _require_untouched_base(adapter: PeftModel) -> None:
     """Refuse to take the base from below an adapter in memory that changed it for good."""
     config: Any = adapter.peft_config[adapter.active_adapter]
     initial = getattr(config, "init_lora_weights", True)
     biases = getattr(config, "bias", "none") != "none"
-    if biases or initial not in (True, False, "gaussian", "eva", "orthogonal"):
+    if biases or initial not in PLAIN_STARTS:
         what = (
             "trained its base's biases" if biases else f"was initialised from its base's weights ({initial})"
         )

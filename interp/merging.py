@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
+ROUNDING = 10 * TOLERANCE  # nats, float32: every merged weight is rounded once more; 7e-5 on SmolLM2-135M
+
 
 def merge(model: PeftModel, name: str) -> PreTrainedModel:
     """Return the base with the active adapter merged into it; both are used up.
@@ -71,10 +73,10 @@ def require_merged(found: LogProbs, expected: LogProbs, name: str) -> None:
         InputError: their log-probs differ by more than rounding.
     """
     difference = float((found - expected).abs().max())
-    if not difference <= TOLERANCE:
+    if not difference <= ROUNDING:
         raise InputError(
             f"{name}: merging this adapter changes its log-probabilities by {difference:.1e} nats "
-            f"({TOLERANCE:.1e} allowed), so it could not be measured; use LoRA without variants, or a "
+            f"({ROUNDING:.1e} allowed), so it could not be measured; use LoRA without variants, or a "
             "checkpoint that was merged by whoever trained it"
         )
 
