@@ -70,12 +70,19 @@ def read_config(folder: str | Path) -> PeftConfig:
             f"{file}: peft_type = {_shown(kind)} is no kind of adapter that peft {__version__} knows; "
             "correct it, or upgrade peft"
         )
-    if kind == "XLORA":
-        raise InputError(f"{file}: an X-LoRA mixes adapters of other directories; name one LoRA adapter")
-    if settings.get("megatron_config") is not None:
-        raise InputError(f"{file}: megatron_config names code to run; save the adapter without it")
-    known = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
+    if kind == "XLORA" or settings.get("megatron_config") is not None:
+        what = (
+            "an X-LoRA loads adapters of other directories"
+            if kind == "XLORA"
+            else "megatron_config loads code"
+        )
+        raise InputError(f"{file}: {what}; save it as an ordinary LoRA")
+    kinds: dict[Any, Any] = PEFT_TYPE_TO_CONFIG_MAPPING
+    known = kinds[kind]
     fields = _fields(known)
+    # PEFT fills these in, and so would scale an adapter by a guess.
+    if missing := {"r", "lora_alpha"} & fields - set(settings):
+        raise InputError(f"{file}: says nothing of {', '.join(sorted(missing))}; save the adapter again")
     held = {name: value for name, value in settings.items() if name in fields}
     if getattr(known, "r", None) and not held.get("r", True):  # other kinds of adapters may have no rank
         raise InputError(f"{file}: r = {_shown(held['r'])}: a rank is at least 1; correct it")
@@ -93,7 +100,8 @@ def unknown_settings(folder: str | Path) -> list[str]:
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     settings = read_settings(folder)
-    known = _fields(PEFT_TYPE_TO_CONFIG_MAPPING[settings["peft_type"]]) | ASIDE
+    kinds: dict[Any, Any] = PEFT_TYPE_TO_CONFIG_MAPPING
+    known = _fields(kinds[settings["peft_type"]]) | ASIDE
     return sorted(name for name, value in settings.items() if value and name not in known)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.adapter_files import first_line, read_config, read_tensors, unknown_settings
+from finetune.adapter_names import ADAPTER, misfit, settled_names, tail, without_doubles
 from finetune.adapter_vocabulary import Resized, embedding_paths, require_embeddings, resize
 from finetune.checkpoint_paths import located
 from finetune.facts import InputError
@@ -29,11 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-ADAPTER = "default"
 NOTHING = "the adapter changes nothing"
-PREFIX = "base_model.model."
-# What torch.compile, DDP, FSDP and checkpointing put into names, and PEFT's own name of an adapter.
-WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", ADAPTER}
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +71,7 @@ def put_adapter(model: PreTrainedModel, source: str | Path, *, allow_pickle: boo
         if parameter.is_floating_point():
             parameter.detach().fill_(float("nan"))
     state = _of_base(peft, own)
-    named, notices = settled_names(_once(tensors), own, state)
+    named, notices = settled_names(without_doubles(tensors), own, state)
     rewrites = any(name in state and not _same(state[name], tensor) for name, tensor in named.items())
     if unknown := unknown_settings(source):
         notices.append(f"this version of peft does not know {', '.join(unknown)}; ignored")
@@ -94,38 +91,6 @@ def put_adapter(model: PreTrainedModel, source: str | Path, *, allow_pickle: boo
         tokens=_tokens(config, resized),
         notices=tuple(notices),
     )
-
-
-def tail(name: str) -> str:
-    """Return a tensor's name without what wrappers put into it and in front of it."""
-    name = ".".join(part for part in name.split(".") if part not in WRAPPERS)
-    while name.startswith(PREFIX):
-        name = name.removeprefix(PREFIX)
-    return name
-
-
-def settled_names(
-    tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], state: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Put names right whose only fault is a known prefix, and say so.
-
-    A name that has no place is read as the one of the adapter's parameters that ends, or that it ends, in the
-    same words, if it has the same shape. Either all such names are settled, each as another parameter, or
-    none is.
-    """
-    lost = [name for name in tensors if name not in own and name not in state]
-    free = [name for name in own if name not in tensors]
-    read: dict[str, str] = {}
-    for name in lost:
-        words = tail(name)
-        alike = [p for p in free if _ends(tail(p), words) and own[p].shape == tensors[name].shape]
-        if len(alike) != 1:
-            return dict(tensors), []
-        read[name] = alike[0]
-    if not lost or len(set(read.values())) != len(lost):
-        return dict(tensors), []
-    notice = f"{len(lost)} tensors have other names than PEFT's; {lost[0]} is read as {read[lost[0]]}"
-    return {read.get(name, name): tensor for name, tensor in tensors.items()}, [notice]
 
 
 def changes_nothing(tensors: Mapping[str, Tensor]) -> bool:
@@ -171,20 +136,6 @@ def _of_base(peft: PeftModel, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the base's parameters by their names in a file: all but the adapter's own."""
     taken = {parameter.data_ptr() for parameter in own.values()}
     return {name: value for name, value in peft.state_dict().items() if value.data_ptr() not in taken}
-
-
-def _once(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out the second copy that PEFT writes of a module that an adapter carries whole and resized."""
-    import torch
-
-    doubles = {
-        name: name.replace(".modules_to_save.", ".") for name in tensors if ".modules_to_save." in name
-    }
-    return {
-        name: tensor
-        for name, tensor in tensors.items()
-        if (other := doubles.get(name)) not in tensors or not torch.equal(tensor, tensors[str(other)])
-    }
 
 
 def _placed(
@@ -239,30 +190,8 @@ def _misfit(
 ) -> str:
     """Say in which way an adapter does not fit; empty if its names and shapes show none."""
     places = {**_of_base(peft, own), **own}
-    for name, tensor in tensors.items():
-        if name in places and tensor.shape != places[name].shape:
-            shape, expected = list(tensor.shape), list(places[name].shape)
-            ends = embedding_paths(peft.get_base_model())
-            kind = "vocabulary" if any(tail(name).startswith(f"{end}.") for end in ends) else "shape"
-            return (
-                f"{source}: brings {tail(name)} of shape {shape}, and {base} takes {expected}: another "
-                f"{kind}; name the adapter's own base"
-            )
-    lost = [name for name in tensors if name not in places]
-    missing = [name for name in own if name not in tensors]
-    if lost:
-        own_names = f", for example {missing[0]}" if missing else ""
-        return (
-            f"{source}: {base} has no place for {lost[0]} ({len(lost)} of {len(tensors)} tensors)"
-            f"{own_names and '; it takes others' + own_names}; name the adapter's own base, or save it again "
-            "with save_pretrained"
-        )
-    if missing:
-        return (
-            f"{source}: brings nothing for {tail(missing[0])} ({len(missing)} such tensors), so it was made "
-            "for another base; name the adapter's own"
-        )
-    return ""
+    said = misfit(tensors, places, own, base, embedding_paths(peft.get_base_model()))
+    return said and f"{source}: {said}"
 
 
 def _parity(peft: PeftModel, tensors: Mapping[str, Tensor], source: str | Path) -> float:
@@ -290,11 +219,6 @@ def _same(place: Tensor, tensor: Tensor) -> bool:
     import torch
 
     return torch.equal(place, tensor.to(device=place.device, dtype=place.dtype))
-
-
-def _ends(name: str, other: str) -> bool:
-    """Tell whether one of two dotted names is the end of the other."""
-    return name == other or name.endswith(f".{other}") or other.endswith(f".{name}")
 
 
 def _tokens(config: PeftConfig, resized: Resized | None) -> tuple[int, ...]:

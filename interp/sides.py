@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -126,7 +126,7 @@ def _merged(pair: CheckpointPair, base: Source, finetuned: Source, options: Sett
         _record_change(pair, before, expected)
     merged = merge(loaded.model, name)
     require_merged(log_probs(merged, inputs), expected, name)
-    bridge, _ = bridged(merged.to(dtype=options.dtype), pair.tokenizer, name, inputs)
+    bridge, _ = bridged(cast("Any", merged).to(dtype=options.dtype), pair.tokenizer, name, inputs)
     pair.provenance["finetuned_parity"] = float((log_probs(bridge, inputs) - expected).abs().max())
     _record(pair, bridge)
     return bridge
@@ -209,7 +209,8 @@ def _on_disk(adapter: Source, base: PreTrainedModel) -> Iterator[str]:
     if not in_memory_adapter(adapter):
         yield adapter
         return
-    sizes = [model.get_input_embeddings().weight.shape[0] for model in (adapter.get_base_model(), base)]
+    both: list[Any] = [adapter.get_base_model(), base]
+    sizes = [model.get_input_embeddings().weight.shape[0] for model in both]
     with tempfile.TemporaryDirectory() as folder:
         active = adapter.active_adapter
         # Left to decide by itself, PEFT asks the hub whether the vocabulary has changed.

@@ -193,13 +193,23 @@ def test_a_configuration_that_is_none_is_one_line(tiny_llama_dir, adapter, text,
         ({"task_type": "NO_SUCH"}, "NO_SUCH"),
         ({"bias": "some"}, "bias"),
         ({"modules_to_save": ["lm_head"]}, "brings nothing for lm_head"),
-        ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, "names code to run"),
+        ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, "megatron_config loads code"),
         ({"base_model_name_or_path": 5}, "base_model_name_or_path = 5"),
     ],
 )
 def test_a_wrong_setting_is_one_line(tiny_llama_dir, adapter, settings, match) -> None:
     reset(adapter, **settings)
     refused(tiny_llama_dir, adapter, match)
+
+
+@pytest.mark.parametrize("name", ["r", "lora_alpha", "peft_type", "target_modules"])
+def test_a_setting_that_is_missing_is_one_line(tmp_path, tiny_llama_dir, save_adapter, name) -> None:
+    # Targets that are not PEFT's own choice for this architecture.
+    adapter = shutil.copytree(save_adapter(tiny_llama_dir, targets=["down_proj"]), tmp_path / "adapter")
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    del settings[name]
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    refused(tiny_llama_dir, adapter, ".")
 
 
 def test_settings_that_load_nothing_do_no_harm(tiny_llama_dir, adapter) -> None:
