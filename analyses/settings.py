@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analyses.making import Making, RealFacts
+from finetune.checkpoint_paths import located
 from finetune.facts import FactSet, InputError
 from finetune.names import folded, require_different, require_name
 from finetune.options import Seed, refuse_unread
@@ -46,7 +47,8 @@ class Options(RealFacts, Making):
     checkpoints: Path | None = None
     """What popularity_splits handed on (a directory below its run's handed_on/), instead of all these."""
     finetuned: tuple[str, ...] = ()
-    """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY, or a training run's checkpoint-* ones."""
+    """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY (also what python -m finetune left), or a
+    training run's checkpoint-* ones."""
     seeds: tuple[Seed, ...] = (0,)
     """One run each; with two or more, intervals are over seeds."""
     prompt_format: str = "Question: {question} Answer:"
@@ -72,10 +74,10 @@ class Options(RealFacts, Making):
         self._refuse_unread()
         if "{question}" not in self.prompt_format:
             raise InputError(f"--prompt-format {self.prompt_format}: write {{question}} where it belongs")
-        names = [name for name, _ in self._named]
         for name, path in self._named:
             if not name or not path:
                 raise InputError(f"--finetuned {name}={path}: write NAME=DIRECTORY")
+            located(path)
             require_name(name, "--finetuned", remedy="write NAME=DIRECTORY with another name")
             if folded(name) == "base":
                 raise InputError("--finetuned base=...: this name is taken by --base; choose another")
@@ -115,7 +117,7 @@ class Options(RealFacts, Making):
     @property
     def own(self) -> dict[str, str]:
         """The user's own checkpoints by name; empty when arms are trained here."""
-        return dict(self._named)
+        return {name: located(path) for name, path in self._named}
 
 
 def load_facts(options: Options) -> FactSet | None:

@@ -6,10 +6,13 @@
 
 Facts are split by subject, asked in the chosen format, and trained on once for each learning rate; the one
 that answers most validation facts is named in ``chosen.json``. The same command continues a killed run.
+Where a checkpoint is taken, the directory of the run stands for the chosen one.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -106,6 +109,7 @@ def _command(arguments: Sequence[str]) -> None:
     if processes.is_main() and not options.quiet:
         right = round(chosen.validation_accuracy * asked)
         print(f"{chosen.path}: step {chosen.step}, {right} of {asked} validation facts answered")
+        print(f"Next: {_next_command(options)}")
 
 
 def finetune(options: Options) -> tuple[Checkpoint, int]:
@@ -152,6 +156,19 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
         )
         run.write(seeds=[options.seed], finished=True, left_out=left_out)
     return chosen, len(validation)
+
+
+def _next_command(options: Options) -> str:
+    """Return the command that measures what this training did, to be copied into a shell."""
+    name = re.sub(r"[^\w.-]+", "-", options.out.resolve().name).strip("-.") or "mine"
+    name = "tuned" if name == "base" else name
+    words = ["python", "analyses/attention_imbalance.py", "--base", options.base]
+    words += ["--finetuned", f"{name}={options.out}", "--facts", options.facts]
+    if options.ask.template != PromptFormat().template:
+        words += ["--prompt-format", options.ask.template]
+    if options.phrasebook is not None:
+        words += ["--phrasebook", str(options.phrasebook)]
+    return shlex.join([*words, "--out", str(options.out.with_name(f"{options.out.resolve().name}-measured"))])
 
 
 def _defaults(arguments: Sequence[str]) -> Any:

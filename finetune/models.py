@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from finetune.configs import one_line, read_object
+from finetune.adapter_files import base_of
+from finetune.checkpoint_paths import located
+from finetune.configs import one_line
 from finetune.facts import InputError
 from finetune.hub import is_offline, refusal
 from finetune.loadable import Inspected, inspect_checkpoint, read_configuration, require_trial, with_files
@@ -69,6 +71,7 @@ def load_weights(
     Raises:
         InputError: see :func:`load_model`.
     """
+    source = located(source)
     require_checkpoint(source)
     found = inspect_checkpoint(source, revision=revision, allow_pickle=allow_pickle)
     for told in found.notices:
@@ -88,25 +91,21 @@ def load_weights(
 
 
 def load_adapter(model: PreTrainedModel, source: Source) -> PeftModel:
-    """Put an adapter on a loaded base.
+    """Put an adapter on a loaded base; see :func:`finetune.adapter_loading.put_adapter`.
 
     Raises:
-        InputError: the adapter was made for a base of other modules, shapes or vocabulary.
+        InputError: the adapter is damaged, or was made for a base of other modules, shapes or vocabulary.
     """
-    from peft import PeftModel
+    from finetune.adapter_loading import put_adapter
 
+    source = located(source)
     require_checkpoint(source)
-    try:
-        return PeftModel.from_pretrained(model, str(source), local_files_only=Path(source).is_dir())
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise InputError(
-            f"{source}: does not fit the base {model.config.name_or_path} ({one_line(error)}); "
-            "name the base that the adapter was trained on"
-        ) from error
+    return put_adapter(model, source).model
 
 
 def tokenizer_for(source: Source, base: Source | None = None) -> PreTrainedTokenizerBase:
     """Load a checkpoint's own tokenizer, or its base's if it brings none."""
+    source = located(source)
     if brings_tokenizer(source) or (base is None and not is_adapter(source)):
         return load_tokenizer(source)
     return load_tokenizer(base or adapter_base(source))
@@ -125,6 +124,7 @@ def load_tokenizer(source: Source, *, revision: str | None = None) -> PreTrained
     """
     from finetune.tokenizer_files import faithful
 
+    source = located(source)
     require_checkpoint(source)
     try:
         return faithful(source, revision or "main")
@@ -144,6 +144,7 @@ def configuration_of(source: Source) -> PreTrainedConfig:
     Raises:
         InputError: there is none, or a hub id without a network.
     """
+    source = located(source)
     require_checkpoint(source)
     return read_configuration(source)
 
@@ -161,29 +162,16 @@ def context_of(source: Source) -> int:
 
 def is_adapter(source: Source) -> bool:
     """Whether a local directory holds a PEFT adapter rather than a whole model."""
-    return (Path(source) / "adapter_config.json").is_file()
+    return (Path(located(source)) / "adapter_config.json").is_file()
 
 
 def adapter_base(source: Source) -> str:
-    """Return the base that an adapter's own configuration names: a directory, here or in the hub's cache.
-
-    A relative directory is looked for from here and from beside the adapter. No hub is asked.
+    """Return the directory of the base that an adapter's own configuration names, without a network.
 
     Raises:
         InputError: it names none, or one that is not on this machine.
     """
-    named = read_object(Path(source) / "adapter_config.json").get("base_model_name_or_path")
-    if not named or not isinstance(named, str):
-        raise InputError(f"{source}: the adapter names no base; give the base as well")
-    for place in (Path(named), Path(source) / named, Path(source).parent / named):
-        if (place / "config.json").is_file():
-            return str(place)
-    if cached := _cached(named):
-        return cached
-    raise InputError(
-        f"{source}: its base {named} is not on this machine; give the base as well "
-        "(a directory, or the hub id, which is then downloaded)"
-    )
+    return base_of(source)
 
 
 def require_checkpoint(source: Source) -> None:

@@ -13,6 +13,7 @@ Bridges are raw ones: no norm is folded into any weight, so that both sides shar
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ __all__ = [
     "require_edits",
     "trajectory",
 ]
+
+_log = logging.getLogger(__name__)
 
 
 def load_pair(
@@ -72,6 +75,7 @@ def load_pair(
             tokenizers that disagree; a bridge that does not compute what its model computes.
     """
     options = settings(dtype, device, device_map, revision, allow_pickle)
+    notice = None
     if finetuned is None and base is not None and is_adapter_source(base := resolved(base, revision)):
         base, finetuned = None, base
     finetuned = None if finetuned is None else resolved(finetuned, revision)
@@ -79,14 +83,17 @@ def load_pair(
         if is_adapter_source(base):
             raise InputError(f"{title(base)}: is an adapter; name a whole model as the base")
         if finetuned is not None and is_adapter_source(finetuned):
-            require_named_base(finetuned, base)
+            notice = require_named_base(finetuned, base)
         base = resolved(base, revision)
     elif finetuned is None or not is_adapter_source(finetuned):
         raise InputError("base is missing: name the checkpoint that the fine-tuning started from")
     else:
         base = resolved(base_of(finetuned))
     pair = load_sides(base, finetuned, options, tokenizer, low_memory)
-    pair.provenance["notices"] = notices((base, finetuned), options)
+    if notice is not None:
+        _log.warning(notice)
+    told = ([] if notice is None else [notice]) + notices((base, finetuned), options)
+    pair.provenance["notices"] = [*told, *pair.provenance["notices"]]
     return pair
 
 

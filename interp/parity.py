@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,17 +31,27 @@ ROUNDINGS = 2  # a half-precision model may be off by this many of its largest l
 LogProbs = Float[Tensor, "token vocab"]
 
 
-def probe(model: Any, vocab: int) -> dict[str, Int[Tensor, "row pos"]]:
-    """Make the probe's model inputs: random tokens, the same for every model of one vocabulary size."""
+def probe(model: Any, vocab: int, include: Sequence[int] = ()) -> dict[str, Int[Tensor, "row pos"]]:
+    """Make the probe's model inputs: random tokens, the same for every model of one vocabulary size.
+
+    ``include`` names token ids that must be among them, as far as they find room: those of whose embeddings
+    an adapter brings its own.
+    """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(vocab, (len(PROBE_LENGTHS), max(PROBE_LENGTHS)), generator=generator)
+    if include:
+        some = torch.tensor(include)[: PROBE_LENGTHS[0]]
+        ids[0, : len(some)] = some
     mask = torch.arange(ids.shape[1])[None] < torch.tensor(PROBE_LENGTHS)[:, None]
     return {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
 
 
 def log_probs(model: Any, inputs: dict[str, Tensor]) -> LogProbs:
-    """Return the next-token log-probs (nats, float32, on the CPU) at the probe's real tokens."""
+    """Return the next-token log-probs (nats, float32, on the CPU) at the probe's real tokens.
+
+    Works for a plain model, for PEFT's and for a bridge.
+    """
     with torch.inference_mode():
         output = model(inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
     logits = getattr(output, "logits", output)
@@ -58,6 +69,19 @@ def tolerance(expected: LogProbs, dtype: torch.dtype, layers: int = 1) -> float:
         return TOLERANCE
     spread = float((expected - expected.mean(-1, keepdim=True)).abs().max())
     return (ROUNDINGS + layers**0.5) * torch.finfo(dtype).eps * max(spread, 1.0)
+
+
+def require_finite(found: LogProbs, name: str) -> None:
+    """Refuse a model whose log-probs are no numbers, before anything is made of them.
+
+    Raises:
+        InputError: some are NaN or infinite.
+    """
+    if not bool(found.isfinite().all()):
+        raise InputError(
+            f"{name}: its log-probabilities are not finite, as after a training that diverged or in a "
+            "precision of too small a range; name another checkpoint, or use float32"
+        )
 
 
 def require_parity(found: LogProbs, expected: LogProbs, cfg: Any, name: str) -> float:
@@ -139,15 +163,19 @@ def require_embedded(name: str, embedding: Any, inputs: tuple[Any, ...]) -> None
 
 
 def bridged(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    inputs: dict[str, Tensor] | None = None,
 ) -> tuple[TransformerBridge, float]:
     """Boot a bridge on ``model`` and return it with its largest log-prob difference on a probe (nats).
 
     Raises:
         InputError: the bridge does not compute what the model computes, or the model is not causal.
     """
-    inputs = probe(model, vocabulary(model, tokenizer, name))
+    inputs = inputs or probe(model, vocabulary(model, tokenizer, name))
     expected = log_probs(model, inputs)
+    require_finite(expected, name)
     require_causal(model, inputs, expected, name)
     bridge = boot(model, tokenizer, name)
     return bridge, require_parity(log_probs(bridge, inputs), expected, bridge.cfg, name)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from finetune.models import load_adapter
+from finetune.adapter_loading import NOTHING, LoadedAdapter, put_adapter
 from interp.adapters import Switch, install, low_rank_updates
-from interp.bases import require_complete, require_fit, require_mergeable
+from interp.bases import may_share, require_mergeable, require_unpickled
 from interp.edits import layers_that_act
+from interp.merging import merge, require_merged, unmerged_log_probs
 from interp.pair import CheckpointPair, Loader, Side
 from interp.parity import (
+    TOLERANCE,
+    LogProbs,
     boot,
     bridged,
     log_probs,
     probe,
     require_causal,
+    require_finite,
     require_parity,
     vocabulary,
 )
@@ -39,9 +44,10 @@ from interp.sources import (
 from interp.tokenizing import agreed
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_log = logging.getLogger(__name__)
 
 
 def load_sides(
@@ -56,7 +62,12 @@ def load_sides(
     tokenizer = agreed(base, [] if finetuned is None else [finetuned], options, tokenizer)
     pair = CheckpointPair(
         tokenizer,
-        {"base": names[0], "finetuned": names[1], "dtype": str(options.dtype).removeprefix("torch.")},
+        {
+            "base": names[0],
+            "finetuned": names[1],
+            "dtype": str(options.dtype).removeprefix("torch."),
+            "notices": [],
+        },
     )
     if finetuned is None:
         pair.models["base"] = pair.models["finetuned"] = _full(pair, base, "base", options)
@@ -67,7 +78,7 @@ def load_sides(
     if is_adapter_source(finetuned):
         require_unquantised(base, options)
         pair.provenance["finetuned_identity"] = identity(finetuned)
-        if _share(pair, base, finetuned, options):
+        if may_share(finetuned) and _share(pair, base, finetuned, options):
             return pair
         loaders["finetuned"] = partial(_merged, pair, base, finetuned, options)
     else:
@@ -93,11 +104,28 @@ def _full(pair: CheckpointPair, source: Source, side: Side, options: Settings) -
 
 
 def _merged(pair: CheckpointPair, base: Source, finetuned: Source, options: Settings) -> TransformerBridge:
-    """Load the fine-tuned side by merging an adapter into a base of its own, in float32, then cast."""
+    """Load the fine-tuned side by merging an adapter into a base of its own, in float32, then cast.
+
+    What PEFT computes without merging, in float32, is the reference of the merged model, and that of the
+    bridge. ``finetuned_parity`` is the bridge's difference from the former: with what merging rounded and,
+    in half precision, casting.
+    """
+    name = pair.provenance["finetuned"]
     plain = load_plain(base, replace(options, dtype=torch.float32))
-    model: Any = _with_adapter(plain, finetuned, options)
-    model = model.merge_and_unload()
-    return _checked(pair, model.to(dtype=options.dtype).eval(), "finetuned")
+    vocab = vocabulary(plain, pair.tokenizer, pair.provenance["base"])
+    before = log_probs(plain, probe(plain, vocab))
+    loaded = _with_adapter(plain, finetuned, options)
+    _record_adapter(pair, loaded)
+    inputs = probe(plain, vocab, loaded.tokens)
+    expected = unmerged_log_probs(loaded.model, inputs, name)
+    if not loaded.tokens:  # else the inputs are others, or the vocabulary
+        _record_change(pair, before, expected)
+    merged = merge(loaded.model, name)
+    require_merged(log_probs(merged, inputs), expected, name)
+    bridge, _ = bridged(cast("Any", merged).to(dtype=options.dtype), pair.tokenizer, name, inputs)
+    pair.provenance["finetuned_parity"] = float((log_probs(bridge, inputs) - expected).abs().max())
+    _record(pair, bridge)
+    return bridge
 
 
 def _checked(pair: CheckpointPair, model: PreTrainedModel, side: Side) -> TransformerBridge:
@@ -109,22 +137,25 @@ def _checked(pair: CheckpointPair, model: PreTrainedModel, side: Side) -> Transf
 def _share(pair: CheckpointPair, base: Source, finetuned: Source, options: Settings) -> bool:
     """Boot one bridge for both sides; False where the adapter is more than updates of linear layers.
 
-    Trained biases and initialisations such as PiSSA's change the base itself as soon as PEFT loads them,
-    which the base's log-probs without the adapter tell.
+    Some adapters change the base itself as soon as PEFT loads them, which the file's names and the base's
+    log-probs without the adapter tell.
     """
     plain = load_plain(base, options)
     pair.provenance["base_identity"] = identity(base, plain.config)
     inputs = probe(plain, vocabulary(plain, pair.tokenizer, pair.provenance["base"]))
     expected: dict[Side, Any] = {"base": log_probs(plain, inputs)}
+    require_finite(expected["base"], pair.provenance["base"])
     require_causal(plain, inputs, expected["base"], pair.provenance["base"])
-    peft = _with_adapter(plain, finetuned, options)
+    loaded = _with_adapter(plain, finetuned, options)
+    peft = loaded.model
+    _record_adapter(pair, loaded)
     updates = low_rank_updates(peft)
-    if updates is None:
+    if updates is None or loaded.rewrites_base:
         return False
     with peft.disable_adapter():
         if not torch.equal(log_probs(peft, inputs), expected["base"]):
             return False
-    expected["finetuned"] = log_probs(peft, inputs)
+    expected["finetuned"] = unmerged_log_probs(peft, inputs, pair.provenance["finetuned"])
     plain = peft.unload()
     layers = {plain.get_submodule(path): update for path, update in updates.items()}
     bridge = boot(plain, pair.tokenizer, pair.provenance["base"])
@@ -140,28 +171,48 @@ def _share(pair: CheckpointPair, base: Source, finetuned: Source, options: Setti
             found, reference, bridge.cfg, pair.provenance[side]
         )
     pair.switch.on = False
+    _record_change(pair, expected["base"], expected["finetuned"])
     return True
 
 
-def _with_adapter(plain: PreTrainedModel, adapter: Source, options: Settings) -> PeftModel:
-    """Put an adapter on a plain base that it was found to fit."""
-    with _on_disk(adapter) as folder:
-        require_fit(folder, plain, options.allow_pickle)
-        model = load_adapter(plain, folder).eval()
-        require_complete(folder, model)
-    require_mergeable(title(adapter), model)
-    return model
+def _with_adapter(plain: PreTrainedModel, adapter: Source, options: Settings) -> LoadedAdapter:
+    """Put an adapter on a plain base; all of it was loaded, and it can be merged."""
+    with _on_disk(adapter, plain) as folder:
+        if not options.allow_pickle:
+            require_unpickled(folder)
+        loaded = put_adapter(plain, folder, allow_pickle=options.allow_pickle)
+    require_mergeable(title(adapter), loaded.model)
+    return loaded
+
+
+def _record_adapter(pair: CheckpointPair, loaded: LoadedAdapter) -> None:
+    pair.provenance["finetuned_file_parity"] = loaded.file_parity
+    pair.provenance["notices"] = list(loaded.notices)
+
+
+def _record_change(pair: CheckpointPair, before: LogProbs, after: LogProbs) -> None:
+    """Record by how much an adapter changes the probe's log-probs (nats), and say so if it does not."""
+    change = pair.provenance["adapter_change"] = float((after - before).abs().max())
+    notices = pair.provenance["notices"]
+    if change <= TOLERANCE / 10 and not any(NOTHING in notice for notice in notices):
+        notices.append(f"{NOTHING} on a probe of {len(after)} tokens")
+        _log.warning("%s: %s", pair.provenance["finetuned"], notices[-1])
 
 
 @contextmanager
-def _on_disk(adapter: Source) -> Iterator[str]:
+def _on_disk(adapter: Source, base: PreTrainedModel) -> Iterator[str]:
     """Write an adapter in memory out, so that there is one way in and the caller's model is not touched."""
     if not in_memory_adapter(adapter):
         yield adapter
         return
+    both: list[Any] = [adapter.get_base_model(), base]
+    sizes = [model.get_input_embeddings().weight.shape[0] for model in both]
     with tempfile.TemporaryDirectory() as folder:
         active = adapter.active_adapter
-        adapter.save_pretrained(folder, selected_adapters=[active])
+        # Left to decide by itself, PEFT asks the hub whether the vocabulary has changed.
+        adapter.save_pretrained(
+            folder, selected_adapters=[active], save_embedding_layers=sizes[0] != sizes[1]
+        )
         yield folder if active == "default" else str(Path(folder) / active)  # PEFT's layout
 
 

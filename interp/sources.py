@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from finetune.checkpoint_paths import located
 from finetune.facts import InputError
 from finetune.files import fingerprint
 from finetune.loadable import inspect_checkpoint, read_configuration
@@ -103,7 +104,7 @@ def resolved(source: Source, revision: str | None = None) -> Source:
         _require_model(source)
         return source
     expanded = Path(source).expanduser()
-    source = str(expanded) if expanded.is_dir() else source
+    source = located(str(expanded)) if expanded.is_dir() else source
     require_checkpoint(source)
     return source if Path(source).is_dir() else _fetched_adapter(source, revision) or source
 
@@ -257,10 +258,17 @@ def _require_one_adapter(source: Source) -> None:
 
 def _own_copy(source: Source) -> PreTrainedModel:
     """Copy a model in memory; of a PEFT model, the base below the adapter."""
+    from peft.utils import ModulesToSaveWrapper
+
     model = copy.deepcopy(source)
     if not in_memory_adapter(model):
         return model
     layers = [m for m in model.modules() if getattr(m, "merged", False) is True]
     for layer in layers:
         layer.unmerge()
+    # PEFT's unload keeps the trained copy of a module that the adapter carries whole.
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, ModulesToSaveWrapper):
+                parent._modules[name] = child.original_module
     return model.unload()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.checkpoint_paths import located
 from finetune.checksums import seal
 from finetune.facts import InputError
 from finetune.files import SEAL, atomic_directory, read_json, write_json
@@ -99,7 +100,7 @@ def scale_adapter(
     """
     from safetensors.torch import load_file, save_file
 
-    adapter = Path(adapter)
+    adapter = located(Path(adapter))
     if not (adapter / ADAPTER).is_file():
         raise InputError(f"{adapter}: holds no {ADAPTER}; name the directory of an adapter")
     if read_json(adapter / "adapter_config.json").get("use_dora"):

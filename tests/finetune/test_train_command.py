@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import shlex
 
 import pytest
 import torch
+import tyro
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from analyses.settings import Options
 from finetune.__main__ import main
 from finetune.facts import FactSet
 from finetune.files import read_json
@@ -72,6 +75,16 @@ def test_a_table_of_facts_becomes_a_chosen_adapter(home, tmp_path, capsys):
     stamp = (out / chosen["path"] / "adapter_model.safetensors").stat().st_mtime_ns
     assert main(_command(home, out, *more)) == 0
     assert (out / chosen["path"] / "adapter_model.safetensors").stat().st_mtime_ns == stamp
+    capsys.readouterr()
+    assert main([word for word in _command(home, out, *more) if word != "--quiet"]) == 0
+    found, following = capsys.readouterr().out.splitlines()
+    assert found.startswith(f"{out / chosen['path']}: step ")
+    words = shlex.split(following.removeprefix("Next: "))
+    assert words[:2] == ["python", "analyses/attention_imbalance.py"]
+    measured = tyro.cli(Options, args=words[2:])
+    measured.check()
+    assert measured.own == {"run": str(out / chosen["path"])}
+    assert (measured.base, measured.facts) == (str(home / "base"), str(home / "facts.csv"))
     assert main(_command(home, out, *more, "--rank", "2")) == 2
     assert "holds another run" in capsys.readouterr().err
 
