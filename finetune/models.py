@@ -279,13 +279,3 @@ def _take_generation_config(model: Any, source: Source, revision: str | None) ->
             ) from error
     except Exception as error:
         raise InputError(unloadable(source, error, "its generation_config.json cannot be used")) from error
-
-
-def _cached(name: str) -> str | None:
-    """Find a hub model in the local cache: its directory there, so that loading it asks no network."""
-    from huggingface_hub import try_to_load_from_cache
-
-    if Path(name).exists() or name.count("/") != 1 or name[0] in "./~" or not _HUB_ID.fullmatch(name):
-        return None
-    config = try_to_load_from_cache(name, "config.json")
-    return str(Path(config).parent) if isinstance(config, str) else None
