@@ -30,6 +30,7 @@ _LOOKED_AT = (".json", ".safetensors", ".bin", ".gguf")
 class Inspected:
     """A full checkpoint that can be loaded: its files, and by which name each of its keys is.
 
+    It is shared by all who ask for it: whoever changes ``config`` or ``model`` takes a copy.
     ``notices`` tell what was put right. ``renamed`` is empty where the headers say nothing (pickled or
     quantised weights); then there is no ``model`` either, which has shapes and no contents.
     """
@@ -53,9 +54,7 @@ def inspect_checkpoint(
         InputError: it cannot be loaded, or its tensors do not fill its model; the line says which and why.
     """
     place = _place(source, revision)
-    found = _inspected(str(source), place, revision, allow_pickle, _signature(place))
-    # Models keep and change what they are given.
-    return Inspected(**{**vars(found), "config": copy.deepcopy(found.config)})
+    return _inspected(str(source), place, revision, allow_pickle, _signature(place))
 
 
 def require_trial(found: Inspected) -> bool:
