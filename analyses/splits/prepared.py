@@ -73,8 +73,8 @@ def prepare(options: Options, run: Path) -> list[LeftOut]:
     """
     from finetune.preflight import require_trainable
 
-    for checkpoint in filter(None, dict(options.models).values()):
-        require_trainable(checkpoint)
+    for base in filter(None, dict(options.models).values()):
+        require_trainable(base)
     left_out: list[LeftOut] = []
     for dataset, source in options.sources:
         real = None if source.startswith(WORLD) else FactSet.load(source, limit=options.limit)

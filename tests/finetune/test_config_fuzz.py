@@ -22,21 +22,24 @@ DRAWS = int(os.environ.get("FACTSCOPE_FUZZ", "20"))
 NAMES = ("llama", "gpt2", "qwen2", "gemma3", "gpt_neo", "falcon")
 ABSENT = object()
 
-SIZES = st.sampled_from([0, 1, 2, 3, 5, 8, 16, 31, 32, 33, 64, 128, -1, -32, 10**4, 10**6, 10**9, 10**12, 10**40])
+SMALL, LARGE = [-32, -1, 0, 1, 2, 3, 5, 8, 16, 31, 32, 33, 64, 128], [10**4, 10**6, 10**9, 10**12, 10**40]
+WORDS = ["2", "gelu", "float16", "default", "linear", "yarn", "full_attention", "../x", "evil/kernel"]
+KEYS = ["rope_type", "type", "factor", "rope_theta", "quant_method", "0", "text_config"]
+SIZES = st.sampled_from([*SMALL, *LARGE])
 SCALARS = st.one_of(
     SIZES,
     st.none(),
     st.booleans(),
     st.floats(),
     st.text(max_size=8),
-    st.sampled_from(["2", "gelu", "float16", "default", "linear", "yarn", "full_attention", "../x", "evil/kernel"]),
+    st.sampled_from(WORDS),
 )
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.dictionaries(
-            st.sampled_from(["rope_type", "type", "factor", "rope_theta", "quant_method", "0", "text_config"]),
+            st.sampled_from(KEYS),
             inner,
             max_size=3,
         ),
