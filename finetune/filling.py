@@ -12,7 +12,7 @@ from finetune.facts import InputError
 from finetune.hub import unloadable
 from finetune.key_messages import Fit, explanation, unusable
 from finetune.loadable import Inspected, Source, with_files
-from finetune.weight_keys import model_class
+from finetune.weight_keys import attention_of, model_class
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,7 @@ def filled(
             state_dict=tensors,
             dtype=dtype or torch.float32,
             device_map=device_map,
-            attn_implementation=attention or ("sdpa" if kind._supports_sdpa else "eager"),
+            attn_implementation=attention or attention_of(found.config),
             output_loading_info=True,
         )
     except Exception as error:

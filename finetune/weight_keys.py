@@ -60,6 +60,15 @@ def model_class(config: PreTrainedConfig) -> tuple[Any, PreTrainedConfig]:
     return chosen, config
 
 
+def attention_of(config: PreTrainedConfig) -> str:
+    """Return how a model attends where nobody asks for more: sdpa, where it has that; never a hub's kernel.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    return "sdpa" if model_class(config)[0]._supports_sdpa else "eager"
+
+
 def fit(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:
     """Load tensors without contents into a model without contents, and say how they fit.
 
