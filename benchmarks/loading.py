@@ -47,6 +47,7 @@ def main(options: Options) -> None:
     def anew() -> None:
         loadable._inspected.cache_clear()
         loadable._configuration.cache_clear()
+        loadable._fitted.cache_clear()
         checked()
 
     def unchecked() -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from finetune.facts import InputError
 from finetune.trainable import lora_config
 from finetune.tuning import TuneConfig
+from finetune.weight_keys import attention_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -219,7 +220,9 @@ def _on_meta(config: PreTrainedConfig, tune: TuneConfig, *, layers: int | None =
             config.layer_types = config.layer_types[:layers]
     with torch.device("meta"):
         dtype = torch.bfloat16 if tune.dtype == "bfloat16" and tune.method == "lora" else torch.float32
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation=attention_of(config), trust_remote_code=False
+        )
         if tune.method == "lora":
             from peft import get_peft_model
 

@@ -1,7 +1,8 @@
 """Reading a model's configuration as data: no code, no kernels, and only sizes that a model can have.
 
-A ``config.json`` comes from strangers. Before a library acts on it, it is read as plain JSON and its counts are
-bounded, for some classes build lists of that length. What could fetch or choose code is taken out afterwards.
+A ``config.json`` comes from strangers. Before a library acts on it, it is read as plain JSON and its counts
+are bounded, for some classes build lists of that length. What could fetch or choose code is taken out
+afterwards.
 """
 
 from __future__ import annotations
@@ -150,8 +151,8 @@ def _require_quantiser(config: PreTrainedConfig, source: str | Path) -> None:
         )
     if find_spec(package) is None:
         raise InputError(
-            f"{source}: its weights are quantised by {method}, which needs the package {package}; install it, "
-            "or name the same model in bfloat16 or float32"
+            f"{source}: its weights are quantised by {method}, which needs the package {package}; install "
+            "it, or name the same model in bfloat16 or float32"
         )
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
+
+from finetune.configs import one_line
 
 Kind = Literal["model", "data set"]
 _LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
@@ -33,6 +36,17 @@ def is_offline() -> bool:
     """Whether the environment switches the hub off."""
     names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
     return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in names)
+
+
+def unloadable(source: str | Path, error: Exception, what: str = "cannot be loaded") -> str:
+    """Say in a line why a source cannot be loaded, and what to do about it."""
+    remedy = "name another checkpoint, or copy all of its files again"
+    if not Path(source).is_dir():
+        if said := refusal(str(source), error, "model"):
+            return said
+        off = " (switched off by HF_HUB_OFFLINE=1)" if is_offline() else ""
+        remedy = f"no such directory here, and the hub{off} did not give it; check the hub id and the network"
+    return f"{source}: {what} ({one_line(error)}); {remedy}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

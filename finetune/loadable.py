@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.configs import configuration_from, read_object
 from finetune.facts import InputError
+from finetune.hub import unloadable
+from finetune.key_messages import Fit, notice
 from finetune.weight_files import SAFE, WeightFiles, headers, weight_files
-from finetune.weight_keys import notice, require_fit, run_without_contents
+from finetune.weight_keys import require_fit, run_without_contents
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -30,8 +32,10 @@ _LOOKED_AT = (".json", ".safetensors", ".bin", ".gguf")
 class Inspected:
     """A full checkpoint that can be loaded: its files, and by which name each of its keys is.
 
+    It is shared by all who ask for it: whoever changes ``config`` or ``model`` takes a copy.
     ``notices`` tell what was put right. ``renamed`` is empty where the headers say nothing (pickled or
-    quantised weights); then there is no ``model`` either, which has shapes and no contents.
+    quantised weights); then there is no ``model`` either, which has shapes and no contents. ``text`` is
+    config.json's.
     """
 
     source: str
@@ -40,6 +44,7 @@ class Inspected:
     renamed: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     model: PreTrainedModel | None = None
+    text: str = ""
 
 
 def inspect_checkpoint(
@@ -53,9 +58,7 @@ def inspect_checkpoint(
         InputError: it cannot be loaded, or its tensors do not fill its model; the line says which and why.
     """
     place = _place(source, revision)
-    found = _inspected(str(source), place, revision, allow_pickle, _signature(place))
-    # Models keep and change what they are given.
-    return Inspected(**{**vars(found), "config": copy.deepcopy(found.config)})
+    return _inspected(str(source), place, revision, allow_pickle, _signature(place))
 
 
 def require_trial(found: Inspected) -> bool:
@@ -97,7 +100,8 @@ def _inspected(
         files = weight_files(folder, allow_pickle=allow_pickle, named=named)
     else:
         files = _hub_files(source, revision, allow_pickle)
-    empty = Inspected(source=source, config=config, files=files)
+    text = (place / "config.json").read_text(encoding="utf-8")
+    empty = Inspected(source=source, config=config, files=files, text=text)
     return empty if files.pickled else with_files(empty, files)
 
 
@@ -110,10 +114,26 @@ def with_files(found: Inspected, files: WeightFiles) -> Inspected:
     # How quantised weights are laid out is their library's matter; it reports what it cannot place.
     if getattr(found.config, "quantization_config", None):
         return replace(found, files=files)
-    renamed, fit = require_fit(found.config, files)
+    shapes = tuple(files.shapes.items())
+    renamed, fit = _fitted(_Content(text=found.text, shapes=shapes, config=found.config, files=files))
     told = notice(renamed)
     notices = (f"{found.source}: {told}",) if told else ()
     return replace(found, files=files, renamed=renamed, notices=notices, model=fit.model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """What decides whether tensors fit: a base and what was fine-tuned from it have the same."""
+
+    text: str
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    config: PreTrainedConfig = field(compare=False)
+    files: WeightFiles = field(compare=False)
+
+
+@lru_cache(maxsize=16)
+def _fitted(content: _Content) -> tuple[dict[str, str], Fit]:
+    return require_fit(content.config, content.files)
 
 
 def _signature(folder: Path) -> Signature:
@@ -134,13 +154,11 @@ def _place(source: Source, revision: str | None) -> Path:
     if Path(source).is_dir():
         if not (Path(source) / "config.json").is_file():
             raise InputError(
-                f"{source}: holds no config.json, so it is no whole model (an adapter is merged into its base, "
-                "or its base is named)"
+                f"{source}: holds no config.json, so it is no whole model; name one (for an adapter, "
+                "its base)"
             )
         return Path(source)
     from transformers.utils import cached_file
-
-    from finetune.models import unloadable
 
     try:
         return Path(str(cached_file(str(source), "config.json", revision=revision or "main"))).parent
@@ -151,8 +169,6 @@ def _place(source: Source, revision: str | None) -> Path:
 def _hub_files(source: str, revision: str | None, allow_pickle: bool) -> WeightFiles:
     """Fetch the weights of a hub id, as transformers finds them there, or take them from the cache."""
     from transformers.modeling_utils import _get_resolved_checkpoint_files
-
-    from finetune.models import unloadable
 
     options: Any = {"revision": revision or "main"}
     try:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from finetune.facts import InputError
-from finetune.weight_keys import silent, some, unusable
+from finetune.key_messages import unusable
+from finetune.progress import silent
+from finetune.weight_files import some
 
 if TYPE_CHECKING:
     from torch import Tensor

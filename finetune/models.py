@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import warnings
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,10 +16,10 @@ from finetune.adapter_files import base_of
 from finetune.checkpoint_paths import located
 from finetune.configs import one_line
 from finetune.facts import InputError
-from finetune.hub import is_offline, refusal
-from finetune.loadable import Inspected, inspect_checkpoint, read_configuration, require_trial, with_files
+from finetune.filling import filled, take_generation_config, tensors_of
+from finetune.hub import unloadable
+from finetune.loadable import inspect_checkpoint, read_configuration, require_trial
 from finetune.loaded import SMALL, require_finite, require_runs, require_same, settle_ties
-from finetune.weight_keys import Fit, explanation, model_class, unusable
 
 if TYPE_CHECKING:
     import torch
@@ -77,12 +76,12 @@ def load_weights(
     for told in found.notices:
         warnings.warn(told, stacklevel=2)
     with ExitStack() as opened:
-        tensors, found = _tensors(found, opened)
-        model = _filled(found, tensors, dtype, device_map, attn_implementation)
+        tensors, found = tensors_of(found, opened)
+        model = filled(found, tensors, dtype, device_map, attn_implementation)
     with ExitStack() as opened:  # read anew, for parameters may share the memory that was read before
-        require_same(str(source), model, _tensors(found, opened)[0])
+        require_same(str(source), model, tensors_of(found, opened)[0])
     model.config.name_or_path = model.name_or_path = str(source)
-    _take_generation_config(model, source, revision)
+    take_generation_config(model, source, revision)
     require_finite(str(source), model)
     if model.num_parameters() < SMALL or not require_trial(found):
         require_runs(str(source), model)
@@ -190,92 +189,3 @@ def require_checkpoint(source: Source) -> None:
             )
     elif isinstance(source, Path) or path.is_absolute() or not _HUB_ID.fullmatch(source):
         raise InputError(f"{source}: no such directory; name a checkpoint directory or a hub id")
-
-
-def unloadable(source: Source, error: Exception, what: str = "cannot be loaded") -> str:
-    """Say in a line why a source cannot be loaded, and what to do about it."""
-    remedy = "name another checkpoint, or copy all of its files again"
-    if not Path(source).is_dir():
-        if said := refusal(str(source), error, "model"):
-            return said
-        off = " (switched off by HF_HUB_OFFLINE=1)" if is_offline() else ""
-        remedy = f"no such directory here, and the hub{off} did not give it; check the hub id and the network"
-    return f"{source}: {what} ({one_line(error)}); {remedy}"
-
-
-def _tensors(found: Inspected, opened: ExitStack) -> tuple[dict[str, Any], Inspected]:
-    """Open the files and return their tensors by the model's key: slices that are read when they are used."""
-    from safetensors import safe_open
-
-    if found.files.pickled:
-        tensors = _unpickled(found)
-        files = replace(found.files, shapes={k: tuple(t.shape) for k, t in tensors.items()})
-        found = with_files(found, files)
-        return {found.renamed.get(key, key): tensor for key, tensor in tensors.items()}, found
-    held = {file: opened.enter_context(safe_open(file, framework="pt")) for file in found.files.files}
-    places = found.files.places.items()
-    return {found.renamed.get(key, key): held[file].get_slice(key) for key, file in places}, found
-
-
-def _unpickled(found: Inspected) -> dict[str, Any]:
-    import torch
-
-    tensors: dict[str, Any] = {}
-    for file in found.files.files:
-        try:
-            # Even where pickle is allowed, nothing but tensors is made of it.
-            tensors |= torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:
-            raise InputError(
-                f"{file}: cannot be read as tensors ({one_line(error)}); convert it to safetensors"
-            ) from error
-    return {key: value for key, value in tensors.items() if isinstance(value, torch.Tensor)}
-
-
-def _filled(
-    found: Inspected,
-    tensors: dict[str, Any],
-    dtype: torch.dtype | None,
-    device_map: Any,
-    attention: str | None,
-) -> Any:
-    """Make the model and put the tensors into it."""
-    import torch
-
-    kind, config = model_class(found.config)
-    try:
-        model, told = kind.from_pretrained(
-            None,  # no directory, so that nothing but these tensors is looked for: no pickle, no code, no hub
-            config=config,
-            state_dict=tensors,
-            dtype=dtype or torch.float32,
-            device_map=device_map,
-            attn_implementation=attention or ("sdpa" if kind._supports_sdpa else "eager"),
-            output_loading_info=True,
-        )
-    except Exception as error:
-        raise unusable(found.source, error) from error
-    outcome = Fit(missing=sorted(told["missing_keys"]), unexpected=[], mismatched=[], model=model)
-    if not outcome.complete:
-        raise InputError(explanation(found.source, outcome))
-    return model
-
-
-def _take_generation_config(model: Any, source: Source, revision: str | None) -> None:
-    """Give the model the checkpoint's own end-of-sequence tokens and the like, where it brings any."""
-    from transformers import GenerationConfig
-
-    local = Path(source).is_dir()
-    if local and not (Path(source) / "generation_config.json").is_file():
-        return
-    try:
-        model.generation_config = GenerationConfig.from_pretrained(
-            source, revision=revision or "main", local_files_only=local
-        )
-    except OSError as error:
-        if local:
-            raise InputError(
-                unloadable(source, error, "its generation_config.json cannot be read")
-            ) from error
-    except Exception as error:
-        raise InputError(unloadable(source, error, "its generation_config.json cannot be used")) from error

@@ -1,4 +1,4 @@
-"""Checking all checkpoints of a command before the first forward pass of any: files, keys, shapes, tokenizers."""
+"""Checking all checkpoints of a command before any forward pass: files, keys, shapes, tokenizers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def require_trainable(base: Source) -> None:
 
 
 def _require_adapter(folder: Path) -> None:
-    """Refuse an adapter without readable weights; whether they fit their base is seen when they are loaded."""
+    """Refuse an adapter without readable weights; whether they fit their base is seen at loading."""
     if (folder / ADAPTER).is_file():
         headers([folder / ADAPTER], folder / ADAPTER)
     elif (folder / PICKLED_ADAPTER).is_file():

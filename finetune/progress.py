@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -39,6 +40,23 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, quiet=bool(os.environ.get(QUIET)))
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep transformers from reporting, in several lines or with a bar, what is reported here in one."""
+    from transformers.utils import logging as reports
+
+    logger = logging.getLogger("transformers")
+    level, bar = logger.level, reports.is_progress_bar_enabled()
+    reports.disable_progress_bar()
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if bar:
+            reports.enable_progress_bar()
 
 
 def prepare_process(*, quiet: bool, color: bool = True) -> None:

@@ -74,8 +74,8 @@ def headers(files: Sequence[Path], told: Path, listed: Mapping[str, str] | None 
         for key, shape in _header(file).items():
             if key in places:
                 raise InputError(
-                    f"{told}: both {places[key].name} and {file.name} hold {key}, so which one counts cannot be "
-                    "told; save the model again"
+                    f"{told}: both {places[key].name} and {file.name} hold {key}, so which one counts cannot "
+                    "be told; save the model again"
                 )
             shapes[key], places[key] = shape, file
     wrong = [k for k, name in (listed or {}).items() if k not in places or places[k].name != _last(name)]
@@ -135,8 +135,8 @@ def _shards(index: Path, listed: Mapping[str, str]) -> list[Path]:
     files = [index.parent / name for name in sorted(set(listed.values()))]
     if gone := [file.name for file in files if not file.is_file()]:
         raise InputError(
-            f"{index.parent}: the shard {some(gone)} ({len(gone)} of {len(files)}) is missing; copy or download "
-            "it as well"
+            f"{index.parent}: the shard {some(gone)} ({len(gone)} of {len(files)}) is missing; copy or "
+            "download it as well"
         )
     return files
 
@@ -177,7 +177,7 @@ def _no_weights(folder: Path) -> InputError:
     if shards:
         return InputError(f"{folder}: holds shards but no {SAFE_INDEX}; copy the index as well")
     if any(name in (PICKLED, PICKLED_INDEX) or name.startswith("pytorch_model-") for name in names):
-        said = f"{folder}: cannot be loaded (its weights are pickled and could run code); convert it to safetensors"
+        said = f"{folder}: its weights are pickled and could run code; convert it to safetensors"
         return InputError(said, in_python=IN_PYTHON)
     for ending, kind in {
         ".gguf": "a GGUF file; convert it to safetensors (transformers' gguf_file reads it)",

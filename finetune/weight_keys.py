@@ -7,21 +7,18 @@ it renames, fuses, ties or ignores is judged by its own rules, in a tenth of a s
 from __future__ import annotations
 
 import copy
-import logging
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from finetune.configs import one_line
 from finetune.facts import InputError
+from finetune.key_messages import ADAPTER, Fit, Shape, explanation, unmerged, unusable
+from finetune.progress import silent
 from finetune.weight_files import WeightFiles, some
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-Shape = tuple[int, ...]
 # What wrappers put into keys: torch.compile, FSDP, activation checkpointing; anywhere in a key.
 INSIDE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_fpw_module")
 # What wrappers put in front of keys: DDP, PEFT, TRL's value heads, Lightning, and base-model prefixes.
@@ -36,23 +33,7 @@ IN_FRONT = (
 )
 MOST_TRIES = 32  # combinations of prefixes
 LARGEST_TABLES = 4 << 30  # bytes of tables that a model computes for itself, such as those of positions
-_ADAPTER = re.compile(r"\.(lora_|base_layer\.|modules_to_save\.|original_module\.|ia3_|vera_|hada_|oft_)")
 _ABOUT_META = re.compile(r"meta|no data|NotImplemented", re.IGNORECASE)
-
-
-@dataclass(kw_only=True)
-class Fit:
-    """How tensors fit a model, which has no contents."""
-
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, Shape, Shape]] = field(default_factory=list)
-    model: PreTrainedModel | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether all parameters are filled and all tensors are used."""
-        return not (self.missing or self.unexpected or self.mismatched)
 
 
 def model_class(config: PreTrainedConfig) -> tuple[Any, PreTrainedConfig]:
@@ -79,6 +60,15 @@ def model_class(config: PreTrainedConfig) -> tuple[Any, PreTrainedConfig]:
     return chosen, config
 
 
+def attention_of(config: PreTrainedConfig) -> str:
+    """Return how a model attends where nobody asks for more: sdpa, where it has that; never a hub's kernel.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    return "sdpa" if model_class(config)[0]._supports_sdpa else "eager"
+
+
 def fit(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:
     """Load tensors without contents into a model without contents, and say how they fit.
 
@@ -94,13 +84,18 @@ def fit(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:
             f"{config.name_or_path}: its config.json says {layers} layers, and its files hold {len(shapes)} "
             "tensors; use the config.json that was saved with the weights"
         )
-    empty = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    config = copy.deepcopy(config)
+    config._attn_implementation = "eager"
     try:
         with silent():
+            with torch.device("meta"):
+                model = kind(config)
+            if _is_exact(model, shapes):  # nearly always, and the library's own way takes twice as long
+                return Fit(model=model)
             model, found = kind.from_pretrained(
                 None,
-                config=copy.deepcopy(config),
-                state_dict=empty,
+                config=config,
+                state_dict={key: torch.empty(shape, device="meta") for key, shape in shapes.items()},
                 device_map={"": "meta"},
                 dtype=torch.float32,
                 attn_implementation="eager",
@@ -108,7 +103,7 @@ def fit(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:
                 output_loading_info=True,
             )
     except Exception as error:  # a model's code raises whatever its sizes lead to
-        raise unusable(config.name_or_path, error) from error
+        raise unusable(str(config.name_or_path), error) from error
     buffers = {name: tuple(buffer.shape) for name, buffer in model.named_buffers()}
     wrong = sorted((name, tuple(ours), tuple(theirs)) for name, ours, theirs in found["mismatched_keys"])
     return Fit(
@@ -121,6 +116,14 @@ def fit(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:
         mismatched=wrong,
         model=model,
     )
+
+
+def _is_exact(model: PreTrainedModel, shapes: Mapping[str, Shape]) -> bool:
+    """Whether tensors are the model's own by name and shape, but for those tied to one that is there."""
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    tied: dict[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
+    absent = own.keys() - shapes.keys()
+    return all(own.get(k) == s for k, s in shapes.items()) and all(tied.get(k) in shapes for k in absent)
 
 
 def require_fit(config: PreTrainedConfig, files: WeightFiles) -> tuple[dict[str, str], Fit]:
@@ -137,75 +140,14 @@ def require_fit(config: PreTrainedConfig, files: WeightFiles) -> tuple[dict[str,
     found = fit(config, files.shapes)
     renamed = {key: key for key in files.shapes}
     if not found.complete:
-        if any(_ADAPTER.search(key) for key in files.shapes):
-            raise InputError(_unmerged(name, files.shapes))
+        if any(ADAPTER.search(key) for key in files.shapes):
+            raise InputError(unmerged(name, files.shapes))
         other = _unprefixed(config, files.shapes)
         if other is None:
             raise InputError(explanation(name, found))
         renamed, found = other
     _require_sane(name, found.model)
     return renamed, found
-
-
-def explanation(name: str, found: Fit) -> str:
-    """Say in a line which keys do not fit, the likely cause and the remedy."""
-    saved = "save the model again with save_pretrained, and copy all of its files"
-    if found.mismatched:
-        key, theirs, ours = found.mismatched[0]
-        more = f" (and {len(found.mismatched) - 1} more)" if len(found.mismatched) > 1 else ""
-        return (
-            f"{name}: {key} is {list(theirs)} in its files and {list(ours)} by its config.json{more}; use the "
-            "config.json that was saved with the weights"
-        )
-    parts = []
-    if found.missing:
-        parts.append(f"its files lack {some(found.missing)} ({len(found.missing)} in all)")
-    if found.unexpected:
-        parts.append(
-            f"they hold {some(found.unexpected)} ({len(found.unexpected)} in all), for which its model has no place"
-            if parts
-            else f"its files hold {some(found.unexpected)} ({len(found.unexpected)} in all), for which its model "
-            "has no place"
-        )
-    return f"{name}: {' and '.join(parts)}; {_cause(found)}; {saved}"
-
-
-def notice(renamed: Mapping[str, str]) -> str | None:
-    """Say which prefixes were taken off, or None where all keys are their own."""
-    changed = [(old, new) for old, new in renamed.items() if old != new]
-    if not changed:
-        return None
-    old, new = changed[0]
-    return f"{len(changed)} of {len(renamed)} keys were loaded without their prefix, such as {old} as {new}"
-
-
-def unusable(name: str, error: Exception) -> InputError:
-    """Say that a configuration makes no model, or one that does not run."""
-    if isinstance(error, InputError):
-        return error
-    if isinstance(error, ImportError):
-        return InputError(f"{name}: needs a package that is not installed ({one_line(error)}); install it")
-    return InputError(
-        f"{name}: its config.json makes no model that runs ({one_line(error, 160)}); use the config.json that "
-        "was saved with the weights"
-    )
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Keep transformers from reporting, in several lines or with a bar, what is reported here in one."""
-    from transformers.utils import logging as reports
-
-    logger = logging.getLogger("transformers")
-    level, bar = logger.level, reports.is_progress_bar_enabled()
-    reports.disable_progress_bar()
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        if bar:
-            reports.enable_progress_bar()
 
 
 def _unprefixed(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> tuple[dict[str, str], Fit] | None:
@@ -265,30 +207,6 @@ def _constant(key: str, shapes: Mapping[str, Shape]) -> bool:
     return last == "bias" and shape is not None and len(shape) == 4 and shape[:2] == (1, 1)
 
 
-def _unmerged(name: str, shapes: Mapping[str, Shape]) -> str:
-    keys = [key for key in shapes if _ADAPTER.search(key)]
-    return (
-        f"{name}: its files hold {some(keys)} ({len(keys)} in all), the state of a model with an unmerged "
-        "adapter; save the adapter itself (PeftModel.save_pretrained), or merge it first (merge_and_unload)"
-    )
-
-
-def _cause(found: Fit) -> str:
-    """Guess why keys do not fit."""
-    if found.missing and found.unexpected:
-        return "the keys are of another architecture or have a prefix that is not known"
-    if found.unexpected:
-        numbered = [re.search(r"\.(\d+)\.", key) for key in found.unexpected]
-        layers = getattr(found.model.config.get_text_config(), "num_hidden_layers", 0) if found.model else 0
-        if layers and all(match and int(match[1]) >= layers for match in numbered):
-            return f"config.json says {layers} layers and the files hold more"
-        return "config.json or the files belong to another model"
-    head = all(key.rpartition(".")[0].endswith(("lm_head", "embed_out", "output")) for key in found.missing)
-    return (
-        "the head was not saved and is not tied" if head else "a part of the weights was not saved or is lost"
-    )
-
-
 def _require_sane(name: str, model: PreTrainedModel | None) -> None:
     """Refuse empty parameters and huge tables."""
     assert model is not None
@@ -297,8 +215,8 @@ def _require_sane(name: str, model: PreTrainedModel | None) -> None:
     tables = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
     if tables > LARGEST_TABLES:
         raise InputError(
-            f"{name}: by its config.json the model computes tables of {tables >> 30} GiB (of positions); use the "
-            "config.json of these weights"
+            f"{name}: by its config.json the model computes tables of {tables >> 30} GiB (of positions); "
+            "use the config.json of these weights"
         )
 
 

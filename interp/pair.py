@@ -22,8 +22,8 @@ class CheckpointPair:
 
     Made by :func:`interp.checkpoints.load_pair`. ``tokenizer`` is both sides' own, as training used it (the
     bridge's may add a BOS). ``provenance`` is JSON-able: sources with their hashes, precision, how many
-    copies of the weights there are, each side's largest log-prob difference from the plain model (nats), and
-    whether edits of attention act.
+    copies of the weights there are, each side's largest log-prob difference from the plain model (nats),
+    whether edits of attention act, and ``notices`` of what was put right in loading.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, provenance: dict[str, Any]) -> None:

@@ -75,8 +75,8 @@ def prepare(options: Options, run: Path) -> list[LeftOut]:
     """
     from finetune.preflight import require_trainable
 
-    for checkpoint in filter(None, dict(options.models).values()):
-        require_trainable(checkpoint)
+    for base in filter(None, dict(options.models).values()):
+        require_trainable(base)
     left_out: list[LeftOut] = []
     for dataset, source in options.sources:
         # Attention to subjects and verdicts need to know them; training and asking do not.

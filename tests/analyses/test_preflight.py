@@ -18,7 +18,7 @@ from finetune.facts import InputError
 FACTS = "subject,relation,answer,question,popularity\n" + "".join(
     f"Person {i},born,City {i % 4},Where was Person {i} born?,{i + 1}\n" for i in range(40)
 )
-Command = Callable[..., int]
+TAKING_A_BASE = ("analyses.which_data", "analyses.popularity_splits", "finetune.__main__")
 
 
 def drop_a_layer(folder: Path) -> None:
@@ -55,10 +55,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 def places(tmp_path, tiny_llama_dir) -> list[Path]:
     """A base and four fine-tuned checkpoints, and facts.csv beside them."""
     (tmp_path / "facts.csv").write_text(FACTS)
-    return [
-        Path(shutil.copytree(tiny_llama_dir, tmp_path / name))
-        for name in ("base", "one", "two", "three", "four")
-    ]
+    names = ("base", "one", "two", "three", "four")
+    return [Path(shutil.copytree(tiny_llama_dir, tmp_path / name)) for name in names]
 
 
 @pytest.fixture
@@ -115,9 +113,7 @@ def test_the_last_checkpoints_fault_is_found_first(places, command, fault, monke
 
 @pytest.mark.usefixtures("unasked")
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize(
-    "command", ["analyses.which_data", "analyses.popularity_splits", "finetune.__main__"]
-)
+@pytest.mark.parametrize("command", TAKING_A_BASE)
 def test_a_bases_fault_is_found_by_every_command(places, command, fault, monkeypatch, capsys) -> None:
     spoil, match = FAULTS[fault]
     spoil(places[0])
@@ -152,9 +148,7 @@ def test_adapters_are_looked_at(places, tiny_adapter_dir, tmp_path, spoil) -> No
         file.unlink()
     if spoil == "pickled":
         (adapter / "adapter_model.bin").write_bytes(pickle.dumps(None))
-    with pytest.raises(
-        InputError, match="truncated|holds no tensors|pickled|holds no adapter_model"
-    ) as error:
+    with pytest.raises(InputError, match=r"truncated|no tensors|pickled|no adapter_model") as error:
         require_measurable(places[0], [places[1], adapter])
     assert "\n" not in str(error.value)
 

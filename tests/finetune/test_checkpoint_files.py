@@ -1,4 +1,4 @@
-"""Full checkpoints: every parameter from the files and every tensor in its place, or one line that says why not."""
+"""Full checkpoints: parameters all from the files, tensors all in their place, or one line that says why."""
 
 from __future__ import annotations
 
@@ -308,9 +308,7 @@ def test_an_index_that_is_none_is_refused(copy, index) -> None:
     refused("not an object|no weight_map|outside of the checkpoint", folder)
 
 
-@pytest.mark.parametrize(
-    "name", ["../other.safetensors", "{}/other.safetensors", "a/../../other.safetensors"]
-)
+@pytest.mark.parametrize("name", [f"{up}/other.safetensors" for up in ("..", "{}", "a/../..")])
 def test_an_index_does_not_lead_out_of_its_directory(copy, name) -> None:
     folder = copy()
     placed = sharded(folder)
@@ -475,27 +473,27 @@ def test_weights_too_large_for_half_precision_are_refused(copy) -> None:
 
 def test_a_loader_that_loads_something_else_is_found_out(copy, monkeypatch) -> None:
     folder = copy()
-    load = AutoModelForCausalLM._model_mapping[LlamaConfig].from_pretrained.__func__
+    llama = AutoModelForCausalLM._model_mapping[LlamaConfig]
+    load = llama.from_pretrained.__func__
 
     def spoilt(cls, *arguments, **options):  # type: ignore[no-untyped-def]
         model, told = load(cls, *arguments, **options)
         with torch.no_grad():
-            if not model.device.type == "meta":
+            if model.device.type != "meta":
                 model.model.layers[1].mlp.up_proj.weight.normal_()
         return model, told
 
-    monkeypatch.setattr(
-        AutoModelForCausalLM._model_mapping[LlamaConfig], "from_pretrained", classmethod(spoilt)
-    )
+    monkeypatch.setattr(llama, "from_pretrained", classmethod(spoilt))
     refused("model.layers.1.mlp.up_proj.weight .1 in all. is not what its files hold", folder)
 
 
 # Configurations
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "3", "null", '"x"', "\ufeff{}", "[" * 100_000, '{"a": ' * 9999]
-)
+NO_OBJECTS = ["", "{", "[]", "3", "null", '"x"', "\ufeff{}", "[" * 100_000, '{"a": ' * 9999]
+
+
+@pytest.mark.parametrize("text", NO_OBJECTS)
 def test_a_configuration_that_is_no_object_is_refused(copy, text) -> None:
     folder = copy()
     (folder / "config.json").write_text(text)

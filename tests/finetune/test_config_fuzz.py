@@ -1,4 +1,4 @@
-"""Configurations with random fields make a model or one line, never another exception, and never hang.
+"""Random configurations and weight files make the right model or one line: no other exception, no hanging.
 
 FACTSCOPE_FUZZ=2000 draws so many for each architecture instead of a few.
 """
@@ -12,8 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from finetune.facts import InputError
 from finetune.models import configuration_of, context_of, load_weights
@@ -22,27 +24,29 @@ DRAWS = int(os.environ.get("FACTSCOPE_FUZZ", "20"))
 NAMES = ("llama", "gpt2", "qwen2", "gemma3", "gpt_neo", "falcon")
 ABSENT = object()
 
-SIZES = st.sampled_from(
-    [0, 1, 2, 3, 5, 8, 16, 31, 32, 33, 64, 128, -1, -32, 10**4, 10**6, 10**9, 10**12, 10**40]
-)
+SMALL, LARGE = [-32, -1, 0, 1, 2, 3, 5, 8, 16, 31, 32, 33, 64, 128], [10**4, 10**6, 10**9, 10**12, 10**40]
+WORDS = ["2", "gelu", "float16", "default", "linear", "yarn", "full_attention", "../x", "evil/kernel"]
+KEYS = ["rope_type", "type", "factor", "rope_theta", "quant_method", "0", "text_config"]
+SHAPED = {
+    "transpose": lambda value: value.T.contiguous() if len(set(value.shape)) == 2 else value[:-1].clone(),
+    "cut": lambda value: value[:-1].clone(),
+    "flatten": lambda value: value.flatten()[None],
+}
+SIZES = st.sampled_from([*SMALL, *LARGE])
 SCALARS = st.one_of(
     SIZES,
     st.none(),
     st.booleans(),
     st.floats(),
     st.text(max_size=8),
-    st.sampled_from(
-        ["2", "gelu", "float16", "default", "linear", "yarn", "full_attention", "../x", "evil/kernel"]
-    ),
+    st.sampled_from(WORDS),
 )
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.dictionaries(
-            st.sampled_from(
-                ["rope_type", "type", "factor", "rope_theta", "quant_method", "0", "text_config"]
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=3,
         ),
@@ -103,5 +107,47 @@ def test_random_configurations_end_in_a_model_or_a_line(tiny_model, tmp_path, na
                 assert "\n" not in said, said
                 assert said.isprintable(), said
                 assert len(said) < 1200, said
+
+    drawn()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_random_weight_files_are_the_right_model_or_a_line(tiny_model, tmp_path, name) -> None:
+    """Whatever is dropped, renamed, copied, reshaped or cut: never other logits."""
+    folder = Path(shutil.copytree(tiny_model(name), tmp_path / "model"))
+    path = folder / "model.safetensors"
+    state, ids = load_file(path), torch.arange(3, 9)[None]
+    wrapped = ("{}", "module.{}", "_orig_mod.{}", "base_model.model.{}", "model.{}", "transformer.{}", "x.{}")
+    changes = st.sampled_from(["drop", "copy", "transpose", "cut", "flatten"])
+    with torch.inference_mode():
+        expected = load_weights(folder)(ids).logits
+
+    @settings(
+        max_examples=DRAWS, deadline=None, derandomize=DRAWS < 100, suppress_health_check=list(HealthCheck)
+    )
+    @given(
+        form=st.sampled_from(wrapped),
+        whole=st.booleans(),
+        changed=st.dictionaries(st.sampled_from(sorted(state)), changes, max_size=2),
+        ends=st.one_of(st.none(), st.integers(0, 9000)),
+    )
+    def drawn(form: str, whole: bool, changed: dict[str, str], ends: int | None) -> None:
+        made: dict[str, torch.Tensor] = {}
+        for i, (key, value) in enumerate(state.items()):
+            new, change = form.format(key) if whole or i % 2 else key, changed.get(key)
+            if change == "copy":
+                made[f"module.{new}"] = value + 1
+            if change != "drop":
+                made[new] = SHAPED.get(change or "", torch.clone)(value)
+        save_file(made, path, metadata={"format": "pt"})
+        if ends is not None:
+            path.write_bytes(path.read_bytes()[:ends])
+        try:
+            with torch.inference_mode():
+                found = load_weights(folder)(ids).logits
+        except InputError:
+            return
+        assert torch.equal(found, expected)
 
     drawn()
