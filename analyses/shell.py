@@ -68,7 +68,7 @@ def launch(
         with contextlib.redirect_stdout(sys.stderr):
             out = run(chosen)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.on_command_line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\ninterrupted; {CONTINUES}", file=sys.stderr)

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare_process(quiet=options.quiet)
         chosen, asked = finetune(options)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.on_command_line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues", file=sys.stderr)

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave: one line that names the file, row or setting, and the remedy."""
+    """A mistake in what the user gave: one line that names the file, row or setting, and the remedy.
+
+    ``in_python`` is a further remedy, one that only a caller in Python has; command lines leave it out.
+    """
+
+    def __init__(self, message: str = "", *, in_python: str = "") -> None:
+        super().__init__(message + in_python)
+        self.on_command_line = message
 
 
 @dataclass(frozen=True, kw_only=True)
