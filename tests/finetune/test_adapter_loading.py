@@ -54,7 +54,8 @@ def refused(base, folder, match) -> str:
         load_adapter(plain(base), folder)
     assert "\n" not in str(error.value)
     assert str(folder) in str(error.value)
-    if any(fault in str(error.value) for fault in ("brings nothing", "brings model", "no place", "no tensors", "empty", "pointer")):
+    shown = ("brings nothing", "brings model", "no place", "no tensors", "empty", "pointer")
+    if any(fault in str(error.value) for fault in shown):
         with pytest.raises(InputError):
             require_fit(folder, AutoConfig.from_pretrained(base), "the base")
     return str(error.value)
