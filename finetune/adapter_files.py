@@ -1,7 +1,4 @@
-"""Reading a PEFT adapter's directory: its configuration, its tensors and its base, without pickle or network.
-
-Everything that can be found wrong without a model is found here, before a base is loaded.
-"""
+"""Reading a PEFT adapter's configuration and finding its base, without a network."""
 
 from __future__ import annotations
 
@@ -20,10 +17,8 @@ from finetune.facts import InputError
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from torch import Tensor
 
-CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
-LFS = b"version https://git-lfs"
+CONFIG = "adapter_config.json"
 # PEFT ignores a runtime configuration and an auto mapping in a file.
 ASIDE = {"runtime_config", "auto_mapping"}
 # The marks that quantised copies of a model bear in their names, as in Llama-3-8B-bnb-4bit or Qwen2-7B-AWQ.
@@ -105,51 +100,6 @@ def unknown_settings(folder: str | Path) -> list[str]:
     return sorted(name for name, value in settings.items() if value and name not in known)
 
 
-def read_tensors(folder: str | Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
-    """Read an adapter's tensors, on the CPU.
-
-    Raises:
-        InputError: there are none, or they are damaged, pickled, empty (ungathered shards), or not finite.
-    """
-    file = Path(folder) / WEIGHTS
-    if not file.is_file():
-        require_safe(folder, allow_pickle=allow_pickle)
-        file = Path(folder) / PICKLED
-    tensors = _tensors(file)
-    remedy = "save the adapter again with its shards gathered (ZeRO-3 and FSDP leave such files)"
-    if not tensors:
-        raise InputError(f"{file}: holds no tensors; {remedy}")
-    if empty := [name for name, tensor in tensors.items() if not tensor.numel()]:
-        raise InputError(f"{file}: {_first(empty)} empty; {remedy}")
-    spoilt = [n for n, tensor in tensors.items() if not bool(tensor.float().isfinite().all())]
-    if spoilt:
-        raise InputError(f"{file}: {_first(spoilt)} not finite (NaN or infinity); name an earlier checkpoint")
-    return tensors
-
-
-def require_safe(folder: str | Path, *, allow_pickle: bool = False) -> None:
-    """Refuse an adapter without weights, or with pickled ones that are not allowed.
-
-    Raises:
-        InputError: says which, and the remedy.
-    """
-    place = Path(folder)
-    if (place / WEIGHTS).is_file():
-        return
-    if not (place / PICKLED).is_file():
-        if any(place.glob("model*.safetensors")):
-            raise InputError(
-                f"{folder}: holds {CONFIG} beside the weights of a whole model; "
-                f"remove {CONFIG} if the adapter was merged into it"
-            )
-        raise InputError(f"{folder}: holds no {WEIGHTS}; save the adapter again")
-    if not allow_pickle:
-        raise InputError(
-            f"{folder}: its weights are pickled and could run code; save them as safetensors "
-            "(save_pretrained does, where you trust them)"
-        )
-
-
 def base_of(adapter: str | Path) -> str:
     """Return the directory of the base that an adapter's configuration names; no network is used.
 
@@ -216,24 +166,6 @@ def _cached(name: str) -> str | None:
     return str(Path(config).parent) if isinstance(config, str) else None
 
 
-def _tensors(file: Path) -> dict[str, Tensor]:
-    import torch
-    from safetensors.torch import load_file
-
-    with file.open("rb") as stream:
-        if stream.read(len(LFS)) == LFS:
-            raise InputError(f"{file}: is a git-lfs pointer, not the weights; run `git lfs pull`")
-    try:
-        if file.name == WEIGHTS:
-            return load_file(file)
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # both libraries raise their own kinds
-        raise InputError(f"{file}: is damaged or cut short ({first_line(error)}); copy it again") from error
-    if not isinstance(found, dict) or not all(isinstance(t, torch.Tensor) for t in found.values()):
-        raise InputError(f"{file}: holds something else than tensors by name; save the adapter again")
-    return found
-
-
 def _require_types(file: Path, settings: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
     """Check settings against the types that PEFT declares; a whole number may be written as 8.0."""
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
@@ -253,12 +185,6 @@ def _require_types(file: Path, settings: Mapping[str, Any], hints: Mapping[str, 
                 continue
         else:
             raise InputError(f"{file}: {name} = {_shown(value)} is of another type than peft's; correct it")
-
-
-def _first(names: list[str]) -> str:
-    """Name the first of some tensors, and how many there are."""
-    more = f" and {len(names) - 1} more are" if len(names) > 1 else " is"
-    return f"{names[0]}{more}"
 
 
 def _shown(value: Any) -> str:

@@ -12,15 +12,15 @@ place. So
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.adapter_files import first_line, read_config, read_tensors, unknown_settings
+from finetune.adapter_files import first_line, read_config, unknown_settings
 from finetune.adapter_names import ADAPTER, misfit, settled_names, tail, without_doubles
+from finetune.adapter_tensors import read_tensors, tensor_shapes
 from finetune.adapter_vocabulary import Resized, embedding_paths, require_embeddings, resize
 from finetune.checkpoint_paths import located
 from finetune.facts import InputError
@@ -28,10 +28,9 @@ from finetune.facts import InputError
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 NOTHING = "the adapter changes nothing"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +69,7 @@ def put_adapter(model: PreTrainedModel, source: str | Path, *, allow_pickle: boo
     for parameter in own.values():
         if parameter.is_floating_point():
             parameter.detach().fill_(float("nan"))
-    state = _of_base(peft, own)
+    state = _of_base(peft)
     named, notices = settled_names(without_doubles(tensors), own, state)
     rewrites = any(name in state and not _same(state[name], tensor) for name, tensor in named.items())
     if unknown := unknown_settings(source):
@@ -83,7 +82,7 @@ def put_adapter(model: PreTrainedModel, source: str | Path, *, allow_pickle: boo
     if changes_nothing(named):
         notices.append(f"{NOTHING}: each of its updates is zero")
     for notice in notices:
-        _log.warning("%s: %s", source, notice)
+        warnings.warn(f"{source}: {notice}", stacklevel=2)
     return LoadedAdapter(
         model=peft,
         file_parity=_parity(peft, named, source),
@@ -91,6 +90,37 @@ def put_adapter(model: PreTrainedModel, source: str | Path, *, allow_pickle: boo
         tokens=_tokens(config, resized),
         notices=tuple(notices),
     )
+
+
+def require_fit(source: str | Path, config: PreTrainedConfig, base: str) -> None:
+    """Refuse an adapter whose names or shapes do not fit a base's configuration; no weights are read.
+
+    Raises:
+        InputError: a damaged adapter, or one that was made for a base of other modules, shapes or vocabulary.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    source = located(source)
+    settings: Any = read_config(source)
+    if hasattr(settings, "init_lora_weights"):
+        settings.init_lora_weights = True  # others look at the base's weights, which are not here
+    tensors = tensor_shapes(source)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    resize(model, tensors, tail)
+    try:
+        peft = _built(model, settings, source, base)
+    except InputError as error:
+        if "not found in the base" in str(error):
+            raise
+        return  # without weights not everything can be built; loading will tell
+    own, ends = _own(peft), embedding_paths(peft.get_base_model())
+    state = _of_base(peft)
+    doubles = {name for name in tensors if name.replace(".modules_to_save.", ".") in tensors.keys() - {name}}
+    named, _ = settled_names({n: t for n, t in tensors.items() if n not in doubles}, own, state)
+    if said := misfit(named, {**state, **own}, own, base, ends):
+        raise InputError(f"{source}: {said}")
 
 
 def changes_nothing(tensors: Mapping[str, Tensor]) -> bool:
@@ -132,10 +162,9 @@ def _own(peft: PeftModel) -> dict[str, Tensor]:
     return get_peft_model_state_dict(peft, adapter_name=ADAPTER, save_embedding_layers=False)
 
 
-def _of_base(peft: PeftModel, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the base's parameters by their names in a file: all but the adapter's own."""
-    taken = {parameter.data_ptr() for parameter in own.values()}
-    return {name: value for name, value in peft.state_dict().items() if value.data_ptr() not in taken}
+def _of_base(peft: PeftModel) -> dict[str, Tensor]:
+    """Return the base's parameters by their names in a file: those without the adapter's name in theirs."""
+    return {name: value for name, value in peft.state_dict().items() if ADAPTER not in name.split(".")}
 
 
 def _placed(
@@ -189,7 +218,7 @@ def _misfit(
     base: str,
 ) -> str:
     """Say in which way an adapter does not fit; empty if its names and shapes show none."""
-    places = {**_of_base(peft, own), **own}
+    places = {**_of_base(peft), **own}
     said = misfit(tensors, places, own, base, embedding_paths(peft.get_base_model()))
     return said and f"{source}: {said}"
 
@@ -200,8 +229,7 @@ def _parity(peft: PeftModel, tensors: Mapping[str, Tensor], source: str | Path) 
     Raises:
         InputError: a parameter is not the tensor, up to the parameter's precision.
     """
-    own = _own(peft)
-    places = {**_of_base(peft, own), **own}
+    places = {**_of_base(peft), **_own(peft)}
     largest = 0.0
     for name, tensor in tensors.items():
         if (place := places.get(name)) is None or place.shape != tensor.shape:

@@ -159,7 +159,11 @@ def save_model(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, target: Pat
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if target is not None:
         model = trainer.accelerator.unwrap_model(trainer.model)
-        model.save_pretrained(target, **({} if weights is None else {"state_dict": weights}))
+        how: dict[str, Any] = {} if weights is None else {"state_dict": weights}
+        if hasattr(model, "peft_config"):
+            # Left to decide by itself, PEFT asks the hub at every save whether the vocabulary has changed.
+            how["save_embedding_layers"] = False
+        model.save_pretrained(target, **how)
         tokenizer.save_pretrained(target)
 
 

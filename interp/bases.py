@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.adapter_files import is_hub_id, is_quantised, read_config, read_settings, require_safe
+from finetune.adapter_files import is_hub_id, is_quantised, read_config, read_settings
 from finetune.facts import InputError
 from finetune.files import fingerprint
 from finetune.models import adapter_base
@@ -80,19 +80,6 @@ def require_mergeable(name: str, model: PeftModel) -> None:
             f"{name}: {getattr(kind, 'value', kind)} adds inputs and changes no weights, so this side would "
             "have no W_Q to W_O of its own; use LoRA or another adapter that can be merged"
         )
-
-
-def require_unpickled(folder: str) -> None:
-    """Refuse pickled weights of an adapter, and name the argument that allows them.
-
-    Raises:
-        InputError: the adapter's weights are pickled, or there are none.
-    """
-    try:
-        require_safe(folder)
-    except InputError as error:
-        allow = "; or pass allow_pickle=True if you trust them" if "pickled" in str(error) else ""
-        raise InputError(f"{error}{allow}") from None
 
 
 def may_share(adapter: Source) -> bool:

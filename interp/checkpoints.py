@@ -13,8 +13,8 @@ Bridges are raw ones: no norm is folded into any weight, so that both sides shar
 
 from __future__ import annotations
 
-import logging
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +40,6 @@ __all__ = [
     "require_edits",
     "trajectory",
 ]
-
-_log = logging.getLogger(__name__)
 
 
 def load_pair(
@@ -91,7 +89,7 @@ def load_pair(
         base = resolved(base_of(finetuned))
     pair = load_sides(base, finetuned, options, tokenizer, low_memory)
     if notice is not None:
-        _log.warning(notice)
+        warnings.warn(notice, stacklevel=2)
     told = ([] if notice is None else [notice]) + notices((base, finetuned), options)
     pair.provenance["notices"] = [*told, *pair.provenance["notices"]]
     return pair

@@ -22,8 +22,11 @@ class CheckpointPair:
 
     Made by :func:`interp.checkpoints.load_pair`. ``tokenizer`` is both sides' own, as training used it (the
     bridge's may add a BOS). ``provenance`` is JSON-able: sources with their hashes, precision, how many
-    copies of the weights there are, each side's largest log-prob difference from the plain model (nats),
-    whether edits of attention act, and ``notices`` of what was put right in loading.
+    copies of the weights there are, each side's largest log-prob difference from the plain model (nats), and
+    whether edits of attention act. Of an adapter: ``finetuned_parity`` is against PEFT's forward before
+    anything was merged, ``finetuned_file_parity`` the largest difference between a tensor in its file and the
+    parameter it became, ``adapter_change`` how far it moves the probe (nats). ``notices`` are what was put
+    right or is remarkable.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, provenance: dict[str, Any]) -> None:

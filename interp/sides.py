@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +15,7 @@ import torch
 
 from finetune.adapter_loading import NOTHING, LoadedAdapter, put_adapter
 from interp.adapters import Switch, install, low_rank_updates
-from interp.bases import may_share, require_mergeable, require_unpickled
+from interp.bases import may_share, require_mergeable
 from interp.edits import layers_that_act
 from interp.merging import merge, require_merged, unmerged_log_probs
 from interp.pair import CheckpointPair, Loader, Side
@@ -46,8 +46,6 @@ from interp.tokenizing import agreed
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-_log = logging.getLogger(__name__)
 
 
 def load_sides(
@@ -178,8 +176,6 @@ def _share(pair: CheckpointPair, base: Source, finetuned: Source, options: Setti
 def _with_adapter(plain: PreTrainedModel, adapter: Source, options: Settings) -> LoadedAdapter:
     """Put an adapter on a plain base; all of it was loaded, and it can be merged."""
     with _on_disk(adapter, plain) as folder:
-        if not options.allow_pickle:
-            require_unpickled(folder)
         loaded = put_adapter(plain, folder, allow_pickle=options.allow_pickle)
     require_mergeable(title(adapter), loaded.model)
     return loaded
@@ -196,7 +192,7 @@ def _record_change(pair: CheckpointPair, before: LogProbs, after: LogProbs) -> N
     notices = pair.provenance["notices"]
     if change <= TOLERANCE / 10 and not any(NOTHING in notice for notice in notices):
         notices.append(f"{NOTHING} on a probe of {len(after)} tokens")
-        _log.warning("%s: %s", pair.provenance["finetuned"], notices[-1])
+        warnings.warn(f"{pair.provenance['finetuned']}: {notices[-1]}", stacklevel=2)
 
 
 @contextmanager

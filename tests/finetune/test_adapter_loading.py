@@ -11,9 +11,9 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from finetune.adapter_loading import changes_nothing, put_adapter
+from finetune.adapter_loading import changes_nothing, put_adapter, require_fit
 from finetune.checkpoint_paths import located
 from finetune.facts import InputError
 from finetune.models import adapter_base, context_of, is_adapter, load_adapter, load_model, load_tokenizer
@@ -49,10 +49,15 @@ def reset(folder, **settings) -> None:
 
 
 def refused(base, folder, match) -> str:
+    """Expect one line; where names and shapes show the fault, also before anything is loaded."""
     with pytest.raises(InputError, match=match) as error:
         load_adapter(plain(base), folder)
     assert "\n" not in str(error.value)
     assert str(folder) in str(error.value)
+    shown = ("brings nothing", "brings model", "no place", "no tensors", "empty", "pointer")
+    if any(fault in str(error.value) for fault in shown):
+        with pytest.raises(InputError):
+            require_fit(folder, AutoConfig.from_pretrained(base), "the base")
     return str(error.value)
 
 
@@ -143,8 +148,9 @@ def test_pickles_are_not_opened(tiny_llama_dir, adapter) -> None:
     tensors = load_file(adapter / WEIGHTS)
     (adapter / WEIGHTS).unlink()
     torch.save(tensors, adapter / "adapter_model.bin")
-    message = refused(tiny_llama_dir, adapter, "pickled and could run code")
-    assert "allow_pickle" not in message  # no command has such an option
+    with pytest.raises(InputError, match=r"pickled and could run code.*allow_pickle=True") as error:
+        load_adapter(plain(tiny_llama_dir), adapter)
+    assert "allow_pickle" not in error.value.on_command_line  # no command has such an option
     allowed = put_adapter(plain(tiny_llama_dir), adapter, allow_pickle=True)
     assert torch.equal(logits(allowed.model), expected)
     torch.save(Bomb(), adapter / "adapter_model.bin")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from pathlib import Path
 
@@ -11,8 +10,9 @@ import pytest
 import torch
 from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from finetune.adapter_loading import require_fit
 from finetune.facts import InputError
 from interp import parity
 from interp.checkpoints import load_pair
@@ -120,6 +120,7 @@ def test_the_bridge_computes_what_peft_computes_unmerged(bases, tmp_path, kind, 
         pytest.skip("PEFT has none for this architecture")
     base = bases[name, tied]
     adapter = trained(base, KINDS[kind](NAMES[name]), tmp_path)
+    require_fit(adapter, AutoConfig.from_pretrained(base), "the base")
     pair = load_pair(base, adapter)
     with pair.finetuned() as model:
         torch.testing.assert_close(log_probs(model), oracle(base, adapter), atol=1e-4, rtol=0)
@@ -192,7 +193,7 @@ def test_a_merge_that_changes_the_model_is_refused(bases, tmp_path, monkeypatch)
         load_pair(base, adapter)
 
 
-def test_an_adapter_that_changes_nothing_says_so(bases, tmp_path, caplog) -> None:
+def test_an_adapter_that_changes_nothing_says_so(bases, tmp_path) -> None:
     base = bases["llama", False]
     for name, settings in {"lora": {}, "dora": {"use_dora": True}, "zero": {"lora_alpha": 0}}.items():
         model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora(**settings)(NAMES["llama"]))
@@ -200,12 +201,11 @@ def test_an_adapter_that_changes_nothing_says_so(bases, tmp_path, caplog) -> Non
             for parameter in model.parameters():
                 parameter.data += 0.1 * parameter.requires_grad
         model.save_pretrained(tmp_path / name)
-        with caplog.at_level(logging.WARNING):
+        with pytest.warns(UserWarning, match="changes nothing"):
             pair = load_pair(base, tmp_path / name)
         assert pair.provenance["adapter_change"] <= 1e-5
         assert len(pair.provenance["notices"]) == 1
         assert "changes nothing" in pair.provenance["notices"][0]
-        assert "changes nothing" in caplog.text
 
 
 def test_weights_that_are_no_numbers_are_called_so(bases, tmp_path, tiny_adapter_dir, tiny_llama_dir) -> None:
