@@ -200,7 +200,7 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt])
     specials = special_texts(tokenizer)
     answers = sorted({gap(p.text, specials) + p.answers[0] for p in prompts})
     alone = tokenizer(answers, add_special_tokens=False)["input_ids"]
-    # Behind its prompt an answer may be more tokens than alone: SentencePiece puts a space in front of a text.
+    # Behind its prompt an answer may be more tokens than alone, where SentencePiece puts a space in front.
     behind = [said for _, said in answer_ids(tokenizer, prompts, [p.answers[0] for p in prompts])]
     return min(LONGEST_ANSWER, max(map(len, [*alone, *behind])) + 1)
 

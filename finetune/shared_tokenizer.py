@@ -207,13 +207,14 @@ def _ids(side: Side, text: str) -> list[int]:
 
 def _against(side: Side, serving: Side, text: Text, tokens: Tokens, other: Tokens) -> str | None:
     """Say why a side cannot read a text as the serving tokenizer does; None if it can."""
-    names = {i: token for token, i in serving.added.items()}
     for i in tokens.ids:
         if side.embeddings is not None and i >= side.embeddings:
-            return f"{side.name} has no embedding for its token {names.get(i, str(i))!r} (id {i})"
+            token = _known(serving).convert_ids_to_tokens(i)
+            return f"{side.name} has no embedding for its token {token!r} (id {i})"
     if tokens.ids == other.ids:
         return None
-    lacking = {i for i, token in names.items() if token not in side.vocabulary and i not in side.word_ids}
+    added = serving.added.items()
+    lacking = {i for token, i in added if token not in side.vocabulary and i not in side.word_ids}
     if not lacking.intersection(tokens.ids) or not _rest_agrees(side, serving, text, tokens, lacking):
         return f"the tokenizer of {side.name} reads it as other tokens"
     return None

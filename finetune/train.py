@@ -38,7 +38,7 @@ from finetune.tuning import Keep, Method, TuneConfig
 from finetune.workplace import claimed, discard, empty
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Checkpoint", "Keep", "Method", "TuneConfig", "read_checkpoint", "train"]
 
@@ -160,10 +160,7 @@ class _Training:
         model, tokenizer = trainable(self.base, config)
         steps = config.steps_for(len(prompts))
         rows = answer_examples(tokenizer, prompts, rows=steps * config.batch, seed=seed, stages=self.stages)
-        _require_room(model, rows, prompts)
-        # An EOS or a padding token that was added without resizing has no embedding either.
-        largest = rows.ids.max(axis=1, keepdims=True).tolist()
-        require_embedded(model, tokenizer, largest, names_of(prompts))
+        _require_room(model, tokenizer, rows, prompts)
         dataset, trainer_class = cured(model, tokenizer, rows, prompts, self.known, config, seed=seed)
         keeper = Keeper(
             tokenizer=tokenizer,
@@ -206,7 +203,12 @@ def _sample(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
     return [prompts[i] for i in sorted(chosen)]
 
 
-def _require_room(model: PreTrainedModel, rows: Examples, prompts: Sequence[Prompt]) -> None:
+def _require_room(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Examples, prompts: Sequence[Prompt]
+) -> None:
+    """Refuse rows that are longer than the model can read, or hold a token that it has no embedding for."""
+    # An EOS that was added without resizing has none either.
+    require_embedded(model, tokenizer, rows.ids.max(axis=1, keepdims=True).tolist(), names_of(prompts))
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     longest = int(rows.lengths.argmax())
     if room is not None and rows.lengths[longest] > room:

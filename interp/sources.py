@@ -190,11 +190,7 @@ def is_adapter_source(source: Source) -> bool:
 
 
 def config_of(source: str | Path, options: Settings) -> PreTrainedConfig:
-    """Read a checkpoint's configuration, without its weights.
-
-    Raises:
-        InputError: there is none, or the hub cannot be reached.
-    """
+    """Read a checkpoint's configuration without its weights; an :class:`InputError` where there is none."""
     return _config(source, options)
 
 
