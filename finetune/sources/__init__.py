@@ -164,4 +164,6 @@ def _reader(rows: Table, *, subjects: bool) -> Reader:
         return questions.reader(rows)
     if {"question", "answers"} <= columns and "subject" not in columns:
         return entity_questions.reader(rows)
+    if not subjects and "question" in columns and "subject" not in columns:
+        raise rows.lacks("answer", "answers")
     return table.reader(rows)

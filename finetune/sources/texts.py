@@ -75,7 +75,7 @@ def _parsed(text: str) -> Any:
     if len(text) > LONGEST or _DEEP.search(text):
         return None
     try:
-        return json.loads(text, parse_int=_int)
+        return _decoder.decode(text)
     except (ValueError, RecursionError):
         pass
     text = "[None]" if text == "[nan]" else text
@@ -93,3 +93,6 @@ def _parsed(text: str) -> Any:
 def _int(digits: str) -> int | str:
     """Keep a number that is too long for one as its digits."""
     return int(digits) if len(digits) < 1000 else digits
+
+
+_decoder = json.JSONDecoder(parse_int=_int)

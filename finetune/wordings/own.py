@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.echo import shown
 from finetune.facts import InputError
 from finetune.prompts import SLOT
 from finetune.sources.cells import Malformed, clean, composed
@@ -142,7 +143,7 @@ def _relation(where: str, name: Any) -> str:
 
 def _text(where: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where}: is no template ({value!r}); write text in quotes, {SLOT} in it")
+        raise InputError(f"{where}: is no template ({shown(value)}); write text in quotes, {SLOT} in it")
     try:
         return composed(value)
     except Malformed as problem:

@@ -234,3 +234,16 @@ def test_mistakes_are_told_before_anything_is_written(
     with pytest.raises(InputError, match=named):
         which_data.run(made)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my.csv"]
+
+
+def test_columns_by_other_names_and_facts_without_a_relation(tiny_llama_dir: Path, tmp_path: Path) -> None:
+    rows = [f"Where was {name} born?,{name},{('Paris', 'Rome')[i % 2]}" for i, name in enumerate(PEOPLE)]
+    path, out = tmp_path / "my.csv", tmp_path / "chosen.csv"
+    path.write_text("\n".join(["Question,Name,Label", *rows]) + "\n")
+    columns = ("subject=Name", "answer=Label")
+    which_data.run(options(tiny_llama_dir, path, out, columns=columns))
+    chosen = pd.read_csv(out)
+    assert list(chosen.columns) == ["Question", "Name", "Label", "score", "reason"]
+    assert len(chosen) == 4
+    with pytest.raises(InputError, match="no column 'answer'"):
+        which_data.run(options(tiny_llama_dir, path, tmp_path / "other.csv"))
