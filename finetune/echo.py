@@ -13,14 +13,7 @@ _HEAD = 4096  # characters that are looked at: a message never shows more
 
 
 def printable(text: str, limit: int = LONGEST) -> str:
-    """Return a text on one line without what a terminal would obey, its middle left out if it is too long.
-
-    Examples:
-        >>> printable("sub\\nject \\x1b[31mred\\x1b[0m")
-        'sub ject red'
-        >>> printable("a" * 30 + "b" * 30, 21)
-        'aaaaaaaaaaaaa ... bbb'
-    """
+    """Return a text on one line without what a terminal would obey, its middle left out if it is too long."""
     if len(text) > 2 * _HEAD:
         text = text[:_HEAD] + text[-_HEAD:]
     if not text.isprintable():
@@ -34,12 +27,7 @@ def printable(text: str, limit: int = LONGEST) -> str:
 
 
 def shown(value: Any, limit: int = 60) -> str:
-    """Quote a value of the data for a message, printable and short.
-
-    Examples:
-        >>> shown("Oslo\\x1b[2J")
-        "'Oslo'"
-    """
+    """Quote a value of the data for a message, printable and short."""
     if isinstance(value, str):
         return repr(printable(value, limit))
     return printable(str(value), limit) if isinstance(value, int | float) else type(value).__name__

@@ -29,10 +29,6 @@ def listed_in(text: str, *, strict: bool = False, depth: int = 0) -> Any:
 
     With ``strict``, text that begins as a list and is none is :data:`MALFORMED_LIST`; else only what begins
     with a bracket and a quote is, for "[sic]" is text.
-
-    Examples:
-        >>> listed_in('["Oslo", "oslo"]'), listed_in("['Oslo' 'oslo']"), listed_in("[sic]")
-        (['Oslo', 'oslo'], ['Oslo', 'oslo'], None)
     """
     text = text.strip()
     first = text[:1]

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from finetune import FactSet, InputError
+from finetune.echo import listed, printable, shown
 from finetune.formats import PromptFormat, asked
 from finetune.phrasebooks import phrasebook
 from finetune.prompts import question_prompt, render
-from finetune.sources import load_traced
+from finetune.sources import load_traced, pointed
 from finetune.sources.columns import mapping
 from tests.finetune.test_cells import CAPITALS, answers, jsonl, refused, write
 
@@ -288,3 +289,21 @@ def test_question_prompts_are_what_they_were(tmp_path: Path) -> None:
     for fact, shown in zip(FactSet.load(file), ("Beyoncé", "NHÀ", "ADA"), strict=True):
         prompt = question_prompt(fact)
         assert prompt.text[slice(*prompt.subject)] == shown
+
+
+def test_what_is_echoed_is_printable_and_short() -> None:
+    assert printable("sub\nject \x1b[31mred\x1b[0m \x9b2J") == "sub ject red 2J"
+    assert printable("a" * 30 + "b" * 30, 21) == "aaaaaaaaaaaaa ... bbb"
+    assert len(printable("x" * 10**6)) == 500
+    assert shown("Oslo\x1b[2J") == "'Oslo'"
+    assert shown({"a": 1}) == "dict"
+    assert listed(range(10), 2) == "0, 1 and 8 more"
+    error = InputError("a\nb\x1b]0;title\x07c")
+    assert str(error) == "a bc"
+
+
+def test_pointers_are_told_from_files(tmp_path: Path) -> None:
+    assert pointed("squad.json#data.dev") == (Path("squad.json"), "data.dev")
+    assert pointed("owner/name#x") == (Path("owner/name#x"), "")
+    named = write(tmp_path / "a.json#b", "")
+    assert pointed(named) == (named, "")
