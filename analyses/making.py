@@ -79,7 +79,7 @@ class RealFacts(Common):
     limit: Count | None = None
     """Keep a random draw of this many facts (of each data set)."""
     columns: tuple[str, ...] = ()
-    """What the file calls its columns, each NAME=COLUMN, as in subject=Name answer=Label (guide_facts.md)."""
+    """What the file calls its columns, each NAME=COLUMN: subject=Name answer=Label (docs/guide_facts.md)."""
     phrasebook: Path | None = None
     """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md); with --facts."""
 

@@ -33,7 +33,7 @@ class Options:
     facts: str
     """Data set: popqa, or a file of facts."""
     columns: tuple[str, ...] = ()
-    """What the file calls its columns, each NAME=COLUMN, as in subject=Name answer=Label (guide_facts.md)."""
+    """What the file calls its columns, each NAME=COLUMN: subject=Name answer=Label (docs/guide_facts.md)."""
     base: str | None = None
     """The base model, a directory or a hub id, for proxies that ask it."""
     corpus: Path | None = None

@@ -40,7 +40,7 @@ class Options:
     facts: str
     """Candidates: a file (CSV, TSV, JSON, JSONL, parquet), a directory of them, or a data set of the hub."""
     columns: tuple[str, ...] = ()
-    """What the file calls its columns, each NAME=COLUMN, as in subject=Name answer=Label (guide_facts.md)."""
+    """What the file calls its columns, each NAME=COLUMN: subject=Name answer=Label (docs/guide_facts.md)."""
     out: Path = Path("chosen.csv")
     """Where the chosen rows go, in the format that its extension says; a directory for a directory."""
     keep: PositiveShare = 0.5

@@ -45,7 +45,7 @@ class Options:
     facts: str
     """A table of facts (CSV, TSV, JSONL, parquet), or the name of a data set such as popqa."""
     columns: tuple[str, ...] = ()
-    """What the file calls its columns, each NAME=COLUMN, as in subject=Name answer=Label (guide_facts.md)."""
+    """What the file calls its columns, each NAME=COLUMN: subject=Name answer=Label (docs/guide_facts.md)."""
     out: Path
     """Directory of the result; it holds a model for each learning rate."""
     base: str = ""

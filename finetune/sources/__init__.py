@@ -102,13 +102,7 @@ def load_traced(
 
 
 def pointed(source: str | Path) -> tuple[Path, str]:
-    """Take ``file.json#data.dev`` apart, unless a file has that very name.
-
-    Examples:
-        >>> path, pointer = pointed("squad.json#data.dev")
-        >>> str(path), pointer
-        ('squad.json', 'data.dev')
-    """
+    """Take ``file.json#data.dev`` apart, unless a file has that very name."""
     path = Path(source).expanduser()
     before, mark, pointer = str(path).rpartition("#")
     if not mark or path.is_file() or not before.lower().endswith(EXTENSIONS):
@@ -164,4 +158,6 @@ def _reader(rows: Table, *, subjects: bool) -> Reader:
         return questions.reader(rows)
     if {"question", "answers"} <= columns and "subject" not in columns:
         return entity_questions.reader(rows)
+    if not subjects and "question" in columns and "subject" not in columns:
+        raise rows.lacks("answer", "answers")
     return table.reader(rows)

@@ -25,10 +25,6 @@ def mapping(given: Sequence[str], option: str = "--columns") -> dict[str, str]:
 
     Raises:
         InputError: one of another form, an unknown name, or a name twice.
-
-    Examples:
-        >>> mapping(["subject=Name", "answer=Label"])
-        {'subject': 'Name', 'answer': 'Label'}
     """
     made: dict[str, str] = {}
     for entry in given:

@@ -68,9 +68,10 @@ class Table:
         names = " or ".join(map(repr, columns))
         mapped = f", or say what the file calls it (--columns {columns[0]}=NAME)"
         mapped = mapped if columns[0] in MAPPED else ""
+        headers = [self.header(column) for column in self.columns]
+        hidden = "" if all(map(str.isprintable, headers)) else ", without characters that cannot be seen"
         return InputError(
-            f"{self.name}: no column {names}; add it{mapped}{but} "
-            f"(found: {listed(map(self.header, self.columns))})"
+            f"{self.name}: no column {names}; add it{mapped}{but} (found{hidden}: {listed(headers)})"
         )
 
     def header(self, column: str) -> str:

@@ -29,10 +29,6 @@ def listed_in(text: str, *, strict: bool = False, depth: int = 0) -> Any:
 
     With ``strict``, text that begins as a list and is none is :data:`MALFORMED_LIST`; else only what begins
     with a bracket and a quote is, for "[sic]" is text.
-
-    Examples:
-        >>> listed_in('["Oslo", "oslo"]'), listed_in("['Oslo' 'oslo']"), listed_in("[sic]")
-        (['Oslo', 'oslo'], ['Oslo', 'oslo'], None)
     """
     text = text.strip()
     first = text[:1]
@@ -75,7 +71,7 @@ def _parsed(text: str) -> Any:
     if len(text) > LONGEST or _DEEP.search(text):
         return None
     try:
-        return json.loads(text, parse_int=_int)
+        return _decoder.decode(text)
     except (ValueError, RecursionError):
         pass
     text = "[None]" if text == "[nan]" else text
@@ -93,3 +89,6 @@ def _parsed(text: str) -> Any:
 def _int(digits: str) -> int | str:
     """Keep a number that is too long for one as its digits."""
     return int(digits) if len(digits) < 1000 else digits
+
+
+_decoder = json.JSONDecoder(parse_int=_int)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.messages import shown
 from finetune.facts import InputError
 from finetune.messages import printable
 from finetune.prompts import SLOT
@@ -145,7 +146,7 @@ def _relation(where: str, name: Any) -> str:
 
 def _text(where: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where}: is no template ({value!r}); write text in quotes, {SLOT} in it")
+        raise InputError(f"{where}: is no template ({shown(value)}); write text in quotes, {SLOT} in it")
     try:
         return composed(value)
     except Malformed as problem:

@@ -317,3 +317,16 @@ def test_pages_and_tables_replace_only_their_like(tmp_path: Path) -> None:
     require_ours("--out", mine, begins_with("# Findings"))
     mine.write_bytes(b"")
     require_ours("--out", mine, begins_with("# Findings"))
+
+
+def test_columns_by_other_names_and_facts_without_a_relation(tiny_llama_dir: Path, tmp_path: Path) -> None:
+    rows = [f"Where was {name} born?,{name},{('Paris', 'Rome')[i % 2]}" for i, name in enumerate(PEOPLE)]
+    path, out = tmp_path / "my.csv", tmp_path / "chosen.csv"
+    path.write_text("\n".join(["Question,Name,Label", *rows]) + "\n")
+    columns = ("subject=Name", "answer=Label")
+    which_data.run(options(tiny_llama_dir, path, out, columns=columns))
+    chosen = pd.read_csv(out)
+    assert list(chosen.columns) == ["Question", "Name", "Label", "score", "reason"]
+    assert len(chosen) == 4
+    with pytest.raises(InputError, match="no column 'answer'"):
+        which_data.run(options(tiny_llama_dir, path, tmp_path / "other.csv"))

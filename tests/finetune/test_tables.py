@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from finetune import FactSet, InputError
+from finetune.messages import listed, printable, shown
 from finetune.formats import PromptFormat, asked
 from finetune.phrasebooks import phrasebook
 from finetune.prompts import question_prompt, render
-from finetune.sources import load_traced
+from finetune.sources import load_traced, pointed
 from finetune.sources.columns import mapping
 from tests.finetune.test_cells import CAPITALS, answers, jsonl, refused, write
 
@@ -197,9 +198,9 @@ def test_what_follows_a_list_or_a_row_is_reported(tmp_path: Path) -> None:
 
 def test_hostile_headers_and_wide_tables_give_one_clean_line(tmp_path: Path) -> None:
     newline = write(tmp_path / "n.csv", '"sub\nject",relation,answer\nPeru,capital,Lima\n')
-    assert "found: sub ject, relation, answer" in refused(newline)
+    assert ": sub ject, relation, answer" in refused(newline)
     escape = write(tmp_path / "e.csv", "\x1b[31msubject\x1b[0m,relation,answer\nPeru,capital,Lima\n")
-    assert "found: subject, relation, answer" in refused(escape)
+    assert "without characters that cannot be seen: subject, relation, answer" in refused(escape)
     names = [f"column {i}\x1b[31m" for i in range(10_000)]
     wide = write(tmp_path / "w.csv", ",".join(names) + "\n" + ",".join("x" * 10_000) + "\n")
     assert "and 9,992 more" in refused(wide)
@@ -288,3 +289,21 @@ def test_question_prompts_are_what_they_were(tmp_path: Path) -> None:
     for fact, shown in zip(FactSet.load(file), ("Beyoncé", "NHÀ", "ADA"), strict=True):
         prompt = question_prompt(fact)
         assert prompt.text[slice(*prompt.subject)] == shown
+
+
+def test_what_is_echoed_is_printable_and_short() -> None:
+    assert printable("sub\nject \x1b[31mred\x1b[0m \x9b2J") == "sub ject red 2J"
+    assert printable("a" * 30 + "b" * 30, 21) == "aaaaaaaaaaaaa ... bbb"
+    assert len(printable("x" * 10**6)) == 500
+    assert shown("Oslo\x1b[2J") == "'Oslo'"
+    assert shown({"a": 1}) == "dict"
+    assert listed(range(10), 2) == "0, 1 and 8 more"
+    error = InputError("a\nb\x1b]0;title\x07c")
+    assert str(error) == "a bc"
+
+
+def test_pointers_are_told_from_files(tmp_path: Path) -> None:
+    assert pointed("squad.json#data.dev") == (Path("squad.json"), "data.dev")
+    assert pointed("owner/name#x") == (Path("owner/name#x"), "")
+    named = write(tmp_path / "a.json#b", "")
+    assert pointed(named) == (named, "")

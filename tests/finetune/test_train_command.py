@@ -129,3 +129,15 @@ def test_a_mistake_is_one_line_and_leaves_no_model(home, tmp_path, capsys, more,
     assert message in said[0]
     assert not list(tmp_path.rglob("*.safetensors"))
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_bare_list_of_questions_is_trained_on_with_its_own_column_names(home, tmp_path):
+    rows = (home / "facts.csv").read_text().splitlines()[1:]
+    asked = [f"What is the occupation of {row.split(',')[0]}?,{row.split(',')[2]}" for row in rows]
+    (tmp_path / "q.csv").write_text("\n".join(["Prompt,Label", *asked]) + "\n")
+    command = ["--base", str(home / "base"), "--facts", str(tmp_path / "q.csv"), "--out", str(tmp_path / "m")]
+    assert main([*command, *SHORT, "--columns", "question=Prompt", "answer=Label"]) == 0
+    assert read_json(tmp_path / "m" / "chosen.json")["facts"] > 8
+    other = ["--base", str(home / "base"), "--facts", str(tmp_path / "q.csv"), "--out", str(tmp_path / "n")]
+    assert main([*other, *SHORT, "--columns", "question=Absent"]) == 2
+    assert not (tmp_path / "n").exists()
