@@ -204,3 +204,15 @@ def test_kills_at_random_moments_change_nothing_and_leave_nothing(benchmark, com
     tally = benchmark.measure(command, 3, tmp_path, seed=1)
     assert tally.told == []
     assert tally.identical == tally.kills == 3
+
+
+def test_a_run_does_not_go_on_with_another_base(tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    run = RunDirectory(tmp_path / "run", {}, inputs={"base": str(base), "hub": "org/name", "none": None})
+    run.write(seeds=[0])
+    RunDirectory(tmp_path / "run", {}, inputs={"base": str(base)})
+    (base / "config.json").write_text('{"a": 1}')
+    with pytest.raises(InputError, match="files of base have changed since this run began"):
+        RunDirectory(tmp_path / "run", {}, inputs={"base": str(base)})
