@@ -75,7 +75,7 @@ def run(options: Options) -> Path:
     from finetune.manifest import RunDirectory
     from interp.study_page import write_study
 
-    directory = RunDirectory(options.out, options.config())
+    directory = RunDirectory(options.out, options.config(), analysis="popularity_proxies")
     if directory.finished:
         return options.out
     material = _material(options)

@@ -113,6 +113,7 @@ def run(options: Options) -> Path:
     directory = RunDirectory(
         options.out,
         {**options.config(), "facts_digest": facts.digest if facts else None},
+        analysis="stored_or_suppressed",
         inputs={"base": options.base, **options.own},
     )
     if directory.finished:

@@ -122,6 +122,7 @@ def run(options: Options) -> Path:
     directory = RunDirectory(
         options.home,
         {**options.config(), "facts_digest": ready.candidates.facts.digest},
+        analysis="which_data",
         inputs={"base": options.base},
     )
     require_places(options, directory)

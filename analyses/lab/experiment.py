@@ -172,7 +172,7 @@ def conduct(experiment: Experiment, options: OnMachines) -> Path:
 
     options.check()
     models = dict(getattr(options, "models", ()))
-    directory = RunDirectory(options.out, options.config(), inputs=models)
+    directory = RunDirectory(options.out, options.config(), analysis=experiment.name, inputs=models)
     if directory.finished:
         return options.out
     cells = list(experiment.cells(options))
