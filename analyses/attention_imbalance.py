@@ -31,7 +31,9 @@ def run(options: Options) -> Path:
     options.check()
     facts = load_facts(options)
     config = {**options.config(), "facts_digest": facts.digest if facts else None}
-    directory = RunDirectory(options.out, config)
+    directory = RunDirectory(
+        options.out, config, analysis="attention_imbalance", inputs={"base": options.base, **options.own}
+    )
     if directory.finished:
         return options.out
     from analyses.imbalance import measure_seed, write_results  # these take torch along

@@ -24,6 +24,7 @@ from finetune.files import atomic_file, read_json
 from finetune.markdown import anchors, fenced, inline
 from finetune.options import require_valid
 from finetune.outputs import begins_with, require_ours
+from finetune.run_files import require_whole
 from interp.study import CLAIMS, OUTCOMES
 
 SHOWN = ("claim", "source", "measured", "outcome")
@@ -83,6 +84,7 @@ class Found:
                 raise InputError(f"{run}: is not finished; give its command again first: {held['command']}")
             if not (run / CLAIMS).is_file():
                 raise InputError(f"{run}: decides no claim (it has no {CLAIMS}); leave it out")
+            require_whole(run, CLAIMS)
             return cls(
                 name=run.resolve().name,
                 question=question_of(held["command"]),

@@ -60,7 +60,7 @@ def run(options: Options) -> Path:
     from interp.study_page import write_study
 
     options.check()
-    directory = RunDirectory(options.out, options.config())
+    directory = RunDirectory(options.out, options.config(), analysis="planted_truth")
     if directory.finished:
         return options.out
     about: dict[str, Any] = {"seeds": options.seeds, "setting": f"world {options.world}, planted facts"}

@@ -98,7 +98,7 @@ def run(options: Options) -> Path:
     from interp.study_page import write_study
 
     options.check()
-    directory = RunDirectory(options.out, options.config())
+    directory = RunDirectory(options.out, options.config(), analysis="popularity_proxies")
     if directory.finished:
         return options.out
     if options.base is not None:

@@ -104,7 +104,10 @@ def run(options: Options) -> Path:
     options.check()
     facts = load_facts(options)
     directory = RunDirectory(
-        options.out, {**options.config(), "facts_digest": facts.digest if facts else None}
+        options.out,
+        {**options.config(), "facts_digest": facts.digest if facts else None},
+        analysis="stored_or_suppressed",
+        inputs={"base": options.base, **options.own},
     )
     if directory.finished:
         return options.out

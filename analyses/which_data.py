@@ -120,7 +120,10 @@ def run(options: Options) -> Path:
     options.check()
     ready = prepared(options)
     directory = RunDirectory(
-        options.home, {**options.config(), "facts_digest": ready.candidates.facts.digest}
+        options.home,
+        {**options.config(), "facts_digest": ready.candidates.facts.digest},
+        analysis="which_data",
+        inputs={"base": options.base},
     )
     require_places(options, directory)
     try:

@@ -136,7 +136,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
         settings |= {name: part.digest for name, part in parts.items()}
         if own := options.phrasebook:
             settings |= {"phrasebook": str(own), "phrasebook_digest": fingerprint(own.expanduser())}
-        run = RunDirectory(options.out, _plain(settings))
+        run = RunDirectory(options.out, _plain(settings), analysis="finetune")
         run.write(seeds=[options.seed], left_out=left_out)
         write_json(options.out / "partition.json", {n: [f.id for f in part] for n, part in parts.items()})
     processes.wait()

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from finetune.checksums import entries_of
 from finetune.facts import InputError, LeftOut
-from finetune.files import read_json, write_json
+from finetune.files import fingerprint, read_json, write_json
 from finetune.progress import notice
 from finetune.run_files import LOCK, MANIFEST, damaged, left_by, named
 from finetune.temporary import sweep
@@ -47,15 +47,26 @@ class RunDirectory:
     Args:
         path: where the run lives; created on the first write, never before.
         config: every setting that can change a number, JSON-able.
+        analysis: whose run it is, where several have the same settings.
         part: whether it is a part of another run, which may have left files there.
+        inputs: sources by name; local directories among them must stay as they are until the run is finished.
 
     Raises:
         InputError: ``path`` is a file, holds something else, or holds a run of another configuration; on the
             first write, another process is at work there.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any], *, part: bool = False) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        config: Mapping[str, Any],
+        *,
+        analysis: str = "",
+        part: bool = False,
+        inputs: Mapping[str, str | None] | None = None,
+    ) -> None:
+        self.path, self.analysis = path, analysis
+        self.inputs = {n: fingerprint(Path(s)) for n, s in (inputs or {}).items() if s and Path(s).is_dir()}
         # One for all that this process has of the directory, so that a notebook's last try locks nothing.
         self._lock = FileLock(path.absolute() / LOCK, timeout=0, is_singleton=True, thread_local=False)
         self.part = part
@@ -88,6 +99,15 @@ class RunDirectory:
                 f"--out {self.path}: holds another run ({_difference(held['config'], self.config)}); "
                 "name a new directory or remove this one"
             )
+        if held.get("analysis", self.analysis) != self.analysis:
+            raise InputError(f"--out {self.path}: holds a run of {held['analysis']}; name a new directory")
+        before = held.get("inputs") or {}
+        for name, found in self.inputs.items():
+            if before.get(name, found) != found:
+                raise InputError(
+                    f"--out {self.path}: the files of {name} have changed since this run began; name a new "
+                    "directory"
+                )
         self.timings, self.outputs = held["timings"], held.get("outputs", {})
 
     @property
@@ -123,6 +143,8 @@ class RunDirectory:
                 "git_commit": _git_commit(),
                 "timings": self.timings,
                 "left_out": [{"where": item.where, "reason": item.reason} for item in left_out],
+                **({"analysis": self.analysis} if self.analysis else {}),
+                **({"inputs": self.inputs} if self.inputs else {}),
                 **({"outputs": self.outputs} if self.outputs else {}),
                 **details,
             },

@@ -131,6 +131,8 @@ def _is_planted(out: Path) -> bool:
     state = sealed_state(out)
     if state == "damaged":
         notice(f"{out}: is not as it was written; it is planted again")
+    if state == "unrecorded" and not (out / "planting.json").is_file() and any(out.iterdir()):
+        raise InputError(f"{out}: holds files that are no planted model; name a new or an empty directory")
     if state == "unrecorded" and (out / "planting.json").is_file():
         notice(f"{out}: an older version wrote no checksums; it is used, but cannot be verified")
     return state != "damaged" and (out / "planting.json").is_file()

@@ -51,7 +51,8 @@ def _sweep_abandoned(cache: Path) -> None:
     for work in (*cache.glob("*.partial"), *cache.glob("*/*.partial")):
         touched = [p.stat().st_mtime for p in (work, *work.rglob("*")) if p.exists()]
         if time.time() - max(touched, default=0.0) > ABANDONED:
-            with contextlib.suppress(Timeout), FileLock(work.with_suffix(".lock"), timeout=0):
+            place = work if work.parent == cache else work.parent
+            with contextlib.suppress(Timeout), FileLock(place.with_suffix(".lock"), timeout=0):
                 discard(work)
 
 

@@ -167,7 +167,8 @@ def conduct(experiment: Experiment, options: OnMachines) -> Path:
     from interp.study_page import write_study
 
     options.check()
-    directory = RunDirectory(options.out, options.config())
+    models = dict(getattr(options, "models", ()))
+    directory = RunDirectory(options.out, options.config(), analysis=experiment.name, inputs=models)
     if directory.finished:
         return options.out
     cells = list(experiment.cells(options))

@@ -18,6 +18,7 @@ import numpy as np
 
 from analyses.splits.numbers import METRICS, SETTING
 from finetune.facts import InputError, LeftOut
+from finetune.run_files import require_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +87,7 @@ def read_run(home: Path) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
+    require_whole(home, "facts.parquet")
     file, config = home / "facts.parquet", _manifest(home).get("config") or {}
     try:
         frame = pd.read_parquet(file)

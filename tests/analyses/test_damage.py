@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import shutil
+import sys
 import warnings
 from pathlib import Path
 
@@ -74,7 +75,9 @@ def test_damage_everywhere_at_once_changes_no_number(copy, whole):
     assert names == {p.relative_to(whole) for p in whole.rglob("*")}
 
 
-@pytest.mark.parametrize("name", ["results.json", "report.html", "facts.parquet", "figures/recovery.svg"])
+@pytest.mark.parametrize(
+    "name", ["results.json", "report.html", "facts.parquet", "figures/attention_by_head.svg"]
+)
 def test_a_finished_run_notices_what_is_damaged_and_makes_it_again(copy, whole, name):
     flip(copy / "run" / name)
     with pytest.raises(InputError, match="not as its run wrote it"):
@@ -190,7 +193,7 @@ def benchmark():
     spec = importlib.util.spec_from_file_location("kill", path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules["kill"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.load_everything()
     return module
@@ -201,3 +204,15 @@ def test_kills_at_random_moments_change_nothing_and_leave_nothing(benchmark, com
     tally = benchmark.measure(command, 3, tmp_path, seed=1)
     assert tally.told == []
     assert tally.identical == tally.kills == 3
+
+
+def test_a_run_does_not_go_on_with_another_base(tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    run = RunDirectory(tmp_path / "run", {}, inputs={"base": str(base), "hub": "org/name", "none": None})
+    run.write(seeds=[0])
+    RunDirectory(tmp_path / "run", {}, inputs={"base": str(base)})
+    (base / "config.json").write_text('{"a": 1}')
+    with pytest.raises(InputError, match="files of base have changed since this run began"):
+        RunDirectory(tmp_path / "run", {}, inputs={"base": str(base)})

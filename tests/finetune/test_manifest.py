@@ -54,6 +54,13 @@ def test_same_configuration_continues_and_another_is_refused(tmp_path):
         RunDirectory(out, {"world": "long-tail", "seeds": (0,)})
 
 
+def test_a_run_of_another_analysis_with_the_same_settings_is_refused(tmp_path):
+    RunDirectory(tmp_path / "run", {"seed": 0}, analysis="mixture_sweep").write(seeds=[0], finished=True)
+    assert RunDirectory(tmp_path / "run", {"seed": 0}, analysis="mixture_sweep").finished
+    with pytest.raises(InputError, match="holds a run of mixture_sweep"):
+        RunDirectory(tmp_path / "run", {"seed": 0}, analysis="depth_sweep")
+
+
 def test_directories_that_hold_something_else_are_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="is a file"):
