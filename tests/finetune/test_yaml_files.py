@@ -125,4 +125,4 @@ def _same(ours: object, theirs: object) -> bool:
         return ours.keys() == theirs.keys() and all(_same(ours[k], theirs[k]) for k in ours)
     if isinstance(ours, list) and isinstance(theirs, list):
         return len(ours) == len(theirs) and all(map(_same, ours, theirs))
-    return ours == theirs or (ours is None and theirs in ("", "~", None))
+    return ours == theirs or (ours is None and theirs in ("", "~", "null", "Null", "NULL", None))
