@@ -19,6 +19,8 @@ OURS = ("finetune", "interp", "analyses")
 WITH_EXAMPLES = (
     "finetune.evaluate",
     "finetune.facts",
+    "finetune.markdown",
+    "finetune.messages",
     "finetune.popularity",
     "finetune.prompts",
     "interp.controls",
