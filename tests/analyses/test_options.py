@@ -114,6 +114,8 @@ def _with(options: Any, path: tuple[str, ...], value: Any) -> Any:
             "none of the --proxies",
         ),
         ("planted_truth", "--absent 1", "--absent 1"),
+        ("attention_imbalance", "--facts=", "give some text, or leave it out"),
+        ("popularity_splits", "--base=", "give some text, or leave it out"),
         ("findings", "", "no run"),
         ("paper_table", "", "no run"),
     ],
