@@ -85,10 +85,15 @@ def run(options: Options) -> list[StudyTable]:
         with atomic_file(page) as path:
             path.write_text(text, encoding="utf-8")
         with atomic_file(cells) as path:
-            table.to_csv(path, index=False)
+            table.map(_no_formula).to_csv(path, index=False)
     for item in gathered.left_out:
         print(printable(f"left out: {item.where} {item.reason}", 500), file=sys.stderr)
     return tables
+
+
+def _no_formula(cell: object) -> object:
+    """Mark a text that a spreadsheet would compute: a name of a run or of a relation can be any text."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) else cell
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from analyses.making import SHOWN_OR_KEPT, wordings_config
 from analyses.settings import Options as Settings
 from analyses.shell import launch
 from finetune.facts import InputError
-from finetune.options import CountOrNone, InnerShare, Within, refuse_unread
+from finetune.options import CountOrNone, InnerShare, Within, refuse_unread, require_valid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +52,17 @@ class Options(Settings):
             return self
         from finetune.files import read_json
 
+        require_valid(self)
         manifest = self.run / "manifest.json"
-        if not manifest.is_file() or not read_json(manifest).get("finished"):
+        try:
+            found = read_json(manifest) if manifest.is_file() else {}
+            held = found["config"] if found.get("finished") else None
+        except (ValueError, LookupError, AttributeError):
+            held = None
+        if not isinstance(held, dict):
             raise InputError(
                 f"--run {self.run}: holds no finished run of attention_imbalance; finish it first"
             )
-        held = read_json(manifest)["config"]
         names = {field.name for field in fields(Settings)} - SHOWN_OR_KEPT
         taken: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in held.items() if k in names

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from finetune.messages import without_controls
 
 # What opens code, emphasis, links, pictures, attributes and cells; an underscore inside a word opens nothing.
-_MARKS = re.compile(r"[\\`*{}\[\]|]|(?<!\w)_|_(?!\w)")
+_MARKS = re.compile(r"[\\`*{}\[\]|]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITIES = (
     (re.compile(r"&(?=#|\w+;)"), "&amp;"),
     (re.compile("<"), "&lt;"),

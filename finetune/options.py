@@ -68,8 +68,11 @@ def require_valid(options: Any, *, flags: bool = True) -> None:
     Raises:
         InputError: names the setting, its value and what to give instead.
     """
+    defaults = {each.name: _default(each) for each in fields(options)}
     for name, kind in _hints(type(options)).items():
         value = getattr(options, name)
+        if isinstance(value, str) and not value and value == defaults[name]:
+            continue
         label = flag(name) if flags else name
         if is_dataclass(value) and not isinstance(value, type):
             require_valid(value, flags=flags)
@@ -164,6 +167,8 @@ def _text_problem(value: Any, kind: type) -> str:
     if not isinstance(value, kind):
         return "give a path" if kind is Path else "give text"
     text = str(value)
+    if not text.strip():
+        return "give some text, or leave it out"
     if len(text) > LONGEST_TEXT:
         return f"give at most {LONGEST_TEXT:,} characters"
     if "\0" in text or any("\ud800" <= mark <= "\udfff" for mark in text):

@@ -38,11 +38,9 @@ class Options:
         Raises:
             InputError: names the setting and the remedy.
         """
+        require_valid(self)
         if not self.run:
             raise InputError("no run: name a run directory, such as runs/demo")
-        if self.compare and len({path.resolve() for path in self.run}) < len(self.run):
-            raise InputError("--compare: a directory is named twice; name each run once")
-        require_valid(self)
         if self.compare:
             refuse_unread(self, ("verdicts",), "is not compared; leave it or --compare out")
         else:

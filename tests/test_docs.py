@@ -16,6 +16,8 @@ from tests.documentation import FENCE, OURS, PAGES, ROOT, fenced, named
 WITH_EXAMPLES = (
     "finetune.evaluate",
     "finetune.facts",
+    "finetune.markdown",
+    "finetune.messages",
     "finetune.popularity",
     "finetune.prompts",
     "interp.controls",

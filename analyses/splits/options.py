@@ -104,7 +104,7 @@ class Options(RealFacts, OnMachines):
     """Put questions into the model's own chat template."""
     choices: Literal["letter", "text"] = "letter"
     """How multiple-choice facts are asked: options listed and a letter wanted, or the answer's text."""
-    pretrain_steps: int | None = None
+    pretrain_steps: Count | None = None
     """Override the pretraining steps of the small model."""
     anyway: bool = False
     """Train even if the estimate says that memory will not do."""

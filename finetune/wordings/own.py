@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.messages import shown
 from finetune.facts import InputError
-from finetune.messages import printable
+from finetune.messages import printable, shown
 from finetune.prompts import SLOT
 from finetune.regular import read_text, require_regular
 from finetune.sources.cells import Malformed, clean, composed

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from finetune import FactSet, InputError
-from finetune.messages import listed, printable, shown
 from finetune.formats import PromptFormat, asked
+from finetune.messages import listed, printable, shown
 from finetune.phrasebooks import phrasebook
 from finetune.prompts import question_prompt, render
 from finetune.sources import load_traced, pointed

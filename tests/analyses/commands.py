@@ -1,0 +1,45 @@
+"""Every command of the package, found where it stands: its options and how they are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import analyses
+
+
+def commands() -> dict[str, type[Any]]:
+    """Return the options of every command by its name."""
+    scripts = sorted(path.stem for path in Path(analyses.__file__).parent.glob("*.py"))
+    modules = [f"analyses.{name}" for name in scripts if name not in ("__init__", "settings")]
+    modules += ["finetune.__main__", "interp.report_command"]
+    found = {name: getattr(import_module(name), "Options", None) for name in modules}
+    return {name: kind for name, kind in found.items() if isinstance(kind, type) and is_dataclass(kind)}
+
+
+def check(options: Any) -> None:
+    """Check options as the command does before it writes anything."""
+    getattr(options, "resolved", lambda: options)().check()
+
+
+def numbers(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, bool]]:
+    """Yield every number among a dataclass's fields: its path, its annotation, and whether in a tuple."""
+    hints = get_type_hints(kind, include_extras=True)
+    for each in fields(kind):
+        hint = hints[each.name]
+        inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        if is_dataclass(inner):
+            yield from numbers(inner, (*path, each.name))
+        else:
+            yield from (((*path, each.name), *found) for found in _in_hint(hint))
+
+
+def _in_hint(hint: Any, *, many: bool = False) -> Iterator[tuple[Any, bool]]:
+    if hint in (int, float) or (get_origin(hint) is Annotated and get_args(hint)[0] in (int, float)):
+        yield hint, many
+    elif hint is not bool and get_origin(hint) is not None and get_origin(hint) is not Annotated:
+        for part in get_args(hint):
+            yield from _in_hint(part, many=many or get_origin(hint) is tuple)
