@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class InputError(ValueError):
     """A mistake in what the user gave: one line that names the file, row or setting, and the remedy.
 
-    Whatever data it echoes, it is one printable line of bounded length (:mod:`finetune.messages`). ``in_python`` is a
-    further remedy, one that only a caller in Python has; command lines leave it out.
+    Whatever data it echoes, it is one printable line of bounded length (:mod:`finetune.messages`).
+    ``in_python`` is a further remedy, one that only a caller in Python has; command lines leave it out.
     """
 
     def __init__(self, message: str = "", *, in_python: str = "") -> None:
