@@ -9,50 +9,42 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, time
-from decimal import Decimal
 from typing import Any
 
-from finetune.messages import printable, shown
+from finetune.messages import shown
+from finetune.sources.scalars import (
+    MISSING,
+    Malformed,
+    clean,
+    composed,
+    content,
+    is_visible,
+    kind_of,
+    verbatim,
+)
 from finetune.sources.texts import MALFORMED_LIST, listed_in
 
-_HALF = re.compile(r"[\ud800-\udfff]")
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # none of them white space
-_MISSING = frozenset({"nan", "NaN", "None", "null", "<NA>", "NaT"})  # as programs write what is missing
+__all__ = [
+    "Malformed",
+    "answers",
+    "clean",
+    "composed",
+    "content",
+    "distinct",
+    "is_visible",
+    "is_whole",
+    "items",
+    "number",
+    "one_or_several",
+    "options",
+    "several",
+    "text",
+    "verbatim",
+]
 _WHOLE = re.compile(r"-?\d{3,}\.0")  # a year or a count from a column of floats; versions are shorter
 _FLOAT = re.compile(r"-?\d+\.0")
-# Letters and symbols by category that show nothing: fillers, a blank Braille cell.
-_FILLERS = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _SQUAD = frozenset({"text", "answer_start", "answer_end"})
-_EXACT = 2.0**53  # beyond, not every whole number is a float
-
-
-class Malformed(ValueError):
-    """Why one row is set aside, in one short printable line."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(printable(reason, 160))
-
-
-def clean(value: Any) -> str:
-    """Return a scalar as text in NFC with single spaces; nothing is the empty string."""
-    return _spaced(composed(value))
-
-
-def content(value: Any) -> str:
-    """Return a cell as text in NFC with single spaces; missing is the empty string."""
-    if type(value) is str and _is_plain(value) and value not in _MISSING:
-        return value
-    text = _spaced(_composed(value))
-    return text if text not in _MISSING and is_visible(text) else ""
-
-
-def verbatim(value: Any) -> str:
-    """Return a cell as text in NFC with its lines and spaces, but none around it."""
-    text = _composed(value).replace("\r\n", "\n").strip()
-    return text if is_visible(text) else ""
 
 
 def text(value: Any, column: str, *, whole: bool = False) -> str:
@@ -63,7 +55,7 @@ def text(value: Any, column: str, *, whole: bool = False) -> str:
     if isinstance(value, list | tuple | dict) or (
         isinstance(value, str) and value[:2] in ("['", '["') and isinstance(listed_in(value), list)
     ):
-        raise Malformed(f"{column} holds {_kind(value)}, not text")
+        raise Malformed(f"{column} holds {kind_of(value)}, not text")
     cleaned = _named(value, column, whole=whole)
     if not cleaned:
         raise Malformed(f"empty {column}")
@@ -114,7 +106,7 @@ def items(value: Any, column: str) -> list[Any]:
     "answer_start": [...]}`` is its texts.
     """
     if isinstance(value, bytes):
-        value = _composed(value)
+        value = content(value)
     if isinstance(value, str):
         found = listed_in(value, strict=True)
         if found is None:
@@ -133,7 +125,7 @@ def items(value: Any, column: str) -> list[Any]:
     given = [_of_squad(item, column) if isinstance(item, dict) else item for item in value]
     for item in given:
         if isinstance(item, dict | list | tuple):
-            raise Malformed(f"{column} holds {_kind(item)} inside a list; give a list of texts")
+            raise Malformed(f"{column} holds {kind_of(item)} inside a list; give a list of texts")
     return given
 
 
@@ -169,22 +161,11 @@ def is_whole(values: Iterable[Any]) -> bool:
     found = False
     for value in values:
         if isinstance(value, str) and not _FLOAT.fullmatch(value):
-            if value.strip() and value not in _MISSING:
+            if value.strip() and value not in MISSING:
                 return False
         else:
             found = True
     return found
-
-
-def is_visible(text: str) -> bool:
-    """Whether anything of a text can be seen: zero-width, control and lone combining characters cannot."""
-    first = text[:1]
-    return (first.isascii() and first.isalnum()) or any(_shows(character) for character in text)
-
-
-def _shows(character: str) -> bool:
-    category = unicodedata.category(character)
-    return category == "Co" or (category[0] in "LNPS" and character not in _FILLERS)
 
 
 def _named(value: Any, column: str, *, whole: bool) -> str:
@@ -198,85 +179,8 @@ def _named(value: Any, column: str, *, whole: bool) -> str:
     return text
 
 
-def composed(value: Any) -> str:
-    """Return a scalar as text in NFC, which holds no half of a character."""
-    text = value if isinstance(value, str) else _as_text(value)
-    if text.isascii():
-        return text
-    if _HALF.search(text):
-        half = printable(ascii(text.strip()), 60)
-        raise Malformed(f"{half} holds half of a character; write the file as UTF-8")
-    return unicodedata.normalize("NFC", text)
-
-
-def _composed(value: Any) -> str:
-    """Return a scalar as text in NFC, which holds no control character either."""
-    text = composed(value)
-    if not text.isprintable() and _CONTROL.search(text):
-        raise Malformed(f"{shown(text)} holds a control character; remove it")
-    return text
-
-
-def _is_plain(text: str) -> bool:
-    """Tell quickly, of a million texts, that one is visible ASCII with single spaces, none around it."""
-    return (
-        text[:1].isalnum() and text.isascii() and text.isprintable() and text[-1] != " " and "  " not in text
-    )
-
-
-def _spaced(text: str) -> str:
-    if text.isprintable() and "  " not in text and text[:1] != " " and text[-1:] != " ":
-        return text
-    return " ".join(text.split())
-
-
-def _as_text(value: Any) -> str:
-    if hasattr(value, "item") and not hasattr(value, "__len__"):
-        value = value.item()  # a number of numpy
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return ""
-    if isinstance(value, bool):
-        raise Malformed(f"holds {str(value).lower()}, which is no text; write the word in quotes")
-    if isinstance(value, float | Decimal):
-        return _plain_number(value)
-    if isinstance(value, int) and value.bit_length() < 4000:
-        return str(value)
-    if isinstance(value, date) and (not isinstance(value, datetime) or value.time() == time()):
-        return value.strftime("%Y-%m-%d") if value.year > 999 else value.isoformat()[:10]
-    if isinstance(value, datetime | time):
-        return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
-    if isinstance(value, bytes | bytearray):
-        try:
-            return bytes(value).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise Malformed("holds bytes that are no UTF-8; write it as text") from error
-    raise Malformed(f"holds {_kind(value)}, not text")
-
-
-def _plain_number(value: float | Decimal) -> str:
-    """Write a number as people do: no fraction of zero, no exponent; one that is none is missing."""
-    exact = Decimal(repr(float(value))) if isinstance(value, float) else value
-    if exact.is_nan():
-        return ""
-    if exact.is_infinite() or (isinstance(value, float) and abs(value) >= _EXACT):
-        raise Malformed(f"holds the number {value:g}, too large to be exact; write it as text")
-    if abs(exact.adjusted()) > 400:
-        raise Malformed("holds a number of over 400 digits; write it as text")
-    plain = f"{exact:f}"
-    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
-    return "0" if plain == "-0" else plain
-
-
 def _of_squad(value: dict[str, Any], column: str) -> Any:
     """Return the texts of an answer in SQuAD's layout; no other object is an answer."""
     if type(value) is not dict or "text" not in value or not value.keys() <= _SQUAD:
         raise Malformed(f"{column} holds an object; give a text or a list of texts")
     return value["text"]
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, int):
-        return "a number of over a thousand digits"
-    return "a list" if isinstance(value, list | tuple | str) else f"a {type(value).__name__}"

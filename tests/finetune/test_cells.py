@@ -158,7 +158,11 @@ def test_a_text_for_one_answer_is_not_taken_apart() -> None:
         text("['Norway']", "subject")
 
 
-@pytest.mark.parametrize("value", ["1" * 400, "1e400", "1,234", "nan", 10**400, "1_000", True, [1], -1])
+@pytest.mark.parametrize(
+    "value",
+    ["1" * 400, "1e400", "1,234", "nan", 10**400, 1 << 20_000, "1_000", True, [1], -1],
+    ids=lambda value: type(value).__name__,
+)
 def test_numbers_that_are_none_are_malformed_shortly(value: Any) -> None:
     with pytest.raises(Malformed) as problem:
         number(value, "popularity")

@@ -286,9 +286,9 @@ def test_question_prompts_are_what_they_were(tmp_path: Path) -> None:
         ("ada", "Is ADA x?", "y"),
     ]
     file = write(tmp_path / "t.csv", table_text("subject", "question", "answer", rows=rows))
-    for fact, name in zip(FactSet.load(file), ("Beyoncé", "NHÀ", "ADA"), strict=True):
+    for fact, named in zip(FactSet.load(file), ("Beyoncé", "NHÀ", "ADA"), strict=True):
         prompt = question_prompt(fact)
-        assert prompt.text[slice(*prompt.subject)] == name
+        assert prompt.text[slice(*prompt.subject)] == named
 
 
 def test_what_is_echoed_is_printable_and_short() -> None:
