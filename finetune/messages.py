@@ -51,7 +51,10 @@ def shown(value: Any, limit: int = 60) -> str:
     """
     if isinstance(value, str):
         return repr(printable(value, limit))
-    return printable(str(value), limit) if isinstance(value, int | float) else type(value).__name__
+    if isinstance(value, int) and value.bit_length() > 4000:
+        return "a number of over a thousand digits"  # which Python does not write out
+    told = value is None or isinstance(value, int | float)
+    return printable(str(value), limit) if told else type(value).__name__
 
 
 def listed(names: Any, most: int = 8) -> str:
