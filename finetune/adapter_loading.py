@@ -92,7 +92,7 @@ def put_adapter(model: PreTrainedModel, source: str | Path, *, allow_pickle: boo
     )
 
 
-def require_fit(source: str | Path, config: PreTrainedConfig, base: str) -> None:
+def require_adapter_fit(source: str | Path, config: PreTrainedConfig, base: str) -> None:
     """Refuse an adapter whose names or shapes do not fit a base's configuration; no weights are read.
 
     Raises:

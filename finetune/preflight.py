@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
-from finetune.facts import InputError
-from finetune.loadable import Source, inspect_checkpoint, require_trial
+from finetune.adapter_loading import require_adapter_fit
+from finetune.checkpoint_paths import located
+from finetune.loadable import Source, inspect_checkpoint, read_configuration, require_trial
 from finetune.models import adapter_base, is_adapter, load_tokenizer, require_checkpoint, tokenizer_for
-from finetune.weight_files import IN_PYTHON, headers
-
-ADAPTER, PICKLED_ADAPTER = "adapter_model.safetensors", "adapter_model.bin"
 
 
 def require_loadable(base: Source, others: Iterable[Source] = ()) -> None:
@@ -22,10 +19,10 @@ def require_loadable(base: Source, others: Iterable[Source] = ()) -> None:
         InputError: says which checkpoint, why, and what to do.
     """
     whole = adapter_base(base) if is_adapter(base) else base
-    for source in dict.fromkeys((whole, base, *others)):
+    for source in map(located, dict.fromkeys((whole, base, *others))):
         require_checkpoint(source)
         if is_adapter(source):
-            _require_adapter(Path(source))
+            require_adapter_fit(source, read_configuration(located(whole)), str(whole))
         else:
             require_trial(inspect_checkpoint(source))
         tokenizer_for(source, whole)
@@ -37,19 +34,7 @@ def require_trainable(base: Source) -> None:
     Raises:
         InputError: says why, and what to do.
     """
+    base = located(base)
     require_checkpoint(base)
     require_trial(inspect_checkpoint(base))
     load_tokenizer(base)
-
-
-def _require_adapter(folder: Path) -> None:
-    """Refuse an adapter without readable weights; whether they fit their base is seen at loading."""
-    if (folder / ADAPTER).is_file():
-        headers([folder / ADAPTER], folder / ADAPTER)
-    elif (folder / PICKLED_ADAPTER).is_file():
-        raise InputError(
-            f"{folder}: its weights are pickled and could run code; save them as safetensors",
-            in_python=IN_PYTHON,
-        )
-    else:
-        raise InputError(f"{folder}: holds no {ADAPTER}; save the adapter again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from finetune.checkpoint_paths import located
 from finetune.facts import InputError
 from finetune.loadable import read_configuration
 from finetune.models import Source, adapter_base, is_adapter, load_tokenizer
@@ -20,10 +21,10 @@ def require_measurable(base: Source, finetuned: Sequence[Source] = ()) -> None:
     """
     require_loadable(base, finetuned)
     whole = adapter_base(base) if is_adapter(base) else base
-    for source in (whole, *finetuned):
+    for source in map(located, (whole, *finetuned)):
         if not is_adapter(source):
             require_decoder(read_configuration(source), str(source))
-    embeddings = read_configuration(whole).get_text_config().vocab_size
+    embeddings = read_configuration(located(whole)).get_text_config().vocab_size
     largest = max(load_tokenizer(whole).get_vocab().values()) + 1
     if largest > embeddings:
         raise InputError(

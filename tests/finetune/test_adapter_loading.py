@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from finetune.adapter_loading import changes_nothing, put_adapter, require_fit
+from finetune.adapter_loading import changes_nothing, put_adapter, require_adapter_fit
 from finetune.checkpoint_paths import located
 from finetune.facts import InputError
 from finetune.models import adapter_base, context_of, is_adapter, load_adapter, load_model, load_tokenizer
@@ -57,7 +57,7 @@ def refused(base, folder, match) -> str:
     shown = ("brings nothing", "brings model", "no place", "no tensors", "empty", "pointer")
     if any(fault in str(error.value) for fault in shown):
         with pytest.raises(InputError):
-            require_fit(folder, AutoConfig.from_pretrained(base), "the base")
+            require_adapter_fit(folder, AutoConfig.from_pretrained(base), "the base")
     return str(error.value)
 
 

@@ -12,7 +12,7 @@ from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_p
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from finetune.adapter_loading import require_fit
+from finetune.adapter_loading import require_adapter_fit
 from finetune.facts import InputError
 from interp import parity
 from interp.checkpoints import load_pair
@@ -120,7 +120,7 @@ def test_the_bridge_computes_what_peft_computes_unmerged(bases, tmp_path, kind, 
         pytest.skip("PEFT has none for this architecture")
     base = bases[name, tied]
     adapter = trained(base, KINDS[kind](NAMES[name]), tmp_path)
-    require_fit(adapter, AutoConfig.from_pretrained(base), "the base")
+    require_adapter_fit(adapter, AutoConfig.from_pretrained(base), "the base")
     pair = load_pair(base, adapter)
     with pair.finetuned() as model:
         torch.testing.assert_close(log_probs(model), oracle(base, adapter), atol=1e-4, rtol=0)
