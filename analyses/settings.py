@@ -71,9 +71,9 @@ class Options(RealFacts, Making):
             raise InputError("--base: needs --finetuned NAME=DIRECTORY and --facts FILE as well")
         if self.limit is not None and self.limit < FEWEST_FACTS and not self.base:
             raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
-        self._refuse_unread()
         if "{question}" not in self.prompt_format:
             raise InputError(f"--prompt-format {self.prompt_format}: write {{question}} where it belongs")
+        self._refuse_unread()
         for name, path in self._named:
             if not name or not path:
                 raise InputError(f"--finetuned {name}={path}: write NAME=DIRECTORY")
