@@ -13,7 +13,6 @@ the work and not into imports.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -23,10 +22,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import tyro
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -250,7 +251,7 @@ def _give(home: Path) -> None:
     (given / "facts.csv").write_text("\n".join(["subject,relation,answer,popularity", *rows]) + "\n")
 
 
-def results(kills: int, commands: list[str], seed: int) -> Iterator[tuple[str, Tally, float]]:
+def results(kills: int, commands: Sequence[str], seed: int) -> Iterator[tuple[str, Tally, float]]:
     """Yield each command's tally and how many seconds it took."""
     for name in commands:
         started = time.monotonic()
@@ -269,16 +270,24 @@ def load_everything() -> None:
     prepare_process(quiet=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Kill runs at random moments and compare what they come to with runs that nobody disturbed."""
+
+    kills: int = 50
+    """How many kills of each command."""
+    commands: tuple[Literal["attention_imbalance", "mixture_sweep", "which_data", "finetune"], ...] = ()
+    """Which commands (default: all)."""
+    seed: int = 0
+    """Draws the moments."""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = tyro.cli(Options)
     load_everything()
     print("| command | kills | runs that ended | kills whose run ended identical | seconds |")
     print("|---|---:|---:|---:|---:|", flush=True)
-    for name, tally, seconds in results(options.kills, options.commands, options.seed):
+    for name, tally, seconds in results(options.kills, options.commands or tuple(COMMANDS), options.seed):
         numbers = f"{tally.kills} | {tally.runs} | {tally.identical} | {seconds:.0f}"
         print(f"| {name} | {numbers} |", flush=True)
         for line in tally.told:

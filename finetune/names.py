@@ -33,7 +33,7 @@ def require_name(name: str, option: str, *, remedy: str = "write NAME=PATH with 
         InputError: it is empty, a path, hidden, reserved on some system, too long, or cannot be seen.
     """
     if why := _fault(name):
-        raise InputError(f"{option} {printable(name)!r}: {why}; {remedy}")
+        raise InputError(f"{option} {printable(name, 80)!r}: {why}; {remedy}")
     return name
 
 
@@ -46,7 +46,9 @@ def require_different(names: Sequence[str], option: str, *, remedy: str) -> None
     seen: set[str] = set()
     for name in names:
         if (plain := folded(name)) in seen:
-            raise InputError(f"{option}: two are called {printable(name)} (case does not count); {remedy}")
+            raise InputError(
+                f"{option}: two are called {printable(name, 80)} (case does not count); {remedy}"
+            )
         seen.add(plain)
 
 

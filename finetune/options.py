@@ -181,6 +181,7 @@ def _text_problem(value: Any, kind: type) -> str:
 def _written(value: Any, text: Callable[[Any], str] = str) -> str:
     items = value if isinstance(value, tuple | list) else (value,)
     try:
-        return printable(" ".join(f"{each:g}" if isinstance(each, float) else text(each) for each in items))
+        words = (f"{each:g}" if isinstance(each, float) else text(each) for each in items)
+        return printable(" ".join(words), 80)
     except ValueError:  # Python writes no integer of more than 4,300 digits
         return "a number of thousands of digits"

@@ -97,14 +97,14 @@ class _Builder:
         elif value == "<<" and not event.style:
             self.refuse(event, "merges another mapping (<<); write out what stands there")
         elif value in holder:
-            self.refuse(event, f"key {printable(value)!r} occurs twice in one place; keep one")
+            self.refuse(event, f"key {printable(value, 80)!r} occurs twice in one place; keep one")
         else:
             waiting.append(value)
 
     def check_tag(self, event: Any) -> None:
         """Refuse a tag that asks for more than text, lists and mappings."""
         if event.tag not in (None, "!") and event.tag not in _CORE:
-            self.refuse(event, f"has the tag {printable(event.tag)}; write plain text")
+            self.refuse(event, f"has the tag {printable(event.tag, 80)}; write plain text")
 
     def refuse(self, event: Any, problem: str) -> None:
         """Say by line what has no place here."""

@@ -151,14 +151,14 @@ def test_there_are_commands_of_every_kind() -> None:
 
 def test_options_in_a_file_are_options(tmp_path: Path) -> None:
     from analyses.splits.options import Options
-    from analyses.splits.options_file import arguments
+    from analyses.splits.options_file import words
 
     files = fenced("yaml")
     assert files
     for page, code in files:
         path = tmp_path / "options.yaml"
         path.write_text(code, encoding="utf-8")
-        assert tyro.cli(Options, args=arguments(path)).facts, page
+        assert tyro.cli(Options, args=words(path, Options)).facts, page
 
 
 @cache

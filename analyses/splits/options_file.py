@@ -27,7 +27,7 @@ def words(path: Path, options: type[Any]) -> list[str]:
     first: dict[str, str] = {}
     for key, value in held.items():
         name = key.replace("-", "_")
-        told = f"--yaml {path}: {printable(key)}"
+        told = f"--yaml {path}: {printable(key, 80)}"
         if name not in known:
             raise InputError(f"{told}: there is no such option; choose from {', '.join(sorted(known))}")
         if (earlier := first.setdefault(name, key)) != key:

@@ -125,7 +125,11 @@ def _read(
         named = isinstance(source, str) and source.partition(":")[0] in _NAMED
         if path.is_dir() and not named:
             return read_directory(path, columns)
-        if path.exists() or isinstance(source, Path) or path.suffix.lower() in EXTENSIONS:
+        if (
+            (path.exists() and not path.is_dir())
+            or isinstance(source, Path)
+            or path.suffix.lower() in EXTENSIONS
+        ):
             rows = read_table(path, columns, pointer)
             return rows.name, [rows], ()
         rows, left_out = _fetch(source, columns)

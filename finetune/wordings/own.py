@@ -173,6 +173,6 @@ def _once(path: Path, pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
     held: dict[Any, Any] = {}
     for key, value in pairs:
         if key in held:
-            raise InputError(f"{path}: {printable(key)!r} occurs twice in one place; keep one")
+            raise InputError(f"{path}: {printable(key, 80)!r} occurs twice in one place; keep one")
         held[key] = value
     return held

@@ -102,9 +102,10 @@ def test_a_damaged_manifest_is_told(copy, text):
 def test_a_page_that_is_drawn_again_is_no_damage(copy):
     (copy / "run/report.html").write_text("")
     report(copy / "run")
+    held = read_json(copy / "run/manifest.json")
     with warnings.catch_warnings():
         warnings.simplefilter("error", Notice)
-        assert RunDirectory(copy / "run", read_json(copy / "run/manifest.json")["config"]).finished
+        assert RunDirectory(copy / "run", held["config"], analysis=held["analysis"]).finished
 
 
 def test_an_older_version_s_run_is_continued_with_a_notice(copy, whole):
@@ -195,8 +196,10 @@ def benchmark():
     assert spec.loader is not None
     module = sys.modules["kill"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.load_everything()
-    return module
+    with pytest.MonkeyPatch.context() as patched:  # it makes the process quiet, and those that it starts
+        patched.setenv("FACTSCOPE_QUIET", "1")
+        module.load_everything()
+        yield module
 
 
 @pytest.mark.parametrize("command", ["which_data", "finetune"])

@@ -43,7 +43,7 @@ def stopped(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[i
     ("error", "status", "told"),
     [
         (InputError("--steps 0: give more"), WRONG, "error: --steps 0: give more"),
-        (InputError("a\nb\x1b[31mc\u202e"), WRONG, "error: a b [31mc"),
+        (InputError("a\nb\x1b[31mc\u202e"), WRONG, "error: a bc"),
         (InputError("x" * 10**6), WRONG, "xxx"),
         (KeyboardInterrupt(), INTERRUPTED, "interrupted; finished stages are kept"),
         (OSError(errno.ENOSPC, "No space left on device", "runs/a"), WRONG, "runs/a: No space left"),
@@ -199,7 +199,7 @@ def test_a_reader_that_leaves_and_a_full_output_are_no_traceback() -> None:
 
 def test_printable_is_short_and_quick_whatever_it_is_given() -> None:
     assert printable("a\r\n\tb") == "a b"
-    assert printable("\x1b]0;title\x07x") == "]0;title x"
+    assert printable("\x1b]0;title\x07x") == "x"
     assert printable("zero\u200bwidth\ud800") == "zerowidth"
-    assert len(printable("y" * 10**8)) == 80
+    assert len(printable("y" * 10**8)) == 500
     assert printable(yaml.YAMLError("é\x9b")) == "é"

@@ -182,8 +182,10 @@ def test_a_page_of_twenty_facts_is_small() -> None:
 
 @needs_browser
 def test_the_attention_of_both_models_is_drawn_offline(view, browser, tmp_path) -> None:  # noqa: F811
+    from playwright.sync_api import expect
+
     with opened(browser, view.save(tmp_path / "view.html")) as page:
-        page.wait_for_function("document.querySelectorAll('canvas').length === 18")
+        expect(page.locator("canvas")).to_have_count(18)
         assert page.locator("img").count() == 1, "only the picture"
         assert page.locator("#picture").get_attribute("open") is None
         assert page.locator(".side").first.locator(".token").all_inner_texts()[5].startswith("</script><i")
