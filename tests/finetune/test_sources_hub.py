@@ -156,7 +156,13 @@ def test_no_network_is_told_from_a_hub_switched_off(monkeypatch: pytest.MonkeyPa
         ),
     ],
 )
-@pytest.mark.parametrize(("auto", "load"), [("AutoTokenizer", load_tokenizer), ("AutoConfig", load_weights)])
+@pytest.mark.parametrize(
+    ("asks", "load"),
+    [
+        ("transformers.AutoTokenizer.from_pretrained", load_tokenizer),
+        ("transformers.utils.cached_file", load_weights),
+    ],
+)
 def test_a_model_that_is_gated_or_missing(
     monkeypatch: pytest.MonkeyPatch, error: Exception, said: str, asks: str, load: Callable[[str], object]
 ) -> None:
