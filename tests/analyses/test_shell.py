@@ -196,11 +196,12 @@ def test_a_reader_may_stop_early(world):
     assert process.wait() == 0
 
 
-def test_a_script_from_the_shell(world):
+def test_a_script_from_the_shell(world, monkeypatch):
     """Run once with --json, then take the finished run to a pipe, a terminal, and one without colours.
 
     That rich heeds NO_COLOR, which --no-color sets, is rich's own affair.
     """
+    monkeypatch.delenv("FACTSCOPE_QUIET", raising=False)  # another test of this process may have set it
     asked = subprocess.run([*world, "--json"], capture_output=True, text=True, check=True)
     told = json.loads(asked.stdout)
     assert {"run", "report", "finding", "claims", "results"} <= set(told)
