@@ -250,7 +250,7 @@ def _filled(
             state_dict=tensors,
             dtype=dtype or torch.float32,
             device_map=device_map,
-            attn_implementation=attention or ("sdpa" if kind._supports_sdpa else "eager"),
+            attn_implementation=attention or usual_attention(kind),
             output_loading_info=True,
         )
     except Exception as error:
@@ -259,6 +259,11 @@ def _filled(
     if not outcome.complete:
         raise InputError(explanation(found.source, outcome))
     return model
+
+
+def usual_attention(model: Any) -> str:
+    """Name the implementation of attention that a model, or a class of models, is loaded with unless told."""
+    return "sdpa" if model._supports_sdpa else "eager"
 
 
 def _take_generation_config(model: Any, source: Source, revision: str | None) -> None:

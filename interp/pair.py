@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Side = Literal["base", "finetuned"]
 Loader = Callable[[], "TransformerBridge"]
+Ask = Callable[[Side, Any], None]
 
 
 class CheckpointPair:
@@ -31,6 +32,7 @@ class CheckpointPair:
         self.provenance = provenance
         self.models: dict[Side, TransformerBridge] = {}
         self.loaders: dict[Side, Loader] = {}
+        self.ask: Ask | None = None
         self.switch: Switch | None = None
         self.low_memory = False
         self._opened: list[Side] = []
