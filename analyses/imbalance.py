@@ -25,6 +25,7 @@ from interp.attention import AttentionMass
 from interp.heads import imbalance, rank_heads
 from interp.study import write_claims
 
+
 @dataclass(frozen=True, kw_only=True)
 class Seed:
     """What one seed left: a row per fact and arm, and what is told about it.

@@ -39,6 +39,12 @@ def mass_stage(name: str, path: Path, *, batch_tokens: int) -> Stage[AttentionMa
     return Stage(paths=(path,), make=make, read=lambda: AttentionMass.load(path))
 
 
+def mean_masses(found: OpenCheckpoint, batch_tokens: int) -> dict[str, float]:
+    """Measure each test fact's subject attention in an open checkpoint, averaged over layers and heads."""
+    mass = subject_attention(found.model, found.batch, batch_tokens=batch_tokens)
+    return dict(zip(mass.fact_ids, mass.values.mean((1, 2)).tolist(), strict=True))
+
+
 def readings_stage(
     name: str, directory: Path, *, batch_tokens: int
 ) -> Stage[tuple[AttentionMass, pd.DataFrame]]:

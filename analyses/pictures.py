@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from analyses.checkpoints import BASE
 from analyses.visits import OpenCheckpoint, Stage
 from finetune.files import as_json, read_json
 from interp.attention import full_patterns
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 MOST_FACTS = 20
 MOST_CANDIDATES = 200
 MOST_BYTES = 1 << 30  # of one model's candidates on disk
-BASE = "base"
 
 Pattern = Float[ndarray, "layer head query key"]
 Patterns = Callable[[str], Pattern]  # of a fact, by its id
@@ -166,7 +166,9 @@ def several_facts(
     seen = pictured.patterns(found)
     made = []
     for fact_id in chosen:
-        heads = _changed([np.asarray(rows[name].loc[fact_id, "mass"], dtype=float) for name in pictured.names])
+        heads = _changed(
+            [np.asarray(rows[name].loc[fact_id, "mass"], dtype=float) for name in pictured.names]
+        )
         arms = {
             name: {
                 "prediction": rows[name].loc[fact_id, "prediction"],

@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from analyses.arms import answers_stage, known_stage
 from analyses.asking import with_known
-from analyses.checkpoints import Checkpoints
+from analyses.checkpoints import BASE, BOTTOM, TOP, Checkpoints
 from analyses.measurements import lost_facts, readings_stage, rows_stage, transplant_stage
-from analyses.pictures import BASE, Patterns, Pictured, example_stage, examples_stage, patterns_stage
+from analyses.pictures import Patterns, Pictured, example_stage, examples_stage, patterns_stage
 from analyses.visits import Stage, visit
 from interp.attention import AttentionMass
 from interp.engine.recording import Recording
 
 if TYPE_CHECKING:
     import pandas as pd
-
-TOP, BOTTOM = "top", "bottom"
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ several processes may each visit some checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from analyses.checkpoints import Checkpoints
+from analyses.checkpoints import BASE, Checkpoints
 from finetune.checksums import are_held, write_together
 from finetune.models import is_adapter, load_model
 from finetune.prompts import Prompt
@@ -124,9 +124,10 @@ def pair_of(
 
     source = source_of(checkpoints, name)
     adapter = is_adapter(source)
+    wanted: Side = "finetuned" if adapter else "base"
 
     def of_side(side: Side, model: PreTrainedModel) -> None:
-        if ask is not None and side == ("finetuned" if adapter else "base"):
+        if ask is not None and side == wanted:
             ask(model)
 
     sources = (checkpoints.base, source) if adapter else (source,)
@@ -135,4 +136,37 @@ def pair_of(
 
 def source_of(checkpoints: Checkpoints, name: str) -> str:
     """Return the directory or hub id of the base or an arm."""
-    return checkpoints.base if name == "base" else checkpoints.arms[name]
+    return checkpoints.base if name == BASE else checkpoints.arms[name]
+
+
+class OpenCheckpoints:
+    """Checkpoints that stay open as long as comparisons need them, each opened once."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self._open: dict[str, CheckpointPair] = {}
+
+    def alone(self, name: str) -> CheckpointPair:
+        """Return the pair whose fine-tuned side is a checkpoint, see :func:`pair_of`."""
+        if name not in self._open:
+            self._open[name] = pair_of(self.checkpoints, name)
+        return self._open[name]
+
+    def pair(self, arm: str) -> CheckpointPair:
+        """Return the pair of the base and an arm."""
+        from interp.pair import joined
+
+        one = self.alone(arm)
+        return one if one.switch is not None else joined(self.alone(BASE), one)
+
+    @contextmanager
+    def opened(self, name: str, *, beside: str) -> Iterator[OpenCheckpoint]:
+        """Open a checkpoint, which is an arm or the base of the arm ``beside``."""
+        pair = self.pair(beside) if name == BASE else self.alone(name)
+        with pair.base() if name == BASE else pair.finetuned() as model:
+            yield OpenCheckpoint(model, pair.tokenizer, self.checkpoints)
+
+    def keep(self, names: Collection[str]) -> None:
+        """Close all others."""
+        for name in set(self._open) - set(names):
+            self._open.pop(name).close()
