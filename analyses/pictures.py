@@ -76,15 +76,15 @@ def candidates(found: OpenCheckpoint, seed: int) -> list[str]:
     return [ids[i] for i in sorted(drawn)]
 
 
-def patterns_stage(path: Path, checkpoint_facts: Sequence[str], *, seed: int) -> Stage[Patterns]:
+def patterns_stage(path: Path, facts: Sequence[str], *, seed: int) -> Stage[Patterns]:
     """Record the whole patterns of all candidates, one prompt at a time.
 
     Args:
-        path: an ``.npz`` of the cells on and below the diagonal, by the fact's number in ``checkpoint_facts``.
-        checkpoint_facts: the ids of all test facts, in order.
+        path: an ``.npz`` of the cells on and below the diagonal, by the fact's number in ``facts``.
+        facts: the ids of all test facts, in order.
         seed: draws the candidates.
     """
-    place = {fact_id: str(i) for i, fact_id in enumerate(checkpoint_facts)}
+    place = {fact_id: str(i) for i, fact_id in enumerate(facts)}
 
     def make(found: OpenCheckpoint, to: Path) -> None:
         seen = patterns_of(found)
