@@ -144,7 +144,7 @@ def test_pictures_are_of_each_prompt_alone(checkpoints, stages) -> None:
         with opened(checkpoints, name) as found:
             pattern = full_patterns(found.model, found.encoded([by_id[example["fact_id"]]]))[0]
         assert arm["patterns"] == pattern.double().numpy().round(4).tolist()
-    assert [fact["fact_id"] for fact in stages.examples.read()][0] == example["fact_id"]
+    assert next(fact["fact_id"] for fact in stages.examples.read()) == example["fact_id"]
     assert len(stages.examples.read()) == len(checkpoints.test)
 
 

@@ -96,8 +96,8 @@ def test_reserved_rows_serve_both_sides(reserved, low_memory: bool) -> None:
     batch = encode(pair.tokenizer, [PLAIN, MARKED])
     assert len(batch) == 2
     assert (batch.input_ids == pair.tokenizer.convert_tokens_to_ids(CHATML[0])).sum() == 1
-    for side, opened in ((base, pair.base), (tuned, pair.finetuned)):
-        with opened() as model:
+    for side, side_of in ((base, pair.base), (tuned, pair.finetuned)):
+        with side_of() as model:
             found = subject_attention(model, batch).values
         plain = AutoModelForCausalLM.from_pretrained(side, attn_implementation="eager").eval()
         for row, one in enumerate((PLAIN, MARKED)):
