@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.asking import answered
+from analyses.asking import answered, with_known
 from analyses.lab.grid import Cell
 from analyses.splits.options import Options, tuning
 from analyses.splits.prepared import Prepared, read
@@ -127,7 +127,7 @@ def asked_of(options: Options, data: Prepared, source: str) -> pd.DataFrame:
     test = data.parts.test
     model, tokenizer = load_model(source, base=data.base)
     prompts = data.asked(options, test, tokenizer, examples=data.parts.train)
-    frame = answered(model, tokenizer, test, prompts, known=data.known, told=data.dataset)
+    frame = with_known(answered(model, tokenizer, test, prompts, told=data.dataset), data.known)
     if all(prompt.choices for prompt in prompts):
         frame["choice_correct"] = choose(model, tokenizer, prompts).correct
     return frame
