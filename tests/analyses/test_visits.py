@@ -74,7 +74,7 @@ def opens(monkeypatch) -> Counter[str]:
 
         return call
 
-    monkeypatch.setattr(finetune.models, "_filled", counted("loads", finetune.models._filled))
+    monkeypatch.setattr(finetune.models, "filled", counted("loads", finetune.models.filled))
     boot = counted("boots", TransformerBridge.boot_transformers)
     monkeypatch.setattr(TransformerBridge, "boot_transformers", staticmethod(boot))
     return counts
