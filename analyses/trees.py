@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from interp.results import Estimate, over_seeds
+from interp.stats import Estimate, over_seeds
 
 Tree = dict[str, Any]  # nested names down to Estimate or its dict
 Bounds = tuple[float, float]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interp.results import Estimate, estimate, over_seeds
 from interp.run import NotMeasured, Run
+from interp.stats import Estimate, estimate, over_seeds
 from interp.wording import Kind
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from interp.results import Estimate
     from interp.salience import ValueReadout
+    from interp.stats import Estimate
 
 PANELS = {"stored": "stored: all subject\ntokens alike", "used": "used: weighted\nby attention"}
 
@@ -109,7 +109,7 @@ def _draw(frame: pd.DataFrame) -> Figure:
 
 def mean_over(rows: pd.DataFrame, column: str) -> Estimate | None:
     """Average a column over facts (bootstrap over subjects), or over seeds where there are several."""
-    from interp.results import estimate, over_seeds
+    from interp.stats import estimate, over_seeds
 
     each = [
         estimate(part[column].to_numpy(float), groups=part["subject"].to_numpy(), share=False)

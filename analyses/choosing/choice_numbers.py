@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyses.choosing.choosing import frame_of
-from interp.results import Estimate, bootstrapped, estimate
+from interp.stats import Estimate, bootstrapped, estimate, spearman
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy import ndarray
 
     from analyses.choosing.choosing import Chosen
 
@@ -68,14 +67,8 @@ def _agreement(made: Chosen, frame: pd.DataFrame, name: str) -> dict[str, Any]:
     columns = [made.own[both], made.values[name][both]]
     return {
         "shared": asdict(shared),
-        "rank_correlation": asdict(bootstrapped(_spearman, columns, subjects[both])),
+        "rank_correlation": asdict(spearman(*columns, groups=subjects[both], fewest=1)),
     }
-
-
-def _spearman(x: ndarray, y: ndarray) -> float | None:
-    from analyses.lab.ranks import rank_correlation
-
-    return rank_correlation(x, y)
 
 
 def _median(rows: pd.DataFrame, column: str, resamples: int = 200) -> Estimate:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analyses.trees import Bounds, Tree, plain, pooled
-from interp.results import Estimate, estimate
+from interp import stats
+from interp.stats import Estimate, estimate
+from interp.stats.bootstrap import FEWEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +45,32 @@ def paired(rows: pd.DataFrame, first: Mapping[str, Any], second: Mapping[str, An
     return mean(made, "change", difference=True)
 
 
+def spearman(rows: pd.DataFrame, x: str, y: str, *, groups: str = "subject") -> Estimate:
+    """Correlate the ranks of two columns."""
+    return stats.spearman(*_columns(rows, (x, y)), groups=rows[groups].to_numpy())
+
+
+def area(rows: pd.DataFrame, x: str, positive: str, *, groups: str = "subject") -> Estimate:
+    """Measure how likely a positive row has the larger ``x``: the area under the ROC curve."""
+    return stats.auroc(*_columns(rows, (x, positive)), groups=rows[groups].to_numpy(), fewest=FEWEST)
+
+
+def area_gain(rows: pd.DataFrame, x: str, other: str, positive: str) -> Estimate:
+    """Measure how much larger one predictor's area is than another's, on the same rows."""
+    return stats.auroc_gain(*_columns(rows, (x, other, positive)), groups=rows["subject"].to_numpy())
+
+
+def same_sign(rows: pd.DataFrame, x: str, y: str) -> Estimate:
+    """Return the share of rows in which two columns have one sign; a zero has the sign of no other."""
+    return stats.same_sign(*_columns(rows, (x, y)), groups=rows["subject"].to_numpy())
+
+
+def resampled(rows: pd.DataFrame, columns: Sequence[str], statistic: Callable[..., float | None]) -> Estimate:
+    """Compute a statistic of some columns, with a bootstrap over subjects."""
+    values, subjects = _columns(rows, columns), rows["subject"].to_numpy()
+    return stats.bootstrapped(statistic, values, subjects, fewest=FEWEST)
+
+
 def less(first: Estimate, second: Estimate) -> Estimate:
     """Subtract two numbers of one seed that are not paired by fact; their interval comes from seeds."""
     if first.value is None or second.value is None:
@@ -54,3 +82,7 @@ def _where(rows: pd.DataFrame, these: Mapping[str, Any]) -> pd.DataFrame:
     for column, value in these.items():
         rows = rows[rows[column] == value]
     return rows
+
+
+def _columns(rows: pd.DataFrame, names: Sequence[str]) -> list[np.ndarray]:
+    return [rows[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names]

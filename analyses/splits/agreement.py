@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.lab.ranks import FEWEST, RESAMPLES
 from analyses.splits.proxies import PLACEBO, PROXIES
 from analyses.trees import plain
 from finetune.facts import InputError
 from interp.stats import Estimate, redrawn, spanning
+from interp.stats.bootstrap import FEWEST, RESAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

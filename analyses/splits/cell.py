@@ -60,7 +60,7 @@ def _cell(seed: int, dataset: str, model: str, method: str, arm: str, fraction: 
 def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
     """Fine-tune one arm, if it is one, and ask the held-out facts; the directory is a run's own."""
     from finetune.manifest import RunDirectory
-    from interp.results import estimate
+    from interp.stats import estimate
 
     data = read(options, home.parents[1], cell.params["dataset"], cell.params["model"], cell.seed)
     run = RunDirectory(home, {**options.config(), **cell.params, "seed": cell.seed}, part=True)

@@ -16,7 +16,7 @@ from analyses.splits.cell import BASE
 from analyses.splits.numbers import METRICS, WHOLE, chosen, settings
 from finetune.facts import InputError
 from finetune.markdown import inline
-from interp.results import Estimate, over_seeds
+from interp.stats import Estimate, over_seeds
 from interp.study import StudyTable, of
 
 if TYPE_CHECKING:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.lab.numbers import mean, summed_up
-from analyses.lab.ranks import area, resampled, spearman
+from analyses.lab.numbers import area, mean, resampled, spearman, summed_up
 from analyses.survival.calibrated import held_out_probabilities, ranks_within
-from interp.results import Estimate, roc_area
+from interp.stats import Estimate, roc_area
 
 if TYPE_CHECKING:
     import pandas as pd

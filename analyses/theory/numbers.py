@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.lab.numbers import mean, paired, summed_up
-from analyses.lab.ranks import rank_correlation, resampled, same_sign, spearman
+from analyses.lab.numbers import mean, paired, resampled, same_sign, spearman, summed_up
 from analyses.theory.rows import STEPPED, TRAINED
+from interp.stats import rank_correlation
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from analyses.trees import Bounds, Tree
-    from interp.results import Estimate
+    from interp.stats import Estimate
 
 GEOMETRIES = ("random", "orthonormal")
 DEEP = "deep"

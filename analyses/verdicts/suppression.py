@@ -25,7 +25,7 @@ from finetune.checksums import cached_together
 from finetune.facts import FactSet, LeftOut
 from finetune.files import as_json, atomic_file, read_json, write_json
 from finetune.manifest import RunDirectory
-from interp.results import Estimate, estimate
+from interp.stats import Estimate, estimate
 from interp.verdict import ERASED, SUPPRESSED, UNDETERMINED, diagnose
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from analyses import popularity_proxies
-from analyses.lab.ranks import rank_correlation, resampled
+from analyses.lab.numbers import spearman
 from analyses.splits.agreement import agreement, shared_halves
 from analyses.splits.agreement_page import heatmap, names_of, study
 from analyses.splits.material import Material
@@ -333,7 +333,7 @@ def test_all_pairs_at_once_are_each_pair_alone():
     found = agreement(rows, names)["spearman"]
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
-            alone = resampled(rows, (a, b), rank_correlation)
+            alone = spearman(rows, a, b)
             assert found[a][b] == pytest.approx(asdict(alone), abs=1e-9)
     assert found["x"]["noisy"]["n"] == 77
     assert found["x"]["opposite"]["n"] == 90

@@ -14,7 +14,8 @@ from scipy import stats
 from finetune.facts import InputError
 from interp.attention import AttentionMass, subject_attention
 from interp.checkpoints import bridged
-from interp.results import Estimate, Result, estimate, fingerprint, over_seeds
+from interp.results import Result, fingerprint
+from interp.stats import Estimate, estimate, over_seeds
 from tests.architectures import build
 from tests.interp import measuring_fixtures as tiny
 

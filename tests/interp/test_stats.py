@@ -12,8 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyses.lab.numbers import mean, paired
-from analyses.lab.ranks import area, area_gain, same_sign, spearman
+from analyses.lab.numbers import area, area_gain, mean, paired, same_sign, spearman
 from analyses.splits.agreement import agreement
 from analyses.summary import head_means
 from finetune.facts import InputError

@@ -1,29 +1,24 @@
-"""Estimates with 95% intervals: means, paired differences, areas, correlations, over subjects or seeds.
+"""Means with 95% intervals over subjects: the estimate of one column, and of a whole table of cells.
 
-One estimand and one bootstrap, wherever facts are averaged:
+One estimand, wherever facts are averaged:
 
 1. The value is the mean over all *facts* (not the mean of the subjects' means): a subject with ten facts
-   counts ten times. Every other statistic (a median, an area under the ROC curve, a rank correlation) is
-   likewise computed over all facts.
-2. Its interval asks what other *subjects* would have given: draw as many subjects as there are, with
-   replacement, take all facts of those drawn, and compute the same statistic of them. So numerator and
-   denominator vary together, and the interval is of the very number that it stands beside.
-3. Bounds are percentiles of the draws, widened to hold the value where rounding, or the bias of a statistic
-   under resampling, has left it outside.
+   counts ten times.
+2. Its interval asks what other *subjects* would have given: see :mod:`interp.stats.bootstrap`.
+3. Bounds are widened to hold the value where rounding, or the bias of a statistic under resampling, has left
+   it outside.
 4. Missing values (NaN) are left out and do not count in ``n``; infinite ones are refused.
-
-Over several trainings the value is the mean over seeds, and the interval Student's t.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 
 from finetune.facts import InputError
 
@@ -88,7 +83,7 @@ def estimate(
     _, member = np.unique(labels, return_inverse=True)
     counts = np.bincount(member).astype(np.float64)
     sums = np.bincount(member, weights=values)
-    mean = _finite(values)
+    mean = finite_mean(values)
     if np.ptp(values) == 0:
         low, high = _constant(mean, len(sums), difference, share, confidence)
     else:
@@ -152,136 +147,13 @@ def _weights(groups: int, seed: int) -> Iterator[Float[ndarray, "draw group"]]:
         yield np.bincount(places.ravel(), minlength=count * groups).reshape(count, groups).astype(np.float64)
 
 
-def _finite(values: Float[ndarray, " fact"]) -> float:
+def finite_mean(values: Float[ndarray, " fact"]) -> float:
     """Return the mean of values, none of which is infinite."""
     if odd := int(np.isinf(values).sum()):
         raise InputError(
             f"{odd} of {len(values)} numbers are infinite and have no mean; leave those rows out"
         )
     return float(values.mean())
-
-
-def auroc(
-    values: Float[ndarray, " fact"],
-    positive: Shaped[ndarray, " fact"],
-    *,
-    groups: Shaped[ndarray, " fact"] | None = None,
-    confidence: float = 0.95,
-    resamples: int = 200,
-    seed: int = 0,
-) -> Estimate:
-    """Measure the area under the ROC curve, with a percentile bootstrap over ``groups``.
-
-    It is the probability that a positive has the larger value (half of it where they tie). None where one of
-    the two kinds is missing. Facts without a value (NaN) are left out and do not count in ``n``.
-    """
-    labels = np.arange(len(values)) if groups is None else np.asarray(groups)
-    return bootstrapped(
-        roc_area, (values, positive), labels, confidence=confidence, resamples=resamples, seed=seed
-    )
-
-
-def bootstrapped(
-    statistic: Callable[..., float | None],
-    values: Sequence[Shaped[ndarray, " row"]],
-    groups: Shaped[ndarray, " row"],
-    *,
-    confidence: float = 0.95,
-    resamples: int = 200,
-    seed: int = 0,
-) -> Estimate:
-    """Compute a statistic of some columns, with a percentile bootstrap over ``groups``.
-
-    Rows that lack a value of some column (NaN) are left out and do not count in ``n``.
-
-    Args:
-        statistic: takes the columns; may return None (or NaN) where it is not defined. Draws for which it
-            is not are left out.
-        values: the columns, a value a row each.
-        groups: the subject of each row.
-        confidence: the share of such intervals that should hold the truth.
-        resamples: how many draws; none gives no interval.
-        seed: of the draws.
-    """
-    present = ~np.any([_missing(column) for column in values], axis=0)
-    columns, groups = [np.asarray(column)[present] for column in values], np.asarray(groups)[present]
-    n, value = len(groups), statistic(*columns)
-    if value is None or math.isnan(value):
-        return Estimate(value=None, low=None, high=None, n=n)
-    drawn = []
-    for some in redrawn(groups, resamples=resamples, seed=seed):
-        again = statistic(*(column[some] for column in columns))
-        drawn += [] if again is None or math.isnan(again) else [again]
-    if not drawn:
-        return Estimate(value=value, low=None, high=None, n=n)
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(drawn, [tail, 100 - tail])
-    return spanning(value, float(low), float(high), n)
-
-
-def _missing(column: Shaped[ndarray, " row"]) -> Shaped[ndarray, " row"]:
-    held = np.asarray(column)
-    return np.isnan(held) if held.dtype.kind == "f" else np.zeros(len(held), bool)
-
-
-def redrawn(
-    groups: Shaped[ndarray, " row"], *, resamples: int, seed: int = 0
-) -> Iterator[Int[ndarray, " drawn"]]:
-    """Yield the row numbers of each bootstrap draw of whole groups; none where there is but one group."""
-    _, member = np.unique(groups, return_inverse=True)
-    order, ends = np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))
-    parts = np.split(order, ends[:-1])
-    rng = np.random.default_rng(seed)
-    for _ in range(resamples if len(parts) > 1 else 0):
-        yield np.concatenate([parts[i] for i in rng.integers(len(parts), size=len(parts))])
-
-
-def roc_area(values: Float[ndarray, " fact"], positive: Shaped[ndarray, " fact"]) -> float | None:
-    """Return the area under the ROC curve, or None where one of the two kinds is missing."""
-    from scipy.stats import rankdata
-
-    n = int(positive.sum())
-    if not 0 < n < len(positive):
-        return None
-    above = rankdata(values)[positive.astype(bool)].sum() - n * (n + 1) / 2
-    return float(above / (n * (len(positive) - n)))
-
-
-def over_seeds(
-    estimates: Sequence[Estimate],
-    *,
-    bounds: tuple[float, float] = (-math.inf, math.inf),
-    confidence: float = 0.95,
-) -> Estimate:
-    """Average the values that several seeds gave; a t-interval over seeds, ``n`` is how many gave one.
-
-    The interval is cut to ``bounds``, beyond which the quantity cannot lie (0 and 1 for a share). Where all
-    seeds gave the same value a t-interval would collapse, so the widest of the seeds' own is given.
-
-    Examples:
-        >>> seeds = [Estimate(value=v, low=None, high=None, n=200) for v in (0.3, 0.4, 0.5)]
-        >>> pooled = over_seeds(seeds, bounds=(0, 1))
-        >>> round(pooled.value, 3), round(pooled.low, 3), round(pooled.high, 3), pooled.n
-        (0.4, 0.152, 0.648, 3)
-    """
-    from scipy.stats import t
-
-    given = [e.value for e in estimates if e.value is not None and not math.isnan(e.value)]
-    values = np.array(given, dtype=np.float64)
-    if not len(values):
-        return Estimate(value=None, low=None, high=None, n=0)
-    mean = _finite(values)
-    if len(values) == 1:
-        return Estimate(value=mean, low=None, high=None, n=1)
-    if not bounds[0] - 1e-9 <= mean <= bounds[1] + 1e-9:
-        raise ValueError(f"a mean of {mean} does not lie between {bounds[0]} and {bounds[1]}, as it should")
-    mean = min(max(mean, bounds[0]), bounds[1])
-    if np.ptp(values) == 0:
-        own = [(e.low, e.high) for e in estimates if e.low is not None and e.high is not None]
-        low, high = min((e[0] for e in own), default=mean), max((e[1] for e in own), default=mean)
-        return spanning(mean, low, high, len(values))
-    half = float(values.std(ddof=1) / np.sqrt(len(values)) * t.ppf(0.5 + confidence / 2, len(values) - 1))
-    return spanning(mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]), len(values))
 
 
 def _constant(

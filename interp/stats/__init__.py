@@ -1,0 +1,28 @@
+"""Statistics: estimates with intervals, the bootstrap over subjects, t over seeds, AUROC, rank correlation.
+
+The only place where intervals are made. It knows nothing of models: columns of numbers go in, with the
+subject (or whatever was drawn) of each, and an :class:`Estimate` comes out.
+"""
+
+from __future__ import annotations
+
+from interp.stats.bootstrap import bootstrapped, redrawn
+from interp.stats.estimates import Estimate, estimate, mean_by_cell, spanning
+from interp.stats.ranking import auroc, auroc_gain, rank_correlation, roc_area, same_sign, spearman
+from interp.stats.seeds import over_seeds
+
+__all__ = [
+    "Estimate",
+    "auroc",
+    "auroc_gain",
+    "bootstrapped",
+    "estimate",
+    "mean_by_cell",
+    "over_seeds",
+    "rank_correlation",
+    "redrawn",
+    "roc_area",
+    "same_sign",
+    "spanning",
+    "spearman",
+]
