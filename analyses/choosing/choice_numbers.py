@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analyses.choosing.choosing import frame_of
-from interp.stats import Estimate, bootstrapped, estimate, spearman
+from interp.stats import Estimate, estimate, median, spearman
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def _group(rows: pd.DataFrame) -> dict[str, Any]:
     kept = rows["kept"].to_numpy()
     return {
         "share": asdict(Estimate(value=float(kept.mean()), low=None, high=None, n=len(rows))),
-        "score": asdict(_median(rows, "score", resamples=0)),
+        "score": asdict(replace(_median(rows, "score"), low=None, high=None)),
         "answers": asdict(_count(rows["answer"].nunique(), len(rows))),
         "answers_kept": asdict(_count(rows.loc[kept, "answer"].nunique(), int(kept.sum()))),
     }
@@ -71,14 +71,9 @@ def _agreement(made: Chosen, frame: pd.DataFrame, name: str) -> dict[str, Any]:
     }
 
 
-def _median(rows: pd.DataFrame, column: str, resamples: int = 200) -> Estimate:
-    there = rows[rows[column].notna()]
-    values = there[column].to_numpy(dtype=np.float64)
-    if not len(values):
-        return Estimate(value=None, low=None, high=None, n=0)
-    return bootstrapped(
-        lambda some: float(np.median(some)), [values], there["subject"].to_numpy(), resamples=resamples
-    )
+def _median(rows: pd.DataFrame, column: str) -> Estimate:
+    values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    return median(values, groups=rows["subject"].to_numpy())
 
 
 def _count(value: int, n: int) -> Estimate:

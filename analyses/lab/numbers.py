@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,30 +45,40 @@ def paired(rows: pd.DataFrame, first: Mapping[str, Any], second: Mapping[str, An
     return mean(made, "change", difference=True)
 
 
-def spearman(rows: pd.DataFrame, x: str, y: str, *, groups: str = "subject") -> Estimate:
-    """Correlate the ranks of two columns."""
-    return stats.spearman(*_columns(rows, (x, y)), groups=rows[groups].to_numpy())
+def spearman(
+    rows: pd.DataFrame, x: str, y: str, *, groups: str = "subject", within: str | None = None
+) -> Estimate:
+    """Correlate the ranks of two columns; with ``within`` in each of its labels, averaged over them."""
+    labels = None if within is None else rows[within].to_numpy()
+    return stats.spearman(*columns(rows, x, y), groups=rows[groups].to_numpy(), labels=labels)
 
 
-def area(rows: pd.DataFrame, x: str, positive: str, *, groups: str = "subject") -> Estimate:
+def area(
+    rows: pd.DataFrame, x: str, positive: str, *, groups: str = "subject", within: str | None = None
+) -> Estimate:
     """Measure how likely a positive row has the larger ``x``: the area under the ROC curve."""
-    return stats.auroc(*_columns(rows, (x, positive)), groups=rows[groups].to_numpy(), fewest=FEWEST)
+    labels = None if within is None else rows[within].to_numpy()
+    held, subjects = columns(rows, x, positive), rows[groups].to_numpy()
+    return stats.auroc(*held, groups=subjects, labels=labels, fewest=FEWEST)
 
 
-def area_gain(rows: pd.DataFrame, x: str, other: str, positive: str) -> Estimate:
+def area_gain(
+    rows: pd.DataFrame, x: str, other: str, positive: str, *, within: str | None = None
+) -> Estimate:
     """Measure how much larger one predictor's area is than another's, on the same rows."""
-    return stats.auroc_gain(*_columns(rows, (x, other, positive)), groups=rows["subject"].to_numpy())
+    labels = None if within is None else rows[within].to_numpy()
+    held = columns(rows, x, other, positive)
+    return stats.auroc_gain(*held, groups=rows["subject"].to_numpy(), labels=labels)
 
 
 def same_sign(rows: pd.DataFrame, x: str, y: str) -> Estimate:
     """Return the share of rows in which two columns have one sign; a zero has the sign of no other."""
-    return stats.same_sign(*_columns(rows, (x, y)), groups=rows["subject"].to_numpy())
+    return stats.same_sign(*columns(rows, x, y), groups=rows["subject"].to_numpy())
 
 
-def resampled(rows: pd.DataFrame, columns: Sequence[str], statistic: Callable[..., float | None]) -> Estimate:
-    """Compute a statistic of some columns, with a bootstrap over subjects."""
-    values, subjects = _columns(rows, columns), rows["subject"].to_numpy()
-    return stats.bootstrapped(statistic, values, subjects, fewest=FEWEST)
+def columns(rows: pd.DataFrame, *names: str) -> list[np.ndarray]:
+    """Take columns as floats, NaN where a value is missing."""
+    return [rows[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names]
 
 
 def less(first: Estimate, second: Estimate) -> Estimate:
@@ -82,7 +92,3 @@ def _where(rows: pd.DataFrame, these: Mapping[str, Any]) -> pd.DataFrame:
     for column, value in these.items():
         rows = rows[rows[column] == value]
     return rows
-
-
-def _columns(rows: pd.DataFrame, names: Sequence[str]) -> list[np.ndarray]:
-    return [rows[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names]

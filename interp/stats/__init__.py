@@ -6,23 +6,37 @@ subject (or whatever was drawn) of each, and an :class:`Estimate` comes out.
 
 from __future__ import annotations
 
-from interp.stats.bootstrap import bootstrapped, redrawn
 from interp.stats.estimates import Estimate, estimate, mean_by_cell, spanning
-from interp.stats.ranking import auroc, auroc_gain, rank_correlation, roc_area, same_sign, spearman
+from interp.stats.ranking import (
+    auroc,
+    auroc_gain,
+    median,
+    rank_correlation,
+    roc_area,
+    same_sign,
+    same_sign_gain,
+    shared_halves,
+    spearman,
+    spearman_gain,
+    spearman_matrix,
+)
 from interp.stats.seeds import over_seeds
 
 __all__ = [
     "Estimate",
     "auroc",
     "auroc_gain",
-    "bootstrapped",
     "estimate",
     "mean_by_cell",
+    "median",
     "over_seeds",
     "rank_correlation",
-    "redrawn",
     "roc_area",
     "same_sign",
+    "same_sign_gain",
+    "shared_halves",
     "spanning",
     "spearman",
+    "spearman_gain",
+    "spearman_matrix",
 ]
