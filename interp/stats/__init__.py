@@ -6,7 +6,7 @@ subject (or whatever was drawn) of each, and an :class:`Estimate` comes out.
 
 from __future__ import annotations
 
-from interp.stats.estimates import Estimate, estimate, mean_by_cell, spanning
+from interp.stats.means import estimate, mean_by_cell
 from interp.stats.ranking import (
     auroc,
     auroc_gain,
@@ -20,6 +20,7 @@ from interp.stats.ranking import (
     spearman_gain,
     spearman_matrix,
 )
+from interp.stats.result import Estimate, spanning
 from interp.stats.seeds import over_seeds
 
 __all__ = [

@@ -19,14 +19,15 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
-from interp.stats.estimates import Estimate, spanning
+from interp.stats.result import Estimate, spanning
 
 Statistic = Callable[[Float[ndarray, "draw row"]], Float[ndarray, "*cell draw"]]
 Method = Literal["BCa", "percentile"]
 RESAMPLES = 2000
 FEWEST = 3  # rows below which a rank says nothing
-MOST = 2000  # groups above which the correction of BCa is below the draws' noise, and its jackknife slow
+MOST = 1000  # groups above which the correction of BCa is below the draws' noise, and its jackknife slow
 _AT_ONCE = 2**22  # weights held at a time, which bounds memory
+_ROUNDING = 1e-12
 
 
 def bootstrap(
@@ -35,7 +36,7 @@ def bootstrap(
     *,
     cells: int = 1,
     confidence: float = 0.95,
-    method: Method = "percentile",
+    method: Method = "BCa",
     seed: int = 0,
 ) -> tuple[Float[ndarray, "*cell"], Float[ndarray, "*cell"]]:
     """Return the lower and upper bounds of a statistic; NaN where there are fewer than two groups.
@@ -53,8 +54,9 @@ def bootstrap(
 
     _, member = np.unique(groups, return_inverse=True)
     k = int(member.max()) + 1
+    value = np.asarray(statistic(np.ones((1, len(member)))))
     if k < 2:
-        nothing = np.full(np.shape(statistic(np.ones((1, len(member)))))[:-1], np.nan)
+        nothing = np.full(value.shape[:-1], np.nan)
         return nothing, nothing
 
     def of_drawn(drawn: Int[ndarray, "*draw group"], axis: int = -1) -> Float[ndarray, ...]:
@@ -62,6 +64,9 @@ def bootstrap(
         places = lines + k * np.arange(len(lines))[:, None]
         times = np.bincount(places.ravel(), minlength=k * len(lines)).reshape(len(lines), k)
         found = statistic(times[:, member].astype(np.float64))
+        # BCa counts the draws below the value and half of those equal to it: rounding must not decide which.
+        near = np.abs(found - value) <= _ROUNDING * np.abs(found).max(-1, keepdims=True)
+        found = np.where(near, value, found)
         return found if drawn.ndim > 1 else found[..., 0]
 
     with warnings.catch_warnings():
@@ -92,7 +97,7 @@ def of_rows(
     *,
     fewest: int = FEWEST,
     confidence: float = 0.95,
-    method: Method = "percentile",
+    method: Method = "BCa",
     seed: int = 0,
 ) -> Estimate:
     """Compute a statistic of some columns, with a bootstrap over ``groups``.

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from interp.stats.bootstrap import FEWEST, Statistic, bootstrap, of_rows
-from interp.stats.estimates import Estimate, estimate, spanning
+from interp.stats.means import estimate
+from interp.stats.result import Estimate, spanning
 from interp.stats.weighted import (
     area_of,
     halves_of,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 def median(values: Column, *, groups: Labels = None) -> Estimate:
     """Take the median of a column; its interval is of plain percentiles, as a median is not smooth."""
-    return of_rows(median_of, lambda x: float(np.median(x)), [values], groups, fewest=1)
+    return of_rows(median_of, lambda x: float(np.median(x)), [values], groups, fewest=1, method="percentile")
 
 
 def auroc(

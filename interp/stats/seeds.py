@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from interp.stats.estimates import Estimate, finite_mean, spanning
+from interp.stats.means import finite_mean
+from interp.stats.result import Estimate, spanning
 
 
 def over_seeds(

@@ -1,4 +1,4 @@
-"""Means with 95% intervals over subjects: the estimate of one column, and of a whole table of cells.
+"""Means over facts with 95% intervals over subjects: of one column, and of a whole table of cells.
 
 One estimand, wherever facts are averaged:
 
@@ -12,31 +12,13 @@ One estimand, wherever facts are averaged:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 from jaxtyping import Float, Shaped
+from numpy import ndarray
 
 from finetune.facts import InputError
-
-if TYPE_CHECKING:
-    from numpy import ndarray
-
-RESAMPLES = 2000
-BATCH = 250  # draws at a time, which bounds memory
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A mean with its 95% interval. ``value`` and the bounds are None where ``n`` allows none."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
+from interp.stats.bootstrap import Statistic, bootstrap
+from interp.stats.result import Estimate, spanning
 
 
 def estimate(
@@ -48,7 +30,7 @@ def estimate(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Estimate:
-    """Average values over facts, with a percentile bootstrap over ``groups`` (the facts' subjects).
+    """Average values over facts, with a bootstrap over ``groups`` (the facts' subjects).
 
     The estimand is the mean over facts; whole subjects are drawn, and the mean is over all facts of those
     drawn. Missing values (NaN) are dropped and do not count in ``n``. Where all values are equal and binary,
@@ -80,26 +62,17 @@ def estimate(
     if not len(values):
         return Estimate(value=None, low=None, high=None, n=0)
     labels = np.arange(len(values)) if groups is None else np.asarray(groups)[present]
-    _, member = np.unique(labels, return_inverse=True)
-    counts = np.bincount(member).astype(np.float64)
-    sums = np.bincount(member, weights=values)
+    subjects, member = np.unique(labels, return_inverse=True)
     mean = finite_mean(values)
+    low: float | None
+    high: float | None
     if np.ptp(values) == 0:
-        low, high = _constant(mean, len(sums), difference, share, confidence)
+        low, high = _constant(mean, len(subjects), difference, share, confidence)
     else:
-        low, high = _interval(sums, counts, confidence, seed)
+        counts, sums = np.bincount(member).astype(np.float64), np.bincount(member, weights=values)
+        statistic, drawn = _ratio(sums, counts), np.arange(len(subjects))
+        low, high = map(float, bootstrap(statistic, drawn, confidence=confidence, seed=seed))
     return spanning(mean, low, high, len(values))
-
-
-def spanning(value: float, low: float | None, high: float | None, n: int) -> Estimate:
-    """Make an estimate of a value and its bounds, widened to hold the value; a NaN bound is none.
-
-    Every interval is made here (those of whole tables of cells by :func:`mean_by_cell`). A wider interval
-    covers the truth no less often, and a value outside its own interval says that two numbers were mixed up.
-    """
-    if low is None or high is None or math.isnan(low) or math.isnan(high):
-        return Estimate(value=value, low=None, high=None, n=n)
-    return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
 
 
 def mean_by_cell(
@@ -124,27 +97,17 @@ def mean_by_cell(
     if odd := int((~np.isfinite(values)).any(1).sum()):
         raise InputError(f"{odd} of {len(values)} facts have a number that is none; leave those facts out")
     labels = np.arange(len(values)) if groups is None else np.asarray(groups)
-    _, member = np.unique(labels, return_inverse=True)
+    subjects, member = np.unique(labels, return_inverse=True)
     counts = np.bincount(member).astype(np.float64)
     sums = np.zeros((len(counts), values.shape[1]))
     np.add.at(sums, member, values)
     mean = sums.sum(0) / counts.sum() if len(values) else np.full(values.shape[1], np.nan)
     low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     if len(counts) > 1:
-        tail = 50 * (1 - confidence)
-        drawn = np.concatenate([w @ sums / (w @ counts)[:, None] for w in _weights(len(counts), seed)])
-        bounds = np.percentile(drawn, [tail, 100 - tail], axis=0)
-        low, high = np.minimum(bounds[0], mean), np.maximum(bounds[1], mean)
+        statistic, drawn = _ratio(sums, counts), np.arange(len(subjects))
+        below, above = bootstrap(statistic, drawn, cells=values.shape[1], confidence=confidence, seed=seed)
+        low, high = np.minimum(below, mean), np.maximum(above, mean)
     return mean.reshape(shape), low.reshape(shape), high.reshape(shape)
-
-
-def _weights(groups: int, seed: int) -> Iterator[Float[ndarray, "draw group"]]:
-    """Yield, a batch at a time, how often each draw takes each group: the draws of scipy's bootstrap."""
-    rng = np.random.default_rng(seed)
-    for start in range(0, RESAMPLES, BATCH):
-        count = min(BATCH, RESAMPLES - start)
-        places = rng.integers(0, groups, (count, groups)) + groups * np.arange(count)[:, None]
-        yield np.bincount(places.ravel(), minlength=count * groups).reshape(count, groups).astype(np.float64)
 
 
 def finite_mean(values: Float[ndarray, " fact"]) -> float:
@@ -154,6 +117,11 @@ def finite_mean(values: Float[ndarray, " fact"]) -> float:
             f"{odd} of {len(values)} numbers are infinite and have no mean; leave those rows out"
         )
     return float(values.mean())
+
+
+def _ratio(sums: Float[ndarray, "group ..."], counts: Float[ndarray, " group"]) -> Statistic:
+    """Return the mean over the facts of drawn groups: a ratio of sums, whose parts vary together."""
+    return lambda weights: (weights @ sums).T / (weights @ counts)
 
 
 def _constant(
@@ -171,23 +139,3 @@ def _constant(
     if not difference or value == 1:
         return low, high
     return -high, (high if value == 0 else -low)
-
-
-def _interval(
-    sums: Float[ndarray, " group"], counts: Float[ndarray, " group"], confidence: float, seed: int
-) -> tuple[float | None, float | None]:
-    from scipy.stats import bootstrap
-
-    if len(sums) < 2:
-        return None, None
-    result = bootstrap(
-        (sums, counts),
-        lambda s, c, axis: s.sum(axis=axis) / c.sum(axis=axis),
-        paired=True,
-        n_resamples=RESAMPLES,
-        batch=BATCH,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
