@@ -1,4 +1,9 @@
-"""Means over trainings (seeds) with Student's t: how far a number would hold for other trainings."""
+"""Means over trainings (seeds) with Student's t: how far a number would hold for other trainings.
+
+Seeds that redraw facts, base and fine-tuning are independent trainings: the variance of their mean is s² / k.
+A share cannot lie below 0 or above 1, so its interval is symmetric on the logit scale instead of cut: with
+m the mean and h the half-width of the plain interval, expit(logit(m) ± h / (m (1 - m))).
+"""
 
 from __future__ import annotations
 
@@ -19,19 +24,24 @@ def over_seeds(
 ) -> Estimate:
     """Average the values that several seeds gave; a t-interval over seeds, ``n`` is how many gave one.
 
-    The interval is cut to ``bounds``, beyond which the quantity cannot lie (0 and 1 for a share). Where all
-    seeds gave the same value a t-interval would collapse, so the widest of the seeds' own is given.
+    Between bounds of 0 and a finite number (a share, a percentage) the interval is on the logit scale; that
+    of other bounded quantities (a difference, between -1 and 1) is cut to them. Where all seeds gave the same
+    value a t-interval would collapse, so the widest of the seeds' own is given.
+
+    Args:
+        estimates: a number a seed; those without a value are left out.
+        bounds: beyond which the quantity cannot lie.
+        confidence: the share of such intervals that should hold the truth.
 
     Examples:
         >>> seeds = [Estimate(value=v, low=None, high=None, n=200) for v in (0.3, 0.4, 0.5)]
         >>> pooled = over_seeds(seeds, bounds=(0, 1))
         >>> round(pooled.value, 3), round(pooled.low, 3), round(pooled.high, 3), pooled.n
-        (0.4, 0.152, 0.648, 3)
+        (0.4, 0.191, 0.652, 3)
     """
     from scipy.stats import t
 
-    given = [e.value for e in estimates if e.value is not None and not math.isnan(e.value)]
-    values = np.array(given, dtype=np.float64)
+    values = _given(estimates)
     if not len(values):
         return Estimate(value=None, low=None, high=None, n=0)
     mean = finite_mean(values)
@@ -44,5 +54,27 @@ def over_seeds(
         own = [(e.low, e.high) for e in estimates if e.low is not None and e.high is not None]
         low, high = min((e[0] for e in own), default=mean), max((e[1] for e in own), default=mean)
         return spanning(mean, low, high, len(values))
-    half = float(values.std(ddof=1) / np.sqrt(len(values)) * t.ppf(0.5 + confidence / 2, len(values) - 1))
-    return spanning(mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]), len(values))
+    half = standard_error(values) * float(t.ppf(0.5 + confidence / 2, len(values) - 1))
+    return spanning(mean, *_around(mean, half, bounds), len(values))
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Return the standard error of the mean of several trainings' numbers."""
+    return float(values.std(ddof=1) * math.sqrt(1 / len(values)))
+
+
+def _given(estimates: Sequence[Estimate]) -> np.ndarray:
+    given = [e.value for e in estimates if e.value is not None and not math.isnan(e.value)]
+    return np.array(given, dtype=np.float64)
+
+
+def _around(mean: float, half: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Return the bounds of an interval around a mean, on the scale that its quantity's range asks for."""
+    from scipy.special import expit, logit
+
+    lowest, highest = bounds
+    share = mean / highest if lowest == 0 and math.isfinite(highest) else 0.0
+    if 0 < share < 1:
+        wide = half / highest / (share * (1 - share))
+        return highest * float(expit(logit(share) - wide)), highest * float(expit(logit(share) + wide))
+    return max(mean - half, lowest), min(mean + half, highest)
