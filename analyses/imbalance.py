@@ -24,6 +24,7 @@ from finetune.progress import task
 from finetune.sources import pointed
 from interp.attention import AttentionMass
 from interp.heads import imbalance, rank_heads
+from interp.stats import TEST_OVER_TRAIN
 from interp.study import write_claims
 
 T = TypeVar("T")
@@ -78,6 +79,8 @@ def measure_seed(
             ),
         )
     frame = pd.concat([_with_readings(frames[n], *readings[n]) for n in names], ignore_index=True)
+    if overlap := options.overlap(checkpoints.sizes):
+        frame[TEST_OVER_TRAIN] = overlap
     paired = {"top", "bottom"} <= set(names)
     if paired:
         with run.timed(f"seed {seed}: transplant"):

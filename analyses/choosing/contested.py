@@ -127,7 +127,7 @@ def asked(bench: Bench, arm: Path, home: Path) -> pd.DataFrame:
     # Cells that share a base and its held-out facts ask it once for what it states.
     stated = f"{bench.base.name}-{checkpoints.test.digest[:12]}.json"
     known = known_facts(checkpoints, home.parents[1] / "stated" / stated)
-    return answers(checkpoints, "arm", home / "answers.parquet", known=known, seed=bench.seed)
+    return bench.told(answers(checkpoints, "arm", home / "answers.parquet", known=known, seed=bench.seed))
 
 
 def with_verdicts(

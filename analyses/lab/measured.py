@@ -50,4 +50,4 @@ def held_out(
             by_layer = mass.values.mean(2).numpy().T
             frame = frame.assign(**{f"attention_{i}": part for i, part in enumerate(by_layer)})
         frames.append(frame)
-    return checkpoints, pd.concat(frames, ignore_index=True)
+    return checkpoints, bench.told(pd.concat(frames, ignore_index=True))

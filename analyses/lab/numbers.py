@@ -9,7 +9,7 @@ import numpy as np
 
 from analyses.trees import Bounds, Tree, plain, pooled
 from interp import stats
-from interp.stats import Estimate, estimate
+from interp.stats import Estimate, estimate, overlap_of
 from interp.stats.bootstrap import FEWEST
 
 if TYPE_CHECKING:
@@ -20,13 +20,25 @@ def summed_up(
     rows: pd.DataFrame,
     one_seed: Callable[[pd.DataFrame], Tree],
     bounds: Callable[[tuple[str, ...]], Bounds | None],
+    overlap: Callable[[tuple[str, ...]], float] | None = None,
 ) -> dict[str, Any]:
     """Sum up each seed's rows and pool them: t-intervals over seeds, or one seed's own over subjects.
 
-    ``bounds`` says, of a number's path, between what it must lie. Each seed's numbers are under ``seeds``.
+    Args:
+        rows: of all seeds.
+        one_seed: sums up one seed's.
+        bounds: says, of a number's path, between what it must lie.
+        overlap: says, of a number's path, how far the seeds' splits overlap; as all rows tell unless given.
+
+    Returns:
+        The pooled numbers, and each seed's own under ``seeds``.
     """
+    of_all = overlap_of(rows)
     trees = {str(seed): one_seed(some) for seed, some in rows.groupby("seed")}
-    return {**plain(pooled(list(trees.values()), bounds)), "seeds": plain(trees)}
+    return {
+        **plain(pooled(list(trees.values()), bounds, overlap or (lambda path: of_all))),
+        "seeds": plain(trees),
+    }
 
 
 def mean(rows: pd.DataFrame, column: str, *, difference: bool = False, share: bool = True) -> Estimate:

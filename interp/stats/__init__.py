@@ -21,9 +21,10 @@ from interp.stats.ranking import (
     spearman_matrix,
 )
 from interp.stats.result import Estimate, spanning
-from interp.stats.seeds import over_seeds
+from interp.stats.seeds import TEST_OVER_TRAIN, over_seeds, overlap_of
 
 __all__ = [
+    "TEST_OVER_TRAIN",
     "Estimate",
     "auroc",
     "auroc_gain",
@@ -31,6 +32,7 @@ __all__ = [
     "mean_by_cell",
     "median",
     "over_seeds",
+    "overlap_of",
     "rank_correlation",
     "roc_area",
     "same_sign",

@@ -1,6 +1,8 @@
 """Means over trainings (seeds) with Student's t: how far a number would hold for other trainings.
 
 Seeds that redraw facts, base and fine-tuning are independent trainings: the variance of their mean is s² / k.
+Seeds that split the same facts of one base anew are not, for their training sets overlap: then the variance
+is s² (1 / k + n_test / n_train), the corrected resampled t (Nadeau and Bengio, 2003).
 A share cannot lie below 0 or above 1, so its interval is symmetric on the logit scale instead of cut: with
 m the mean and h the half-width of the plain interval, expit(logit(m) ± h / (m (1 - m))).
 """
@@ -9,17 +11,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interp.stats.means import finite_mean
 from interp.stats.result import Estimate, spanning
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEST_OVER_TRAIN = "test_over_train"  # the column of a run's rows
+
 
 def over_seeds(
     estimates: Sequence[Estimate],
     *,
     bounds: tuple[float, float] = (-math.inf, math.inf),
+    overlap: float = 0.0,
     confidence: float = 0.95,
 ) -> Estimate:
     """Average the values that several seeds gave; a t-interval over seeds, ``n`` is how many gave one.
@@ -31,6 +40,8 @@ def over_seeds(
     Args:
         estimates: a number a seed; those without a value are left out.
         bounds: beyond which the quantity cannot lie.
+        overlap: held-out facts per training fact where the seeds split the same facts of one base; 0 for
+            independent trainings.
         confidence: the share of such intervals that should hold the truth.
 
     Examples:
@@ -54,13 +65,22 @@ def over_seeds(
         own = [(e.low, e.high) for e in estimates if e.low is not None and e.high is not None]
         low, high = min((e[0] for e in own), default=mean), max((e[1] for e in own), default=mean)
         return spanning(mean, low, high, len(values))
-    half = standard_error(values) * float(t.ppf(0.5 + confidence / 2, len(values) - 1))
+    half = standard_error(values, overlap) * float(t.ppf(0.5 + confidence / 2, len(values) - 1))
     return spanning(mean, *_around(mean, half, bounds), len(values))
 
 
-def standard_error(values: np.ndarray) -> float:
-    """Return the standard error of the mean of several trainings' numbers."""
-    return float(values.std(ddof=1) * math.sqrt(1 / len(values)))
+def standard_error(values: np.ndarray, overlap: float = 0.0) -> float:
+    """Return the standard error of the mean of several trainings' numbers; ``overlap`` is of their splits."""
+    return float(values.std(ddof=1) * math.sqrt(1 / len(values) + overlap))
+
+
+def overlap_of(rows: pd.DataFrame) -> float:
+    """Return the overlap of the seeds' splits that rows of facts tell of: their column ``test_over_train``.
+
+    Runs on real facts write it; rows without it, or with several values, have none or the largest.
+    """
+    held = rows[TEST_OVER_TRAIN].dropna() if TEST_OVER_TRAIN in rows else ()
+    return float(max(held, default=0.0))
 
 
 def _given(estimates: Sequence[Estimate]) -> np.ndarray:
