@@ -6,6 +6,7 @@ subject (or whatever was drawn) of each, and an :class:`Estimate` comes out.
 
 from __future__ import annotations
 
+from interp.stats.corrections import adjusted, equivalence, is_equivalent, p_value
 from interp.stats.means import estimate, mean_by_cell
 from interp.stats.ranking import (
     auroc,
@@ -26,13 +27,17 @@ from interp.stats.seeds import TEST_OVER_TRAIN, over_seeds, overlap_of
 __all__ = [
     "TEST_OVER_TRAIN",
     "Estimate",
+    "adjusted",
     "auroc",
     "auroc_gain",
+    "equivalence",
     "estimate",
+    "is_equivalent",
     "mean_by_cell",
     "median",
     "over_seeds",
     "overlap_of",
+    "p_value",
     "rank_correlation",
     "roc_area",
     "same_sign",

@@ -52,7 +52,7 @@ def over_seeds(
     """
     from scipy.stats import t
 
-    values = _given(estimates)
+    values = given_values(estimates)
     if not len(values):
         return Estimate(value=None, low=None, high=None, n=0)
     mean = finite_mean(values)
@@ -83,7 +83,8 @@ def overlap_of(rows: pd.DataFrame) -> float:
     return float(max(held, default=0.0))
 
 
-def _given(estimates: Sequence[Estimate]) -> np.ndarray:
+def given_values(estimates: Sequence[Estimate]) -> np.ndarray:
+    """Return the values that are there, as an array."""
     given = [e.value for e in estimates if e.value is not None and not math.isnan(e.value)]
     return np.array(given, dtype=np.float64)
 

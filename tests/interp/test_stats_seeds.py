@@ -62,7 +62,7 @@ def test_it_covers_where_the_plain_t_does_not() -> None:
     for _ in range(200):
         noise = rng.normal(size=90)
         found = []
-        for _ in range(10):
+        for _ in range(30):
             order = rng.permutation(90)
             train, test = order[:60], order[60:]
             gain = noise[test] ** 2 - (noise[test] - noise[train].mean()) ** 2
