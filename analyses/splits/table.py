@@ -246,7 +246,8 @@ def _plain(value: Any) -> Any:
 
 def _note(rows: pd.DataFrame) -> str:
     over = (
-        "Over several seeds n counts seeds and the interval is Student's t; with one seed n counts facts and "
+        "Over several seeds n counts seeds and the interval is Student's t, corrected where seeds split the "
+        "same facts; with one seed n counts facts and "
     )
     few = rows[(rows["asked"] / rows["seeds"] < FEW)]
     names = dict.fromkeys(f"{row.dataset}, {row.quantity} ({row.facts})" for row in few.itertuples())

