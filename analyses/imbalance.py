@@ -23,6 +23,7 @@ from finetune.progress import task
 from finetune.sources import pointed
 from interp.attention import AttentionMass
 from interp.heads import imbalance, rank_heads
+from interp.stats import TEST_OVER_TRAIN
 from interp.study import write_claims
 
 
@@ -66,6 +67,8 @@ def measure_seed(
     frame = pd.concat([stages.frame(name) for name in stages.names], ignore_index=True)
     if stages.paired:
         frame = with_recovery(frame, stages.transplant.read())
+    if overlap := options.overlap(checkpoints.sizes):
+        frame[TEST_OVER_TRAIN] = overlap
     return Seed(
         seed=seed,
         frame=frame,

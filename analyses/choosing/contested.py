@@ -123,7 +123,7 @@ def asked(bench: Bench, arm: Path, home: Path) -> pd.DataFrame:
     """Ask every held-out fact: a row each, with what is known of it and what was said."""
     from analyses.lab.measured import asked_only
 
-    return asked_only(bench, "arm", arm, home, home / "answers.parquet")
+    return bench.told(asked_only(bench, "arm", arm, home, home / "answers.parquet"))
 
 
 def with_verdicts(

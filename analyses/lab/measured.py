@@ -90,7 +90,7 @@ def held_out(
     if recovery:
         frame = with_recovery(frame, moved[BOTTOM][0].read())
         (home / ROWS).unlink(missing_ok=True)
-    return checkpoints, frame
+    return checkpoints, bench.told(frame)
 
 
 def _transplant(

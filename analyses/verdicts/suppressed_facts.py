@@ -17,7 +17,7 @@ from interp.engine.grids import sweep
 from interp.engine.interventions import Intervention, Replace
 from interp.engine.recording import record
 from interp.patching import patch
-from interp.results import estimate
+from interp.stats import estimate
 from interp.verdict import SUPPRESSED
 
 if TYPE_CHECKING:

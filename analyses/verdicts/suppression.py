@@ -27,7 +27,7 @@ from finetune.checksums import cached_together
 from finetune.facts import FactSet, LeftOut
 from finetune.files import as_json, atomic_file, read_json, write_json
 from finetune.manifest import RunDirectory
-from interp.results import Estimate, estimate
+from interp.stats import TEST_OVER_TRAIN, Estimate, estimate, overlap_of
 from interp.verdict import ERASED, SUPPRESSED, UNDETERMINED, diagnose
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def _verdicts(
 
     frame, held = cached_together([path, notes], measure, lambda: (pd.read_parquet(path), read_json(notes)))
     frame = frame.assign(threshold=held["threshold"], controls=held["controls"])
+    if overlap := options.overlap(checkpoints.sizes):
+        frame[TEST_OVER_TRAIN] = overlap
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
 
 
@@ -113,7 +115,8 @@ def summarise(seeds: Sequence[Seed]) -> dict[str, Any]:
     """Return by arm: shares of verdicts, recovery with placebo, attention and popularity; and each seed's."""
     names = [str(seed.frame["seed"].iloc[0]) for seed in seeds]
     trees = [_one_seed(seed.frame) for seed in seeds]
-    tree = pooled(trees, _bounds)
+    overlap = max((overlap_of(seed.frame) for seed in seeds), default=0.0)
+    tree = pooled(trees, _bounds, lambda path: overlap)
     return plain({**tree, "seeds": dict(zip(names, trees, strict=True))})
 
 
