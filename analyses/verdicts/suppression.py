@@ -61,9 +61,10 @@ def measure_seed(options: Options, facts: FactSet | None, run: RunDirectory, see
             grids[arm] = transplanted_heads(options, checkpoints, arm, frame, here / "heads", seed)
             seen[arm] = pictures(checkpoints, arm, frame, here / "pictures")
         frames.append(frame)
-    return Seed(
-        frame=pd.concat(frames, ignore_index=True), grids=grids, pictures=seen, left_out=tuple(left_out)
-    )
+    frame = pd.concat(frames, ignore_index=True)
+    if overlap := options.overlap(checkpoints.sizes):
+        frame[TEST_OVER_TRAIN] = overlap
+    return Seed(frame=frame, grids=grids, pictures=seen, left_out=tuple(left_out))
 
 
 def _verdicts(
@@ -98,8 +99,6 @@ def _verdicts(
 
     frame, held = cached_together([path, notes], measure, lambda: (pd.read_parquet(path), read_json(notes)))
     frame = frame.assign(threshold=held["threshold"], controls=held["controls"])
-    if overlap := options.overlap(checkpoints.sizes):
-        frame[TEST_OVER_TRAIN] = overlap
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
 
 
