@@ -3,8 +3,9 @@
     python benchmarks/same_numbers.py run TREE OUT      # once in each tree; seconds to a minute an analysis
     python benchmarks/same_numbers.py compare OUT_A OUT_B
 
-``run`` starts the scripts of ``TREE`` in processes of their own, each at sizes whose numbers mean nothing, and
-keeps their ``results.json``. ``compare`` lists every number that differs, and its last line is one JSON object.
+``run`` starts the scripts of ``TREE`` in processes of their own, each at sizes whose numbers mean nothing,
+and keeps their ``results.json``. ``compare`` lists every number that differs; its last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ RUNS = {
     "attention_imbalance": "--world tiny --quiet",
     "two_seeds": "--world tiny --seeds 0 1 --pretrain-steps 500 --tune-steps 20 --quiet",
     "stored_or_suppressed": "--run {two_seeds} --alpha 0.2 --quiet",
-    "planted_truth": "--world tiny --seeds 0 --subjects 60 --absent 0.2 --met 5 --pretrain-steps 500 --plant-steps 40 --quiet",
+    "planted_truth": "--world tiny --seeds 0 --subjects 60 --absent 0.2 --met 5 --pretrain-steps 500"
+    " --plant-steps 40 --quiet",
     "mixture_sweep": f"{TINY} --shares 0 1 --tune-steps 4 --pretrain-steps 60",
     "depth_sweep": f"{TINY} --depths 1 3 --pretrain-steps 400 --tune-steps 10",
     "pretraining_sweep": f"{TINY} --lengths 0.5 1 --exponents 1.0 1.3 --tune-steps 4 --placebo",
@@ -40,7 +42,7 @@ RUNS = {
     "real_facts": "--facts {facts} --pretrain-steps 60 --tune-steps 6 --quiet",
     "own_checkpoints": "--facts {facts} --base {base} --finetuned top={top} bottom={bottom} --quiet",
 }
-SCRIPTS = {name: "attention_imbalance" for name in ("two_seeds", "real_facts", "own_checkpoints")}
+SCRIPTS = dict.fromkeys(("two_seeds", "real_facts", "own_checkpoints"), "attention_imbalance")
 
 
 def facts_table(path: Path) -> Path:

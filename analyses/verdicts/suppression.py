@@ -60,26 +60,19 @@ def measure_seed(options: Options, facts: FactSet | None, run: RunDirectory, see
         with run.timed(f"seed {seed}: {arm}, verdicts"):
             frames[arm], odd[arm] = _verdicts(options, models, arm, here / "verdicts", seed)
         with run.timed(f"seed {seed}: {arm}, heads"):
-<<<<<<< HEAD
             grids[arm] = transplanted_heads(options, models, arm, frames[arm], here / "heads", seed)
             seen[arm] = pictures(models, arm, frames[arm], here / "pictures")
     models.keep(())
     arms = checkpoints.arms
+    frame = pd.concat([frames[arm] for arm in arms], ignore_index=True)
+    if overlap := options.overlap(checkpoints.sizes):
+        frame[TEST_OVER_TRAIN] = overlap
     return Seed(
-        frame=pd.concat([frames[arm] for arm in arms], ignore_index=True),
+        frame=frame,
         grids={arm: grids[arm] for arm in arms},
         pictures={arm: seen[arm] for arm in arms},
         left_out=(*checkpoints.left_out, *(item for arm in arms for item in odd[arm])),
     )
-=======
-            grids[arm] = transplanted_heads(options, checkpoints, arm, frame, here / "heads", seed)
-            seen[arm] = pictures(checkpoints, arm, frame, here / "pictures")
-        frames.append(frame)
-    frame = pd.concat(frames, ignore_index=True)
-    if overlap := options.overlap(checkpoints.sizes):
-        frame[TEST_OVER_TRAIN] = overlap
-    return Seed(frame=frame, grids=grids, pictures=seen, left_out=tuple(left_out))
->>>>>>> w/stats
 
 
 def _verdicts(
