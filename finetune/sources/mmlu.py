@@ -105,16 +105,27 @@ def _require_from_zero(table: Table, given: Callable[[Mapping[str, Any]], list[A
     last = 0
     for row in table.rows:
         try:
-            told, choices = content(row.cells.get("answer")), options(given(row.cells))
+            told = content(row.cells.get("answer"))
         except Malformed:
             continue
         if _INDEX.fullmatch(told):
             index = int(told.removesuffix(".0"))
             if index == 0:
                 return
-            last += index == len(choices)
+            last += index == _count(given(row.cells))
     if last:
         raise InputError(
             f"{table.name}: the column 'answer' counts the choices from 1 (no row says 0, and {last:,} say "
             "how many choices there are); subtract 1 from every answer, or write letters (A, B, ...)"
         )
+
+
+def _count(choices: Any) -> int:
+    """Count the choices that a row writes, readable or not; empty ones at the end are none."""
+    if not isinstance(choices, list | tuple):
+        try:
+            return len(options(choices))  # a list that is written as text
+        except Malformed:
+            return 0
+    written = [choice not in (None, "") and str(choice).strip() not in ("", "nan") for choice in choices]
+    return max((i + 1 for i, there in enumerate(written) if there), default=0)
