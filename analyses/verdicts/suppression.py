@@ -78,10 +78,10 @@ def measure_seed(options: Options, facts: FactSet | None, run: RunDirectory, see
 def _verdicts(
     options: Options, models: OpenCheckpoints, arm: str, directory: Path, seed: int
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
-    checkpoints = models.checkpoints
     path, notes = directory / f"{arm}.parquet", directory / f"{arm}.json"
 
     def measure(path: Path, notes: Path) -> None:
+        checkpoints = models.checkpoints
         found = diagnose(
             models.pair(arm),
             checkpoints.test,
