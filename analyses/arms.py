@@ -11,12 +11,14 @@ from analyses.bench import Bench, make_bench, tune
 from analyses.checkpoints import Checkpoints, handed_on
 from analyses.making import Making, Setting, setting_for
 from analyses.settings import Options
-from finetune.checksums import cached_frame, cached_json
+from analyses.visits import Stage
 from finetune.facts import FactSet
+from finetune.files import as_json, read_json
 from finetune.prompts import asked_prompt
 
 if TYPE_CHECKING:
     import pandas as pd
+    from transformers import PreTrainedModel
 
 
 def checkpoints_of(options: Options, facts: FactSet | None, directory: Path, seed: int) -> Checkpoints:
@@ -85,35 +87,29 @@ def _require_measurable(base: str, arms: dict[str, str]) -> None:
     require_measurable(base, list(arms.values()))
 
 
-def known_facts(checkpoints: Checkpoints, path: Path) -> list[bool]:
-    """Return whether the base knows each test fact: it completes every statement form of it correctly."""
-    from finetune.models import load_model
+def known_stage(checkpoints: Checkpoints, path: Path) -> Stage[list[bool]]:
+    """Ask the base's plain model which test facts it knows: it completes every statement form of them."""
 
-    def ask() -> list[bool]:
-        if checkpoints.known is not None:
-            return list(checkpoints.known)
-        model, _ = load_model(checkpoints.base)
+    def make(model: PreTrainedModel, to: Path) -> None:
         asked = checkpoints.tokenizer, checkpoints.test, checkpoints.phrasebook
-        return statements_known(model, *asked, told="the base").tolist()
+        known = checkpoints.known
+        if known is None:
+            known = statements_known(model, *asked, told="the base").tolist()
+        to.write_text(as_json(list(known)), encoding="utf-8")
 
-    return list(cached_json(path, ask))
+    return Stage(paths=(path,), make=make, read=lambda: list(read_json(path)))
 
 
-def answers(checkpoints: Checkpoints, name: str, path: Path, *, known: list[bool], seed: int) -> pd.DataFrame:
-    """Ask one checkpoint every test prompt; the rows are kept in ``path`` and read from it next time."""
+def answers_stage(checkpoints: Checkpoints, name: str, path: Path, *, seed: int) -> Stage[pd.DataFrame]:
+    """Ask a checkpoint's plain model every test prompt: a row a fact, without what the base knows."""
     import pandas as pd
 
-    from finetune.models import load_model
-
-    def ask() -> pd.DataFrame:
-        source = checkpoints.base if name == "base" else checkpoints.arms[name]
-        model, _ = load_model(source, base=checkpoints.base)
-        asked = checkpoints.tokenizer, checkpoints.test, checkpoints.prompts
-        frame = answered(model, *asked, known=known, told=name)
+    def make(model: PreTrainedModel, to: Path) -> None:
+        frame = answered(model, checkpoints.tokenizer, checkpoints.test, checkpoints.prompts, told=name)
         of_seed = pd.DataFrame({"seed": seed, "arm": name}, index=frame.index)
-        return pd.concat([of_seed, frame], axis="columns")
+        pd.concat([of_seed, frame], axis="columns").to_parquet(to)
 
-    return cached_frame(path, ask)
+    return Stage(paths=(path,), make=make, read=lambda: pd.read_parquet(path))
 
 
 def _answer_sets(facts: FactSet) -> dict[str, tuple[str, ...]]:

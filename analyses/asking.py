@@ -38,10 +38,17 @@ def answered(
     facts: FactSet,
     prompts: Sequence[Prompt],
     *,
-    known: Sequence[bool],
     told: str,
 ) -> pd.DataFrame:
-    """Ask a model facts, one prompt each: a row a fact with what it said and whether that is right."""
+    """Ask a model facts, one prompt each: a row a fact with what it said and whether that is right.
+
+    Args:
+        model: the plain model.
+        tokenizer: its own.
+        facts: what to ask.
+        prompts: how, one for each fact.
+        told: what the model is called in the progress bar.
+    """
     import pandas as pd
 
     from finetune.evaluate import ask
@@ -56,13 +63,19 @@ def answered(
             "answer": [fact.answer for fact in facts],
             "popularity": pd.array([fact.popularity for fact in facts], dtype="Float64"),
             "quartile": pd.array(_quartiles(facts), dtype="Int64"),
-            "known": list(known),
             "prediction": said.predictions,
             "correct": said.correct,
             "contains": said.contained,
             "log_prob": said.log_prob,
         }
     )
+
+
+def with_known(frame: pd.DataFrame, known: Sequence[bool]) -> pd.DataFrame:
+    """Add which facts the base knows, in front of what was said."""
+    rest = frame.drop(columns="known", errors="ignore")
+    rest.insert(rest.columns.get_loc("prediction"), "known", list(known))  # type: ignore[arg-type]
+    return rest
 
 
 def _quartiles(facts: FactSet) -> list[int | None]:

@@ -11,8 +11,11 @@ from analyses.making import Setting
 from finetune.facts import FactSet, InputError
 from finetune.popularity import Partition, partition
 from finetune.prompts import Prompt, render
+from interp.stats import TEST_OVER_TRAIN
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from finetune.train import Checkpoint
 
 FEWEST = 8  # facts below which an arm, the validation or the test part says nothing
@@ -26,6 +29,15 @@ class Bench:
     parts: Partition
     base: Path
     seed: int
+
+    @property
+    def overlap(self) -> float:
+        """Held-out facts per training fact where seeds split the same facts of one base; else 0."""
+        return 0.0 if self.setting.redrawn else len(self.parts.test) / len(self.parts.train)
+
+    def told(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Let rows say how far the seeds' splits overlap, for intervals over seeds; no column where not."""
+        return rows.assign(**{TEST_OVER_TRAIN: self.overlap}) if self.overlap else rows
 
     def asked(self, facts: FactSet) -> tuple[Prompt, ...]:
         """Word facts in the form that fine-tuning asks in."""

@@ -22,6 +22,7 @@ from finetune.prompts import Phrasebook, Phrases, Prompt
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+BASE, TOP, BOTTOM = "base", "top", "bottom"
 LISTED, FACTS, PROMPTS = "checkpoints.json", "facts.parquet", "prompts.jsonl"
 
 
@@ -60,7 +61,7 @@ class Checkpoints:
     @property
     def names(self) -> tuple[str, ...]:
         """The base and every arm."""
-        return ("base", *self.arms)
+        return (BASE, *self.arms)
 
 
 def write_facts(path: Path, facts: FactSet) -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
-from analyses.arms import answers, checkpoints_of, known_facts
-from analyses.measurements import one_fact, read_checkpoint, with_recovery
+from analyses.arms import checkpoints_of
+from analyses.measurements import with_recovery
 from analyses.paper_claims import of_arms
-from analyses.pictures import several_facts
+from analyses.seed_stages import SeedStages
 from analyses.settings import Options, describe
 from analyses.sharding import Processes
 from analyses.summary import head_means, summarise
-from finetune.checksums import cached_json
 from finetune.facts import FactSet, LeftOut
 from finetune.files import atomic_file, fingerprint, write_json
 from finetune.manifest import RunDirectory
@@ -24,9 +23,8 @@ from finetune.progress import task
 from finetune.sources import pointed
 from interp.attention import AttentionMass
 from interp.heads import imbalance, rank_heads
+from interp.stats import TEST_OVER_TRAIN
 from interp.study import write_claims
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,42 +53,28 @@ def measure_seed(
     here = run.path / "seeds" / str(seed)
     with run.timed(f"seed {seed}: checkpoints"):
         checkpoints = checkpoints_of(options, facts, here, seed)
-    names = checkpoints.names
-    with run.timed(f"seed {seed}: asking"):
+    stages = SeedStages(checkpoints, here, seed, options.batch_tokens)
+    with run.timed(f"seed {seed}: measuring"):
         if team.is_main:
             write_json(here / "checkpoints.json", {"base": checkpoints.base, **checkpoints.arms})
-            known_facts(checkpoints, here / "known.json")
+        for name in team.mine(stages.alone):
+            stages.visit(name)
         team.wait()
-        known = known_facts(checkpoints, here / "known.json")
-        frames = _shared(
-            team,
-            names,
-            lambda name: answers(
-                checkpoints, name, here / "answers" / f"{name}.parquet", known=known, seed=seed
-            ),
-        )
-    with run.timed(f"seed {seed}: reading"):
-        readings = _shared(
-            team,
-            names,
-            lambda name: read_checkpoint(
-                checkpoints, name, here / "readings", batch_tokens=options.batch_tokens
-            ),
-        )
-    frame = pd.concat([_with_readings(frames[n], *readings[n]) for n in names], ignore_index=True)
-    paired = {"top", "bottom"} <= set(names)
-    if paired:
-        with run.timed(f"seed {seed}: transplant"):
-            frame = with_recovery(frame, checkpoints, here / "transplant.json", seed)
-    before, after = ("top", "bottom") if paired else ("base", names[1])
-    example = cached_json(here / "example.json", lambda: one_fact(checkpoints, frame, before, after))
-    examples = cached_json(here / "examples.json", lambda: several_facts(checkpoints, frame, before, after))
+        if team.is_main:
+            stages.visit(stages.last)
+            stages.tidy()
+        team.wait()
+    frame = pd.concat([stages.frame(name) for name in stages.names], ignore_index=True)
+    if stages.paired:
+        frame = with_recovery(frame, stages.transplant.read())
+    if overlap := options.overlap(checkpoints.sizes):
+        frame[TEST_OVER_TRAIN] = overlap
     return Seed(
         seed=seed,
         frame=frame,
-        mass={name: mass for name, (mass, _) in readings.items()},
-        example=example,
-        examples=examples,
+        mass={name: stages.readings(name).read()[0] for name in stages.names},
+        example=stages.example.read(),
+        examples=stages.examples.read(),
         sizes=checkpoints.sizes,
         left_out=checkpoints.left_out,
     )
@@ -127,23 +111,6 @@ def write_results(options: Options, facts: FactSet | None, run: RunDirectory, se
         advance(1)
         report(run.path, drawn=drawn)
     run.write(finished=True, **details)
-
-
-def _shared(team: Processes, names: Sequence[str], measure: Callable[[str], T]) -> dict[str, T]:
-    """Measure this process's share of the checkpoints, then read what the others wrote."""
-    for name in team.mine(names):
-        measure(name)
-    team.wait()
-    return {name: measure(name) for name in names}
-
-
-def _with_readings(frame: pd.DataFrame, mass: AttentionMass, evidence: pd.DataFrame) -> pd.DataFrame:
-    """Add each fact's mean subject attention, its layers x heads (layer-major), and the evidence columns."""
-    if not tuple(frame["fact_id"]) == mass.fact_ids == tuple(evidence["fact_id"]):
-        raise RuntimeError("other facts were read than were asked; remove the run directory")
-    flat = mass.values.flatten(1).numpy()
-    columns = {name: evidence[name].to_numpy() for name in evidence.columns if name != "fact_id"}
-    return frame.assign(subject_attention=flat.mean(1), mass=list(flat), **columns)
 
 
 def _moved_heads(seed: Seed, most: int = 20) -> list[dict[str, Any]]:

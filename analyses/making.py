@@ -191,6 +191,8 @@ class Setting:
     base: BaseConfig
     tune: TuneConfig
     base_seed: int
+    redrawn: bool = True
+    """Whether each seed draws facts and base anew; else seeds split the same facts of one base."""
 
 
 def default_cache() -> Path:
@@ -207,6 +209,7 @@ def setting_for(options: Making, facts: FactSet | None, seed: int) -> Setting:
     from finetune.vocabulary import bpe_tokenizer, word_tokenizer
     from finetune.world import make_world, world_phrasebook
 
+    real = facts is not None
     if facts is None:
         preset = WORLDS[options.world]
         facts = make_world(preset.world, seed=seed)
@@ -244,4 +247,5 @@ def setting_for(options: Making, facts: FactSet | None, seed: int) -> Setting:
         base=base,
         tune=tune,
         base_seed=base_seed,
+        redrawn=not real,
     )

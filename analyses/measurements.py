@@ -1,118 +1,85 @@
-"""Reading one seed's checkpoints: subject attention, the pattern-only transplant, one fact in full."""
+"""Measurements of an open checkpoint: subject attention, value readout, knock-outs, the transplant of rows.
+
+Each is a stage of a visit (:mod:`analyses.visits`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.checkpoints import Checkpoints
-from finetune.checksums import cached_json, cached_together
+from analyses.visits import OpenCheckpoint, Stage
 from finetune.evaluate import matches
-from finetune.models import is_adapter
-from finetune.prompts import Prompt
-from interp.attention import AttentionMass, full_patterns, subject_attention
-from interp.checkpoints import load_pair
+from finetune.files import as_json, read_json
+from interp.attention import AttentionMass, subject_attention
 from interp.controls import wrong_subject
 from interp.edits import InterventionError
 from interp.engine.interventions import Intervention, Replace
-from interp.engine.recording import record
+from interp.engine.recording import Recording, record
 from interp.knockout import Block, knockout
 from interp.patching import patch
 from interp.salience import value_readout
-from interp.spans import PromptBatch, encode
 
 if TYPE_CHECKING:
     import pandas as pd
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
-
-    from interp.pair import CheckpointPair
 
 
-@contextmanager
-def opened(
-    checkpoints: Checkpoints, name: str, prompts: Sequence[Prompt]
-) -> Iterator[tuple[TransformerBridge, PromptBatch, PreTrainedTokenizerBase]]:
-    """Open one checkpoint as a hooked model, with the prompts encoded for it and its tokenizer.
+def mass_stage(name: str, path: Path, *, batch_tokens: int) -> Stage[AttentionMass]:
+    """Measure each test fact's subject attention in one checkpoint, called ``name``."""
 
-    The tokenizer is the one that training used; the hooked model's own may add a second BOS.
-    """
-    pair = pair_of(checkpoints, name, alone=True)
-    with pair.finetuned() as model:
-        yield model, encode(pair.tokenizer, prompts), pair.tokenizer
+    def make(found: OpenCheckpoint, to: Path) -> None:
+        subject_attention(
+            found.model,
+            found.batch,
+            batch_tokens=batch_tokens,
+            progress=f"Reading the attention of {name}",
+        ).save(to)
 
-
-def pair_of(checkpoints: Checkpoints, name: str, *, alone: bool = False) -> CheckpointPair:
-    """Load the base and one arm as a pair; ``alone`` without the base where the arm can do without it."""
-    source = checkpoints.base if name == "base" else checkpoints.arms[name]
-    # A full checkpoint needs no second model in memory beside it; an adapter needs its base.
-    if alone and not is_adapter(source):
-        return load_pair(source, tokenizer=checkpoints.tokenizer)
-    return load_pair(checkpoints.base, source, tokenizer=checkpoints.tokenizer)
+    return Stage(paths=(path,), make=make, read=lambda: AttentionMass.load(path))
 
 
-def read_mass(checkpoints: Checkpoints, name: str, batch_tokens: int) -> AttentionMass:
-    """Measure each test fact's subject attention in one checkpoint."""
-    with opened(checkpoints, name, checkpoints.prompts) as (model, batch, _):
-        return subject_attention(model, batch, batch_tokens=batch_tokens)
-
-
-def read_masses(checkpoints: Checkpoints, name: str, batch_tokens: int) -> dict[str, float]:
-    """Measure each test fact's subject attention in one checkpoint, averaged over layers and heads."""
-    mass = read_mass(checkpoints, name, batch_tokens)
+def mean_masses(found: OpenCheckpoint, batch_tokens: int) -> dict[str, float]:
+    """Measure each test fact's subject attention in an open checkpoint, averaged over layers and heads."""
+    mass = subject_attention(found.model, found.batch, batch_tokens=batch_tokens)
     return dict(zip(mass.fact_ids, mass.values.mean((1, 2)).tolist(), strict=True))
 
 
-def read_checkpoint(
-    checkpoints: Checkpoints, name: str, directory: Path, *, batch_tokens: int
-) -> tuple[AttentionMass, pd.DataFrame]:
-    """Measure one checkpoint on every test prompt; kept in ``directory`` and read from it next time.
+def readings_stage(
+    name: str, directory: Path, *, batch_tokens: int
+) -> Stage[tuple[AttentionMass, pd.DataFrame]]:
+    """Measure one checkpoint on every test prompt.
 
-    Returns:
-        Subject-attention mass, and one row per fact: log p(answer) lost when the last token cannot see the
-        subject or the relation's words (nats, missing where the architecture ignores edits), and the gold
-        answer's readout from the subject's values with its rank in the relation's answer set (0 is first).
+    It leaves subject-attention mass, and one row per fact: log p(answer) lost when the last token cannot see
+    the subject or the relation's words (nats, missing where the architecture ignores edits), and the gold
+    answer's readout from the subject's values with its rank in the relation's answer set (0 is first).
     """
     import pandas as pd
 
-    masses, evidence = directory / f"{name}.safetensors", directory / f"{name}.parquet"
+    mass = mass_stage(name, directory / f"{name}.safetensors", batch_tokens=batch_tokens)
+    evidence = directory / f"{name}.parquet"
 
-    def measure(masses: Path, evidence: Path) -> None:
-        with opened(checkpoints, name, checkpoints.prompts) as (model, batch, tokenizer):
-            mass = subject_attention(
-                model, batch, batch_tokens=batch_tokens, progress=f"Reading the attention of {name}"
-            )
-            frame = _evidence(checkpoints, name, model, batch, tokenizer, batch_tokens)
-        mass.save(masses)
-        frame.to_parquet(evidence)
+    def make(found: OpenCheckpoint, masses: Path, rows: Path) -> None:
+        mass.make(found, masses)
+        _evidence(found, name, batch_tokens).to_parquet(rows)
 
-    return cached_together(
-        [masses, evidence], measure, lambda: (AttentionMass.load(masses), pd.read_parquet(evidence))
+    return Stage(
+        paths=(*mass.paths, evidence), make=make, read=lambda: (mass.read(), pd.read_parquet(evidence))
     )
 
 
-def _evidence(
-    checkpoints: Checkpoints,
-    name: str,
-    model: TransformerBridge,
-    batch: PromptBatch,
-    tokenizer: PreTrainedTokenizerBase,
-    batch_tokens: int,
-) -> pd.DataFrame:
+def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int) -> pd.DataFrame:
     import pandas as pd
 
+    asked = found.model, found.batch, found.tokenizer
     readout = value_readout(
-        model,
-        batch,
-        tokenizer,
-        checkpoints.answer_sets,
+        *asked,
+        found.checkpoints.answer_sets,
         batch_tokens=batch_tokens,
         progress=f"Reading the values of {name}",
     )
     columns: dict[str, Any] = {
-        "fact_id": batch.fact_ids,
+        "fact_id": found.batch.fact_ids,
         "stored": readout.stored_total.numpy(),
         "stored_rank": readout.stored_total_rank.numpy(),
         "used": readout.used_total.numpy(),
@@ -120,43 +87,79 @@ def _evidence(
     }
     blocks: tuple[Block, ...] = ("subject", "relation")
     for block in blocks:
+        told = f"Hiding the {block} from {name}"
         try:
-            cut = knockout(
-                model,
-                batch,
-                tokenizer,
-                block=block,
-                batch_tokens=batch_tokens,
-                progress=f"Hiding the {block} from {name}",
-            )
+            cut = knockout(*asked, block=block, batch_tokens=batch_tokens, progress=told)
             columns[f"knockout_{block}"] = -cut.change.numpy()
         except InterventionError:
             columns[f"knockout_{block}"] = float("nan")
     return pd.DataFrame(columns)
 
 
+def rows_stage(path: Path, *, batch_tokens: int) -> Stage[Recording]:
+    """Record every test prompt's last attention rows, to be put into another checkpoint."""
+
+    def make(found: OpenCheckpoint, to: Path) -> None:
+        record(found.model, found.batch, "pattern", batch_tokens=batch_tokens).save(to)
+
+    return Stage(paths=(path,), make=make, read=lambda: Recording.load(path))
+
+
+def transplant_stage(
+    path: Path,
+    rows: Stage[Recording],
+    lost: Callable[[], Sequence[str]],
+    *,
+    seed: int,
+    batch_tokens: int,
+) -> Stage[dict[str, dict[str, bool]]]:
+    """Put another checkpoint's last attention rows into the open one.
+
+    Args:
+        path: the stage file.
+        rows: the donor's.
+        lost: names the facts to try it on, once everybody was asked.
+        seed: draws the placebo's subjects.
+        batch_tokens: bound on the keys of one forward pass.
+    """
+
+    def make(found: OpenCheckpoint, to: Path) -> None:
+        outcome = transplant(found, rows.read, lost(), seed=seed, batch_tokens=batch_tokens)
+        to.write_text(as_json(outcome), encoding="utf-8")
+
+    return Stage(paths=(path,), make=make, read=lambda: dict(read_json(path)))
+
+
 def transplant(
-    checkpoints: Checkpoints, donor: str, receiver: str, fact_ids: Sequence[str], *, seed: int
+    found: OpenCheckpoint,
+    donated: Callable[[], Recording],
+    fact_ids: Sequence[str],
+    *,
+    seed: int,
+    batch_tokens: int = 8192,
 ) -> dict[str, dict[str, bool]]:
-    """Put the donor's last attention rows into the receiver, for the facts named.
+    """Put a donor's last attention rows into the open checkpoint, for the facts named.
+
+    Args:
+        found: the receiver.
+        donated: reads the donor's rows of all test prompts.
+        fact_ids: the facts to try it on.
+        seed: draws the placebo's subjects.
+        batch_tokens: bound on the keys of one forward pass.
 
     Returns:
         By fact id: ``recovered`` (with the donor's row for this fact) and, where another fact of the same
         relation and token layout exists, ``placebo_recovered`` (with the donor's row for that one).
     """
     wanted = set(fact_ids)
-    prompts = [p for p in checkpoints.prompts if p.fact_id in wanted]
+    prompts = [p for p in found.checkpoints.prompts if p.fact_id in wanted]
     if not prompts:
         return {}
-    with opened(checkpoints, donor, checkpoints.prompts) as (model, pool, _):
-        rows = record(model, pool, "pattern")
-    with opened(checkpoints, receiver, prompts) as (model, batch, tokenizer):
-        partners = wrong_subject(batch, pool, seed=seed)
-        right = Intervention(site="pattern", do=Replace(source=rows))
-        wrong = Intervention(
-            site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners)
-        )
-        said = patch(model, batch, [right, wrong], tokenizer).said
+    rows, batch = donated(), found.encoded(prompts)
+    partners = wrong_subject(batch, found.batch, seed=seed)
+    right = Intervention(site="pattern", do=Replace(source=rows))
+    wrong = Intervention(site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners))
+    said = patch(found.model, batch, [right, wrong], found.tokenizer, batch_tokens=batch_tokens).said
     outcome: dict[str, dict[str, bool]] = {}
     for prompt, real, placebo in zip(batch.prompts, *said, strict=True):
         outcome[prompt.fact_id] = {"recovered": matches(real, prompt.answers)}
@@ -165,52 +168,18 @@ def transplant(
     return outcome
 
 
-def with_recovery(frame: pd.DataFrame, checkpoints: Checkpoints, path: Path, seed: int) -> pd.DataFrame:
+def lost_facts(top: pd.DataFrame, bottom: pd.DataFrame) -> list[str]:
+    """Name the facts that only the top arm gets right."""
+    one, other = (rows.set_index("fact_id")["correct"] for rows in (top, bottom))
+    lost = one & ~other
+    return list(lost[lost].index)
+
+
+def with_recovery(frame: pd.DataFrame, outcome: Mapping[str, Mapping[str, bool]]) -> pd.DataFrame:
     """Add the transplant's outcome to the rows of the bottom arm that only the top arm gets right."""
-    by_arm = {arm: rows.set_index("fact_id")["correct"] for arm, rows in frame.groupby("arm")}
-    lost = by_arm["top"] & ~by_arm["bottom"]
-    outcome = cached_json(
-        path, lambda: transplant(checkpoints, "top", "bottom", list(lost[lost].index), seed=seed)
-    )
     facts = frame["fact_id"].where(frame["arm"] == "bottom")
     columns = {
         name: facts.map({i: found.get(name) for i, found in outcome.items()}).astype("boolean")
         for name in ("recovered", "placebo_recovered")
     }
     return frame.assign(**columns)
-
-
-def one_fact(checkpoints: Checkpoints, frame: pd.DataFrame, before: str, after: str) -> dict[str, Any]:
-    """Record one fact's whole attention under the base, ``before`` and ``after``, for a picture.
-
-    It is the fact with the median change of attention among the known ones that ``before`` gets right and
-    ``after`` wrong (among all facts, if there is none): typical, not picked.
-    """
-    chosen = typical(frame, before, after)
-    prompt = next(p for p in checkpoints.prompts if p.fact_id == chosen)
-    arms: dict[str, Any] = {}
-    for name in dict.fromkeys(("base", before, after)):
-        with opened(checkpoints, name, [prompt]) as (model, batch, tokenizer):
-            pattern = full_patterns(model, batch)[0]
-            tokens = batch.tokens(tokenizer)[0]
-        row = frame[(frame["arm"] == name) & (frame["fact_id"] == chosen)].iloc[0]
-        rounded = pattern.double().numpy().round(4).tolist()
-        arms[name] = {"prediction": row["prediction"], "patterns": rounded}
-    return {
-        "fact_id": chosen,
-        "prompt": prompt.text,
-        "subject": list(prompt.subject),
-        "tokens": tokens,
-        "subject_tokens": batch.subject_mask[0].tolist(),
-        "answers": list(prompt.answers),
-        "arms": arms,
-    }
-
-
-def typical(frame: pd.DataFrame, before: str, after: str) -> str:
-    """Name the fact with the median change among the known ones that only ``before`` gets right, if any."""
-    a, b = (frame[frame["arm"] == name].set_index("fact_id") for name in (before, after))
-    change = a["subject_attention"] - b["subject_attention"]
-    telling = change[a["correct"] & ~b["correct"] & a["known"]]
-    ranked = (telling if len(telling) else change).sort_values(kind="stable")
-    return str(ranked.index[len(ranked) // 2])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analyses.trees import Tree
-    from interp.results import Estimate
+    from interp.stats import Estimate
     from interp.study import Claim, Study
 
 SHUFFLED, FIRST, LAST = "shuffled", "popular first", "popular last"
@@ -165,7 +165,7 @@ def _one_seed(rows: pd.DataFrame, best: dict[str, dict[int, float]]) -> Tree:
 
 
 def _number(value: float) -> Estimate:
-    from interp.results import Estimate
+    from interp.stats import Estimate
 
     return Estimate(value=value, low=None, high=None, n=1)
 

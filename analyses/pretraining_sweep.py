@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from analyses.making import Setting
     from analyses.trees import Bounds, Tree
-    from interp.results import Estimate
+    from interp.stats import Estimate
     from interp.study import Claim, Study
 
 LENGTH, EXPONENT = "length", "exponent"
@@ -133,7 +133,7 @@ def _fall(points: list[Tree], key: str) -> Estimate:
     """Fit the gap against the share of facts that the base states, over settings; return minus the slope."""
     from scipy.stats import linregress
 
-    from interp.results import Estimate
+    from interp.stats import Estimate
 
     pairs = [(p["stated"].value, p[key].value) for p in points if p[key].value is not None]
     if len({stated for stated, _ in pairs}) < 3:

@@ -120,17 +120,16 @@ def predictors(bench: Bench, checkpoints: Checkpoints, batch_tokens: int) -> pd.
     import numpy as np
     import pandas as pd
 
-    from analyses.measurements import opened
+    from analyses.visits import opened
     from finetune.popularity import shuffled
     from interp.salience import harm_score, value_readout
     from interp.selection import SCORES, Candidates
 
     facts, prompts = checkpoints.test, checkpoints.prompts
-    with opened(checkpoints, "base", prompts) as (model, batch, tokenizer):
-        readout = value_readout(
-            model, batch, tokenizer, checkpoints.answer_sets, batch_tokens=batch_tokens
-        ).to_frame()
-        harm = harm_score(model, batch, tokenizer, batch_tokens=batch_tokens).to_frame()
+    with opened(checkpoints, "base") as found:
+        asked_of = found.model, found.batch, found.tokenizer
+        readout = value_readout(*asked_of, checkpoints.answer_sets, batch_tokens=batch_tokens).to_frame()
+        harm = harm_score(*asked_of, batch_tokens=batch_tokens).to_frame()
     candidates = Candidates(
         facts=facts,
         base=checkpoints.base,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,11 @@ class Options(RealFacts, Making):
     """One run each; with two or more, intervals are over seeds."""
     prompt_format: str = "Question: {question} Answer:"
     """How your own checkpoints were asked; {question} is replaced."""
+
+    def overlap(self, sizes: Mapping[str, int]) -> float:
+        """Held-out facts per training fact, if seeds split the same facts of one base; else 0."""
+        split_anew = self.facts is not None and sizes.get("train")
+        return sizes["test"] / sizes["train"] if split_anew else 0.0
 
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere.

@@ -2,7 +2,8 @@
 
 Every mean is over facts, so that a subject with ten facts counts ten times. Within a seed its interval is a
 bootstrap over subjects of that same mean, paired where two arms answer the same facts. With several seeds it
-is a t-interval over the seeds' values, because then the claim is about training.
+is a t-interval over the seeds' values, because then the claim is about training; it is wider where the seeds
+split the same facts (``test_over_train`` in the rows), whose trainings are not independent.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from jaxtyping import Float
 
 from analyses.lab.numbers import mean
 from analyses.trees import Tree, plain, pooled
-from interp.stats import mean_by_cell
+from interp.stats import mean_by_cell, overlap_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,8 @@ def summarise(facts: pd.DataFrame) -> Tree:
     seeds = sorted(facts["seed"].unique())
     trees = [_one_seed(facts[facts["seed"] == seed]) for seed in seeds]
     by_seed = {str(s): t for s, t in zip(seeds, trees, strict=True)}
-    return plain({**pooled(trees, _bounds), "seeds": by_seed})
+    overlap = overlap_of(facts)
+    return plain({**pooled(trees, _bounds, lambda path: overlap), "seeds": by_seed})
 
 
 def _one_seed(facts: pd.DataFrame) -> Tree:

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from interp.results import Estimate, over_seeds
+from interp.stats import Estimate, over_seeds
 
 Tree = dict[str, Any]  # nested names down to Estimate or its dict
 Bounds = tuple[float, float]
 SHARE: Bounds = (0, 1)
+UNBOUNDED: Bounds = (-math.inf, math.inf)
 
 
 def pooled(
     trees: Sequence[Any],
     bounds: Callable[[tuple[str, ...]], Bounds | None] = lambda path: SHARE,
+    overlap: Callable[[tuple[str, ...]], float] = lambda path: 0.0,
     path: tuple[str, ...] = (),
 ) -> Any:
     """Pool seeds' trees leaf by leaf, with t-intervals over seeds; one tree is returned as it is.
 
-    ``bounds`` says, of a leaf's path, between what its value must lie. A leaf that a seed lacks is left out.
+    A leaf that a seed lacks is left out.
+
+    Args:
+        trees: one a seed.
+        bounds: says, of a leaf's path, between what its value must lie.
+        overlap: says, of a leaf's path, how far the seeds' splits overlap, see :func:`over_seeds`.
+        path: where in the whole tree these are.
     """
     if len(trees) == 1:
         return trees[0]
     if isinstance(trees[0], Estimate):
-        limits = bounds(path)
-        return over_seeds(trees) if limits is None else over_seeds(trees, bounds=limits)
+        return over_seeds(trees, bounds=bounds(path) or UNBOUNDED, overlap=overlap(path))
     shared = [key for key in trees[0] if all(key in tree for tree in trees)]
-    return {key: pooled([tree[key] for tree in trees], bounds, (*path, key)) for key in shared}
+    return {key: pooled([tree[key] for tree in trees], bounds, overlap, (*path, key)) for key in shared}
 
 
 def plain(tree: Mapping[str, Any] | Estimate) -> Any:

@@ -105,17 +105,29 @@ def cached_together(paths: Sequence[Path], write: Callable[..., Any], read: Call
         write: makes them, at as many paths as it is given.
         read: reads them from their places.
     """
+    if not are_held(paths, read):
+        write_together(paths, write)
+    return read()
+
+
+def are_held(paths: Sequence[Path], read: Callable[[], Any]) -> bool:
+    """Whether stage files are as they were recorded, or unrecorded and such as ``read`` can read."""
     states = [state_of(path) for path in paths]
-    if set(states) <= {"whole", "unrecorded"}:
+    if not set(states) <= {"whole", "unrecorded"}:
+        return False
+    if "unrecorded" in states:
         try:
-            return read()
+            read()
         except Exception as error:  # a truncated file raises whatever its reader does
-            if "unrecorded" not in states:
-                raise
             notice(f"{paths[0]}: cannot be read ({type(error).__name__}); it is made again")
+            return False
+    return True
+
+
+def write_together(paths: Sequence[Path], write: Callable[..., Any]) -> None:
+    """Write stage files that are made together, at as many temporary paths as ``write`` is given."""
     with ExitStack() as stack:
         write(*[stack.enter_context(recorded_file(path)) for path in paths])
-    return read()
 
 
 def cached_json(path: Path, make: Callable[[], Any]) -> Any:

@@ -93,6 +93,11 @@ def filled(
     return model
 
 
+def usual_attention(model: Any) -> str:
+    """Name the implementation of attention that a model, or a class of models, is loaded with unless told."""
+    return "sdpa" if model._supports_sdpa else "eager"
+
+
 def take_generation_config(model: Any, source: Source, revision: str | None) -> None:
     """Give the model the checkpoint's own end-of-sequence tokens and the like, where it brings any."""
     from transformers import GenerationConfig

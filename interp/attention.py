@@ -137,13 +137,17 @@ def last_row_patterns(model: TransformerBridge, batch: PromptBatch) -> Row:
 
 
 def full_patterns(model: TransformerBridge, batch: PromptBatch) -> Float[Tensor, "fact layer head query key"]:
-    """Return whole attention patterns, for pictures of a few prompts."""
+    """Return whole attention patterns, for pictures of a few prompts; the pass ends at the last layer's."""
+    from transformer_lens.model_bridge.exceptions import StopAtLayerException
+
     kept: dict[int, Tensor] = {}
 
     def keep(pattern: Tensor, hook: object, layer: int) -> None:
         kept[layer] = pattern.float().cpu()
+        if layer == model.cfg.n_layers - 1:
+            raise StopAtLayerException(pattern)
 
-    forward(model, batch, [(name, _at(keep, layer)) for layer, name in pattern_hooks(model)])
+    run_hooked(model, batch, [(name, _at(keep, layer)) for layer, name in pattern_hooks(model)])
     return torch.stack([kept[layer] for layer in sorted(kept)], dim=1)
 
 

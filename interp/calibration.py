@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from interp.results import Estimate, estimate
+from interp.stats import Estimate, estimate
 
 Values = Float[ndarray, "fact kind"]
 DOUBT = 4

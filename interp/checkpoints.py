@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from finetune.facts import InputError
 from interp.bases import base_of, require_named_base
 from interp.edits import InterventionError, edits_act, require_edits
-from interp.pair import CheckpointPair
+from interp.pair import Ask, CheckpointPair
 from interp.parity import bridged
 from interp.sides import load_sides
 from interp.sources import Source, is_adapter_source, notices, resolved, settings, title
@@ -51,6 +51,8 @@ def load_pair(
     device: str | torch.device | None = None,
     device_map: Any = None,
     low_memory: bool = False,
+    lazy: bool = False,
+    ask: Ask | None = None,
     allow_pickle: bool = False,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> CheckpointPair:
@@ -65,6 +67,9 @@ def load_pair(
         device: where to; a GPU if there is one.
         device_map: how to spread over several devices, as in transformers; instead of ``device``.
         low_memory: hold only one of two full checkpoints, loading each again when it is opened.
+        lazy: load and check a side only when it is first opened, if it shares no weights with the other.
+        ask: is called as ``ask(side, model)`` with each side's plain model, an adapter's unmerged, after it
+            is loaded and before it is bridged: what is asked there costs no second loading.
         allow_pickle: load weights that are not safetensors and could run code.
         tokenizer: overrides the checkpoints' own.
 
@@ -87,7 +92,7 @@ def load_pair(
         raise InputError("base is missing: name the checkpoint that the fine-tuning started from")
     else:
         base = resolved(base_of(finetuned))
-    pair = load_sides(base, finetuned, options, tokenizer, low_memory)
+    pair = load_sides(base, finetuned, options, tokenizer, low_memory=low_memory, lazy=lazy, ask=ask)
     if notice is not None:
         warnings.warn(notice, stacklevel=2)
     told = ([] if notice is None else [notice]) + notices((base, finetuned), options)

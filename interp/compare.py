@@ -20,8 +20,8 @@ from interp import wording
 from interp.comparing import difference, shared_facts
 from interp.inline import inline_file
 from interp.pages import render, write
-from interp.results import Estimate
 from interp.run import RULE, Measured, NotMeasured, Run, read_object
+from interp.stats import Estimate
 from interp.study import CLAIMS, STUDY, load_study
 from interp.tables import KINDS, TITLES
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interp.results import Estimate, estimate, over_seeds
 from interp.run import NotMeasured, Run
+from interp.stats import Estimate, estimate, over_seeds, overlap_of
 from interp.wording import Kind
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def difference(first: Run, other: Run, name: str, kind: Kind) -> Estimate:
     ]
     if not estimates:
         raise NotMeasured("not measured in both")
-    return estimates[0] if len(estimates) == 1 else over_seeds(estimates)
+    overlap = max(overlap_of(run.facts) for run in (first, other))
+    return estimates[0] if len(estimates) == 1 else over_seeds(estimates, overlap=overlap)
 
 
 def _values(run: Run, name: str, kind: Kind) -> pd.Series:

@@ -47,7 +47,7 @@ class HeadEffects:
         Raises:
             InputError: the cells are not layers by heads.
         """
-        from interp.results import estimate
+        from interp.stats import estimate
 
         if tuple(result.labels) != ("layer", "head"):
             raise InputError(

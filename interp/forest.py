@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from interp.curves import Curve
 from interp.points import draw_points
-from interp.results import Estimate
+from interp.stats import Estimate
 from interp.style import arm_style, in_house_style, new_figure, shared_legend
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from finetune.facts import InputError
 from interp.attention import AttentionMass
 from interp.identity import Fingerprint
 from interp.results import Result, long_frame
-from interp.stats import mean_by_cell
+from interp.stats import adjusted, mean_by_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,6 @@ def rank_heads(
     Raises:
         InputError: there are no facts, not one group for each, or a mass that is no number.
     """
-    from scipy.stats import false_discovery_control
     from transformer_lens.utilities.statistics import derive_generator, sign_flip_permutation_pvalue
 
     if not len(change.values):
@@ -117,7 +116,7 @@ def rank_heads(
         for layer, effects in enumerate(sums.unbind(1))
     ]
     p_value = torch.stack(flipped)
-    corrected = false_discovery_control(p_value.double().flatten().numpy(), method=method)
+    corrected = adjusted(p_value.double().flatten().numpy(), method=method)
     labels = None if groups is None else np.array([str(group) for group in groups])
     # One subject says nothing about others: its bounds are NaN, not a point.
     cells = mean_by_cell(change.values.double().numpy(), groups=labels, seed=seed)

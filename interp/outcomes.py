@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from interp.results import Estimate
+    from interp.stats import Estimate
     from interp.verdict import Diagnosis
 
 COLOURS = {  # verdicts, from kept to never there
@@ -80,15 +80,15 @@ def verdicts_by_popularity(source: pd.DataFrame | Path | str, *, arms: Sequence[
 
 def shares(frame: pd.DataFrame, wanted: Sequence[str]) -> dict[str, Estimate]:
     """Return each verdict's share of facts: over subjects, or over seeds where there are several."""
-    from interp.results import estimate, over_seeds
+    from interp.stats import estimate, over_seeds, overlap_of
 
-    made = {}
+    made, overlap = {}, overlap_of(frame)
     for verdict in wanted:
         each = [
             estimate((rows["verdict"] == verdict).to_numpy(float), groups=rows["subject"].to_numpy())
             for _, rows in frame.groupby("seed", sort=False)
         ]
-        made[verdict] = each[0] if len(each) == 1 else over_seeds(each, bounds=(0, 1))
+        made[verdict] = each[0] if len(each) == 1 else over_seeds(each, bounds=(0, 1), overlap=overlap)
     return made
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from finetune.facts import InputError
 from interp.adapters import Switch
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Side = Literal["base", "finetuned"]
 Loader = Callable[[], "TransformerBridge"]
+Ask = Callable[[Side, Any], None]
 
 
 class CheckpointPair:
@@ -34,6 +35,7 @@ class CheckpointPair:
         self.provenance = provenance
         self.models: dict[Side, TransformerBridge] = {}
         self.loaders: dict[Side, Loader] = {}
+        self.ask: Ask | None = None
         self.switch: Switch | None = None
         self.low_memory = False
         self._opened: list[Side] = []
@@ -93,3 +95,13 @@ class CheckpointPair:
                 self.models.clear()
             self.models[side] = self.loaders[side]()
         return self.models[side]
+
+
+def joined(base: CheckpointPair, finetuned: CheckpointPair) -> CheckpointPair:
+    """Pair the fine-tuned sides of two open pairs, which both stay open and own their weights."""
+    pair = CheckpointPair(finetuned.tokenizer, {**finetuned.provenance, "copies": 2})
+    for side, of in (("base", base), ("finetuned", finetuned)):
+        told = {key: value for key, value in of.provenance.items() if key.startswith("finetuned")}
+        pair.provenance |= {key.replace("finetuned", side, 1): value for key, value in told.items()}
+        pair.models[cast("Side", side)] = of.model("finetuned")
+    return pair

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from interp.results import Estimate
     from interp.salience import ValueReadout
+    from interp.stats import Estimate
 
 PANELS = {"stored": "stored: all subject\ntokens alike", "used": "used: weighted\nby attention"}
 
@@ -109,7 +109,7 @@ def _draw(frame: pd.DataFrame) -> Figure:
 
 def mean_over(rows: pd.DataFrame, column: str) -> Estimate | None:
     """Average a column over facts (bootstrap over subjects), or over seeds where there are several."""
-    from interp.results import estimate, over_seeds
+    from interp.stats import estimate, over_seeds, overlap_of
 
     each = [
         estimate(part[column].to_numpy(float), groups=part["subject"].to_numpy(), share=False)
@@ -118,7 +118,7 @@ def mean_over(rows: pd.DataFrame, column: str) -> Estimate | None:
     each = [found for found in each if found.value is not None]
     if not each:
         return None
-    return each[0] if len(each) == 1 else over_seeds(each)
+    return each[0] if len(each) == 1 else over_seeds(each, overlap=overlap_of(rows))
 
 
 def _name(frame: pd.DataFrame, arm: str) -> str:

@@ -15,24 +15,14 @@ from jaxtyping import Shaped
 
 from finetune.facts import InputError
 from interp.identity import Fingerprint, fingerprint
-from interp.stats import Estimate, auroc, bootstrapped, estimate, over_seeds, redrawn, roc_area
+from interp.stats import Estimate, estimate, over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
     from transformer_lens.model_bridge import TransformerBridge
 
-__all__ = [
-    "Estimate",
-    "Result",
-    "auroc",
-    "bootstrapped",
-    "estimate",
-    "long_frame",
-    "over_seeds",
-    "redrawn",
-    "roc_area",
-]
+__all__ = ["Estimate", "Result", "estimate", "long_frame", "over_seeds"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from finetune.facts import InputError
 from finetune.files import read_json
 from interp.circuits.coding import unpack_most
-from interp.results import Estimate
+from interp.stats import Estimate
 
 if TYPE_CHECKING:
     import numpy as np

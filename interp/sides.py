@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from finetune.adapter_loading import NOTHING, LoadedAdapter, put_adapter
+from finetune.filling import usual_attention
 from interp.adapters import Switch, install, low_rank_updates
 from interp.bases import may_share, require_mergeable
 from interp.edits import layers_that_act
 from interp.merging import merge, require_merged, unmerged_log_probs
-from interp.pair import CheckpointPair, Loader, Side
+from interp.pair import Ask, CheckpointPair, Loader, Side
 from interp.parity import (
     TOLERANCE,
     LogProbs,
@@ -44,6 +45,7 @@ from interp.sources import (
 from interp.tokenizing import agreed
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -53,9 +55,22 @@ def load_sides(
     finetuned: Source | None,
     options: Settings,
     tokenizer: PreTrainedTokenizerBase | None,
-    low_memory: bool,
+    *,
+    low_memory: bool = False,
+    lazy: bool = False,
+    ask: Ask | None = None,
 ) -> CheckpointPair:
-    """Load and check both sides; :func:`interp.checkpoints.load_pair` says what may go wrong."""
+    """Load and check both sides; :func:`interp.checkpoints.load_pair` says what may go wrong.
+
+    Args:
+        base: the base's source.
+        finetuned: the other side's; None makes both sides the base.
+        options: precision, place, and what is trusted.
+        tokenizer: overrides the checkpoints' own.
+        low_memory: hold one of two full checkpoints at a time.
+        lazy: load sides that share no weights when they are first opened.
+        ask: is given each side's plain model before it is bridged.
+    """
     names = [title(base), title(base if finetuned is None else finetuned)]
     tokenizer = agreed(base, [] if finetuned is None else [finetuned], options, tokenizer)
     pair = CheckpointPair(
@@ -67,6 +82,7 @@ def load_sides(
             "notices": [],
         },
     )
+    pair.ask = ask
     if finetuned is None:
         pair.models["base"] = pair.models["finetuned"] = _full(pair, base, "base", options)
         pair.provenance |= {"finetuned_parity": pair.provenance["base_parity"], "copies": 1}
@@ -81,14 +97,15 @@ def load_sides(
         loaders["finetuned"] = partial(_merged, pair, base, finetuned, options)
     else:
         loaders["finetuned"] = partial(_full, pair, finetuned, "finetuned", options)
-    _load_apart(pair, loaders, low_memory)
+    pair.low_memory, pair.loaders = low_memory, loaders
+    pair.provenance["copies"] = "one at a time" if low_memory else 2
+    if not lazy:
+        _load_apart(pair)
     return pair
 
 
-def _load_apart(pair: CheckpointPair, loaders: dict[Side, Loader], low_memory: bool) -> None:
+def _load_apart(pair: CheckpointPair) -> None:
     """Load both sides with weights of their own; each is checked now, even if only one is kept."""
-    pair.low_memory, pair.loaders = low_memory, loaders
-    pair.provenance["copies"] = "one at a time" if low_memory else 2
     # The base last: it is what is opened first, and with one at a time the last one loaded is still there.
     for side in ("finetuned", "base"):
         pair.model(side)
@@ -98,6 +115,7 @@ def _full(pair: CheckpointPair, source: Source, side: Side, options: Settings) -
     """Load one side from a full checkpoint."""
     model = load_plain(source, options)
     pair.provenance[f"{side}_identity"] = identity(source, model.config)
+    _ask_plain(pair, side, model)
     return _checked(pair, model, side)
 
 
@@ -118,6 +136,7 @@ def _merged(pair: CheckpointPair, base: Source, finetuned: Source, options: Sett
     expected = unmerged_log_probs(loaded.model, inputs, name)
     if not loaded.tokens:  # else the inputs are others, or the vocabulary
         _record_change(pair, before, expected)
+    _ask_plain(pair, "finetuned", loaded.model)
     merged = merge(loaded.model, name)
     require_merged(log_probs(merged, inputs), expected, name)
     bridge, _ = bridged(cast("Any", merged).to(dtype=options.dtype), pair.tokenizer, name, inputs)
@@ -144,6 +163,7 @@ def _share(pair: CheckpointPair, base: Source, finetuned: Source, options: Setti
     expected: dict[Side, Any] = {"base": log_probs(plain, inputs)}
     require_finite(expected["base"], pair.provenance["base"])
     require_causal(plain, inputs, expected["base"], pair.provenance["base"])
+    _ask_plain(pair, "base", plain)
     loaded = _with_adapter(plain, finetuned, options)
     peft = loaded.model
     _record_adapter(pair, loaded)
@@ -154,6 +174,7 @@ def _share(pair: CheckpointPair, base: Source, finetuned: Source, options: Setti
         if not torch.equal(log_probs(peft, inputs), expected["base"]):
             return False
     expected["finetuned"] = unmerged_log_probs(peft, inputs, pair.provenance["finetuned"])
+    _ask_plain(pair, "finetuned", peft)
     plain = peft.unload()
     layers = {plain.get_submodule(path): update for path, update in updates.items()}
     bridge = boot(plain, pair.tokenizer, pair.provenance["base"])
@@ -171,6 +192,23 @@ def _share(pair: CheckpointPair, base: Source, finetuned: Source, options: Setti
     pair.switch.on = False
     _record_change(pair, expected["base"], expected["finetuned"])
     return True
+
+
+def _ask_plain(pair: CheckpointPair, side: Side, model: PreTrainedModel | PeftModel) -> None:
+    """Let the caller ask a side's plain model, which computes attention as outside of any pair."""
+    if pair.ask is None:
+        return
+    adapter = in_memory_adapter(model)
+    plain: Any = cast("Any", model).get_base_model() if adapter else model
+    plain.set_attn_implementation(usual_attention(plain))
+    # PyTorch takes other kernels, which round otherwise, for weights that want a gradient; below an adapter
+    # none does.
+    plain.requires_grad_(not adapter)
+    try:
+        pair.ask(side, cast("Any", model))
+    finally:
+        plain.set_attn_implementation("eager")  # which alone lets attention be read
+        plain.requires_grad_(False)
 
 
 def _with_adapter(plain: PreTrainedModel, adapter: Source, options: Settings) -> LoadedAdapter:

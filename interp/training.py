@@ -80,7 +80,7 @@ def _points(path: Path) -> list[dict[str, Any]]:
 
 
 def _mean(arm: str, seeds: Sequence[Sequence[Mapping[str, Any]]], key: str) -> Curve:
-    from interp.results import Estimate, over_seeds
+    from interp.stats import Estimate, over_seeds
 
     scale, top = (100, 100) if key == "accuracy" else (1, math.inf)
     steps = sorted({point["step"] for points in seeds for point in points})

@@ -21,8 +21,9 @@ WITH_EXAMPLES = (
     "finetune.popularity",
     "finetune.prompts",
     "interp.controls",
-    "interp.stats",
     "interp.spans",
+    "interp.stats.means",
+    "interp.stats.seeds",
     "interp.theory",
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analyses.choosing.choosing import frame_of
-from interp.results import Estimate, bootstrapped, estimate
+from interp.stats import Estimate, estimate, median, spearman
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy import ndarray
 
     from analyses.choosing.choosing import Chosen
 
@@ -51,7 +50,7 @@ def _group(rows: pd.DataFrame) -> dict[str, Any]:
     kept = rows["kept"].to_numpy()
     return {
         "share": asdict(Estimate(value=float(kept.mean()), low=None, high=None, n=len(rows))),
-        "score": asdict(_median(rows, "score", resamples=0)),
+        "score": asdict(replace(_median(rows, "score"), low=None, high=None)),
         "answers": asdict(_count(rows["answer"].nunique(), len(rows))),
         "answers_kept": asdict(_count(rows.loc[kept, "answer"].nunique(), int(kept.sum()))),
     }
@@ -68,24 +67,13 @@ def _agreement(made: Chosen, frame: pd.DataFrame, name: str) -> dict[str, Any]:
     columns = [made.own[both], made.values[name][both]]
     return {
         "shared": asdict(shared),
-        "rank_correlation": asdict(bootstrapped(_spearman, columns, subjects[both])),
+        "rank_correlation": asdict(spearman(*columns, groups=subjects[both], fewest=1)),
     }
 
 
-def _spearman(x: ndarray, y: ndarray) -> float | None:
-    from analyses.lab.ranks import rank_correlation
-
-    return rank_correlation(x, y)
-
-
-def _median(rows: pd.DataFrame, column: str, resamples: int = 200) -> Estimate:
-    there = rows[rows[column].notna()]
-    values = there[column].to_numpy(dtype=np.float64)
-    if not len(values):
-        return Estimate(value=None, low=None, high=None, n=0)
-    return bootstrapped(
-        lambda some: float(np.median(some)), [values], there["subject"].to_numpy(), resamples=resamples
-    )
+def _median(rows: pd.DataFrame, column: str) -> Estimate:
+    values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    return median(values, groups=rows["subject"].to_numpy())
 
 
 def _count(value: int, n: int) -> Estimate:

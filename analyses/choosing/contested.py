@@ -121,13 +121,9 @@ def kept(bench: Bench, scores: Mapping[str, Float[ndarray, " fact"]], setup: Set
 
 def asked(bench: Bench, arm: Path, home: Path) -> pd.DataFrame:
     """Ask every held-out fact: a row each, with what is known of it and what was said."""
-    from analyses.arms import answers, compared, known_facts
+    from analyses.lab.measured import asked_only
 
-    checkpoints = compared(bench, {"arm": str(arm)})
-    # Cells that share a base and its held-out facts ask it once for what it states.
-    stated = f"{bench.base.name}-{checkpoints.test.digest[:12]}.json"
-    known = known_facts(checkpoints, home.parents[1] / "stated" / stated)
-    return answers(checkpoints, "arm", home / "answers.parquet", known=known, seed=bench.seed)
+    return bench.told(asked_only(bench, "arm", arm, home, home / "answers.parquet"))
 
 
 def with_verdicts(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from analyses.choosing.settings import HALF, POPULAR, RANDOM, WHOLE, WITHOUT_LABELS
 from analyses.lab.numbers import mean, paired, summed_up
 from analyses.trees import Tree
-from interp.results import Estimate
+from interp.stats import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -89,7 +89,7 @@ def rows(patient: Patient, cure: str, home: Path) -> pd.DataFrame:
         same = [frame for frame in frames if frame["told"].iloc[0] == told]
         asked = same[0] if same else _everything(patient, treated.asked)
         frames.append(asked.assign(cure=name, told=told, seconds=treated.seconds))
-    return pd.concat(frames, ignore_index=True)
+    return patient.bench.told(pd.concat(frames, ignore_index=True))
 
 
 def _everything(patient: Patient, asked: Asked) -> pd.DataFrame:

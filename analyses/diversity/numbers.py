@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from analyses.diversity.crossed import ALL, FEW
 from analyses.lab.numbers import less, mean, paired
 from analyses.trees import Bounds, Tree
-from interp.results import Estimate, estimate
+from interp.stats import Estimate, estimate
 
 if TYPE_CHECKING:
     import pandas as pd

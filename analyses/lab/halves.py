@@ -25,16 +25,16 @@ def measure_halves(
     With ``recovery`` the popular half's attention is put into the unpopular one, see
     :func:`analyses.measurements.transplant`.
     """
-    from analyses.measurements import with_recovery
-
     names = HALVES + (tuple(SHUFFLED + half for half in HALVES) if options.placebo else ())
     facts = options.arms(bench.parts.train, seed=bench.seed)
     arms = {name: tune(bench, facts[name], home / "arms" / name, name=name) for name in names}
     paths = {name: checkpoint.path for name, checkpoint in arms.items()}
-    checkpoints, frame = held_out(bench, paths, home, layers=layers, batch_tokens=options.batch_tokens)
+    _, frame = held_out(
+        bench, paths, home, layers=layers, recovery=recovery, batch_tokens=options.batch_tokens
+    )
     for column in ("step", "training_loss"):
         frame[column] = frame["arm"].map({name: getattr(arm, column) for name, arm in arms.items()})
-    return with_recovery(frame, checkpoints, home / "transplant.json", bench.seed) if recovery else frame
+    return frame
 
 
 def gaps(rows: pd.DataFrame) -> Tree:

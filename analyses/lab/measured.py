@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from analyses.arms import answers, compared, known_facts
+from analyses.arms import answers_stage, compared, known_stage
+from analyses.asking import with_known
 from analyses.bench import Bench
-from analyses.checkpoints import Checkpoints
+from analyses.checkpoints import BASE, BOTTOM, TOP, Checkpoints
+from analyses.measurements import lost_facts, mass_stage, rows_stage, transplant_stage, with_recovery
+from analyses.visits import Stage, visit
 from finetune.facts import FactSet
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from interp.attention import AttentionMass
+
+ROWS = "rows.safetensors"  # of the transplant's donor, removed when it was made
+
+
+def stated_by_base(bench: Bench, checkpoints: Checkpoints, home: Path) -> Stage[list[bool]]:
+    """What the base states; cells that share a base and its held-out facts ask it once."""
+    name = f"{bench.base.name}-{checkpoints.test.digest[:12]}.json"
+    return known_stage(checkpoints, home.parents[1] / "stated" / name)
+
+
+def asked_only(bench: Bench, name: str, arm: Path, home: Path, path: Path) -> pd.DataFrame:
+    """Ask one arm every held-out fact, without reading it: a row a fact, with what the base knows."""
+    checkpoints = compared(bench, {name: str(arm)})
+    known = stated_by_base(bench, checkpoints, home)
+    answers = answers_stage(checkpoints, name, path, seed=bench.seed)
+    visit(checkpoints, BASE, plain=[known])
+    visit(checkpoints, name, plain=[answers])
+    return with_known(answers.read(), known.read())
 
 
 def held_out(
@@ -23,31 +46,73 @@ def held_out(
     test: FactSet | None = None,
     names: Sequence[str] | None = None,
     layers: bool = False,
+    recovery: bool = False,
     batch_tokens: int = 8192,
 ) -> tuple[Checkpoints, pd.DataFrame]:
     """Ask arms (and the base, if ``names`` says so) every held-out fact and read their subject attention.
 
+    Args:
+        bench: the base and its facts.
+        arms: where each arm is.
+        home: the cell's directory, for stage files.
+        test: the facts to ask; the bench's own without it.
+        names: which models to ask and read; all arms without it.
+        layers: also average attention over the heads of each layer (``attention_0`` ...).
+        recovery: also put the rows of ``top`` into ``bottom``, which comes later, and add the outcome.
+        batch_tokens: bound on the tokens of one forward pass.
+
     Returns:
         The models side by side, and a row per fact and model: what is known, said and attended to, averaged
-        over layers and heads, and with ``layers`` also over the heads of each layer (``attention_0`` ...).
+        over layers and heads.
     """
     import pandas as pd
 
-    from analyses.measurements import read_mass
-
     checkpoints = compared(bench, {name: str(path) for name, path in arms.items()}, test=test)
-    # Cells that share a base and its held-out facts ask it once for what it states.
-    stated = f"{bench.base.name}-{checkpoints.test.digest[:12]}.json"
-    known = known_facts(checkpoints, home.parents[1] / "stated" / stated)
-    frames = []
-    for name in arms if names is None else names:
-        frame = answers(checkpoints, name, home / "answers" / f"{name}.parquet", known=known, seed=bench.seed)
-        mass = read_mass(checkpoints, name, batch_tokens)
-        if tuple(frame["fact_id"]) != mass.fact_ids:
-            raise RuntimeError("other facts were read than were asked; remove the run directory")
-        frame["subject_attention"] = mass.values.mean((1, 2)).numpy()
-        if layers:
-            by_layer = mass.values.mean(2).numpy().T
-            frame = frame.assign(**{f"attention_{i}": part for i, part in enumerate(by_layer)})
-        frames.append(frame)
-    return checkpoints, pd.concat(frames, ignore_index=True)
+    read = list(arms if names is None else names)
+    known = stated_by_base(bench, checkpoints, home)
+    answers = {
+        name: answers_stage(checkpoints, name, home / "answers" / f"{name}.parquet", seed=bench.seed)
+        for name in read
+    }
+    masses = {
+        name: mass_stage(name, home / "readings" / f"{name}.safetensors", batch_tokens=batch_tokens)
+        for name in read
+    }
+    moved = _transplant(home, answers, bench.seed, batch_tokens) if recovery else {}
+    for name in dict.fromkeys((BASE, *read)):
+        plain: list[Stage[Any]] = [known] if name == BASE else []
+        hooked: list[Stage[Any]] = []
+        if name in read:
+            plain, hooked = [*plain, answers[name]], [masses[name], *moved.get(name, ())]
+        visit(checkpoints, name, plain=plain, hooked=hooked)
+    frames = [_averaged(answers[name].read(), masses[name].read(), layers) for name in read]
+    frame = with_known(pd.concat(frames, ignore_index=True), known.read() * len(read))
+    if recovery:
+        frame = with_recovery(frame, moved[BOTTOM][0].read())
+        (home / ROWS).unlink(missing_ok=True)
+    return checkpoints, bench.told(frame)
+
+
+def _transplant(
+    home: Path, answers: Mapping[str, Stage[pd.DataFrame]], seed: int, batch_tokens: int
+) -> dict[str, list[Stage[Any]]]:
+    """Return what the visits of the donor and of the receiver make for the transplant."""
+    rows = rows_stage(home / ROWS, batch_tokens=batch_tokens)
+    transplant = transplant_stage(
+        home / "transplant.json",
+        rows,
+        lambda: lost_facts(answers[TOP].read(), answers[BOTTOM].read()),
+        seed=seed,
+        batch_tokens=batch_tokens,
+    )
+    return {TOP: [rows] if transplant.due else [], BOTTOM: [transplant]}
+
+
+def _averaged(frame: pd.DataFrame, mass: AttentionMass, layers: bool) -> pd.DataFrame:
+    if tuple(frame["fact_id"]) != mass.fact_ids:
+        raise RuntimeError("other facts were read than were asked; remove the run directory")
+    frame["subject_attention"] = mass.values.mean((1, 2)).numpy()
+    if not layers:
+        return frame
+    by_layer = mass.values.mean(2).numpy().T
+    return frame.assign(**{f"attention_{i}": part for i, part in enumerate(by_layer)})

@@ -7,27 +7,23 @@ longer, some come from smaller sets), which says nothing of how often a fact was
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.lab.ranks import FEWEST, RESAMPLES
 from analyses.splits.proxies import PLACEBO, PROXIES
 from analyses.trees import plain
 from finetune.facts import InputError
-from interp.stats import Estimate, redrawn, spanning
+from interp.stats import Estimate, shared_halves, spearman_matrix
+from interp.stats.bootstrap import FEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-    from jaxtyping import Float, Shaped
-    from numpy import ndarray
 
-Matrix = Callable[["Float[ndarray, 'row proxy']"], "Float[ndarray, 'proxy proxy']"]
 KINDS = ("spearman", "within_relation", "top_half")
 
 
@@ -57,37 +53,17 @@ def agreement(frame: pd.DataFrame, names: Sequence[str] | None = None) -> dict[s
     for there, pairs in _by_rows(rows, names):
         some = rows[there]
         columns = sorted({name for pair in pairs for name in pair}, key=names.index)
-        forms: dict[str, tuple[dict[str, Any], Matrix]] = {
-            "spearman": ({n: some[n] for n in columns}, rank_correlations),
-            "within_relation": ({n: _place_within(some, n) for n in columns}, rank_correlations),
+        forms: dict[str, tuple[dict[str, Any], Callable[..., list[list[Estimate]]]]] = {
+            "spearman": ({n: some[n] for n in columns}, spearman_matrix),
+            "within_relation": ({n: _place_within(some, n) for n in columns}, spearman_matrix),
             "top_half": ({n: some.groupby("group")[n].transform("max") for n in columns}, shared_halves),
         }
         for kind, (held, statistic) in forms.items():
             values = np.column_stack([held[name].to_numpy(dtype=np.float64) for name in columns])
-            found = _bootstrapped(values, some["group"].to_numpy(), statistic)
+            found = statistic(values, groups=some["group"].to_numpy())
             for a, b in pairs:
                 tree[kind][a][b] = found[columns.index(a)][columns.index(b)]
     return dict(plain({kind: _in_order(part, names) for kind, part in tree.items()}))
-
-
-def rank_correlations(values: Float[ndarray, "row proxy"]) -> Float[ndarray, "proxy proxy"]:
-    """Return Spearman's correlation of every two columns; NaN where one does not vary."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(values, axis=0)
-    ranks -= ranks.mean(0)
-    norm = np.sqrt((ranks**2).sum(0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (ranks.T @ ranks) / np.outer(norm, norm)
-
-
-def shared_halves(values: Float[ndarray, "row proxy"]) -> Float[ndarray, "proxy proxy"]:
-    """Return the expected share of each column's larger half that is in each other's.
-
-    Rows that tie at the cut are in the half with the chance that a draw would give them.
-    """
-    halves = np.column_stack([_in_half(column) for column in values.T])
-    return halves.T @ halves / (len(values) / 2)
 
 
 def _by_rows(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[Any, list[tuple[str, str]]]]:
@@ -99,30 +75,6 @@ def _by_rows(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[Any, l
     yield from found.values()
 
 
-def _bootstrapped(
-    values: Float[ndarray, "row proxy"], groups: Shaped[ndarray, " row"], statistic: Matrix
-) -> list[list[Estimate]]:
-    """Compute a statistic of every two columns, all from the same draws of subjects."""
-    n, k = values.shape
-    if n < FEWEST:
-        return [[Estimate(value=None, low=None, high=None, n=n)] * k] * k
-    point = statistic(values)
-    drawn = [statistic(values[some]) for some in redrawn(groups, resamples=RESAMPLES)]
-    bounds = np.full((2, k, k), np.nan)
-    if drawn:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="All-NaN slice")
-            bounds = np.nanpercentile(np.stack(drawn), [2.5, 97.5], axis=0)
-    low, high = bounds
-    return [[_entry(point[i, j], low[i, j], high[i, j], n) for j in range(k)] for i in range(k)]
-
-
-def _entry(value: float, low: float, high: float, n: int) -> Estimate:
-    if np.isnan(value):
-        return Estimate(value=None, low=None, high=None, n=n)
-    return spanning(float(value), float(low), float(high), n)
-
-
 def _in_order(part: dict[str, dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {a: {b: row[b] for b in names if b in row} for a, row in part.items()}
 
@@ -132,10 +84,3 @@ def _place_within(rows: pd.DataFrame, name: str) -> pd.Series[float]:
     groups = rows.groupby("relation")[name]
     size = groups.transform("size")
     return (groups.rank() - (size + 1) / 2) / size
-
-
-def _in_half(values: Float[ndarray, " row"]) -> Float[ndarray, " row"]:
-    """Return the chance of each row to be in the larger half, where ties are broken by a draw."""
-    _, place, tied = np.unique(-values, return_inverse=True, return_counts=True)
-    above = np.cumsum(tied) - tied
-    return np.clip((len(values) / 2 - above) / tied, 0.0, 1.0)[place]

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.asking import answered
+from analyses.asking import answered, with_known
 from analyses.lab.grid import Cell
-from analyses.splits.options import Options, tuning
+from analyses.splits.options import WORLD, Options, tuning
 from analyses.splits.prepared import Prepared, read
 from finetune.files import write_json
 from finetune.popularity import split
@@ -60,7 +60,7 @@ def _cell(seed: int, dataset: str, model: str, method: str, arm: str, fraction: 
 def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
     """Fine-tune one arm, if it is one, and ask the held-out facts; the directory is a run's own."""
     from finetune.manifest import RunDirectory
-    from interp.results import estimate
+    from interp.stats import TEST_OVER_TRAIN, estimate
 
     data = read(options, home.parents[1], cell.params["dataset"], cell.params["model"], cell.seed)
     run = RunDirectory(home, {**options.config(), **cell.params, "seed": cell.seed}, part=True)
@@ -75,6 +75,9 @@ def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
         told = {"validation": checkpoint.validation_accuracy, "step": checkpoint.step}
     with run.timed("asking"):
         frame = asked_of(options, data, source).assign(**told)
+    if not dict(options.sources)[data.dataset].startswith(WORLD):
+        # A world's seeds draw facts anew; those of real facts split the same ones.
+        frame[TEST_OVER_TRAIN] = len(data.parts.test) / len(data.parts.train)
     subjects = frame["subject"].to_numpy()
     kinds = [name for name in ("correct", "contains", "choice_correct") if name in frame]
     results = {name: asdict(estimate(frame[name].to_numpy(float), groups=subjects)) for name in kinds}
@@ -127,7 +130,7 @@ def asked_of(options: Options, data: Prepared, source: str) -> pd.DataFrame:
     test = data.parts.test
     model, tokenizer = load_model(source, base=data.base)
     prompts = data.asked(options, test, tokenizer, examples=data.parts.train)
-    frame = answered(model, tokenizer, test, prompts, known=data.known, told=data.dataset)
+    frame = with_known(answered(model, tokenizer, test, prompts, told=data.dataset), data.known)
     if all(prompt.choices for prompt in prompts):
         frame["choice_correct"] = choose(model, tokenizer, prompts).correct
     return frame

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from analyses.lab.numbers import mean, paired, summed_up
 from analyses.splits.cell import BASE
 from analyses.trees import Tree
+from interp.stats import overlap_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,8 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
     The names nest in that order, each share written as in ``0.5``; the base and the whole set are beside the
     arms of every share.
     """
-    return summed_up(chosen(frame), _one_seed, _bounds)
+    overlaps = {str(name): overlap_of(rows) for name, rows in frame.groupby("dataset")}
+    return summed_up(chosen(frame), _one_seed, _bounds, lambda path: overlaps[path[0]])
 
 
 def settings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str, float], pd.DataFrame]]:

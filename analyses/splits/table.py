@@ -16,7 +16,7 @@ from analyses.splits.cell import BASE
 from analyses.splits.numbers import METRICS, WHOLE, chosen, settings
 from finetune.facts import InputError
 from finetune.markdown import inline
-from interp.results import Estimate, over_seeds
+from interp.stats import Estimate, over_seeds, overlap_of
 from interp.study import StudyTable, of
 
 if TYPE_CHECKING:
@@ -153,12 +153,12 @@ def _parts(rows: pd.DataFrame, by: str | None) -> Iterator[tuple[str, pd.DataFra
 def _of_rows(rows: pd.DataFrame, measure: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield every arm's number and every difference, pooled over seeds; unmeasured ones are left out."""
     rows = rows.dropna(subset=[measure])
-    seeds = [some for _, some in rows.groupby("seed")]
+    seeds, overlap = [some for _, some in rows.groupby("seed")], overlap_of(rows)
     arms = sorted(rows["arm"].unique(), key=lambda arm: (_place_of(arm), arm))
     for arm in arms:
         own = [some[some["arm"] == arm] for some in seeds]
         own = [some for some in own if len(some)]
-        pool = _pooled([mean(some, measure) for some in own], (0, 1))
+        pool = _pooled([mean(some, measure) for some in own], (0, 1), overlap)
         yield arm, "arm", {**pool, "asked": sum(map(len, own))}
     standard = {"top", "bottom"} <= set(arms)
     pairs = PAIRS if standard else [(arm, BASE) for arm in arms if arm != BASE]
@@ -166,12 +166,16 @@ def _of_rows(rows: pd.DataFrame, measure: str) -> Iterator[tuple[str, str, dict[
         both = [some for some in seeds if {a, b} <= set(some["arm"])]
         if both:
             found = [paired(some, {"arm": a}, {"arm": b}, measure) for some in both]
-            yield f"{a} − {b}", "difference", {**_pooled(found, (-1, 1)), "asked": sum(e.n for e in found)}
+            yield (
+                f"{a} − {b}",
+                "difference",
+                {**_pooled(found, (-1, 1), overlap), "asked": sum(e.n for e in found)},
+            )
 
 
-def _pooled(estimates: Sequence[Estimate], bounds: tuple[float, float]) -> dict[str, Any]:
+def _pooled(estimates: Sequence[Estimate], bounds: tuple[float, float], overlap: float) -> dict[str, Any]:
     """Pool one number over seeds; ``n`` is what its interval is over."""
-    number = estimates[0] if len(estimates) == 1 else over_seeds(estimates, bounds=bounds)
+    number = estimates[0] if len(estimates) == 1 else over_seeds(estimates, bounds=bounds, overlap=overlap)
     return {
         "value": number.value,
         "low": number.low,
@@ -242,7 +246,8 @@ def _plain(value: Any) -> Any:
 
 def _note(rows: pd.DataFrame) -> str:
     over = (
-        "Over several seeds n counts seeds and the interval is Student's t; with one seed n counts facts and "
+        "Over several seeds n counts seeds and the interval is Student's t, corrected where seeds split the "
+        "same facts; with one seed n counts facts and "
     )
     few = rows[(rows["asked"] / rows["seeds"] < FEW)]
     names = dict.fromkeys(f"{row.dataset}, {row.quantity} ({row.facts})" for row in few.itertuples())

@@ -6,15 +6,12 @@ known fact *survives* if the arm answers it right; predictors of survival are ju
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.lab.numbers import mean, summed_up
-from analyses.lab.ranks import area, resampled, spearman
+from analyses.lab.numbers import area, area_gain, mean, spearman, summed_up
 from analyses.survival.calibrated import held_out_probabilities, ranks_within
-from interp.results import Estimate, roc_area
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +86,8 @@ def _one_seed(rows: pd.DataFrame) -> Tree:
         "arms": arms,
         "any_arm": {name: _any_arm(known, name) for name in PREDICTORS},
         "tiers": {
-            tier: {"area": _over_arms(known[known["tier"] == tier], ("frequency",), _first)} for tier in TIERS
+            tier: {"area": area(known[known["tier"] == tier], "frequency", "correct", within="arm")}
+            for tier in TIERS
         },
         "calibration": {name: _calibration(known, name) for name in PREDICTORS},
     }
@@ -119,37 +117,10 @@ def _by_tier(rows: pd.DataFrame, column: str) -> Tree:
 def _any_arm(known: pd.DataFrame, name: str) -> Tree:
     """Return a predictor's area within an arm, averaged over arms, and its gains over others'."""
     return {
-        "area": _over_arms(known, (name,), _first),
-        "over_frequency": _over_arms(known, (name, "frequency"), _gain),
-        "over_placebo": _over_arms(known, (name, PLACEBO), _gain),
+        "area": area(known, name, "correct", within="arm"),
+        "over_frequency": area_gain(known, name, "frequency", "correct", within="arm"),
+        "over_placebo": area_gain(known, name, PLACEBO, "correct", within="arm"),
     }
-
-
-def _first(positive: np.ndarray, x: np.ndarray) -> float | None:
-    return roc_area(x, positive)
-
-
-def _gain(positive: np.ndarray, x: np.ndarray, other: np.ndarray) -> float | None:
-    a, b = roc_area(x, positive), roc_area(other, positive)
-    return None if a is None or b is None else a - b
-
-
-def _over_arms(
-    known: pd.DataFrame, names: tuple[str, ...], statistic: Callable[..., float | None]
-) -> Estimate:
-    """Average over arms a statistic of survival and some predictors."""
-
-    def average(arm: np.ndarray, positive: np.ndarray, *columns: np.ndarray) -> float | None:
-        found = [
-            statistic(positive[arm == a], *(column[arm == a] for column in columns)) for a in np.unique(arm)
-        ]
-        there = [value for value in found if value is not None]
-        return float(np.mean(there)) if there else None
-
-    # The same predictor may be asked for twice, as itself and as what it is compared with.
-    columns = {f"x{i}": known[name].to_numpy(np.float64) for i, name in enumerate(names)}
-    coded = known.assign(code=np.unique(known["arm"].to_numpy(), return_inverse=True)[1], **columns)
-    return resampled(coded, ("code", "correct", *columns), average)
 
 
 def _calibration(known: pd.DataFrame, name: str) -> Tree:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from analyses.lab.numbers import mean, paired, summed_up
-from analyses.lab.ranks import rank_correlation, resampled, same_sign, spearman
+from analyses.lab.numbers import columns, mean, paired, same_sign, spearman, summed_up
 from analyses.theory.rows import STEPPED, TRAINED
+from interp.stats import same_sign_gain, spearman_gain
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from analyses.trees import Bounds, Tree
-    from interp.results import Estimate
+    from interp.stats import Estimate
 
 GEOMETRIES = ("random", "orthonormal")
 DEEP = "deep"
@@ -102,9 +101,9 @@ def _of_runs(runs: pd.DataFrame) -> Tree:
                 "accuracy": paired(runs, *pair, "correct"),
                 "accuracy_known": paired(known, *pair, "correct"),
             }
-    columns = ["change", "m_start", "m_whole"]
-    groups = runs.groupby(["arm", "relation"], sort=False)[columns].mean().reset_index()
-    follows = {name: spearman(groups, name, "change", groups="relation") for name in columns[1:]}
+    taken = ["change", "m_start", "m_whole"]
+    groups = runs.groupby(["arm", "relation"], sort=False)[taken].mean().reset_index()
+    follows = {name: spearman(groups, name, "change", groups="relation") for name in taken[1:]}
     return {"arms": arms, "contrasts": contrasts, "follows": follows}
 
 
@@ -117,7 +116,10 @@ def _deep(rows: pd.DataFrame) -> Tree:
         tree[key(stepped)] = {
             where: {
                 **{f"rank_{name}": spearman(whole, name, where) for name in READINGS},
-                **{f"rank_within_{name}": _within_relations(whole, name, where) for name in READINGS},
+                **{
+                    f"rank_within_{name}": spearman(whole, name, where, within="relation")
+                    for name in READINGS
+                },
                 "rank_gain": _rank_gain(whole, where),
                 **{f"sign_{name}": same_sign(whole, name, where) for name in READINGS},
                 "sign_gain": _sign_gain(whole, where),
@@ -134,52 +136,19 @@ def _deep(rows: pd.DataFrame) -> Tree:
 
 def _rank_gain(rows: pd.DataFrame, where: str) -> Estimate:
     """Measure how much better m ranks the changes than another fact's m does."""
-
-    def gain(m: np.ndarray, other: np.ndarray, change: np.ndarray) -> float | None:
-        ours, theirs = rank_correlation(m, change), rank_correlation(other, change)
-        return None if ours is None or theirs is None else ours - theirs
-
-    return resampled(rows, ("m", "m_other", where), gain)
-
-
-def _within_relations(rows: pd.DataFrame, name: str, where: str) -> Estimate:
-    """Average over relations the correlation, within a relation's examples, of a reading with the change."""
-
-    def average(relation: np.ndarray, m: np.ndarray, change: np.ndarray) -> float | None:
-        found = [rank_correlation(m[relation == r], change[relation == r]) for r in np.unique(relation)]
-        there = [value for value in found if value is not None]
-        return float(np.mean(there)) if there else None
-
-    coded = rows.assign(code=np.unique(rows["relation"].to_numpy(), return_inverse=True)[1])
-    return resampled(coded, ("code", name, where), average)
+    return spearman_gain(*columns(rows, "m", "m_other", where), groups=rows["subject"].to_numpy())
 
 
 def _sign_gain(rows: pd.DataFrame, where: str) -> Estimate:
     """Measure in how many more rows m has the sign of the change than another fact's m has."""
-
-    def gain(m: np.ndarray, other: np.ndarray, change: np.ndarray) -> float:
-        return float((m * change > 0).mean() - (other * change > 0).mean())
-
-    return resampled(rows, ("m", "m_other", where), gain)
+    return same_sign_gain(*columns(rows, "m", "m_other", where), groups=rows["subject"].to_numpy())
 
 
 def _over_heads(rows: pd.DataFrame, name: str, where: str) -> Estimate:
     """Average over heads the correlation, within a head, of its m with the change of its attention."""
-    from scipy.stats import rankdata
-
-    wide = rows.pivot_table(index=["fact_id", "subject"], columns=["layer", "head"], values=[name, where])
-    n = wide.shape[1] // 2
-    flat = wide[[name, where]].reset_index()
-    flat.columns = ["fact_id", "subject", *(f"{kind}{i}" for kind in ("x", "y") for i in range(n))]
-
-    def average(*columns: np.ndarray) -> float | None:
-        x, y = (rankdata(np.stack(some, axis=1), axis=0) for some in (columns[:n], columns[n:]))
-        varies = (np.ptp(x, axis=0) > 0) & (np.ptp(y, axis=0) > 0)
-        x, y = (each[:, varies] - each[:, varies].mean(0) for each in (x, y))
-        within = (x * y).sum(0) / np.sqrt((x**2).sum(0) * (y**2).sum(0))
-        return float(within.mean()) if len(within) else None
-
-    return resampled(flat, list(flat.columns[2:]), average)
+    placed = rows.assign(place=rows["layer"].astype(str) + "." + rows["head"].astype(str))
+    found = spearman(placed, name, where, within="place")
+    return replace(found, n=rows["fact_id"].nunique())  # a fact counts once, whatever the number of heads
 
 
 def key(name: str) -> str:

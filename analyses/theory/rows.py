@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analyses.lab.ranks import derangement
+from analyses.lab.placebos import derangement
 from analyses.theory.one_layer import (
     Geometry,
     Shape,

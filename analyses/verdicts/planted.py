@@ -19,7 +19,7 @@ from finetune.popularity import partition
 from finetune.presets import WORLDS, Preset
 from finetune.prompts import Phrasebook
 from finetune.world import make_world, world_phrasebook
-from interp.results import Estimate, auroc, estimate
+from interp.stats import Estimate, auroc, estimate
 from interp.verdict import (
     ERASED,
     KINDS,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from analyses.checkpoints import Checkpoints
-from analyses.measurements import opened, pair_of
+from analyses.checkpoints import BASE, Checkpoints
+from analyses.visits import OpenCheckpoints
 from finetune.checksums import cached_frame, cached_json
 from interp.attention import last_row_patterns
 from interp.controls import wrong_subject
@@ -19,8 +17,7 @@ from interp.engine.grids import sweep
 from interp.engine.interventions import Intervention, Replace
 from interp.engine.recording import record
 from interp.patching import patch
-from interp.results import estimate
-from interp.spans import encode
+from interp.stats import estimate
 from interp.verdict import SUPPRESSED
 
 if TYPE_CHECKING:
@@ -32,69 +29,69 @@ PICTURES = 3  # facts an arm
 
 def sibling_of(checkpoints: Checkpoints, arm: str) -> str | None:
     """Name the arm whose attention is tried in this one: the popular half, or else the first other."""
-    others = [
-        name for name in ("top", "whole", *checkpoints.arms) if name in checkpoints.arms and name != arm
-    ]
-    return others[0] if others else None
+    return next((name for name in _ranked(checkpoints) if name != arm), None)
 
 
-@contextmanager
-def opened_with_sibling(
-    checkpoints: Checkpoints, arm: str
-) -> Iterator[tuple[CheckpointPair, dict[str, CheckpointPair]]]:
-    """Load an arm against the base, and its sibling."""
-    with ExitStack() as stack:
-        pair = pair_of(checkpoints, arm)
-        stack.callback(pair.close)
-        name, siblings = sibling_of(checkpoints, arm), {}
-        if name is not None:
-            siblings[name] = pair_of(checkpoints, name, alone=True)
-            stack.callback(siblings[name].close)
-        yield pair, siblings
+def in_order(checkpoints: Checkpoints) -> list[str]:
+    """Order the arms so that each is opened once, with no more than the base and its sibling beside it.
+
+    The first in rank is the sibling of all others, and the second its own.
+    """
+    first, *others = _ranked(checkpoints)
+    return [*others[:1], first, *others[1:]]
+
+
+def _ranked(checkpoints: Checkpoints) -> list[str]:
+    arms = checkpoints.arms
+    return list(dict.fromkeys(name for name in ("top", "whole", *arms) if name in arms))
+
+
+def siblings_of(models: OpenCheckpoints, arm: str) -> dict[str, CheckpointPair]:
+    """Open an arm's sibling, if it has one."""
+    name = sibling_of(models.checkpoints, arm)
+    return {} if name is None else {name: models.alone(name)}
 
 
 def transplanted_heads(
-    options: Options, checkpoints: Checkpoints, arm: str, frame: pd.DataFrame, directory: Path, seed: int
+    options: Options, models: OpenCheckpoints, arm: str, frame: pd.DataFrame, directory: Path, seed: int
 ) -> pd.DataFrame:
     """Transplant one head's last row at a time into suppressed facts, and the placebo's; nats gained."""
     return cached_frame(
-        directory / f"{arm}.parquet", lambda: _transplanted(options, checkpoints, arm, frame, seed)
+        directory / f"{arm}.parquet", lambda: _transplanted(options, models, arm, frame, seed)
     )
 
 
 def _transplanted(
-    options: Options, checkpoints: Checkpoints, arm: str, frame: pd.DataFrame, seed: int
+    options: Options, models: OpenCheckpoints, arm: str, frame: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
     ids = frame.loc[frame["verdict"] == SUPPRESSED, "fact_id"].to_numpy()
     chosen = set(np.random.default_rng([seed, 9]).permutation(ids)[: options.grid_facts].tolist())
-    prompts = [prompt for prompt in checkpoints.prompts if prompt.fact_id in chosen]
+    prompts = [p for p in models.checkpoints.prompts if p.fact_id in chosen]
     columns = ["layer", "head", "fact_id", "effect", "placebo", "subject"]
     table = pd.DataFrame(columns=columns)
     if prompts:
-        with opened_with_sibling(checkpoints, arm) as (pair, siblings):
-            donor = next(iter(siblings.values()), None)
-            batch = encode(pair.tokenizer, prompts)
-            pool = encode(pair.tokenizer, checkpoints.prompts)
-            with pair.base() if donor is None else donor.finetuned() as model:
-                rows = record(model, pool, "pattern", batch_tokens=options.batch_tokens)
-            partners = wrong_subject(batch, pool, seed=seed)
-            right = Intervention(site="pattern", do=Replace(source=rows))
-            wrong = Intervention(
-                site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners)
-            )
-            with pair.finetuned() as model:
-                effects = [
-                    patch(
-                        model,
-                        batch,
-                        sweep(model, what),
-                        pair.tokenizer,
-                        max_new_tokens=0,
-                        batch_tokens=options.batch_tokens,
-                        progress=f"Transplanting heads into {arm}",
-                    ).to_frame()
-                    for what in (right, wrong)
-                ]
+        donor = sibling_of(models.checkpoints, arm) or BASE
+        with models.opened(donor, beside=arm) as found:
+            pool, batch = found.batch, found.encoded(prompts)
+            rows = record(found.model, pool, "pattern", batch_tokens=options.batch_tokens)
+        partners = wrong_subject(batch, pool, seed=seed)
+        right = Intervention(site="pattern", do=Replace(source=rows))
+        wrong = Intervention(
+            site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners)
+        )
+        with models.opened(arm, beside=arm) as found:
+            effects = [
+                patch(
+                    found.model,
+                    batch,
+                    sweep(found.model, what),
+                    found.tokenizer,
+                    max_new_tokens=0,
+                    batch_tokens=options.batch_tokens,
+                    progress=f"Transplanting heads into {arm}",
+                ).to_frame()
+                for what in (right, wrong)
+            ]
         table = effects[0][["layer", "head", "fact_id", "effect"]].copy()
         with_partner = table["fact_id"].isin(partners)
         table["placebo"] = effects[1]["effect"].where(with_partner)
@@ -103,15 +100,13 @@ def _transplanted(
     return table
 
 
-def pictures(
-    checkpoints: Checkpoints, arm: str, frame: pd.DataFrame, directory: Path
-) -> list[dict[str, Any]]:
+def pictures(models: OpenCheckpoints, arm: str, frame: pd.DataFrame, directory: Path) -> list[dict[str, Any]]:
     """Record the last token's attention, averaged over layers and heads, in typical suppressed facts.
 
     One entry a fact: its tokens, which are the subject's, and a row for the sibling (or base) and the arm.
     """
     chosen = typical(frame)["fact_id"].tolist()
-    return list(cached_json(directory / f"{arm}.json", lambda: _looked_at(checkpoints, arm, chosen)))
+    return list(cached_json(directory / f"{arm}.json", lambda: _looked_at(models, arm, chosen)))
 
 
 def typical(frame: pd.DataFrame, most: int = PICTURES) -> pd.DataFrame:
@@ -121,15 +116,17 @@ def typical(frame: pd.DataFrame, most: int = PICTURES) -> pd.DataFrame:
     return some.loc[distance.sort_values(kind="stable").index[:most]]
 
 
-def _looked_at(checkpoints: Checkpoints, arm: str, chosen: list[str]) -> list[dict[str, Any]]:
-    prompts = [prompt for fact_id in chosen for prompt in checkpoints.prompts if prompt.fact_id == fact_id]
+def _looked_at(models: OpenCheckpoints, arm: str, chosen: list[str]) -> list[dict[str, Any]]:
+    asked = models.checkpoints.prompts
+    prompts = [prompt for fact_id in chosen for prompt in asked if prompt.fact_id == fact_id]
     if not prompts:
         return []
     rows: dict[str, np.ndarray] = {}
-    for name in (sibling_of(checkpoints, arm) or "base", arm):
-        with opened(checkpoints, name, prompts) as (model, batch, tokenizer):
-            rows[name] = last_row_patterns(model, batch).mean((1, 2)).numpy()
-            tokens = batch.tokens(tokenizer)
+    for name in (sibling_of(models.checkpoints, arm) or BASE, arm):
+        with models.opened(name, beside=arm) as found:
+            batch = found.encoded(prompts)
+            rows[name] = last_row_patterns(found.model, batch).mean((1, 2)).numpy()
+            tokens = batch.tokens(found.tokenizer)
     place = {prompt.fact_id: i for i, prompt in enumerate(batch.prompts)}
     return [
         {

@@ -11,21 +11,23 @@ import numpy as np
 import pandas as pd
 
 from analyses.arms import checkpoints_of
-from analyses.checkpoints import Checkpoints
-from analyses.measurements import read_masses
+from analyses.checkpoints import BASE
+from analyses.measurements import mean_masses
 from analyses.trees import plain, pooled
 from analyses.verdicts.suppressed_facts import (
     head_table,
-    opened_with_sibling,
+    in_order,
     pictures,
     sibling_of,
+    siblings_of,
     transplanted_heads,
 )
+from analyses.visits import OpenCheckpoints
 from finetune.checksums import cached_together
 from finetune.facts import FactSet, LeftOut
 from finetune.files import as_json, atomic_file, read_json, write_json
 from finetune.manifest import RunDirectory
-from interp.results import Estimate, estimate
+from interp.stats import TEST_OVER_TRAIN, Estimate, estimate, overlap_of
 from interp.verdict import ERASED, SUPPRESSED, UNDETERMINED, diagnose
 
 if TYPE_CHECKING:
@@ -51,48 +53,57 @@ def measure_seed(options: Options, facts: FactSet | None, run: RunDirectory, see
     with run.timed(f"seed {seed}: checkpoints"):
         arms_in = here if options.run is None else options.run / "seeds" / str(seed)
         checkpoints = checkpoints_of(options, facts, arms_in, seed)
-    frames, grids, seen = [], {}, {}
-    left_out = list(checkpoints.left_out)
-    for arm in checkpoints.arms:
+    frames, odd, grids, seen = {}, {}, {}, {}
+    models = OpenCheckpoints(checkpoints)
+    for arm in in_order(checkpoints):
+        models.keep({BASE, arm, sibling_of(checkpoints, arm) or BASE})
         with run.timed(f"seed {seed}: {arm}, verdicts"):
-            frame, odd = _verdicts(options, checkpoints, arm, here / "verdicts", seed)
-        left_out += odd
+            frames[arm], odd[arm] = _verdicts(options, models, arm, here / "verdicts", seed)
         with run.timed(f"seed {seed}: {arm}, heads"):
-            grids[arm] = transplanted_heads(options, checkpoints, arm, frame, here / "heads", seed)
-            seen[arm] = pictures(checkpoints, arm, frame, here / "pictures")
-        frames.append(frame)
+            grids[arm] = transplanted_heads(options, models, arm, frames[arm], here / "heads", seed)
+            seen[arm] = pictures(models, arm, frames[arm], here / "pictures")
+    models.keep(())
+    arms = checkpoints.arms
+    frame = pd.concat([frames[arm] for arm in arms], ignore_index=True)
+    if overlap := options.overlap(checkpoints.sizes):
+        frame[TEST_OVER_TRAIN] = overlap
     return Seed(
-        frame=pd.concat(frames, ignore_index=True), grids=grids, pictures=seen, left_out=tuple(left_out)
+        frame=frame,
+        grids={arm: grids[arm] for arm in arms},
+        pictures={arm: seen[arm] for arm in arms},
+        left_out=(*checkpoints.left_out, *(item for arm in arms for item in odd[arm])),
     )
 
 
 def _verdicts(
-    options: Options, checkpoints: Checkpoints, arm: str, directory: Path, seed: int
+    options: Options, models: OpenCheckpoints, arm: str, directory: Path, seed: int
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     path, notes = directory / f"{arm}.parquet", directory / f"{arm}.json"
 
     def measure(path: Path, notes: Path) -> None:
-        with opened_with_sibling(checkpoints, arm) as (pair, siblings):
-            found = diagnose(
-                pair,
-                checkpoints.test,
-                phrasebook=checkpoints.phrasebook,
-                prompts=checkpoints.prompts,
-                answer_sets=checkpoints.answer_sets,
-                siblings=siblings,
-                alpha=options.alpha,
-                shots=options.shots,
-                batch_tokens=options.batch_tokens,
-                seed=seed,
-            )
+        checkpoints = models.checkpoints
+        found = diagnose(
+            models.pair(arm),
+            checkpoints.test,
+            phrasebook=checkpoints.phrasebook,
+            prompts=checkpoints.prompts,
+            answer_sets=checkpoints.answer_sets,
+            siblings=siblings_of(models, arm),
+            alpha=options.alpha,
+            shots=options.shots,
+            batch_tokens=options.batch_tokens,
+            seed=seed,
+        )
         told = {name: getattr(found, name) for name in _TOLD}
         notes.write_text(as_json(told), encoding="utf-8")
         by_id = {fact.id: fact.popularity for fact in checkpoints.test}
         frame = found.to_frame().assign(seed=seed, arm=arm)
         frame["popularity"] = frame["fact_id"].map(by_id).astype("Float64")
-        frame["attention"] = frame["fact_id"].map(read_masses(checkpoints, arm, options.batch_tokens))
-        other = sibling_of(checkpoints, arm) or "base"
-        frame["attention_other"] = frame["fact_id"].map(read_masses(checkpoints, other, options.batch_tokens))
+        other = sibling_of(checkpoints, arm) or BASE
+        for column, name in (("attention", arm), ("attention_other", other)):
+            with models.opened(name, beside=arm) as seen:
+                masses = mean_masses(seen, options.batch_tokens)
+            frame[column] = frame["fact_id"].map(masses)
         frame["other"] = other
         frame.to_parquet(path)
 
@@ -105,7 +116,8 @@ def summarise(seeds: Sequence[Seed]) -> dict[str, Any]:
     """Return by arm: shares of verdicts, recovery with placebo, attention and popularity; and each seed's."""
     names = [str(seed.frame["seed"].iloc[0]) for seed in seeds]
     trees = [_one_seed(seed.frame) for seed in seeds]
-    tree = pooled(trees, _bounds)
+    overlap = max((overlap_of(seed.frame) for seed in seeds), default=0.0)
+    tree = pooled(trees, _bounds, lambda path: overlap)
     return plain({**tree, "seeds": dict(zip(names, trees, strict=True))})
 
 

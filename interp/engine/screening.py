@@ -72,13 +72,12 @@ class Screened(PatchResult):
     @property
     def rank_correlation(self) -> float:
         """Spearman's, of estimate and exact effect (means over facts) of measured cells; NaN if all tie."""
-        from scipy.stats import spearmanr
+        from interp.stats import rank_correlation
 
         pair = torch.stack([self.attribution[list(self.cells)].nanmean(1), self.effect.nanmean(1)])
         pair = pair[:, pair.isfinite().all(0)]
-        if pair.shape[1] < 2 or (pair == pair[:, :1]).all(1).any():
-            return float("nan")
-        return float(spearmanr(*pair.double().numpy()).statistic)
+        found = rank_correlation(*pair.double().numpy())
+        return float("nan") if found is None else found
 
     def to_frame(self) -> pd.DataFrame:
         """One row per measured cell and fact, with the cell's place on the grid's axes."""

@@ -19,7 +19,7 @@ from analyses.lab.grid import Cell, Machines, finished, read_cells, run_cells
 from analyses.lab.numbers import less, mean, paired, summed_up
 from finetune.facts import InputError
 from finetune.files import read_json
-from interp.results import Estimate
+from interp.stats import Estimate
 from interp.study import Study, StudyTable, claimed, sentence
 
 CELLS = [Cell.of(seed, x=x) for x in (1, 2) for seed in (0, 1)]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.special import expit, logit
 
 from analyses import paper_table
 from analyses.splits.gathered import gather
@@ -104,9 +105,11 @@ def test_several_seeds_give_a_t_interval_over_them_from_one_run_or_three(tmp_pat
     ]
     table = numbers(gather([together]).rows)
     values = [rows[rows["arm"] == "top"]["correct"].mean() for rows in seeds]
-    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    mean = np.mean(values)
+    # A share: Student's t in log-odds.
+    low, high = expit(stats.t.interval(0.95, 2, logit(mean), stats.sem(values) / (mean * (1 - mean))))
     got = number(table, "top")
-    assert got[["value", "low", "high"]].tolist() == pytest.approx([np.mean(values), low, min(high, 1)])
+    assert got[["value", "low", "high"]].tolist() == pytest.approx([mean, low, high])
     assert (got["n"], got["seeds"], got["asked"]) == (3, 3, 180)
     pd.testing.assert_frame_equal(numbers(gather(each).rows), table)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from analyses import pictures
+from analyses.visits import OpenCheckpoint
 from interp import viz
 from interp.run import Run
 from interp.spans import encode
@@ -54,14 +54,20 @@ def test_lost_facts_come_first_and_no_fact_twice() -> None:
 
 
 @pytest.fixture
-def kept(monkeypatch) -> list[dict]:
-    @contextmanager
-    def opened(checkpoints, name, some):
-        yield both("llama", SEEDS[name]).hooked, encode(tokenizer(), some), tokenizer()
-
-    monkeypatch.setattr(pictures, "opened", opened)
+def kept(tmp_path) -> list[dict]:
     checkpoints = SimpleNamespace(prompts=tuple(prompts()))
-    return pictures.several_facts(checkpoints, table(), "top", "bottom", most=5)
+    found = {
+        name: OpenCheckpoint(both("llama", seed).hooked, tokenizer(), checkpoints)
+        for name, seed in SEEDS.items()
+    }
+    ids = [prompt.fact_id for prompt in prompts()]
+    recorded = {
+        name: pictures.patterns_stage(tmp_path / f"{name}.npz", ids, seed=0) for name in ("base", "top")
+    }
+    for name, stage in recorded.items():
+        stage.write(found[name])
+    seen = pictures.Pictured(frame=table(), before="top", after="bottom", recorded=recorded, seed=0)
+    return pictures.several_facts(found["bottom"], seen, most=5)
 
 
 def test_what_is_kept_is_what_the_models_attend_to(kept, tmp_path) -> None:

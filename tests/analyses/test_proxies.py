@@ -14,8 +14,8 @@ from scipy.stats import spearmanr
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from analyses import popularity_proxies
-from analyses.lab.ranks import rank_correlation, resampled
-from analyses.splits.agreement import agreement, shared_halves
+from analyses.lab.numbers import spearman
+from analyses.splits.agreement import agreement
 from analyses.splits.agreement_page import heatmap, names_of, study
 from analyses.splits.material import Material
 from analyses.splits.proxies import PLACEBO, PROXIES, measure, measured, with_popularity
@@ -28,6 +28,7 @@ from finetune.popularity import split
 from finetune.prompts import Prompt
 from finetune.vocabulary import bpe_tokenizer
 from interp.selection import SCORES, Candidates
+from interp.stats import shared_halves
 
 SUBJECTS = ("Ada Lee", "Bo Lin", "Cy Fox", "Dee", "Eve Ray", "Flo", "Gus Hill", "Hal", "Ivy Kit", "Jo")
 ANSWERS = {"occupation": ("poet", "civil engineer", "judge"), "capital of": ("France", "Peru", "Mali")}
@@ -333,7 +334,7 @@ def test_all_pairs_at_once_are_each_pair_alone():
     found = agreement(rows, names)["spearman"]
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
-            alone = resampled(rows, (a, b), rank_correlation)
+            alone = spearman(rows, a, b)
             assert found[a][b] == pytest.approx(asdict(alone), abs=1e-9)
     assert found["x"]["noisy"]["n"] == 77
     assert found["x"]["opposite"]["n"] == 90
@@ -369,7 +370,7 @@ def test_ties_at_the_cut_are_drawn():
     for _ in range(4000):
         a, b = (np.lexsort((rng.random(4), -values))[:2] for values in (x, y))
         drawn.append(len({*a.tolist()} & {*b.tolist()}) / 2)
-    assert shared_halves(np.column_stack([x, y]))[0, 1] == pytest.approx(np.mean(drawn), abs=0.02)
+    assert shared_halves(np.column_stack([x, y]))[0][1].value == pytest.approx(np.mean(drawn), abs=0.02)
 
 
 def test_the_placebo_deals_subjects_not_facts(frame):

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analyses.lab.ranks import area, area_gain, derangement, rank_correlation, same_sign, spearman
+from analyses.lab.numbers import area, area_gain, same_sign, spearman
+from analyses.lab.placebos import derangement
+from interp.stats import rank_correlation
 
 
 @pytest.fixture

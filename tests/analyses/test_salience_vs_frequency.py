@@ -69,7 +69,7 @@ def test_a_world_is_met_as_often_as_its_levels_say() -> None:
 def few_resamples() -> Iterator[None]:
     """Bootstrap a little: the intervals have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analyses.lab.ranks.RESAMPLES", 20)
+        patch.setattr("interp.stats.bootstrap.RESAMPLES", 20)
         yield
 
 

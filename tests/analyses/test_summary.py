@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logit
 
+from analyses.bench import Bench
+from analyses.making import Making, setting_for
+from analyses.settings import Options
 from analyses.summary import head_means, summarise
+from finetune.popularity import partition
+from finetune.world import WorldConfig, make_world
+from interp.stats import TEST_OVER_TRAIN, overlap_of
 
 ARMS = ("base", "top", "bottom")
 
@@ -75,8 +85,13 @@ def test_several_seeds_are_pooled_as_seeds_and_kept_apart():
     assert pooled["n"] == 3
     assert pooled["value"] == pytest.approx(np.mean(each))
     half = 4.302653 * np.std(each, ddof=1) / np.sqrt(3)  # Student's t, 2 degrees of freedom
-    assert pooled["high"] - pooled["value"] == pytest.approx(min(half, 1 - pooled["value"]), rel=1e-5)
-    assert told["arms"]["base"]["accuracy"]["low"] >= 0, "a share's interval stays a share"
+    wide = half / (pooled["value"] * (1 - pooled["value"]))  # in log-odds, as of a share
+    assert logit(pooled["high"]) - logit(pooled["value"]) == pytest.approx(wide, rel=1e-5)
+    assert told["arms"]["base"]["accuracy"]["low"] > 0, "a share's interval stays a share"
+    change = told["contrasts"]["top_minus_bottom"]["accuracy"]
+    each = [told["seeds"][s]["contrasts"]["top_minus_bottom"]["accuracy"]["value"] for s in "012"]
+    half = 4.302653 * np.std(each, ddof=1) / np.sqrt(3)
+    assert change["high"] - change["value"] == pytest.approx(half, rel=1e-5)
 
 
 def test_own_arms_are_contrasted_with_the_base():
@@ -92,3 +107,29 @@ def test_heads_are_averaged_over_facts():
     assert np.array(told["arms"]["top"]) == pytest.approx(mass["top"].mean(0), abs=1e-5)
     assert (np.array(told["low"]["top"]) < mass["top"].mean(0)).all()
     assert (told["n"], told["n_layers"], told["n_heads"]) == (60, 2, 3)
+
+
+def test_seeds_that_split_the_same_facts_have_wider_intervals():
+    """The corrected resampled t; values, and what each seed says, stay."""
+    frame = pd.concat([facts(0), facts(1), facts(2)], ignore_index=True)
+    apart, overlapping = summarise(frame), summarise(frame.assign(**{TEST_OVER_TRAIN: 0.5}))
+    assert overlapping["seeds"] == apart["seeds"]
+    one, other = (tree["contrasts"]["top_minus_bottom"]["subject_attention"] for tree in (apart, overlapping))
+    assert other["value"] == one["value"]
+    wider = (other["high"] - other["value"]) / (one["high"] - one["value"])
+    assert wider == pytest.approx(np.sqrt(1 + 3 * 0.5))
+
+
+def test_seeds_of_worlds_draw_everything_anew_and_those_of_real_facts_do_not():
+    made = make_world(WorldConfig(subjects=40, relations=2))
+    assert setting_for(Making(out=Path("x")), None, 1).redrawn
+    setting = setting_for(Making(out=Path("x")), made, 1)
+    assert not setting.redrawn
+    bench = Bench(setting=setting, parts=partition(made, seed=1), base=Path("base"), seed=1)
+    assert bench.overlap == len(bench.parts.test) / len(bench.parts.train) == 0.5
+    rows = pd.DataFrame({"seed": [1]})
+    assert overlap_of(bench.told(rows)) == 0.5
+    assert list(replace(bench, setting=replace(setting, redrawn=True)).told(rows)) == ["seed"]
+    assert Options(facts="popqa").overlap({"train": 60, "test": 30}) == 0.5
+    assert Options(facts="popqa").overlap({"train": 0, "test": 30}) == 0, "somebody's own: nothing was split"
+    assert Options().overlap({"train": 60, "test": 30}) == 0

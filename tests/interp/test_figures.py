@@ -18,9 +18,9 @@ from interp.effects import HeadEffects
 from interp.engine.scoring import PatchResult
 from interp.heads import imbalance, rank_heads
 from interp.outcomes import COLOURS, shares
-from interp.results import estimate, over_seeds
 from interp.run import NotMeasured
 from interp.salience import ValueReadout
+from interp.stats import estimate, over_seeds
 
 from .run_directory_fixture import DOLLARS, HOSTILE, make_run
 from .test_viz import errorbars

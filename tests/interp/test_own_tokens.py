@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from analyses.arms import answers, checkpoints_of
-from analyses.measurements import read_masses
+from analyses.arms import answers_stage, checkpoints_of
+from analyses.measurements import mean_masses
 from analyses.settings import Options
+from analyses.visits import opened, visit
 from finetune.evaluate import generate, score
 from finetune.facts import Fact, FactSet, InputError
 from finetune.models import load_model
@@ -95,8 +96,8 @@ def test_reserved_rows_serve_both_sides(reserved, low_memory: bool) -> None:
     batch = encode(pair.tokenizer, [PLAIN, MARKED])
     assert len(batch) == 2
     assert (batch.input_ids == pair.tokenizer.convert_tokens_to_ids(CHATML[0])).sum() == 1
-    for side, opened in ((base, pair.base), (tuned, pair.finetuned)):
-        with opened() as model:
+    for side, side_of in ((base, pair.base), (tuned, pair.finetuned)):
+        with side_of() as model:
             found = subject_attention(model, batch).values
         plain = AutoModelForCausalLM.from_pretrained(side, attn_implementation="eager").eval()
         for row, one in enumerate((PLAIN, MARKED)):
@@ -210,7 +211,9 @@ def test_the_main_job_sets_them_aside_for_every_checkpoint(kind, request, tiny_a
     assert [item.where for item in checkpoints.left_out] == [i for i in ("1", "2", "3") if i not in kept]
     said = {}
     for name in checkpoints.names:
-        frame = answers(checkpoints, name, tmp_path / f"{name}.parquet", known=[True] * len(kept), seed=0)
-        said[name] = frame["prediction"].tolist()
-        assert list(read_masses(checkpoints, name, 512)) == kept
+        stage = answers_stage(checkpoints, name, tmp_path / f"{name}.parquet", seed=0)
+        visit(checkpoints, name, plain=[stage])
+        said[name] = stage.read()["prediction"].tolist()
+        with opened(checkpoints, name) as found:
+            assert list(mean_masses(found, 512)) == kept
     assert said["base"] == said["same"]

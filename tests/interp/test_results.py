@@ -14,7 +14,8 @@ from scipy import stats
 from finetune.facts import InputError
 from interp.attention import AttentionMass, subject_attention
 from interp.checkpoints import bridged
-from interp.results import Estimate, Result, estimate, fingerprint, over_seeds
+from interp.results import Result, fingerprint
+from interp.stats import Estimate, estimate, over_seeds
 from tests.architectures import build
 from tests.interp import measuring_fixtures as tiny
 
@@ -104,9 +105,10 @@ def test_over_seeds_needs_two_values_for_an_interval() -> None:
     assert over_seeds([none]) == none
 
 
-def test_over_seeds_cuts_the_interval_to_what_can_be_and_refuses_a_mean_that_cannot() -> None:
+def test_over_seeds_keeps_the_interval_within_what_can_be_and_refuses_a_mean_that_cannot() -> None:
     shares = [Estimate(value=v, low=None, high=None, n=9) for v in (0.9, 1.0, 0.95)]
-    assert over_seeds(shares, bounds=(0, 1)).high == 1
+    assert over_seeds(shares).high > 1 > over_seeds(shares, bounds=(0, 1)).high
+    assert over_seeds(shares, bounds=(-1, 1)).high == 1
     with pytest.raises(ValueError, match="does not lie between 0 and 1"):
         over_seeds([Estimate(value=v, low=None, high=None, n=9) for v in (-0.2, -0.1)], bounds=(0, 1))
 

@@ -12,13 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyses.lab.numbers import mean, paired
-from analyses.lab.ranks import area, area_gain, same_sign, spearman
+from analyses.lab.numbers import area, area_gain, mean, paired, same_sign, spearman
 from analyses.splits.agreement import agreement
 from analyses.summary import head_means
 from finetune.facts import InputError
 from interp.heads import Imbalance, rank_heads
-from interp.stats import Estimate, auroc, bootstrapped, estimate, mean_by_cell, over_seeds, spanning
+from interp.stats import Estimate, auroc, estimate, mean_by_cell, median, over_seeds, spanning
 
 CLOSE = 1e-9
 MANY = settings(max_examples=60, deadline=None)
@@ -70,9 +69,7 @@ ESTIMATORS: dict[str, Callable[[pd.DataFrame], Estimate]] = {
     "difference": lambda f: estimate(f["x"].to_numpy(), groups=f["subject"].to_numpy(), difference=True),
     "mean": lambda f: mean(f, "x"),
     "share": lambda f: estimate(f["right"].to_numpy(float), groups=f["subject"].to_numpy()),
-    "median": lambda f: bootstrapped(
-        lambda some: float(np.median(some)), [f["x"].to_numpy()], f["subject"].to_numpy(), resamples=100
-    ),
+    "median": lambda f: median(f["x"].to_numpy(), groups=f["subject"].to_numpy()),
     "auroc": lambda f: auroc(f["x"].to_numpy(), f["right"].to_numpy(), groups=f["subject"].to_numpy()),
     "area": lambda f: area(f, "x", "right"),
     "area_gain": lambda f: area_gain(f, "x", "y", "right"),

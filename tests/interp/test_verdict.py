@@ -19,7 +19,7 @@ from finetune.vocabulary import word_tokenizer
 from finetune.world import WorldConfig, make_world, world_phrasebook
 from interp.calibration import Calibration
 from interp.checkpoints import load_pair
-from interp.results import Estimate
+from interp.stats import Estimate
 from interp.verdict import VERDICTS, Diagnosis, diagnose, judge
 
 BOOK = world_phrasebook(question_form="seen")

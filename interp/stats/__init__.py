@@ -1,0 +1,50 @@
+"""Statistics: estimates with intervals, the bootstrap over subjects, t over seeds, AUROC, rank correlation.
+
+The only place where intervals are made. It knows nothing of models: columns of numbers go in, with the
+subject (or whatever was drawn) of each, and an :class:`Estimate` comes out.
+"""
+
+from __future__ import annotations
+
+from interp.stats.corrections import adjusted, equivalence, is_equivalent, p_value
+from interp.stats.means import estimate, mean_by_cell
+from interp.stats.ranking import (
+    auroc,
+    auroc_gain,
+    median,
+    rank_correlation,
+    roc_area,
+    same_sign,
+    same_sign_gain,
+    shared_halves,
+    spearman,
+    spearman_gain,
+    spearman_matrix,
+)
+from interp.stats.result import Estimate, spanning
+from interp.stats.seeds import TEST_OVER_TRAIN, over_seeds, overlap_of
+
+__all__ = [
+    "TEST_OVER_TRAIN",
+    "Estimate",
+    "adjusted",
+    "auroc",
+    "auroc_gain",
+    "equivalence",
+    "estimate",
+    "is_equivalent",
+    "mean_by_cell",
+    "median",
+    "over_seeds",
+    "overlap_of",
+    "p_value",
+    "rank_correlation",
+    "roc_area",
+    "same_sign",
+    "same_sign_gain",
+    "shared_halves",
+    "spanning",
+    "spearman",
+    "spearman_gain",
+    "spearman_matrix",
+]

@@ -1,0 +1,129 @@
+"""The bootstrap over subjects: the interval of any statistic, from facts of subjects drawn with replacement.
+
+1. Draw as many subjects as there are, with replacement, and take all facts of those drawn. A fact then counts
+   as often as its subject was drawn: a draw is a row of *weights*, and a statistic is a function of weights.
+2. Compute the same statistic of every draw, so that the interval is of the very number it stands beside.
+3. Take percentiles of the draws, corrected for bias and skew (BCa, by scipy), or uncorrected where BCa
+   does not apply: a draw is undefined, all draws are equal, the statistic is not smooth (a median), or there
+   are so many subjects that the correction, of order 1/n, is smaller than the draws' own noise.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from numpy import ndarray
+
+from interp.stats.result import Estimate, spanning
+
+Statistic = Callable[[Float[ndarray, "draw row"]], Float[ndarray, "*cell draw"]]
+Method = Literal["BCa", "percentile"]
+RESAMPLES = 2000
+FEWEST = 3  # rows below which a rank says nothing
+MOST = 1000  # groups above which the correction of BCa is below the draws' noise, and its jackknife slow
+_AT_ONCE = 2**22  # weights held at a time, which bounds memory
+_ROUNDING = 1e-12
+
+
+def bootstrap(
+    statistic: Statistic,
+    groups: Shaped[ndarray, " row"],
+    *,
+    cells: int = 1,
+    confidence: float = 0.95,
+    method: Method = "BCa",
+    seed: int = 0,
+) -> tuple[Float[ndarray, "*cell"], Float[ndarray, "*cell"]]:
+    """Return the lower and upper bounds of a statistic; NaN where there are fewer than two groups.
+
+    Args:
+        statistic: takes weights, Float [draw row], and returns Float [*cell draw], NaN where it is undefined;
+            draws for which it is are left out.
+        groups: the subject of each row.
+        cells: how many numbers the statistic returns a draw, to bound memory.
+        confidence: the share of such intervals that should hold the truth.
+        method: "BCa" for smooth statistics, else "percentile".
+        seed: of the draws.
+    """
+    from scipy import stats
+
+    _, member = np.unique(groups, return_inverse=True)
+    k = int(member.max()) + 1
+    value = np.asarray(statistic(np.ones((1, len(member)))))
+    if k < 2:
+        nothing = np.full(value.shape[:-1], np.nan)
+        return nothing, nothing
+
+    def of_drawn(drawn: Int[ndarray, "*draw group"], axis: int = -1) -> Float[ndarray, ...]:
+        lines = drawn.reshape(-1, drawn.shape[-1])  # scipy gives the sample itself as one line without draws
+        places = lines + k * np.arange(len(lines))[:, None]
+        times = np.bincount(places.ravel(), minlength=k * len(lines)).reshape(len(lines), k)
+        found = statistic(times[:, member].astype(np.float64))
+        # BCa counts the draws below the value and half of those equal to it: rounding must not decide which.
+        near = np.abs(found - value) <= _ROUNDING * np.abs(found).max(-1, keepdims=True)
+        found = np.where(near, value, found)
+        return found if drawn.ndim > 1 else found[..., 0]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)  # of undefined draws
+        made = stats.bootstrap(
+            (np.arange(k),),
+            of_drawn,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            batch=int(np.clip(_AT_ONCE // max(len(member), cells), 1, RESAMPLES)),
+            confidence_level=confidence,
+            method=method if k <= MOST else "percentile",
+            rng=np.random.default_rng(seed),
+        )
+        tail = 50 * (1 - confidence)
+        plain = np.nanpercentile(made.bootstrap_distribution, [tail, 100 - tail], axis=-1)
+    bounds = made.confidence_interval
+    low, high = (np.where(np.isnan(b), p, b) for b, p in zip((bounds.low, bounds.high), plain, strict=True))
+    return low, high
+
+
+def of_rows(
+    statistic: Callable[..., Statistic],
+    value: Callable[..., float | None],
+    columns: Sequence[Shaped[ndarray, " row"]],
+    groups: Shaped[ndarray, " row"] | None,
+    *,
+    fewest: int = FEWEST,
+    confidence: float = 0.95,
+    method: Method = "BCa",
+    seed: int = 0,
+) -> Estimate:
+    """Compute a statistic of some columns, with a bootstrap over ``groups``.
+
+    Rows that lack a value of some column (NaN) are left out and do not count in ``n``.
+
+    Args:
+        statistic: makes, of the columns, the statistic as a function of weights.
+        value: computes it of the columns as they are; None (or NaN) where it is not defined.
+        columns: a value a row each.
+        groups: the subject of each row; without it each row stands alone.
+        fewest: rows below which the statistic says nothing: there is no value.
+        confidence: the share of such intervals that should hold the truth.
+        method: see :func:`bootstrap`.
+        seed: of the draws.
+    """
+    labels = np.arange(len(columns[0])) if groups is None else np.asarray(groups)
+    present = ~np.any([_missing(column) for column in columns], axis=0)
+    kept, labels = [np.asarray(column)[present] for column in columns], labels[present]
+    found = value(*kept) if len(labels) >= max(fewest, 1) else None
+    if found is None or math.isnan(found):
+        return Estimate(value=None, low=None, high=None, n=len(labels))
+    low, high = bootstrap(statistic(*kept), labels, confidence=confidence, method=method, seed=seed)
+    return spanning(found, float(low), float(high), len(labels))
+
+
+def _missing(column: Shaped[ndarray, " row"]) -> Shaped[ndarray, " row"]:
+    held = np.asarray(column)
+    return np.isnan(held) if held.dtype.kind == "f" else np.zeros(len(held), bool)

@@ -1,0 +1,197 @@
+"""AUROC (by scikit-learn), rank correlation (by scipy) and medians, with intervals over subjects.
+
+Rows that lack a value (NaN) are left out and do not count in ``n``. Every function takes ``groups``, the
+subject of each row; without it each row stands alone. ``labels`` asks within each label (a relation, an arm)
+and averages over labels, so that what differs between them says nothing; labels for which the statistic is
+not defined are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from interp.stats.bootstrap import FEWEST, Statistic, bootstrap, of_rows
+from interp.stats.means import estimate
+from interp.stats.result import Estimate, spanning
+from interp.stats.weighted import (
+    area_of,
+    halves_of,
+    mean_of,
+    median_of,
+    spearman_matrix_of,
+    spearman_of,
+    within,
+)
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+    Column = Float[ndarray, " row"]
+    Labels = Shaped[ndarray, " row"] | None
+
+
+def median(values: Column, *, groups: Labels = None) -> Estimate:
+    """Take the median of a column; its interval is of plain percentiles, as a median is not smooth."""
+    return of_rows(median_of, lambda x: float(np.median(x)), [values], groups, fewest=1, method="percentile")
+
+
+def auroc(
+    values: Column,
+    positive: Shaped[ndarray, " row"],
+    *,
+    groups: Labels = None,
+    labels: Labels = None,
+    fewest: int = 1,
+    seed: int = 0,
+) -> Estimate:
+    """Measure the area under the ROC curve: how likely a positive has the larger value, ties counting half.
+
+    None where one of the two kinds is missing.
+    """
+    return _ranked(area_of, roc_area, [values, positive], groups, labels, fewest=fewest, seed=seed)
+
+
+def auroc_gain(
+    x: Column,
+    other: Column,
+    positive: Shaped[ndarray, " row"],
+    *,
+    groups: Labels = None,
+    labels: Labels = None,
+) -> Estimate:
+    """Measure by how much one predictor's area under the ROC curve exceeds another's, on the same rows."""
+    return _ranked(*_gain(area_of, roc_area), [x, other, positive], groups, labels)
+
+
+def spearman(
+    x: Column, y: Column, *, groups: Labels = None, labels: Labels = None, fewest: int = FEWEST
+) -> Estimate:
+    """Correlate the ranks of two columns; None where one of them does not vary."""
+    return _ranked(spearman_of, rank_correlation, [x, y], groups, labels, fewest=fewest)
+
+
+def spearman_gain(x: Column, other: Column, y: Column, *, groups: Labels = None) -> Estimate:
+    """Measure by how much one column's rank correlation with ``y`` exceeds another's."""
+    return _ranked(*_gain(spearman_of, rank_correlation), [x, other, y], groups, None)
+
+
+def spearman_matrix(values: Float[ndarray, "row column"], *, groups: Labels = None) -> list[list[Estimate]]:
+    """Correlate the ranks of every two columns, all from the same draws; none may lack a value."""
+    k = values.shape[1]
+    found = [[rank_correlation(values[:, i], values[:, j]) for j in range(k)] for i in range(k)]
+    return _matrix(spearman_matrix_of(values), np.array(found, dtype=np.float64), len(values), groups)
+
+
+def shared_halves(values: Float[ndarray, "row column"], *, groups: Labels = None) -> list[list[Estimate]]:
+    """Estimate the share of each column's larger half that is in each other's, 0.5 by chance.
+
+    Rows that tie at the cut are in the half with the chance that a draw of lots would give them.
+    """
+    statistic = halves_of(values)
+    return _matrix(statistic, statistic(np.ones((1, len(values))))[..., 0], len(values), groups)
+
+
+def same_sign(x: Column, y: Column, *, groups: Labels = None) -> Estimate:
+    """Return the share of rows in which two columns have one sign; a zero has the sign of no other."""
+    there = ~np.isnan(x * y)
+    if there.sum() < FEWEST:
+        return Estimate(value=None, low=None, high=None, n=int(there.sum()))
+    return estimate(np.where(there, x * y > 0, np.nan), groups=groups)
+
+
+def same_sign_gain(x: Column, other: Column, y: Column, *, groups: Labels = None) -> Estimate:
+    """Measure in how many more rows ``x`` has the sign of ``y`` than another column has."""
+
+    def value(a: Column, b: Column, c: Column) -> float:
+        return float((a * c > 0).mean() - (b * c > 0).mean())
+
+    def statistic(a: Column, b: Column, c: Column) -> Statistic:
+        return mean_of((a * c > 0).astype(np.float64) - (b * c > 0))
+
+    return of_rows(statistic, value, [x, other, y], groups)
+
+
+def roc_area(values: Column, positive: Shaped[ndarray, " row"]) -> float | None:
+    """Return the area under the ROC curve by scikit-learn, or None where one of the two kinds is missing."""
+    from sklearn.metrics import roc_auc_score
+
+    right = np.asarray(positive).astype(bool)
+    halves = 2 * int(right.sum()) * int((~right).sum())
+    if not halves:
+        return None
+    # An area is a whole number of half pairs, which the sum of trapezoids misses in its last digit.
+    return round(float(roc_auc_score(right, values)) * halves) / halves
+
+
+def rank_correlation(x: Column, y: Column) -> float | None:
+    """Return Spearman's correlation by scipy, or None where one of the two does not vary."""
+    from scipy.stats import spearmanr
+
+    if not len(x) or min(np.ptp(x), np.ptp(y)) == 0:
+        return None
+    return float(spearmanr(x, y).statistic)
+
+
+def _ranked(
+    statistic: Callable[..., Statistic],
+    value: Callable[..., float | None],
+    columns: list[Column],
+    groups: Labels,
+    labels: Labels,
+    *,
+    fewest: int = FEWEST,
+    seed: int = 0,
+) -> Estimate:
+    """Make an estimate of a smooth statistic of columns, averaged over labels where there are some."""
+    if labels is None:
+        return of_rows(statistic, value, columns, groups, fewest=fewest, seed=seed)
+    codes = np.unique(labels, return_inverse=True)[1]
+
+    def averaged(code: Labels, *some: Column) -> float | None:
+        assert code is not None
+        parts = [value(*(column[code == each] for column in some)) for each in np.unique(code)]
+        there = [part for part in parts if part is not None]
+        return float(np.mean(there)) if there else None
+
+    def weighted(code: Labels, *some: Column) -> Statistic:
+        assert code is not None
+        return within(statistic, code)(*some)
+
+    return of_rows(weighted, averaged, [codes, *columns], groups, fewest=fewest, seed=seed)
+
+
+def _gain(
+    statistic: Callable[..., Statistic], value: Callable[..., float | None]
+) -> tuple[Callable[..., Statistic], Callable[..., float | None]]:
+    """Turn a statistic of (x, y) into the difference of those of (x, y) and (other, y)."""
+
+    def weighted(x: Column, other: Column, y: Column) -> Statistic:
+        ours, theirs = statistic(x, y), statistic(other, y)
+        return lambda weights: ours(weights) - theirs(weights)
+
+    def plain(x: Column, other: Column, y: Column) -> float | None:
+        ours, theirs = value(x, y), value(other, y)
+        return None if ours is None or theirs is None else ours - theirs
+
+    return weighted, plain
+
+
+def _matrix(
+    statistic: Statistic, value: Float[ndarray, "column column"], n: int, groups: Labels
+) -> list[list[Estimate]]:
+    k = len(value)
+    if n < FEWEST:
+        return [[Estimate(value=None, low=None, high=None, n=n)] * k] * k
+    low, high = bootstrap(statistic, np.arange(n) if groups is None else groups, cells=k * n)
+    return [[_entry(value[i, j], low[i, j], high[i, j], n) for j in range(k)] for i in range(k)]
+
+
+def _entry(value: float, low: float, high: float, n: int) -> Estimate:
+    if math.isnan(value):
+        return Estimate(value=None, low=None, high=None, n=n)
+    return spanning(float(value), float(low), float(high), n)
