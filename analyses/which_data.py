@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from analyses.choosing.choosing import Chosen
     from finetune.manifest import RunDirectory
 
-SCORE = "the best label-free score that the facts allow"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:

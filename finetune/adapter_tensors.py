@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from finetune.adapter_files import CONFIG, first_line
 from finetune.facts import InputError
+from finetune.weight_files import LFS_POINTER
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS, PICKLED = "adapter_model.safetensors", "adapter_model.bin"
-LFS = b"version https://git-lfs"
 
 
 def read_tensors(folder: str | Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
@@ -103,7 +103,7 @@ def _damaged(file: Path, error: BaseException) -> InputError:
 
 def _require_fetched(file: Path) -> None:
     with file.open("rb") as stream:
-        if stream.read(len(LFS)) == LFS:
+        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
             raise InputError(f"{file}: is a git-lfs pointer, not the weights; run `git lfs pull`")
 
 

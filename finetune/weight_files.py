@@ -17,7 +17,7 @@ from finetune.facts import InputError
 SAFE, SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 IN_PYTHON = ", or pass allow_pickle=True if you trust it"
-_POINTER = b"version https://git-lfs"
+LFS_POINTER = b"version https://git-lfs"
 _SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 
 
@@ -109,12 +109,12 @@ def _damage(file: Path, error: Exception) -> str:
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
-            start = stream.read(len(_POINTER))
+            start = stream.read(len(LFS_POINTER))
     except OSError as fault:
         return f"cannot be read ({fault.strerror}); check that it is there and that you may read it"
     if not size:
         return "is empty; copy or download it again"
-    if start == _POINTER:
+    if start == LFS_POINTER:
         return "is a git-lfs pointer, not the weights; run `git lfs pull` there, or download the file itself"
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return "is pickled, whatever its name says; save the model as safetensors"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PARTS = ("all", "known", "q1", "q2", "q3", "q4")
-RIVALS = (POPULAR, WHOLE, RANDOM)
 LOST = ("suppressed", "erased")
 
 
