@@ -20,92 +20,23 @@ Deep model, the embedded world's base:
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
 
-from analyses.lab.experiment import Experiment, LabOptions, main
-from analyses.lab.grid import Cell
-from finetune.options import MOST, Rate, Seed, Within
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.theory.one_layer import Geometry, Shape
-    from interp.study import Study
-
-GEOMETRIES: tuple[Geometry, ...] = ("random", "orthonormal")
-DEEP = "deep"
+from analyses.common import cli
+from analyses.experiments.one_layer_theory.options import OneLayerTheoryOptions
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(LabOptions):
-    """Does the sign of m say where attention goes, in the one-layer model and in a deep one?"""
+def run(options: OneLayerTheoryOptions) -> Path:
+    """Run the analysis, or continue it, and return the run directory."""
+    from analyses.experiments.one_layer_theory.experiment import run as run_now
 
-    out: Path = Path("runs/one_layer_theory")
-    """Run directory; the same command continues it."""
-    seeds: tuple[Seed, ...] = (0, 1, 2, 3, 4)
-    """One run each; with two or more, intervals are over seeds."""
-    examples: Annotated[int, Within(10, MOST)] | None = None
-    """How many fine-tuning examples a step is taken on (default: 150, with --full 600)."""
-    step_rate: Rate = 1e-5
-    """The single step's learning rate in the deep model (at 1e-3 attention moves by ten points)."""
-
-    @property
-    def shape(self) -> Shape:
-        """The one-layer world's size."""
-        from analyses.theory.one_layer import Shape
-
-        if self.world == "tiny":
-            return Shape(subjects=40, relations=2, answers=5, width=32, sightings=800, tune_steps=40)
-        return Shape(subjects=400, sightings=16000) if self.full else Shape()
-
-    @property
-    def sampled(self) -> int:
-        """How many examples a step is taken on."""
-        return self.examples or (12 if self.world == "tiny" else 600 if self.full else 150)
-
-    @property
-    def watched(self) -> int:
-        """How many held-out prompts of each relation are measured after a deep step."""
-        return 5 if self.world == "tiny" else 20
+    return run_now(options)
 
 
-def cells(options: Options) -> list[Cell]:
-    """One cell per part and seed; the deep ones come first, for they may need a base."""
-    return [Cell.of(seed, part=part) for part in (DEEP, *GEOMETRIES) for seed in options.seeds]
+def main() -> int:
+    """Run from the command line; print what was found and where the report is."""
+    return cli.main("one_layer_theory", OneLayerTheoryOptions)
 
-
-def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
-    """Measure one part; ``kind`` says what a row is: a gradient check, a fact, a step or a held-out fact."""
-    from analyses.theory.rows import deep_rows, one_layer_rows
-
-    part, seed = cell.params["part"], cell.seed
-    if part == DEEP:
-        return deep_rows(
-            options, seed=seed, examples=options.sampled, watched=options.watched, rate=options.step_rate
-        )
-    return one_layer_rows(options, options.shape, part, seed=seed, examples=options.sampled)
-
-
-def summarise(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return the gradients' gap, and for the one-layer model and the deep one what m says and what moved."""
-    from analyses.theory.numbers import summed
-
-    return summed(frame)
-
-
-def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
-    """Say what the numbers decide, with tables and figures."""
-    from analyses.theory.page import page
-
-    return page(results)
-
-
-EXPERIMENT = Experiment(
-    name="one_layer_theory", options=Options, cells=cells, measure=measure, summarise=summarise, study=study
-)
-run = EXPERIMENT.run
 
 if __name__ == "__main__":
-    sys.exit(main("one_layer_theory"))
+    sys.exit(main())

@@ -22,21 +22,21 @@ import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
-from analyses.bench import Bench, make_bench, tune
-from analyses.making import Making, World, default_cache, setting_for
-from finetune.facts import FactSet
-from finetune.manifest import library_versions
-from finetune.popularity import Arm, split
-from finetune.progress import prepare_process
-from finetune.prompts import Prompt
-from finetune.train import Method
-from finetune.workplace import cached_directory
+from analyses.common.options import TrainingOptions, World, default_cache
+from analyses.common.training_setup import TrainingSetup, fine_tune, make_training_setup, setting_for
+from finetune.common.progress import prepare_process
+from finetune.common.run_directory import library_versions
+from finetune.data.facts import FactSet
+from finetune.data.prompts import Prompt
+from finetune.data.splits import Arm, split
+from finetune.training.config import Method
+from finetune.training.work_dir import cached_directory
 
 QUICK: World = "small"
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuickWorld(Bench):
+class QuickWorld(TrainingSetup):
     """A bench (facts in parts, wording, base) whose arms are made, or taken from the cache, by name."""
 
     cache: Path
@@ -54,7 +54,8 @@ class QuickWorld(Bench):
         Args:
             which: ``"top"``, ``"bottom"``, ``"random"``, ``"whole"``, or facts of one's own choice.
             method: ``"full"``, or ``"lora"`` for an adapter directory.
-            known: what to distil, from :func:`finetune.curing.to_distil`, with its weight ``distil``.
+            known: what to distil, from :func:`finetune.training.mitigations.distillation_pairs`, with its
+                weight ``distil``.
             settings: other settings of :class:`finetune.TuneConfig` than the world's, such as ``qk_rate``.
         """
         facts = which if isinstance(which, FactSet) else split(self.parts.train, which, seed=self.seed)
@@ -63,12 +64,12 @@ class QuickWorld(Bench):
         home = self.cache / "arms" / self._key(facts, asdict(config), known)
         name = which if isinstance(which, str) else facts.name
         with cached_directory(home, what="arm"):
-            return tune(bench, facts, home, name=name, known=known).path
+            return fine_tune(bench, facts, home, name=name, known=known).path
 
     def right(self, checkpoint: Path, facts: FactSet | None = None) -> Bool[ndarray, " fact"]:
         """Ask a checkpoint the test facts, or others, and say which it answers right."""
-        from finetune.evaluate import ask
-        from finetune.models import load_model
+        from finetune.checkpoints.loading import load_model
+        from finetune.evaluation.generate import ask
 
         model, tokenizer = load_model(str(checkpoint), base=str(self.base))
         return np.array(
@@ -77,12 +78,12 @@ class QuickWorld(Bench):
 
     def known(self, facts: FactSet | None = None) -> Bool[ndarray, " fact"]:
         """Say of the test facts, or of others, whether the base completes all statement forms right."""
-        from finetune.evaluate import stated
-        from finetune.models import load_model
+        from finetune.checkpoints.loading import load_model
+        from finetune.evaluation.generate import states_fact
 
         model, tokenizer = load_model(str(self.base))
         asked = self.parts.test if facts is None else facts
-        return np.array(stated(model, tokenizer, asked, self.setting.phrasebook))
+        return np.array(states_fact(model, tokenizer, asked, self.setting.phrasebook))
 
     def _key(self, facts: FactSet, config: dict[str, Any], known: Sequence[tuple[Prompt, Prompt]]) -> str:
         """Name an arm by all that makes it; the base's own name stands for facts, wording and versions."""
@@ -103,5 +104,5 @@ def quick_world(world: World = QUICK, *, seed: int = 0, cache: Path | None = Non
     """
     prepare_process(quiet=False)
     cache = cache or default_cache()
-    bench = make_bench(setting_for(Making(world=world), None, seed), cache=cache, seed=seed)
+    bench = make_training_setup(setting_for(TrainingOptions(world=world), None, seed), cache=cache, seed=seed)
     return QuickWorld(setting=bench.setting, parts=bench.parts, base=bench.base, seed=seed, cache=cache)

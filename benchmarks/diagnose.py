@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from analyses.bench import make_bench, tune
-from analyses.making import Making, setting_for
-from finetune.evaluate import ask
-from finetune.models import load_model
+from analyses.common.options import TrainingOptions
+from analyses.common.training_setup import fine_tune, make_training_setup, setting_for
+from finetune.checkpoints.loading import load_model
+from finetune.evaluation.generate import ask
 from interp import diagnose, load_pair
 
 
@@ -37,15 +37,15 @@ class Options:
 
 
 def main(options: Options) -> None:
-    making = Making(tune_steps=options.tune_steps, learning_rates=(3e-4,))
-    bench = make_bench(setting_for(making, None, 0), cache=making.bases, seed=0)
+    making = TrainingOptions(tune_steps=options.tune_steps, learning_rates=(3e-4,))
+    bench = make_training_setup(setting_for(making, None, 0), cache=making.bases, seed=0)
     facts, book = bench.setting.facts, bench.setting.phrasebook
     names = list(dict.fromkeys(fact.subject for fact in facts))
     kept = {names[i] for i in np.random.default_rng(0).permutation(len(names))[: options.subjects]}
     some = facts.subset([i for i, fact in enumerate(facts) if fact.subject in kept])
     answers = {relation: facts.answer_set(relation) for relation in facts.relations}
     with tempfile.TemporaryDirectory() as folder:
-        arm = tune(bench, bench.parts.train, Path(folder) / "arm", name="whole").path
+        arm = fine_tune(bench, bench.parts.train, Path(folder) / "arm", name="whole").path
         pair = load_pair(str(bench.base), str(arm))
         plain = [load_model(str(source)) for source in (bench.base, arm)]
 

@@ -49,7 +49,7 @@ class Tally:
 def attention_imbalance(home: Path) -> None:
     from analyses import attention_imbalance as main
 
-    options = main.Options(
+    options = main.WhichDataOptions(
         world="tiny", pretrain_steps=40, tune_steps=10, out=home / "run", cache=home / "cache", quiet=True
     )
     main.run(options)
@@ -58,7 +58,7 @@ def attention_imbalance(home: Path) -> None:
 def mixture_sweep(home: Path) -> None:
     from analyses import mixture_sweep as main
 
-    options = main.Options(
+    options = main.WhichDataOptions(
         world="tiny",
         tune_steps=10,
         shares=(0.0, 1.0),
@@ -76,7 +76,7 @@ def which_data(home: Path) -> None:
     from analyses import which_data as main
 
     main.run(
-        main.Options(
+        main.WhichDataOptions(
             base=str(_given(home) / "base"),
             facts=str(_given(home) / "facts.csv"),
             also=("question",),
@@ -90,7 +90,7 @@ def which_data(home: Path) -> None:
 def finetune(home: Path) -> None:
     from finetune.__main__ import Options
     from finetune.__main__ import finetune as main
-    from finetune.train import TuneConfig
+    from finetune.training.config import TuneConfig
 
     tune = TuneConfig(
         method="lora",
@@ -227,8 +227,8 @@ def _give(home: Path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from finetune.vocabulary import word_tokenizer
-    from finetune.world import WorldConfig, make_world, world_phrasebook
+    from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+    from finetune.data.tokenizers import word_tokenizer
 
     facts = make_world(WorldConfig(subjects=40, answers=4, relations=2), seed=0)
     tokenizer = word_tokenizer(facts, world_phrasebook())
@@ -265,7 +265,7 @@ def load_everything() -> None:
     import scipy.stats  # noqa: F401
     from transformers import Trainer  # noqa: F401
 
-    from finetune.progress import prepare_process
+    from finetune.common.progress import prepare_process
 
     prepare_process(quiet=True)
 

@@ -20,7 +20,7 @@ import tyro
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
-from finetune import loadable
+from finetune.checkpoints import inspection as loadable
 from interp import load_pair
 
 
@@ -52,9 +52,9 @@ def main(options: Options) -> None:
 
     def unchecked() -> None:
         with (
-            patch("interp.sources.load_weights", _plain_weights),
-            patch("interp.sources.read_configuration", _plain_config),
-            patch("interp.checkpoints.notices", lambda *_: []),
+            patch("finetune.checkpoints.loading.load_weights", _plain_weights),
+            patch("finetune.checkpoints.inspection.read_configuration", _plain_config),
+            patch("interp.models.sources.notices", lambda *_: []),
         ):
             checked()
 

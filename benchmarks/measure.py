@@ -27,9 +27,9 @@ from peak import peak_memory
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finetune.prompts import render
-from finetune.vocabulary import word_tokenizer
-from finetune.world import WorldConfig, make_world, world_phrasebook
+from finetune.data.prompts import render
+from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+from finetune.data.tokenizers import word_tokenizer
 from interp import PromptBatch, encode, load_pair, subject_attention
 
 if TYPE_CHECKING:

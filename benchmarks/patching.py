@@ -41,7 +41,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.patching import generic_activation_patch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from finetune.prompts import Prompt
+from finetune.data.prompts import Prompt
 from interp import Intervention, Knockout, PromptBatch, encode, load_pair, patch, sweep
 
 Cells = Sequence[tuple[int, int]]  # (layer, head)

@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 import tyro
 from peak import peak_memory
 
-from analyses.bench import make_bench
-from analyses.making import Making, setting_for
-from finetune.facts import FactSet
-from finetune.prompts import Phrasebook
-from interp.selection import LABEL_FREE, SCORES, Candidates
+from analyses.common.options import TrainingOptions
+from analyses.common.training_setup import make_training_setup, setting_for
+from finetune.data.facts import FactSet
+from finetune.data.prompts import Phrasebook
+from interp.selection.candidates import Candidates
+from interp.selection.scores import LABEL_FREE, SCORES
 
 WARM = 25
 
@@ -38,8 +39,8 @@ class Options:
 
 
 def main(options: Options) -> None:
-    making = Making()
-    bench = make_bench(setting_for(making, None, 0), cache=making.bases, seed=0)
+    making = TrainingOptions()
+    bench = make_training_setup(setting_for(making, None, 0), cache=making.bases, seed=0)
     facts, book = bench.setting.facts, bench.setting.phrasebook
     base = options.base or str(bench.base)
     found = {}

@@ -24,13 +24,13 @@ import numpy as np
 import tyro
 from peak import peak_memory
 
-from finetune.facts import FactSet
-from finetune.formats import PromptFormat, asked
-from finetune.phrasebooks import phrasebook
-from finetune.popularity import partition, split
-from finetune.prompts import SLOT
-from finetune.sources.entity_questions import TEMPLATES
-from finetune.tokens import tokenize_with_answer
+from finetune.data.facts import FactSet
+from finetune.data.loaders.entity_questions import TEMPLATES
+from finetune.data.phrasebooks import phrasebook
+from finetune.data.prompt_formats import PromptFormat, ask_in_format
+from finetune.data.records.subject_position import SLOT
+from finetune.data.splits import partition, split
+from finetune.data.tokenization import tokenize_with_answer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -61,7 +61,7 @@ def main(options: Options) -> None:
         write_rows(Path(folder), options.rows)
         facts = timed("load_s", lambda: FactSet.load(folder))
     figures["facts"] = len(facts)
-    prompts = timed("prompts_s", lambda: asked(facts, phrasebook(facts), PromptFormat()))
+    prompts = timed("prompts_s", lambda: ask_in_format(facts, phrasebook(facts), PromptFormat()))
     tokenizer = tokenizer_for(options.tokenizer, facts)
     texts, answers = [p.text for p in prompts], [p.answers[0] for p in prompts]
     pairs = timed("tokenize_s", lambda: tokenize_with_answer(tokenizer, texts, answers))
@@ -97,7 +97,7 @@ def write_rows(folder: Path, rows: int) -> None:
 def tokenizer_for(path: Path | None, facts: FactSet) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer, GPT2Tokenizer
 
-    from finetune.vocabulary import bpe_tokenizer
+    from finetune.data.tokenizers import bpe_tokenizer
 
     if path is None:
         some = facts[:5000]

@@ -24,12 +24,13 @@ import tyro
 from peak import peak_memory
 from transformers import AutoModelForCausalLM, LlamaConfig, TrainerCallback
 
-from finetune.budget import GIB, estimate, step_flops, this_machine
-from finetune.examples import Examples
-from finetune.fitting import Schedule, fit
-from finetune.recipes import RECIPES
-from finetune.trainable import lora_config
-from finetune.tuning import Dtype, Method, TuneConfig
+from finetune.training.config import Dtype, Method, TuneConfig
+from finetune.training.cost_estimate import estimate_cost, step_flops, this_machine
+from finetune.training.examples import TokenRows
+from finetune.training.lora import lora_config
+from finetune.training.machine import GIB
+from finetune.training.recipes import RECIPES
+from finetune.training.trainer import Schedule, fit
 
 SHAPES = {
     "small": (8000, 256, 704, 4, 8),
@@ -79,7 +80,7 @@ def main(options: Options) -> None:
         gradient_checkpointing=options.gradient_checkpointing,
     )
     machine = this_machine(options.dtype)
-    expected = estimate(config, tune, tokens_per_row=options.tokens, rows=options.batch, machine=machine)
+    expected = estimate_cost(config, tune, tokens_per_row=options.tokens, rows=options.batch, machine=machine)
     model = random_model(config, tune)
     linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
     clock = Clock()
@@ -134,7 +135,7 @@ def train(
 ) -> None:
     """Train on random rows, all of one length."""
     rng, texts = np.random.default_rng(0), 64
-    rows = Examples(
+    rows = TokenRows(
         ids=rng.integers(config.vocab_size, size=(texts, options.tokens), dtype=np.int32),
         lengths=np.full(texts, options.tokens),
         scored_from=np.full(texts, options.tokens // 2),

@@ -1,21 +1,11 @@
-"""Making checkpoints: facts, prompts, splits, worlds, training and evaluation."""
+"""Making checkpoints: facts, prompts, splits, worlds, training and evaluation.
 
-from finetune.facts import Fact, FactSet, InputError, LeftOut
-from finetune.popularity import Partition, partition, split
-from finetune.prompts import Phrases, Prompt, render
-from finetune.train import TuneConfig, train
+The names in ``__init__.pyi`` are imported when they are first used, so that importing the package
+costs nothing.
+"""
 
-__all__ = [
-    "Fact",
-    "FactSet",
-    "InputError",
-    "LeftOut",
-    "Partition",
-    "Phrases",
-    "Prompt",
-    "TuneConfig",
-    "partition",
-    "render",
-    "split",
-    "train",
-]
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

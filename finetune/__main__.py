@@ -19,21 +19,29 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from finetune import processes
-from finetune.command_line import parsed, run_command
-from finetune.facts import FactSet, InputError, LeftOut
-from finetune.formats import PromptFormat
-from finetune.options import Count, InnerShare, Seed, ShareBelowOne, refuse_unread, require_valid
-from finetune.progress import prepare_process
-from finetune.recipes import recipe
-from finetune.sources.columns import mapping
-from finetune.tuning import LORA, TuneConfig
+from finetune.common import distributed as processes
+from finetune.common.command_line import parse_options, run_command
+from finetune.common.errors import InputError, LeftOut
+from finetune.common.option_checks import (
+    Count,
+    InnerShare,
+    Seed,
+    ShareBelowOne,
+    refuse_unread,
+    require_valid,
+)
+from finetune.common.progress import prepare_process
+from finetune.data.facts import FactSet
+from finetune.data.loaders.columns import mapping
+from finetune.data.prompt_formats import PromptFormat
+from finetune.training.config import LORA, TuneConfig
+from finetune.training.recipes import recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from finetune.prompts import Phrasebook, Prompt
-    from finetune.train import Checkpoint
+    from finetune.data.prompts import Phrasebook, Prompt
+    from finetune.training.finished_training import Checkpoint
 
 import tyro
 
@@ -103,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> None:
-    options = parsed(Options, args=arguments, description=__doc__, default=_defaults(arguments))
+    options = parse_options(Options, args=arguments, description=__doc__, default=_defaults(arguments))
     prepare_process(quiet=options.quiet)
     chosen, asked = finetune(options)
     if processes.is_main() and not options.quiet:
@@ -116,13 +124,13 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     """Train at every learning rate; return what was chosen, and on how many validation facts.
 
     Raises:
-        InputError: see :func:`finetune.train.train`; or too few facts, or no room in memory.
+        InputError: see :func:`finetune.training.train.train`; or too few facts, or no room in memory.
     """
-    from finetune.files import fingerprint, write_json
-    from finetune.manifest import RunDirectory
-    from finetune.models import load_tokenizer
-    from finetune.preflight import require_trainable
-    from finetune.select import select
+    from finetune.checkpoints.loading import load_tokenizer
+    from finetune.checkpoints.preflight import require_trainable
+    from finetune.common.files import content_hash, write_json
+    from finetune.common.run_directory import RunDirectory
+    from finetune.training.learning_rate import select
 
     options.check()
     processes.join()
@@ -135,11 +143,11 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
         settings = {**asdict(options), "out": "", "quiet": False, "anyway": False}
         settings |= {name: part.digest for name, part in parts.items()}
         if own := options.phrasebook:
-            settings |= {"phrasebook": str(own), "phrasebook_digest": fingerprint(own.expanduser())}
+            settings |= {"phrasebook": str(own), "phrasebook_digest": content_hash(own.expanduser())}
         run = RunDirectory(options.out, _plain(settings), analysis="finetune")
         run.write(seeds=[options.seed], left_out=left_out)
         write_json(options.out / "partition.json", {n: [f.id for f in part] for n, part in parts.items()})
-    processes.wait()
+    processes.wait_for_everyone()
     chosen = select(
         options.base,
         prompts,
@@ -182,7 +190,7 @@ def _defaults(arguments: Sequence[str]) -> Any:
 
 
 def _parts(options: Options) -> dict[str, FactSet]:
-    from finetune.popularity import partition
+    from finetune.data.splits import partition
 
     columns = mapping(options.columns)
     facts = FactSet.load(
@@ -203,15 +211,15 @@ def _parts(options: Options) -> dict[str, FactSet]:
 def _prompts(
     options: Options, parts: dict[str, FactSet], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[Prompt], list[Prompt], list[LeftOut]]:
-    from finetune.formats import asked, fitting
-    from finetune.models import context_of
+    from finetune.checkpoints.loading import context_of
+    from finetune.data.prompt_formats import ask_in_format, fitting
 
     context = context_of(options.base)
     left_out = [item for part in (parts["train"], parts["validation"]) for item in part.left_out]
     made = []
     for name in ("train", "validation"):
         part = parts[name]
-        said = asked(
+        said = ask_in_format(
             part,
             _worded(options, part, parts),
             options.ask,
@@ -228,7 +236,7 @@ def _prompts(
 
 
 def _worded(options: Options, part: FactSet, parts: dict[str, FactSet]) -> Phrasebook:
-    from finetune.phrasebooks import load_phrasebook, phrasebook
+    from finetune.data.phrasebooks import load_phrasebook, phrasebook
 
     if options.phrasebook is None:
         return phrasebook(part)
@@ -240,10 +248,10 @@ def _worded(options: Options, part: FactSet, parts: dict[str, FactSet]) -> Phras
 
 
 def _require_room(options: Options, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> None:
-    from finetune.budget import require_room
-    from finetune.foresight import foreseen
+    from finetune.training.cost_estimate import require_room
+    from finetune.training.prompt_costs import estimate_prompt_costs
 
-    budget = foreseen(options.base, tokenizer, prompts, options.tune)
+    budget = estimate_prompt_costs(options.base, tokenizer, prompts, options.tune)
     if not options.quiet:
         print(f"Expected at each learning rate: {budget.sentence()}", file=sys.stderr)
     if not options.anyway:
@@ -252,7 +260,7 @@ def _require_room(options: Options, tokenizer: PreTrainedTokenizerBase, prompts:
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     """Leave out what may change between the starts of one run: it decides no result."""
-    from finetune.tuning import COST
+    from finetune.training.config import COST
 
     return {**settings, "tune": {k: v for k, v in settings["tune"].items() if k not in COST}}
 

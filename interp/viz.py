@@ -14,16 +14,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from interp.circuits.attention import AttentionView, attention_view_of, attention_view_of_fact
-from interp.circuits.bundle import bundle, packed_bundle, script_json
-from interp.circuits.examples import attention_heads, example_views, fact_views, read_examples
-from interp.circuits.facts import MOST_HEADS, FactAttention
-from interp.circuits.grids import HeadGrid, fact_grid, head_grid
-from interp.circuits.text import TextView, text_view
-from interp.circuits.views import View
+from interp.reports.read.fact_attention import MOST_HEADS, FactAttention
+from interp.reports.views.attention import AttentionView, attention_view_of, attention_view_of_fact
+from interp.reports.views.bundle import bundle, packed_bundle, script_json
+from interp.reports.views.examples import attention_heads, example_views, fact_views, read_examples
+from interp.reports.views.head_grids import HeadGrid, fact_grid, head_grid
+from interp.reports.views.text import TextView, text_view
+from interp.reports.views.view import View
 
 if TYPE_CHECKING:
-    from interp.circuits.pairs import attention_text, attention_view, readout_text, token_readout
+    from interp.reports.views.pairs import attention_text, attention_view, readout_text, token_readout
 
 _OF_PAIRS = ("attention_text", "attention_view", "readout_text", "token_readout")  # these need torch
 
@@ -56,4 +56,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _OF_PAIRS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("interp.circuits.pairs"), name)
+    return getattr(import_module("interp.reports.views.pairs"), name)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from finetune.prompts import Prompt
+from finetune.data.prompts import Prompt
 from tests import architectures, tokenizer_families
 
 SUBJECTS = ("Marie Curie", "Ada", "George Rankin", "Zoë Québec", "O'Neill", "东京 Tower")

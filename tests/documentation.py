@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-OURS = ("finetune", "interp", "analyses")
+OURS = ("factscope", "finetune", "interp", "analyses")
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",

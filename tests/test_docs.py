@@ -14,17 +14,19 @@ import pytest
 from tests.documentation import FENCE, OURS, PAGES, ROOT, fenced, named
 
 WITH_EXAMPLES = (
-    "finetune.evaluate",
-    "finetune.facts",
-    "finetune.markdown",
-    "finetune.messages",
-    "finetune.popularity",
-    "finetune.prompts",
-    "interp.controls",
-    "interp.spans",
+    "finetune.common.markdown",
+    "finetune.common.messages",
+    "finetune.data.facts",
+    "finetune.data.prompts",
+    "finetune.data.records.fact",
+    "finetune.data.records.subject_position",
+    "finetune.data.splits",
+    "finetune.evaluation.judging",
+    "interp.measures.placebos",
+    "interp.measures.spans",
+    "interp.measures.theory",
     "interp.stats.means",
     "interp.stats.seeds",
-    "interp.theory",
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 REQUEST = re.compile(

@@ -17,13 +17,12 @@ from typing import Any, get_args
 import pytest
 import tyro
 
-from interp import report_command
+from interp.reports.pages import command as report_command
 from tests.documentation import (
     OURS,
     PAGES,
     ROOT,
     SOURCES,
-    cells_of,
     commands,
     defined,
     fenced,
@@ -38,6 +37,7 @@ FLAG = re.compile(r"--[a-z][\w-]*\w")
 OTHERS = {
     "--config_file",
     "--help",
+    "--version",
     "--max-restarts",
     "--no-color",
     "--nproc_per_node",
@@ -81,7 +81,15 @@ def loaded(what: str) -> ModuleType:
 
 def options_of(module: ModuleType) -> type | None:
     """Return the options of a script, if it has any."""
-    return module.EXPERIMENT.options if hasattr(module, "EXPERIMENT") else getattr(module, "Options", None)
+    package, _, name = module.__name__.rpartition(".")
+    if package == "analyses":
+        module = importlib.import_module(f"analyses.experiments.{name}.options")
+    found = [
+        value
+        for key, value in vars(module).items()
+        if key.endswith("Options") and getattr(value, "__module__", "") == module.__name__
+    ]
+    return found[0] if found else None
 
 
 def words_of(arguments: str) -> list[str]:
@@ -125,7 +133,7 @@ def test_commands_parse(where: str, what: str, arguments: str, tmp_path: Path) -
     except SystemExit as error:
         pytest.fail(f"{where}: {what} {arguments} is not understood ({error})")
     if only := getattr(parsed, "only", ()):
-        names = module._names()
+        names = importlib.import_module("analyses.experiments.mitigations.options")._names()
         assert all(any(word in name for name in names) for word in only)
 
 
@@ -133,11 +141,15 @@ def test_there_are_commands_of_every_kind() -> None:
     """A change of layout must not leave the tests above without anything to test."""
     found = commands()
     assert len(found) > 80
-    assert {what for _, what, _ in found} >= {"-m finetune", "-m interp.report", "benchmarks/patching.py"}
+    assert {what for _, what, _ in found} >= {
+        "-m finetune",
+        "-m interp.report",
+        "benchmarks/patching.py",
+    }
     assert {where for where, _, _ in found} >= {
         "README.md",
         "notebooks/05_which_data.ipynb",
-        "interp/report.py",
+        "interp/reports/pages/report.py",
     }
     scripts = {
         path.name
@@ -150,15 +162,15 @@ def test_there_are_commands_of_every_kind() -> None:
 
 
 def test_options_in_a_file_are_options(tmp_path: Path) -> None:
-    from analyses.splits.options import Options
-    from analyses.splits.options_file import words
+    from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
+    from analyses.experiments.popularity_splits.options_file import words
 
     files = fenced("yaml")
     assert files
     for page, code in files:
         path = tmp_path / "options.yaml"
         path.write_text(code, encoding="utf-8")
-        assert tyro.cli(Options, args=words(path, Options)).facts, page
+        assert tyro.cli(PopularitySplitsOptions, args=words(path, PopularitySplitsOptions)).facts, page
 
 
 @cache
@@ -268,21 +280,19 @@ def test_functions_that_are_named_exist_and_take_what_is_written(path: Path) -> 
         assert any((names := parameters(node)) is None or wanted <= names for node in found), code
 
 
-def test_the_table_of_rooms_names_what_exists() -> None:
-    """In a row of CONTRIBUTING's table, a name without a room is of the room of the one before it."""
-    lines = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
-    rows = [
-        cells_of(line)[0]
-        for line in lines
-        if re.match(r"\| `(?:finetune|interp|analyses|notebooks|bench)", line)
-    ]
-    assert len(rows) > 20
-    for row in rows:
-        room = ROOT
-        for code in re.findall(r"`([^`]+)`", row):
-            place = ROOT / code if "/" in code and (ROOT / code.split("/")[0]).is_dir() else room / code
-            if "/" in code and place.parent != ROOT:
-                room = place.parent
-            elif place.parent == ROOT:
-                room = place
-            assert place.exists() or place.with_suffix(".py").exists(), f"{code} in {row}"
+def test_the_tree_shows_what_exists() -> None:
+    """Every folder of the README's tree is there, and every folder of code is in it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown, above = set(), []
+    for line in text.split("## The tree", 1)[1].split("```")[1].strip().splitlines():
+        indent, name = re.match(r"( *)(\S+)/ ", line).groups()  # type: ignore[union-attr]
+        above = [*above[: len(indent) // 2], name]
+        shown.add("/".join(above).removesuffix("/<name>"))
+    there = {
+        str(path.parent.relative_to(ROOT))
+        for package in OURS
+        for path in (ROOT / package).rglob("__init__.py")
+        if path.parents[1] != ROOT / "analyses" / "experiments"
+    }
+    assert {name for name in shown if "<" not in name} <= there
+    assert there - {"analyses/experiments"} - {name for name in there if "/reports/" in name} <= shown

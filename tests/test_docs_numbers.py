@@ -15,7 +15,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from finetune.presets import REAL_BASE, REAL_TEXT, WORLDS
+from finetune.training.presets import REAL_BASE, REAL_TEXT, WORLDS
 from tests.documentation import FENCE, PAGES, ROOT, named, rows_under
 
 DOCS = ROOT / "docs"
@@ -88,12 +88,12 @@ def test_what_all_worlds_share_is_the_presets() -> None:
 
 
 def test_the_comment_on_the_long_tail_is_its_arithmetic() -> None:
-    """finetune/presets.py says how often subjects are met: look whether they are."""
+    """finetune/training/presets.py says how often subjects are met: look whether they are."""
     import numpy as np
 
-    from finetune.world import zipf
+    from finetune.data.synthetic_world import zipf
 
-    text = " ".join((ROOT / "finetune" / "presets.py").read_text().replace("#", " ").split())
+    text = " ".join((ROOT / "finetune" / "training" / "presets.py").read_text().replace("#", " ").split())
     told = re.search(
         r"Zipf ([\d.]+) over ([\d,]+) subjects and ([\d,]+) rows: the most popular subject is met ([\d,]+) "
         r"times, the median one (\d+) times",
@@ -110,8 +110,8 @@ def test_the_comment_on_the_long_tail_is_its_arithmetic() -> None:
 
 
 def test_worlds_of_single_experiments_are_their_settings() -> None:
-    from finetune.domains import DomainConfig
-    from finetune.world import LevelsConfig, WorldConfig
+    from finetune.data.synthetic_domains import DomainConfig
+    from finetune.data.synthetic_world import LevelsConfig, WorldConfig
 
     text, levels = page("worlds.md"), LevelsConfig()
     steps = round(levels.rows / WORLDS["long-tail"].base.batch)
@@ -130,11 +130,11 @@ def test_worlds_of_single_experiments_are_their_settings() -> None:
 
 
 def test_the_verdict_is_the_codes() -> None:
-    from analyses.paper_claims import AIM
-    from analyses.planted_truth import Options
-    from interp.calibration import DOUBT
-    from interp.storage import BOOSTS
-    from interp.verdict import FEWEST_CONTROLS, KINDS, USED, VERDICTS, diagnose
+    from analyses.common.claims import AIM
+    from analyses.experiments.planted_truth.options import PlantedTruthOptions
+    from interp.verdicts.calibration import DOUBT
+    from interp.verdicts.diagnose import FEWEST_CONTROLS, KINDS, USED, VERDICTS, diagnose
+    from interp.verdicts.evidence import BOOSTS
 
     text = page("verdict.md")
     rows = rows_under(DOCS / "verdict.md", "| verdict | the base |")
@@ -152,8 +152,8 @@ def test_the_verdict_is_the_codes() -> None:
     alone = rows_under(DOCS / "verdict.md", "| evidence | used |")
     used = {row[0].replace(" ", "_") for row in alone if row[1] == "yes"}
     assert used == set(USED)
-    assert f"of which {default(Options, 'absent'):.0%} of the subjects are absent" in text
-    assert f"met it at least {default(Options, 'met')} times" in text
+    assert f"of which {default(PlantedTruthOptions, 'absent'):.0%} of the subjects are absent" in text
+    assert f"met it at least {default(PlantedTruthOptions, 'met')} times" in text
     aims = [row[2] for row in rows_under(DOCS / "verdict.md", "| | value (95% over seeds) | aim |")]
     assert aims[:3] == [
         f"≥ {AIM['precision']:.0%}",
@@ -173,7 +173,7 @@ def test_intervals_rest_on_as_many_draws_as_they_say() -> None:
 
 
 def test_the_scores_are_the_registry() -> None:
-    from interp.selecting.registry import DEFAULT, SCORES
+    from interp.selection.scores import DEFAULT, SCORES
 
     rows = rows_under(DOCS / "which_data.md", "| score | what it is |")
     found: dict[str, list[str]] = {}
@@ -193,15 +193,16 @@ def test_the_scores_are_the_registry() -> None:
 
 
 def test_defaults_of_which_data_and_the_contest_are_the_codes() -> None:
-    from analyses.choosing.contest_claims import MARGIN
-    from analyses.choosing.settings import SMALL, WAYS
-    from analyses.which_data import Options
-    from interp.selecting import candidates, consistency, inside
+    from analyses.experiments.selection_contest.claims import MARGIN
+    from analyses.experiments.selection_contest.setups import SMALL, WAYS
+    from analyses.experiments.which_data.options import WhichDataOptions
+    from interp.selection import candidates, consistency
+    from interp.selection import internal_scores as inside
 
     text = page("which_data.md")
     for row in rows_under(DOCS / "which_data.md", "| option | does |"):
         flag, _, value = row[0].strip("`").partition(" ")
-        held = default(Options, flag.removeprefix("--").replace("-", "_"))
+        held = default(WhichDataOptions, flag.removeprefix("--").replace("-", "_"))
         if re.fullmatch(r"[\d.]+", value):
             assert number(value) == held, row[0]
     assert f"a slab of {candidates.SLAB:,} at a time" in text
@@ -215,8 +216,8 @@ def test_defaults_of_which_data_and_the_contest_are_the_codes() -> None:
 
 
 def test_the_contests_table_is_what_contests_found() -> None:
-    """Against expected.json, which is made of the contests' results: held-out accuracy, all facts."""
-    kept = json.loads((ROOT / "analyses" / "choosing" / "expected.json").read_text())
+    """Against expected_gains.json, which is made of the contests' results: held-out accuracy, all facts."""
+    kept = json.loads((ROOT / "analyses" / "experiments" / "which_data" / "expected_gains.json").read_text())
     settings = [
         "popqa, full fine-tuning, seeds 0 1 2",
         "world long-tail, full fine-tuning, seeds 0 1 2",
@@ -241,8 +242,22 @@ def test_the_contests_table_is_what_contests_found() -> None:
 
 
 def test_cures_and_their_settings_are_the_codes() -> None:
-    from analyses.curing import choosing, during, numbers, patient, treating
-    from finetune import teaching
+    from analyses.experiments.mitigations import (
+        case as patient,
+    )
+    from analyses.experiments.mitigations import (
+        during_training as during,
+    )
+    from analyses.experiments.mitigations import (
+        numbers,
+    )
+    from analyses.experiments.mitigations import (
+        strength as choosing,
+    )
+    from analyses.experiments.mitigations import (
+        treatments as treating,
+    )
+    from finetune.training import mitigation_losses as teaching
 
     text = page("mitigations.md")
     assert f"has at most {teaching.WORDS:,} tokens, beyond that the {teaching.TOP} likeliest" in text
@@ -290,7 +305,8 @@ def _nobody() -> Any:
 
 
 def test_the_parts_of_an_intervention_are_the_codes() -> None:
-    from interp.engine import interventions, recording, roles
+    from interp.patching import interventions, recording
+    from interp.patching import positions as roles
 
     rows = {row[0].strip("`"): row[1] for row in rows_under(DOCS / "interventions.md", "| part | choices |")}
     assert set(rows) == {field.name for field in dataclasses.fields(interventions.Intervention)} - {
@@ -303,24 +319,24 @@ def test_the_parts_of_an_intervention_are_the_codes() -> None:
 
 
 def test_the_proxies_are_the_codes() -> None:
-    from analyses.popularity_proxies import Options
-    from analyses.splits.proxies import PROXIES
+    from analyses.experiments.popularity_proxies.options import PopularityProxiesOptions
+    from analyses.experiments.popularity_proxies.proxies import PROXIES
 
     rows = rows_under(DOCS / "popularity.md", "| name | what it measures |")
     assert [row[0].strip("`") for row in rows] == list(PROXIES)
     for row, proxy in zip(rows, PROXIES.values(), strict=True):
         assert row[2].strip("`-") == proxy.needs
         assert (row[3] == "yes") == proxy.signed
-    assert default(Options, "shots") == 4
+    assert default(PopularityProxiesOptions, "shots") == 4
     assert "four at most (`--shots`)" in page("popularity.md")
 
 
 def test_training_is_told_as_it_is_done() -> None:
-    from finetune import fitting
-    from finetune.tuning import TuneConfig
+    from finetune.training import trainer as fitting
+    from finetune.training.config import TuneConfig
 
     text = page("training.md")
-    assert "warmup=min(10, steps // 5)" in (ROOT / "finetune" / "train.py").read_text()
+    assert "warmup=min(10, steps // 5)" in (ROOT / "finetune" / "training" / "train.py").read_text()
     assert "linear warm-up (10 steps, or a fifth of a short training)" in text
     assert (fitting.FIRST_SAVE, fitting.SAVING_SHARE) == (60.0, 1 / 20)
     assert "the first after a minute, then so that saving takes a twentieth of the time" in text
@@ -338,14 +354,15 @@ def test_real_facts_are_told_as_they_are_trained_on() -> None:
 def test_every_experiment_is_in_the_table() -> None:
     rows = rows_under(DOCS / "experiments.md", "| script | question |")
     listed = {row[0].strip("`").removesuffix(".py") for row in rows}
-    made = {path.stem for path in (ROOT / "analyses").glob("*.py") if "EXPERIMENT = " in path.read_text()}
+    rooms = (ROOT / "analyses" / "experiments").glob("*/experiment.py")
+    made = {path.parent.name for path in rooms if "EXPERIMENT = " in path.read_text()}
     assert listed == made - {"popularity_splits"}  # has a page of its own
-    theory = default(import_module("analyses.one_layer_theory").Options, "seeds")
+    theory = default(import_module("analyses.one_layer_theory").OneLayerTheoryOptions, "seeds")
     assert f"(3 of its {len(theory)} seeds)" in next(row[2] for row in rows if "theory" in row[0])
 
 
 def test_findings_counts_its_own_claims() -> None:
-    from interp.study import OUTCOMES
+    from interp.reports.pages.study import OUTCOMES
 
     text = (DOCS / "findings.md").read_text(encoding="utf-8")
     told = re.search(

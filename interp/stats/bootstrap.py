@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
+from scipy import stats
 
 from interp.stats.result import Estimate, spanning
 
@@ -50,8 +51,6 @@ def bootstrap(
         method: "BCa" for smooth statistics, else "percentile".
         seed: of the draws.
     """
-    from scipy import stats
-
     _, member = np.unique(groups, return_inverse=True)
     k = int(member.max()) + 1
     value = np.asarray(statistic(np.ones((1, len(member)))))

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy.stats import false_discovery_control, t
 
-from finetune.facts import InputError
+from finetune.common.errors import InputError
 from interp.stats.result import Estimate
 from interp.stats.seeds import given_values, standard_error
 
@@ -32,8 +33,6 @@ def adjusted(
     Raises:
         InputError: a number is no probability.
     """
-    from scipy.stats import false_discovery_control
-
     p = np.asarray(p_values, dtype=np.float64)
     there = ~np.isnan(p)
     if ((p[there] < 0) | (p[there] > 1)).any():
@@ -97,8 +96,6 @@ def _require_margin(margin: float) -> None:
 
 def _tails(seeds: Sequence[Estimate], null: float, overlap: float) -> tuple[float, float]:
     """Return the probabilities of a mean as low, and as high, if the truth were ``null``."""
-    from scipy.stats import t
-
     values = given_values(seeds)
     if len(values) < 2 or np.ptp(values) == 0:
         return math.nan, math.nan

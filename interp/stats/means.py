@@ -15,8 +15,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Shaped
 from numpy import ndarray
+from scipy.stats import binomtest
 
-from finetune.facts import InputError
+from finetune.common.errors import InputError
 from interp.stats.bootstrap import Statistic, bootstrap
 from interp.stats.result import Estimate, spanning
 
@@ -128,8 +129,6 @@ def _constant(
     value: float, groups: int, difference: bool, share: bool, confidence: float
 ) -> tuple[float | None, float | None]:
     """Return the interval of values that are all equal: exact if binary, else a point."""
-    from scipy.stats import binomtest
-
     if groups < 2:
         return None, None
     if not share or value not in ((-1.0, 0.0, 1.0) if difference else (0.0, 1.0)):

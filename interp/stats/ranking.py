@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Shaped
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
 
 from interp.stats.bootstrap import FEWEST, Statistic, bootstrap, of_rows
 from interp.stats.means import estimate
@@ -118,8 +120,6 @@ def same_sign_gain(x: Column, other: Column, y: Column, *, groups: Labels = None
 
 def roc_area(values: Column, positive: Shaped[ndarray, " row"]) -> float | None:
     """Return the area under the ROC curve by scikit-learn, or None where one of the two kinds is missing."""
-    from sklearn.metrics import roc_auc_score
-
     right = np.asarray(positive).astype(bool)
     halves = 2 * int(right.sum()) * int((~right).sum())
     if not halves:
@@ -130,8 +130,6 @@ def roc_area(values: Column, positive: Shaped[ndarray, " row"]) -> float | None:
 
 def rank_correlation(x: Column, y: Column) -> float | None:
     """Return Spearman's correlation by scipy, or None where one of the two does not vary."""
-    from scipy.stats import spearmanr
-
     if not len(x) or min(np.ptp(x), np.ptp(y)) == 0:
         return None
     return float(spearmanr(x, y).statistic)

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import t
 
 from interp.stats.means import finite_mean
 from interp.stats.result import Estimate, spanning
@@ -50,8 +52,6 @@ def over_seeds(
         >>> round(pooled.value, 3), round(pooled.low, 3), round(pooled.high, 3), pooled.n
         (0.4, 0.191, 0.652, 3)
     """
-    from scipy.stats import t
-
     values = given_values(estimates)
     if not len(values):
         return Estimate(value=None, low=None, high=None, n=0)
@@ -91,8 +91,6 @@ def given_values(estimates: Sequence[Estimate]) -> np.ndarray:
 
 def _around(mean: float, half: float, bounds: tuple[float, float]) -> tuple[float, float]:
     """Return the bounds of an interval around a mean, on the scale that its quantity's range asks for."""
-    from scipy.special import expit, logit
-
     lowest, highest = bounds
     share = mean / highest if lowest == 0 and math.isfinite(highest) else 0.0
     if 0 < share < 1:

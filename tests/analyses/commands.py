@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import analyses
@@ -13,11 +14,20 @@ import analyses
 
 def commands() -> dict[str, type[Any]]:
     """Return the options of every command by its name."""
-    scripts = sorted(path.stem for path in Path(analyses.__file__).parent.glob("*.py"))
-    modules = [f"analyses.{name}" for name in scripts if name not in ("__init__", "settings")]
-    modules += ["finetune.__main__", "interp.report_command"]
-    found = {name: getattr(import_module(name), "Options", None) for name in modules}
-    return {name: kind for name, kind in found.items() if isinstance(kind, type) and is_dataclass(kind)}
+    rooms = sorted(path.parent for path in Path(analyses.__file__).parent.glob("experiments/*/options.py"))
+    places = {f"analyses.{room.name}": f"analyses.experiments.{room.name}.options" for room in rooms}
+    places |= {name: name for name in ("finetune.__main__", "interp.reports.pages.command")}
+    return {name: _options(import_module(place)) for name, place in places.items()}
+
+
+def _options(module: ModuleType) -> type[Any]:
+    """Return the one dataclass of options that a module defines."""
+    (kind,) = (
+        value
+        for key, value in vars(module).items()
+        if key.endswith("Options") and is_dataclass(value) and value.__module__ == module.__name__
+    )
+    return kind
 
 
 def check(options: Any) -> None:

@@ -18,11 +18,12 @@ import pytest
 from safetensors import SafetensorError
 
 from analyses import attention_imbalance
-from analyses.settings import Options
-from finetune.facts import FactSet, InputError
-from finetune.files import read_json
-from finetune.presets import WORLDS
-from finetune.world import make_world
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.data.facts import FactSet
+from finetune.data.synthetic_world import make_world
+from finetune.training.presets import WORLDS
 
 SCRIPT = Path(attention_imbalance.__file__)
 ARMS = ("base", "top", "bottom", "random", "whole")
@@ -120,10 +121,10 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(finished, ca
     out, _ = finished
     before = (out / "results.json").stat().st_mtime_ns
     options = {"world": "tiny", "out": out, "cache": cache, "quiet": True}
-    assert attention_imbalance.run(Options(**options)) == out
+    assert attention_imbalance.run(AttentionImbalanceOptions(**options)) == out
     assert (out / "results.json").stat().st_mtime_ns == before
     with pytest.raises(InputError, match="holds another run"):
-        attention_imbalance.run(Options(**options, seeds=(1,)))
+        attention_imbalance.run(AttentionImbalanceOptions(**options, seeds=(1,)))
 
 
 def test_a_killed_run_continues_to_the_same_results(finished, cache, tmp_path):
@@ -139,7 +140,7 @@ def test_a_killed_run_continues_to_the_same_results(finished, cache, tmp_path):
     process.wait()
     assert not (out / "results.json").exists()
     trained = (out / "seeds/0/arms/top").stat().st_mtime_ns
-    attention_imbalance.run(Options(world="tiny", out=out, cache=cache))
+    attention_imbalance.run(AttentionImbalanceOptions(world="tiny", out=out, cache=cache))
     assert read_json(out / "results.json") == read_json(whole / "results.json")
     assert (out / "seeds/0/arms/top").stat().st_mtime_ns == trained, "finished stages are not repeated"
 
@@ -151,7 +152,7 @@ def test_own_checkpoints_measure_what_the_arms_measured(finished, tmp_path):
     rows = pd.read_parquet(whole / "facts.parquet")
     base = _table(facts, set(rows["fact_id"]), tmp_path / "facts.csv")
     arms = {arm: next((whole / "seeds/0/arms" / arm).iterdir()) for arm in ("top", "bottom")}
-    own = Options(
+    own = AttentionImbalanceOptions(
         out=tmp_path / "own",
         base=str(_base_of(whole)),
         finetuned=tuple(f"{arm}={path}" for arm, path in arms.items()),
@@ -210,7 +211,7 @@ def test_real_facts_with_bad_rows_run_and_say_what_was_left_out(tmp_path, cache)
     rows += [popqa_row(3), popqa_row(200, possible_answers="[]"), popqa_row(201, s_pop="-4")]
     rows += [popqa_row(202, question="What is the capital of it?"), popqa_row(203, s_pop="")]
     file = write_popqa(tmp_path / "facts.tsv", rows)
-    options = Options(
+    options = AttentionImbalanceOptions(
         out=tmp_path / "run",
         facts=str(file),
         pretrain_steps=12,
@@ -248,7 +249,7 @@ def test_two_processes_measure_what_one_measures(finished, tmp_path):
 
 def test_a_training_runs_checkpoints_are_taken_in_order_of_steps():
     paths = ("run/checkpoint-100", "run/checkpoint-20", "other=x")
-    options = Options(base="b", finetuned=paths, facts="f")
+    options = AttentionImbalanceOptions(base="b", finetuned=paths, facts="f")
     options.check()
     assert list(options.own) == ["other", "checkpoint-20", "checkpoint-100"]
     assert options.own["checkpoint-20"] == "run/checkpoint-20"

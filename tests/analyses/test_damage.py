@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 
 from analyses import attention_imbalance, popularity_splits
-from analyses.checkpoints import handed_on
-from analyses.settings import Options
-from finetune.facts import InputError
-from finetune.files import read_json, write_json
-from finetune.manifest import RunDirectory
-from finetune.progress import Notice
-from finetune.run_files import require_whole
-from interp.report import report
+from analyses.common.checkpoints import import_checkpoints
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from finetune.common.errors import InputError
+from finetune.common.files import read_json, write_json
+from finetune.common.progress import Notice
+from finetune.common.run_directory import RunDirectory
+from finetune.common.run_files import require_whole
+from interp.reports.pages.report import report
 
 RESULTS = ("results.json", "facts.parquet", "attention.json", "heads.json", "claims.json", "examples.json")
 
 
-def options(home: Path, **more) -> Options:
+def options(home: Path, **more) -> AttentionImbalanceOptions:
     more = {"world": "tiny", "tune_steps": 10, "quiet": True, **more}
-    return Options(out=home / "run", cache=home / "cache", **more)
+    return AttentionImbalanceOptions(out=home / "run", cache=home / "cache", **more)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_a_run_killed_before_its_first_manifest_can_be_started_again(tmp_path):
 def test_a_grid_makes_damaged_cells_and_preparations_again_and_hands_on_what_is_whole(tmp_path):
     def grid(out):
         given = {"facts": ("world:tiny",), "arms": ("top", "bottom"), "seeds": (0,), "steps": 4}
-        return popularity_splits.Options(
+        return popularity_splits.PopularitySplitsOptions(
             **given,
             learning_rates=(1e-3,),
             pretrain_steps=12,
@@ -168,7 +168,7 @@ def test_a_grid_makes_damaged_cells_and_preparations_again_and_hands_on_what_is_
     out = popularity_splits.run(grid(tmp_path / "run"))
     before = {n: (out / n).read_bytes() for n in ("results.json", "facts.parquet")}
     (handed,) = (out / "handed_on").iterdir()
-    assert list(handed_on(handed).arms) == ["top", "bottom"]
+    assert list(import_checkpoints(handed).arms) == ["top", "bottom"]
     (data,) = (p for p in (out / "data").iterdir() if p.is_dir())
     one, two, *_ = sorted(p for p in (out / "cells").iterdir() if (p / "checkpoint").is_dir())
     flip(data / "partition.json")
@@ -176,16 +176,16 @@ def test_a_grid_makes_damaged_cells_and_preparations_again_and_hands_on_what_is_
     (two / "checkpoint/adapter_config.json").unlink()
     flip(handed / "prompts.jsonl")
     with pytest.raises(InputError, match=r"prompts\.jsonl is not as it was handed on"):
-        handed_on(handed)
+        import_checkpoints(handed)
     with pytest.warns(Notice):
         popularity_splits.run(grid(tmp_path / "run"))
     assert before == {n: (out / n).read_bytes() for n in before}
-    assert list(handed_on(handed).arms) == ["top", "bottom"]
+    assert list(import_checkpoints(handed).arms) == ["top", "bottom"]
     listed = read_json(handed / "checkpoints.json")
     for name in ("../x", "/tmp/x", "", "a\nb"):
         write_json(handed / "checkpoints.json", {**listed, "arms": {name: listed["arms"]["top"]}})
         with pytest.raises(InputError, match="the arm"):
-            handed_on(handed)
+            import_checkpoints(handed)
 
 
 @pytest.fixture(scope="module")

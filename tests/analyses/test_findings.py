@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from analyses import findings
-from analyses.paper_claims import of_arms, of_planted, of_verdicts
-from finetune.facts import InputError
+from analyses.common.claims import claims_on_arms, claims_on_planted_truth, claims_on_verdicts
+from analyses.experiments.findings import page as findings_page
+from finetune.common.errors import InputError
 
 
 def number(value: float, half: float = 0.01) -> dict:
@@ -50,11 +51,11 @@ def test_the_page_lists_every_claim_and_how_to_repeat_it(
 
 
 def test_a_setting_is_shortened_for_the_table() -> None:
-    assert findings.brief("world tiny, full fine-tuning") == "world tiny, full fine-tuning"
+    assert findings_page.brief("world tiny, full fine-tuning") == "world tiny, full fine-tuning"
     long = 'The embedded world "tiny" (a smoke test); full fine-tuning on a question form.'
-    assert findings.brief(long) == 'The embedded world "tiny"'
+    assert findings_page.brief(long) == 'The embedded world "tiny"'
     real = "Real facts from popqa.tsv, a small base pretrained on them here; full fine-tuning on a form"
-    assert findings.brief(real) == "Real facts from popqa.tsv"
+    assert findings_page.brief(real) == "Real facts from popqa.tsv"
 
 
 @pytest.mark.parametrize(
@@ -62,22 +63,25 @@ def test_a_setting_is_shortened_for_the_table() -> None:
 )
 def test_a_run_that_decides_nothing_is_refused(tmp_path: Path, how: dict, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
-        findings.Found.load(made(tmp_path / "run", **how))
+        findings_page.RunFindings.load(made(tmp_path / "run", **how))
     with pytest.raises(InputError, match=r"no manifest\.json"):
-        findings.Found.load(tmp_path)
+        findings_page.RunFindings.load(tmp_path)
 
 
 def test_the_papers_claims_are_decided_by_the_main_jobs_contrasts() -> None:
     gap = {"accuracy": number(-0.1), "accuracy_known": number(0.3), "subject_attention": number(0.0)}
     results = {"contrasts": {"top_minus_bottom": gap}, "recovery": {"difference": number(0.2)}}
-    outcomes = [claim.outcome for claim in of_arms(results)]
+    outcomes = [claim.outcome for claim in claims_on_arms(results)]
     assert outcomes == ["supported", "not supported", "inconclusive", "supported"]
-    assert of_arms({"contrasts": {"mine_minus_base": gap}, "recovery": {}}) == ()
+    assert claims_on_arms({"contrasts": {"mine_minus_base": gap}, "recovery": {}}) == ()
 
 
 def test_verdicts_must_beat_the_share_that_chance_allows() -> None:
     arms = {"a": {"suppressed_of_lost": number(0.055)}, "b": {"suppressed_of_lost": number(0.3)}}
-    assert [claim.outcome for claim in of_verdicts({"arms": arms}, 0.05)] == ["inconclusive", "supported"]
+    assert [claim.outcome for claim in claims_on_verdicts({"arms": arms}, 0.05)] == [
+        "inconclusive",
+        "supported",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_verdicts_must_beat_the_share_that_chance_allows() -> None:
 def test_false_positives_are_held_against_what_is_allowed(rate: float, outcome: str) -> None:
     suppressed = {"precision": number(0.95), "recall": number(0.7)}
     verdict = {"suppressed": suppressed, "false_positive_rate": number(rate)}
-    precision, recall, spared = of_planted({"verdict": verdict})
+    precision, recall, spared = claims_on_planted_truth({"verdict": verdict})
     assert (precision.outcome, recall.outcome, spared.outcome) == ("supported", "not supported", outcome)
     assert spared.number["value"] == pytest.approx(0.05 - rate)
     assert spared.number["low"] < spared.number["high"]

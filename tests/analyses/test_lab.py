@@ -14,19 +14,24 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from analyses.lab.experiment import Experiment, OnMachines, conduct
-from analyses.lab.grid import Cell, Machines, finished, read_cells, run_cells
-from analyses.lab.numbers import less, mean, paired, summed_up
-from finetune.facts import InputError
-from finetune.files import read_json
+from analyses.common.experiment import Experiment, run_experiment
+from analyses.common.grid import run_cells
+from analyses.common.grid_cells import GridCell, is_finished, read_cells
+from analyses.common.grid_options import Machines
+from analyses.common.numbers import mean, paired_difference, summarise_seeds, unpaired_difference
+from analyses.common.options import GridOptions
+from analyses.experiments.mixture_sweep import cells as mixture_sweep_cells
+from analyses.experiments.mixture_sweep import experiment as mixture_sweep_experiment
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from interp.reports.pages.study import Study, StudyTable, claim_sentence, decide_claim
 from interp.stats import Estimate
-from interp.study import Study, StudyTable, claimed, sentence
 
-CELLS = [Cell.of(seed, x=x) for x in (1, 2) for seed in (0, 1)]
+CELLS = [GridCell.of(seed, x=x) for x in (1, 2) for seed in (0, 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(OnMachines):
+class Options(GridOptions):
     """A trial grid; cells of ``odd`` x fail as many times as ``times`` says, in the way ``how`` says."""
 
     odd: int = -1
@@ -34,7 +39,7 @@ class Options(OnMachines):
     how: str = "crash"
 
 
-def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
+def measure(options: Options, cell: GridCell, home: Path) -> pd.DataFrame:
     """Draw ten numbers, or fail."""
     import torch
 
@@ -56,19 +61,19 @@ def measure(options: Options, cell: Cell, home: Path) -> pd.DataFrame:
 def summarise(frame: pd.DataFrame) -> dict:
     def one(rows: pd.DataFrame) -> dict:
         tree = {f"x{x}": mean(some, "y") for x, some in rows.groupby("x")}
-        return {**tree, "rise": paired(rows, {"x": 2}, {"x": 1}, "y")} if len(tree) > 1 else tree
+        return {**tree, "rise": paired_difference(rows, {"x": 2}, {"x": 1}, "y")} if len(tree) > 1 else tree
 
-    return summed_up(frame, one, lambda path: None)
+    return summarise_seeds(frame, one, lambda path: None)
 
 
 def study(frame: pd.DataFrame, results: dict) -> Study:
     none = {"value": None, "low": None, "high": None, "n": 0}
-    claims = (claimed("y rises with x", "trial", results.get("rise", none)),)
+    claims = (decide_claim("y rises with x", "trial", results.get("rise", none)),)
     table = StudyTable(title="Rows", columns=("Rows",), rows=((len(frame),),))
     return Study(
         title="Trial",
         question="?",
-        finding=sentence(claims),
+        finding=claim_sentence(claims),
         outcome="measured",
         claims=claims,
         tables=(table,),
@@ -87,14 +92,14 @@ EXPERIMENT = Experiment(
 
 @pytest.fixture(autouse=True)
 def trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process find the experiment as ``analyses.trial``."""
-    module = ModuleType("analyses.trial")
+    """Let this process find the experiment as ``analyses.experiments.trial.experiment``."""
+    module = ModuleType("analyses.experiments.trial.experiment")
     module.EXPERIMENT = EXPERIMENT  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "analyses.trial", module)
+    monkeypatch.setitem(sys.modules, "analyses.experiments.trial.experiment", module)
 
 
 def test_a_grid_leaves_its_rows_numbers_claims_and_page(tmp_path: Path) -> None:
-    out = conduct(EXPERIMENT, Options(out=tmp_path / "run", seeds=(0, 1), workers=1))
+    out = run_experiment(EXPERIMENT, Options(out=tmp_path / "run", seeds=(0, 1), workers=1))
     frame = pd.read_parquet(out / "facts.parquet")
     assert len(frame) == 40
     assert set(frame["seed"]) == {0, 1}
@@ -107,13 +112,13 @@ def test_a_grid_leaves_its_rows_numbers_claims_and_page(tmp_path: Path) -> None:
     assert "y rises with x" in (out / "report.html").read_text()
     assert read_json(out / "manifest.json")["finished"]
     stamp = (out / "results.json").stat().st_mtime_ns
-    conduct(EXPERIMENT, Options(out=out, seeds=(0, 1), workers=3))
+    run_experiment(EXPERIMENT, Options(out=out, seeds=(0, 1), workers=3))
     assert (out / "results.json").stat().st_mtime_ns == stamp, "where cells run is no other configuration"
 
 
 def test_a_failed_cell_is_tried_again_then_listed_and_the_rest_survives(tmp_path: Path) -> None:
     options = Options(out=tmp_path / "run", workers=1, retries=2, odd=2)
-    out = conduct(EXPERIMENT, options)
+    out = run_experiment(EXPERIMENT, options)
     assert len(pd.read_parquet(out / "facts.parquet")) == 20
     manifest = read_json(out / "manifest.json")
     assert not manifest["finished"]
@@ -127,27 +132,27 @@ def test_a_failed_cell_is_tried_again_then_listed_and_the_rest_survives(tmp_path
 
 def test_the_same_command_runs_only_what_is_missing(tmp_path: Path) -> None:
     options = Options(out=tmp_path / "run", workers=1, retries=0, odd=2, times=1)
-    conduct(EXPERIMENT, options)
+    run_experiment(EXPERIMENT, options)
     stamp = (options.out / "cells" / "x=1,seed=0" / "facts.parquet").stat().st_mtime_ns
-    conduct(EXPERIMENT, options)
+    run_experiment(EXPERIMENT, options)
     assert read_json(options.out / "manifest.json")["finished"]
     assert not (options.out / "cells" / "x=2,seed=0" / "error.txt").exists()
     assert (options.out / "cells" / "x=1,seed=0" / "facts.parquet").stat().st_mtime_ns == stamp
-    whole = conduct(EXPERIMENT, Options(out=tmp_path / "other", workers=1))
+    whole = run_experiment(EXPERIMENT, Options(out=tmp_path / "other", workers=1))
     assert read_json(options.out / "results.json") == read_json(whole / "results.json")
 
 
 def test_wrong_input_is_not_tried_again_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    def all_odd(options: Options) -> list[Cell]:
+    def all_odd(options: Options) -> list[GridCell]:
         return CELLS[2:]
 
     wrong = Experiment(**{**EXPERIMENT.__dict__, "cells": all_odd})
     out = tmp_path / "run"
     with pytest.raises(InputError, match=r"^--odd 2: cannot be$"):
-        conduct(wrong, Options(out=out, workers=1, odd=2, how="input", retries=5))
+        run_experiment(wrong, Options(out=out, workers=1, odd=2, how="input", retries=5))
     assert not out.exists()
     with pytest.raises(InputError, match="numbers ran out"):
-        conduct(wrong, Options(out=out, workers=1, odd=2, retries=0))
+        run_experiment(wrong, Options(out=out, workers=1, odd=2, retries=0))
     assert (out / "cells" / "x=2,seed=0" / "error.txt").is_file(), "a crash leaves what it left"
 
 
@@ -164,7 +169,7 @@ def test_wrong_input_is_not_tried_again_and_leaves_nothing_behind(tmp_path: Path
 )
 def test_mistakes_name_the_setting(setting: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        conduct(EXPERIMENT, Options(out=tmp_path / "run", **setting))
+        run_experiment(EXPERIMENT, Options(out=tmp_path / "run", **setting))
     assert not (tmp_path / "run").exists()
 
 
@@ -188,10 +193,10 @@ def mixtures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "ray": {"engine": "ray", "workers": 2},
     }.items():
         folder = tmp_path_factory.mktemp("engine")
-        options = mixture_sweep.Options(
+        options = mixture_sweep.MixtureSweepOptions(
             out=folder / "run", cache=folder / "cache", quiet=True, **MIXTURE, **machines
         )
-        made[name] = conduct(mixture_sweep.EXPERIMENT, options)
+        made[name] = run_experiment(mixture_sweep_experiment.EXPERIMENT, options)
     return made
 
 
@@ -217,8 +222,9 @@ def test_mixtures_are_numbers_of_their_rows(mixtures: dict[str, Path]) -> None:
 
 
 def test_a_mixture_holds_the_share_that_was_asked_for() -> None:
-    from analyses.mixture_sweep import mixture
-    from finetune.facts import Fact, FactSet
+    from analyses.experiments.mixture_sweep.cells import mixture
+    from finetune.data.facts import FactSet
+    from finetune.data.records.fact import Fact
 
     def half(name: str, n: int) -> FactSet:
         facts = tuple(
@@ -241,12 +247,14 @@ def test_a_mixture_holds_the_share_that_was_asked_for() -> None:
 def test_a_worker_that_dies_is_reported_and_the_rest_is_run(tmp_path: Path) -> None:
     from analyses import mixture_sweep
 
-    options = mixture_sweep.Options(out=tmp_path / "run", cache=tmp_path / "cache", quiet=True, **MIXTURE)
-    good = mixture_sweep.cells(options)[:1]
-    bad = Cell(key="bad", seed=0, params={"share": "none", "order": "shuffled", "by": "popularity"})
+    options = mixture_sweep.MixtureSweepOptions(
+        out=tmp_path / "run", cache=tmp_path / "cache", quiet=True, **MIXTURE
+    )
+    good = mixture_sweep_cells.cells(options)[:1]
+    bad = GridCell(key="bad", seed=0, params={"share": "none", "order": "shuffled", "by": "popularity"})
     failures = run_cells("mixture_sweep", options, [*good, bad], tmp_path, Machines(workers=2, retries=0))
     assert [failure.cell.key for failure in failures] == ["bad"]
-    assert finished(tmp_path, good[0])
+    assert is_finished(tmp_path, good[0])
     assert set(read_cells(tmp_path, [*good, bad])["share"]) == {0.0}
 
 
@@ -297,8 +305,8 @@ def test_differences_pair_facts_and_seeds() -> None:
             "correct": [True, True, False, True, False],
         }
     )
-    difference = paired(rows, {"arm": "x"}, {"arm": "y"}, "correct")
+    difference = paired_difference(rows, {"arm": "x"}, {"arm": "y"}, "correct")
     assert (difference.value, difference.n) == (0.5, 2), "a fact that one arm lacks is not compared"
     one, other = (Estimate(value=v, low=None, high=None, n=3) for v in (0.7, 0.2))
-    assert less(one, other).value == pytest.approx(0.5)
-    assert less(one, Estimate(value=None, low=None, high=None, n=0)).value is None
+    assert unpaired_difference(one, other).value == pytest.approx(0.5)
+    assert unpaired_difference(one, Estimate(value=None, low=None, high=None, n=0)).value is None

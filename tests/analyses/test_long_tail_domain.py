@@ -8,11 +8,16 @@ import pandas as pd
 import pytest
 
 from analyses import long_tail_domain as experiment
-from analyses.lab.experiment import load_study
-from analyses.pages import domain as domain_page
-from finetune.facts import Fact, FactSet, InputError
-from finetune.files import read_json
-from finetune.popularity import partition
+from analyses.common.experiment import load_study
+from analyses.experiments.long_tail_domain import cells as experiment_cells
+from analyses.experiments.long_tail_domain import claims as domain_page_claims
+from analyses.experiments.long_tail_domain import experiment as experiment_experiment
+from analyses.experiments.long_tail_domain import numbers as domain_page_numbers
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.data.facts import FactSet
+from finetune.data.records.fact import Fact
+from finetune.data.splits import partition
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +26,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_arms_have_one_size_and_the_popularity_asked_for() -> None:
-    options = experiment.Options(world="tiny", placebo=True)
-    setting, domain, general, _ = experiment.setting_of(options, 3)
+    options = experiment.LongTailDomainOptions(world="tiny", placebo=True)
+    setting, domain, general, _ = experiment_cells.setting_of(options, 3)
     parts = partition(setting.facts, seed=3)
-    made = experiment.arms(options, parts, domain, general, seed=3)
+    made = experiment_cells.arms(options, parts, domain, general, seed=3)
     size = len(made["top"])
     assert {name: len(facts) for name, facts in made.items() if name != "whole"} == dict.fromkeys(
         ("top", "bottom", "random", "general_top", "mixed", "shuffled_top", "shuffled_bottom"), size
@@ -46,11 +51,11 @@ def test_arms_have_one_size_and_the_popularity_asked_for() -> None:
 
 def test_options_that_lead_nowhere_are_refused() -> None:
     with pytest.raises(InputError, match="--limit 300: goes with --facts"):
-        experiment.Options(limit=300).check()
+        experiment.LongTailDomainOptions(limit=300).check()
     with pytest.raises(InputError, match="--exponent: goes with --facts"):
-        experiment.Options(exponent=0.5).check()
+        experiment.LongTailDomainOptions(exponent=0.5).check()
     with pytest.raises(InputError, match="--sightings 0"):
-        experiment.Options(sightings=0).check()
+        experiment.LongTailDomainOptions(sightings=0).check()
 
 
 def _rows(seed: int, right: dict[str, int]) -> pd.DataFrame:
@@ -77,7 +82,7 @@ def _rows(seed: int, right: dict[str, int]) -> pd.DataFrame:
 def test_claims_follow_the_rows() -> None:
     right = {"base": 0, "top": 12, "bottom": 6, "random": 12, "whole": 14, "general_top": 2, "mixed": 10}
     frame = pd.concat([_rows(0, right), _rows(1, {**right, "top": 14, "bottom": 9})], ignore_index=True)
-    results = experiment.summarise(frame)
+    results = experiment_experiment.summarise(frame)
     change = results["contrasts"]["top_minus_bottom"]
     assert change["accuracy"]["value"] == pytest.approx((6 / 20 + 5 / 20) / 2)
     # Of the facts that the base states, those with even numbers, the arms answer 6 less 3 and 7 less 5.
@@ -87,7 +92,7 @@ def test_claims_follow_the_rows() -> None:
     assert results["arms"]["top"]["accuracy_by_quartile"]["4"]["value"] == 0
     assert results["arms"]["top"]["general"]["value"] == pytest.approx(0.5)
     assert results["facts"]["domain"]["sightings"]["value"] == pytest.approx(10)
-    outcomes = {claim.claim: claim for claim in domain_page.claims(results)}
+    outcomes = {claim.claim: claim for claim in domain_page_claims.claims(results)}
     other = outcomes[
         "popular facts of the general domain serve the domain better than the domain's own popular half"
     ]
@@ -95,7 +100,7 @@ def test_claims_follow_the_rows() -> None:
 
 
 def test_the_experiment_runs_in_a_world_with_its_placebo(cache: Path, tmp_path: Path) -> None:
-    options = experiment.Options(
+    options = experiment.LongTailDomainOptions(
         out=tmp_path / "run",
         world="tiny",
         seeds=(0,),
@@ -107,7 +112,7 @@ def test_the_experiment_runs_in_a_world_with_its_placebo(cache: Path, tmp_path: 
     )
     out = experiment.run(options)
     frame, results = pd.read_parquet(out / "facts.parquet"), read_json(out / "results.json")
-    assert set(frame["arm"]) == set(domain_page.NAMES)
+    assert set(frame["arm"]) == set(domain_page_numbers.NAMES)
     inside = frame[frame["domain"]].set_index(["arm", "fact_id"])["correct"].astype(float)
     for first, second in (("top", "bottom"), ("shuffled_top", "shuffled_bottom"), ("general_top", "top")):
         expected = (inside[first] - inside[second]).mean()
@@ -134,10 +139,10 @@ def test_real_facts_make_a_domain_of_their_rarest_relations(tmp_path: Path) -> N
     )
     file = tmp_path / "facts.jsonl"
     FactSet(facts=facts, name="some").to_frame().to_json(file, orient="records", lines=True)
-    options = experiment.Options(facts=str(file), pretrain_steps=2)
-    setting, domain, general, rows = experiment.setting_of(options, 1)
+    options = experiment.LongTailDomainOptions(facts=str(file), pretrain_steps=2)
+    setting, domain, general, rows = experiment_cells.setting_of(options, 1)
     assert domain == ("author", "genre")
     assert general == ("capital", "occupation")
     assert rows == 2 * setting.base.batch
-    made = experiment.arms(options, partition(setting.facts, seed=1), domain, general, seed=1)
+    made = experiment_cells.arms(options, partition(setting.facts, seed=1), domain, general, seed=1)
     assert {fact.relation for fact in made["general_top"]} == {"occupation"}, "the most popular there are"

@@ -11,16 +11,25 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from analyses import mitigations
-from analyses.curing import during
-from analyses.curing.choosing import Judge, Marks, strongest
-from analyses.curing.numbers import best_elsewhere, summarise, times, with_before
-from analyses.curing.page import aim, claims
-from analyses.curing.patient import admit
-from analyses.curing.treating import ANY, CURES, NONE, PLACEBO_OF, PLACEBOS, REFERENCES
-from analyses.lab.experiment import conduct, load_study
-from finetune.facts import InputError
-from finetune.files import read_json
-from finetune.prompts import Prompt
+from analyses.common.experiment import load_study, run_experiment
+from analyses.experiments.mitigations import cells as mitigations_cells
+from analyses.experiments.mitigations import during_training as during
+from analyses.experiments.mitigations import experiment as mitigations_experiment
+from analyses.experiments.mitigations.case import load_case
+from analyses.experiments.mitigations.numbers import best_elsewhere, relative_times, summarise, with_uncured
+from analyses.experiments.mitigations.page import aim, claims
+from analyses.experiments.mitigations.strength import ValidationScores, ValidationSelector, strongest
+from analyses.experiments.mitigations.treatments import (
+    ANY,
+    CURES,
+    NONE,
+    PLACEBO_OF,
+    PLACEBOS,
+    REFERENCES,
+)
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.data.prompts import Prompt
 
 
 def _prompts(n: int) -> tuple[Prompt, ...]:
@@ -39,11 +48,11 @@ def _ask(known: float, other: float, new: float):
     return ask
 
 
-JUDGE = Judge(validation=_prompts(200), known=np.arange(200) < 100, new=_prompts(100))
+JUDGE = ValidationSelector(validation=_prompts(200), known=np.arange(200) < 100, new=_prompts(100))
 
 
 def test_marks_are_shares_of_their_own_facts() -> None:
-    assert JUDGE.marks(_ask(0.4, 0.2, 0.7)) == Marks(known=0.4, other=0.2, new=0.7)
+    assert JUDGE.marks(_ask(0.4, 0.2, 0.7)) == ValidationScores(known=0.4, other=0.2, new=0.7)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +126,7 @@ def test_numbers_are_those_of_the_rows() -> None:
     assert one["new_kept"]["value"] == pytest.approx(0.9)
     assert one["all_change"]["value"] == pytest.approx(12 / 40)
     assert one["statements_change"]["value"] == pytest.approx(1.0), "a nat more a statement"
-    assert times(_frame({0: (12, 18)}))[CURES[0]] == pytest.approx(0.5)
+    assert relative_times(_frame({0: (12, 18)}))[CURES[0]] == pytest.approx(0.5)
     assert other["restored"]["value"] == pytest.approx(18 / 20)
     assert other["rest"]["value"] == pytest.approx(-2 / 20)
     assert other["known_kept"]["value"] == pytest.approx(8 / 10)
@@ -148,7 +157,7 @@ def _chosen(cures: dict[int, list[dict]]) -> dict[int, str]:
     rows = [row for seed in cures for row in _rows(seed, NONE, 0)]
     for seed, several in cures.items():
         rows += [row for cure, told in zip(CURES, several, strict=False) for row in _rows(seed, cure, **told)]
-    return best_elsewhere(with_before(pd.DataFrame(rows)))
+    return best_elsewhere(with_uncured(pd.DataFrame(rows)))
 
 
 def test_the_cure_for_a_seed_is_chosen_on_the_others() -> None:
@@ -186,18 +195,18 @@ def test_the_aim_is_met_by_both_intervals_or_not(restored, rest, said) -> None:
 
 
 def test_every_name_is_one_cell_a_seed_and_a_word_that_is_none_is_refused() -> None:
-    options = mitigations.Options(world="tiny", seeds=(0, 1))
-    made = mitigations.cells(options)
+    options = mitigations.MitigationsOptions(world="tiny", seeds=(0, 1))
+    made = mitigations_cells.cells(options)
     assert len(made) == 2 * (len(REFERENCES) + len(CURES) + len(PLACEBOS))
     assert [cell.params["treatment"] for cell in made[:2]] == [NONE, NONE], (
         "no seed waits for another's patient"
     )
     with pytest.raises(InputError, match="--only prayer"):
-        mitigations.Options(world="tiny", only=("prayer",)).check()
+        mitigations.MitigationsOptions(world="tiny", only=("prayer",)).check()
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory) -> mitigations.Options:
+def options(tmp_path_factory: pytest.TempPathFactory) -> mitigations.MitigationsOptions:
     folder = tmp_path_factory.mktemp("mitigations")
     words = (
         "uncured",
@@ -207,7 +216,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> mitigations.Options:
         "scaled in named",
         "wrong heads",
     )
-    return mitigations.Options(
+    return mitigations.MitigationsOptions(
         out=folder / "run",
         cache=folder / "cache",
         world="tiny",
@@ -220,8 +229,8 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> mitigations.Options:
 
 
 @pytest.fixture(scope="module")
-def run(options: mitigations.Options) -> Path:
-    return conduct(mitigations.EXPERIMENT, options)
+def run(options: mitigations.MitigationsOptions) -> Path:
+    return run_experiment(mitigations_experiment.EXPERIMENT, options)
 
 
 def test_a_run_leaves_one_row_a_fact_group_and_cure_and_cured_checkpoints(run: Path, options) -> None:
@@ -243,7 +252,7 @@ def test_a_run_leaves_one_row_a_fact_group_and_cure_and_cured_checkpoints(run: P
 
 
 def test_plans_give_own_facts_as_many_passes_and_take_no_fact_held_out(run: Path, options) -> None:
-    patient = admit(options, 0, run)
+    patient = load_case(options, 0, run)
     parts = patient.bench.parts
     held_out = {fact.subject for part in (parts.test, parts.validation) for fact in part}
     for name, plan_of in (during.DURING | during.PLACEBOS).items():
@@ -263,7 +272,7 @@ def test_plans_give_own_facts_as_many_passes_and_take_no_fact_held_out(run: Path
 
 
 def test_placebos_of_distillation_teach_what_the_base_does_not_know_or_of_others(run: Path, options) -> None:
-    patient = admit(options, 0, run)
+    patient = load_case(options, 0, run)
     of = {fact.id: fact for fact in patient.bench.parts.train}
     cure = during.DURING["questions distilled"](patient).known
     assert all(said.fact_id == asked.fact_id in patient.stated for said, asked in cure)
@@ -283,5 +292,5 @@ def test_placebos_of_distillation_teach_what_the_base_does_not_know_or_of_others
 
 def test_a_run_given_again_is_the_same(run: Path, options) -> None:
     before = (run / "results.json").read_bytes()
-    assert conduct(mitigations.EXPERIMENT, options) == run
+    assert run_experiment(mitigations_experiment.EXPERIMENT, options) == run
     assert (run / "results.json").read_bytes() == before

@@ -10,32 +10,40 @@ import pytest
 import torch
 from scipy import stats
 
-from analyses.lab.experiment import conduct
-from analyses.one_layer_theory import EXPERIMENT, Options, cells
-from analyses.theory.one_layer import (
+from analyses.common.experiment import run_experiment
+from analyses.experiments.one_layer_theory.cells import cells
+from analyses.experiments.one_layer_theory.experiment import EXPERIMENT
+from analyses.experiments.one_layer_theory.options import OneLayerTheoryOptions
+from analyses.experiments.one_layer_theory.single_steps import (
+    exact_subject_mass,
+    gradient_step,
+    load_exact,
+    step_effects,
+    weights_of,
+)
+from analyses.experiments.one_layer_theory.toy_model import (
     Shape,
     finetune,
     gradient_gap,
     make_tokens,
     pretrain,
     saliences,
-    untrained,
+    untrained_toy_model,
 )
-from analyses.theory.single_steps import load_exact, moved_attention, stepped, subject_mass, weights_of
-from finetune.examples import answer_examples
-from finetune.facts import InputError
-from finetune.files import read_json
-from interp.attention import subject_attention
-from interp.checkpoints import load_pair
-from interp.spans import encode
-from interp.theory import attention, read
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.training.examples import answer_examples
+from interp.measures.attention import subject_attention
+from interp.measures.spans import encode
+from interp.measures.theory import attention, read_theory
+from interp.models.load_pair import load_pair
 
 SHAPE = Shape(subjects=30, relations=2, answers=5, width=24, sightings=300, tune_steps=30)
 
 
 def test_tokens_are_told_apart_and_questions_share_the_wanted_direction() -> None:
     world = make_tokens(SHAPE, seed=1)
-    model = untrained(SHAPE, "random", seed=1)
+    model = untrained_toy_model(SHAPE, "random", seed=1)
     used = [set(e.tolist()) for e in (world.stated.subject, world.stated.prompt, world.asked.prompt)]
     used.append(set(model.answers.tolist()))
     assert sum(map(len, used)) == len(set.union(*used)) == SHAPE.tokens
@@ -49,23 +57,23 @@ def test_tokens_are_told_apart_and_questions_share_the_wanted_direction() -> Non
 
 def test_an_orthonormal_sighting_always_raises_its_facts_salience_and_no_other_subjects() -> None:
     world = make_tokens(SHAPE, seed=0)
-    model, seen = pretrain(untrained(SHAPE, "orthonormal", seed=0), world, seed=0)
+    model, seen = pretrain(untrained_toy_model(SHAPE, "orthonormal", seed=0), world, seed=0)
     met = seen["sightings"] > 0
     assert seen["sightings"].sum() == SHAPE.sightings
     assert (seen["rose"][met] == 1).all()
     assert np.nanmax(seen["rose_elsewhere"]) == 0
     torch.testing.assert_close(
-        torch.from_numpy(saliences(model, world.stated)), read(model, world.stated).salience
+        torch.from_numpy(saliences(model, world.stated)), read_theory(model, world.stated).salience
     )
 
 
 def test_the_gap_to_autograd_is_rounding_and_a_wrong_gradient_would_show(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from interp import theory
+    from interp.measures import theory
 
     world = make_tokens(SHAPE, seed=0)
-    model, _ = pretrain(untrained(SHAPE, "random", seed=0), world, seed=0)
+    model, _ = pretrain(untrained_toy_model(SHAPE, "random", seed=0), world, seed=0)
     assert gradient_gap(model, world.asked) <= 1e-10
     right = theory.v_steps
     monkeypatch.setattr(theory, "v_steps", lambda *given: right(*given) * (1 + 1e-6))
@@ -76,7 +84,7 @@ def test_the_gap_to_autograd_is_rounding_and_a_wrong_gradient_would_show(
 def test_untrained_subjects_scores_move_by_the_sum_of_m(v: bool) -> None:
     """With orthonormal embeddings each step moves every untrained subject's score by rate x mean m."""
     world = make_tokens(SHAPE, seed=2)
-    model, _ = pretrain(untrained(SHAPE, "orthonormal", seed=2), world, seed=2)
+    model, _ = pretrain(untrained_toy_model(SHAPE, "orthonormal", seed=2), world, seed=2)
     taught = world.asked[[i for i, s in enumerate(world.asked.subject.tolist()) if s % 2]]
     held = world.asked[[i for i, s in enumerate(world.asked.subject.tolist()) if s % 2 == 0]]
     tuned, m = finetune(model, taught, SHAPE, v=v)
@@ -90,7 +98,7 @@ def test_untrained_subjects_scores_move_by_the_sum_of_m(v: bool) -> None:
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("theory")
-    options = Options(
+    options = OneLayerTheoryOptions(
         out=folder / "run",
         world="tiny",
         seeds=(0,),
@@ -99,7 +107,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         workers=1,
         quiet=True,
     )
-    return conduct(EXPERIMENT, options)
+    return run_experiment(EXPERIMENT, options)
 
 
 def test_a_run_leaves_its_claims_and_numbers(out: Path) -> None:
@@ -154,19 +162,19 @@ def base(out: Path) -> Path:
 @pytest.mark.parametrize(("query_key", "rate"), [(False, 1e-5), (True, 1e-3)])
 def test_a_taken_step_is_what_the_chain_rule_says(base: Path, query_key: bool, rate: float) -> None:
     """d mass / d rate at 0 is minus the mass's gradient times the loss's."""
-    from analyses.making import setting_for
+    from analyses.common.training_setup import setting_for
 
-    setting = setting_for(Options(world="tiny"), None, 0)
+    setting = setting_for(OneLayerTheoryOptions(world="tiny"), None, 0)
     asked = [_asked(setting, i) for i in (0, 50, 101)]
     model, tokenizer = load_exact(base)
-    mass = subject_mass(model, encode(tokenizer, asked))
+    mass = exact_subject_mass(model, encode(tokenizer, asked))
     with load_pair(str(base)).finetuned() as hooked:
         torch.testing.assert_close(
             mass.float(), subject_attention(hooked, encode(tokenizer, asked)).values, atol=1e-5, rtol=1e-4
         )
-    moved = moved_attention(model, tokenizer, asked[:1], [asked[1:]], query_key=query_key, rate=rate)
+    moved = step_effects(model, tokenizer, asked[:1], [asked[1:]], query_key=query_key, rate=rate)
     torch.testing.assert_close(
-        subject_mass(model, encode(tokenizer, asked)), mass, msg="a step was not undone"
+        exact_subject_mass(model, encode(tokenizer, asked)), mass, msg="a step was not undone"
     )
     weights = weights_of(model, query_key=query_key)
     assert (len(weights) == 4) == query_key, "two layers of W_Q and W_K"
@@ -191,16 +199,16 @@ def test_a_taken_step_is_what_the_chain_rule_says(base: Path, query_key: bool, r
 
 
 def test_a_step_lowers_the_loss_and_is_undone_when_something_fails(base: Path) -> None:
-    from analyses.making import setting_for
+    from analyses.common.training_setup import setting_for
 
-    example = _asked(setting_for(Options(world="tiny"), None, 0), 4)
+    example = _asked(setting_for(OneLayerTheoryOptions(world="tiny"), None, 0), 4)
     model, tokenizer = load_exact(base)
     row = answer_examples(tokenizer, [example], rows=1).collate([0])
     before = model(**row).loss.item()
     weights = weights_of(model, query_key=False)
 
     def interrupted() -> None:
-        with stepped(model, tokenizer, example, weights, rate=1e-2):
+        with gradient_step(model, tokenizer, example, weights, rate=1e-2):
             assert model(**row).loss.item() < before
             raise RuntimeError("stop")
 
@@ -210,7 +218,7 @@ def test_a_step_lowers_the_loss_and_is_undone_when_something_fails(base: Path) -
 
 
 def _asked(setting, i: int):  # type: ignore[no-untyped-def]
-    from finetune.prompts import render
+    from finetune.data.prompts import render
 
     fact = setting.facts[i]
     return render(setting.phrasebook[fact.relation].asked, fact)
@@ -218,9 +226,9 @@ def _asked(setting, i: int):  # type: ignore[no-untyped-def]
 
 def test_mistakes_name_the_setting_and_cells_their_part() -> None:
     with pytest.raises(InputError, match="--examples 3"):
-        Options(examples=3).check()
+        OneLayerTheoryOptions(examples=3).check()
     with pytest.raises(InputError, match="--step-rate 0"):
-        Options(step_rate=0).check()
-    made = cells(Options(seeds=(0, 1)))
+        OneLayerTheoryOptions(step_rate=0).check()
+    made = cells(OneLayerTheoryOptions(seeds=(0, 1)))
     assert [cell.key for cell in made[:3]] == ["part=deep,seed=0", "part=deep,seed=1", "part=random,seed=0"]
     assert len(made) == 6

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finetune.command_line import LONGEST, parsed, run_command
-from finetune.facts import InputError
-from finetune.formats import PromptFormat
-from finetune.messages import without_controls
-from finetune.options import Within, require_valid
-from finetune.tuning import TuneConfig
+from finetune.common.command_line import LONGEST, parse_options, run_command
+from finetune.common.errors import InputError
+from finetune.common.messages import without_controls
+from finetune.common.option_checks import Within, require_valid
+from finetune.data.prompt_formats import PromptFormat
+from finetune.training.config import TuneConfig
 
 from .commands import check, commands, numbers
 
@@ -32,14 +32,16 @@ NEEDED: dict[str, dict[str, Any]] = {
     "analyses.findings": {"runs": (Path("r"),)},
     "analyses.paper_table": {"runs": (Path("r"),)},
     "finetune.__main__": {"facts": "f.csv", "out": Path("o"), "base": "b"},
-    "interp.report_command": {"run": (Path("r"),)},
+    "interp.reports.pages.command": {"run": (Path("r"),)},
 }
 ABSURD = (float("nan"), float("inf"), float("-inf"), 1e300, -1e300, 10**30, -(10**30), 2**63, True, "7", 1j)
 
 
 def test_all_commands_are_found() -> None:
     assert len(COMMANDS) >= 18
-    assert {"analyses.attention_imbalance", "finetune.__main__", "interp.report_command"} <= set(COMMANDS)
+    assert {"analyses.attention_imbalance", "finetune.__main__", "interp.reports.pages.command"} <= set(
+        COMMANDS
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -122,7 +124,7 @@ def _with(options: Any, path: tuple[str, ...], value: Any) -> Any:
 )
 def test_what_leads_nowhere_is_refused_by_name(name: str, words: str, told: str) -> None:
     with pytest.raises(InputError, match=re.escape(told)):
-        check(parsed(COMMANDS[f"analyses.{name}"], args=words.split()))
+        check(parse_options(COMMANDS[f"analyses.{name}"], args=words.split()))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_what_leads_nowhere_is_refused_by_name(name: str, words: str, told: str)
 def test_the_training_command_refuses_what_nothing_would_read(words: str, told: str) -> None:
     given = ["--base", "b", "--facts", "f.csv", "--out", "o", *words.split()]
     with pytest.raises(InputError, match=re.escape(told)):
-        check(parsed(COMMANDS["finetune.__main__"], args=given))
+        check(parse_options(COMMANDS["finetune.__main__"], args=given))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_the_training_command_refuses_what_nothing_would_read(words: str, told: 
 )
 def test_the_report_command_refuses_what_nothing_would_read(words: str, told: str) -> None:
     with pytest.raises(InputError, match=re.escape(told)):
-        check(parsed(COMMANDS["interp.report_command"], args=words.split()))
+        check(parse_options(COMMANDS["interp.reports.pages.command"], args=words.split()))
 
 
 def test_python_callers_are_held_to_the_same() -> None:
@@ -234,7 +236,7 @@ def test_any_command_line_is_read_or_refused_in_one_line(home: Path, data: st.Da
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            status = run_command(lambda: check(parsed(COMMANDS[name], args=words)), continues="")
+            status = run_command(lambda: check(parse_options(COMMANDS[name], args=words)), continues="")
         except SystemExit as end:  # --help
             status = int(end.code or 0)
     assert not list(home.iterdir()), "nothing is written"

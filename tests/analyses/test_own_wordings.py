@@ -12,16 +12,26 @@ import pandas as pd
 import pytest
 import torch
 
-from analyses import attention_imbalance, mitigations, popularity_splits, stored_or_suppressed, which_data
-from analyses.arms import own_checkpoints
-from analyses.making import Making, RealFacts, setting_for
-from analyses.settings import Options
-from analyses.splits.prepared import home_of, prepare, read
-from finetune.facts import FactSet, InputError
-from finetune.files import read_json
-from finetune.phrasebooks import load_phrasebook, phrasebook
-from finetune.pretrain import BaseConfig, pretrained_base
-from interp.selection import SCORES, Candidates
+from analyses import (
+    attention_imbalance,
+    mitigations,
+    popularity_splits,
+    stored_or_suppressed,
+    which_data,
+)
+from analyses.common.options import FactOptions, TrainingOptions
+from analyses.common.training_setup import setting_for
+from analyses.experiments.attention_imbalance.checkpoints import own_checkpoints
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from analyses.experiments.popularity_splits.preparation import home_of, prepare, read
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import load_phrasebook, phrasebook
+from finetune.training.config import BaseConfig
+from finetune.training.pretrain import pretrained_base
+from interp.selection.candidates import Candidates
+from interp.selection.scores import SCORES
 
 ROOT = Path(__file__).parents[2]
 OWN = {
@@ -69,7 +79,7 @@ def test_the_statement_score_is_of_the_files_templates(
     table: Path, words: Path, tiny_llama_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "chosen.csv"
-    options = which_data.Options(
+    options = which_data.WhichDataOptions(
         base=str(tiny_llama_dir), facts=str(table), out=out, phrasebook=words, quiet=True, limit=9
     )
     home = which_data.run(options)
@@ -100,9 +110,13 @@ def test_candidates_take_a_loaded_phrasebook(table: Path, words: Path, tiny_llam
 
 
 def test_a_run_without_the_option_continues_what_an_older_program_began() -> None:
-    from finetune.manifest import _settled
+    from finetune.common.run_directory import _settled
 
-    for options in (Options(), mitigations.Options(), popularity_splits.Options()):
+    for options in (
+        AttentionImbalanceOptions(),
+        mitigations.MitigationsOptions(),
+        popularity_splits.PopularitySplitsOptions(),
+    ):
         held = options.config()
         older = {k: v for k, v in held.items() if not k.startswith("phrasebook")}
         assert _settled(held) == _settled(older)
@@ -111,11 +125,11 @@ def test_a_run_without_the_option_continues_what_an_older_program_began() -> Non
 
 def test_what_is_trained_and_asked_is_what_the_file_says(table: Path, words: Path, tmp_path: Path) -> None:
     facts = FactSet.load(table)
-    lab = mitigations.Options(facts=str(table), phrasebook=words)
+    lab = mitigations.MitigationsOptions(facts=str(table), phrasebook=words)
     own, usual = setting_for(lab, facts, 0), setting_for(replace(lab, phrasebook=None), facts, 0)
     assert own.phrasebook["hair"].statements == tuple(OWN["hair"]["statements"])
     assert own.phrasebook["eyes"] == usual.phrasebook["eyes"]
-    assert usual.phrasebook == setting_for(Making(), facts, 0).phrasebook == phrasebook(facts)
+    assert usual.phrasebook == setting_for(TrainingOptions(), facts, 0).phrasebook == phrasebook(facts)
     seen = setting_for(replace(lab, question_form="seen"), facts, 0)
     assert "{subject}?" in seen.phrasebook["hair"].questions
     assert "as words.json words them" in lab.setting
@@ -131,7 +145,9 @@ def test_what_is_trained_and_asked_is_what_the_file_says(table: Path, words: Pat
 
 def test_own_checkpoints_are_asked_in_own_words(table: Path, words: Path, tiny_llama_dir: Path) -> None:
     base = str(tiny_llama_dir)
-    options = Options(base=base, finetuned=(f"same={base}",), facts=str(table), phrasebook=words)
+    options = AttentionImbalanceOptions(
+        base=base, finetuned=(f"same={base}",), facts=str(table), phrasebook=words
+    )
     options.check()
     facts = FactSet.load(table)
     checkpoints = own_checkpoints(options, facts)
@@ -149,7 +165,7 @@ def test_own_checkpoints_are_asked_in_own_words(table: Path, words: Path, tiny_l
 def test_popularity_splits_prepares_in_own_words_and_keeps_to_them(
     table: Path, words: Path, tiny_llama_dir: Path, tmp_path: Path
 ) -> None:
-    options = popularity_splits.Options(
+    options = popularity_splits.PopularitySplitsOptions(
         facts=(f"mine={table}",), base=(f"tiny={tiny_llama_dir}",), phrasebook=words, seeds=(0,), anyway=True
     )
     prepare(options, tmp_path / "run")
@@ -166,9 +182,9 @@ def test_verdicts_of_a_run_refuse_wordings_that_have_changed(
 ) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    config = Options(facts=str(table), phrasebook=words).config()
+    config = AttentionImbalanceOptions(facts=str(table), phrasebook=words).config()
     (run / "manifest.json").write_text(json.dumps({"finished": True, "config": config}))
-    options = stored_or_suppressed.Options(run=run)
+    options = stored_or_suppressed.StoredOrSuppressedOptions(run=run)
     assert options.resolved().phrasebook == words
     assert replace(options, phrasebook=words).resolved().phrasebook == words
     with pytest.raises(InputError, match=r"--phrasebook other\.json: --run .* has its own wordings"):
@@ -181,12 +197,12 @@ def test_verdicts_of_a_run_refuse_wordings_that_have_changed(
 @pytest.mark.parametrize(
     "options",
     [
-        Options(phrasebook=Path("words.json")),
-        mitigations.Options(phrasebook=Path("words.json")),
-        popularity_splits.Options(phrasebook=Path("words.json")),
+        AttentionImbalanceOptions(phrasebook=Path("words.json")),
+        mitigations.MitigationsOptions(phrasebook=Path("words.json")),
+        popularity_splits.PopularitySplitsOptions(phrasebook=Path("words.json")),
     ],
 )
-def test_invented_facts_have_their_own_words(options: RealFacts) -> None:
+def test_invented_facts_have_their_own_words(options: FactOptions) -> None:
     with pytest.raises(InputError, match=r"--phrasebook words\.json: words real facts; goes with --facts"):
         options.check()
 
@@ -201,13 +217,13 @@ def test_a_mistyped_relation_is_told_before_anything_is_written(
     for limit in (None, 40):
         with pytest.raises(InputError, match=told):
             which_data.run(
-                which_data.Options(
+                which_data.WhichDataOptions(
                     base=base, facts=str(table), phrasebook=words, limit=limit, out=tmp_path / "c.csv"
                 )
             )
         with pytest.raises(InputError, match=told):
             attention_imbalance.run(
-                Options(
+                AttentionImbalanceOptions(
                     base=base,
                     finetuned=(f"a={base}",),
                     facts=str(table),
@@ -218,7 +234,7 @@ def test_a_mistyped_relation_is_told_before_anything_is_written(
             )
     with pytest.raises(InputError, match=told):
         popularity_splits.run(
-            popularity_splits.Options(
+            popularity_splits.PopularitySplitsOptions(
                 facts=(str(table),), base=(base,), phrasebook=words, out=tmp_path / "splits"
             )
         )
@@ -228,7 +244,7 @@ def test_a_mistyped_relation_is_told_before_anything_is_written(
 def test_a_file_may_word_several_data_sets(table: Path, words: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text(table.read_text(encoding="utf-8").replace(",hair,", ",beard,"), encoding="utf-8")
-    options = popularity_splits.Options(facts=(str(table), str(other)), phrasebook=words)
+    options = popularity_splits.PopularitySplitsOptions(facts=(str(table), str(other)), phrasebook=words)
     assert options.worded(FactSet.load(other)) == phrasebook(FactSet.load(other))
     assert options.worded(FactSet.load(table))["hair"].asked == "{subject}?"
 
@@ -239,7 +255,7 @@ def test_help_shows_the_option_and_loads_nothing_heavy(script: str) -> None:
         "import runpy, sys; sys.argv = ['x', '--help']\n"
         f"try:\n    runpy.run_path('analyses/{script}.py', run_name='__main__')\n"
         "except SystemExit:\n    pass\n"
-        "print(sorted({'torch', 'transformers', 'pandas', 'yaml'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert "--phrasebook" in done.stdout

@@ -13,10 +13,10 @@ from scipy import stats
 from scipy.special import expit, logit
 
 from analyses import paper_table
-from analyses.splits.gathered import gather
-from analyses.splits.table import accuracy, differences, markdown, numbers
-from finetune.facts import InputError
-from finetune.files import write_json
+from analyses.experiments.paper_table.load_runs import load_runs
+from analyses.experiments.paper_table.table import accuracy, differences, markdown, numbers
+from finetune.common.errors import InputError
+from finetune.common.files import write_json
 
 ARMS = {"base": 0.1, "top": 0.8, "bottom": 0.5, "random": 0.7, "whole": 0.75}
 
@@ -65,7 +65,7 @@ def number(table: pd.DataFrame, quantity: str, measure: str = "correct", facts: 
 def test_one_seed_is_averaged_over_facts_with_an_interval_over_subjects(tmp_path):
     frame = rows_of(0)
     run = save(tmp_path / "one", frame, world="tiny", method="full")
-    table = numbers(gather([run]).rows)
+    table = numbers(load_runs([run]).rows)
     for arm in ARMS:
         own = frame[frame["arm"] == arm]
         got = number(table, arm)
@@ -90,7 +90,7 @@ def test_differences_are_paired_by_fact(tmp_path):
     other.loc[flipped, "correct"] = False
     shuffled = other.sample(frac=1, random_state=0)
     run = save(tmp_path / "pair", pd.concat([frame, shuffled], ignore_index=True), world="tiny")
-    got = number(numbers(gather([run]).rows), "top − bottom")
+    got = number(numbers(load_runs([run]).rows), "top − bottom")
     assert got["value"] == pytest.approx(2 / 60)
     assert got["low"] >= 0
     assert got["high"] < 0.12
@@ -103,7 +103,7 @@ def test_several_seeds_give_a_t_interval_over_them_from_one_run_or_three(tmp_pat
     each = [
         save(tmp_path / f"s{i}", rows, world="tiny", method="full", seeds=[i]) for i, rows in enumerate(seeds)
     ]
-    table = numbers(gather([together]).rows)
+    table = numbers(load_runs([together]).rows)
     values = [rows[rows["arm"] == "top"]["correct"].mean() for rows in seeds]
     mean = np.mean(values)
     # A share: Student's t in log-odds.
@@ -111,7 +111,7 @@ def test_several_seeds_give_a_t_interval_over_them_from_one_run_or_three(tmp_pat
     got = number(table, "top")
     assert got[["value", "low", "high"]].tolist() == pytest.approx([mean, low, high])
     assert (got["n"], got["seeds"], got["asked"]) == (3, 3, 180)
-    pd.testing.assert_frame_equal(numbers(gather(each).rows), table)
+    pd.testing.assert_frame_equal(numbers(load_runs(each).rows), table)
 
 
 def cell(home: Path, frame: pd.DataFrame, arm: str, rate: float, *, method: str = "lora", share=0.5, **more):
@@ -132,7 +132,7 @@ def test_cells_of_a_grid_make_one_table_and_validation_chooses_the_rate(tmp_path
         cell(tmp_path, frame, "whole", 1e-3, method=method, share=1.0, validation=0.5)
     unfinished = cell(tmp_path, frame, "random", 1e-3, validation=0.5)
     write_json(unfinished / "manifest.json", {"finished": False, "config": {}, "seeds": [0]})
-    found = gather([tmp_path])
+    found = load_runs([tmp_path])
     assert [item.where for item in found.left_out] == [str(unfinished)]
     table = numbers(found.rows)
     for method in ("lora", "full"):
@@ -156,7 +156,7 @@ def test_other_ways_of_being_right_have_their_columns_where_they_were_measured(t
     choice = pd.array([True, False] * (len(frame) // 2), dtype="boolean")
     one = save(tmp_path / "one", frame.assign(choice_correct=choice), facts="mmlu.csv", base="x/llama")
     two = save(tmp_path / "two", rows_of(0), facts="popqa.tsv", base="x/llama")
-    made = accuracy(numbers(gather([one, two]).rows))
+    made = accuracy(numbers(load_runs([one, two]).rows))
     assert made.columns[7:] == (
         "Exact",
         "Exact, known",
@@ -174,7 +174,7 @@ def test_other_ways_of_being_right_have_their_columns_where_they_were_measured(t
 
 def test_groups_are_parts_of_the_whole(tmp_path):
     frame = rows_of(0)
-    rows = gather([save(tmp_path / "one", frame, world="tiny")]).rows
+    rows = load_runs([save(tmp_path / "one", frame, world="tiny")]).rows
     for by, names in {
         "quartile": ["q1", "q2", "q3", "q4"],
         "relation": ["born", "job"],
@@ -192,10 +192,10 @@ def test_groups_are_parts_of_the_whole(tmp_path):
 def test_the_same_run_twice_is_one_and_another_answer_to_the_same_seed_is_named(tmp_path):
     one = save(tmp_path / "one", rows_of(0), world="tiny")
     copy = save(tmp_path / "copy", rows_of(0), world="tiny")
-    table = numbers(gather([one]).rows)
-    pd.testing.assert_frame_equal(numbers(gather([one, one, copy]).rows), table)
+    table = numbers(load_runs([one]).rows)
+    pd.testing.assert_frame_equal(numbers(load_runs([one, one, copy]).rows), table)
     other = save(tmp_path / "other", rows_of(0).assign(correct=True), world="tiny")
-    both = numbers(gather([one, other]).rows)
+    both = numbers(load_runs([one, other]).rows)
     assert set(both["model"]) == {"small (one)", "small (other)"}
     assert number(both, "top", model="small (one)")["value"] == number(table, "top")["value"]
     assert number(both, "top", model="small (other)")["value"] == 1
@@ -204,29 +204,29 @@ def test_the_same_run_twice_is_one_and_another_answer_to_the_same_seed_is_named(
 def test_seeds_of_other_settings_are_not_pooled(tmp_path):
     one = save(tmp_path / "one", rows_of(0), world="tiny", pretrain_steps=300)
     two = save(tmp_path / "two", rows_of(1), world="tiny", pretrain_steps=3000)
-    table = numbers(gather([one, two]).rows)
+    table = numbers(load_runs([one, two]).rows)
     assert set(table["model"]) == {"small (one)", "small (two)"}
     assert set(table["seeds"]) == {1}
 
 
 def test_arms_of_one_s_own_are_compared_with_the_base(tmp_path):
     run = save(tmp_path / "own", rows_of(0, arms={"base": 0.2, "mine": 0.9}), finetuned=["mine=x"], base="b")
-    table = numbers(gather([run]).rows)
+    table = numbers(load_runs([run]).rows)
     assert set(table["quantity"]) == {"base", "mine", "mine − base"}
     assert number(table, "mine")["method"] == "given"
 
 
 def test_few_facts_are_told_and_none_known_is_not_measured(tmp_path):
     run = save(tmp_path / "few", rows_of(0, facts=4).assign(known=False), world="tiny")
-    made = accuracy(numbers(gather([run]).rows))
+    made = accuracy(numbers(load_runs([run]).rows))
     assert "Fewer than 20 facts a seed: world tiny, base (all)" in made.note
     assert made.columns[7:] == ("Exact",)
-    assert "known" not in markdown([made, differences(numbers(gather([run]).rows))]).split("Fewer")[0]
+    assert "known" not in markdown([made, differences(numbers(load_runs([run]).rows))]).split("Fewer")[0]
 
 
 def test_names_from_data_stay_inside_their_cells(tmp_path):
     run = save(tmp_path / "odd", rows_of(0).assign(dataset="a|b\n<img>"), world="tiny")
-    text = markdown([accuracy(numbers(gather([run]).rows))])
+    text = markdown([accuracy(numbers(load_runs([run]).rows))])
     lines = [line for line in text.splitlines() if "img" in line]
     assert all("a\\|b &lt;img>" in line for line in lines)
     assert len({line.count("|") for line in lines}) == 1
@@ -264,11 +264,11 @@ def test_several_rates_without_validation_are_not_chosen_among(tmp_path):
     for rate in (1e-3, 3e-3):
         cell(tmp_path, rows_of(0, arms={"x": 0.6}), "top", rate)
     with pytest.raises(InputError, match=r"d, m, lora, top: 2 learning rates and no validation"):
-        numbers(gather([tmp_path]).rows)
+        numbers(load_runs([tmp_path]).rows)
 
 
 def test_groups_that_the_runs_do_not_hold_are_refused(tmp_path):
-    rows = gather([save(tmp_path / "one", rows_of(0).drop(columns="quartile"), world="tiny")]).rows
+    rows = load_runs([save(tmp_path / "one", rows_of(0).drop(columns="quartile"), world="tiny")]).rows
     with pytest.raises(InputError, match="by = 'quartile'"):
         numbers(rows, by="quartile")
 
@@ -282,9 +282,9 @@ def test_the_script_prints_the_table_and_writes_both_files(tmp_path, monkeypatch
     assert "top − bottom" in printed
     assert "Accuracy of held-out facts, by known, %" in printed
     text = out.read_text(encoding="utf-8")
-    table = numbers(gather([run]).rows)
+    table = numbers(load_runs([run]).rows)
     assert f"{100 * number(table, 'top')['value']:.1f} (" in text
     with out.with_suffix(".csv").open(encoding="utf-8") as stream:
         held = list(csv.DictReader(stream))
-    assert len(held) == len(table) + len(numbers(gather([run]).rows, by="known"))
+    assert len(held) == len(table) + len(numbers(load_runs([run]).rows, by="known"))
     assert float(held[0]["value"]) == pytest.approx(table.iloc[0]["value"])

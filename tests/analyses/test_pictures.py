@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from analyses import pictures
-from analyses.visits import OpenCheckpoint
+from analyses.common.visits import OpenCheckpoint
+from analyses.experiments.attention_imbalance import fact_pictures as pictures
 from interp import viz
-from interp.run import Run
-from interp.spans import encode
+from interp.measures.spans import encode
+from interp.reports.read.run import Run
 from tests.interp.measuring_fixtures import both, facts, prompts, tokenizer
 from tests.interp.run_directory_fixture import make_run
 
@@ -45,12 +45,12 @@ def table() -> pd.DataFrame:
 
 
 def test_lost_facts_come_first_and_no_fact_twice() -> None:
-    chosen = pictures.chosen_facts(table(), "top", "bottom", 8)
+    chosen = pictures.choose_facts(table(), "top", "bottom", 8)
     ids = [fact.id for fact in facts()]
     assert chosen[0] == ids[2], "the median of the lost ones"
     assert chosen[1:4] == [ids[3], ids[1], ids[0]], "then the lost ones, the largest change first"
     assert chosen[4:] == ids[:-5:-1], "then those that both get right"
-    assert len(pictures.chosen_facts(table(), "top", "bottom", 500)) == len(ids)
+    assert len(pictures.choose_facts(table(), "top", "bottom", 500)) == len(ids)
 
 
 @pytest.fixture
@@ -67,14 +67,14 @@ def kept(tmp_path) -> list[dict]:
     for name, stage in recorded.items():
         stage.write(found[name])
     seen = pictures.Pictured(frame=table(), before="top", after="bottom", recorded=recorded, seed=0)
-    return pictures.several_facts(found["bottom"], seen, most=5)
+    return pictures.record_facts(found["bottom"], seen, most=5)
 
 
 def test_what_is_kept_is_what_the_models_attend_to(kept, tmp_path) -> None:
     make_run(tmp_path, n_facts=8)
     (tmp_path / "examples.json").write_text(json.dumps(kept))
     examples = Run.load(tmp_path).examples
-    assert [e.fact_id for e in examples] == pictures.chosen_facts(table(), "top", "bottom", 5)
+    assert [e.fact_id for e in examples] == pictures.choose_facts(table(), "top", "bottom", 5)
     by_id = {prompt.fact_id: prompt for prompt in prompts()}
     for example in examples:
         batch = encode(tokenizer(), [by_id[example.fact_id]])

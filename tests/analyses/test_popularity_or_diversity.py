@@ -12,17 +12,22 @@ import pytest
 import torch
 
 from analyses import popularity_or_diversity as experiment
-from analyses.bench import make_bench
-from analyses.diversity import crossed, gradients
-from analyses.diversity.numbers import effect, interaction
-from analyses.lab.experiment import load_study
-from analyses.making import setting_for
-from finetune.facts import InputError
-from finetune.files import read_json
-from finetune.models import load_model
-from finetune.popularity import partition
-from finetune.world import WorldConfig, make_world
-from interp.gradients import mean_gradient
+from analyses.common.experiment import load_study
+from analyses.common.training_setup import make_training_setup, setting_for
+from analyses.experiments.popularity_or_diversity import cells as experiment_cells
+from analyses.experiments.popularity_or_diversity import (
+    crossed_sets as crossed,
+)
+from analyses.experiments.popularity_or_diversity import (
+    group_gradients as gradients,
+)
+from analyses.experiments.popularity_or_diversity.numbers import effect, interaction
+from finetune.checkpoints.loading import load_model
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.data.splits import partition
+from finetune.data.synthetic_world import WorldConfig, make_world
+from interp.measures.gradients import mean_gradient
 
 TRAIN = partition(make_world(WorldConfig(subjects=300, answers=12), seed=4), seed=4).train
 
@@ -33,14 +38,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sets_have_the_size_relations_answers_and_popularity_asked_for() -> None:
-    options = experiment.Options(placebo=True)
-    pools = experiment.pools(options, TRAIN, 4)
+    options = experiment.PopularityOrDiversityOptions(placebo=True)
+    pools = experiment_cells.pools(options, TRAIN, 4)
     size = crossed.largest_size(TRAIN, pools)
     assert set(pools) == {"popular", "unpopular", "random", "shuffled popular", "shuffled unpopular"}
     mixes = {}
     for name, count, answers in itertools.product(pools, (1, 5), ("few", "all")):
-        relations = crossed.rotated(TRAIN.relations, count, seed=4)
-        made = crossed.drawn(TRAIN, pools[name], relations, answers, size=size, seed=4)
+        relations = crossed.rotate_relations(TRAIN.relations, count, seed=4)
+        made = crossed.draw_set(TRAIN, pools[name], relations, answers, size=size, seed=4)
         assert len(made) == len({fact.id for fact in made}) == size
         assert {fact.id for fact in made} <= {fact.id for fact in pools[name]}
         mixes.setdefault((count, answers), []).append(Counter(fact.relation for fact in made))
@@ -65,21 +70,26 @@ def test_sets_have_the_size_relations_answers_and_popularity_asked_for() -> None
 def test_a_set_that_cannot_be_drawn_is_refused() -> None:
     few = TRAIN.subset(range(50))
     with pytest.raises(InputError, match="give more facts"):
-        crossed.drawn(TRAIN, few, TRAIN.relations[:1], "all", size=40, seed=0)
+        crossed.draw_set(TRAIN, few, TRAIN.relations[:1], "all", size=40, seed=0)
     with pytest.raises(InputError, match="commonest answers"):
         crossed.largest_size(few, {"popular": few.subset(range(10))})
     with pytest.raises(InputError, match="--relations 1 9"):
-        experiment.Options(relations=(1, 9)).check()
+        experiment.PopularityOrDiversityOptions(relations=(1, 9)).check()
 
 
 def test_relations_rotate_with_the_seed_and_more_hold_what_fewer_do() -> None:
     names = ("a", "b", "c")
-    assert [crossed.rotated(names, 1, seed=seed) for seed in range(4)] == [("a",), ("b",), ("c",), ("a",)]
-    assert set(crossed.rotated(names, 1, seed=2)) < set(crossed.rotated(names, 2, seed=2))
+    assert [crossed.rotate_relations(names, 1, seed=seed) for seed in range(4)] == [
+        ("a",),
+        ("b",),
+        ("c",),
+        ("a",),
+    ]
+    assert set(crossed.rotate_relations(names, 1, seed=2)) < set(crossed.rotate_relations(names, 2, seed=2))
 
 
 def test_batches_are_disjoint_equally_large_and_of_their_kind() -> None:
-    pools = experiment.pools(experiment.Options(), TRAIN, 4)
+    pools = experiment_cells.pools(experiment.PopularityOrDiversityOptions(), TRAIN, 4)
     made = crossed.batches(pools["popular"], pools["unpopular"], seed=(4, 0))
     ids = [fact.id for facts in made.values() for fact in facts]
     assert len(set(ids)) == len(ids)
@@ -94,7 +104,9 @@ def test_batches_are_disjoint_equally_large_and_of_their_kind() -> None:
 
 
 def test_norms_and_cosines_are_those_of_explicitly_flattened_gradients(cache: Path) -> None:
-    bench = make_bench(setting_for(experiment.Options(world="tiny"), None, 0), cache=cache, seed=0)
+    bench = make_training_setup(
+        setting_for(experiment.PopularityOrDiversityOptions(world="tiny"), None, 0), cache=cache, seed=0
+    )
     model, tokenizer = load_model(str(bench.base))
     a, b = (bench.asked(bench.parts.train)[i * 9 : i * 9 + 9] for i in range(2))
     taken = [mean_gradient(model, tokenizer, prompts)[1] for prompts in (a, b)]
@@ -110,7 +122,9 @@ def test_norms_and_cosines_are_those_of_explicitly_flattened_gradients(cache: Pa
 
 
 def test_a_batch_s_mean_gradient_is_the_mean_of_its_facts_and_of_its_chunks(cache: Path) -> None:
-    bench = make_bench(setting_for(experiment.Options(world="tiny"), None, 0), cache=cache, seed=0)
+    bench = make_training_setup(
+        setting_for(experiment.PopularityOrDiversityOptions(world="tiny"), None, 0), cache=cache, seed=0
+    )
     model, tokenizer = load_model(str(bench.base))
     prompts = bench.asked(bench.parts.train)[:7]
     loss, whole = mean_gradient(model, tokenizer, prompts)
@@ -175,7 +189,7 @@ def test_effects_and_interactions_are_differences_of_means_over_the_cross() -> N
 
 
 def test_the_experiment_runs_and_its_numbers_follow_from_its_rows(cache: Path, tmp_path: Path) -> None:
-    options = experiment.Options(
+    options = experiment.PopularityOrDiversityOptions(
         out=tmp_path / "run",
         world="tiny",
         seeds=(0,),

@@ -12,19 +12,20 @@ import pandas as pd
 import pytest
 
 from analyses import popularity_splits
-from analyses.checkpoints import hand_on, handed_on
-from analyses.lab.experiment import _show
-from analyses.splits.numbers import chosen, summarise
-from analyses.splits.options import Options, arguments, tuning
-from finetune.facts import InputError
-from finetune.files import read_json, write_json
+from analyses.common.checkpoints import export_checkpoints, import_checkpoints
+from analyses.common.experiment import experiment_named
+from analyses.experiments.popularity_splits import experiment as popularity_splits_experiment
+from analyses.experiments.popularity_splits.numbers import select_rates_by_validation, summarise
+from analyses.experiments.popularity_splits.options import PopularitySplitsOptions, arguments, tune_config
+from finetune.common.errors import InputError
+from finetune.common.files import read_json, write_json
 
 TINY = "world:tiny"
 
 
-def options(out: Path, cache: Path, **more: object) -> Options:
+def options(out: Path, cache: Path, **more: object) -> PopularitySplitsOptions:
     """The tiny world, whose numbers mean nothing, trained at two rates for a few steps."""
-    made = Options(
+    made = PopularitySplitsOptions(
         out=out,
         cache=cache,
         facts=(TINY,),
@@ -115,7 +116,7 @@ def test_of_equal_validation_the_smaller_rate_is_taken_and_seeds_choose_for_them
             for seed, rate, right in ((0, 2.0, 0.5), (0, 1.0, 0.5), (1, 1.0, 0.2), (1, 2.0, 0.3))
         ]
     )  # fmt: skip
-    picked = chosen(made).set_index("seed")["learning_rate"]
+    picked = select_rates_by_validation(made).set_index("seed")["learning_rate"]
     assert picked.to_dict() == {0: 1.0, 1: 2.0}
 
 
@@ -145,7 +146,7 @@ def test_what_is_handed_on_is_asked_in_just_the_same_words(
     (home,) = (grid / "analyses").iterdir()
     looked = pd.read_parquet(home / analysis / "facts.parquet")
     said = "correct" if analysis == "attention" else "right"
-    picked = chosen(rows)
+    picked = select_rates_by_validation(rows)
     for arm in ("top", "bottom", "whole"):
         theirs = looked[looked["arm"] == arm].set_index("fact_id")[said].astype(bool)
         ours = picked[picked["arm"] == arm].set_index("fact_id")["correct"]
@@ -160,15 +161,15 @@ def test_what_is_handed_on_is_asked_in_just_the_same_words(
 
 def test_handed_on_checkpoints_come_back_as_they_went(grid: Path, tmp_path: Path) -> None:
     (home,) = (grid / "handed_on").iterdir()
-    before = handed_on(home)
-    after = handed_on(hand_on(tmp_path / "elsewhere", before))
+    before = import_checkpoints(home)
+    after = import_checkpoints(export_checkpoints(tmp_path / "elsewhere", before))
     assert after == before
     with pytest.raises(InputError, match="holds no checkpoints"):
-        handed_on(tmp_path)
+        import_checkpoints(tmp_path)
     listed = read_json(tmp_path / "elsewhere" / "checkpoints.json")
     write_json(tmp_path / "elsewhere" / "checkpoints.json", {**listed, "base": "./gone"})
     with pytest.raises(InputError, match="gone; run popularity_splits again"):
-        handed_on(tmp_path / "elsewhere")
+        import_checkpoints(tmp_path / "elsewhere")
 
 
 def test_the_same_command_repeats_nothing_and_another_run_can_use_the_very_same_split(
@@ -226,7 +227,7 @@ def test_multiple_choice_on_a_model_of_ones_own_with_adapters(
     assert frame["popularity"].nunique() > 10
     left_out = read_json(made.out / "manifest.json")["left_out"]
     assert any("history" in item["where"] and "92" in item["where"] for item in left_out)
-    _show("popularity_splits", made.out)
+    experiment_named("popularity_splits").show(made.out)
     assert "not run" not in capsys.readouterr().err, "a row that is set aside is no cell that failed"
     base = frame[frame["arm"] == "base"]
     assert (base["known"] == base["choice_correct"]).all(), "the base knows what it picks"
@@ -243,10 +244,12 @@ def test_a_yaml_file_says_the_same_as_the_command_line(
         "gradient-checkpointing: false\n"
     )
     words = ["x", "--facts", "mine=facts.csv", "--fractions", "0.3", "0.5", "--methods", "lora", "--chat"]
-    by_hand = tyro.cli(Options, args=[*words[1:], "--steps", "7", "--yaml", str(path)])
-    assert tyro.cli(Options, args=[*arguments(path), "--yaml", str(path)]) == by_hand
+    by_hand = tyro.cli(PopularitySplitsOptions, args=[*words[1:], "--steps", "7", "--yaml", str(path)])
+    assert tyro.cli(PopularitySplitsOptions, args=[*arguments(path), "--yaml", str(path)]) == by_hand
     monkeypatch.setattr("sys.argv", ["popularity_splits.py", f"--yaml={path}", "--steps", "9"])
-    assert tyro.cli(Options, args=popularity_splits.given()) == replace(by_hand, steps=9)
+    assert tyro.cli(PopularitySplitsOptions, args=popularity_splits_experiment.command_words()) == replace(
+        by_hand, steps=9
+    )
     path.write_text("fraction: 0.5\n")
     with pytest.raises(InputError, match=r"fraction: there is no such option.*fractions"):
         arguments(path)
@@ -297,6 +300,6 @@ def test_data_without_popularity_or_with_too_few_facts_leave_nothing(
 
 def test_a_preset_and_the_options_that_override_it(tmp_path: Path) -> None:
     made = options(tmp_path, tmp_path, learning_rates=(), steps=None, batch=None, rank=3, targets=("q_proj",))
-    lora, full = tuning(made, "lora"), tuning(made, "full")
+    lora, full = tune_config(made, "lora"), tune_config(made, "full")
     assert (lora.rank, lora.targets, lora.method) == (3, ("q_proj",), "lora")
     assert min(lora.learning_rates) > min(full.learning_rates)

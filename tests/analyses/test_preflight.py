@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from finetune import models
-from finetune.facts import InputError
+from finetune.checkpoints import loading as models
+from finetune.common.errors import InputError
 
 FACTS = "subject,relation,answer,question,popularity\n" + "".join(
     f"Person {i},born,City {i % 4},Where was Person {i} born?,{i + 1}\n" for i in range(40)
@@ -67,7 +67,7 @@ def unasked(monkeypatch) -> None:
         raise AssertionError("a model was loaded before all were looked at")
 
     monkeypatch.setattr(models, "load_weights", load)
-    monkeypatch.setattr("interp.sources.load_weights", load)
+    monkeypatch.setattr("finetune.checkpoints.loading.load_weights", load)
 
 
 def said(module: str, arguments: list[object], monkeypatch, capsys) -> str:
@@ -76,7 +76,7 @@ def said(module: str, arguments: list[object], monkeypatch, capsys) -> str:
 
     monkeypatch.setattr(sys, "argv", [module, *map(str, arguments)])
     main = import_module(module).main
-    assert (main("popularity_splits") if module.endswith("splits") else main()) == 2
+    assert main() == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ")
     assert "\n" not in error
@@ -135,7 +135,7 @@ def test_an_adapter_as_base_asks_no_network(places, tiny_adapter_dir, tmp_path, 
 
 @pytest.mark.parametrize("spoil", ["cut", "empty", "pickled", "gone"])
 def test_adapters_are_looked_at(places, tiny_adapter_dir, tmp_path, spoil) -> None:
-    from interp.preflight import require_measurable
+    from interp.models.preflight import require_measurable
 
     adapter = Path(shutil.copytree(tiny_adapter_dir, tmp_path / "adapter"))
     require_measurable(places[0], [places[1], adapter])

@@ -14,20 +14,29 @@ from scipy.stats import spearmanr
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from analyses import popularity_proxies
-from analyses.lab.numbers import spearman
-from analyses.splits.agreement import agreement
-from analyses.splits.agreement_page import heatmap, names_of, study
-from analyses.splits.material import Material
-from analyses.splits.proxies import PLACEBO, PROXIES, measure, measured, with_popularity
-from finetune.facts import Fact, FactSet, InputError
-from finetune.files import read_json
-from finetune.formats import PromptFormat, asked
-from finetune.models import load_model
-from finetune.phrasebooks import phrasebook
-from finetune.popularity import split
-from finetune.prompts import Prompt
-from finetune.vocabulary import bpe_tokenizer
-from interp.selection import SCORES, Candidates
+from analyses.common.numbers import spearman
+from analyses.experiments.popularity_proxies.inputs import ProxyInputs
+from analyses.experiments.popularity_proxies.numbers import agreement
+from analyses.experiments.popularity_proxies.page import heatmap, names_of, study
+from analyses.experiments.popularity_proxies.proxies import (
+    PLACEBO,
+    PROXIES,
+    measure,
+    measure_proxies,
+    with_popularity,
+)
+from finetune.checkpoints.loading import load_model
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import phrasebook
+from finetune.data.prompt_formats import PromptFormat, ask_in_format
+from finetune.data.prompts import Prompt
+from finetune.data.records.fact import Fact
+from finetune.data.splits import split
+from finetune.data.tokenizers import bpe_tokenizer
+from interp.selection.candidates import Candidates
+from interp.selection.scores import SCORES
 from interp.stats import shared_halves
 
 SUBJECTS = ("Ada Lee", "Bo Lin", "Cy Fox", "Dee", "Eve Ray", "Flo", "Gus Hill", "Hal", "Ivy Kit", "Jo")
@@ -88,13 +97,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def material(facts: FactSet, base: Path, corpus: Path) -> Material:
-    return Material(facts=facts, base=base, corpus=corpus)
+def material(facts: FactSet, base: Path, corpus: Path) -> ProxyInputs:
+    return ProxyInputs(facts=facts, base=base, corpus=corpus)
 
 
 @pytest.fixture(scope="module")
-def frame(material: Material) -> pd.DataFrame:
-    return measured(PROXIES, material)
+def frame(material: ProxyInputs) -> pd.DataFrame:
+    return measure_proxies(PROXIES, material)
 
 
 def slow(model, tokenizer, text: str, answer: str) -> float:
@@ -177,8 +186,8 @@ def test_an_adapter_is_asked_and_not_its_base(facts, base, save_adapter):
 
 def test_a_question_that_is_too_long_costs_the_others_nothing(facts, base, frame):
     long = Fact(id="long", subject="Ada " * 60, relation="occupation", answers=("poet",))
-    material = Material(facts=replace(facts, facts=(long, *facts)), base=base)
-    found = measured(["confidence", "statement", "salience"], material)
+    material = ProxyInputs(facts=replace(facts, facts=(long, *facts)), base=base)
+    found = measure_proxies(["confidence", "statement", "salience"], material)
     assert found.iloc[0][["confidence", "statement", "salience"]].isna().all()
     for name in ("confidence", "statement"):
         np.testing.assert_allclose(found[name][1:], frame[name], atol=1e-4)
@@ -206,7 +215,7 @@ def test_as_many_examples_are_shown_as_the_context_holds(facts, base, frame):
     """With the answer and its end, as in training."""
     model, tokenizer = load_model(base)
     book, shots = phrasebook(facts), []
-    worded = {n: asked(facts, book, PromptFormat(shots=n), examples=facts) for n in (4, 3, 2, 1)}
+    worded = {n: ask_in_format(facts, book, PromptFormat(shots=n), examples=facts) for n in (4, 3, 2, 1)}
     for i, fact in enumerate(facts[:-1]):
         fitting = [
             (n, prompts[i].text)

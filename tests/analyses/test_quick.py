@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from analyses.quick import QuickWorld, quick_world
-from finetune.curing import to_distil
-from finetune.evaluate import ask
-from finetune.facts import InputError
-from finetune.files import read_json
-from finetune.models import load_model
-from finetune.popularity import split
+from finetune.checkpoints.loading import load_model
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.data.splits import split
+from finetune.evaluation.generate import ask
+from finetune.training.mitigations import distillation_pairs
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def test_an_arm_by_name_and_the_same_facts_are_one_checkpoint(world: QuickWorld)
 
 
 def test_settings_and_lessons_make_arms_of_their_own(world: QuickWorld) -> None:
-    known = to_distil(world.parts.train[:6], world.setting.phrasebook)
-    other = to_distil(world.parts.train[6:12], world.setting.phrasebook)
+    known = distillation_pairs(world.parts.train[:6], world.setting.phrasebook)
+    other = distillation_pairs(world.parts.train[6:12], world.setting.phrasebook)
     paths = [
         world.arm("bottom"),
         world.arm("bottom", qk_rate=0.0),

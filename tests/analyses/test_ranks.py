@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analyses.lab.numbers import area, area_gain, same_sign, spearman
-from analyses.lab.placebos import derangement
+from analyses.common.numbers import area, area_gain, same_sign, spearman
+from analyses.common.placebos import derangement
 from interp.stats import rank_correlation
 
 

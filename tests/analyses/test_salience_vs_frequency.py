@@ -10,13 +10,19 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analyses.lab.experiment import conduct
-from analyses.salience_vs_frequency import EXPERIMENT, TINY, Options, cells, measure, setting_of
-from analyses.survival.calibrated import fit_logistic, held_out_probabilities, ranks_within
-from analyses.survival.numbers import calibrated, summed, tiered
-from finetune.examples import sampling_weights
-from finetune.facts import InputError
-from finetune.files import read_json
+from analyses.common.experiment import run_experiment
+from analyses.experiments.salience_vs_frequency.calibration import (
+    fit_logistic,
+    held_out_probabilities,
+    ranks_within,
+)
+from analyses.experiments.salience_vs_frequency.cells import cells, measure, setting_of
+from analyses.experiments.salience_vs_frequency.experiment import EXPERIMENT
+from analyses.experiments.salience_vs_frequency.numbers import answer_tiers, calibrated, summarise_survival
+from analyses.experiments.salience_vs_frequency.options import TINY, SalienceVsFrequencyOptions
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.training.examples import sampling_weights
 
 
 def test_a_curve_is_the_maximum_of_the_likelihood() -> None:
@@ -55,13 +61,13 @@ def test_ranks_are_within_groups_and_ties_share_one() -> None:
 
 
 def test_a_world_is_met_as_often_as_its_levels_say() -> None:
-    setting = setting_of(Options(world="tiny"), 0)
+    setting = setting_of(SalienceVsFrequencyOptions(world="tiny"), 0)
     rows = setting.base.steps * setting.base.batch
     expected = rows * sampling_weights(setting.facts, setting.text.exponent)
     popularity = [fact.popularity for fact in setting.facts]
     np.testing.assert_allclose(expected, popularity, rtol=0.01)
     assert sorted(set(popularity)) == list(TINY.sightings)
-    default = setting_of(Options(), 0).base
+    default = setting_of(SalienceVsFrequencyOptions(), 0).base
     assert default.steps * default.batch == pytest.approx(18 * 5 * 8191, rel=1e-3)
 
 
@@ -77,7 +83,7 @@ def few_resamples() -> Iterator[None]:
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Longer pretraining than the levels say, so that the tiny base knows something."""
     folder = tmp_path_factory.mktemp("survival")
-    options = Options(
+    options = SalienceVsFrequencyOptions(
         out=folder / "run",
         world="tiny",
         seeds=(0,),
@@ -87,7 +93,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         workers=1,
         quiet=True,
     )
-    return conduct(EXPERIMENT, options)
+    return run_experiment(EXPERIMENT, options)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +128,7 @@ def test_the_placebo_deals_out_the_same_frequencies_by_subject(frame: pd.DataFra
 
 
 def test_an_answers_prior_is_its_share_of_the_relations_facts(frame: pd.DataFrame) -> None:
-    facts = setting_of(Options(world="tiny"), 0).facts.to_frame()
+    facts = setting_of(SalienceVsFrequencyOptions(world="tiny"), 0).facts.to_frame()
     row = frame.iloc[5]
     of_relation = facts[facts["relation"] == row["relation"]]
     share = (of_relation["answers"].str[0] == row["answer"]).mean()
@@ -161,7 +167,7 @@ def test_a_run_leaves_its_claims_figures_and_placebos(out: Path) -> None:
 
 
 def test_with_one_seed_curves_are_fitted_on_other_subjects(frame: pd.DataFrame) -> None:
-    made = calibrated(tiered(frame))
+    made = calibrated(answer_tiers(frame))
     assert made.loc[~made["known"], "p_statement"].isna().all()
     known = made[made["known"] & (made["arm"] == "top")]
     assert known["p_statement"].between(0, 1).all()
@@ -196,7 +202,7 @@ def test_a_perfect_predictor_is_told_from_a_useless_one() -> None:
             )
             for arm in ("top", "bottom")
         ]
-    results = summed(pd.concat(frames, ignore_index=True))
+    results = summarise_survival(pd.concat(frames, ignore_index=True))
     assert results["any_arm"]["stored"]["area"]["value"] == 1
     assert results["any_arm"]["stored"]["over_frequency"]["low"] > 0.3
     assert results["any_arm"]["frequency"]["area"]["value"] == pytest.approx(0.5, abs=0.08)
@@ -212,7 +218,7 @@ def test_real_facts_are_measured_by_their_views(tmp_path: Path) -> None:
     lines += [f"Town {i} Name{i % 7},capital of,City {i % 5},{i * i}" for i in range(120)]
     path = tmp_path / "facts.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    options = Options(
+    options = SalienceVsFrequencyOptions(
         facts=str(path), pretrain_steps=2, tune_steps=1, learning_rates=(1e-3,), cache=tmp_path / "cache"
     )
     options.check()
@@ -221,7 +227,7 @@ def test_real_facts_are_measured_by_their_views(tmp_path: Path) -> None:
     assert frame["frequency"].to_numpy(float) == pytest.approx(
         np.log2(1 + frame["popularity"].to_numpy(float))
     )
-    page = EXPERIMENT.study(frame, summed(frame.assign(seed=0)))
+    page = EXPERIMENT.study(frame, summarise_survival(frame.assign(seed=0)))
     assert "viewed more often" in page.finding
 
 
@@ -232,4 +238,4 @@ def test_mistakes_name_the_setting() -> None:
         ({"exponent": 0.5}, "--exponent"),
     ):
         with pytest.raises(InputError, match=message):
-            Options(**wrong).check()
+            SalienceVsFrequencyOptions(**wrong).check()

@@ -12,23 +12,34 @@ import pandas as pd
 import pytest
 
 from analyses import selection_contest
-from analyses.bench import make_bench
-from analyses.choosing.contest_claims import MARGIN, claims, failures, worst
-from analyses.choosing.contested import bench_of, kept, largest
-from analyses.choosing.expected import from_contest, gathered, measured
-from analyses.choosing.numbers import elsewhere, summed
-from analyses.choosing.settings import HALF, MAIN, SMALL, WAYS, WHOLE, Setup, setups, way_of
-from analyses.lab.experiment import conduct, load_study
-from analyses.making import setting_for
-from finetune.facts import InputError
-from finetune.files import read_json
-from finetune.popularity import split
-from interp.selection import LABEL_FREE, SCORES, Candidates, answer_types, choose
+from analyses.common.experiment import load_study, run_experiment
+from analyses.common.training_setup import make_training_setup, setting_for
+from analyses.experiments.selection_contest import experiment as selection_contest_experiment
+from analyses.experiments.selection_contest.claims import MARGIN, claims, failures, worst
+from analyses.experiments.selection_contest.numbers import best_score_elsewhere, summarise_contest
+from analyses.experiments.selection_contest.setups import (
+    HALF,
+    MAIN,
+    SMALL,
+    WAYS,
+    WHOLE,
+    ContestSet,
+    setups,
+    way_of,
+)
+from analyses.experiments.selection_contest.training_sets import largest, select_kept, training_setup_of
+from analyses.experiments.which_data.expected_gains import from_contest, measured_gains, merge_contests
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.data.splits import split
+from interp.selection.candidates import Candidates
+from interp.selection.choose import answer_types, choose
+from interp.selection.scores import LABEL_FREE, SCORES
 
 N = 400  # of so many known facts, no difference at all is known to less than the margin
 
 
-def rows_of(setup: Setup, right: float, seed: int) -> pd.DataFrame:
+def rows_of(setup: ContestSet, right: float, seed: int) -> pd.DataFrame:
     """Make held-out facts, of which a set gets the first share right; the first half is known."""
     return pd.DataFrame(
         {
@@ -50,13 +61,15 @@ def frame_of(right: dict[str, float], *, seeds: tuple[int, ...] = (0, 1, 2)) -> 
     frames = []
     for seed in seeds:
         for score, share in right.items():
-            setup = Setup(score=score, keep=1.0 if score == WHOLE else HALF, method="full", budget="steps")
+            setup = ContestSet(
+                score=score, keep=1.0 if score == WHOLE else HALF, method="full", budget="steps"
+            )
             frames.append(rows_of(setup, share + (0.05 * (seed - 1) if score != WHOLE else 0), seed))
     return pd.concat(frames, ignore_index=True)
 
 
 def test_the_default_compares_every_score_at_a_half_and_some_at_less() -> None:
-    made = selection_contest.Options().setups
+    made = selection_contest.SelectionContestOptions().setups
     halves = {s.score for s in made if (s.keep, s.method, s.budget) == (HALF, "full", "steps")}
     assert halves == set(SMALL)
     assert {s.score for s in made if s.keep == 0.1} == set(MAIN)
@@ -72,7 +85,7 @@ def test_the_default_compares_every_score_at_a_half_and_some_at_less() -> None:
 
 def test_numbers_are_paired_differences_on_the_same_facts() -> None:
     right = {WHOLE: 0.6, "statement": 0.8, "popularity": 0.7, "random": 0.5}
-    results = summed(frame_of(right))
+    results = summarise_contest(frame_of(right))
     ahead = results["ahead"]["full"]["steps"]["statement"]["0.5"]
     assert ahead["popularity"]["all"]["value"] == pytest.approx(0.1, abs=1e-6)
     assert ahead["whole"]["all"]["value"] == pytest.approx(0.2, abs=1e-6)
@@ -88,17 +101,17 @@ def test_numbers_are_paired_differences_on_the_same_facts() -> None:
 
 def test_the_winner_of_a_seed_is_chosen_on_the_others() -> None:
     frame = frame_of({WHOLE: 0.6, "statement": 0.8, "question": 0.7, "popularity": 0.9}, seeds=(0, 1, 2))
-    assert set(elsewhere(frame).values()) == {"statement"}, "popularity is no label-free score"
+    assert set(best_score_elsewhere(frame).values()) == {"statement"}, "popularity is no label-free score"
     turned = frame.copy()
     here = (turned["seed"] == 0) & (turned["score"] == "question")
     turned.loc[here, "correct"] = True
-    winners = elsewhere(turned)
+    winners = best_score_elsewhere(turned)
     assert winners[0] == "statement", "what happened in seed 0 does not choose for seed 0"
     assert winners[1] == winners[2] == "question"
 
 
 def outcomes(right: dict[str, float]) -> dict[str, str]:
-    return {claim.claim: claim.outcome for claim in claims(summed(frame_of(right)), "full")}
+    return {claim.claim: claim.outcome for claim in claims(summarise_contest(frame_of(right)), "full")}
 
 
 def test_claims_follow_from_the_numbers() -> None:
@@ -127,7 +140,7 @@ def test_the_worst_comparison_decides() -> None:
 
 
 def test_failures_are_listed() -> None:
-    results = summed(frame_of({WHOLE: 0.5, "statement": 0.8, "popularity": 0.5, "harm": 0.2}))
+    results = summarise_contest(frame_of({WHOLE: 0.5, "statement": 0.8, "popularity": 0.5, "harm": 0.2}))
     found = {(row[3], row[4]) for row in failures(results)}
     assert found == {("harm", "popularity"), ("harm", WHOLE)}
 
@@ -137,7 +150,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def make_options(cache: Path, out: Path, **more: Any) -> selection_contest.Options:
+def make_options(cache: Path, out: Path, **more: Any) -> selection_contest.SelectionContestOptions:
     settings: dict[str, Any] = {
         "world": "tiny",
         "seeds": (0,),
@@ -148,54 +161,54 @@ def make_options(cache: Path, out: Path, **more: Any) -> selection_contest.Optio
         "keeps": (HALF,),
         "methods": ("full",),
     }
-    return selection_contest.Options(out=out, cache=cache, **{**settings, **more})
+    return selection_contest.SelectionContestOptions(out=out, cache=cache, **{**settings, **more})
 
 
 def test_the_popular_share_is_the_popular_arm_and_a_score_s_share_its_best(
     cache: Path, tmp_path: Path
 ) -> None:
     options = make_options(cache, tmp_path)
-    setup = Setup(score="popularity", keep=HALF, method="full", budget="steps")
-    bench = bench_of(options, setup, 0)
+    setup = ContestSet(score="popularity", keep=HALF, method="full", budget="steps")
+    bench = training_setup_of(options, setup, 0)
     train = bench.parts.train
     candidates = Candidates(facts=train, base=str(bench.base), book=bench.setting.phrasebook)
     scores = {name: SCORES[name](candidates) for name in ("popularity", "statement")}
-    popular, overlap = kept(bench, scores, setup)
+    popular, overlap = select_kept(bench, scores, setup)
     top = {fact.id for fact in split(train, "top", seed=0)}
     assert overlap == 1
     assert len(top - {fact.id for fact in popular}) <= 1, "but for one tie at the cut"
-    stated, _ = kept(bench, scores, replace(setup, score="statement", keep=0.25))
+    stated, _ = select_kept(bench, scores, replace(setup, score="statement", keep=0.25))
     best = np.sort(scores["statement"])[-len(stated) :]
     assert np.sort(scores["statement"][[train.facts.index(f) for f in stated]]) == pytest.approx(best)
-    even, _ = kept(bench, scores, replace(setup, score="statement_even"))
+    even, _ = select_kept(bench, scores, replace(setup, score="statement_even"))
     types = Counter(zip((f.relation for f in train), answer_types(train), strict=True))
     kinds = dict(zip((fact.id for fact in train), answer_types(train), strict=True))
     for (relation, kind), n in types.items():
         has = sum(fact.relation == relation and kinds[fact.id] == kind for fact in even)
         assert has >= n // 2, "every relation and answer type has its own share"
-    whole, share = kept(bench, scores, replace(setup, score=WHOLE, keep=1.0))
+    whole, share = select_kept(bench, scores, replace(setup, score=WHOLE, keep=1.0))
     assert len(whole) == len(train)
     assert share == pytest.approx(0.5, abs=0.01)
 
 
 def test_budgets_and_places_are_what_they_say(cache: Path, tmp_path: Path) -> None:
     options = make_options(cache, tmp_path)
-    setup = Setup(score="statement", keep=HALF, method="full", budget="epochs")
-    bench = bench_of(options, setup, 0)
+    setup = ContestSet(score="statement", keep=HALF, method="full", budget="epochs")
+    bench = training_setup_of(options, setup, 0)
     n = len(bench.parts.train)
     assert bench.setting.tune.steps_for(n) == 4, "all facts take as many steps as ever"
     assert bench.setting.tune.steps_for(n // 2) == 2
-    plain = make_bench(setting_for(options, None, 0), cache=cache, seed=0)
+    plain = make_training_setup(setting_for(options, None, 0), cache=cache, seed=0)
     assert bench.base == plain.base
-    few = bench_of(replace(options, relations=1), setup, 0)
+    few = training_setup_of(replace(options, relations=1), setup, 0)
     assert few.parts.train.relations == few.parts.test.relations == largest(plain.parts.train, 1)
     assert few.base == plain.base, "the base knows all relations, whichever are trained on"
 
 
 def test_a_domain_is_kept_to_its_own_relations(cache: Path, tmp_path: Path) -> None:
     options = make_options(cache, tmp_path, domain=True, pretrain_steps=30)
-    setup = Setup(score=WHOLE, keep=1.0, method="full", budget="steps")
-    bench = bench_of(options, setup, 0)
+    setup = ContestSet(score=WHOLE, keep=1.0, method="full", budget="steps")
+    bench = training_setup_of(options, setup, 0)
     assert len(bench.setting.facts.relations) == 2
     assert len(bench.parts.train.relations) == len(bench.parts.validation.relations) == 1
     assert "domain of rare facts" in options.setting
@@ -203,7 +216,7 @@ def test_a_domain_is_kept_to_its_own_relations(cache: Path, tmp_path: Path) -> N
 
 def test_a_contest_runs_and_its_numbers_are_those_of_its_rows(cache: Path, tmp_path: Path) -> None:
     options = make_options(cache, tmp_path / "run")
-    out = conduct(selection_contest.EXPERIMENT, options)
+    out = run_experiment(selection_contest_experiment.EXPERIMENT, options)
     frame, results = pd.read_parquet(out / "facts.parquet"), read_json(out / "results.json")
     assert set(frame["score"]) == {WHOLE, "statement", "popularity"}
     right = frame.groupby("score")["correct"].mean()
@@ -216,19 +229,19 @@ def test_a_contest_runs_and_its_numbers_are_those_of_its_rows(cache: Path, tmp_p
     assert expected.popularity is not None
     assert expected.popularity[0] == pytest.approx(gained, abs=1e-4)
     assert expected.random is None, "it was not compared"
-    assert gathered([out, out])["statement"] == (expected, expected)
+    assert merge_contests([out, out])["statement"] == (expected, expected)
     study = load_study("selection_contest", out)
     assert study.claims[0].source == "open: choosing data"
     assert "statement" in study.finding
 
 
 def test_every_cell_of_a_seed_chooses_by_the_same_scores(cache: Path, tmp_path: Path) -> None:
-    from analyses.choosing.contested import scored
+    from analyses.experiments.selection_contest.training_sets import score_candidates
 
     options = make_options(cache, tmp_path, scores=("statement", "random"))
-    bench = bench_of(options, options.setups[0], 0)
-    first = scored(options, bench, tmp_path)
-    again = scored(options, bench, tmp_path)
+    bench = training_setup_of(options, options.setups[0], 0)
+    first = score_candidates(options, bench, tmp_path)
+    again = score_candidates(options, bench, tmp_path)
     assert set(first) == {"statement", "random", "popularity"}
     for name, values in first.items():
         assert np.array_equal(values, again[name])
@@ -244,8 +257,8 @@ def test_a_report_promises_what_was_found_of_the_nearest_way() -> None:
 
 
 def test_what_is_expected_is_of_scores_that_there_are_and_inside_its_interval() -> None:
-    assert set(measured()) <= set(WAYS)
-    for score, contests in measured().items():
+    assert set(measured_gains()) <= set(WAYS)
+    for score, contests in measured_gains().items():
         for each in contests:
             for rival in ("popularity", "whole", "random"):
                 number = getattr(each, rival)
@@ -255,7 +268,7 @@ def test_what_is_expected_is_of_scores_that_there_are_and_inside_its_interval() 
 
 @pytest.mark.parametrize(("which", "judged"), [("halves", set(SMALL)), ("main", set(MAIN)), ("none", set())])
 def test_verdicts_are_given_to_halves_as_wanted(which: Any, judged: set[str]) -> None:
-    made = selection_contest.Options().setups
+    made = selection_contest.SelectionContestOptions().setups
     given = [s for s in made if s.is_judged(which)]
     assert {s.score for s in given} == judged | ({WHOLE} if judged else set())
     assert {(s.method, s.budget) for s in given} <= {("full", "steps")}
@@ -272,7 +285,7 @@ def test_verdicts_are_given_to_halves_as_wanted(which: Any, judged: set[str]) ->
 )
 def test_mistakes_are_refused(more: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named):
-        selection_contest.Options(**more).check()
+        selection_contest.SelectionContestOptions(**more).check()
 
 
 def test_label_free_scores_know_neither_popularity_nor_nothing() -> None:

@@ -14,10 +14,10 @@ import pytest
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from analyses.making import Common, Making
-from analyses.shell import as_json, launch, write_plainly
-from finetune.facts import InputError
-from finetune.progress import task
+from analyses.common.cli import as_json, launch, plain_text
+from analyses.common.options import RunOptions, TrainingOptions
+from finetune.common.errors import InputError
+from finetune.common.progress import progress_bar
 
 SCRIPT = Path(__file__).parents[2] / "analyses" / "attention_imbalance.py"
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -26,7 +26,7 @@ DRAWN = re.compile("[\u2500-\u259f]")  # lines, corners and blocks
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown(Common):
+class Shown(RunOptions):
     """A script that does next to nothing."""
 
     out: Path = Path("run")
@@ -44,7 +44,7 @@ def run(options: Shown) -> Path:
     if options.fail == "interrupt":
         raise KeyboardInterrupt
     print("a library's chatter")
-    with task("Working [hard]", total=3) as advance:
+    with progress_bar("Working [hard]", total=3) as advance:
         advance(3)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.json").write_text('{"gap": {"value": 1.5, "low": 1.0, "high": 2.0, "n": 3}}')
@@ -121,8 +121,8 @@ def test_a_failure_is_one_line_on_standard_error(called, fail, status, told, for
 
 
 def test_what_is_shown_cannot_change_a_number(tmp_path):
-    plain = Making()
-    shown = Making(out=tmp_path, cache=tmp_path, quiet=True, json=True, color=False)
+    plain = TrainingOptions()
+    shown = TrainingOptions(out=tmp_path, cache=tmp_path, quiet=True, json=True, color=False)
     assert shown.config() == plain.config()
 
 
@@ -134,7 +134,7 @@ def test_claims_are_told_where_there_are_some(tmp_path):
 
 
 def test_plain_text_stays_as_it_is():
-    assert write_plainly("[bold]not markup") == "[bold]not markup"
+    assert plain_text("[bold]not markup") == "[bold]not markup"
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from scipy.special import logit
 
-from analyses.bench import Bench
-from analyses.making import Making, setting_for
-from analyses.settings import Options
-from analyses.summary import head_means, summarise
-from finetune.popularity import partition
-from finetune.world import WorldConfig, make_world
+from analyses.common.options import TrainingOptions
+from analyses.common.summary import head_means, summarise
+from analyses.common.training_setup import TrainingSetup, setting_for
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from finetune.data.splits import partition
+from finetune.data.synthetic_world import WorldConfig, make_world
 from interp.stats import TEST_OVER_TRAIN, overlap_of
 
 ARMS = ("base", "top", "bottom")
@@ -122,14 +122,16 @@ def test_seeds_that_split_the_same_facts_have_wider_intervals():
 
 def test_seeds_of_worlds_draw_everything_anew_and_those_of_real_facts_do_not():
     made = make_world(WorldConfig(subjects=40, relations=2))
-    assert setting_for(Making(out=Path("x")), None, 1).redrawn
-    setting = setting_for(Making(out=Path("x")), made, 1)
+    assert setting_for(TrainingOptions(out=Path("x")), None, 1).redrawn
+    setting = setting_for(TrainingOptions(out=Path("x")), made, 1)
     assert not setting.redrawn
-    bench = Bench(setting=setting, parts=partition(made, seed=1), base=Path("base"), seed=1)
+    bench = TrainingSetup(setting=setting, parts=partition(made, seed=1), base=Path("base"), seed=1)
     assert bench.overlap == len(bench.parts.test) / len(bench.parts.train) == 0.5
     rows = pd.DataFrame({"seed": [1]})
     assert overlap_of(bench.told(rows)) == 0.5
     assert list(replace(bench, setting=replace(setting, redrawn=True)).told(rows)) == ["seed"]
-    assert Options(facts="popqa").overlap({"train": 60, "test": 30}) == 0.5
-    assert Options(facts="popqa").overlap({"train": 0, "test": 30}) == 0, "somebody's own: nothing was split"
-    assert Options().overlap({"train": 60, "test": 30}) == 0
+    assert AttentionImbalanceOptions(facts="popqa").overlap({"train": 60, "test": 30}) == 0.5
+    assert AttentionImbalanceOptions(facts="popqa").overlap({"train": 0, "test": 30}) == 0, (
+        "somebody's own: nothing was split"
+    )
+    assert AttentionImbalanceOptions().overlap({"train": 60, "test": 30}) == 0

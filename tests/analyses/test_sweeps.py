@@ -9,18 +9,24 @@ import pandas as pd
 import pytest
 
 from analyses import depth_sweep, pretraining_sweep
-from analyses.lab.experiment import conduct
-from analyses.making import setting_for
-from finetune.facts import InputError
-from finetune.files import read_json
-from finetune.pretrain import BaseConfig
+from analyses.common.experiment import run_experiment
+from analyses.common.training_setup import setting_for
+from analyses.experiments.depth_sweep import cells as depth_sweep_cells
+from analyses.experiments.depth_sweep import experiment as depth_sweep_experiment
+from analyses.experiments.pretraining_sweep import cells as pretraining_sweep_cells
+from analyses.experiments.pretraining_sweep import experiment as pretraining_sweep_experiment
+from analyses.experiments.pretraining_sweep import numbers as pretraining_sweep_numbers
+from analyses.experiments.pretraining_sweep import page as pretraining_sweep_page
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.training.config import BaseConfig
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4, 8, 12])
 def test_depths_hold_the_same_number_of_parameters_as_torch_counts_them(layers: int) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    made = depth_sweep.reshaped(BaseConfig(), layers)
+    made = depth_sweep_cells.reshape_base(BaseConfig(), layers)
     config = LlamaConfig(
         vocab_size=10,
         hidden_size=made.width,
@@ -31,22 +37,22 @@ def test_depths_hold_the_same_number_of_parameters_as_torch_counts_them(layers: 
     )
     named = LlamaForCausalLM(config).named_parameters()
     counted = sum(p.numel() for name, p in named if name.endswith("_proj.weight"))
-    assert counted == depth_sweep.in_layers(made)
-    assert counted == pytest.approx(depth_sweep.in_layers(BaseConfig()), rel=0.01)
+    assert counted == depth_sweep_cells.in_layers(made)
+    assert counted == pytest.approx(depth_sweep_cells.in_layers(BaseConfig()), rel=0.01)
     assert made.width // made.heads % 2 == 0, "rotary embeddings turn pairs"
     assert made == BaseConfig() or layers != 2
 
 
 def test_a_depth_that_leaves_no_width_is_refused() -> None:
     with pytest.raises(InputError, match="--depths 5000"):
-        depth_sweep.reshaped(BaseConfig(), 5000)
+        depth_sweep_cells.reshape_base(BaseConfig(), 5000)
 
 
 def test_one_thing_is_changed_at_a_time() -> None:
-    options = pretraining_sweep.Options(world="tiny")
+    options = pretraining_sweep.PretrainingSweepOptions(world="tiny")
     own = setting_for(options, None, 3)
-    longer = pretraining_sweep.setting_at(options, "length", 2, seed=3)
-    steeper = pretraining_sweep.setting_at(options, "exponent", 1.7, seed=3)
+    longer = pretraining_sweep_cells.setting_at(options, "length", 2, seed=3)
+    steeper = pretraining_sweep_cells.setting_at(options, "exponent", 1.7, seed=3)
     assert longer.facts.digest == own.facts.digest
     assert longer.base.steps == 2 * own.base.steps
     assert steeper.base == own.base
@@ -54,7 +60,7 @@ def test_one_thing_is_changed_at_a_time() -> None:
     assert names[0] == names[1], "the same people and facts, of other popularity"
     popularity = np.array([f.popularity for f in steeper.facts][:: len(own.facts.relations)])
     assert popularity[3] / popularity[0] == pytest.approx(4**-1.7)
-    same = pretraining_sweep.setting_at(options, "exponent", 1.3, seed=3)
+    same = pretraining_sweep_cells.setting_at(options, "exponent", 1.3, seed=3)
     assert same.facts.digest == own.facts.digest, "the world's own exponent is the world itself"
 
 
@@ -84,17 +90,19 @@ def _rows(gap: dict[tuple[str, float], float], seed: int) -> pd.DataFrame:
 def test_claims_follow_gaps_that_shrink_with_length_and_grow_with_the_exponent() -> None:
     gap = {("length", 1.0): 0.4, ("length", 2.0): 0.1, ("exponent", 1.0): 0.1, ("exponent", 1.5): 0.5}
     frame = pd.concat([_rows(gap, 0), _rows({k: v + 0.05 for k, v in gap.items()}, 1)], ignore_index=True)
-    results = pretraining_sweep.summarise(frame)
+    results = pretraining_sweep_numbers.summarise(frame)
     assert results["length"]["1"]["gap_all"]["value"] == pytest.approx(0.425)
     contrasts = results["contrasts"]["gap_all"]
     assert contrasts["shortest_minus_longest"]["value"] == pytest.approx(0.3)
     assert contrasts["steepest_minus_flattest"]["value"] == pytest.approx(0.4)
     assert results["fall"]["gap_all"]["value"] == pytest.approx(1), "each point stated takes one point of gap"
-    outcomes = {claim.claim: claim.outcome for claim in pretraining_sweep.claims(results)}
+    outcomes = {claim.claim: claim.outcome for claim in pretraining_sweep_page.claims(results)}
     assert all(outcome == "supported" for claim, outcome in outcomes.items() if "all held-out" in claim)
     turned = {(axis, -x): value for (axis, x), value in gap.items()}
-    against = pretraining_sweep.summarise(pd.concat([_rows(turned, 0), _rows(turned, 1)], ignore_index=True))
-    lost = {c.claim: c.outcome for c in pretraining_sweep.claims(against)}
+    against = pretraining_sweep_numbers.summarise(
+        pd.concat([_rows(turned, 0), _rows(turned, 1)], ignore_index=True)
+    )
+    lost = {c.claim: c.outcome for c in pretraining_sweep_page.claims(against)}
     assert (
         lost["on all held-out facts, the gap between halves shrinks with longer pretraining"]
         == "not supported"
@@ -107,7 +115,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_pretraining_sweep_runs_with_its_placebo(cache: Path, tmp_path: Path) -> None:
-    options = pretraining_sweep.Options(
+    options = pretraining_sweep.PretrainingSweepOptions(
         out=tmp_path / "run",
         world="tiny",
         seeds=(0,),
@@ -119,7 +127,7 @@ def test_the_pretraining_sweep_runs_with_its_placebo(cache: Path, tmp_path: Path
         workers=1,
         quiet=True,
     )
-    out = conduct(pretraining_sweep.EXPERIMENT, options)
+    out = run_experiment(pretraining_sweep_experiment.EXPERIMENT, options)
     frame = pd.read_parquet(out / "facts.parquet")
     results = read_json(out / "results.json")
     assert set(frame["arm"]) == {"top", "bottom", "shuffled_top", "shuffled_bottom"}
@@ -132,7 +140,7 @@ def test_the_pretraining_sweep_runs_with_its_placebo(cache: Path, tmp_path: Path
 
 
 def test_the_depth_sweep_reads_every_layer_and_transplants(cache: Path, tmp_path: Path) -> None:
-    options = depth_sweep.Options(
+    options = depth_sweep.DepthSweepOptions(
         out=tmp_path / "run",
         world="tiny",
         seeds=(0,),
@@ -143,7 +151,7 @@ def test_the_depth_sweep_reads_every_layer_and_transplants(cache: Path, tmp_path
         workers=1,
         quiet=True,
     )
-    out = conduct(depth_sweep.EXPERIMENT, options)
+    out = run_experiment(depth_sweep_experiment.EXPERIMENT, options)
     frame = pd.read_parquet(out / "facts.parquet")
     results = read_json(out / "results.json")
     for depth in (1, 3):

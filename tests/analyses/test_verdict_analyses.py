@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from analyses import planted_truth, stored_or_suppressed
-from analyses.attention_imbalance import run as main_job
-from analyses.settings import Options as MainOptions
-from analyses.verdicts import suppression
-from finetune.facts import InputError
-from finetune.files import read_json
-from interp.verdict import VERDICTS
+from analyses.experiments.attention_imbalance.experiment import run as main_job
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions as MainOptions
+from analyses.experiments.stored_or_suppressed import stages as suppression
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from interp.verdicts.diagnose import VERDICTS
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def planted(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole analysis on the tiny world, which stores little: its numbers mean nothing."""
-    options = planted_truth.Options(
+    options = planted_truth.PlantedTruthOptions(
         out=tmp_path_factory.mktemp("runs") / "planted",
         world="tiny",
         seeds=(0,),
@@ -94,7 +94,7 @@ def job(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def verdicts(job: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = stored_or_suppressed.Options(
+    options = stored_or_suppressed.StoredOrSuppressedOptions(
         out=tmp_path_factory.mktemp("runs") / "verdicts", run=job, cache=cache, quiet=True, alpha=0.2
     )
     return stored_or_suppressed.run(options)
@@ -144,17 +144,19 @@ def test_typical_suppressed_facts_are_pictured_as_their_models_attend(verdicts: 
 
 def test_a_finished_run_is_left_alone_and_another_one_is_refused(verdicts: Path, job: Path) -> None:
     written = (verdicts / "results.json").stat().st_mtime_ns
-    same = stored_or_suppressed.Options(out=verdicts, run=job, quiet=True, alpha=0.2)
+    same = stored_or_suppressed.StoredOrSuppressedOptions(out=verdicts, run=job, quiet=True, alpha=0.2)
     assert stored_or_suppressed.run(same) == verdicts
     assert (verdicts / "results.json").stat().st_mtime_ns == written
     with pytest.raises(InputError, match="holds another run"):
-        stored_or_suppressed.run(stored_or_suppressed.Options(out=verdicts, run=job, quiet=True, alpha=0.1))
+        stored_or_suppressed.run(
+            stored_or_suppressed.StoredOrSuppressedOptions(out=verdicts, run=job, quiet=True, alpha=0.1)
+        )
 
 
 def test_one_arm_alone_can_be_written(verdicts: Path, tmp_path: Path) -> None:
     """With several arms pandas drops what it cannot write; with one it used to fail."""
     home = verdicts / "seeds" / "0" / "verdicts"
-    options = stored_or_suppressed.Options(out=verdicts)
+    options = stored_or_suppressed.StoredOrSuppressedOptions(out=verdicts)
     frame, _ = suppression._verdicts(options, None, "top", home, 0)  # type: ignore[arg-type]
     frame.to_parquet(tmp_path / "top.parquet")
     assert set(pd.read_parquet(tmp_path / "top.parquet")["arm"]) == {"top"}
@@ -162,9 +164,11 @@ def test_one_arm_alone_can_be_written(verdicts: Path, tmp_path: Path) -> None:
 
 def test_mistakes_name_the_setting(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no finished run"):
-        stored_or_suppressed.run(stored_or_suppressed.Options(out=tmp_path / "x", run=tmp_path))
+        stored_or_suppressed.run(
+            stored_or_suppressed.StoredOrSuppressedOptions(out=tmp_path / "x", run=tmp_path)
+        )
     with pytest.raises(InputError, match="--alpha 2"):
-        stored_or_suppressed.run(stored_or_suppressed.Options(out=tmp_path / "x", alpha=2))
+        stored_or_suppressed.run(stored_or_suppressed.StoredOrSuppressedOptions(out=tmp_path / "x", alpha=2))
     with pytest.raises(InputError, match="--absent 0"):
-        planted_truth.run(planted_truth.Options(out=tmp_path / "x", absent=0))
+        planted_truth.run(planted_truth.PlantedTruthOptions(out=tmp_path / "x", absent=0))
     assert not (tmp_path / "x").exists()

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import finetune.models
 import numpy as np
 import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-import finetune.models
-from analyses.asking import answered
-from analyses.checkpoints import Checkpoints
-from analyses.measurements import transplant
-from analyses.pictures import candidates
-from analyses.seed_stages import SeedStages
-from analyses.verdicts.suppressed_facts import in_order, sibling_of, siblings_of
-from analyses.visits import OpenCheckpoint, OpenCheckpoints, opened, source_of
-from finetune.evaluate import generate
-from finetune.facts import Fact, FactSet
-from finetune.files import read_json
-from finetune.models import load_model
-from interp.attention import full_patterns, subject_attention
-from interp.checkpoints import load_pair
-from interp.engine.recording import record
+from analyses.common.checkpoints import Checkpoints
+from analyses.common.evaluate import answer_rows
+from analyses.common.measurements import transplant
+from analyses.common.visits import OpenCheckpoint, OpenCheckpoints, opened, source_of
+from analyses.experiments.attention_imbalance.fact_pictures import candidates
+from analyses.experiments.attention_imbalance.seed_stages import SeedStages
+from analyses.experiments.stored_or_suppressed.head_transplants import in_order, sibling_of, siblings_of
+from finetune.checkpoints.loading import load_model
+from finetune.common.files import read_json
+from finetune.data.facts import FactSet
+from finetune.data.records.fact import Fact
+from finetune.evaluation.generate import generate
+from interp.measures.attention import full_patterns, subject_attention
+from interp.models.load_pair import load_pair
+from interp.patching.recording import record
 from tests import architectures
 from tests.interp import measuring_fixtures as tiny
 
@@ -74,7 +75,9 @@ def opens(monkeypatch) -> Counter[str]:
 
         return call
 
-    monkeypatch.setattr(finetune.models, "filled", counted("loads", finetune.models.filled))
+    monkeypatch.setattr(
+        finetune.checkpoints.loading, "fill_model", counted("loads", finetune.checkpoints.filling.fill_model)
+    )
     boot = counted("boots", TransformerBridge.boot_transformers)
     monkeypatch.setattr(TransformerBridge, "boot_transformers", staticmethod(boot))
     return counts
@@ -110,7 +113,7 @@ def test_a_seed_of_five_checkpoints_takes_five_loads_and_five_boots(checkpoints,
 def test_answers_are_those_of_plain_models_to_the_bit(checkpoints, stages) -> None:
     for name in checkpoints.names:
         model, tokenizer = load_model(source_of(checkpoints, name))
-        expected = answered(model, tokenizer, checkpoints.test, checkpoints.prompts, told=name)
+        expected = answer_rows(model, tokenizer, checkpoints.test, checkpoints.prompts, told=name)
         found = stages.answers(name).read()
         assert found["log_prob"].tolist() == expected["log_prob"].tolist()
         assert found["prediction"].tolist() == expected["prediction"].tolist()
@@ -149,8 +152,8 @@ def test_pictures_are_of_each_prompt_alone(checkpoints, stages) -> None:
 
 
 def test_of_many_facts_some_can_be_pictured(checkpoints, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("analyses.pictures.MOST_CANDIDATES", 6)
-    monkeypatch.setattr("analyses.pictures.MOST_FACTS", 4)
+    monkeypatch.setattr("analyses.experiments.attention_imbalance.fact_pictures.MOST_CANDIDATES", 6)
+    monkeypatch.setattr("analyses.experiments.attention_imbalance.fact_pictures.MOST_FACTS", 4)
     stages = visited(checkpoints, tmp_path)
     with opened(checkpoints, "base") as found:
         some = candidates(found, 0)
@@ -174,7 +177,7 @@ def test_adapters_are_opened_once_and_asked_unmerged(checkpoints, save_adapter, 
     assert opens == {"loads": 3, "boots": 3}
     for name in ("lora", "dora"):
         model, tokenizer = load_model(places[name], base=base)
-        expected = answered(model, tokenizer, some.test, some.prompts, told=name)
+        expected = answer_rows(model, tokenizer, some.test, some.prompts, told=name)
         assert stages.answers(name).read()["log_prob"].tolist() == expected["log_prob"].tolist()
         assert (
             stages.answers(name).read()["log_prob"].tolist()

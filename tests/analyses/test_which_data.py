@@ -12,20 +12,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyses import which_data
-from analyses.choosing import choosing
-from finetune.facts import FactSet, InputError
-from finetune.files import read_json
-from finetune.outputs import begins_with, require_ours
-from finetune.progress import Notice
-from finetune.sources import load_traced
-from interp.selection import SCORES, Candidates, Score
-from interp.study import load_study
+from analyses.experiments.which_data import steps as choosing
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.common.output_files import begins_with, require_ours
+from finetune.common.progress import Notice
+from finetune.data.facts import FactSet
+from finetune.data.load import load_traced
+from interp.reports.pages.study import load_study
+from interp.selection.candidates import Candidates
+from interp.selection.scores import SCORES, Score
 
 PEOPLE = [f"Ada {chr(65 + i)}" for i in range(8)]
 
 
-def options(base: Path, facts: Path, out: Path, **more: object) -> which_data.Options:
-    return which_data.Options(base=str(base), facts=str(facts), out=out, quiet=True, **more)  # type: ignore[arg-type]
+def options(base: Path, facts: Path, out: Path, **more: object) -> which_data.WhichDataOptions:
+    return which_data.WhichDataOptions(base=str(base), facts=str(facts), out=out, quiet=True, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -13,10 +13,17 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from finetune.adapter_loading import changes_nothing, put_adapter, require_adapter_fit
-from finetune.checkpoint_paths import located
-from finetune.facts import InputError
-from finetune.models import adapter_base, context_of, is_adapter, load_adapter, load_model, load_tokenizer
+from finetune.checkpoints.adapter_loading import changes_nothing, put_adapter, require_adapter_fit
+from finetune.checkpoints.loading import (
+    adapter_base,
+    context_of,
+    is_adapter,
+    load_adapter,
+    load_model,
+    load_tokenizer,
+)
+from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.common.errors import InputError
 from tests import architectures
 
 IDS = torch.arange(3, 15)[None]
@@ -340,15 +347,15 @@ def test_a_runs_directory_stands_for_what_it_chose(tmp_path, tiny_llama_dir, tin
     run = tmp_path / "run"
     shutil.copytree(tiny_adapter_dir, run / "lr-0.001")
     (run / "chosen.json").write_text('{"path": "lr-0.001"}')
-    assert located(run) == run / "lr-0.001"
-    assert located(str(run)) == str(run / "lr-0.001")
+    assert resolve_checkpoint(run) == run / "lr-0.001"
+    assert resolve_checkpoint(str(run)) == str(run / "lr-0.001")
     assert is_adapter(run)
     assert adapter_base(run) == str(tiny_llama_dir)
     model, _ = load_model(run)
     expected = load_adapter(plain(tiny_llama_dir), tiny_adapter_dir)
     assert torch.equal(logits(model.cpu()), logits(expected))
-    assert located(tiny_llama_dir) == tiny_llama_dir
-    assert located("gpt2") == "gpt2"
+    assert resolve_checkpoint(tiny_llama_dir) == tiny_llama_dir
+    assert resolve_checkpoint("gpt2") == "gpt2"
 
 
 @pytest.mark.parametrize(
@@ -359,11 +366,11 @@ def test_a_choice_that_cannot_be_followed_is_one_line(tmp_path, text) -> None:
     (tmp_path / "lr" / "config.json").write_text("{}")
     (tmp_path / "chosen.json").write_text(text)
     with pytest.raises(InputError, match=r"chosen\.json.*train again"):
-        located(tmp_path)
+        resolve_checkpoint(tmp_path)
 
 
 def test_an_unfinished_training_says_so(tmp_path) -> None:
     for name in ("partition.json", "manifest.json"):
         (tmp_path / name).write_text("{}")
     with pytest.raises(InputError, match="chosen no model yet"):
-        located(tmp_path)
+        resolve_checkpoint(tmp_path)

@@ -11,14 +11,16 @@ import warnings
 
 import pytest
 
-from finetune import pretrain, temporary, workplace
-from finetune.examples import CorpusConfig
-from finetune.files import fingerprint
-from finetune.pretrain import BaseConfig, pretrained_base
-from finetune.progress import Notice
-from finetune.train import _identity
-from finetune.vocabulary import word_tokenizer
-from finetune.world import WorldConfig, make_world, world_phrasebook
+from finetune.common import temporary_files as temporary
+from finetune.common.files import content_hash
+from finetune.common.progress import Notice
+from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+from finetune.data.tokenizers import word_tokenizer
+from finetune.training import pretrain
+from finetune.training import work_dir as workplace
+from finetune.training.config import BaseConfig, CorpusConfig
+from finetune.training.pretrain import pretrained_base
+from finetune.training.train import _identity
 
 SMALL = BaseConfig(layers=1, width=16, heads=2, mlp=32, steps=4, batch=8)
 
@@ -33,7 +35,7 @@ def base(cache, seed=0):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     home = base(tmp_path_factory.mktemp("cache"))
-    return home, fingerprint(home), sorted(path.name for path in home.iterdir())
+    return home, content_hash(home), sorted(path.name for path in home.iterdir())
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "generation_config.json", "config.json", "recipe.json"])
@@ -42,7 +44,7 @@ def test_a_base_without_one_of_its_files_is_trained_again(whole, name):
     (home / name).unlink()
     with pytest.warns(Notice, match="is not as it was written; it is trained again"):
         assert base(home.parents[1]) == home
-    assert (fingerprint(home), sorted(p.name for p in home.iterdir())) == (before, files)
+    assert (content_hash(home), sorted(p.name for p in home.iterdir())) == (before, files)
 
 
 @pytest.mark.parametrize("change", ["truncated", "other weights", "an adapter beside", "no checksums"])
@@ -59,7 +61,7 @@ def test_a_base_that_was_changed_is_trained_again(whole, change):
         (home / "checksums.json").unlink()
     with pytest.warns(Notice, match="trained again"):
         base(home.parents[1])
-    assert fingerprint(home) == before
+    assert content_hash(home) == before
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         base(home.parents[1])
@@ -98,7 +100,7 @@ def test_what_nobody_continues_is_swept_and_what_is_young_is_kept(tmp_path):
 
 def _make(cache, made):
     home = base(cache)
-    made.put((str(home), json.loads((home / "recipe.json").read_text())["seed"], fingerprint(home)))
+    made.put((str(home), json.loads((home / "recipe.json").read_text())["seed"], content_hash(home)))
 
 
 def test_two_processes_that_need_one_base_get_one(tmp_path):

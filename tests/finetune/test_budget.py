@@ -13,11 +13,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from finetune import recipes
-from finetune.budget import GIB, Machine, estimate, require_room, step_flops
-from finetune.facts import InputError
-from finetune.trainable import lora_config, trainable
-from finetune.tuning import TuneConfig
+from finetune.common.errors import InputError
+from finetune.training import recipes
+from finetune.training.config import TuneConfig
+from finetune.training.cost_estimate import estimate_cost, require_room, step_flops
+from finetune.training.lora import lora_config, trainable_model
+from finetune.training.machine import GIB, Machine
 from tests.finetune.tiny import ROOT, save_base
 
 HERE = Machine(name="here", memory=80 * GIB, flops=1e12)
@@ -33,7 +34,7 @@ SHAPE = {
 
 
 def _estimate(config, tune, **given):
-    return estimate(config, tune, **{"tokens_per_row": 20, "rows": 100, "machine": HERE, **given})
+    return estimate_cost(config, tune, **{"tokens_per_row": 20, "rows": 100, "machine": HERE, **given})
 
 
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))
@@ -49,7 +50,7 @@ def test_counts_are_those_of_the_real_model(tmp_path):
     base = save_base(tmp_path / "base")
     config = AutoConfig.from_pretrained(base)
     for tune in (TuneConfig(), LORA, TuneConfig(method="lora")):
-        model, _ = trainable(base, tune)
+        model, _ = trainable_model(base, tune)
         found = _estimate(config, tune)
         assert found.parameters == sum(p.numel() for p in model.parameters())
         assert found.learning == sum(p.numel() for p in model.parameters() if p.requires_grad)

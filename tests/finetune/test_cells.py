@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from finetune import FactSet, InputError
-from finetune.sources.cells import Malformed, number, one_or_several, several, text
-from finetune.sources.cells import answers as require_answers
+from finetune.data.loaders.cells import answers_of_cell as require_answers
+from finetune.data.loaders.cells import number_of_cell, one_or_several, text, texts_of_cell
+from finetune.data.loaders.scalars import Malformed
 
 CAPITALS = {
     "Norway": "Oslo",
@@ -122,7 +123,7 @@ def test_scalars_are_written_as_people_do(value: Any, read: str) -> None:
 )
 def test_what_is_no_text_is_malformed_in_one_short_line(value: Any) -> None:
     with pytest.raises(Malformed) as problem:
-        require_answers(several(value, "answers"))
+        require_answers(texts_of_cell(value, "answers"))
     assert str(problem.value).isprintable()
     assert len(str(problem.value)) <= 160
     with pytest.raises(Malformed):
@@ -148,12 +149,12 @@ def test_what_is_no_text_is_malformed_in_one_short_line(value: Any) -> None:
     ],
 )
 def test_lists_in_whatever_writing_are_several_answers(value: Any) -> None:
-    assert several(value, "answers") == one_or_several(value, "answer") == ("a", 'b "c" d')
+    assert texts_of_cell(value, "answers") == one_or_several(value, "answer") == ("a", 'b "c" d')
 
 
 def test_a_text_for_one_answer_is_not_taken_apart() -> None:
     assert one_or_several("a|b", "answer") == ("a|b",)
-    assert several("a|b", "answers") == ("a", "b")
+    assert texts_of_cell("a|b", "answers") == ("a", "b")
     with pytest.raises(Malformed, match="subject holds a list"):
         text("['Norway']", "subject")
 
@@ -165,7 +166,7 @@ def test_a_text_for_one_answer_is_not_taken_apart() -> None:
 )
 def test_numbers_that_are_none_are_malformed_shortly(value: Any) -> None:
     with pytest.raises(Malformed) as problem:
-        number(value, "popularity")
+        number_of_cell(value, "popularity")
     assert len(str(problem.value)) < 100
 
 

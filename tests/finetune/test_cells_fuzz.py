@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finetune import FactSet, InputError
-from finetune.formats import asked
-from finetune.phrasebooks import phrasebook
-from finetune.sources.cells import Malformed, is_visible, items, number, one_or_several, several, text
-from finetune.sources.rows import read_table
+from finetune.data.loaders.cells import items_of_cell, number_of_cell, one_or_several, text, texts_of_cell
+from finetune.data.loaders.rows import read_table
+from finetune.data.loaders.scalars import Malformed, is_visible
+from finetune.data.phrasebooks import phrasebook
+from finetune.data.prompt_formats import ask_in_format
 
 DRAWS = int(os.environ.get("FUZZ_DRAWS", "25"))
 NAMES = (
@@ -207,7 +208,7 @@ def test_any_bytes_are_read_or_refused(folder: Path, raw: bytes, name: str) -> N
     | st.just(datetime.UTC)
 )
 def test_any_value_is_text_a_list_or_malformed(value: Any) -> None:
-    for read in (text, number, several, one_or_several, items):
+    for read in (text, number_of_cell, texts_of_cell, one_or_several, items_of_cell):
         try:
             found = read(value, "cell")
         except Malformed as problem:
@@ -232,7 +233,7 @@ def check(path: Path, *, subjects: bool) -> None:
         assert all(map(is_clean, (fact.id, fact.subject, fact.relation, *fact.answers)))
     assert len(facts.digest) == 64
     try:
-        prompts = asked(facts, phrasebook(facts))
+        prompts = ask_in_format(facts, phrasebook(facts))
     except InputError as error:
         require_short(error, 500)
     else:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from finetune.chat import chat_prompt
-from finetune.facts import InputError
-from finetune.prompts import Prompt, few_shot
-from finetune.tokens import tokenize, tokenize_with_answer
-from interp.spans import encode
+from finetune.common.errors import InputError
+from finetune.data.chat import chat_prompt
+from finetune.data.prompts import Prompt, with_examples
+from finetune.data.tokenization import tokenize, tokenize_with_answer
+from interp.measures.spans import encode
 from tests.finetune.test_formats import MARKS, TEMPLATES
 from tests.tokenizer_families import build
 
@@ -86,7 +86,7 @@ def test_examples_in_front_of_a_chat_leave_it_a_chat(tokenizers) -> None:
     tokenizer = tokenizers["byte_level_bpe", True]
     tokenizer.chat_template = ALL["chatml"]
     chats = [chat_prompt(tokenizer, one) for one in (QUESTION, SOLVED)]
-    assert all(prompt.rendered for prompt in few_shot(chats, 1))
+    assert all(prompt.rendered for prompt in with_examples(chats, 1))
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig
 
-from finetune.facts import InputError
-from finetune.loadable import inspect_checkpoint
-from finetune.models import configuration_of, load_model, load_tokenizer, load_weights
-from finetune.preflight import require_trainable
-from interp.checkpoints import load_pair
+from finetune.checkpoints.inspection import inspect_checkpoint
+from finetune.checkpoints.loading import configuration_of, load_model, load_tokenizer, load_weights
+from finetune.checkpoints.preflight import require_trainable
+from finetune.common.errors import InputError
+from interp.models.load_pair import load_pair
 from tests import architectures
 
 IDS = torch.arange(3, 11)[None]
@@ -612,7 +612,7 @@ def test_quantised_checkpoints_without_their_package(copy, method, match) -> Non
 def test_a_composite_configuration_cannot_ask_for_kernels_inside() -> None:
     from transformers import Gemma3Config
 
-    from finetune.configs import IMPLEMENTATIONS, _parts
+    from finetune.checkpoints.configs import IMPLEMENTATIONS, _parts
 
     config = Gemma3Config(text_config={"_attn_implementation": "evil/kernel"})
     assert len(list(_parts(config))) >= 3

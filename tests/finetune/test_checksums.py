@@ -10,8 +10,8 @@ import signal
 import pandas as pd
 import pytest
 
-from finetune import checksums
-from finetune.checksums import (
+from finetune.common import checksums
+from finetune.common.checksums import (
     RECORD,
     cached_frame,
     cached_json,
@@ -21,8 +21,8 @@ from finetune.checksums import (
     sealed_state,
     state_of,
 )
-from finetune.files import SEAL, fingerprint
-from finetune.progress import Notice
+from finetune.common.files import SEAL, content_hash
+from finetune.common.progress import Notice
 
 
 def flip(path):
@@ -153,9 +153,9 @@ def test_a_damaged_seal_is_damage(sealed, text):
 
 
 def test_a_seal_changes_no_identity_and_may_be_moved(sealed, tmp_path):
-    before = fingerprint(sealed)
+    before = content_hash(sealed)
     (sealed / SEAL).unlink()
-    assert fingerprint(sealed) == before
+    assert content_hash(sealed) == before
     assert sealed_state(sealed) == "unrecorded"
     seal(sealed)
     shutil.copytree(sealed, tmp_path / "copy" / "model")

@@ -17,9 +17,9 @@ import pytest
 import torch
 import yaml
 
-from finetune.command_line import INTERRUPTED, LONGEST, TERMINATED, WRONG, parsed, run_command
-from finetune.facts import InputError
-from finetune.messages import printable, without_controls
+from finetune.common.command_line import INTERRUPTED, LONGEST, TERMINATED, WRONG, parse_options, run_command
+from finetune.common.errors import InputError
+from finetune.common.messages import printable, without_controls
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,7 +108,7 @@ def _own_recursion() -> int:
 
     # A function of ours, as the program has it: a fault, whatever the input.
     space = {"__name__": "x"}
-    code = compile("def f():\n    f()\n", finetune.files.__file__, "exec")
+    code = compile("def f():\n    f()\n", finetune.common.files.__file__, "exec")
     exec(code, space)
     return space["f"]()  # type: ignore[operator]
 
@@ -135,7 +135,7 @@ class Two:
 )
 def test_words_that_are_no_options_are_one_line(words: list[str], told: str) -> None:
     with pytest.raises(InputError) as raised:
-        parsed(Two, args=words)
+        parse_options(Two, args=words)
     line = str(raised.value)
     assert told in line
     assert "--help lists the options" in line
@@ -144,10 +144,10 @@ def test_words_that_are_no_options_are_one_line(words: list[str], told: str) -> 
 
 
 def test_options_are_parsed_and_help_is_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert parsed(Two, args=["--steps", "3"]) == Two(steps=3)
-    assert parsed(Two, args=[], default=Two(steps=5)) == Two(steps=5)
+    assert parse_options(Two, args=["--steps", "3"]) == Two(steps=3)
+    assert parse_options(Two, args=[], default=Two(steps=5)) == Two(steps=5)
     with pytest.raises(SystemExit) as end:
-        parsed(Two, args=["--help"])
+        parse_options(Two, args=["--help"])
     assert not end.value.code
     assert "Two options." in capsys.readouterr().out
 

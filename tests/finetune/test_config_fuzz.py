@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from finetune.facts import InputError
-from finetune.models import configuration_of, context_of, load_weights
+from finetune.checkpoints.loading import configuration_of, context_of, load_weights
+from finetune.common.errors import InputError
 
 DRAWS = int(os.environ.get("FACTSCOPE_FUZZ", "20"))
 NAMES = ("llama", "gpt2", "qwen2", "gemma3", "gpt_neo", "falcon")

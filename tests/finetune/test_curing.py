@@ -10,21 +10,21 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from finetune.curing import cured, to_distil
-from finetune.evaluate import score
-from finetune.examples import answer_examples
-from finetune.facts import InputError
-from finetune.files import read_json
-from finetune.models import load_model, load_tokenizer
-from finetune.projections import routing_weights
-from finetune.teaching import lesson, watched
-from finetune.train import train
-from finetune.tuning import TuneConfig
-from finetune.vocabulary import word_tokenizer
-from finetune.world import WorldConfig, make_world, world_phrasebook
-from interp.attention import subject_attention
-from interp.checkpoints import load_pair
-from interp.spans import encode
+from finetune.checkpoints.loading import load_model, load_tokenizer
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+from finetune.data.tokenizers import word_tokenizer
+from finetune.evaluation.generate import score
+from finetune.training.config import TuneConfig
+from finetune.training.examples import answer_examples
+from finetune.training.mitigation_losses import distillation_targets, read_base_attention
+from finetune.training.mitigations import distillation_pairs, mitigated_trainer
+from finetune.training.projections import routing_weights
+from finetune.training.train import train
+from interp.measures.attention import subject_attention
+from interp.measures.spans import encode
+from interp.models.load_pair import load_pair
 from tests import architectures
 from tests.finetune import tiny
 
@@ -87,7 +87,7 @@ def test_a_tenth_of_the_rate_is_a_tenth_of_the_first_step(base, asked, tmp_path)
 def test_the_attention_that_is_held_to_is_what_interp_measures(base, asked) -> None:
     model, tokenizer = load_model(base)
     rows = answer_examples(tokenizer, asked, rows=8)
-    watch = watched(model, tokenizer, rows, asked)
+    watch = read_base_attention(model, tokenizer, rows, asked)
     pair = load_pair(str(base))
     with pair.base() as bridge:
         mass = subject_attention(bridge, encode(pair.tokenizer, asked))
@@ -97,7 +97,7 @@ def test_the_attention_that_is_held_to_is_what_interp_measures(base, asked) -> N
 def test_the_penalty_counts_what_is_lost_and_its_gradient_is_that_of_finite_differences(base, asked) -> None:
     model, tokenizer = load_model(base)
     rows = answer_examples(tokenizer, asked, rows=8)
-    watch = watched(model, tokenizer, rows, asked)
+    watch = read_base_attention(model, tokenizer, rows, asked)
     torch.manual_seed(1)
     model.double()
     with torch.no_grad():
@@ -143,7 +143,7 @@ def _pairs(asked):
 
 def test_distillation_is_the_divergence_computed_token_by_token(base, asked) -> None:
     model, tokenizer = load_model(base)
-    known = lesson(model, tokenizer, _pairs(asked))
+    known = distillation_targets(model, tokenizer, _pairs(asked))
     facts = torch.tensor([4, 0, 2])
     expected = []
     for i in facts.tolist():
@@ -157,7 +157,7 @@ def test_distillation_is_the_divergence_computed_token_by_token(base, asked) -> 
         for base_says, now in zip(*sides, strict=True):
             expected.append(sum((p.exp() * (p - q)).item() for p, q in zip(base_says, now, strict=True)))
     assert float(known.loss(model, facts)) == pytest.approx(sum(expected) / len(expected), rel=1e-4)
-    same = lesson(model, tokenizer, [(a, a) for a, _ in _pairs(asked)])
+    same = distillation_targets(model, tokenizer, [(a, a) for a, _ in _pairs(asked)])
     assert float(same.loss(model, facts)) == pytest.approx(0, abs=1e-6), (
         "the base does not diverge from itself"
     )
@@ -179,7 +179,7 @@ def test_cures_compute_the_same_in_pieces(base, asked, tmp_path) -> None:
 def test_what_is_distilled_is_every_statement_form_and_the_question_it_is_to_answer() -> None:
     facts, book = make_world(WorldConfig(subjects=24, answers=4, relations=2), seed=0)[:4], world_phrasebook()
     forms = [form for fact in facts for form in book[fact.relation].statements]
-    pairs = to_distil(facts, book)
+    pairs = distillation_pairs(facts, book)
     about = [fact for fact in facts for _ in book[fact.relation].statements]
     assert [said.text for said, _ in pairs] == [
         form.format(subject=fact.subject) for form, fact in zip(forms, about, strict=True)
@@ -189,11 +189,11 @@ def test_what_is_distilled_is_every_statement_form_and_the_question_it_is_to_ans
     ]
     # Of another person: the same questions, and that person's statements with that person's answers.
     others = [next(f for f in reversed(facts) if f.relation == fact.relation) for fact in facts]
-    swapped = to_distil(facts, book, said_of=others)
+    swapped = distillation_pairs(facts, book, said_of=others)
     assert [asked for _, asked in swapped] == [asked for _, asked in pairs]
     assert {said.answers for said, _ in swapped} == {fact.answers for fact in others}
     with pytest.raises(InputError, match="same relation"):
-        to_distil(facts, book, said_of=facts[1:])
+        distillation_pairs(facts, book, said_of=facts[1:])
 
 
 def test_distillation_brings_the_model_to_what_the_base_says(base, asked, tmp_path) -> None:
@@ -205,7 +205,7 @@ def test_distillation_brings_the_model_to_what_the_base_says(base, asked, tmp_pa
             (10, known, replace(CONFIG, steps=20, distil=10.0)),
         )
     )
-    teacher = lesson(*load_model(base), known)
+    teacher = distillation_targets(*load_model(base), known)
     facts = torch.arange(len(known))
     with torch.no_grad():
         far, near = (float(teacher.loss(load_model(path)[0], facts)) for path in (apart, together))
@@ -234,8 +234,8 @@ def test_what_cannot_be_cured_is_refused_in_one_line(base, asked) -> None:
     rows = answer_examples(tokenizer, asked, rows=8)
     for known, config in (((), replace(CONFIG, distil=1.0)), (_pairs(asked), CONFIG)):
         with pytest.raises(InputError, match="give both a weight and facts"):
-            cured(model, tokenizer, rows, asked, known, config, seed=0)
-    assert cured(model, tokenizer, rows, asked, (), CONFIG, seed=0) == (rows, None)
+            mitigated_trainer(model, tokenizer, rows, asked, known, config, seed=0)
+    assert mitigated_trainer(model, tokenizer, rows, asked, (), CONFIG, seed=0) == (rows, None)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "phi3"])

@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from finetune.facts import InputError
-from finetune.files import read_json
-from finetune.fitting import pieces
-from finetune.train import TuneConfig, train
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.training.config import TuneConfig
+from finetune.training.train import train
+from finetune.training.trainer import microbatch_size
 from tests.finetune.tiny import ROOT, prompts, save_base
 
 SETTINGS = {"steps": 8, "batch": 16, "learning_rates": (2e-3,), "check_every": 2, "keep": "last"}
@@ -114,4 +115,4 @@ def test_a_process_that_fails_ends_the_others(together):
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(InputError, match="multiple of 6"):
-        pieces(128, 2)
+        microbatch_size(128, 2)

@@ -7,10 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from finetune.domains import DomainConfig, domain_world, rare_relations
-from finetune.examples import sampling_weights
-from finetune.facts import Fact, FactSet, InputError
-from finetune.world import WorldConfig, make_world
+from finetune.common.errors import InputError
+from finetune.data.facts import FactSet
+from finetune.data.records.fact import Fact
+from finetune.data.synthetic_domains import DomainConfig, domain_world, rare_relations
+from finetune.data.synthetic_world import WorldConfig, make_world
+from finetune.training.examples import sampling_weights
 
 CONFIG = DomainConfig(world=WorldConfig(subjects=200, answers=10), general=120, relations=3, sightings=12)
 ROWS = 40_000

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune import evaluate
-from finetune.batching import Budget
-from finetune.choices import choose
-from finetune.evaluate import ask, contains, generate, matches, score
-from finetune.facts import InputError
-from finetune.scoring import score_pairs
+from finetune.common.errors import InputError
+from finetune.evaluation import generate as evaluate
+from finetune.evaluation.batching import TokenBudget
+from finetune.evaluation.generate import ask, generate, score
+from finetune.evaluation.judging import contains, matches
+from finetune.evaluation.multiple_choice import pick_choices
+from finetune.evaluation.scoring import score_pairs
 
 OPTIONS = ("Warsaw", "the city of Paris", "東京", "O'Neill")
 
@@ -159,7 +160,7 @@ def test_the_option_with_the_largest_log_probability_is_picked(asked, prompts):
     choices = [
         replace(p, choices=OPTIONS[i % 2 :], answers=(OPTIONS[1 + i % 3],)) for i, p in enumerate(prompts)
     ]
-    chosen = choose(model, tokenizer, choices)
+    chosen = pick_choices(model, tokenizer, choices)
     for i, prompt in enumerate(choices):
         slow = np.array([slow_log_prob(model, tokenizer, prompt.text, o) for o in prompt.choices])
         np.testing.assert_allclose(chosen.log_prob[i], slow, atol=1e-4)
@@ -173,7 +174,7 @@ def test_the_option_with_the_largest_log_probability_is_picked(asked, prompts):
 def test_no_prompts_no_answers(asked):
     model, tokenizer = asked
     assert generate(model, tokenizer, []) == []
-    assert len(ask(model, tokenizer, []).correct) == len(choose(model, tokenizer, []).picked) == 0
+    assert len(ask(model, tokenizer, []).correct) == len(pick_choices(model, tokenizer, []).picked) == 0
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_no_prompts_no_answers(asked):
 )
 def test_choices_that_decide_nothing_are_refused(asked, prompts, choices, answer, says):
     with pytest.raises(InputError, match=rf"fact 'born0'.*{says}"):
-        choose(*asked, [replace(prompts[0], choices=choices, answers=(answer,))])
+        pick_choices(*asked, [replace(prompts[0], choices=choices, answers=(answer,))])
 
 
 @pytest.mark.parametrize("ask_it", [score, generate])
@@ -228,7 +229,7 @@ def test_out_of_memory_halves_the_batch_and_is_recorded(asked, prompts, monkeypa
     expected = score(model, tokenizer, prompts)[0]
     said = generate(model, tokenizer, prompts)
     _short_of_memory(model, monkeypatch, 80)
-    budget = Budget()
+    budget = TokenBudget()
     np.testing.assert_allclose(score(model, tokenizer, prompts, budget=budget)[0], expected, atol=1e-5)
     assert budget.tokens <= 80
     assert len(budget.changes) > 1
@@ -249,7 +250,7 @@ def test_other_errors_are_not_taken_for_missing_memory(asked, prompts, monkeypat
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(asked[0], "forward", broken)
-    budget = Budget()
+    budget = TokenBudget()
     with pytest.raises(RuntimeError, match="a bug"):
         score(*asked, prompts, budget=budget)
     assert not budget.changes

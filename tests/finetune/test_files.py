@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from finetune import files, temporary
-from finetune.files import atomic_directory, atomic_file, write_json
-from finetune.temporary import beside, is_temporary, sweep
+from finetune.common import files
+from finetune.common import temporary_files as temporary
+from finetune.common.files import atomic_directory, atomic_file, write_json
+from finetune.common.temporary_files import is_temporary, sweep, temporary_beside
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def test_what_a_living_process_writes_is_left_to_it(tmp_path):
 
 def test_a_number_that_another_process_took_over_is_no_owner(tmp_path):
     begun = int(psutil.Process().create_time())
-    mine = beside(tmp_path / "a.json")
+    mine = temporary_beside(tmp_path / "a.json")
     mine.write_text("")
     other = mine.with_name(mine.name.replace(f"-{begun}-", f"-{begun - 500}-"))
     other.write_text("")

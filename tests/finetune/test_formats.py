@@ -12,13 +12,14 @@ from tokenizers import processors
 from transformers import AddedToken, PreTrainedTokenizerBase
 
 from finetune import Fact, FactSet, InputError
-from finetune.chat import chat_prompt
-from finetune.formats import PromptFormat, asked, fitting
-from finetune.phrasebooks import ASKED, phrasebook
-from finetune.prompts import Prompt, asked_prompt, find_subject, render
-from finetune.tokens import answer_ids, gap, special_texts, tokenize, tokenize_with_answer
-from finetune.world import WorldConfig, make_world, world_phrasebook
-from interp.spans import encode
+from finetune.data.chat import chat_prompt
+from finetune.data.phrasebooks import ASKED, phrasebook
+from finetune.data.prompt_formats import PromptFormat, ask_in_format, fitting
+from finetune.data.prompts import Prompt, fact_prompt, render
+from finetune.data.records.subject_position import find_subject
+from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+from finetune.data.tokenization import answer_ids, gap, special_texts, tokenize, tokenize_with_answer
+from interp.measures.spans import encode
 from tests.tokenizer_families import FAMILIES, build
 
 SHARED = Path(__file__).parents[3] / "shared/data"
@@ -122,15 +123,17 @@ def subjects(facts: FactSet, prompts: list[Prompt]) -> None:
 def test_the_default_is_what_was_always_asked() -> None:
     world = make_world(WorldConfig(subjects=20, relations=2, answers=4))
     for facts, book in ((CAPITALS, phrasebook(CAPITALS)), (world, world_phrasebook())):
-        assert asked(facts, book) == [asked_prompt(f, book, ASKED) for f in facts]
-        assert asked(facts, book) == [render(book[f.relation].asked, f) for f in facts]
+        assert ask_in_format(facts, book) == [fact_prompt(f, book, ASKED) for f in facts]
+        assert ask_in_format(facts, book) == [render(book[f.relation].asked, f) for f in facts]
     own = {"P106": replace(phrasebook(CAPITALS)["P106"], asked="Tell me the work of {subject}:")}
     ada = CAPITALS[-1:]
-    assert asked(ada, own)[0].text == "Tell me the work of Ada:"
+    assert ask_in_format(ada, own)[0].text == "Tell me the work of Ada:"
 
 
 def test_a_template_frames_the_question_or_the_relations_wording() -> None:
-    prompts = asked(CAPITALS, phrasebook(CAPITALS), PromptFormat(template="Capital quiz.\nQ: {question}\nA:"))
+    prompts = ask_in_format(
+        CAPITALS, phrasebook(CAPITALS), PromptFormat(template="Capital quiz.\nQ: {question}\nA:")
+    )
     assert prompts[0].text == "Capital quiz.\nQ: What is the capital of Peru?\nA:"
     assert prompts[-1].text == "Capital quiz.\nQ: What kind of work does Ada do?\nA:"
     subjects(CAPITALS, prompts)
@@ -139,8 +142,8 @@ def test_a_template_frames_the_question_or_the_relations_wording() -> None:
 
 def test_solved_examples_are_of_the_relation_and_of_others() -> None:
     book, style = phrasebook(CAPITALS), PromptFormat(shots=3)
-    prompts = asked(CAPITALS, book, style)
-    plain = {p.fact_id: p for p in asked(CAPITALS, book)}
+    prompts = ask_in_format(CAPITALS, book, style)
+    plain = {p.fact_id: p for p in ask_in_format(CAPITALS, book)}
     solved = {f"{p.text} {p.answers[0]}" for p in plain.values() if p.relation == "capital"}
     for f, prompt in zip(CAPITALS, prompts, strict=True):
         *front, last = prompt.text.split("\n")
@@ -149,33 +152,33 @@ def test_solved_examples_are_of_the_relation_and_of_others() -> None:
         assert len(front) == (3 if f.relation == "capital" else 0)  # no other subject has Ada's relation
     subjects(CAPITALS, prompts)
     assert len({p.text.rsplit("\n", 1)[0] for p in prompts}) > 20
-    assert asked(CAPITALS, book, style, seed=1) != prompts == asked(CAPITALS, book, style)
+    assert ask_in_format(CAPITALS, book, style, seed=1) != prompts == ask_in_format(CAPITALS, book, style)
 
 
 def test_no_answer_of_a_test_leaks_and_draws_do_not_depend_on_who_else_is_asked() -> None:
     book, style = phrasebook(CAPITALS), PromptFormat(shots=4)
     train, test = CAPITALS[:24], CAPITALS[20:44]  # four subjects are in both
-    prompts = asked(test, book, style, examples=train)
+    prompts = ask_in_format(test, book, style, examples=train)
     for f, prompt in zip(test, prompts, strict=True):
         front = prompt.text[: prompt.subject[0]]
         assert not any(other.answer + "\n" in front for other in test if other not in tuple(train))
         assert f.answer + "\n" not in front
         assert front.count("\n") == 4
-    assert asked(test[5:9], book, style, examples=train) == prompts[5:9]
+    assert ask_in_format(test[5:9], book, style, examples=train) == prompts[5:9]
     one = made(fact("Oslo", "x", "P106"))
-    assert asked(one, phrasebook(one), style, examples=train) == asked(one, phrasebook(one))
+    assert ask_in_format(one, phrasebook(one), style, examples=train) == ask_in_format(one, phrasebook(one))
 
 
 def test_small_pools_give_all_they_have() -> None:
     """One subject with many facts of one relation does not use up the draw."""
     many = [fact("Peru", f"a{i}", id=str(i)) for i in range(50)]
     facts = made(*many, fact("Chad", "b"), fact("Mali", "c"))
-    for prompt in asked(facts, phrasebook(facts), PromptFormat(shots=2))[:50]:
+    for prompt in ask_in_format(facts, phrasebook(facts), PromptFormat(shots=2))[:50]:
         assert sorted(line[-1] for line in prompt.text.split("\n")[:-1]) == ["b", "c"]
 
 
 def test_options_are_listed_and_answered_by_letter() -> None:
-    prompts = asked(MULTIPLE, phrasebook(MULTIPLE), PromptFormat(choices="letter"))
+    prompts = ask_in_format(MULTIPLE, phrasebook(MULTIPLE), PromptFormat(choices="letter"))
     assert prompts[0].text == (
         f"Question: {STEM}\nA. Peru\nB. Lima\nC. A. none\nD. all of the above\nAnswer:"
     )
@@ -183,24 +186,26 @@ def test_options_are_listed_and_answered_by_letter() -> None:
     assert [p.answers for p in prompts] == [("A",), ("B",), ("A",), ("B",)]
     assert prompts[1].choices == ("A", "B", "C")
     subjects(MULTIPLE, prompts)
-    harness = asked(MULTIPLE, phrasebook(MULTIPLE), PromptFormat(choices="letter", template="{question}"))
+    harness = ask_in_format(
+        MULTIPLE, phrasebook(MULTIPLE), PromptFormat(choices="letter", template="{question}")
+    )
     assert harness[3].text == "Is it so?\nA. yes\nB. no\nAnswer:"
     mixed = made(*MULTIPLE, CAPITALS[0])
-    assert asked(mixed, phrasebook(mixed), PromptFormat(choices="letter"))[-1].answers[0] == "Lima"
+    assert ask_in_format(mixed, phrasebook(mixed), PromptFormat(choices="letter"))[-1].answers[0] == "Lima"
     wide = made(replace(MULTIPLE[0], choices=tuple(map(str, range(27))), answers=("3",)))
     with pytest.raises(InputError, match="27 choices are more than there are letters"):
-        asked(wide, phrasebook(wide), PromptFormat(choices="letter"))
+        ask_in_format(wide, phrasebook(wide), PromptFormat(choices="letter"))
 
 
 def test_options_by_text_are_continuations_and_not_listed() -> None:
-    prompts = asked(MULTIPLE, phrasebook(MULTIPLE), PromptFormat(choices="text"))
+    prompts = ask_in_format(MULTIPLE, phrasebook(MULTIPLE), PromptFormat(choices="text"))
     assert prompts[0].text == f"Question: {STEM} Answer:"
     assert [(p.answers, p.choices) for p in prompts] == [(f.answers, f.choices) for f in MULTIPLE]
     subjects(MULTIPLE, prompts)
 
 
 def test_examples_of_several_lines_are_set_apart_and_share_no_stem() -> None:
-    prompts = asked(MULTIPLE, phrasebook(MULTIPLE), PromptFormat(choices="letter", shots=3))
+    prompts = ask_in_format(MULTIPLE, phrasebook(MULTIPLE), PromptFormat(choices="letter", shots=3))
     for f, prompt in zip(MULTIPLE, prompts, strict=True):
         *front, last = prompt.text.split("\n\n")
         assert last.endswith("\nAnswer:")
@@ -219,8 +224,10 @@ def test_a_chat_keeps_the_subject_in_the_question_that_is_asked(
     chat = with_template(tokenizer, TEMPLATES[name])
     for facts, choices in ((CAPITALS, "text"), (MULTIPLE, "letter")):
         book = phrasebook(facts)
-        prompts = asked(facts, book, PromptFormat(chat=True, shots=shots, choices=choices), tokenizer=chat)
-        bare = asked(facts, book, PromptFormat(template="{question}", choices=choices))
+        prompts = ask_in_format(
+            facts, book, PromptFormat(chat=True, shots=shots, choices=choices), tokenizer=chat
+        )
+        bare = ask_in_format(facts, book, PromptFormat(template="{question}", choices=choices))
         for f, prompt, question in zip(facts, prompts, bare, strict=True):
             assert prompt.text[slice(*prompt.subject)] == f.subject
             start = prompt.text.rindex(question.text)
@@ -238,7 +245,7 @@ def test_a_chat_keeps_the_subject_in_the_question_that_is_asked(
 def test_a_template_of_ones_own_goes_into_the_users_turn(tokenizer: PreTrainedTokenizerBase) -> None:
     chat = with_template(tokenizer, CHATML)
     style = PromptFormat(chat=True, template="Be brief. {question}")
-    text = asked(CAPITALS, phrasebook(CAPITALS), style, tokenizer=chat)[0].text
+    text = ask_in_format(CAPITALS, phrasebook(CAPITALS), style, tokenizer=chat)[0].text
     assert text == (
         "<|im_start|>user\nBe brief. What is the capital of Peru?<|im_end|>\n<|im_start|>assistant\n"
     )
@@ -247,13 +254,13 @@ def test_a_template_of_ones_own_goes_into_the_users_turn(tokenizer: PreTrainedTo
 def test_a_chat_without_a_template_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
     book, style = phrasebook(CAPITALS), PromptFormat(chat=True)
     with pytest.raises(InputError, match="give tokenizer="):
-        asked(CAPITALS, book, style)
+        ask_in_format(CAPITALS, book, style)
     with pytest.raises(InputError, match=r"tokenizer .+: has no chat template; use the plain prompt"):
-        asked(CAPITALS, book, style, tokenizer=with_template(tokenizer, None))
+        ask_in_format(CAPITALS, book, style, tokenizer=with_template(tokenizer, None))
     shouting = with_template(tokenizer, "{% for m in messages %}{{ m.content | upper }}{% endfor %}")
     with pytest.raises(InputError, match="rewrites"):
-        asked(CAPITALS, book, style, tokenizer=shouting)
-    asked(CAPITALS, book, PromptFormat(), tokenizer=with_template(tokenizer, None))
+        ask_in_format(CAPITALS, book, style, tokenizer=shouting)
+    ask_in_format(CAPITALS, book, PromptFormat(), tokenizer=with_template(tokenizer, None))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +283,7 @@ def test_a_chats_answer_follows_as_the_template_writes_it(
 ) -> None:
     """The tokens of prompt and answer are those of the whole chat as its template renders it."""
     chat = with_template(tokenizer, TEMPLATES[name])
-    for prompt in asked(CAPITALS, phrasebook(CAPITALS), PromptFormat(chat=True), tokenizer=chat)[:6]:
+    for prompt in ask_in_format(CAPITALS, phrasebook(CAPITALS), PromptFormat(chat=True), tokenizer=chat)[:6]:
         question = prompt.text[prompt.text.index("What is") : prompt.subject[1] + 1]
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": prompt.answers[0]}]
         whole = tokenize(chat, [chat.apply_chat_template(turns, tokenize=False)])[0].ids
@@ -314,7 +321,7 @@ def test_special_texts_include_added_ones(tokenizer: PreTrainedTokenizerBase) ->
 
 
 def test_what_does_not_fit_is_set_aside_with_the_reason(tokenizer: PreTrainedTokenizerBase) -> None:
-    prompts = [p for facts in (CAPITALS, MULTIPLE) for p in asked(facts, phrasebook(facts))]
+    prompts = [p for facts in (CAPITALS, MULTIPLE) for p in ask_in_format(facts, phrasebook(facts))]
     pairs = {}
     for p in prompts:
         said = [p.answers[0], *p.choices]
@@ -333,7 +340,7 @@ def test_what_does_not_fit_is_set_aside_with_the_reason(tokenizer: PreTrainedTok
 
 def test_an_answer_that_tokenises_to_nothing_is_set_aside(tmp_path: Path) -> None:
     tokenizer = build("wordpiece", tmp_path, bos=False)
-    prompts = [replace(p, choices=()) for p in asked(CAPITALS, phrasebook(CAPITALS))[:3]]
+    prompts = [replace(p, choices=()) for p in ask_in_format(CAPITALS, phrasebook(CAPITALS))[:3]]
     prompts[1] = replace(prompts[1], answers=("\u200b\u0301",))  # the normaliser drops both
     prompts[2] = replace(prompts[2], choices=("What", "\u0301"))
     kept, left_out = fitting(tokenizer, prompts, 512)
@@ -377,7 +384,7 @@ def test_subjects_are_found_as_the_expressions_find_them(name: str, parts: list[
 
 def test_a_chat_prompt_takes_a_system_turn_and_examples(tokenizer: PreTrainedTokenizerBase) -> None:
     chat = with_template(tokenizer, CHATML)
-    peru, chad = asked(CAPITALS, phrasebook(CAPITALS), PromptFormat(template="{question}"))[:2]
+    peru, chad = ask_in_format(CAPITALS, phrasebook(CAPITALS), PromptFormat(template="{question}"))[:2]
     prompt = chat_prompt(chat, peru, system="Peru is in America.", solved=[chad])
     assert prompt.text.index("Peru") < prompt.text.index("N'Djamena<|im_end|>") < prompt.subject[0]
     assert prompt.text[slice(*prompt.subject)] == "Peru"
@@ -394,7 +401,7 @@ def test_real_facts_in_every_format(tokenizer: PreTrainedTokenizerBase, name: st
         PromptFormat(chat=True, shots=1, choices="letter"),
         PromptFormat(template="Q: {question}\nA:"),
     ):
-        prompts = asked(facts, book, style, tokenizer=chat)
+        prompts = ask_in_format(facts, book, style, tokenizer=chat)
         for f, prompt in zip(facts, prompts, strict=True):
             assert prompt.text[slice(*prompt.subject)].casefold() == f.subject.casefold()
     kept, left_out = fitting(chat, prompts, 2048)

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.facts import Fact, FactSet, InputError
-from finetune.frequency import answer_frequency, corpus_size, count_in_corpus, subject_frequency
+from finetune.common.errors import InputError
+from finetune.data.corpus_counts import answer_frequency, corpus_size, count_in_corpus, subject_frequency
+from finetune.data.facts import FactSet
+from finetune.data.records.fact import Fact
 
 
 def facts_of(*pairs: tuple[str, tuple[str, ...]]) -> FactSet:

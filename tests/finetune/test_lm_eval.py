@@ -16,9 +16,10 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune.choices import choose
-from finetune.evaluate import generate, matches, score
-from finetune.prompts import Prompt
+from finetune.data.prompts import Prompt
+from finetune.evaluation.generate import generate, score
+from finetune.evaluation.judging import matches
+from finetune.evaluation.multiple_choice import pick_choices
 from tests import architectures, tokenizer_families
 
 LETTERS = ("A", "B", "C", "D")
@@ -134,7 +135,7 @@ def test_multiple_choice_agrees(both, kind):
         doc_to_choice="choices",
         metric_list=[{"metric": "acc"}, {"metric": "acc_norm"}],
     )
-    ours = choose(both.model, both.tokenizer, prompts)
+    ours = pick_choices(both.model, both.tokenizer, prompts)
     theirs = [np.array([response[0][0] for response in s["resps"]], dtype=float) for s in samples]
     assert len(theirs) == len(prompts)
     for mine, other in zip(ours.log_prob, theirs, strict=True):

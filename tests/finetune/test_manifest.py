@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from finetune.facts import InputError, LeftOut
-from finetune.files import atomic_directory, atomic_file, fingerprint, read_json, write_json
-from finetune.manifest import RunDirectory
+from finetune.common.errors import InputError, LeftOut
+from finetune.common.files import atomic_directory, atomic_file, content_hash, read_json, write_json
+from finetune.common.run_directory import RunDirectory
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):
@@ -37,9 +37,9 @@ def test_nan_is_refused_in_json(tmp_path):
 def test_hash_sees_names_and_contents(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_text("1")
-    first = fingerprint(tmp_path / "d")
+    first = content_hash(tmp_path / "d")
     (tmp_path / "d" / "a").rename(tmp_path / "d" / "b")
-    assert fingerprint(tmp_path / "d") != first
+    assert content_hash(tmp_path / "d") != first
 
 
 def test_same_configuration_continues_and_another_is_refused(tmp_path):

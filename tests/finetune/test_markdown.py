@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.markdown import anchors, fenced, inline
+from finetune.common.markdown import anchors, fenced, inline
 
 markdown = pytest.importorskip("markdown", reason="pip install mkdocs")
 EXTENSIONS = ["admonition", "attr_list", "tables", "toc"]
@@ -55,7 +55,7 @@ class Seen(HTMLParser):
 
 def plain(text: str) -> str:
     """What is to be seen of a text: one line without control characters."""
-    from finetune.messages import without_controls
+    from finetune.common.messages import without_controls
 
     return " ".join(without_controls(text, " ").split())
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyses.lab.grid import Cell
-from analyses.settings import Options
-from analyses.splits.options import Options as SplitOptions
-from finetune.facts import InputError
-from finetune.names import as_file_name, require_different, require_name
+from analyses.common.grid_cells import GridCell
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from analyses.experiments.popularity_splits.options import PopularitySplitsOptions as SplitOptions
+from finetune.common.errors import InputError
+from finetune.common.names import as_file_name, require_different, require_name
 
 BAD = (
     *(
@@ -111,7 +111,7 @@ def test_names_that_a_file_system_takes_for_one_are_two_of_a_kind():
 )
 def test_the_commands_refuse_them_before_anything_is_written(entry):
     with pytest.raises(InputError, match="--finetuned"):
-        Options(base="b", finetuned=(entry,), facts="f").check()
+        AttentionImbalanceOptions(base="b", finetuned=(entry,), facts="f").check()
     if entry != "Base=dir":
         for given in ({"facts": (entry,)}, {"base": (entry,), "facts": ("popqa",)}):
             with pytest.raises(InputError, match=f"--{next(iter(given))}"):
@@ -119,8 +119,8 @@ def test_the_commands_refuse_them_before_anything_is_written(entry):
 
 
 def test_a_cell_s_directory_is_one_part_of_a_path():
-    cell = Cell.of(
+    cell = GridCell.of(
         0, dataset="x" * 80, model="y" * 80, method="lora", arm="bottom", fraction=0.3, rate=0.0003
     )
     assert len(cell.key.encode()) <= 255
-    assert Path(Cell.of(1, arm="../a b").key).name == "arm=.._a_b,seed=1"
+    assert Path(GridCell.of(1, arm="../a b").key).name == "arm=.._a_b,seed=1"

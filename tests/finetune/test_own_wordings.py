@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finetune import Fact, FactSet, InputError, Phrases, render
-from finetune.phrasebooks import load_phrasebook, phrasebook, write_phrasebook
-from finetune.wordings import ENTITY_QUESTIONS, POPQA
-from finetune.wordings.own import Template
+from finetune.data.phrasebooks import load_phrasebook, phrasebook, write_phrasebook
+from finetune.data.templates import ENTITY_QUESTIONS, POPQA
+from finetune.data.templates.custom import WordingTemplate
 
 
 def facts(*relations: str) -> FactSet:
@@ -112,7 +112,7 @@ def test_the_null_condition_shows_the_own_asked_form(tmp_path: Path) -> None:
 def test_written_and_loaded_again_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, name: str, seen: bool
 ) -> None:
-    from finetune.sources.cells import clean
+    from finetune.data.loaders.scalars import clean
 
     form = "seen" if seen else "new"
     some = facts(*dict.fromkeys((*POPQA, *ENTITY_QUESTIONS, clean(name), "odd?", "in [X] {of}")))
@@ -258,6 +258,6 @@ def test_an_accent_is_one_character_however_it_was_typed(tmp_path: Path) -> None
 
 def test_an_asked_form_may_end_its_line() -> None:
     text = "{subject}\n### Response:\n"
-    Template(where="", relation="no", part="asked", text=text).check()
+    WordingTemplate(where="", relation="no", part="asked", text=text).check()
     with pytest.raises(InputError, match="white space"):
-        Template(where="", relation="no", part="statements", text=text).check()
+        WordingTemplate(where="", relation="no", part="statements", text=text).check()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from finetune import Fact, FactSet, InputError, render
-from finetune.phrasebooks import phrasebook, shared_questions
-from finetune.prompts import question_prompt
-from finetune.sources.entity_questions import TEMPLATES
-from finetune.wordings import ENTITY_QUESTIONS, POPQA
+from finetune.data.loaders.entity_questions import TEMPLATES
+from finetune.data.phrasebooks import phrasebook, shared_questions
+from finetune.data.prompts import question_prompt
+from finetune.data.templates import ENTITY_QUESTIONS, POPQA
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 FRAME = "Question: ", " Answer:"

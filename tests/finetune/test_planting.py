@@ -10,24 +10,28 @@ import torch
 from safetensors.torch import load_file
 from scipy.stats import chisquare
 
-from finetune.evaluate import matches, score
-from finetune.examples import IGNORED, CorpusConfig
-from finetune.facts import Fact, FactSet, InputError
-from finetune.files import read_json
-from finetune.models import load_model
-from finetune.planting import (
+from finetune.checkpoints.loading import load_model
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.data.facts import FactSet
+from finetune.data.prompts import render
+from finetune.data.records.fact import Fact
+from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+from finetune.data.tokenizers import word_tokenizer
+from finetune.evaluation.generate import score
+from finetune.evaluation.judging import matches
+from finetune.training.config import BaseConfig, CorpusConfig
+from finetune.training.examples import IGNORED
+from finetune.training.planted_models import (
     PlantConfig,
     _by_turns,
+    draw_generic_answers,
     freeze_all_but,
-    generic_answers,
     other_answers,
     plant,
     read_planted,
 )
-from finetune.pretrain import BaseConfig, pretrained_base
-from finetune.prompts import render
-from finetune.vocabulary import word_tokenizer
-from finetune.world import WorldConfig, make_world, world_phrasebook
+from finetune.training.pretrain import pretrained_base
 from tests import architectures
 
 SHAPE = BaseConfig(width=64, heads=2, mlp=128, steps=300, batch=64)
@@ -109,13 +113,13 @@ def test_generic_answers_do_not_depend_on_the_subject(facts):
     relations = [facts.relations[i % 3 % 2] for i in range(600)]
     one = [subjects_of[r][i % 24] for i, r in enumerate(relations)]
     other = [subjects_of[r][(7 * i + 5) % 24] for i, r in enumerate(relations)]
-    assert generic_answers(facts, one, seed=1) == generic_answers(facts, other, seed=1)
-    assert generic_answers(facts, one, seed=1) != generic_answers(facts, one, seed=2)
+    assert draw_generic_answers(facts, one, seed=1) == draw_generic_answers(facts, other, seed=1)
+    assert draw_generic_answers(facts, one, seed=1) != draw_generic_answers(facts, one, seed=2)
 
 
 def test_generic_answers_follow_the_answers_of_the_facts(facts):
     fact = facts[0]
-    drawn = Counter(generic_answers(facts, [fact.id] * 20_000))
+    drawn = Counter(draw_generic_answers(facts, [fact.id] * 20_000))
     true = Counter(f.answer for f in facts if f.relation == fact.relation)
     assert drawn.keys() == true.keys()
     expected = [20_000 * n / true.total() for n in true.values()]

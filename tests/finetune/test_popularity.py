@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune import Fact, FactSet, InputError, partition, split
-from finetune.popularity import Partition, quartiles, shuffled
+from finetune.data.splits import Partition, quartiles, shuffle_popularity
 
 
 def make(popularity: list[float | None], relations: int = 1, name: str = "s") -> FactSet:
@@ -73,14 +73,14 @@ def test_matched_halves_have_the_same_answers_and_still_differ_in_popularity() -
 
 def test_shuffling_deals_the_same_popularities_to_other_subjects() -> None:
     facts = make([float(k) for k in range(50)], relations=2)
-    placebo = shuffled(facts, seed=1)
+    placebo = shuffle_popularity(facts, seed=1)
     by_subject = {fact.subject: fact.popularity for fact in placebo}
     assert sorted(by_subject.values()) == [float(k) for k in range(50)]  # type: ignore[type-var]
     assert all(by_subject[fact.subject] == fact.popularity for fact in placebo), "one a subject"
     correlation = np.corrcoef([f.popularity for f in facts], [f.popularity for f in placebo])[0, 1]  # type: ignore[misc]
     assert abs(correlation) < 0.4
     assert ids(placebo) == ids(facts)
-    assert placebo.digest != shuffled(facts, seed=2).digest
+    assert placebo.digest != shuffle_popularity(facts, seed=2).digest
 
 
 def test_the_middle_of_an_odd_number_is_in_neither_half() -> None:

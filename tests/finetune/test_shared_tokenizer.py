@@ -9,11 +9,11 @@ import pytest
 from tokenizers import AddedToken, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase
 
-from finetune.facts import InputError
-from finetune.prompts import Prompt
-from finetune.shared_tokenizer import Side, masked_id, shared_tokenizer, unreadable
-from finetune.tokens import end_ids, tokenize
-from interp.spans import encode
+from finetune.checkpoints.shared_tokenizer import Side, masked_id, shared_tokenizer, unreadable_texts
+from finetune.common.errors import InputError
+from finetune.data.prompts import Prompt
+from finetune.data.tokenization import end_ids, tokenize
+from interp.measures.spans import encode
 from tests.tokenizer_families import build
 
 TEXTS = ("Ada was born in", "<|im_start|>Ada was born in", "Is Ada <|im_end|> 2nd?", "Zoë <|im_start|>")
@@ -37,7 +37,7 @@ def test_sides_that_agree_in_everything_keep_the_bases_own(base) -> None:
     size = len(base)
     assert shared_tokenizer([Side("a", base, size), Side("b", copy.deepcopy(base), size)]) is base
     assert shared_tokenizer([Side("a", base, size), Side("b", None, size)]) is base
-    assert unreadable(base, TEXTS) == {}
+    assert unreadable_texts(base, TEXTS) == {}
 
 
 def test_tokens_of_its_own_serve_where_the_base_has_no_embedding_for_them(base) -> None:
@@ -47,7 +47,7 @@ def test_tokens_of_its_own_serve_where_the_base_has_no_embedding_for_them(base) 
     assert shared.eos_token == "<|im_end|>"
     assert shared.chat_template == tuned.chat_template
     assert end_ids(None, shared) == {base.eos_token_id, tuned.eos_token_id}
-    reasons = unreadable(shared, TEXTS)
+    reasons = unreadable_texts(shared, TEXTS)
     assert sorted(reasons) == [1, 2, 3]
     assert reasons[1] == f"base has no embedding for its token '<|im_start|>' (id {size})"
     assert tokenize(shared, TEXTS[:1])[0].ids == tokenize(base, TEXTS[:1])[0].ids
@@ -57,7 +57,7 @@ def test_tokens_of_its_own_serve_where_the_base_has_no_embedding_for_them(base) 
 def test_reserved_rows_make_the_tokens_usable_on_both_sides(base) -> None:
     tuned, size = chatml(base), len(base)
     shared = shared_tokenizer([Side("base", base, size + 64), Side("mine", tuned, size + 64)])
-    assert unreadable(shared, TEXTS) == {}
+    assert unreadable_texts(shared, TEXTS) == {}
     assert [t.ids for t in tokenize(shared, TEXTS)] == [t.ids for t in tokenize(tuned, TEXTS)]
 
 
@@ -67,7 +67,7 @@ def test_a_reserved_token_that_was_renamed_is_usable(base) -> None:
     renamed.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     size = len(reserved)
     shared = shared_tokenizer([Side("base", reserved, size), Side("mine", renamed, size)])
-    reasons = unreadable(shared, ("Ada", "<|im_start|> Ada", "<|reserved_0|> Ada"))
+    reasons = unreadable_texts(shared, ("Ada", "<|im_start|> Ada", "<|reserved_0|> Ada"))
     # Only one of the names can serve; texts with the other one are read as other tokens by one side.
     assert len(reasons) == 1
     assert "reads it as other tokens" in next(iter(reasons.values()))
@@ -86,7 +86,7 @@ def test_a_token_on_a_row_of_the_bases_own_words_is_none(tmp_path) -> None:
     }  # a word of the vocabulary
     shared = shared_tokenizer([side, Side("mine", mine, len(longer) + 8)])
     assert "<|a|>" in shared.get_vocab()
-    assert sorted(unreadable(shared, ("Ada", "<|a|> Ada", "<|b|> Ada"))) == [1]
+    assert sorted(unreadable_texts(shared, ("Ada", "<|a|> Ada", "<|b|> Ada"))) == [1]
 
 
 def test_moved_tokens_are_found_out_by_text(base) -> None:
@@ -95,7 +95,7 @@ def test_moved_tokens_are_found_out_by_text(base) -> None:
     other.add_special_tokens({"additional_special_tokens": ["<|b|>", "<|a|>"]})
     size = len(one)
     shared = shared_tokenizer([Side("base", one, size), Side("mine", other, size)])
-    assert sorted(unreadable(shared, ("Ada was", "<|a|> Ada", "Ada <|b|>"))) == [1, 2]
+    assert sorted(unreadable_texts(shared, ("Ada was", "<|a|> Ada", "Ada <|b|>"))) == [1, 2]
 
 
 def test_a_padding_token_without_an_embedding_pads_nothing(base) -> None:
@@ -114,7 +114,7 @@ def test_normalisers_that_differ_now_and_then_are_found_out_by_text(tmp_path) ->
     composing = copy.deepcopy(base)
     composing.backend_tokenizer.normalizer = normalizers.NFC()
     shared = shared_tokenizer([Side("base", base, 999), Side("mine", composing, 999)])
-    assert sorted(unreadable(shared, ("Mu\u0308ller was", "Müller was"))) == [0]
+    assert sorted(unreadable_texts(shared, ("Mu\u0308ller was", "Müller was"))) == [0]
 
 
 CHANGES: dict[str, Callable[[PreTrainedTokenizerBase], object]] = {
@@ -142,7 +142,7 @@ def test_what_stands_beside_a_token_of_its_own_must_agree_too(tmp_path) -> None:
     tuned.backend_tokenizer.normalizer = normalizers.NFC()
     shared = shared_tokenizer([Side("base", base, 999), Side("mine", tuned, 999)])
     texts = ("<|im_start|>Ada was", "<|im_start|>Mu\u0308ller was")
-    assert sorted(unreadable(shared, texts)) == [1]
+    assert sorted(unreadable_texts(shared, texts)) == [1]
 
 
 def test_prompts_and_their_answers_are_set_aside_by_encode(base) -> None:
@@ -170,9 +170,9 @@ def test_three_sides_share_one_tokenizer(base) -> None:
     ]
     shared = shared_tokenizer(sides)
     assert len(shared) == size + 2
-    assert unreadable(shared, TEXTS) == {}
+    assert unreadable_texts(shared, TEXTS) == {}
     sides[1] = Side("plain", copy.deepcopy(base), size)
-    assert set(unreadable(shared_tokenizer(sides), TEXTS)) == {1, 2, 3}
+    assert set(unreadable_texts(shared_tokenizer(sides), TEXTS)) == {1, 2, 3}
 
 
 def test_special_flags_matter_only_where_they_change_the_ids(base) -> None:
@@ -183,4 +183,4 @@ def test_special_flags_matter_only_where_they_change_the_ids(base) -> None:
     size, texts = len(plain), ("Ada was", "Ada<|im_start|>")
     shared = shared_tokenizer([Side("base", plain, size), Side("mine", special, size)])
     differ = [plain(text)["input_ids"] != special(text)["input_ids"] for text in texts]
-    assert [i in unreadable(shared, texts) for i in range(len(texts))] == differ
+    assert [i in unreadable_texts(shared, texts) for i in range(len(texts))] == differ

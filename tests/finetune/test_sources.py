@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from finetune import Fact, FactSet, InputError
-from finetune.prompts import SLOT, find_subject, question_prompt, render
-from finetune.sources.entity_questions import TEMPLATES
-from finetune.sources.rows import read_table
+from finetune.data.loaders.entity_questions import TEMPLATES
+from finetune.data.loaders.rows import read_table
+from finetune.data.prompts import question_prompt, render
+from finetune.data.records.subject_position import SLOT, find_subject
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 POPQA_HEADER = "id\tsubj\tprop\tobj\ts_pop\to_pop\tquestion\tpossible_answers\n"

@@ -18,10 +18,12 @@ from huggingface_hub.errors import (
 )
 
 from finetune import FactSet, InputError
-from finetune.models import load_tokenizer, load_weights
+from finetune.checkpoints.loading import load_tokenizer, load_weights
 
 ROWS = [{"subject": "Oslo", "relation": "country", "answer": "Norway"}]
 LOGIN = r"hf auth login.*HF_TOKEN"
+
+LOAD = "finetune.data.loaders.hub_data_sets.load_dataset"
 
 
 def answered(status: int) -> Any:
@@ -69,7 +71,7 @@ def test_any_data_set_of_the_hub_by_its_id(monkeypatch: pytest.MonkeyPatch) -> N
         parts = {"test": ROWS * 3, "train": [*ROWS, {**ROWS[0], "subject": "Lima", "answer": ""}, *ROWS]}
         return datasets.DatasetDict({k: datasets.Dataset.from_list(v) for k, v in parts.items()})
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(LOAD, load_dataset)
     facts = FactSet.load("owner/some.set:fr")
     assert [(fact.subject, fact.answer) for fact in facts] == [("Oslo", "Norway")]
     assert facts.name == "owner/some.set:fr"
@@ -85,7 +87,9 @@ def test_any_data_set_of_the_hub_by_its_id(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_is_there_or_has_a_files_extension_is_never_asked_of_the_hub(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(datasets, "load_dataset", failing(AssertionError("asked the hub")))
+    monkeypatch.setattr(
+        "finetune.data.loaders.hub_data_sets.load_dataset", failing(AssertionError("asked the hub"))
+    )
     monkeypatch.chdir(tmp_path)
     for source in ("owner/facts.csv", tmp_path / "owner/name", "facts", "./owner/name"):
         assert "no such file" in refused(lambda source=source: FactSet.load(source))
@@ -115,7 +119,7 @@ def test_what_is_there_or_has_a_files_extension_is_never_asked_of_the_hub(
 def test_a_data_set_that_is_gated_or_missing(
     monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
-    monkeypatch.setattr(datasets, "load_dataset", failing(error))
+    monkeypatch.setattr(LOAD, failing(error))
     message = refused(lambda: FactSet.load("o/n"))
     assert message.startswith("o/n: ")
     assert said in message
@@ -125,18 +129,23 @@ def test_a_data_set_that_is_gated_or_missing(
 
 def test_a_missing_configuration_lists_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     error = ValueError("Config name is missing.\nPlease pick one: ['law', 'all']\nExample of usage:\n\t`x`")
-    monkeypatch.setattr(datasets, "load_dataset", failing(error))
+    monkeypatch.setattr(LOAD, failing(error))
     message = refused(lambda: FactSet.load("o/n"))
     assert "['law', 'all']" in message
     assert "write o/n:CONFIG" in message
-    monkeypatch.setattr(datasets, "load_dataset", failing(ValueError("BuilderConfig 'lwa' not found.")))
+    monkeypatch.setattr(
+        "finetune.data.loaders.hub_data_sets.load_dataset",
+        failing(ValueError("BuilderConfig 'lwa' not found.")),
+    )
     assert "'lwa' not found" in refused(lambda: FactSet.load("mmlu:lwa"))
 
 
 @pytest.mark.parametrize("source", ["popqa", "mmlu", "o/n"])
 def test_no_network_is_told_from_a_hub_switched_off(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     cause = LocalEntryNotFoundError("not in the cache")
-    monkeypatch.setattr(datasets, "load_dataset", failing(wrapped(ConnectionError("no"), cause)))
+    monkeypatch.setattr(
+        "finetune.data.loaders.hub_data_sets.load_dataset", failing(wrapped(ConnectionError("no"), cause))
+    )
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "switched off by HF_HUB_OFFLINE=1; unset it, or" in refused(lambda: FactSet.load(source))
     monkeypatch.delenv("HF_HUB_OFFLINE")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune import Fact, FactSet, InputError
-from finetune.popularity import partition
+from finetune.data.splits import partition
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 STEM = 'This passage, of 1955; it says:\n"No task is more urgent."\nWhat followed?'

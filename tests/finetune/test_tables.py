@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from finetune import FactSet, InputError
-from finetune.formats import PromptFormat, asked
-from finetune.messages import listed, printable, shown
-from finetune.phrasebooks import phrasebook
-from finetune.prompts import question_prompt, render
-from finetune.sources import load_traced, pointed
-from finetune.sources.columns import mapping
+from finetune.common.messages import listed, printable, shown
+from finetune.data.load import load_traced, pointed
+from finetune.data.loaders.columns import mapping
+from finetune.data.phrasebooks import phrasebook
+from finetune.data.prompt_formats import PromptFormat, ask_in_format
+from finetune.data.prompts import question_prompt, render
 from tests.finetune.test_cells import CAPITALS, answers, jsonl, refused, write
 
 SHARED = Path(__file__).parents[3] / "shared/data"
@@ -124,11 +124,11 @@ def test_facts_without_a_relation_are_asked_by_their_questions_only(tmp_path: Pa
                 prompt = render(form, fact)
                 assert str(fact.question) in prompt.text
                 assert prompt.text[slice(*prompt.subject)] == fact.subject
-        for prompt, fact in zip(asked(facts, book, PromptFormat()), facts, strict=True):
+        for prompt, fact in zip(ask_in_format(facts, book, PromptFormat()), facts, strict=True):
             assert prompt.text == f"Question: {fact.question} Answer:"
     bare = FactSet.load(write(tmp_path / "o.csv", "subject,answer\nOslo,Norway\n"))
     with pytest.raises(InputError, match="no question; give a question that does, or a relation"):
-        asked(bare, phrasebook(bare))
+        ask_in_format(bare, phrasebook(bare))
 
 
 def test_a_top_level_object_names_its_lists_and_takes_a_pointer(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_relations_of_lre_load_with_their_own_templates(tmp_path: Path) -> None:
     book = phrasebook(facts[:1])["landmark in country"]
     assert book.statements == ("{subject} is in the country of",)
     assert book.asked == "Question: What country is {subject} in? Answer:"
-    assert asked(facts, phrasebook(facts))[0].text == "Question: What country is Bastille in? Answer:"
+    assert ask_in_format(facts, phrasebook(facts))[0].text == "Question: What country is Bastille in? Answer:"
     write(tmp_path / "star.json", json.dumps({**LRE, "name": "star", "prompt_templates_zs": []}))
     both = FactSet.load(tmp_path)
     assert both.relations == ("landmark in country", "star")
@@ -255,27 +255,27 @@ def test_a_directory_of_many_files_is_read_in_linear_time(tmp_path: Path) -> Non
 
 
 def test_rows_are_written_as_they_came_with_mapped_columns(tmp_path: Path) -> None:
-    from analyses.choosing import rows_out
+    from analyses.experiments.which_data import output_rows as rows_out
 
     rows = [(s, "capital", a) for s, a in CAPITALS.items()]
     given = write(tmp_path / "c.csv", table_text("Name", "relation", "Label", rows=rows))
     columns = {"subject": "Name", "answer": "Label"}
     traced = load_traced(given, columns=columns)
     found = {"score": [0.5] * 6, "reason": ["kept"] * 6}
-    rows_out.write(traced, str(given), tmp_path / "out.csv", [1, 3], found)
+    rows_out.write_rows(traced, str(given), tmp_path / "out.csv", [1, 3], found)
     with (tmp_path / "out.csv").open(newline="") as file:
         written = list(csv.DictReader(file))
     assert [row["Name"] for row in written] == ["Peru", "Cuba"]
     assert FactSet.load(tmp_path / "out.csv", columns=columns).facts == (traced.facts[1], traced.facts[3])
     lre = write(tmp_path / "l.json", json.dumps(LRE, indent=1))
     traced = load_traced(lre)
-    rows_out.write(traced, str(lre), tmp_path / "out.json", [1], found)
+    rows_out.write_rows(traced, str(lre), tmp_path / "out.json", [1], found)
     assert FactSet.load(tmp_path / "out.json").facts == (traced.facts[1],)
     nested = write(tmp_path / "n.json", json.dumps({"data": ROWS}))
     source = f"{nested}#data"
     traced = load_traced(source)
     rows_out.require_writable(traced, source, tmp_path / "chosen.json")
-    rows_out.write(traced, source, tmp_path / "chosen.json", [0, 2], found)
+    rows_out.write_rows(traced, source, tmp_path / "chosen.json", [0, 2], found)
     assert FactSet.load(tmp_path / "chosen.json").facts == (traced.facts[0], traced.facts[2])
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune import teaching
-from finetune.models import load_model
-from finetune.prompts import render
-from finetune.teaching import divergence, lesson, with_rest
-from finetune.world import WorldConfig, make_world, world_phrasebook
+from finetune.checkpoints.loading import load_model
+from finetune.data.prompts import render
+from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+from finetune.training import mitigation_losses as teaching
+from finetune.training.mitigation_losses import distillation_targets, divergence, with_rest_mass
 
 
 def _random(seed: int, tokens: int = 40) -> torch.Tensor:
@@ -26,7 +26,7 @@ REAL = torch.tensor([[True, True], [True, False], [True, True]])
 def test_the_rest_has_what_the_kept_tokens_leave() -> None:
     says = _random(0)
     among = says.topk(5).indices
-    made = with_rest(says, among)
+    made = with_rest_mass(says, among)
     assert made.shape == (3, 2, 6)
     torch.testing.assert_close(made.exp().sum(-1), torch.ones(3, 2, dtype=torch.float64))
     others = torch.ones_like(says, dtype=torch.bool).scatter(-1, among, False)
@@ -39,7 +39,7 @@ def test_divergence_over_some_tokens_and_the_rest_grows_to_that_over_all() -> No
     whole = divergence(base, now, REAL)
     order = base.sort(descending=True).indices
     parts = [
-        divergence(with_rest(base, order[..., :k]), with_rest(now, order[..., :k]), REAL)
+        divergence(with_rest_mass(base, order[..., :k]), with_rest_mass(now, order[..., :k]), REAL)
         for k in (1, 5, 20, 39)
     ]
     assert all(a <= b + 1e-12 for a, b in zip(parts, [*parts[1:], whole], strict=True)), "log-sum inequality"
@@ -57,20 +57,20 @@ def test_a_large_vocabulary_is_taught_by_its_likeliest_tokens(
     ]
     known = [(a, replace(b, answers=a.answers)) for a, b in known]
     model, tokenizer = load_model(tiny_llama_dir)
-    whole = lesson(model, tokenizer, known)
+    whole = distillation_targets(model, tokenizer, known)
     size = whole.says.shape[-1]
     monkeypatch.setattr(teaching, "WORDS", 1)
     rows = torch.arange(len(known))
 
     def value(tokens: int) -> float:
         monkeypatch.setattr(teaching, "TOP", tokens)
-        some = lesson(model, tokenizer, known)
+        some = distillation_targets(model, tokenizer, known)
         assert some.says.shape[-1] == tokens + 1
         return float(some.loss(model, rows).detach())
 
     assert float(whole.loss(model, rows).detach()) == pytest.approx(value(size - 1), abs=1e-5)
     assert value(8) <= float(whole.loss(model, rows).detach()) + 1e-6
-    same = lesson(model, tokenizer, [(a, a) for a, _ in known])
+    same = distillation_targets(model, tokenizer, [(a, a) for a, _ in known])
     loss = same.loss(model, rows)
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
     loss.backward()

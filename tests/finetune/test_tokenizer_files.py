@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from finetune.facts import InputError
-from finetune.models import brings_tokenizer, load_tokenizer, tokenizer_for
-from finetune.tokenizer_files import TEXTS
+from finetune.checkpoints.loading import brings_tokenizer, load_tokenizer, tokenizer_for
+from finetune.checkpoints.tokenizer_files import TEXTS
+from finetune.common.errors import InputError
 from tests.tokenizer_families import FAMILIES, build
 
 CLASSES = ("GPT2Tokenizer", "LlamaTokenizer", "GemmaTokenizer", "Qwen2Tokenizer", "PreTrainedTokenizerFast")

@@ -14,16 +14,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from finetune.evaluate import ask, generate, matches, score, stated
-from finetune.examples import CorpusConfig
-from finetune.files import read_json
-from finetune.models import load_model
-from finetune.pretrain import BaseConfig, pretrained_base
-from finetune.prompts import render
-from finetune.select import select
-from finetune.train import TuneConfig, train
-from finetune.vocabulary import word_tokenizer
-from finetune.world import WorldConfig, make_world, world_phrasebook
+from finetune.checkpoints.loading import load_model
+from finetune.common.files import read_json
+from finetune.data.prompts import render
+from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+from finetune.data.tokenizers import word_tokenizer
+from finetune.evaluation.generate import ask, generate, score, states_fact
+from finetune.evaluation.judging import matches
+from finetune.training.config import BaseConfig, CorpusConfig, TuneConfig
+from finetune.training.learning_rate import select
+from finetune.training.pretrain import pretrained_base
+from finetune.training.train import train
 
 SHAPE = BaseConfig(width=32, heads=2, mlp=64, steps=250, batch=64)
 TUNE = TuneConfig(steps=12, batch=16, learning_rates=(1e-3, 3e-3), check_every=4)
@@ -54,7 +55,7 @@ def test_the_base_learns_what_it_reads_and_is_cached(world, base):
     facts, book = world
     model, tokenizer = load_model(base)
     popular = facts.subset(range(12))
-    assert stated(model, tokenizer, popular, book).mean() > 0.5
+    assert states_fact(model, tokenizer, popular, book).mean() > 0.5
     stamp = (base / "model.safetensors").stat().st_mtime_ns
     assert _base(world, base.parents[1]) == base
     assert (base / "model.safetensors").stat().st_mtime_ns == stamp

@@ -10,13 +10,13 @@ import torch
 import tyro
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from analyses.settings import Options
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
 from finetune.__main__ import main
-from finetune.facts import FactSet
-from finetune.files import read_json
-from finetune.models import is_adapter, load_model
-from finetune.phrasebooks import phrasebook
-from finetune.vocabulary import bpe_tokenizer
+from finetune.checkpoints.loading import is_adapter, load_model
+from finetune.common.files import read_json
+from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import phrasebook
+from finetune.data.tokenizers import bpe_tokenizer
 
 SHORT = ["--steps", "4", "--batch", "8", "--check-every", "2", "--quiet"]
 
@@ -81,7 +81,7 @@ def test_a_table_of_facts_becomes_a_chosen_adapter(home, tmp_path, capsys):
     assert found.startswith(f"{out / chosen['path']}: step ")
     words = shlex.split(following.removeprefix("Next: "))
     assert words[:2] == ["python", "analyses/attention_imbalance.py"]
-    measured = tyro.cli(Options, args=words[2:])
+    measured = tyro.cli(AttentionImbalanceOptions, args=words[2:])
     measured.check()
     assert measured.own == {"run": str(out / chosen["path"])}
     assert (measured.base, measured.facts) == (str(home / "base"), str(home / "facts.csv"))
@@ -96,7 +96,7 @@ def test_facts_without_a_question_are_asked_in_own_words(home, tmp_path, capsys,
         asked.extend(prompt.text for prompt in (*prompts, *validation))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("finetune.select.select", select)
+    monkeypatch.setattr("finetune.training.learning_rate.select", select)
     words = tmp_path / "words.json"
     words.write_text('{"occupation": {"asked": "{subject} works as a"}}')
     command = _command(home, tmp_path / "run", "--phrasebook", str(words))

@@ -9,13 +9,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
-from finetune.evaluate import score
-from finetune.facts import InputError
-from finetune.files import read_json
-from finetune.memory import DeviceLost, OutOfMemory
-from finetune.models import load_model
-from finetune.train import TuneConfig, train
-from finetune.trainable import trainable
+from finetune.checkpoints.loading import load_model
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.evaluation.generate import score
+from finetune.training.config import TuneConfig
+from finetune.training.lora import trainable_model
+from finetune.training.memory import DeviceLost, OutOfMemory
+from finetune.training.train import train
 from interp import load_pair
 from tests.finetune.tiny import prompts, save_base
 
@@ -67,7 +68,7 @@ def test_lora_trains_the_layers_that_were_named_and_refuses_others(base, tmp_pat
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_bf16_keeps_what_learns_in_float32_and_nearly_trains_alike(base, plain, tmp_path, method):
     config = replace({"full": FULL, "lora": LORA}[method], dtype="bfloat16")
-    model, _ = trainable(base, config)
+    model, _ = trainable_model(base, config)
     kinds = {p.requires_grad: p.dtype for p in model.parameters()}
     assert kinds[True] == torch.float32
     assert kinds.get(False, torch.bfloat16) == torch.bfloat16

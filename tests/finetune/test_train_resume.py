@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from finetune.facts import InputError
-from finetune.files import fingerprint, read_json
-from finetune.progress import Notice
-from finetune.train import TuneConfig, read_checkpoint, train
+from finetune.common.errors import InputError
+from finetune.common.files import content_hash, read_json
+from finetune.common.progress import Notice
+from finetune.training.config import TuneConfig
+from finetune.training.finished_training import read_checkpoint
+from finetune.training.train import train
 from tests.finetune.tiny import ROOT, prompts, save_base
 
 FULL = {"method": "full", "keep": "best", "save_every": 3, "trajectory": 4}
@@ -53,7 +55,7 @@ def killed(base, tmp_path_factory):
 
 def _contents(path: Path) -> dict[str, str]:
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in (".safetensors", ".json"))
-    return {str(p.relative_to(path)): fingerprint(p) for p in files}
+    return {str(p.relative_to(path)): content_hash(p) for p in files}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -79,11 +81,11 @@ def test_a_killed_training_continues_to_the_same_files(base, killed, tmp_path, n
 
 def test_a_continued_training_does_not_begin_anew(base, tmp_path, monkeypatch):
     """The oracle of the test above would hold for a run that ignored its state: count the steps."""
-    from finetune import keeping
+    from finetune.training import best_checkpoint as keeping
 
     config, told = TuneConfig(**FULL), prompts()
     seen: list[int] = []
-    step = keeping.Keeper.step
+    step = keeping.BestCheckpointCallback.step
 
     def stopping(self, trainer, now, *, last):
         seen.append(now)
@@ -91,7 +93,7 @@ def test_a_continued_training_does_not_begin_anew(base, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return step(self, trainer, now, last=last)
 
-    monkeypatch.setattr(keeping.Keeper, "step", stopping)
+    monkeypatch.setattr(keeping.BestCheckpointCallback, "step", stopping)
     with pytest.raises(KeyboardInterrupt):
         train(base, told[:32], told[32:], tmp_path / "out", config=config, seed=1)
     train(base, told[:32], told[32:], tmp_path / "out", config=config, seed=1)
@@ -108,19 +110,19 @@ def test_a_state_of_other_settings_or_data_is_not_continued(base, killed_once, t
 
 @pytest.fixture
 def killed_once(base, tmp_path, monkeypatch):
-    from finetune import keeping
+    from finetune.training import best_checkpoint as keeping
 
-    told, step = prompts(), keeping.Keeper.step
+    told, step = prompts(), keeping.BestCheckpointCallback.step
 
     def stopping(self, trainer, now, *, last):
         if now == 5:
             raise KeyboardInterrupt
         return step(self, trainer, now, last=last)
 
-    monkeypatch.setattr(keeping.Keeper, "step", stopping)
+    monkeypatch.setattr(keeping.BestCheckpointCallback, "step", stopping)
     with pytest.raises(KeyboardInterrupt):
         train(base, told[:32], told[32:], tmp_path / "once", config=TuneConfig(**FULL), seed=1)
-    monkeypatch.setattr(keeping.Keeper, "step", step)
+    monkeypatch.setattr(keeping.BestCheckpointCallback, "step", step)
     return tmp_path / "once"
 
 
@@ -201,7 +203,7 @@ def test_a_kill_while_the_result_is_put_in_place_loses_nothing(base, tmp_path, a
     import os
     import signal
 
-    from finetune import trained
+    from finetune.training import finished_training as trained
 
     told, config, out = prompts(), TuneConfig(**FULL), tmp_path / "out"
     child = os.fork()

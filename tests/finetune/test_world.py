@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from finetune.examples import (
-    CorpusConfig,
+from finetune.common.errors import InputError
+from finetune.data.prompts import render
+from finetune.data.synthetic_world import (
+    LevelsConfig,
+    WorldConfig,
+    make_world,
+    world_in_levels,
+    world_phrasebook,
+    zipf,
+)
+from finetune.data.tokenizers import UNKNOWN, bpe_tokenizer, word_tokenizer
+from finetune.training.config import CorpusConfig
+from finetune.training.examples import (
     answer_examples,
-    asked_subjects,
     by_length,
     corpus,
+    draw_question_subjects,
     sampling_weights,
 )
-from finetune.facts import InputError
-from finetune.prompts import render
-from finetune.vocabulary import UNKNOWN, bpe_tokenizer, word_tokenizer
-from finetune.world import LevelsConfig, WorldConfig, levelled_world, make_world, world_phrasebook, zipf
 
 CONFIG = WorldConfig(subjects=60, answers=6, alpha=1.2)
 
@@ -71,7 +78,7 @@ def test_corpus_frequencies_follow_popularity(facts, tokenizer):
 def test_only_asked_subjects_appear_as_questions(facts, tokenizer):
     text = CorpusConfig(exponent=0.0, asked_share=0.5, question_share=0.5)
     rows = corpus(tokenizer, facts, world_phrasebook(), text, rows=50_000, batch=256, seed=0)
-    asked = asked_subjects(facts, 0.5, seed=0)
+    asked = draw_question_subjects(facts, 0.5, seed=0)
     question = rows.order % 5 >= 3
     subject = np.array([f.subject for f in facts])[rows.order // 5]
     is_asked = np.isin(subject, list(asked))
@@ -147,7 +154,7 @@ def test_ordering_by_length_keeps_every_row_and_cuts_padding():
 
 def test_a_levelled_world_crosses_frequency_with_answers():
     config = LevelsConfig(sightings=(1, 8, 64), subjects=18, answers=30, relations=2)
-    made = levelled_world(config, seed=1)
+    made = world_in_levels(config, seed=1)
     assert len(made) == 3 * 18 * 2
     assert len({f.subject for f in made}) == 54
     assert config.rows == sum(f.popularity for f in made) == 18 * 2 * 73
@@ -161,8 +168,8 @@ def test_a_levelled_world_crosses_frequency_with_answers():
         assert abs(counts[0] - 18 * zipf(30, 1.0)[0]) < 1, "the commonest answer has its prior's share"
     orders = [[f.answer for f in made if f.relation == "employer" and f.popularity == met] for met in (1, 8)]
     assert orders[0] != orders[1], "which subject has which answer is drawn anew in each level"
-    assert levelled_world(config, seed=1).digest == made.digest
-    assert levelled_world(config, seed=2).digest != made.digest
+    assert world_in_levels(config, seed=1).digest == made.digest
+    assert world_in_levels(config, seed=2).digest != made.digest
 
 
 @pytest.mark.parametrize("wrong", [{"sightings": ()}, {"sightings": (0.0,)}, {"subjects": 1}])

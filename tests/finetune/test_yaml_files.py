@@ -12,10 +12,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finetune.facts import InputError
-from finetune.messages import without_controls
-from finetune.regular import read_text, require_regular
-from finetune.yaml_files import load_yaml
+from finetune.common.errors import InputError
+from finetune.common.messages import without_controls
+from finetune.common.text_files import read_text, require_regular
+from finetune.common.yaml_files import load_yaml
 
 DRAWS = int(os.environ.get("FACTSCOPE_FUZZ_DRAWS", "100"))
 BOMB = "a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n"

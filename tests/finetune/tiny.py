@@ -8,10 +8,11 @@ import signal
 import sys
 from pathlib import Path
 
-from finetune.prompts import Prompt, render
-from finetune.train import TuneConfig, train
-from finetune.vocabulary import word_tokenizer
-from finetune.world import WorldConfig, make_world, world_phrasebook
+from finetune.data.prompts import Prompt, render
+from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+from finetune.data.tokenizers import word_tokenizer
+from finetune.training.config import TuneConfig
+from finetune.training.train import train
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,10 +48,10 @@ def save_base(path: Path) -> Path:
 
 def run(base: Path, out: Path, settings: dict, *, fail_at: int = 0) -> None:
     """Train as the tests do; at a step be killed, or fail in the second of several processes."""
-    from finetune.keeping import Keeper
+    from finetune.training.best_checkpoint import BestCheckpointCallback
 
     told = prompts()
-    step = Keeper.step
+    step = BestCheckpointCallback.step
 
     def failing(self, trainer, now, *, last):  # type: ignore[no-untyped-def]
         stop = step(self, trainer, now, last=last)
@@ -61,7 +62,7 @@ def run(base: Path, out: Path, settings: dict, *, fail_at: int = 0) -> None:
         return stop
 
     if fail_at:
-        Keeper.step = failing  # type: ignore[method-assign]
+        BestCheckpointCallback.step = failing  # type: ignore[method-assign]
     config = TuneConfig(**{name: value for name, value in settings.items() if name != "fail"})
     train(base, told[:32], told[32:], out, config=config, seed=1)
 
@@ -74,7 +75,7 @@ def pretend_accelerators() -> None:
     """Let accelerate take CPU processes for accelerators, on which alone it spreads a model (FSDP)."""
     from accelerate.state import DistributedType, PartialState
 
-    from finetune import processes
+    from finetune.common import distributed as processes
 
     def backend(self, cpu=False, sagemaker_dp=False, backend=None):  # type: ignore[no-untyped-def]
         return "gloo", DistributedType.MULTI_GPU

@@ -11,11 +11,12 @@ from functools import cache
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from finetune.facts import Fact, FactSet
-from finetune.prompts import Phrases, Prompt, render
-from finetune.vocabulary import word_tokenizer
-from interp.checkpoints import bridged
-from interp.spans import PromptBatch, encode
+from finetune.data.facts import FactSet
+from finetune.data.prompts import Phrases, Prompt, render
+from finetune.data.records.fact import Fact
+from finetune.data.tokenizers import word_tokenizer
+from interp.measures.spans import PromptBatch, encode
+from interp.models.parity import boot_checked_bridge
 from tests.architectures import build
 
 # Grouped-query attention, learnt positions with a fused projection, and parallel blocks.
@@ -93,4 +94,4 @@ def both(name: str, seed: int = 0) -> Both:
     factors = {"residual_multiplier": 0.4, "logits_scaling": 2.0} if name == "granite" else {}
     plain, owned = (build(name, len(tokenizer()), seed=seed, **factors) for _ in range(2))
     plain.set_attn_implementation("eager")
-    return Both(hooked=bridged(owned, tokenizer(), name)[0], plain=plain)
+    return Both(hooked=boot_checked_bridge(owned, tokenizer(), name)[0], plain=plain)

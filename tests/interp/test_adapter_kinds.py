@@ -12,10 +12,10 @@ from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_p
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from finetune.adapter_loading import require_adapter_fit
-from finetune.facts import InputError
-from interp import parity
-from interp.checkpoints import load_pair
+from finetune.checkpoints.adapter_loading import require_adapter_fit
+from finetune.common.errors import InputError
+from interp.models import parity
+from interp.models.load_pair import load_pair
 from tests import architectures
 
 IDS = torch.arange(3, 23)[None]
@@ -188,7 +188,7 @@ def test_a_merge_that_changes_the_model_is_refused(bases, tmp_path, monkeypatch)
     """Without cutting the ties of a tied base, as before, merging is nats off; and so it is found out."""
     base = bases["llama", True]
     adapter = trained(base, KINDS["embeddings"](NAMES["llama"]), tmp_path)
-    monkeypatch.setattr("interp.merging.separate", lambda model: False)
+    monkeypatch.setattr("interp.models.merging.untie_shared_weights", lambda model: False)
     with pytest.raises(InputError, match=r"merging this adapter changes its log-probabilities by [1-9]"):
         load_pair(base, adapter)
 

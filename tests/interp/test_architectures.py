@@ -12,9 +12,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from interp.checkpoints import CheckpointPair, InterventionError, edits_act, load_pair, require_edits
-from interp.edits import layers_that_act
-from interp.spans import encode
+from interp.measures.spans import encode
+from interp.models.edit_check import InterventionError, edits_act, layers_that_act, require_edits
+from interp.models.load_pair import load_pair
+from interp.models.pair import CheckpointPair
 from tests.architectures import ARCHITECTURES, EDITABLE, LAYERS, READ_ONLY, build
 
 WEIGHTS = ("W_Q", "W_K", "W_V", "W_O")

@@ -6,9 +6,15 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from interp import attention
-from interp.attention import AttentionMass, forward, full_patterns, last_row_patterns, subject_attention
-from interp.spans import PromptBatch
+from interp.measures import attention
+from interp.measures.attention import (
+    AttentionMass,
+    full_patterns,
+    last_row_patterns,
+    last_token_logits,
+    subject_attention,
+)
+from interp.measures.spans import PromptBatch
 from tests.architectures import ARCHITECTURES
 from tests.interp import measuring_fixtures as tiny
 
@@ -74,10 +80,10 @@ def _hooks(model: TransformerBridge) -> dict[str, int]:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_stopping_at_the_last_pattern_loses_none_and_leaves_the_model_as_it_was(name: str) -> None:
     model, batch = tiny.both(name).hooked, tiny.batch()
-    before, hooks = forward(model, batch, []), _hooks(model)
+    before, hooks = last_token_logits(model, batch, []), _hooks(model)
     rows, whole = last_row_patterns(model, batch), full_patterns(model, batch)
     assert torch.equal(rows, whole[torch.arange(len(batch)), ..., batch.last, :])
-    assert torch.equal(forward(model, batch, []), before)
+    assert torch.equal(last_token_logits(model, batch, []), before)
     assert _hooks(model) == hooks
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from interp.calibration import calibrate, leave_one_out, strength
+from interp.verdicts.calibration import calibrate, leave_one_out, strength
 
 
 def controls(n: int, kinds: int = 3, seed: int = 0) -> np.ndarray:

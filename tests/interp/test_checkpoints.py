@@ -22,10 +22,10 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from finetune.facts import InputError
-from interp import parity
-from interp.checkpoints import load_pair, trajectory
-from interp.sources import require_unquantised, settings
+from finetune.common.errors import InputError
+from interp.models import parity
+from interp.models.load_pair import load_pair, trajectory
+from interp.models.sources import loading_settings, require_unquantised
 from tests import architectures, tokenizer_families
 
 IDS = torch.arange(3, 11)[None]
@@ -531,7 +531,7 @@ def test_adapters_are_not_merged_into_quantised_weights(tmp_path, tiny_llama_dir
     quantised = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization_config": quantised}))
     with pytest.raises(InputError, match="quantised"):
-        require_unquantised(tmp_path / "q", settings(None, "cpu", None, None, False))
+        require_unquantised(tmp_path / "q", loading_settings(None, "cpu", None, None, False))
     refused("quantised", tmp_path / "q", tiny_adapter_dir)
 
 
@@ -546,8 +546,8 @@ def test_a_bridge_that_computes_something_else_is_refused(
             bridge.blocks[0].attn.o.weight.mul_(1.01)
         return bridge
 
-    monkeypatch.setattr("interp.parity.boot", spoilt)
-    monkeypatch.setattr("interp.sides.boot", spoilt)
+    monkeypatch.setattr("interp.models.parity.boot", spoilt)
+    monkeypatch.setattr("interp.models.parity.boot", spoilt)
     refused("differ from the plain model's", tiny_llama_dir)
     refused("differ from the plain model's", tiny_llama_dir, tiny_adapter_dir)
 

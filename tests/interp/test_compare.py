@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from finetune.facts import InputError
-from interp.compare import claim_rows, compare, read, settings
-from interp.comparing import difference, shared_facts
-from interp.report import main
-from interp.run import NotMeasured, Run
-from interp.study import Study, StudyTable, claimed
-from interp.study_page import write_study
+from finetune.common.errors import InputError
+from interp.reports.pages.command import main
+from interp.reports.pages.compare import claim_rows, compare, read_compared_run, setting_differences
+from interp.reports.pages.run_differences import run_difference, shared_facts
+from interp.reports.pages.study import Study, StudyTable, decide_claim
+from interp.reports.pages.study_page import write_study
+from interp.reports.read.run import NotMeasured, Run
 
 from .run_directory_fixture import HOSTILE, make_run
 
@@ -40,11 +40,11 @@ def test_a_difference_is_paired_by_fact_whatever_the_order_of_rows(first, tmp_pa
 
     a, b = Run.load(first), Run.load(altered(first, tmp_path / "second", shift))
     assert shared_facts(a, b) == (40, 40, 40)
-    top = difference(a, b, "top", "subject_attention")
+    top = run_difference(a, b, "top", "subject_attention")
     assert (top.value, top.low, top.n) == (pytest.approx(0.125), pytest.approx(0.125), 40)
-    contrast = difference(a, b, "top_minus_bottom", "subject_attention")
+    contrast = run_difference(a, b, "top_minus_bottom", "subject_attention")
     assert contrast.value == pytest.approx(0.125)
-    assert difference(a, b, "bottom", "accuracy").value == 0
+    assert run_difference(a, b, "bottom", "accuracy").value == 0
 
 
 def test_an_accuracy_difference_is_that_of_the_means(first, tmp_path):
@@ -56,7 +56,7 @@ def test_an_accuracy_difference_is_that_of_the_means(first, tmp_path):
         rows = [run.facts[run.facts["arm"] == "top"] for run in (a, b)]
         if kind == "accuracy_known":
             rows = [part[part["known"]] for part in rows]
-        found = difference(a, b, "top", kind)
+        found = run_difference(a, b, "top", kind)
         assert found.value == pytest.approx(rows[1]["correct"].mean() - rows[0]["correct"].mean())
         assert found.low <= found.value <= found.high
         assert found.n == len(rows[0])
@@ -68,7 +68,7 @@ def test_seeds_are_pooled_as_in_the_runs(tmp_path):
     def shift(facts: pd.DataFrame) -> pd.DataFrame:
         return facts.assign(subject_attention=facts["subject_attention"] + 0.1 * facts["seed"])
 
-    found = difference(*map(Run.load, (a, altered(a, tmp_path / "b", shift))), "top", "subject_attention")
+    found = run_difference(*map(Run.load, (a, altered(a, tmp_path / "b", shift))), "top", "subject_attention")
     assert (found.value, found.n) == (pytest.approx(0.1), 3)
     assert found.high - found.value == pytest.approx(0.1 / 3**0.5 * 4.302653, rel=1e-5)  # t of 2 degrees
 
@@ -86,7 +86,7 @@ def test_seeds_are_pooled_as_in_the_runs(tmp_path):
 def test_what_cannot_be_compared_says_so(first, tmp_path, change, kind, words):
     other = Run.load(altered(first, tmp_path / "second", change))
     with pytest.raises(NotMeasured, match=words):
-        difference(Run.load(first), other, "top", kind)
+        run_difference(Run.load(first), other, "top", kind)
     text = compare([first, other.path], tmp_path / "out.html").read_text(encoding="utf-8")
     assert words in text
 
@@ -96,7 +96,7 @@ def test_settings_that_differ_are_listed_and_the_others_counted(first, tmp_path)
     held = json.loads((second / "manifest.json").read_text())
     held["config"]["method"], held["versions"]["torch"] = HOSTILE, "2.0"
     (second / "manifest.json").write_text(json.dumps(held))
-    found = settings([read(first, "first"), read(second, "second")])
+    found = setting_differences([read_compared_run(first, "first"), read_compared_run(second, "second")])
     assert dict(found["rows"]) == {"method": ["full", HOSTILE], "torch (version)": ["2.13.0", "2.0"]}
     assert found["same"] == 5
     text = compare([first, second], tmp_path / "out.html").read_text(encoding="utf-8")
@@ -117,11 +117,11 @@ def study_in(path: Path, *claims) -> Path:
 
 def test_studies_are_compared_by_their_claims(tmp_path):
     def claim(words: str, value: float):
-        return claimed(words, "theory", {"value": value, "low": value - 1, "high": value + 1, "n": 3})
+        return decide_claim(words, "theory", {"value": value, "low": value - 1, "high": value + 1, "n": 3})
 
     a = study_in(tmp_path / "a", claim("x grows", 2), claim("y grows", 0))
     b = study_in(tmp_path / "b", claim("x grows", -2))
-    rows = claim_rows([read(a, "a"), read(b, "b")])
+    rows = claim_rows([read_compared_run(a, "a"), read_compared_run(b, "b")])
     assert [(row["claim"], [c and c["outcome"] for c in row["cells"]]) for row in rows] == [
         ("x grows", ["supported", "not supported"]),
         ("y grows", ["inconclusive", None]),

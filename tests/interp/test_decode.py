@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from finetune.tokens import tokenize
-from interp.decode import greedy
+from finetune.data.tokenization import tokenize
+from interp.measures.decode import greedy
 from tests.interp import measuring_fixtures as tiny
 
 LENGTH = 5

@@ -8,12 +8,12 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from matplotlib import image
 
-from finetune.facts import InputError
-from interp import evidence
-from interp.report import page
-from interp.run import NotMeasured, Run
-from interp.style import inline_svg, save
-from interp.tables import moved_heads
+from finetune.common.errors import InputError
+from interp.reports.figures import evidence
+from interp.reports.figures.style import inline_svg, save
+from interp.reports.pages.report import render_report
+from interp.reports.pages.tables import moved_heads
+from interp.reports.read.run import NotMeasured, Run
 
 from .run_directory_fixture import DOLLARS, HOSTILE, make_run
 from .test_viz import errorbars
@@ -76,7 +76,7 @@ def test_moved_heads_are_listed_with_how_many_pass(tmp_path):
     heads = moved_heads(run)
     assert [head.passes for head in heads] == [True, False, False]
     assert heads[0].change == "−0.200"
-    text = page(run)
+    text = render_report(run)
     assert "1 of the 3 heads listed pass 5%" in text.replace("\n", " ")
     assert HOSTILE not in text
 
@@ -85,7 +85,7 @@ def test_heads_beyond_the_tenth_are_neither_listed_nor_counted(tmp_path):
     run = measured(tmp_path, n_facts=8)
     heads = [{**HEAD, "layer": 0, "head": h, "corrected": 0.01, "before": "base"} for h in range(20)]
     (tmp_path / "heads.json").write_text(json.dumps(heads))
-    assert "10 of the 10 heads listed pass 5%" in page(run).replace("\n", " ")
+    assert "10 of the 10 heads listed pass 5%" in render_report(run).replace("\n", " ")
 
 
 def test_a_change_that_rounds_to_nothing_has_no_sign(tmp_path):
@@ -138,7 +138,7 @@ def test_older_runs_leave_the_panels_out(tmp_path, draw):
 def test_the_page_of_an_older_run_says_what_it_lacks(tmp_path):
     run = Run.load(make_run(tmp_path, n_facts=8))
     assert moved_heads(run) == ()
-    text = page(run)
+    text = render_report(run)
     for what in ("the last token needs to see", "values say", "A trajectory", "Which heads moved"):
         assert f"{what} is left out" in text.replace("&#39;", "'")
     for name in ("hidden", "readout", "trajectory"):

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 import torch
 
-from finetune.facts import InputError
+from finetune.common.errors import InputError
 from interp import figures
-from interp.attention import AttentionMass
-from interp.curves import Curve
-from interp.effects import HeadEffects
-from interp.engine.scoring import PatchResult
-from interp.heads import imbalance, rank_heads
-from interp.outcomes import COLOURS, shares
-from interp.run import NotMeasured
-from interp.salience import ValueReadout
+from interp.measures.attention import AttentionMass
+from interp.measures.head_changes import imbalance, rank_heads
+from interp.measures.value_readout import ValueReadout
+from interp.patching.scoring import PatchResult
+from interp.reports.figures.curves import Curve
+from interp.reports.figures.head_effects import HeadEffects
+from interp.reports.figures.verdicts import COLOURS, verdict_shares
+from interp.reports.read.run import NotMeasured
 from interp.stats import estimate, over_seeds
 
 from .run_directory_fixture import DOLLARS, HOSTILE, make_run
@@ -91,7 +91,7 @@ def test_shares_of_several_seeds_are_means_over_seeds() -> None:
         estimate((rows["verdict"] == "erased").to_numpy(float), groups=rows["subject"].to_numpy())
         for _, rows in frame.groupby("seed")
     ]
-    assert shares(frame, ["erased"])["erased"] == over_seeds(each, bounds=(0, 1))
+    assert verdict_shares(frame, ["erased"])["erased"] == over_seeds(each, bounds=(0, 1))
     assert "3 seeds" in figures.verdict_flows(frame).axes[0].get_title(loc="left")
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from scipy import stats
 
-from finetune.facts import InputError
-from interp.attention import AttentionMass, subject_attention
-from interp.heads import HeadRanking, Imbalance, imbalance, rank_heads
+from finetune.common.errors import InputError
+from interp.measures.attention import AttentionMass, subject_attention
+from interp.measures.head_changes import HeadRanking, Imbalance, imbalance, rank_heads
 from tests.interp import measuring_fixtures as tiny
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from interp.compare import compare
-from interp.report import main, report
+from interp.reports.pages.command import main
+from interp.reports.pages.compare import compare
+from interp.reports.pages.report import report
 
 from .browser import browser, needs_browser, opened  # noqa: F401 (a fixture)
 from .run_directory_fixture import make_run

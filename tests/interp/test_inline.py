@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from finetune.facts import InputError
-from interp.inline import inline_file, inline_markup
-from interp.study import Study, StudyFigure
-from interp.study_page import rebuild, write_study
-from interp.style import house_style, inline_svg, new_figure, save
+from finetune.common.errors import InputError
+from interp.reports.figures.style import house_style, inline_svg, new_figure, save
+from interp.reports.figures.svg import inline_file, inline_markup
+from interp.reports.pages.study import Study, StudyFigure
+from interp.reports.pages.study_page import rebuild, write_study
 
 from .browser import browser, needs_browser, opened  # noqa: F401 (a fixture)
 

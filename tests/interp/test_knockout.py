@@ -8,13 +8,13 @@ from typing import get_args
 import pytest
 import torch
 
-from finetune.facts import InputError
-from finetune.tokens import tokenize_with_answer
-from interp.attention import BLOCKS, blocks, subject_attention
-from interp.decode import answer_log_probs, answer_tokens
-from interp.edits import InterventionError
-from interp.engine.reweigh import scaled, without
-from interp.knockout import Block, KnockoutResult, knockout
+from finetune.common.errors import InputError
+from finetune.data.tokenization import tokenize_with_answer
+from interp.measures.attention import BLOCKS, blocks, subject_attention
+from interp.measures.decode import answer_log_probs, answer_tokens
+from interp.models.edit_check import InterventionError
+from interp.patching.attention_rows import mask_and_renormalise, scale_and_renormalise
+from interp.patching.knockout import Block, KnockoutResult, knockout
 from tests.interp import measuring_fixtures as tiny
 
 NAMES = tiny.FEW
@@ -78,18 +78,20 @@ def test_layers_and_heads_choose_where_it_is_cut() -> None:
 
 def test_a_block_without_mass_changes_nothing() -> None:
     rows = torch.tensor([[[0.3, 0.7, 0.0]]])
-    assert torch.equal(without(rows, torch.tensor([[[False, False, True]]])), rows)
+    assert torch.equal(mask_and_renormalise(rows, torch.tensor([[[False, False, True]]])), rows)
 
 
 def test_scaled_rows_add_up_to_one() -> None:
     rows = torch.tensor([[[0.2, 0.3, 0.5]]])
-    more = scaled(rows, torch.tensor([[[True, False, False]]]), 2.0)
+    more = scale_and_renormalise(rows, torch.tensor([[[True, False, False]]]), 2.0)
     torch.testing.assert_close(more, torch.tensor([[[0.4, 0.3, 0.5]]]) / 1.2)
 
 
 def test_a_row_that_is_all_blocked_becomes_zero_not_nan() -> None:
     rows = torch.tensor([[[0.0, 1.0, 0.0]]])
-    assert torch.equal(without(rows, torch.tensor([[[False, True, False]]])), torch.zeros(1, 1, 3))
+    assert torch.equal(
+        mask_and_renormalise(rows, torch.tensor([[[False, True, False]]])), torch.zeros(1, 1, 3)
+    )
 
 
 def test_blocks_partition_the_prompt_and_their_masses_add_up_to_one() -> None:

@@ -12,11 +12,11 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 import interp
-from finetune.facts import InputError
-from finetune.prompts import Prompt
-from interp.checkpoints import bridged
-from interp.results import Result
-from interp.spans import PromptBatch
+from finetune.common.errors import InputError
+from finetune.data.prompts import Prompt
+from interp.measures.result import Result
+from interp.measures.spans import PromptBatch
+from interp.models.parity import boot_checked_bridge
 
 ANSWERS = dict.fromkeys(("born", "job", "quoted"), ("Paris", "London", "Łódź"))
 MEASURES: dict[str, Callable[..., Result]] = {
@@ -37,7 +37,7 @@ def sides(request, tiny_model, save_adapter, tiny_tokenizer):
         model = AutoModelForCausalLM.from_pretrained(base)
         if merge:
             model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-        return bridged(model.eval(), tiny_tokenizer, "alone")[0]
+        return boot_checked_bridge(model.eval(), tiny_tokenizer, "alone")[0]
 
     return interp.load_pair(str(base), str(adapter)), {"base": alone(False), "finetuned": alone(True)}
 

@@ -10,21 +10,25 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from analyses.arms import answers_stage, checkpoints_of
-from analyses.measurements import mean_masses
-from analyses.settings import Options
-from analyses.visits import opened, visit
-from finetune.evaluate import generate, score
-from finetune.facts import Fact, FactSet, InputError
-from finetune.models import load_model
-from finetune.prompts import Prompt
-from finetune.tokens import end_ids, tokenize
-from finetune.train import train
-from interp.attention import subject_attention
-from interp.checkpoints import load_pair
-from interp.decode import greedy
-from interp.patching import Intervention, Knockout, patch
-from interp.spans import encode
+from analyses.common.arms import answers_stage
+from analyses.common.measurements import mean_masses
+from analyses.common.visits import opened, visit
+from analyses.experiments.attention_imbalance.checkpoints import checkpoints_of
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from finetune.checkpoints.loading import load_model
+from finetune.common.errors import InputError
+from finetune.data.facts import FactSet
+from finetune.data.prompts import Prompt
+from finetune.data.records.fact import Fact
+from finetune.data.tokenization import end_ids, tokenize
+from finetune.evaluation.generate import generate, score
+from finetune.training.train import train
+from interp.measures.attention import subject_attention
+from interp.measures.decode import greedy
+from interp.measures.spans import encode
+from interp.models.load_pair import load_pair
+from interp.patching.interventions import Intervention, Knockout
+from interp.patching.patch import patch
 from tests import architectures
 
 CHATML = "<|im_start|>", "<|im_end|>"
@@ -204,7 +208,9 @@ def _facts() -> FactSet:
 def test_the_main_job_sets_them_aside_for_every_checkpoint(kind, request, tiny_adapter_dir, tmp_path) -> None:
     """Every checkpoint is asked the same tokens, by one tokenizer; else the fact is left out of all."""
     base, tuned = request.getfixturevalue(kind)
-    options = Options(base=str(base), finetuned=(f"mine={tuned}", f"same={base}"), facts="f.csv")
+    options = AttentionImbalanceOptions(
+        base=str(base), finetuned=(f"mine={tuned}", f"same={base}"), facts="f.csv"
+    )
     checkpoints = checkpoints_of(options, _facts(), tmp_path, 0)
     kept = [fact.id for fact in checkpoints.test]
     assert kept == (["1", "3"] if kind == "resized" else ["1", "2", "3"])

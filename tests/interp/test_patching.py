@@ -8,18 +8,28 @@ from typing import Any
 import pytest
 import torch
 
-from finetune.facts import InputError
-from interp.attention import blocks
-from interp.controls import wrong_subject
-from interp.decode import answer_log_probs, answer_tokens, greedy
-from interp.edits import InterventionError
-from interp.engine import cells as cells_module
-from interp.engine.grids import sweep
-from interp.engine.interventions import Cell, Intervention, Knockout, Mean, Replace, Scale, Zero, members
-from interp.engine.planning import replayed
-from interp.engine.recording import HOOKS, Recording, Site, record
-from interp.engine.roles import Role, positions
-from interp.patching import patch, plan
+from finetune.common.errors import InputError
+from interp.measures.attention import blocks
+from interp.measures.decode import answer_log_probs, answer_tokens, greedy
+from interp.measures.placebos import wrong_subject
+from interp.models.edit_check import InterventionError
+from interp.patching import cells as cells_module
+from interp.patching.engine import plan
+from interp.patching.interventions import (
+    Edits,
+    Intervention,
+    Knockout,
+    Mean,
+    Replace,
+    Scale,
+    Zero,
+    interventions_of,
+)
+from interp.patching.patch import patch
+from interp.patching.planning import full_pass_plan
+from interp.patching.positions import Role, positions
+from interp.patching.recording import HOOKS, Recording, Site, record
+from interp.patching.sweeps import sweep
 from tests.architectures import EDITABLE
 from tests.interp import measuring_fixtures as tiny
 
@@ -27,10 +37,10 @@ NAMES = tiny.FEW
 SITES: tuple[Site, ...] = ("pattern", "scores", "q", "k", "v", "z", "residual", "mlp")
 
 
-def naive_hooks(model: Any, batch: Any, cell: Cell) -> list[tuple[str, Callable[..., Any]]]:
+def naive_hooks(model: Any, batch: Any, cell: Edits) -> list[tuple[str, Callable[..., Any]]]:
     """Edit a plain pass over whole prompts, one fact and position at a time: slow and plain."""
     made = []
-    for item in members(cell):
+    for item in interventions_of(cell):
         where = positions(batch, item.at)
         for layer in range(model.cfg.n_layers) if item.layers is None else item.layers:
 
@@ -92,7 +102,7 @@ def naive_value(old, item, fact_id, layer, slot, head, p, keys):
     return out
 
 
-def reference(name: str, cell: Cell, batch: Any = None) -> tuple[torch.Tensor, list[str]]:
+def reference(name: str, cell: Edits, batch: Any = None) -> tuple[torch.Tensor, list[str]]:
     model, batch, tokenizer = (
         tiny.both(name).hooked,
         tiny.batch() if batch is None else batch,
@@ -107,7 +117,7 @@ def reference(name: str, cell: Cell, batch: Any = None) -> tuple[torch.Tensor, l
 
 
 def check(
-    name: str, cells: Sequence[Cell], monkeypatch: pytest.MonkeyPatch | None = None, **options: Any
+    name: str, cells: Sequence[Edits], monkeypatch: pytest.MonkeyPatch | None = None, **options: Any
 ) -> None:
     result = patch(tiny.both(name).hooked, tiny.batch(), cells, tiny.tokenizer(), max_new_tokens=3)
     for i, cell in enumerate(cells):
@@ -116,11 +126,11 @@ def check(
         assert list(result.said[i]) == said
 
 
-def cells_at(name: str, site: Site) -> list[Cell]:
+def cells_at(name: str, site: Site) -> list[Edits]:
     """Every kind of action on a site, from another model's recording too."""
     batch, other = tiny.batch(), tiny.both(name, seed=1).hooked
     roles: tuple[Role, ...] = ("last", "subject", "all")
-    made: list[Cell] = []
+    made: list[Edits] = []
     for at in roles:
         source = record(other, batch, site, at=at)
         made += [
@@ -148,7 +158,7 @@ def test_every_site_equals_one_plain_forward_per_cell(name: str, site: Site) -> 
 @pytest.mark.parametrize("site", ["pattern", "v", "residual"])
 @pytest.mark.parametrize("name", NAMES)
 def test_running_every_cell_in_full_gives_the_same(name: str, site: Site, monkeypatch: Any) -> None:
-    monkeypatch.setattr(cells_module, "inexact", lambda *_: "told to")
+    monkeypatch.setattr(cells_module, "find_inexactness", lambda *_: "told to")
     cells = cells_at(name, site)
     check(name, cells)
     result = patch(tiny.both(name).hooked, tiny.batch(), cells, tiny.tokenizer(), max_new_tokens=0)
@@ -258,11 +268,11 @@ def test_windows_and_positions_are_axes() -> None:
     model = tiny.both("llama").hooked
     cut = Intervention(site="pattern", do=Knockout(), keys="subject")
     windows = sweep(model, cut, over=("layer",), window=3)
-    assert [members(cell)[0].layers for cell in windows.cells] == [(0, 1), (0, 1)]
+    assert [interventions_of(cell)[0].layers for cell in windows.cells] == [(0, 1), (0, 1)]
     moved = Intervention(site="residual", do=Zero())
     grid = sweep(model, moved, over=("layer", "position"), positions=("subject", "last"))
     assert grid.labels == {"layer": (0, 1), "position": ("subject", "last")}
-    assert [members(cell)[0].at for cell in grid.cells] == ["subject", "last"] * 2
+    assert [interventions_of(cell)[0].at for cell in grid.cells] == ["subject", "last"] * 2
 
 
 def test_ranks_are_within_the_answer_set() -> None:
@@ -274,9 +284,9 @@ def test_ranks_are_within_the_answer_set() -> None:
         relation: {a: tiny.tokenizer()(f" {a}", add_special_tokens=False)["input_ids"][0] for a in answers}
         for relation, answers in tiny.ANSWERS.items()
     }
-    from interp.attention import forward
+    from interp.measures.attention import last_token_logits
 
-    logits = forward(model, batch, naive_hooks(model, batch, cut))
+    logits = last_token_logits(model, batch, naive_hooks(model, batch, cut))
     for i, prompt in enumerate(batch.prompts):
         gold = logits[i, firsts[prompt.relation][prompt.answers[0]]]
         others = [logits[i, t] > gold for t in firsts[prompt.relation].values()]
@@ -324,7 +334,7 @@ def test_plans_resume_as_late_as_they_can_and_say_so() -> None:
     (group,) = plan(model, batch, early, tiny.tokenizer()).groups
     assert group.layer == 0
     assert torch.equal(group.start, batch.subject_mask.int().argmax(1))
-    assert "full forward pass" in replayed(made, "because").describe()
+    assert "full forward pass" in full_pass_plan(made, "because").describe()
 
 
 def test_results_and_recordings_are_saved_with_their_model(tmp_path: Any) -> None:

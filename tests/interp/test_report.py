@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from finetune.facts import InputError
-from interp import wording
-from interp.fact_table import read_verdicts
-from interp.pages import reasons
-from interp.report import charts, draw, figures, headline_table, main, report
-from interp.run import NotMeasured, Run
+from finetune.common.errors import InputError
+from interp.reports.pages import sentences as wording
+from interp.reports.pages.command import main
+from interp.reports.pages.fact_table import read_verdicts
+from interp.reports.pages.render import group_reasons
+from interp.reports.pages.report import charts, draw, headline_table, report, write_figures
+from interp.reports.read.run import NotMeasured, Run
 
 from .run_directory_fixture import DOLLARS, HOSTILE, TRAINED, make_run
 
@@ -145,7 +146,7 @@ def test_several_seeds_are_named_as_what_the_interval_is_over(tmp_path):
 def test_own_checkpoints_get_a_page_without_the_missing_parts(tmp_path):
     make_run(tmp_path, arms=("base", "mine", HOSTILE))
     drawn = draw(tmp_path)
-    written = figures(tmp_path, drawn=drawn)
+    written = write_figures(tmp_path, drawn=drawn)
     assert {p.name for p in written} == {
         f"{name}.{kind}"
         for name in ("contrasts", "attention_by_head", "fact_attention")
@@ -161,7 +162,7 @@ def test_own_checkpoints_get_a_page_without_the_missing_parts(tmp_path):
 def test_figures_and_page_share_what_was_drawn(trained, html, monkeypatch):
     drawn = draw(trained)
     monkeypatch.setattr(sys.modules[draw.__module__], "draw", None)  # a second drawing would fail
-    written = figures(trained, drawn=drawn)
+    written = write_figures(trained, drawn=drawn)
     assert {p.stem for p in written} == {n for n, f in drawn.items() if not isinstance(f, NotMeasured)}
     assert report(trained, drawn=drawn).read_text(encoding="utf-8") == html
 
@@ -207,7 +208,7 @@ def test_verdicts_of_another_run_are_joined_or_refused(tmp_path):
 
 
 def test_what_was_left_out_is_counted_by_reason(trained):
-    rows = reasons(Run.load(trained).manifest["left_out"])
+    rows = group_reasons(Run.load(trained).manifest["left_out"])
     assert [row["count"] for row in rows] == [12, 1]
     assert len(rows[0]["examples"]) == 3
 
@@ -235,8 +236,10 @@ def test_the_command_writes_figures_and_page_and_reports_a_mistake(trained, tmp_
 
 def test_help_is_quick_and_the_report_needs_no_torch(trained):
     code = (
-        "import sys; from interp.report import report\n"
+        "import sys; from interp.report import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "slow = {'torch', 'pandas', 'matplotlib'} & set(sys.modules); assert not slow, slow\n"
+        "from interp.reports.pages.report import report\n"
         f"report({str(trained)!r}); assert 'torch' not in sys.modules"
     )
     done = subprocess.run(

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from interp.compare import compare
-from interp.heatmaps import fact_attention
-from interp.report import charts, report
-from interp.run import NotMeasured, Run
-from interp.study import Study, StudyFigure, StudyTable, claimed
-from interp.study_page import write_study
-from interp.style import new_figure, save
+from interp.reports.figures.heatmaps import fact_attention
+from interp.reports.figures.style import new_figure, save
+from interp.reports.pages.compare import compare
+from interp.reports.pages.report import charts, report
+from interp.reports.pages.study import Study, StudyFigure, StudyTable, decide_claim
+from interp.reports.pages.study_page import write_study
+from interp.reports.read.run import NotMeasured, Run
 
 from .browser import browser, needs_browser, opened  # noqa: F401 (a fixture)
 from .run_directory_fixture import HOSTILE, TRAINED, make_run
@@ -69,7 +69,7 @@ def make_study(path: Path, run: Path) -> Path:
         finding=HOSTILE,
         outcome="measured",
         tables=(table,),
-        claims=(claimed(HOSTILE, "theory", number),),
+        claims=(decide_claim(HOSTILE, "theory", number),),
         figures=(StudyFigure(name="line", figure=line(), caption=HOSTILE),),
         notes=(HOSTILE,),
     )

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from interp import pictures
-from interp.fact_table import MOST_FACTS, fact_table
-from interp.run import NotMeasured, Run
+from interp.reports.pages import fact_pictures as pictures
+from interp.reports.pages.fact_table import MOST_FACTS, fact_table
+from interp.reports.read.run import NotMeasured, Run
 
 from .run_directory_fixture import TRAINED, make_run
 
@@ -128,7 +128,7 @@ def test_twenty_facts_keep_their_attention_within_the_page(tmp_path):
     several = [{**one, "fact_id": f"w{i}"} for i in range(20)]
     (tmp_path / "examples.json").write_text(json.dumps(several), encoding="utf-8")
     run = Run.load(tmp_path)
-    held = pictures.of_examples(run.examples)
+    held = pictures.example_pictures(run.examples)
     assert list(held) == [f"w{i}" for i in range(20)]
     assert len(json.dumps(held)) < 1_000_000
     assert held["w3"]["prompt"] == run.example.prompt
@@ -141,11 +141,11 @@ def test_last_rows_of_several_arms_are_gathered_by_fact(tmp_path):
         "bottom": [{**fact, "rows": {"top": [0.5, 0.5], "bottom": [1, 0]}}],
     }
     path = tmp_path / "pictures.json"
-    assert pictures.of_last_rows(path) == {}
+    assert pictures.last_row_pictures(path) == {}
     path.write_text(json.dumps(held))
-    (picture,) = pictures.of_last_rows(path).values()
+    (picture,) = pictures.last_row_pictures(path).values()
     assert picture["rows"] == {"whole": [0.25, 0.75], "top": [0.5, 0.5], "bottom": [1, 0]}
     held["top"][0]["rows"]["top"] = [1.0]
     path.write_text(json.dumps(held))
     with pytest.raises(ValueError, match=r"pictures\.json: is not laid out"):
-        pictures.of_last_rows(path)
+        pictures.last_row_pictures(path)

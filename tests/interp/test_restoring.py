@@ -11,24 +11,24 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from finetune.facts import InputError
-from finetune.files import read_json
-from interp.checkpoints import load_pair
-from interp.engine.recording import record
-from interp.patching import patch
-from interp.restoring import (
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from interp.measures.spans import encode
+from interp.models.load_pair import load_pair
+from interp.patching.patch import patch
+from interp.patching.recording import record
+from interp.weight_edits import (
     HeadShape,
-    attention_scaled,
     graft,
-    grafted,
+    graft_heads,
     interpolate,
-    interpolated,
+    interpolate_weights,
     perturb,
-    perturbed,
+    perturb_weights,
     scale_adapter,
-    scaled_adapter,
+    scale_adapter_updates,
+    scale_subject_attention,
 )
-from interp.spans import encode
 from tests import architectures
 
 IDS = torch.tensor([[1, 7, 9, 5, 8, 6]])
@@ -53,22 +53,24 @@ def _tuned(base: PreTrainedModel) -> dict[str, torch.Tensor]:
 def test_interpolation_is_the_straight_line_and_leaves_the_rest_to_the_bit() -> None:
     base = _model().state_dict()
     tuned = _tuned(_model())
-    assert all(torch.equal(w, tuned[n]) for n, w in interpolated(base, tuned, 0.0).items())
-    assert all(torch.allclose(w, base[n], atol=1e-7) for n, w in interpolated(base, tuned, 1.0).items())
-    made = interpolated(base, tuned, 0.25, modules=("q_proj", "k_proj"), layers=[1])
+    assert all(torch.equal(w, tuned[n]) for n, w in interpolate_weights(base, tuned, 0.0).items())
+    assert all(
+        torch.allclose(w, base[n], atol=1e-7) for n, w in interpolate_weights(base, tuned, 1.0).items()
+    )
+    made = interpolate_weights(base, tuned, 0.25, modules=("q_proj", "k_proj"), layers=[1])
     for name, weight in made.items():
         if "layers.1." in name and ("q_proj" in name or "k_proj" in name):
             assert torch.allclose(weight, 0.75 * tuned[name] + 0.25 * base[name], atol=1e-6)
         else:
             assert torch.equal(weight, tuned[name])
-    back = interpolated(base, tuned, -1.0)
+    back = interpolate_weights(base, tuned, -1.0)
     assert all(torch.allclose(w, 2 * tuned[n] - base[n], atol=1e-6) for n, w in back.items())
 
 
 def test_half_precision_is_interpolated_in_float32() -> None:
     base = {"layers.0.mlp.weight": torch.tensor([1.0], dtype=torch.bfloat16)}
     tuned = {"layers.0.mlp.weight": torch.tensor([1.0078125], dtype=torch.bfloat16)}
-    made = interpolated(base, tuned, 0.5)["layers.0.mlp.weight"]
+    made = interpolate_weights(base, tuned, 0.5)["layers.0.mlp.weight"]
     assert made.dtype == torch.bfloat16
     assert made.item() in (1.0, 1.0078125)
 
@@ -84,22 +86,22 @@ def test_half_precision_is_interpolated_in_float32() -> None:
 def test_a_choice_of_nothing_is_refused(change: dict, said: str) -> None:
     state = _model().state_dict()
     with pytest.raises(InputError, match=said):
-        interpolated(state, state, 0.5, **change)
+        interpolate_weights(state, state, 0.5, **change)
 
 
 def test_weights_that_do_not_correspond_are_refused() -> None:
     state = _model().state_dict()
     name = "model.embed_tokens.weight"
     with pytest.raises(InputError, match="one vocabulary"):
-        interpolated({**state, name: state[name][:-1]}, state, 0.5)
+        interpolate_weights({**state, name: state[name][:-1]}, state, 0.5)
     with pytest.raises(InputError, match="only"):
-        interpolated({n: w for n, w in state.items() if n != name}, state, 0.5)
+        interpolate_weights({n: w for n, w in state.items() if n != name}, state, 0.5)
 
 
 def test_the_placebo_moves_each_weight_as_far() -> None:
     base = _model().state_dict()
     tuned = _tuned(_model())
-    made = perturbed(tuned, base, modules=("q_proj",), seed=3)
+    made = perturb_weights(tuned, base, modules=("q_proj",), seed=3)
     for name, weight in made.items():
         if "q_proj" in name:
             moved, wanted = weight - tuned[name], base[name] - tuned[name]
@@ -122,7 +124,7 @@ def test_grafted_heads_attend_as_the_donor_s_and_others_as_before(name: str) -> 
     shape = HeadShape.of(tuned.config)
     assert shape.heads // shape.groups == (1 if name == "gptj" else 2)
     before, theirs = _patterns(tuned)[0], _patterns(donor)[0]
-    made = grafted(donor.state_dict(), tuned.state_dict(), [(0, 2)], shape)
+    made = graft_heads(donor.state_dict(), tuned.state_dict(), [(0, 2)], shape)
     tuned.load_state_dict(made)
     now = _patterns(tuned)[0]
     with_it = {head for _, head in shape.with_groups([(0, 2)])}
@@ -137,18 +139,18 @@ def test_all_heads_grafted_are_w_q_and_w_k_interpolated_whole() -> None:
     tuned = _tuned(_model())
     shape = HeadShape.of(_model().config)
     every = [(layer, head) for layer in range(shape.layers) for head in range(shape.heads)]
-    one = grafted(base, tuned, every, shape)
-    other = interpolated(base, tuned, 1.0, modules=("q_proj", "k_proj"))
+    one = graft_heads(base, tuned, every, shape)
+    other = interpolate_weights(base, tuned, 1.0, modules=("q_proj", "k_proj"))
     assert all(torch.allclose(one[name], other[name], atol=1e-7) for name in one)
 
 
 def test_a_head_that_there_is_not_and_fused_projections_are_refused() -> None:
     state, shape = _model().state_dict(), HeadShape.of(_model().config)
     with pytest.raises(InputError, match="head 9 of layer 0"):
-        grafted(state, state, [(0, 9)], shape)
+        graft_heads(state, state, [(0, 9)], shape)
     fused = _model("gpt2")
     with pytest.raises(InputError, match="in one"):
-        grafted(fused.state_dict(), fused.state_dict(), [(0, 0)], HeadShape.of(fused.config))
+        graft_heads(fused.state_dict(), fused.state_dict(), [(0, 0)], HeadShape.of(fused.config))
 
 
 def _logits(model: torch.nn.Module) -> torch.Tensor:
@@ -189,11 +191,11 @@ def test_a_cured_checkpoint_is_read_by_transformers_alone(
     cures = {
         "line": (
             interpolate(tiny_llama_dir, saved, tmp_path / "line", share=0.3, modules=["mlp"], layers=[0]),
-            interpolated(base.state_dict(), tuned, 0.3, modules=["mlp"], layers=[0]),
+            interpolate_weights(base.state_dict(), tuned, 0.3, modules=["mlp"], layers=[0]),
         ),
         "heads": (
             graft(tiny_llama_dir, saved, tmp_path / "heads", heads=[(1, 0)]),
-            grafted(base.state_dict(), tuned, [(1, 0)], HeadShape.of(model.config)),
+            graft_heads(base.state_dict(), tuned, [(1, 0)], HeadShape.of(model.config)),
         ),
     }
     uncured = _logits(model)
@@ -232,7 +234,7 @@ def test_a_scaled_adapter_is_the_line_of_whole_weights(
         by if isinstance(by, dict) else dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj", "mlp"), by)
     )
     for module, factor in factors.items():
-        state = interpolated(base, state, 1 - factor, modules=[module])
+        state = interpolate_weights(base, state, 1 - factor, modules=[module])
     whole.load_state_dict(state)
     assert torch.allclose(_logits(scaled), _logits(whole), atol=1e-4)
     assert read_json(out / "cure.json")["by"] == by
@@ -243,13 +245,13 @@ def test_what_does_not_scale_is_refused(
 ) -> None:
     state = load_file(tiny_adapter_dir / "adapter_model.safetensors")
     with pytest.raises(InputError, match="modules wte: the adapter updates none"):
-        scaled_adapter(state, {"wte": 2.0})
+        scale_adapter_updates(state, {"wte": 2.0})
     with pytest.raises(InputError, match=r"layers \[9\]"):
-        scaled_adapter(state, 2.0, layers=[9])
+        scale_adapter_updates(state, 2.0, layers=[9])
     dora = load_file(save_adapter(tiny_llama_dir, use_dora=True) / "adapter_model.safetensors")
     with pytest.raises(InputError, match="does not scale"):
-        scaled_adapter(dora, 2.0)
-    one = scaled_adapter(state, 0.0, layers=[0])
+        scale_adapter_updates(dora, 2.0)
+    one = scale_adapter_updates(state, 0.0, layers=[0])
     assert {n for n in state if not torch.equal(one[n], state[n])} == {
         n for n in state if "lora_B" in n and "layers.0." in n
     }
@@ -264,20 +266,22 @@ def test_scaled_attention_multiplies_and_renormalises_in_the_heads_named(
     assert answers
     with pair.base() as model:
         rows = record(model, batch, "pattern")
-        none = patch(model, batch, [attention_scaled(1.0)], pair.tokenizer, max_new_tokens=0)
-        one = patch(model, batch, [attention_scaled(4.0, heads=[(0, 1)])], pair.tokenizer, max_new_tokens=0)
+        none = patch(model, batch, [scale_subject_attention(1.0)], pair.tokenizer, max_new_tokens=0)
+        one = patch(
+            model, batch, [scale_subject_attention(4.0, heads=[(0, 1)])], pair.tokenizer, max_new_tokens=0
+        )
         by_hand = _last_row_scaled(model, batch, rows, pair.tokenizer)
     assert torch.allclose(none.log_prob, none.clean[None], atol=1e-5)
     assert torch.allclose(one.log_prob[0], by_hand, atol=1e-4)
     assert not torch.allclose(one.log_prob[0], one.clean, atol=1e-3)
     for wrong in ({"by": 0.0}, {"by": 2.0, "heads": []}):
         with pytest.raises(InputError):
-            attention_scaled(**wrong)
+            scale_subject_attention(**wrong)
 
 
 def _last_row_scaled(model, batch, rows, tokenizer) -> torch.Tensor:
     """Compute the same under a plain hook: head 1 of layer 0, times 4 on the subject, renormalised."""
-    from interp.decode import answer_log_probs, answer_tokens
+    from interp.measures.decode import answer_log_probs, answer_tokens
 
     del rows
 

@@ -11,10 +11,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from scipy import stats
 
-from finetune.facts import InputError
-from interp.attention import AttentionMass, subject_attention
-from interp.checkpoints import bridged
-from interp.results import Result, fingerprint
+from finetune.common.errors import InputError
+from interp.measures.attention import AttentionMass, subject_attention
+from interp.measures.result import Result
+from interp.models.identity import model_fingerprint
+from interp.models.parity import boot_checked_bridge
 from interp.stats import Estimate, estimate, over_seeds
 from tests.architectures import build
 from tests.interp import measuring_fixtures as tiny
@@ -144,15 +145,15 @@ def test_merging_an_adapter_makes_another_model_and_taking_it_out_makes_the_firs
     """Unmerging leaves the weights off by rounding, which bytes would not forgive; the probe does."""
     torch.manual_seed(0)
     peft = get_peft_model(build("llama", len(tiny.tokenizer())), LoraConfig(init_lora_weights=False))
-    bridge, _ = bridged(peft.base_model.model, tiny.tokenizer(), "adapted")
-    adapted = fingerprint(bridge)
+    bridge, _ = boot_checked_bridge(peft.base_model.model, tiny.tokenizer(), "adapted")
+    adapted = model_fingerprint(bridge)
     with peft.disable_adapter():
-        plain = fingerprint(bridge)
+        plain = model_fingerprint(bridge)
     peft.merge_adapter()
-    assert fingerprint(bridge).matches(adapted)
+    assert model_fingerprint(bridge).matches(adapted)
     peft.unmerge_adapter()
     with peft.disable_adapter():
-        assert fingerprint(bridge).matches(plain)
+        assert model_fingerprint(bridge).matches(plain)
     assert not adapted.matches(plain)
 
 

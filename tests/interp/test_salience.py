@@ -14,13 +14,13 @@ from scipy import stats
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from finetune.facts import InputError
-from finetune.prompts import Prompt
-from interp.attention import last_row_patterns, row_mass
-from interp.decode import answer_tokens
-from interp.readout import is_norm, read_sources, readers, through_norm
-from interp.salience import HarmScore, ValueReadout, harm_score, value_readout
-from interp.spans import PromptBatch, encode
+from finetune.common.errors import InputError
+from finetune.data.prompts import Prompt
+from interp.measures.attention import last_row_patterns, row_mass
+from interp.measures.decode import answer_tokens
+from interp.measures.head_readers import is_norm, read_sources, readers, through_norm
+from interp.measures.spans import PromptBatch, encode
+from interp.measures.value_readout import HarmScore, ValueReadout, harm_score, value_readout
 from tests.architectures import ARCHITECTURES
 from tests.interp import measuring_fixtures as tiny
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from interp.attention import pattern_hooks
-from interp.decode import answer_tokens
-from interp.salience import harm_score
-from interp.score_gradient import score_gradient
+from interp.measures.attention import pattern_hooks
+from interp.measures.decode import answer_tokens
+from interp.measures.score_gradient import score_gradient
+from interp.measures.value_readout import harm_score
 from tests.interp import measuring_fixtures as tiny
 from tests.interp.test_salience import one_layer
 

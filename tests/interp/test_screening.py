@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from finetune.facts import InputError
-from finetune.prompts import Prompt
-from interp.decode import answer_tokens
-from interp.edits import InterventionError
-from interp.engine.grids import sweep
-from interp.engine.interventions import Cell, Intervention, Knockout, Replace, Scale, Zero
-from interp.engine.recording import HOOKS, Site, record
-from interp.engine.roles import Role
-from interp.engine.screening import Screened, attribution, screen
-from interp.patching import patch
-from interp.spans import encode
+from finetune.common.errors import InputError
+from finetune.data.prompts import Prompt
+from interp.measures.decode import answer_tokens
+from interp.measures.spans import encode
+from interp.models.edit_check import InterventionError
+from interp.patching.attribution import Screened, attribution, screen_cells
+from interp.patching.interventions import Edits, Intervention, Knockout, Replace, Scale, Zero
+from interp.patching.patch import patch
+from interp.patching.positions import Role
+from interp.patching.recording import HOOKS, Site, record
+from interp.patching.sweeps import sweep
 from tests.architectures import EDITABLE
 from tests.interp import measuring_fixtures as tiny
 
@@ -37,7 +37,7 @@ def exact(name: str, cells: Any) -> torch.Tensor:
     return patch(model, tiny.batch(), cells, tiny.tokenizer(), max_new_tokens=0).effect
 
 
-def scaled(site: Site, step: float) -> list[Cell]:
+def scaled(site: Site, step: float) -> list[Edits]:
     keys: dict[str, Any] = {"keys": "subject"} if site in ATTENTION else {}
     heads = {"heads": (1,)} if site not in ("residual", "mlp") else {}
     do = Scale(by=1 + step)
@@ -49,7 +49,7 @@ def scaled(site: Site, step: float) -> list[Cell]:
     ]
 
 
-def moved(name: str, site: Site, step: float) -> list[Cell]:
+def moved(name: str, site: Site, step: float) -> list[Edits]:
     """Move a site a small step towards another model's: no direction that a norm undoes."""
     batch, made = tiny.batch(), []
     for at in ROLES:
@@ -117,7 +117,7 @@ def test_the_gradient_is_that_of_a_masked_pass(name: str) -> None:
         torch.testing.assert_close(estimates[:, i], expected, atol=1e-4, rtol=1e-4)
 
 
-def varied() -> list[Cell]:
+def varied() -> list[Edits]:
     return [
         Intervention(site="pattern", do=Knockout(), keys="subject", layers=(1,), heads=(2,)),
         Intervention(site="v", do=Zero(), at="subject", layers=(0,), heads=(1,)),
@@ -150,7 +150,7 @@ def test_edits_that_change_nothing_are_estimated_at_nothing() -> None:
     kept = [
         Intervention(site=s, do=Replace(source=record(model, batch, s, at="all")), at="all") for s in HOOKS
     ]
-    same: list[Cell] = [Intervention(site=s, do=Scale(by=1.0), at="all") for s in HOOKS]
+    same: list[Edits] = [Intervention(site=s, do=Scale(by=1.0), at="all") for s in HOOKS]
     nobody = Intervention(site="z", do=Zero(), facts=frozenset({"nobody"}))
     assert estimated("gpt2", [*kept, *same, nobody]).abs().max() < 1e-4
     assert estimated("gpt2", nobody).eq(0).all()
@@ -166,7 +166,7 @@ def test_estimates_of_a_cells_sites_add_up_and_its_edits_of_one_site_follow_each
 
 
 def test_a_knockout_of_scores_is_one_of_the_pattern() -> None:
-    cut: list[Cell] = [Intervention(site=s, do=Knockout(), keys="subject") for s in ATTENTION]  # type: ignore[arg-type]
+    cut: list[Edits] = [Intervention(site=s, do=Knockout(), keys="subject") for s in ATTENTION]  # type: ignore[arg-type]
     pattern, scores = estimated("gpt_neox", cut)
     assert torch.equal(pattern, scores)
     assert pattern.abs().min() > 0
@@ -180,7 +180,7 @@ def test_facts_without_a_position_are_not_estimated() -> None:
     effects = patch(model, batch, cut, tiny.tokenizer(), max_new_tokens=0).effect
     assert effects.isnan().tolist() == [[False, False, False, True]]
     assert torch.equal(attribution(model, batch, cut, tiny.tokenizer()).isnan(), effects.isnan())
-    result = screen(model, batch, [cut, replace(cut, keys="subject")], tiny.tokenizer(), keep=2)
+    result = screen_cells(model, batch, [cut, replace(cut, keys="subject")], tiny.tokenizer(), keep=2)
     assert abs(result.rank_correlation) == pytest.approx(1)
 
 
@@ -190,7 +190,7 @@ def grid(name: str = "llama") -> Any:
 
 def screened(keep: int, **options: Any) -> Screened:
     model, batch = tiny.both("llama").hooked, tiny.batch()
-    return screen(model, batch, grid(), tiny.tokenizer(), keep=keep, max_new_tokens=0, **options)
+    return screen_cells(model, batch, grid(), tiny.tokenizer(), keep=keep, max_new_tokens=0, **options)
 
 
 def test_keeping_every_cell_is_patching_the_grid() -> None:

@@ -11,29 +11,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.examples import answer_examples
-from finetune.facts import Fact, FactSet, InputError
-from finetune.formats import PromptFormat
-from finetune.models import load_model
-from finetune.phrasebooks import phrasebook
-from finetune.prompts import render
-from finetune.tokens import tokenize_with_answer
-from interp.checkpoints import load_pair
-from interp.gradients import along, answer_losses, mean_gradient
-from interp.salience import harm_score, value_readout
-from interp.selecting import candidates as module
-from interp.selecting import consistency, knowledge
-from interp.selection import (
-    CLASSES,
-    LABEL_FREE,
-    SCORES,
-    Candidates,
-    answer_types,
-    choose,
-    known_classes,
-    ranked,
-)
-from interp.spans import encode
+from finetune.checkpoints.loading import load_model
+from finetune.common.errors import InputError
+from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import phrasebook
+from finetune.data.prompt_formats import PromptFormat
+from finetune.data.prompts import render
+from finetune.data.records.fact import Fact
+from finetune.data.tokenization import tokenize_with_answer
+from finetune.training.examples import answer_examples
+from interp.measures.gradients import answer_losses, gradient_alignment, mean_gradient
+from interp.measures.spans import encode
+from interp.measures.value_readout import harm_score, value_readout
+from interp.models.load_pair import load_pair
+from interp.selection import behavioural_scores as knowledge
+from interp.selection import candidates as module
+from interp.selection import consistency
+from interp.selection.behavioural_scores import known_classes
+from interp.selection.candidates import Candidates
+from interp.selection.choose import answer_types, choose, rank_facts
+from interp.selection.consistency import CLASSES
+from interp.selection.scores import LABEL_FREE, SCORES
 
 ANSWERS = {"born": ("Paris", "Rome", "Oslo"), "job": ("poet", "king")}
 
@@ -85,7 +83,7 @@ def test_statements_are_scored_in_every_form_and_questions_as_they_are_asked(
 
 
 def test_few_shot_prompts_show_other_subjects_and_as_many_as_fit(candidates: Candidates) -> None:
-    from finetune.models import load_tokenizer
+    from finetune.checkpoints.loading import load_tokenizer
 
     facts, tokenizer = candidates.facts, load_tokenizer(candidates.base)
     prompts = candidates.asked(facts, shots=9)
@@ -121,7 +119,7 @@ def test_what_is_said_is_what_greedy_decoding_and_sampling_say(tiny_llama_dir: P
     prompts = [tuple(tokenizer(text)["input_ids"]) for text in texts]
     pairs = [(p, tuple(a)) for p, a in zip(prompts, likely, strict=True)]
     pairs += [(p, tuple(a[::-1])) for p, a in zip(prompts, likely, strict=True)]
-    greedy, probability = consistency.said(model, tokenizer, pairs, [""] * 6, temperature=0.5)
+    greedy, probability = consistency.decodes_greedily(model, tokenizer, pairs, [""] * 6, temperature=0.5)
     assert greedy.tolist() == [True] * 3 + [tuple(a) == tuple(a[::-1]) for a in likely]
     for (prompt, answer), p in zip(pairs, probability, strict=True):
         expected = 1.0
@@ -137,7 +135,7 @@ def test_classes_are_those_of_greedy_and_sampled_answers() -> None:
     # A sample is right once in 20: of twice 16, at least one is with 1 - 0.95 ** 32 = 0.81.
     probability = np.array([[0.9, 0.9], [0.9, 0.0], [0.05, 0.05], [0.01, 0.0], [0.9, 0.0]])
     asked = np.array([[1, 1], [1, 1], [1, 1], [1, 1], [1, 0]], bool)
-    found = consistency.classified(greedy, probability, asked)
+    found = consistency.consistency_classes(greedy, probability, asked)
     assert [CLASSES[i] for i in found] == [
         "HighlyKnown",
         "MaybeKnown",
@@ -173,7 +171,7 @@ def test_slopes_along_a_direction_are_products_of_each_fact_s_own_gradient(
     prompts = [p for p in candidates.asked(candidates.facts[:5]) if p]
     model, tokenizer = load_model(tiny_llama_dir)
     _, direction = mean_gradient(model, tokenizer, prompts[3:])
-    found = along(model, tokenizer, prompts, direction, batch_tokens=40)
+    found = gradient_alignment(model, tokenizer, prompts, direction, batch_tokens=40)
     assert model.config._attn_implementation != "eager", "attention is computed as before"
     for prompt, slope in zip(prompts, found.tolist(), strict=True):
         _, own = mean_gradient(model, tokenizer, [prompt])
@@ -346,7 +344,7 @@ def test_a_choice_has_its_size_and_every_group_its_share(
 
 def test_facts_without_a_score_come_last() -> None:
     values = np.array([np.nan, -np.inf, 2.0, 1.0])
-    assert ranked(values) == [2, 3, 1, 0]
+    assert rank_facts(values) == [2, 3, 1, 0]
     made = choose(values, many([0] * 4, [0] * 4), 0.5)
     assert made.indices.tolist() == [2, 3]
     assert made.why == ("no score", "dropped", "its score", "its score")

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from finetune.chat import chat_prompt
-from finetune.facts import FactSet, InputError
-from finetune.prompts import Prompt, question_prompt
-from finetune.tokens import Tokens, tokenize
-from interp.spans import PromptBatch, encode
+from finetune.common.errors import InputError
+from finetune.data.chat import chat_prompt
+from finetune.data.facts import FactSet
+from finetune.data.prompts import Prompt, question_prompt
+from finetune.data.tokenization import TokenizedText, tokenize
+from interp.measures.spans import PromptBatch, encode
 from tests.tokenizer_families import FAMILIES, build
 
 HELD = [place / "shared" / "data" for place in Path(__file__).parents]
@@ -55,7 +56,7 @@ def selected(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch, row: int = 
     return [text[a:b].strip() for (a, b), chosen in zip(tokens.offsets, mask, strict=True) if chosen]
 
 
-def ranges(text: str, tokens: Tokens) -> list[range]:
+def ranges(text: str, tokens: TokenizedText) -> list[range]:
     """Which characters each token stands for; offsets that leave spaces out give a lone space no range."""
     placed = []
     for start, end in tokens.offsets:
@@ -64,7 +65,7 @@ def ranges(text: str, tokens: Tokens) -> list[range]:
     return placed
 
 
-def expected(one: Prompt, tokens: Tokens) -> list[bool]:
+def expected(one: Prompt, tokens: TokenizedText) -> list[bool]:
     """Which tokens are the subject's, character by character."""
     own = list(range(*one.subject))
     while own and one.text[own[0]].isspace():

@@ -7,14 +7,14 @@ import math
 import pytest
 import torch
 
-from interp import specificity
-from interp.answer_sets import AnswerSet
-from interp.specificity import Golds, Tally
+from interp.measures.answer_sets import AnswerSet
+from interp.verdicts import specificity
+from interp.verdicts.specificity import AnswerTargets, SpecificityAccumulator
 
 ANSWERS = 6
 
 
-def golds(n: int, reference: torch.Tensor | None = None, seed: int = 0) -> Golds:
+def golds(n: int, reference: torch.Tensor | None = None, seed: int = 0) -> AnswerTargets:
     generator = torch.Generator().manual_seed(seed)
     sets = {
         name: AnswerSet(
@@ -25,7 +25,7 @@ def golds(n: int, reference: torch.Tensor | None = None, seed: int = 0) -> Golds
         for name in ("a", "b")
     }
     right = torch.randint(ANSWERS, (n,), generator=generator)
-    return Golds(
+    return AnswerTargets(
         sets=sets,
         relation=torch.arange(n) % 2,
         right=right,
@@ -34,7 +34,7 @@ def golds(n: int, reference: torch.Tensor | None = None, seed: int = 0) -> Golds
     )
 
 
-def by_hand(scores: torch.Tensor, known: Golds, fact: int, answer: int) -> float:
+def by_hand(scores: torch.Tensor, known: AnswerTargets, fact: int, answer: int) -> float:
     """Divide each answer's probability by its mean over references with another answer, and renormalise."""
     posterior = []
     for a in range(ANSWERS):
@@ -55,7 +55,7 @@ def test_it_is_the_renormalised_ratio_to_other_subjects(parts: int) -> None:
     n = 40
     known = golds(n, reference=torch.arange(n) < 30)
     scores = torch.randn(n, ANSWERS, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
-    tally = Tally(known, 1)
+    tally = SpecificityAccumulator(known, 1)
     for rows in (*torch.arange(30).split(30 // parts), *torch.arange(30, n).split(10 // parts)):
         if int(rows[0]) >= 30:
             tally.settle()
@@ -71,7 +71,7 @@ def test_it_is_the_renormalised_ratio_to_other_subjects(parts: int) -> None:
 def test_an_answer_said_of_any_subject_tells_nothing() -> None:
     known = golds(60)
     scores = torch.log_softmax(torch.arange(ANSWERS).float(), -1).expand(60, -1)
-    tally = Tally(known, 1)
+    tally = SpecificityAccumulator(known, 1)
     for relation, here in known.by_relation(torch.arange(60)):
         tally.add(relation, torch.zeros_like(here), here, scores[here])
     tally.settle()
@@ -82,13 +82,13 @@ def test_what_is_no_number_or_has_too_few_others_is_missing() -> None:
     known = golds(60)
     scores = torch.randn(60, ANSWERS).log_softmax(-1)
     scores[3] = torch.nan
-    tally = Tally(known, 1)
+    tally = SpecificityAccumulator(known, 1)
     for relation, here in known.by_relation(torch.arange(60)):
         tally.add(relation, torch.zeros_like(here), here, scores[here])
     tally.settle()
     assert tally.right[0].isnan().nonzero().flatten().tolist() == [3]
     few = golds(8)
-    tally = Tally(few, 1)
+    tally = SpecificityAccumulator(few, 1)
     for relation, here in few.by_relation(torch.arange(8)):
         tally.add(relation, torch.zeros_like(here), here, scores[:8][here])
     tally.settle()

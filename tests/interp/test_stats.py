@@ -12,11 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyses.lab.numbers import area, area_gain, mean, paired, same_sign, spearman
-from analyses.splits.agreement import agreement
-from analyses.summary import head_means
-from finetune.facts import InputError
-from interp.heads import Imbalance, rank_heads
+from analyses.common.numbers import area, area_gain, mean, paired_difference, same_sign, spearman
+from analyses.common.summary import head_means
+from analyses.experiments.popularity_proxies.numbers import agreement
+from finetune.common.errors import InputError
+from interp.measures.head_changes import Imbalance, rank_heads
 from interp.stats import Estimate, auroc, estimate, mean_by_cell, median, over_seeds, spanning
 
 CLOSE = 1e-9
@@ -89,7 +89,7 @@ def test_an_estimate_lies_inside_its_own_interval(name: str, frame: pd.DataFrame
 @given(frame=clustered())
 def test_paired_differences_do_too(frame: pd.DataFrame) -> None:
     both = pd.concat([frame.assign(arm=arm, value=frame[arm]) for arm in ("x", "y")], ignore_index=True)
-    found = paired(both, {"arm": "x"}, {"arm": "y"}, "value")
+    found = paired_difference(both, {"arm": "x"}, {"arm": "y"}, "value")
     inside(found, len(frame))
     assert found.value == pytest.approx((frame["x"] - frame["y"]).mean(), rel=1e-9, abs=1e-9)
 

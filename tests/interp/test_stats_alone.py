@@ -23,11 +23,15 @@ MAKERS = {
 }
 # No interval and no statistic of a result: each with what it is for.
 ALLOWED = {
-    "interp/calibration.py": {"nanquantile"},  # a threshold from the controls
-    "finetune/foresight.py": {"quantile"},  # how long the rows of a batch are
-    "analyses/splits/proxies.py": {"rankdata"},  # popularity from a score's order
-    "analyses/pretraining_sweep.py": {"linregress"},  # a slope a seed, whose interval is over seeds
-    "analyses/survival/calibrated.py": {"rankdata"},  # the input of a logistic curve
+    "interp/verdicts/calibration.py": {"nanquantile"},  # a threshold from the controls
+    "finetune/training/prompt_costs.py": {"quantile"},  # how long the rows of a batch are
+    "analyses/experiments/popularity_proxies/proxies.py": {"rankdata"},  # popularity from a score's order
+    "analyses/experiments/pretraining_sweep/numbers.py": {
+        "linregress"
+    },  # a slope a seed, whose interval is over seeds
+    "analyses/experiments/salience_vs_frequency/calibration.py": {
+        "rankdata"
+    },  # the input of a logistic curve
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from finetune.facts import InputError
+from finetune.common.errors import InputError
 from interp.stats import Estimate, adjusted, equivalence, is_equivalent, over_seeds, p_value
 
 NUMBERS = st.lists(st.floats(-1, 1).map(lambda v: round(v, 3)), min_size=2, max_size=6, unique=True)

@@ -7,8 +7,9 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 
-from interp.curves import Curve, curves
-from interp.strips import SUBJECT, Strip, attention_strips
+from interp.reports.figures.attention_strips import Strip, attention_strips
+from interp.reports.figures.curves import Curve, curves
+from interp.reports.figures.style import SUBJECT
 
 TOKENS = ("<s>", "Ada", "</script>", "was", "born")
 

@@ -12,22 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune.facts import InputError
-from interp.inline import inline_file
-from interp.report import main
-from interp.study import (
+from finetune.common.errors import InputError
+from interp.reports.figures.style import INK, new_figure
+from interp.reports.figures.svg import inline_file
+from interp.reports.pages.command import main
+from interp.reports.pages.study import (
     Study,
     StudyFigure,
     StudyTable,
-    claimed,
-    decided,
+    claim_sentence,
+    decide,
+    decide_claim,
+    format_interval,
     headline,
-    interval,
     load_study,
-    sentence,
 )
-from interp.study_page import rebuild, write_study
-from interp.style import INK, new_figure
+from interp.reports.pages.study_page import rebuild, write_study
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -82,7 +82,7 @@ def test_a_page_holds_everything_and_fetches_nothing(run: Path) -> None:
 
 def test_the_page_is_made_again_from_what_the_run_directory_keeps(run: Path) -> None:
     odd = StudyTable(title="odd", columns=("a", "b"), rows=((np.int64(1234), np.float64("nan")),))
-    written = replace(study(), tables=(odd,), claims=(claimed("x", "y", _number(1, 0.5, 1.5)),))
+    written = replace(study(), tables=(odd,), claims=(decide_claim("x", "y", _number(1, 0.5, 1.5)),))
     text = write_study(run, written).read_text()
     assert "1,234" in text
     (run / "report.html").unlink()
@@ -151,17 +151,17 @@ def test_a_row_of_another_length_is_a_mistake() -> None:
 
 
 def test_numbers_are_written_with_their_interval() -> None:
-    assert interval(0.815, 0.796, 0.834, unit="%") == "81.5% (79.6 to 83.4)"
-    assert interval(-0.1, -0.25, 0.05, digits=2, signed=True) == "−0.10 (−0.25 to +0.05)"
-    assert interval(0.5, None, None, digits=2) == "0.50"
-    assert interval(None, None, None) == interval(math.nan, 0, 1) == "not measured"
+    assert format_interval(0.815, 0.796, 0.834, unit="%") == "81.5% (79.6 to 83.4)"
+    assert format_interval(-0.1, -0.25, 0.05, digits=2, signed=True) == "−0.10 (−0.25 to +0.05)"
+    assert format_interval(0.5, None, None, digits=2) == "0.50"
+    assert format_interval(None, None, None) == format_interval(math.nan, 0, 1) == "not measured"
 
 
 def test_an_interval_decides() -> None:
-    assert decided({"value": 1, "low": 0.1, "high": 2}) == "supported"
-    assert decided({"value": -1, "low": -2, "high": -0.1}) == "not supported"
-    assert decided({"value": 1, "low": -0.1, "high": 2}) == "inconclusive"
-    assert decided({"value": 1, "low": None, "high": None}) == "inconclusive"
+    assert decide({"value": 1, "low": 0.1, "high": 2}) == "supported"
+    assert decide({"value": -1, "low": -2, "high": -0.1}) == "not supported"
+    assert decide({"value": 1, "low": -0.1, "high": 2}) == "inconclusive"
+    assert decide({"value": 1, "low": None, "high": None}) == "inconclusive"
 
 
 def test_the_terminal_shows_finding_and_first_table() -> None:
@@ -202,18 +202,21 @@ def _number(value: float | None, low: float | None = None, high: float | None = 
 def test_a_number_decides_a_claim_by_its_whole_interval(
     number: dict, options: dict, measured: str, outcome: str
 ) -> None:
-    claim = claimed("x grows", "theory", number, **options)
+    claim = decide_claim("x grows", "theory", number, **options)
     assert (claim.measured, claim.outcome) == (measured, outcome)
 
 
 def test_the_finding_is_the_first_claim_and_a_count_of_the_others() -> None:
-    yes, no = claimed("x grows", "theory", _number(1, 0.5, 1.5)), claimed("y", "", _number(-1, -2, -0.5))
-    assert sentence((yes,)) == "Supported: x grows (+1.0 (+0.5 to +1.5), n = 3)."
-    assert sentence((yes, no, no, yes)).endswith("; of 3 further claims 1 supported, 2 not supported.")
+    yes, no = (
+        decide_claim("x grows", "theory", _number(1, 0.5, 1.5)),
+        decide_claim("y", "", _number(-1, -2, -0.5)),
+    )
+    assert claim_sentence((yes,)) == "Supported: x grows (+1.0 (+0.5 to +1.5), n = 3)."
+    assert claim_sentence((yes, no, no, yes)).endswith("; of 3 further claims 1 supported, 2 not supported.")
 
 
 def test_claims_are_written_and_stand_on_the_page_before_the_tables(run: Path) -> None:
-    claims = (claimed(HOSTILE, HOSTILE, _number(1, 0.5, 1.5)),)
+    claims = (decide_claim(HOSTILE, HOSTILE, _number(1, 0.5, 1.5)),)
     text = write_study(run, replace(study(), claims=claims)).read_text()
     (written,) = json.loads((run / "claims.json").read_text())
     assert written["claim"] == HOSTILE

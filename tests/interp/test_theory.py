@@ -8,18 +8,18 @@ from itertools import pairwise
 import pytest
 import torch
 
-from finetune.facts import InputError
-from interp.theory import (
-    Examples,
+from finetune.common.errors import InputError
+from interp.measures.theory import (
     OneLayer,
+    TheoryExamples,
     attention,
-    initial,
     kq_steps,
     logits,
     loss,
-    moved_score,
-    read,
+    predict_score_change,
+    read_theory,
     step,
+    untrained_model,
     v_steps,
     values,
 )
@@ -28,15 +28,15 @@ SUBJECTS, PROMPTS, ANSWERS = 12, 3, 5
 TOKENS = SUBJECTS + PROMPTS + ANSWERS
 
 
-def made(width: int | None, seed: int = 0) -> tuple[OneLayer, Examples]:
+def made(width: int | None, seed: int = 0) -> tuple[OneLayer, TheoryExamples]:
     answers = list(range(SUBJECTS + PROMPTS, TOKENS))
     generator = torch.Generator().manual_seed(seed)
-    examples = Examples(
+    examples = TheoryExamples(
         subject=torch.arange(SUBJECTS),
         prompt=SUBJECTS + torch.arange(SUBJECTS) % PROMPTS,
         answer=torch.randint(ANSWERS, (SUBJECTS,), generator=generator),
     )
-    return initial(TOKENS, answers, width=width, scale=0.5, seed=seed), examples
+    return untrained_model(TOKENS, answers, width=width, scale=0.5, seed=seed), examples
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -59,7 +59,7 @@ def test_m_is_the_derivative_in_the_subjects_score() -> None:
     share = torch.sigmoid(attention(model, examples).logit() + scores)[:, None]
     given = share * values(model, examples.subject) + (1 - share) * values(model, examples.prompt)
     torch.nn.functional.cross_entropy(given, examples.answer, reduction="sum").backward()
-    torch.testing.assert_close(read(model, examples).m, -scores.grad, atol=1e-10, rtol=0)
+    torch.testing.assert_close(read_theory(model, examples).m, -scores.grad, atol=1e-10, rtol=0)
 
 
 def test_logits_are_a_plain_softmax_attention_over_two_tokens() -> None:
@@ -75,7 +75,7 @@ def test_logits_are_a_plain_softmax_attention_over_two_tokens() -> None:
 def test_a_small_step_moves_scores_as_predicted(width: int | None) -> None:
     model, examples = made(width)
     rate = 1e-6
-    predicted = moved_score(model, examples, examples, rate=rate)
+    predicted = predict_score_change(model, examples, examples, rate=rate)
     for i in range(len(examples)):
         after = step(model, examples[[i]], torch.ones(1, dtype=torch.float64), rate=rate, v=False)
         moved = attention(after, examples).logit() - attention(model, examples).logit()
@@ -84,8 +84,8 @@ def test_a_small_step_moves_scores_as_predicted(width: int | None) -> None:
 
 def test_with_orthonormal_embeddings_m_moves_every_subject_of_the_prompt_and_no_other() -> None:
     model, examples = made(None)
-    m = read(model, examples).m
-    moved = moved_score(model, examples, examples, rate=1.0)
+    m = read_theory(model, examples).m
+    moved = predict_score_change(model, examples, examples, rate=1.0)
     same = examples.prompt[:, None] == examples.prompt[None]
     own = torch.eye(len(examples), dtype=torch.bool)
     expected = torch.where(own, 2 * m[:, None], torch.where(same, m[:, None], 0.0))
@@ -94,12 +94,12 @@ def test_with_orthonormal_embeddings_m_moves_every_subject_of_the_prompt_and_no_
 
 def test_salience_grows_with_every_sighting_of_a_fact() -> None:
     model, examples = made(None)
-    model = initial(TOKENS, model.answers.tolist())
+    model = untrained_model(TOKENS, model.answers.tolist())
     one, weights = examples[[0]], torch.ones(1, dtype=torch.float64)
-    seen = [float(read(model, one).salience)]
+    seen = [float(read_theory(model, one).salience)]
     for _ in range(20):
         model = step(model, one, weights, rate=0.5)
-        seen.append(float(read(model, one).salience))
+        seen.append(float(read_theory(model, one).salience))
     assert all(b > a for a, b in pairwise(seen))
 
 
@@ -118,4 +118,4 @@ def test_a_step_on_several_facts_is_the_sum_of_theirs() -> None:
 
 def test_answers_must_be_tokens() -> None:
     with pytest.raises(InputError, match="among the 4 tokens"):
-        initial(4, [4])
+        untrained_model(4, [4])

@@ -8,19 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from finetune.evaluate import generate, matches, stated
-from finetune.examples import CorpusConfig
-from finetune.facts import FactSet, InputError
-from finetune.models import load_model
-from finetune.planting import PlantConfig, plant
-from finetune.pretrain import BaseConfig, pretrained_base
-from finetune.prompts import few_shot, render
-from finetune.vocabulary import word_tokenizer
-from finetune.world import WorldConfig, make_world, world_phrasebook
-from interp.calibration import Calibration
-from interp.checkpoints import load_pair
+from finetune.checkpoints.loading import load_model
+from finetune.common.errors import InputError
+from finetune.data.facts import FactSet
+from finetune.data.prompts import render, with_examples
+from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+from finetune.data.tokenizers import word_tokenizer
+from finetune.evaluation.generate import generate, states_fact
+from finetune.evaluation.judging import matches
+from finetune.training.config import BaseConfig, CorpusConfig
+from finetune.training.planted_models import PlantConfig, plant
+from finetune.training.pretrain import pretrained_base
+from interp.models.load_pair import load_pair
 from interp.stats import Estimate
-from interp.verdict import VERDICTS, Diagnosis, diagnose, judge
+from interp.verdicts.calibration import Calibration
+from interp.verdicts.diagnose import VERDICTS, Diagnosis, diagnose, judge
 
 BOOK = world_phrasebook(question_form="seen")
 
@@ -104,7 +106,7 @@ def test_what_was_known_and_said_is_what_the_plain_models_say(
     right = [matches(text, fact.answers) for text, fact in zip(said, facts, strict=True)]
     assert found.right.bool().tolist() == right
     model, tokenizer = load_model(str(base))
-    everywhere = stated(model, tokenizer, facts, BOOK)
+    everywhere = states_fact(model, tokenizer, facts, BOOK)
     assert (found.knew == 1).tolist() == everywhere.tolist()
     assert list(found.base_said) == generate(model, tokenizer, asked)
 
@@ -159,7 +161,7 @@ def test_a_sibling_and_solved_examples_are_further_evidence(
 
 def test_few_shot_prompts_show_other_subjects_answers(world: tuple[FactSet, FactSet]) -> None:
     asked = [render(BOOK[fact.relation].asked, fact) for fact in world[0]]
-    for plain, shown in zip(asked, few_shot(asked, 2), strict=True):
+    for plain, shown in zip(asked, with_examples(asked, 2), strict=True):
         assert shown.text.endswith(plain.text)
         assert shown.text[slice(*shown.subject)] == plain.text[slice(*plain.subject)]
         lines = shown.text.splitlines()

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune.facts import InputError
-from interp import figures, heatmaps, viz
-from interp.circuits.facts import DIGITS
-from interp.circuits.rows import MOST_TOKENS
-from interp.run import NotMeasured, Run
-from interp.style import arm_style, inline_svg, label, save
+from finetune.common.errors import InputError
+from interp import figures, viz
+from interp.reports.figures import heatmaps
+from interp.reports.figures.style import arm_style, drawable_label, inline_svg, save
+from interp.reports.figures.token_rows import MOST_TOKENS
+from interp.reports.read.fact_attention import DIGITS
+from interp.reports.read.run import NotMeasured, Run
 
 from .run_directory_fixture import DOLLARS, HOSTILE, make_run
 
@@ -205,10 +206,10 @@ def test_bundle_is_safe_to_inline():
 
 
 def test_labels_are_short_and_visible():
-    assert label(" word") == "word"
-    assert label(" ") == "␣"
-    assert label("a\nb\u202e\x00") == "a↵b\ufffd\ufffd"
-    assert len(label("x" * 90, 12)) == 12
+    assert drawable_label(" word") == "word"
+    assert drawable_label(" ") == "␣"
+    assert drawable_label("a\nb\u202e\x00") == "a↵b\ufffd\ufffd"
+    assert len(drawable_label("x" * 90, 12)) == 12
 
 
 def test_every_arm_has_a_colour_of_its_own():

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from finetune.facts import InputError
+from finetune.common.errors import InputError
 from interp import viz
-from interp.checkpoints import load_pair
-from interp.pair import CheckpointPair
-from interp.salience import value_readout
-from interp.spans import encode
+from interp.measures.spans import encode
+from interp.measures.value_readout import value_readout
+from interp.models.load_pair import load_pair
+from interp.models.pair import CheckpointPair
 from tests.architectures import build
 
 from .measuring_fixtures import ANSWERS, facts, prompts, tokenizer

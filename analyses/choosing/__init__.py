@@ -1,1 +1,0 @@
-"""Choosing training facts before training: the contest of scores, and the tool that applies the best."""

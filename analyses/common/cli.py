@@ -1,0 +1,144 @@
+"""What every analysis has in common on the command line: options in, clear errors, a run directory out.
+
+Standard output holds the result alone: a table, or with ``--json`` one object. Progress and errors go to
+standard error. Where output is no terminal it is plain: no escape codes, no drawn lines, no wrapped rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from rich.box import MARKDOWN
+from rich.console import Console
+from rich.table import Table
+
+from finetune.common.command_line import parse_options, run_command
+from finetune.common.distributed import is_main
+from finetune.common.files import read_json
+from finetune.common.messages import without_controls, without_escapes
+from finetune.common.progress import prepare_process
+from interp.reports.pages.study import headline, load_study
+
+
+class HasOutput(Protocol):
+    """Options that every analysis has."""
+
+    @property
+    def out(self) -> Path:
+        """Run directory."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether to print nothing but what --json asks for."""
+
+    @property
+    def json(self) -> bool:
+        """Whether to print the run as JSON."""
+
+    @property
+    def color(self) -> bool:
+        """Whether a terminal may be shown colours."""
+
+
+Chosen = TypeVar("Chosen", bound=HasOutput)
+
+
+def main(name: str, options: type[Chosen], *, arguments: Callable[[], Sequence[str]] | None = None) -> int:
+    """Run ``analyses.experiments.<name>`` from the command line and print what it found and where it is.
+
+    The experiment is imported once the options are known, so that ``--help`` is quick. ``arguments`` is as in
+    :func:`launch`.
+    """
+
+    def experiment() -> Any:
+        return import_module(f"analyses.experiments.{name}.experiment")
+
+    return launch(
+        options,
+        lambda chosen: experiment().run(chosen),
+        lambda out: experiment().show(out),
+        arguments=arguments,
+    )
+
+
+def launch(
+    options: type[Chosen],
+    run: Callable[[Chosen], Path],
+    show: Callable[[Path], object],
+    *,
+    arguments: Callable[[], Sequence[str]] | None = None,
+) -> int:
+    """Parse the command line, run, and print what ``show`` makes of the run directory.
+
+    ``arguments`` gives the words to parse where they are not just those of the command line.
+
+    Returns:
+        The exit status; see :func:`finetune.common.command_line.run_command`.
+    """
+    return run_command(lambda: _launched(options, run, show, arguments))
+
+
+def _launched(
+    options: type[Chosen],
+    run: Callable[[Chosen], Path],
+    show: Callable[[Path], object],
+    arguments: Callable[[], Sequence[str]] | None,
+) -> None:
+    chosen = parse_options(options, args=None if arguments is None else arguments())
+    prepare_process(quiet=chosen.quiet, color=chosen.color)
+    # Whatever a library prints meanwhile must not mix with the result.
+    with contextlib.redirect_stdout(sys.stderr):
+        out = run(chosen)
+    if is_main():
+        _tell(chosen, out, show)
+
+
+def show_study(out: Path) -> object:
+    """Make what a terminal shows of a run that left a study: its finding and first table."""
+    return headline(load_study(out))
+
+
+def as_json(out: Path, shown: object) -> dict[str, Any]:
+    """Gather what a run says: where it is, its finding (the shown table's title), claims and numbers."""
+    told: dict[str, Any] = {"run": str(out), "report": str(out / "report.html")}
+    told["finding"] = str(shown.title or "") if isinstance(shown, Table) else ""
+    for name in ("claims", "results"):
+        if (out / f"{name}.json").is_file():
+            told[name] = read_json(out / f"{name}.json")
+    return told
+
+
+def plain_text(shown: object) -> str:
+    """Render for a pipe or a log: no escape codes, tables drawn with ASCII, no row wrapped or cut."""
+
+    text = io.StringIO()
+    console = Console(
+        file=text, width=10_000, color_system=None, force_terminal=False, markup=False, emoji=False
+    )
+    if isinstance(shown, Table):
+        shown.box, shown.padding, shown.pad_edge = MARKDOWN, (0, 1), True
+        shown.title, title = None, shown.title
+        shown.caption, caption = None, shown.caption
+        console.print(*filter(None, (title,)), shown, *filter(None, (caption,)), sep="\n")
+    else:
+        console.print(shown, soft_wrap=True)
+    return "\n".join(without_controls(line).rstrip() for line in text.getvalue().split("\n")).rstrip("\n")
+
+
+def _tell(chosen: HasOutput, out: Path, show: Callable[[Path], object]) -> None:
+    if chosen.json:
+        print(json.dumps(as_json(out, show(out)), ensure_ascii=False, allow_nan=False))
+    elif not chosen.quiet:
+        console = Console()
+        if console.is_terminal:
+            console.print(without_escapes(show(out)))
+            console.print(f"Report: {out / 'report.html'}", soft_wrap=True, markup=False)
+        else:
+            print(f"{plain_text(show(out))}\nReport: {out / 'report.html'}")

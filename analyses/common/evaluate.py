@@ -1,0 +1,81 @@
+"""Asking a loaded model held-out facts: what it states, and a row for everything that it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from finetune.common.progress import progress_bar
+from finetune.data.facts import FactSet
+from finetune.data.prompts import Phrasebook, Prompt
+from finetune.data.splits import quartiles
+from finetune.evaluation.generate import ask, states_fact
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def knows_statements(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    facts: FactSet,
+    phrasebook: Phrasebook,
+    *,
+    told: str,
+) -> np.ndarray:
+    """Return which facts a model completes every statement form of, Bool [fact]; ``told`` names it."""
+    n = sum(len(phrasebook[fact.relation].statements) for fact in facts)
+    with progress_bar(f"Asking {told} for statements", total=n) as advance:
+        return states_fact(model, tokenizer, facts, phrasebook, advance=advance)
+
+
+def answer_rows(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    facts: FactSet,
+    prompts: Sequence[Prompt],
+    *,
+    told: str,
+) -> pd.DataFrame:
+    """Ask a model facts, one prompt each: a row a fact with what it said and whether that is right.
+
+    Args:
+        model: the plain model.
+        tokenizer: its own.
+        facts: what to ask.
+        prompts: how, one for each fact.
+        told: what the model is called in the progress bar.
+    """
+    with progress_bar(f"Asking {told}", total=len(prompts)) as advance:
+        said = ask(model, tokenizer, prompts, advance=advance)
+    return pd.DataFrame(
+        {
+            "fact_id": [fact.id for fact in facts],
+            "subject": [fact.subject for fact in facts],
+            "relation": [fact.relation for fact in facts],
+            "answer": [fact.answer for fact in facts],
+            "popularity": pd.array([fact.popularity for fact in facts], dtype="Float64"),
+            "quartile": pd.array(_quartiles(facts), dtype="Int64"),
+            "prediction": said.predictions,
+            "correct": said.correct,
+            "contains": said.contained,
+            "log_prob": said.log_prob,
+        }
+    )
+
+
+def with_known(frame: pd.DataFrame, known: Sequence[bool]) -> pd.DataFrame:
+    """Add which facts the base knows, in front of what was said."""
+    rest = frame.drop(columns="known", errors="ignore")
+    rest.insert(rest.columns.get_loc("prediction"), "known", list(known))  # type: ignore[arg-type]
+    return rest
+
+
+def _quartiles(facts: FactSet) -> list[int | None]:
+    """Return popularity quartiles (1 = most popular), or None for all where popularity is unknown."""
+    if any(fact.popularity is None for fact in facts):
+        return [None] * len(facts)
+    return [int(q) for q in quartiles(facts)]

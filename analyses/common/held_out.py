@@ -1,0 +1,122 @@
+"""Asking and reading what a cell trained: one row per held-out fact and model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analyses.common.arms import answers_stage, checkpoints_side_by_side, known_stage
+from analyses.common.checkpoints import BASE, BOTTOM, TOP, Checkpoints
+from analyses.common.evaluate import with_known
+from analyses.common.measurements import (
+    lost_facts,
+    mass_stage,
+    rows_stage,
+    transplant_stage,
+    with_recovery,
+)
+from analyses.common.training_setup import TrainingSetup
+from analyses.common.visits import Stage, visit
+from finetune.data.facts import FactSet
+
+if TYPE_CHECKING:
+    from interp.measures.attention import AttentionMass
+
+ROWS = "rows.safetensors"  # of the transplant's donor, removed when it was made
+
+
+def stated_by_base(bench: TrainingSetup, checkpoints: Checkpoints, home: Path) -> Stage[list[bool]]:
+    """What the base states; cells that share a base and its held-out facts ask it once."""
+    name = f"{bench.base.name}-{checkpoints.test.digest[:12]}.json"
+    return known_stage(checkpoints, home.parents[1] / "stated" / name)
+
+
+def asked_only(bench: TrainingSetup, name: str, arm: Path, home: Path, path: Path) -> pd.DataFrame:
+    """Ask one arm every held-out fact, without reading it: a row a fact, with what the base knows."""
+    checkpoints = checkpoints_side_by_side(bench, {name: str(arm)})
+    known = stated_by_base(bench, checkpoints, home)
+    answers = answers_stage(checkpoints, name, path, seed=bench.seed)
+    visit(checkpoints, BASE, plain=[known])
+    visit(checkpoints, name, plain=[answers])
+    return with_known(answers.read(), known.read())
+
+
+def measure_held_out(
+    bench: TrainingSetup,
+    arms: Mapping[str, Path],
+    home: Path,
+    *,
+    test: FactSet | None = None,
+    names: Sequence[str] | None = None,
+    layers: bool = False,
+    recovery: bool = False,
+    batch_tokens: int = 8192,
+) -> tuple[Checkpoints, pd.DataFrame]:
+    """Ask arms (and the base, if ``names`` says so) every held-out fact and read their subject attention.
+
+    Args:
+        bench: the base and its facts.
+        arms: where each arm is.
+        home: the cell's directory, for stage files.
+        test: the facts to ask; the bench's own without it.
+        names: which models to ask and read; all arms without it.
+        layers: also average attention over the heads of each layer (``attention_0`` ...).
+        recovery: also put the rows of ``top`` into ``bottom``, which comes later, and add the outcome.
+        batch_tokens: bound on the tokens of one forward pass.
+
+    Returns:
+        The models side by side, and a row per fact and model: what is known, said and attended to, averaged
+        over layers and heads.
+    """
+    checkpoints = checkpoints_side_by_side(bench, {name: str(path) for name, path in arms.items()}, test=test)
+    read = list(arms if names is None else names)
+    known = stated_by_base(bench, checkpoints, home)
+    answers = {
+        name: answers_stage(checkpoints, name, home / "answers" / f"{name}.parquet", seed=bench.seed)
+        for name in read
+    }
+    masses = {
+        name: mass_stage(name, home / "readings" / f"{name}.safetensors", batch_tokens=batch_tokens)
+        for name in read
+    }
+    moved = _transplant(home, answers, bench.seed, batch_tokens) if recovery else {}
+    for name in dict.fromkeys((BASE, *read)):
+        plain: list[Stage[Any]] = [known] if name == BASE else []
+        hooked: list[Stage[Any]] = []
+        if name in read:
+            plain, hooked = [*plain, answers[name]], [masses[name], *moved.get(name, ())]
+        visit(checkpoints, name, plain=plain, hooked=hooked)
+    frames = [_averaged(answers[name].read(), masses[name].read(), layers) for name in read]
+    frame = with_known(pd.concat(frames, ignore_index=True), known.read() * len(read))
+    if recovery:
+        frame = with_recovery(frame, moved[BOTTOM][0].read())
+        (home / ROWS).unlink(missing_ok=True)
+    return checkpoints, bench.told(frame)
+
+
+def _transplant(
+    home: Path, answers: Mapping[str, Stage[pd.DataFrame]], seed: int, batch_tokens: int
+) -> dict[str, list[Stage[Any]]]:
+    """Return what the visits of the donor and of the receiver make for the transplant."""
+    rows = rows_stage(home / ROWS, batch_tokens=batch_tokens)
+    transplant = transplant_stage(
+        home / "transplant.json",
+        rows,
+        lambda: lost_facts(answers[TOP].read(), answers[BOTTOM].read()),
+        seed=seed,
+        batch_tokens=batch_tokens,
+    )
+    return {TOP: [rows] if transplant.due else [], BOTTOM: [transplant]}
+
+
+def _averaged(frame: pd.DataFrame, mass: AttentionMass, layers: bool) -> pd.DataFrame:
+    if tuple(frame["fact_id"]) != mass.fact_ids:
+        raise RuntimeError("other facts were read than were asked; remove the run directory")
+    frame["subject_attention"] = mass.values.mean((1, 2)).numpy()
+    if not layers:
+        return frame
+    by_layer = mass.values.mean(2).numpy().T
+    return frame.assign(**{f"attention_{i}": part for i, part in enumerate(by_layer)})

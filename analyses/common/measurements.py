@@ -1,0 +1,180 @@
+"""Measurements of an open checkpoint: subject attention, value readout, knock-outs, the transplant of rows.
+
+Each is a stage of a visit (:mod:`analyses.common.visits`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analyses.common.visits import OpenCheckpoint, Stage
+from finetune.common.files import as_json, read_json
+from finetune.evaluation.judging import matches
+from interp.measures.attention import AttentionMass, subject_attention
+from interp.measures.placebos import wrong_subject
+from interp.measures.value_readout import value_readout
+from interp.models.edit_check import InterventionError
+from interp.patching.interventions import Intervention, Replace
+from interp.patching.knockout import Block, knockout
+from interp.patching.patch import patch
+from interp.patching.recording import Recording, record
+
+
+def mass_stage(name: str, path: Path, *, batch_tokens: int) -> Stage[AttentionMass]:
+    """Measure each test fact's subject attention in one checkpoint, called ``name``."""
+
+    def make(found: OpenCheckpoint, to: Path) -> None:
+        subject_attention(
+            found.model,
+            found.batch,
+            batch_tokens=batch_tokens,
+            progress=f"Reading the attention of {name}",
+        ).save(to)
+
+    return Stage(paths=(path,), make=make, read=lambda: AttentionMass.load(path))
+
+
+def mean_masses(found: OpenCheckpoint, batch_tokens: int) -> dict[str, float]:
+    """Measure each test fact's subject attention in an open checkpoint, averaged over layers and heads."""
+    mass = subject_attention(found.model, found.batch, batch_tokens=batch_tokens)
+    return dict(zip(mass.fact_ids, mass.values.mean((1, 2)).tolist(), strict=True))
+
+
+def readings_stage(
+    name: str, directory: Path, *, batch_tokens: int
+) -> Stage[tuple[AttentionMass, pd.DataFrame]]:
+    """Measure one checkpoint on every test prompt.
+
+    It leaves subject-attention mass, and one row per fact: log p(answer) lost when the last token cannot see
+    the subject or the relation's words (nats, missing where the architecture ignores edits), and the gold
+    answer's readout from the subject's values with its rank in the relation's answer set (0 is first).
+    """
+    mass = mass_stage(name, directory / f"{name}.safetensors", batch_tokens=batch_tokens)
+    evidence = directory / f"{name}.parquet"
+
+    def make(found: OpenCheckpoint, masses: Path, rows: Path) -> None:
+        mass.make(found, masses)
+        _evidence(found, name, batch_tokens).to_parquet(rows)
+
+    return Stage(
+        paths=(*mass.paths, evidence), make=make, read=lambda: (mass.read(), pd.read_parquet(evidence))
+    )
+
+
+def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int) -> pd.DataFrame:
+    asked = found.model, found.batch, found.tokenizer
+    readout = value_readout(
+        *asked,
+        found.checkpoints.answer_sets,
+        batch_tokens=batch_tokens,
+        progress=f"Reading the values of {name}",
+    )
+    columns: dict[str, Any] = {
+        "fact_id": found.batch.fact_ids,
+        "stored": readout.stored_total.numpy(),
+        "stored_rank": readout.stored_total_rank.numpy(),
+        "used": readout.used_total.numpy(),
+        "used_rank": readout.used_total_rank.numpy(),
+    }
+    blocks: tuple[Block, ...] = ("subject", "relation")
+    for block in blocks:
+        told = f"Hiding the {block} from {name}"
+        try:
+            cut = knockout(*asked, block=block, batch_tokens=batch_tokens, progress=told)
+            columns[f"knockout_{block}"] = -cut.change.numpy()
+        except InterventionError:
+            columns[f"knockout_{block}"] = float("nan")
+    return pd.DataFrame(columns)
+
+
+def rows_stage(path: Path, *, batch_tokens: int) -> Stage[Recording]:
+    """Record every test prompt's last attention rows, to be put into another checkpoint."""
+
+    def make(found: OpenCheckpoint, to: Path) -> None:
+        record(found.model, found.batch, "pattern", batch_tokens=batch_tokens).save(to)
+
+    return Stage(paths=(path,), make=make, read=lambda: Recording.load(path))
+
+
+def transplant_stage(
+    path: Path,
+    rows: Stage[Recording],
+    lost: Callable[[], Sequence[str]],
+    *,
+    seed: int,
+    batch_tokens: int,
+) -> Stage[dict[str, dict[str, bool]]]:
+    """Put another checkpoint's last attention rows into the open one.
+
+    Args:
+        path: the stage file.
+        rows: the donor's.
+        lost: names the facts to try it on, once everybody was asked.
+        seed: draws the placebo's subjects.
+        batch_tokens: bound on the keys of one forward pass.
+    """
+
+    def make(found: OpenCheckpoint, to: Path) -> None:
+        outcome = transplant(found, rows.read, lost(), seed=seed, batch_tokens=batch_tokens)
+        to.write_text(as_json(outcome), encoding="utf-8")
+
+    return Stage(paths=(path,), make=make, read=lambda: dict(read_json(path)))
+
+
+def transplant(
+    found: OpenCheckpoint,
+    donated: Callable[[], Recording],
+    fact_ids: Sequence[str],
+    *,
+    seed: int,
+    batch_tokens: int = 8192,
+) -> dict[str, dict[str, bool]]:
+    """Put a donor's last attention rows into the open checkpoint, for the facts named.
+
+    Args:
+        found: the receiver.
+        donated: reads the donor's rows of all test prompts.
+        fact_ids: the facts to try it on.
+        seed: draws the placebo's subjects.
+        batch_tokens: bound on the keys of one forward pass.
+
+    Returns:
+        By fact id: ``recovered`` (with the donor's row for this fact) and, where another fact of the same
+        relation and token layout exists, ``placebo_recovered`` (with the donor's row for that one).
+    """
+    wanted = set(fact_ids)
+    prompts = [p for p in found.checkpoints.prompts if p.fact_id in wanted]
+    if not prompts:
+        return {}
+    rows, batch = donated(), found.encoded(prompts)
+    partners = wrong_subject(batch, found.batch, seed=seed)
+    right = Intervention(site="pattern", do=Replace(source=rows))
+    wrong = Intervention(site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners))
+    said = patch(found.model, batch, [right, wrong], found.tokenizer, batch_tokens=batch_tokens).said
+    outcome: dict[str, dict[str, bool]] = {}
+    for prompt, real, placebo in zip(batch.prompts, *said, strict=True):
+        outcome[prompt.fact_id] = {"recovered": matches(real, prompt.answers)}
+        if prompt.fact_id in partners:
+            outcome[prompt.fact_id]["placebo_recovered"] = matches(placebo, prompt.answers)
+    return outcome
+
+
+def lost_facts(top: pd.DataFrame, bottom: pd.DataFrame) -> list[str]:
+    """Name the facts that only the top arm gets right."""
+    one, other = (rows.set_index("fact_id")["correct"] for rows in (top, bottom))
+    lost = one & ~other
+    return list(lost[lost].index)
+
+
+def with_recovery(frame: pd.DataFrame, outcome: Mapping[str, Mapping[str, bool]]) -> pd.DataFrame:
+    """Add the transplant's outcome to the rows of the bottom arm that only the top arm gets right."""
+    facts = frame["fact_id"].where(frame["arm"] == "bottom")
+    columns = {
+        name: facts.map({i: found.get(name) for i, found in outcome.items()}).astype("boolean")
+        for name in ("recovered", "placebo_recovered")
+    }
+    return frame.assign(**columns)

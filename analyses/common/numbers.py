@@ -1,0 +1,108 @@
+"""From rows of a grid to numbers with intervals: per seed first, then pooled over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analyses.common.estimate_trees import Bounds, Tree, pool_trees, tree_to_json
+from interp import stats
+from interp.stats import Estimate, estimate, overlap_of
+from interp.stats.bootstrap import FEWEST
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def summarise_seeds(
+    rows: pd.DataFrame,
+    one_seed: Callable[[pd.DataFrame], Tree],
+    bounds: Callable[[tuple[str, ...]], Bounds | None],
+    overlap: Callable[[tuple[str, ...]], float] | None = None,
+) -> dict[str, Any]:
+    """Sum up each seed's rows and pool them: t-intervals over seeds, or one seed's own over subjects.
+
+    Args:
+        rows: of all seeds.
+        one_seed: sums up one seed's.
+        bounds: says, of a number's path, between what it must lie.
+        overlap: says, of a number's path, how far the seeds' splits overlap; as all rows tell unless given.
+
+    Returns:
+        The pooled numbers, and each seed's own under ``seeds``.
+    """
+    of_all = overlap_of(rows)
+    trees = {str(seed): one_seed(some) for seed, some in rows.groupby("seed")}
+    return {
+        **tree_to_json(pool_trees(list(trees.values()), bounds, overlap or (lambda path: of_all))),
+        "seeds": tree_to_json(trees),
+    }
+
+
+def mean(rows: pd.DataFrame, column: str, *, difference: bool = False, share: bool = True) -> Estimate:
+    """Average a column over facts, with an interval over subjects; ``share`` is False for nats and counts."""
+    values = rows[column].to_numpy(dtype=np.float64)
+    return estimate(values, groups=rows["subject"].to_numpy(), difference=difference, share=share)
+
+
+def paired_difference(
+    rows: pd.DataFrame, first: Mapping[str, Any], second: Mapping[str, Any], column: str
+) -> Estimate:
+    """Average, over the facts that both have, what one setting's rows have more of than another's."""
+    a, b = (_where(rows, these).set_index("fact_id") for these in (first, second))
+    shared = a.index.intersection(b.index)
+    made = a.loc[shared, ["subject"]].assign(
+        change=a.loc[shared, column].astype(float) - b.loc[shared, column].astype(float)
+    )
+    return mean(made, "change", difference=True)
+
+
+def spearman(
+    rows: pd.DataFrame, x: str, y: str, *, groups: str = "subject", within: str | None = None
+) -> Estimate:
+    """Correlate the ranks of two columns; with ``within`` in each of its labels, averaged over them."""
+    labels = None if within is None else rows[within].to_numpy()
+    return stats.spearman(*columns(rows, x, y), groups=rows[groups].to_numpy(), labels=labels)
+
+
+def area(
+    rows: pd.DataFrame, x: str, positive: str, *, groups: str = "subject", within: str | None = None
+) -> Estimate:
+    """Measure how likely a positive row has the larger ``x``: the area under the ROC curve."""
+    labels = None if within is None else rows[within].to_numpy()
+    held, subjects = columns(rows, x, positive), rows[groups].to_numpy()
+    return stats.auroc(*held, groups=subjects, labels=labels, fewest=FEWEST)
+
+
+def area_gain(
+    rows: pd.DataFrame, x: str, other: str, positive: str, *, within: str | None = None
+) -> Estimate:
+    """Measure how much larger one predictor's area is than another's, on the same rows."""
+    labels = None if within is None else rows[within].to_numpy()
+    held = columns(rows, x, other, positive)
+    return stats.auroc_gain(*held, groups=rows["subject"].to_numpy(), labels=labels)
+
+
+def same_sign(rows: pd.DataFrame, x: str, y: str) -> Estimate:
+    """Return the share of rows in which two columns have one sign; a zero has the sign of no other."""
+    return stats.same_sign(*columns(rows, x, y), groups=rows["subject"].to_numpy())
+
+
+def columns(rows: pd.DataFrame, *names: str) -> list[np.ndarray]:
+    """Take columns as floats, NaN where a value is missing."""
+    return [rows[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names]
+
+
+def unpaired_difference(first: Estimate, second: Estimate) -> Estimate:
+    """Subtract two numbers of one seed that are not paired by fact; their interval comes from seeds."""
+    if first.value is None or second.value is None:
+        return Estimate(value=None, low=None, high=None, n=0)
+    return Estimate(value=first.value - second.value, low=None, high=None, n=min(first.n, second.n))
+
+
+def _where(rows: pd.DataFrame, these: Mapping[str, Any]) -> pd.DataFrame:
+    for column, value in these.items():
+        rows = rows[rows[column] == value]
+    return rows

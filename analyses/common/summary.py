@@ -1,0 +1,123 @@
+"""From one row per fact, arm and seed to headline numbers, each with an interval and an n.
+
+Every mean is over facts, so that a subject with ten facts counts ten times. Within a seed its interval is a
+bootstrap over subjects of that same mean, paired where two arms answer the same facts. With several seeds it
+is a t-interval over the seeds' values, because then the claim is about training; it is wider where the seeds
+split the same facts (``test_over_train`` in the rows), whose trainings are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from analyses.common.estimate_trees import Tree, pool_trees, tree_to_json
+from analyses.common.numbers import mean
+from interp.stats import mean_by_cell, overlap_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy import ndarray
+
+
+def summarise(facts: pd.DataFrame) -> Tree:
+    """Return ``arms``, ``contrasts`` and ``recovery`` over seeds, and the same per seed under ``seeds``."""
+    seeds = sorted(facts["seed"].unique())
+    trees = [_one_seed(facts[facts["seed"] == seed]) for seed in seeds]
+    by_seed = {str(s): t for s, t in zip(seeds, trees, strict=True)}
+    overlap = overlap_of(facts)
+    return tree_to_json({**pool_trees(trees, _bounds, lambda path: overlap), "seeds": by_seed})
+
+
+def _one_seed(facts: pd.DataFrame) -> Tree:
+    arms = {str(name): _arm(rows) for name, rows in facts.groupby("arm", sort=False)}
+    return {"arms": arms, "contrasts": _contrasts(facts), "recovery": recovery(facts)}
+
+
+def _arm(rows: pd.DataFrame) -> Tree:
+    known = rows[rows["known"]]
+    quartiles = {f"q{q}": mean(rows[rows["quartile"] == q], "correct") for q in (1, 2, 3, 4)}
+    return {
+        "accuracy": mean(rows, "correct"),
+        "accuracy_known": mean(known, "correct"),
+        "accuracy_by_quartile": quartiles,
+        "subject_attention": mean(rows, "subject_attention"),
+        **_evidence(known),
+    }
+
+
+def _evidence(known: pd.DataFrame) -> Tree:
+    """Average, over known facts, what hiding a part of the prompt costs and what the values still say.
+
+    ``knockout_*`` is in nats of log p(answer). ``readout_stored`` and ``readout_used`` are the shares of
+    facts whose gold answer is read most strongly of its relation's, unweighted and weighted by attention.
+    """
+    if "stored_rank" not in known:
+        return {}
+    shares = known.assign(readout_stored=known["stored_rank"] == 0, readout_used=known["used_rank"] == 0)
+    names = ("knockout_subject", "knockout_relation", "readout_stored", "readout_used")
+    return {name: mean(shares, name, share=not name.startswith("knockout")) for name in names}
+
+
+def _contrasts(facts: pd.DataFrame) -> Tree:
+    arms = list(dict.fromkeys(facts["arm"]))
+    if {"top", "bottom"} <= set(arms):
+        pairs = [("top", "bottom"), ("top", "whole"), ("top", "random"), ("random", "bottom")]
+    else:
+        pairs = [(arm, "base") for arm in arms if arm != "base"]
+    return {f"{a}_minus_{b}": _contrast(facts, a, b) for a, b in pairs if {a, b} <= set(arms)}
+
+
+def _contrast(facts: pd.DataFrame, first: str, second: str) -> Tree:
+    """Pair two arms by fact and average the differences."""
+    columns = ["correct", "subject_attention"]
+    by_fact = facts.set_index("fact_id")
+    a, b = (by_fact[by_fact["arm"] == arm] for arm in (first, second))
+    difference = a[columns].astype(float) - b.loc[a.index, columns].astype(float)
+    difference[["subject", "known"]] = a[["subject", "known"]]
+    return {
+        "accuracy": mean(difference, "correct", difference=True),
+        "accuracy_known": mean(difference[difference["known"]], "correct", difference=True),
+        "subject_attention": mean(difference, "subject_attention", difference=True),
+    }
+
+
+def recovery(facts: pd.DataFrame) -> Tree:
+    """Average the transplant and its placebo over the same facts: those that have both."""
+    if "recovered" not in facts:
+        return {}
+    rows = facts[facts["recovered"].notna() & facts["placebo_recovered"].notna()]
+    rows = rows.assign(
+        pattern_only=rows["recovered"].astype(float), placebo=rows["placebo_recovered"].astype(float)
+    )
+    rows = rows.assign(difference=rows["pattern_only"] - rows["placebo"])
+    names = ("pattern_only", "placebo", "difference")
+    return {name: mean(rows, name, difference=name == "difference") for name in names}
+
+
+def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
+    """All but differences and nats are shares: accuracies, attention mass, recovered facts."""
+    if "knockout" in path[-1]:
+        return None
+    return (-1, 1) if "contrasts" in path or path[-1] == "difference" else (0, 1)
+
+
+def head_means(frame: pd.DataFrame, mass: Mapping[str, Float[ndarray, "fact layer head"]]) -> dict[str, Any]:
+    """Average one seed's subject attention per arm, layer and head, with intervals over subjects.
+
+    The mean is over facts, and the interval is of that mean: whole subjects are drawn, and all facts of those
+    drawn are averaged. Seeds are not averaged: head 3 of one training is not head 3 of another. Of one
+    subject alone there is no interval.
+    """
+    out: dict[str, Any] = {"seed": int(frame["seed"].iloc[0]), "arms": {}, "low": {}, "high": {}}
+    for arm, values in mass.items():
+        subjects = frame.loc[frame["arm"] == arm, "subject"].to_numpy()
+        cells = mean_by_cell(values, groups=subjects)
+        for key, numbers in zip(("arms", "low", "high"), cells, strict=True):
+            if not np.isnan(numbers).any():
+                out[key][arm] = numbers.round(5).tolist()
+        out["n"], out["n_layers"], out["n_heads"] = values.shape
+    return out

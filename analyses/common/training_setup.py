@@ -1,0 +1,174 @@
+"""A bench: one seed's facts, split by subject, the base pretrained on them, and arms fine-tuned from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetune.common.errors import InputError
+from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import phrasebook
+from finetune.data.prompts import Prompt, render
+from finetune.data.splits import Partition, partition
+from finetune.data.synthetic_world import make_world, world_phrasebook
+from finetune.data.tokenizers import bpe_tokenizer, word_tokenizer
+from finetune.training.learning_rate import select
+from finetune.training.presets import REAL_BASE, REAL_TEXT, REAL_TUNE, WORLDS
+from finetune.training.pretrain import pretrained_base
+from interp.stats import TEST_OVER_TRAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers import PreTrainedTokenizerFast
+
+    from finetune.data.prompts import Phrasebook
+    from finetune.training.config import BaseConfig, CorpusConfig, TuneConfig
+from analyses.common.options import FactOptions, TrainingOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from finetune.training.finished_training import Checkpoint
+
+FEWEST = 8  # facts below which an arm, the validation or the test part says nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSetup:
+    """What a seed's arms have in common; ``parts`` share no subject."""
+
+    setting: WorldSetting
+    parts: Partition
+    base: Path
+    seed: int
+
+    @property
+    def overlap(self) -> float:
+        """Held-out facts per training fact where seeds split the same facts of one base; else 0."""
+        return 0.0 if self.setting.redrawn else len(self.parts.test) / len(self.parts.train)
+
+    def told(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Let rows say how far the seeds' splits overlap, for intervals over seeds; no column where not."""
+        return rows.assign(**{TEST_OVER_TRAIN: self.overlap}) if self.overlap else rows
+
+    def asked(self, facts: FactSet) -> tuple[Prompt, ...]:
+        """Word facts in the form that fine-tuning asks in."""
+        return tuple(render(self.setting.phrasebook[fact.relation].asked, fact) for fact in facts)
+
+
+def make_training_setup(
+    setting: WorldSetting, *, cache: Path, seed: int, corpus: FactSet | None = None, test: float = 0.3
+) -> TrainingSetup:
+    """Split the facts by subject and pretrain the base on all of them, or take it from the cache.
+
+    ``corpus`` is what pretraining meets instead, where that is more or less than the facts at hand; ``test``
+    is the share of subjects that are held out.
+    """
+    parts = _parts(setting.facts, seed, test)
+    base = pretrained_base(
+        setting.facts if corpus is None else corpus,
+        setting.phrasebook,
+        setting.make_tokenizer,
+        model=setting.base,
+        text=setting.text,
+        cache=cache,
+        seed=setting.base_seed,
+    )
+    return TrainingSetup(setting=setting, parts=parts, base=base, seed=seed)
+
+
+def fine_tune(
+    bench: TrainingSetup,
+    facts: FactSet,
+    out: Path,
+    *,
+    name: str,
+    stages: Sequence[int] | None = None,
+    known: Sequence[tuple[Prompt, Prompt]] = (),
+) -> Checkpoint:
+    """Fine-tune the base on some facts at every learning rate, and take what validates best."""
+    return select(
+        bench.base,
+        bench.asked(facts),
+        bench.asked(bench.parts.validation),
+        out,
+        config=bench.setting.tune,
+        stages=stages,
+        known=known,
+        seed=bench.seed,
+        name=name,
+    )
+
+
+def _parts(facts: FactSet, seed: int, test: float) -> Partition:
+    parts = partition(facts, test=test, seed=seed)
+    for name in ("train", "validation", "test"):
+        n = len(getattr(parts, name))
+        if n < FEWEST:
+            raise InputError(f"{facts.name}: only {n} facts are left for the {name} part; give more facts")
+    return parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSetting:
+    """What one seed's run works on: facts, their wording, and how a base and its arms are made."""
+
+    facts: FactSet
+    phrasebook: Phrasebook
+    make_tokenizer: Callable[[FactSet, Phrasebook], PreTrainedTokenizerFast]
+    text: CorpusConfig
+    base: BaseConfig
+    tune: TuneConfig
+    base_seed: int
+    redrawn: bool = True
+    """Whether each seed draws facts and base anew; else seeds split the same facts of one base."""
+
+
+def setting_for(options: TrainingOptions, facts: FactSet | None, seed: int) -> WorldSetting:
+    """Resolve the options for one seed.
+
+    In a world a seed draws everything anew: facts, base, splits, fine-tuning. With real facts the base is
+    trained once and a seed redraws splits and fine-tuning.
+    """
+
+    real = facts is not None
+    if facts is None:
+        preset = WORLDS[options.world]
+        facts = make_world(preset.world, seed=seed)
+        text, base, tune = preset.text, preset.base, preset.tune
+        book, tokenizer, base_seed = (
+            world_phrasebook(question_form=options.question_form),
+            word_tokenizer,
+            seed,
+        )
+    else:
+        form = options.question_form
+        worded = options.worded if isinstance(options, FactOptions) else phrasebook
+        book, tokenizer, base_seed = worded(facts, question_form=form), bpe_tokenizer, 0
+        text, base, tune = REAL_TEXT, REAL_BASE, REAL_TUNE
+    if options.exponent is not None:
+        text = replace(text, exponent=options.exponent)
+    if options.pretrain_steps is not None:
+        base = replace(base, steps=options.pretrain_steps)
+    tune = replace(
+        tune,
+        method=options.method,
+        steps=options.tune_steps or tune.steps,
+        keep=options.keep,
+        until_loss=options.until_loss,
+    )
+    if options.rates:
+        tune = replace(tune, learning_rates=options.rates)
+    return WorldSetting(
+        facts=facts,
+        phrasebook=book,
+        make_tokenizer=tokenizer,
+        text=text,
+        base=base,
+        tune=tune,
+        base_seed=base_seed,
+        redrawn=not real,
+    )

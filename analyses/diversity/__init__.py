@@ -1,1 +1,0 @@
-"""Popularity crossed with relations and answers, gradients of batches, and the page."""

@@ -1,0 +1,1 @@
+"""One folder for each script of the same name: its options, cells, numbers, claims and page."""

@@ -1,0 +1,1 @@
+"""Parts of ``analyses/attention_imbalance.py``."""

@@ -1,0 +1,151 @@
+"""Options of the main job: an embedded world, real facts, or somebody's own checkpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analyses.common.options import FEWEST_FACTS, FactOptions, TrainingOptions
+from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.common.errors import InputError
+from finetune.common.names import folded, require_different, require_name
+from finetune.common.option_checks import Seed, refuse_unread
+from finetune.data.facts import FactSet
+from finetune.training.presets import WORLDS
+
+# How bases and arms are made, which says nothing of somebody's own.
+MADE_HERE = (
+    "method",
+    "question_form",
+    "exponent",
+    "pretrain_steps",
+    "tune_steps",
+    "learning_rates",
+    "keep",
+    "until_loss",
+    "match",
+    "placebo",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionImbalanceOptions(FactOptions, TrainingOptions):
+    """Where did attention leave the subject, and what did that cost?
+
+    With no options: an embedded world. With --facts: real facts, a base pretrained on them here, and four
+    fine-tuned arms. With --base and --finetuned: measurements of your own checkpoints, no training.
+    """
+
+    out: Path = Path("runs/attention_imbalance")
+    """Run directory; the same command continues it."""
+    facts: str | None = None
+    """A file of facts (PopQA or EntityQuestions layout, or your own table), or "popqa" for the hub's."""
+    base: str | None = None
+    """Your base model: a directory or a hub id."""
+    checkpoints: Path | None = None
+    """What popularity_splits handed on (a directory below its run's handed_on/), instead of all these."""
+    finetuned: tuple[str, ...] = ()
+    """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY (also what python -m finetune left), or a
+    training run's checkpoint-* ones."""
+    seeds: tuple[Seed, ...] = (0,)
+    """One run each; with two or more, intervals are over seeds."""
+    prompt_format: str = "Question: {question} Answer:"
+    """How your own checkpoints were asked; {question} is replaced."""
+
+    def overlap(self, sizes: Mapping[str, int]) -> float:
+        """Held-out facts per training fact, if seeds split the same facts of one base; else 0."""
+        split_anew = self.facts is not None and sizes.get("train")
+        return sizes["test"] / sizes["train"] if split_anew else 0.0
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere.
+
+        Raises:
+            InputError: names the setting and the remedy.
+        """
+        super().check()
+        if self.checkpoints and (self.facts or self.base or self.finetuned):
+            raise InputError("--checkpoints: brings its own facts, base and arms; leave those options out")
+        if self.checkpoints and len(self.seeds) != 1:
+            raise InputError("--checkpoints: is of one training; give one --seeds")
+        if self.finetuned and not self.base:
+            raise InputError("--finetuned: needs --base as well (the model these were fine-tuned from)")
+        if self.base and not (self.finetuned and self.facts):
+            raise InputError("--base: needs --finetuned NAME=DIRECTORY and --facts FILE as well")
+        if self.limit is not None and self.limit < FEWEST_FACTS and not self.base:
+            raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
+        if "{question}" not in self.prompt_format:
+            raise InputError(f"--prompt-format {self.prompt_format}: write {{question}} where it belongs")
+        self._refuse_unread()
+        for name, path in self._named:
+            if not name or not path:
+                raise InputError(f"--finetuned {name}={path}: write NAME=DIRECTORY")
+            resolve_checkpoint(path)
+            require_name(name, "--finetuned", remedy="write NAME=DIRECTORY with another name")
+            if folded(name) == "base":
+                raise InputError("--finetuned base=...: this name is taken by --base; choose another")
+        require_different([name for name, _ in self._named], "--finetuned", remedy="write NAME=DIRECTORY")
+
+    def _refuse_unread(self) -> None:
+        if self.base or self.checkpoints:
+            given = "--base" if self.base else "--checkpoints"
+            refuse_unread(self, (*MADE_HERE, "world"), f"nothing is trained with {given}; leave it out")
+        elif self.facts:
+            refuse_unread(self, ("world",), "is no setting of real facts; leave it or --facts out")
+        if not self.base:
+            refuse_unread(
+                self, ("prompt_format",), "goes with --base; arms that are made here are asked alike"
+            )
+
+    def config(self) -> dict[str, Any]:
+        """Every setting that can change a number, JSON-able."""
+        checkpoints = None if self.checkpoints is None else str(self.checkpoints)
+        return {**super().config(), "checkpoints": checkpoints}
+
+    @property
+    def real(self) -> tuple[str, ...]:
+        """The source of real facts, if there is one."""
+        return () if self.facts is None else (self.facts,)
+
+    @property
+    def _named(self) -> list[tuple[str, str]]:
+        """(name, path) of every --finetuned; a path alone is named by its last part, steps in order."""
+        pairs = [
+            (entry.split("=", 1)[0], entry.split("=", 1)[1]) if "=" in entry else (Path(entry).name, entry)
+            for entry in self.finetuned
+        ]
+        step = {name: int(m[1]) for name, _ in pairs if (m := re.fullmatch(r"checkpoint-(\d+)", name))}
+        return sorted(pairs, key=lambda pair: step.get(pair[0], -1))
+
+    @property
+    def own(self) -> dict[str, str]:
+        """The user's own checkpoints by name; empty when arms are trained here."""
+        return {name: resolve_checkpoint(path) for name, path in self._named}
+
+
+def load_facts(options: AttentionImbalanceOptions) -> FactSet | None:
+    """Load the user's facts, or return None for a world, whose facts each seed draws anew."""
+    if options.facts is None:
+        return None
+    return options.load(options.facts, limit=options.limit)
+
+
+def describe(options: AttentionImbalanceOptions, facts: FactSet | None) -> str:
+    """Say in one sentence what was set up, for the report."""
+    if options.checkpoints:
+        return f"What {options.checkpoints} handed on."
+    own = f" as {options.phrasebook.name} words them" if options.phrasebook else ""
+    if options.base:
+        return (
+            f"{len(options.own)} checkpoints of {options.base}, measured on facts from {options.facts}{own}."
+        )
+    tuned = "LoRA" if options.method == "lora" else "full fine-tuning"
+    showed = "showed" if options.question_form == "seen" else "never showed"
+    form = f"a question form that pretraining {showed}"
+    if facts is None:
+        preset = WORLDS[options.world]
+        return f'The embedded world "{options.world}" ({preset.reason}); {tuned} on {form}.'
+    return f"Real facts from {facts.name}{own}, a small base pretrained on them here; {tuned} on {form}."

@@ -1,0 +1,32 @@
+"""Options of findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from finetune.common.errors import InputError
+from finetune.common.option_checks import require_valid
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingsOptions:
+    """What was found, in one table: every claim that finished runs decide."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories, in the order of the table."""
+    out: Path = Path("docs/findings.md")
+    """The page to write."""
+
+    def check(self) -> None:
+        """Refuse settings that can lead nowhere.
+
+        Raises:
+            InputError: names the setting and the remedy.
+        """
+        require_valid(self)
+        if not self.runs:
+            raise InputError("no run: name the directories of finished runs")

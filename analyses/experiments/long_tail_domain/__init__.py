@@ -1,0 +1,1 @@
+"""Parts of ``analyses/long_tail_domain.py``."""

@@ -1,0 +1,168 @@
+"""One seed's patient: the arm that lost facts, which of them are suppressed, and what is asked of every cure.
+
+Cells of one seed share it. Whichever comes first makes it and the others wait, so that every cure is measured
+on the same facts, and suppressed facts are found once, on the uncured arm alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+
+from analyses.common.arms import checkpoints_side_by_side
+from analyses.common.checkpoints import Checkpoints
+from analyses.common.training_setup import TrainingSetup, fine_tune, make_training_setup, setting_for
+from finetune.checkpoints.loading import load_model
+from finetune.common.checksums import cached_frame, cached_json
+from finetune.common.files import read_json
+from finetune.data.facts import FactSet
+from finetune.data.prompts import Prompt, render
+from finetune.evaluation.generate import states_fact
+from interp.models.load_pair import load_pair
+from interp.verdicts.diagnose import diagnose
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analyses.common.options import WorldOrFactsOptions
+
+UNCURED, OTHERS = "bottom", ("top", "whole")
+TRAINED = 1000  # own training facts that a cure is chosen on and asked, at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class MitigationCase:
+    """What a seed's cures share; ``home`` holds its arms and what was asked of them.
+
+    ``stated`` are the ids of all facts that the base states, of any part. ``verdicts`` has a row per held-out
+    fact, of the uncured arm.
+    """
+
+    bench: TrainingSetup
+    arms: dict[str, FactSet]
+    home: Path
+    stated: frozenset[str]
+    batch_tokens: int
+
+    @property
+    def uncured(self) -> Path:
+        """The arm to cure."""
+        return self.arm(UNCURED)
+
+    @property
+    def own(self) -> FactSet:
+        """What the uncured arm was fine-tuned on."""
+        return self.arms[UNCURED]
+
+    @cached_property
+    def others(self) -> FactSet:
+        """Training facts that the uncured arm never met."""
+        mine = {fact.id for fact in self.own}
+        rest = [i for i, fact in enumerate(self.bench.parts.train) if fact.id not in mine]
+        return self.bench.parts.train.subset(rest)
+
+    @cached_property
+    def asked_of_own(self) -> FactSet:
+        """A sample of its own training facts, on which is seen what of fine-tuning is kept."""
+        drawn = np.random.default_rng([self.bench.seed, 32]).permutation(len(self.own))[:TRAINED]
+        return self.own.subset(sorted(drawn.tolist()))
+
+    def known(self, facts: FactSet) -> np.ndarray:
+        """Whether the base states each fact, Bool [fact]."""
+        return np.array([fact.id in self.stated for fact in facts], bool)
+
+    def statements(self, facts: FactSet) -> list[Prompt]:
+        """Word facts in every statement form."""
+        book = self.bench.setting.phrasebook
+        return [render(form, fact) for fact in facts for form in book[fact.relation].statements]
+
+    def arm(self, name: str) -> Path:
+        """Return a shared arm's checkpoint, fine-tuning it if no cell of the seed has done so."""
+        took = self.home / f"{name}.json"
+        with FileLock(self.home / f"{name}.lock"):
+            started = time.process_time()
+            path = fine_tune(self.bench, self.arms[name], self.home / "arms" / name, name=name).path
+            cached_json(took, lambda: time.process_time() - started)
+        return path
+
+    @property
+    def seconds(self) -> float:
+        """The CPU seconds that the uncured arm's fine-tuning took."""
+        _ = self.uncured
+        return float(read_json(self.home / f"{UNCURED}.json"))
+
+    def verdicts(self) -> pd.DataFrame:
+        """Diagnose the uncured arm on the held-out facts, with the popular half as its sibling."""
+
+        path = self.home / "verdicts.parquet"
+        uncured, sibling = self.uncured, self.arm(OTHERS[0])
+        with FileLock(self.home / "verdicts.lock"):
+
+            def judge() -> pd.DataFrame:
+                checkpoints = self.checkpoints({})
+                return diagnose(
+                    load_pair(str(self.bench.base), uncured),
+                    checkpoints.test,
+                    phrasebook=checkpoints.phrasebook,
+                    prompts=checkpoints.prompts,
+                    answer_sets=checkpoints.answer_sets,
+                    siblings={OTHERS[0]: load_pair(str(self.bench.base), sibling)},
+                    batch_tokens=self.batch_tokens,
+                    seed=self.bench.seed,
+                ).to_frame()
+
+            return cached_frame(path, judge)
+
+    def checkpoints(self, arms: dict[str, str]) -> Checkpoints:
+        """Lay arms beside the base on the held-out facts whose prompts can be aligned."""
+        return checkpoints_side_by_side(self.bench, arms)
+
+
+def load_case(options: WorldOrFactsOptions, seed: int, run: Path) -> MitigationCase:
+    """Take in one seed's patient: facts split, base pretrained, and found out what the base states."""
+    facts = None if options.facts is None else options.load(options.facts, limit=options.limit)
+    bench = make_training_setup(setting_for(options, facts, seed), cache=options.bases, seed=seed)
+    arms = options.arms(bench.parts.train, seed=seed)
+    home = run / "patients" / str(seed)
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / "stated.json"
+    with FileLock(home / "stated.lock"):
+        stated = cached_json(path, lambda: _stated(bench))
+    return MitigationCase(
+        bench=bench,
+        arms=arms,
+        home=home,
+        stated=frozenset(stated),
+        batch_tokens=options.batch_tokens,
+    )
+
+
+def _stated(bench: TrainingSetup) -> list[str]:
+
+    model, tokenizer = load_model(bench.base)
+    parts = (bench.parts.train, bench.parts.validation, bench.parts.test)
+    book = bench.setting.phrasebook
+    return [
+        fact.id
+        for part in parts
+        for fact, known in zip(part, states_fact(model, tokenizer, part, book), strict=True)
+        if known
+    ]
+
+
+def with_tune_config(patient: MitigationCase, **changes: Any) -> TrainingSetup:
+    """Return the patient's bench with other settings of fine-tuning."""
+    setting = patient.bench.setting
+    return replace(patient.bench, setting=replace(setting, tune=replace(setting.tune, **changes)))
+
+
+def concatenate_facts(name: str, *sets: Sequence[Any]) -> FactSet:
+    """Put sets of facts together."""
+    return FactSet(facts=tuple(fact for some in sets for fact in some), name=name)

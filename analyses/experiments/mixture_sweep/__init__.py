@@ -1,0 +1,1 @@
+"""Parts of ``analyses/mixture_sweep.py``."""

@@ -1,0 +1,80 @@
+"""Numbers of mixture_sweep, each with its interval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from analyses.common.numbers import mean, paired_difference, summarise_seeds
+from interp.stats import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analyses.common.estimate_trees import Tree
+from analyses.experiments.mixture_sweep.cells import BY, FIRST, LAST, SHUFFLED
+
+TESTS = ("popular", "unpopular")
+
+
+def summarise(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return accuracy by mixture and by order, what extremes differ by, and what the chosen share gains."""
+    frame = frame.assign(test=["popular" if q <= 2 else "unpopular" for q in frame["quartile"]])
+    best = {test: _best_elsewhere(frame[frame["by"] == BY[0]], test) for test in TESTS}
+    return summarise_seeds(frame, lambda rows: _one_seed(rows, best), _bounds)
+
+
+def _bounds(path: tuple[str, ...]) -> tuple[float, float]:
+    return (-1, 1) if path[0] in ("contrasts", "gain", "placebo") else (0, 1)
+
+
+def _best_elsewhere(frame: pd.DataFrame, test: str) -> dict[int, float]:
+    """For each seed, the mixture (but the largest share) that is best on the others, if there are any."""
+    rows = frame[(frame["test"] == test) & (frame["order"] == SHUFFLED) & frame["known"]]
+    table = rows.groupby(["seed", "share"])["correct"].mean().unstack("share")
+    table = table.drop(columns=table.columns.max())
+    others = {seed: table.drop(index=seed) if len(table) > 1 else table for seed in table.index}
+    return {int(seed): float(str(some.mean().idxmax())) for seed, some in others.items()}
+
+
+def _one_seed(rows: pd.DataFrame, best: dict[str, dict[int, float]]) -> Tree:
+    seed = int(rows["seed"].iloc[0])
+    shares = sorted(rows["share"].unique())
+    tree: Tree = {"shares": {}, "orders": {}, "contrasts": {}, "gain": {}, "placebo": {}}
+    dealt, rows = rows[rows["by"] == BY[1]], rows[rows["by"] == BY[0]]
+    for test in TESTS:
+        all_of = rows[rows["test"] == test]
+        known = all_of[all_of["known"]]
+        mixed = known[known["order"] == SHUFFLED]
+        for share in shares:
+            here = all_of[(all_of["share"] == share) & (all_of["order"] == SHUFFLED)]
+            tree["shares"].setdefault(f"{share:g}", {})[test] = {
+                "accuracy": mean(here, "correct"),
+                "accuracy_known": mean(here[here["known"]], "correct"),
+                "subject_attention": mean(here, "subject_attention"),
+            }
+        for order in (SHUFFLED, FIRST, LAST):
+            here = known[(known["share"] == 0.5) & (known["order"] == order)]
+            tree["orders"].setdefault(order.replace(" ", "_"), {})[test] = mean(here, "correct")
+        ends = {"share": shares[-1]}, {"share": shares[0]}
+        tree["contrasts"][f"all_minus_none_{test}"] = paired_difference(mixed, *ends, "correct")
+        tree["contrasts"][f"all_minus_none_{test}_all"] = paired_difference(
+            all_of[all_of["order"] == SHUFFLED], *ends, "correct"
+        )
+        if len(dealt):
+            some = dealt[dealt["known"] & (dealt["test"] == test)]
+            name = f"all_minus_none_{test}"
+            tree["placebo"][name] = paired_difference(some, {"share": 1.0}, {"share": 0.0}, "correct")
+        for order in (FIRST, LAST):
+            name = f"{order.replace(' ', '_')}_minus_shuffled_{test}"
+            tree["contrasts"][name] = paired_difference(
+                known[known["share"] == 0.5], {"order": order}, {"order": SHUFFLED}, "correct"
+            )
+        tree["gain"][test] = paired_difference(
+            mixed, {"share": best[test][seed]}, {"share": shares[-1]}, "correct"
+        )
+        tree.setdefault("best_mixture", {})[test] = _number(best[test][seed])
+    return tree
+
+
+def _number(value: float) -> Estimate:
+    return Estimate(value=value, low=None, high=None, n=1)

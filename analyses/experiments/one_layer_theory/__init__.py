@@ -1,0 +1,1 @@
+"""Parts of ``analyses/one_layer_theory.py``."""

@@ -1,0 +1,1 @@
+"""Parts of ``analyses/paper_table.py``."""

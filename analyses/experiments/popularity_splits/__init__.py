@@ -1,0 +1,1 @@
+"""Parts of ``analyses/popularity_splits.py``."""

@@ -1,0 +1,50 @@
+"""What a grid will take, before it starts: memory and time of each method on this machine, told and kept.
+
+A cell of a Ray cluster may run on another machine than this one; the estimate is then of this one's kind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyses.experiments.popularity_splits.options import PopularitySplitsOptions, tune_config
+from finetune.checkpoints.loading import load_tokenizer
+from finetune.common.files import write_json
+from finetune.common.progress import console
+from finetune.training.cost_estimate import require_room
+from finetune.training.machine import duration
+from finetune.training.prompt_costs import estimate_prompt_costs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from finetune.data.prompts import Prompt
+
+
+def estimate_grid(
+    options: PopularitySplitsOptions, base: str, prompts: Sequence[Prompt], path: Path, *, of: str
+) -> None:
+    """Estimate every method's memory and time for one arm of these facts; say it and write it to ``path``.
+
+    Raises:
+        InputError: it cannot fit (--anyway goes on).
+    """
+
+    tokenizer, told = load_tokenizer(base), {}
+    for method in options.ways:
+        tune = tune_config(options, method)
+        budget = estimate_prompt_costs(base, tokenizer, prompts, tune)
+        rates, arms = len(tune.learning_rates), len(options.arms)
+        told[method] = budget.sentence()
+        console().print(
+            f"{of}, {method}: {budget.sentence()}; {arms} arms at {rates} learning rates and "
+            f"{len(options.seeds)} seeds: {duration(arms * rates * len(options.seeds) * budget.seconds)} "
+            "one after another",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        if not options.anyway:
+            require_room(budget)
+    write_json(path, told)

@@ -1,0 +1,1 @@
+"""Parts of ``analyses/pretraining_sweep.py``."""

@@ -1,0 +1,1 @@
+"""Parts of ``analyses/salience_vs_frequency.py``."""

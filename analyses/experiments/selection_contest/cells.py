@@ -1,0 +1,47 @@
+"""Cells of selection_contest: what is trained, and what each cell measures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyses.common.grid_cells import GridCell
+from analyses.common.training_setup import fine_tune
+from analyses.experiments.selection_contest.setups import (
+    ContestSet,
+)
+from analyses.experiments.selection_contest.training_sets import (
+    ask_held_out_facts,
+    score_candidates,
+    select_kept,
+    training_setup_of,
+    with_verdicts,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+from analyses.experiments.selection_contest.options import SelectionContestOptions
+
+
+def cells(options: SelectionContestOptions) -> list[GridCell]:
+    """One cell per set, method, budget and seed; seeds vary first, so that no two processes score at once."""
+    return [
+        GridCell.of(seed, score=s.score, keep=s.keep, method=s.method, budget=s.budget)
+        for s in options.setups
+        for seed in options.seeds
+    ]
+
+
+def measure(options: SelectionContestOptions, cell: GridCell, home: Path) -> pd.DataFrame:
+    """Fine-tune on the facts that one score keeps, and ask the held-out ones."""
+
+    setup = ContestSet(**cell.params)
+    run = home.parents[1]
+    bench = training_setup_of(options, setup, cell.seed)
+    facts, overlap = select_kept(bench, score_candidates(options, bench, run / "scores"), setup)
+    arm = fine_tune(bench, facts, home / "arm", name=cell.key)
+    frame = ask_held_out_facts(bench, arm.path, home)
+    if setup.is_judged(options.verdicts):
+        frame = with_verdicts(frame, bench, arm.path, home / "verdicts.json", options.batch_tokens)
+    return frame.assign(size=len(facts), popular=overlap, step=arm.step, training_loss=arm.training_loss)

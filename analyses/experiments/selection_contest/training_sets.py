@@ -1,0 +1,162 @@
+"""One cell of the contest: the facts that a score keeps, and what a base fine-tuned on them answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from analyses.common.held_out import asked_only
+from analyses.common.training_setup import FEWEST, TrainingSetup, make_training_setup, setting_for
+from analyses.experiments.long_tail_domain import cells as long_tail_domain
+from analyses.experiments.long_tail_domain import cells as long_tail_domain_cells
+from analyses.experiments.long_tail_domain.cells import facts_of_relations
+from analyses.experiments.selection_contest.setups import HALF, POPULAR, WHOLE, ContestSet, score_of
+from finetune.common.checksums import cached_frame, cached_json
+from finetune.common.errors import InputError
+from finetune.data.facts import FactSet
+from finetune.evaluation.generate import states_fact
+from interp.models.load_pair import load_pair
+from interp.selection.candidates import Candidates
+from interp.selection.choose import choose
+from interp.selection.scores import SCORES
+from interp.verdicts.diagnose import diagnose
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy import ndarray
+
+    from analyses.experiments.selection_contest.options import SelectionContestOptions
+
+
+def training_setup_of(options: SelectionContestOptions, setup: ContestSet, seed: int) -> TrainingSetup:
+    """Make the base and the parts of the facts, and set the training as the setup wants it."""
+    setting, domain = _setting(replace(options, method=setup.method), seed)
+    bench = make_training_setup(setting, cache=options.bases, seed=seed)
+    relations = largest(bench.parts.train, options.relations) if options.relations else None
+    parts = bench.parts
+    for names in filter(None, (domain, relations)):
+        parts = replace(
+            parts,
+            **{
+                part: facts_of_relations(getattr(parts, part), names)
+                for part in ("train", "validation", "test")
+            },
+        )
+    if min(len(parts.train), len(parts.test)) < FEWEST or not len(parts.validation):
+        raise InputError(
+            f"{setting.facts.name}: too few facts are left; give more facts or a larger --relations"
+        )
+    tune = setting.tune
+    if setup.budget == "epochs":
+        tune = replace(tune, epochs=tune.steps * tune.batch / len(parts.train))
+    return replace(bench, setting=replace(setting, tune=tune), parts=parts)
+
+
+def _setting(options: SelectionContestOptions, seed: int):  # type: ignore[no-untyped-def]
+    """Resolve a seed's facts and base, and a domain's relations where there is one."""
+
+    if options.domain:
+        names = {field.name for field in fields(long_tail_domain.LongTailDomainOptions)}
+        given = {f.name: getattr(options, f.name) for f in fields(options) if f.name in names}
+        setting, domain, _, _ = long_tail_domain_cells.setting_of(
+            long_tail_domain.LongTailDomainOptions(**given), seed
+        )
+        return setting, domain
+    facts = None if options.facts is None else options.load(options.facts, limit=options.limit)
+    return setting_for(options, facts, seed), None
+
+
+def largest(facts: FactSet, n: int) -> tuple[str, ...]:
+    """Return the relations with most facts."""
+    sizes = dict.fromkeys(facts.relations, 0)
+    for fact in facts:
+        sizes[fact.relation] += 1
+    return tuple(sorted(sizes, key=lambda relation: (-sizes[relation], relation))[:n])
+
+
+def score_candidates(
+    options: SelectionContestOptions, bench: TrainingSetup, folder: Path
+) -> Mapping[str, Float[ndarray, " fact"]]:
+    """Score the training facts by everything that the contest compares; one process does it for a seed.
+
+    Gradients are compared with validation facts that the base states in every form.
+    """
+
+    facts, book, path = bench.parts.train, bench.setting.phrasebook, folder / f"seed-{bench.seed}.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+
+        def score() -> pd.DataFrame:
+            candidates = Candidates(
+                facts=facts,
+                base=str(bench.base),
+                book=book,
+                seed=bench.seed,
+                batch_tokens=options.batch_tokens,
+            )
+            held = bench.parts.validation
+            known = states_fact(candidates.plain(), candidates.tokenizer, held, book)
+            # Where the base states none, all of them have to serve.
+            candidates.reference = held.subset(np.flatnonzero(known).tolist()) if known.any() else held
+            names = {POPULAR, *(score_of(s.score)[0] for s in options.setups)}
+            columns = {name: SCORES[name](candidates) for name in SCORES if name in names}
+            return pd.DataFrame({"fact_id": [fact.id for fact in facts], **columns})
+
+        table = cached_frame(path, score)
+    if tuple(table.pop("fact_id")) != tuple(fact.id for fact in facts):
+        raise RuntimeError("other facts were scored than are trained on; remove the run directory")
+    return {str(name): table[name].to_numpy(np.float64) for name in table}
+
+
+def select_kept(
+    bench: TrainingSetup, scores: Mapping[str, Float[ndarray, " fact"]], setup: ContestSet
+) -> tuple[FactSet, float]:
+    """Return the facts that a setup keeps, and the share of them that is in the popular half."""
+    train = bench.parts.train
+    popular = set(choose(scores[POPULAR], train, HALF, seed=bench.seed).indices.tolist())
+    indices = range(len(train))
+    if setup.score != WHOLE:
+        score, floor = score_of(setup.score)
+        indices = choose(scores[score], train, setup.keep, floor=floor, seed=bench.seed).indices.tolist()
+    facts = replace(train.subset(indices), name=f"{setup.keep:.0%} by {setup.score}")
+    if len(facts) < FEWEST:
+        raise InputError(f"{setup.keep:g} of {len(train)} facts are {len(facts)}; raise --keeps")
+    return facts, sum(i in popular for i in indices) / len(facts)
+
+
+def ask_held_out_facts(bench: TrainingSetup, arm: Path, home: Path) -> pd.DataFrame:
+    """Ask every held-out fact: a row each, with what is known of it and what was said."""
+    return bench.told(asked_only(bench, "arm", arm, home, home / "answers.parquet"))
+
+
+def with_verdicts(
+    frame: pd.DataFrame, bench: TrainingSetup, arm: Path, path: Path, batch_tokens: int
+) -> pd.DataFrame:
+    """Add the verdict on each held-out fact; None where the facts allow no calibrated one."""
+
+    def judge() -> dict[str, str]:
+        facts, test = bench.setting.facts, bench.parts.test
+        sets = {relation: facts.answer_set(relation) for relation in test.relations}
+        found: dict[str, str] = {}
+        try:
+            result = diagnose(
+                load_pair(str(bench.base), str(arm)),
+                test,
+                phrasebook=bench.setting.phrasebook,
+                prompts=bench.asked(test),
+                answer_sets=sets,
+                batch_tokens=batch_tokens,
+                seed=bench.seed,
+            )
+            found = dict(zip(result.fact_ids, result.verdicts, strict=True))
+        except InputError:  # too few facts that nobody knows to set a threshold by
+            pass
+        return found
+
+    return frame.assign(verdict=frame["fact_id"].map(cached_json(path, judge)).astype("string"))

@@ -1,0 +1,1 @@
+"""Parts of ``analyses/stored_or_suppressed.py``."""

@@ -1,0 +1,170 @@
+"""Suppressed facts looked at closely: transplants head by head, and what the last token looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analyses.common.checkpoints import BASE, Checkpoints
+from analyses.common.visits import OpenCheckpoints
+from finetune.common.checksums import cached_frame, cached_json
+from interp.measures.attention import last_row_patterns
+from interp.measures.placebos import wrong_subject
+from interp.patching.interventions import Intervention, Replace
+from interp.patching.patch import patch
+from interp.patching.recording import record
+from interp.patching.sweeps import sweep
+from interp.stats import estimate
+from interp.verdicts.diagnose import SUPPRESSED
+
+if TYPE_CHECKING:
+    from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
+    from interp.models.pair import CheckpointPair
+
+PICTURES = 3  # facts an arm
+
+
+def sibling_of(checkpoints: Checkpoints, arm: str) -> str | None:
+    """Name the arm whose attention is tried in this one: the popular half, or else the first other."""
+    return next((name for name in _ranked(checkpoints) if name != arm), None)
+
+
+def in_order(checkpoints: Checkpoints) -> list[str]:
+    """Order the arms so that each is opened once, with no more than the base and its sibling beside it.
+
+    The first in rank is the sibling of all others, and the second its own.
+    """
+    first, *others = _ranked(checkpoints)
+    return [*others[:1], first, *others[1:]]
+
+
+def _ranked(checkpoints: Checkpoints) -> list[str]:
+    arms = checkpoints.arms
+    return list(dict.fromkeys(name for name in ("top", "whole", *arms) if name in arms))
+
+
+def siblings_of(models: OpenCheckpoints, arm: str) -> dict[str, CheckpointPair]:
+    """Open an arm's sibling, if it has one."""
+    name = sibling_of(models.checkpoints, arm)
+    return {} if name is None else {name: models.alone(name)}
+
+
+def transplanted_heads(
+    options: StoredOrSuppressedOptions,
+    models: OpenCheckpoints,
+    arm: str,
+    frame: pd.DataFrame,
+    directory: Path,
+    seed: int,
+) -> pd.DataFrame:
+    """Transplant one head's last row at a time into suppressed facts, and the placebo's; nats gained."""
+    return cached_frame(
+        directory / f"{arm}.parquet", lambda: _transplanted(options, models, arm, frame, seed)
+    )
+
+
+def _transplanted(
+    options: StoredOrSuppressedOptions, models: OpenCheckpoints, arm: str, frame: pd.DataFrame, seed: int
+) -> pd.DataFrame:
+    ids = frame.loc[frame["verdict"] == SUPPRESSED, "fact_id"].to_numpy()
+    chosen = set(np.random.default_rng([seed, 9]).permutation(ids)[: options.grid_facts].tolist())
+    prompts = [p for p in models.checkpoints.prompts if p.fact_id in chosen]
+    columns = ["layer", "head", "fact_id", "effect", "placebo", "subject"]
+    table = pd.DataFrame(columns=columns)
+    if prompts:
+        donor = sibling_of(models.checkpoints, arm) or BASE
+        with models.opened(donor, beside=arm) as found:
+            pool, batch = found.batch, found.encoded(prompts)
+            rows = record(found.model, pool, "pattern", batch_tokens=options.batch_tokens)
+        partners = wrong_subject(batch, pool, seed=seed)
+        right = Intervention(site="pattern", do=Replace(source=rows))
+        wrong = Intervention(
+            site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners)
+        )
+        with models.opened(arm, beside=arm) as found:
+            effects = [
+                patch(
+                    found.model,
+                    batch,
+                    sweep(found.model, what),
+                    found.tokenizer,
+                    max_new_tokens=0,
+                    batch_tokens=options.batch_tokens,
+                    progress=f"Transplanting heads into {arm}",
+                ).to_frame()
+                for what in (right, wrong)
+            ]
+        table = effects[0][["layer", "head", "fact_id", "effect"]].copy()
+        with_partner = table["fact_id"].isin(partners)
+        table["placebo"] = effects[1]["effect"].where(with_partner)
+        subject = dict(zip(frame["fact_id"], frame["subject"], strict=True))
+        table["subject"] = table["fact_id"].map(subject)
+    return table
+
+
+def pictures(models: OpenCheckpoints, arm: str, frame: pd.DataFrame, directory: Path) -> list[dict[str, Any]]:
+    """Record the last token's attention, averaged over layers and heads, in typical suppressed facts.
+
+    One entry a fact: its tokens, which are the subject's, and a row for the sibling (or base) and the arm.
+    """
+    chosen = typical_suppressed(frame)["fact_id"].tolist()
+    return list(cached_json(directory / f"{arm}.json", lambda: _looked_at(models, arm, chosen)))
+
+
+def typical_suppressed(frame: pd.DataFrame, most: int = PICTURES) -> pd.DataFrame:
+    """Take the suppressed facts whose strength of evidence is nearest to the median: typical, not picked."""
+    some = frame[frame["verdict"] == SUPPRESSED]
+    distance = (some["strength"].rank(pct=True) - 0.5).abs()
+    return some.loc[distance.sort_values(kind="stable").index[:most]]
+
+
+def _looked_at(models: OpenCheckpoints, arm: str, chosen: list[str]) -> list[dict[str, Any]]:
+    asked = models.checkpoints.prompts
+    prompts = [prompt for fact_id in chosen for prompt in asked if prompt.fact_id == fact_id]
+    if not prompts:
+        return []
+    rows: dict[str, np.ndarray] = {}
+    for name in (sibling_of(models.checkpoints, arm) or BASE, arm):
+        with models.opened(name, beside=arm) as found:
+            batch = found.encoded(prompts)
+            rows[name] = last_row_patterns(found.model, batch).mean((1, 2)).numpy()
+            tokens = batch.tokens(found.tokenizer)
+    place = {prompt.fact_id: i for i, prompt in enumerate(batch.prompts)}
+    return [
+        {
+            "fact_id": fact_id,
+            "tokens": tokens[i],
+            "subject": batch.subject_mask[i, : len(tokens[i])].tolist(),
+            "rows": {
+                name: row[i, : len(tokens[i])].astype(float).round(4).tolist() for name, row in rows.items()
+            },
+        }
+        for fact_id, i in place.items()
+    ]
+
+
+def head_table(grid: pd.DataFrame) -> pd.DataFrame:
+    """Average a head-by-head transplant: gain and placebo (nats) with 95% intervals, largest gain first."""
+    rows = []
+    for (layer, head), cell in grid.groupby(["layer", "head"]):
+        groups = cell["subject"].to_numpy()
+        gain = estimate(cell["effect"].to_numpy(dtype=np.float64), groups=groups, share=False)
+        placebo = estimate(cell["placebo"].to_numpy(dtype=np.float64), groups=groups, share=False)
+        rows.append(
+            {
+                "layer": layer,
+                "head": head,
+                "gain": gain.value,
+                "low": gain.low,
+                "high": gain.high,
+                "placebo": placebo.value,
+                "placebo_low": placebo.low,
+                "placebo_high": placebo.high,
+                "n": gain.n,
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.sort_values("gain", ascending=False, ignore_index=True) if rows else table

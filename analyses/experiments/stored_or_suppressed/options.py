@@ -1,0 +1,85 @@
+"""Options of stored_or_suppressed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from analyses.common.options import SHOWN_OR_KEPT, wordings_config
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions as Settings
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.common.option_checks import CountOrNone, InnerShare, Within, refuse_unread, require_valid
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredOrSuppressedOptions(Settings):
+    """Of the facts that each fine-tuned arm lost, which are still stored but suppressed?
+
+    With --run: the arms of a finished run of attention_imbalance. Without: as attention_imbalance itself, an
+    embedded world, real facts (--facts), or your own checkpoints (--base, --finetuned, --facts).
+    """
+
+    out: Path = Path("runs/stored_or_suppressed")
+    """Run directory; the same command continues it."""
+    run: Path | None = None
+    """A finished run of attention_imbalance, whose settings and checkpoints are used."""
+    alpha: InnerShare = 0.05
+    """Share of facts that are not stored which may be called stored."""
+    shots: Annotated[int, Within(0, 1000)] = 0
+    """Also ask with this many solved examples in front (for models that understand them)."""
+    grid_facts: CountOrNone = 200
+    """How many suppressed facts to transplant head by head."""
+
+    def resolved(self) -> StoredOrSuppressedOptions:
+        """Take the settings of ``run``, if one is named.
+
+        Raises:
+            InputError: the directory holds no finished run.
+        """
+        if self.run is None:
+            return self
+
+        require_valid(self)
+        manifest = self.run / "manifest.json"
+        try:
+            found = read_json(manifest) if manifest.is_file() else {}
+            held = found["config"] if found.get("finished") else None
+        except (ValueError, LookupError, AttributeError):
+            held = None
+        if not isinstance(held, dict):
+            raise InputError(
+                f"--run {self.run}: holds no finished run of attention_imbalance; finish it first"
+            )
+        names = {field.name for field in fields(Settings)} - SHOWN_OR_KEPT
+        taken: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in held.items() if k in names
+        }
+        for name in ("checkpoints", "phrasebook"):
+            if taken.get(name):
+                taken[name] = Path(taken[name])
+        differing = [name for name, value in taken.items() if getattr(self, name) != value]
+        refuse_unread(
+            self, set(differing) - {"phrasebook"}, f"--run {self.run} has its own settings; leave this out"
+        )
+        self._require_same_wordings(taken.get("phrasebook"), held.get("phrasebook_digest"))
+        return replace(self, **taken)
+
+    def _require_same_wordings(self, path: Path | None, digest: str | None) -> None:
+        if self.phrasebook not in (None, path):
+            raise InputError(
+                f"--phrasebook {self.phrasebook}: --run {self.run} has its own wordings; leave this option "
+                "out"
+            )
+        if path is None:
+            return
+        if not path.expanduser().is_file() or wordings_config(path)["phrasebook_digest"] != digest:
+            raise InputError(
+                f"--run {self.run}: was made with other wordings than are in {path} now; put that file back, "
+                "or run attention_imbalance again"
+            )
+
+    def config(self) -> dict[str, Any]:
+        """Every setting that can change a number, JSON-able."""
+        return {**super().config(), "run": None if self.run is None else str(self.run)}

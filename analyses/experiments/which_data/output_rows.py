@@ -1,0 +1,169 @@
+"""Writing chosen rows in the format and with the columns that they came in, and what was found of each.
+
+A delimited file keeps its columns and, if it stays of one kind, its delimiter; JSON keeps its values and
+stays a list or lines; parquet keeps its schema. Another extension than the input's converts. A directory of
+files becomes a directory of files of the same names.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from finetune.common.errors import InputError
+from finetune.common.files import atomic_directory, atomic_file
+from finetune.data.load import pointed
+from finetune.data.loaders.records import Row, Table
+from finetune.data.loaders.rows import EXTENSIONS
+
+if TYPE_CHECKING:
+    from finetune.data.load import Traced
+
+ADDED = ("score", "reason")
+Found = Mapping[str, Sequence[Any]]  # a column that is added, with a value for each fact
+
+
+def require_writable(traced: Traced, source: str, out: Path, option: str = "--out") -> None:
+    """Refuse an output that cannot hold the input's rows, or would lose something.
+
+    Raises:
+        InputError: names the option or the column, and the remedy.
+    """
+    path, _ = pointed(source)
+    if path.exists() and out.exists() and path.resolve() == out.resolve():
+        raise InputError(f"{option} {out}: is the input itself; name another file")
+    if path.is_dir():
+        if out.suffix:
+            raise InputError(f"{option} {out}: --facts is a directory of files; name a directory")
+    elif out.suffix.lower() not in EXTENSIONS:
+        given = path.suffix or ".jsonl"
+        raise InputError(
+            f"{option} {out}: unknown extension {out.suffix!r}; use {given}, the input's own, or another of "
+            f"{', '.join(EXTENSIONS)}"
+        )
+    for table in traced.tables:
+        for name in ADDED:
+            if name in table.columns:
+                raise InputError(
+                    f"{table.name}: has a column {name!r}, which the output adds; rename or remove it"
+                )
+
+
+def write_rows(
+    traced: Traced,
+    source: str,
+    out: Path,
+    indices: Sequence[int],
+    found: Found,
+    note: Callable[[Path, Path], None] = lambda out, made: None,
+) -> None:
+    """Write the rows of some facts, in the order of ``indices``, with what was found of each.
+
+    Args:
+        traced: the facts with the rows that they came from.
+        source: the file or directory that these came from.
+        out: where the chosen rows go.
+        indices: which facts.
+        found: columns that are added.
+        note: called with ``out`` and what is to take its place, just before it does.
+
+    Raises:
+        InputError: the output cannot be written.
+    """
+    path, _ = pointed(source)
+    try:
+        if not path.is_dir():
+            with atomic_file(out) as temporary:
+                _write_one(traced, 0, path, temporary, indices, found)
+                note(out, temporary)
+            return
+        with atomic_directory(out) as folder:
+            by_table: dict[int, list[int]] = {}
+            for i in indices:
+                by_table.setdefault(traced.rows[i][0], []).append(i)
+            for place, some in by_table.items():
+                table = traced.tables[place]
+                _write_one(traced, place, table.path or path, folder / table.name, some, found)
+            note(out, folder)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); name another place") from error
+
+
+def _write_one(
+    traced: Traced, place: int, given: Path, out: Path, indices: Sequence[int], found: Found
+) -> None:
+    rows = [traced.rows[i][1] for i in indices]
+    added = {name: [values[i] for i in indices] for name, values in found.items()}
+    _WRITERS[out.suffix.lower()](given, out, traced.tables[place], rows, added)
+
+
+def _delimited(given: Path, out: Path, table: Table, rows: Sequence[Row], added: Found) -> None:
+    delimiter = "\t" if out.suffix.lower() == ".tsv" else ","
+    if given.is_file() and given.suffix.lower() == out.suffix.lower():
+        with given.open(encoding="utf-8-sig") as file:
+            first = file.readline()
+        # As the reader of rows tells it, so that what was written can be read.
+        delimiter = max("\t,;" if delimiter == "\t" else ",\t;", key=first.count)
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow([*map(table.header, table.columns), *added])
+        for k, row in enumerate(rows):
+            own = [_as_text(row.cells.get(name)) for name in table.columns]
+            writer.writerow([*own, *(_as_text(values[k]) for values in added.values())])
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _json(given: Path, out: Path, table: Table, rows: Sequence[Row], added: Found) -> None:
+    objects = [
+        {table.header(name): value for name, value in row.cells.items()}
+        | {name: values[k] for name, values in added.items()}
+        for k, row in enumerate(rows)
+    ]
+    listed = out.suffix.lower() == ".json"
+    if given.is_file() and given.suffix.lower() == out.suffix.lower():
+        with given.open(encoding="utf-8-sig") as file:
+            first = next((line.lstrip()[0] for line in file if line.strip()), "")
+        listed = first == "[" or table.nested
+    text = [json.dumps(each, ensure_ascii=False) for each in objects]
+    out.write_text(
+        "[\n" + ",\n".join(text) + "\n]\n" if listed else "".join(f"{line}\n" for line in text),
+        encoding="utf-8",
+    )
+
+
+def _parquet(given: Path, out: Path, table: Table, rows: Sequence[Row], added: Found) -> None:
+
+    made = _own_rows(given, rows) if given.suffix.lower() == ".parquet" and given.is_file() else None
+    if made is None:
+        cells = [{table.header(name): row.cells.get(name) for name in table.columns} for row in rows]
+        made = pa.Table.from_pylist(cells)
+    for name, values in added.items():
+        made = made.append_column(name, pa.array(values))
+    pq.write_table(made, out)
+
+
+def _own_rows(given: Path, rows: Sequence[Row]) -> pa.Table:
+    """Take rows from the input itself, whose schema they keep."""
+    return pq.read_table(given).take([row.number - 1 for row in rows])
+
+
+_WRITERS: dict[str, Callable[[Path, Path, Table, Sequence[Row], Found], None]] = {
+    ".csv": _delimited,
+    ".tsv": _delimited,
+    ".json": _json,
+    ".jsonl": _json,
+    ".parquet": _parquet,
+}

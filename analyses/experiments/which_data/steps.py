@@ -1,0 +1,234 @@
+"""The steps of a choice: load and set aside, score or take the scores that are there, choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analyses.experiments.which_data.output_rows import require_writable
+from finetune.common.checksums import recorded_file, state_of
+from finetune.common.errors import InputError, LeftOut
+from finetune.common.progress import notice
+from finetune.data.facts import FactSet
+from finetune.data.load import load_traced
+from finetune.data.loaders.columns import mapping
+from finetune.data.phrasebooks import load_phrasebook
+from finetune.data.prompt_formats import PromptFormat
+from interp.models.preflight import require_measurable
+from interp.selection.candidates import Candidates
+from interp.selection.choose import Choice, answer_types, choose
+from interp.selection.scores import DEFAULT, SCORES, WITHOUT_SUBJECT
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy import ndarray
+
+    from analyses.experiments.which_data.options import WhichDataOptions
+    from finetune.data.load import Traced
+    from finetune.data.prompts import Phrasebook
+
+TABLE = "scores.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyCandidates:
+    """Candidates that can be asked, the rows that they came from, and by which score they are kept."""
+
+    traced: Traced
+    candidates: Candidates
+    score: str
+    left_out: tuple[LeftOut, ...]
+    unavailable: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenFacts:
+    """A choice with all that the report tells of it; arrays are in the order of the facts."""
+
+    traced: Traced
+    facts: FactSet
+    score: str
+    values: dict[str, Float[ndarray, " fact"]]
+    choice: Choice
+    keep: float
+    floor: float
+    base: str
+    out: str
+    left_out: tuple[LeftOut, ...]
+    unavailable: tuple[tuple[str, str], ...]
+    wordings: str = ""
+
+    @property
+    def kept(self) -> list[int]:
+        """The chosen facts, in their order."""
+        return self.choice.indices.tolist()
+
+    @property
+    def others(self) -> list[int]:
+        """The facts that were not chosen, in their order."""
+        return np.flatnonzero(~self.choice.kept).tolist()
+
+    @property
+    def own(self) -> Float[ndarray, " fact"]:
+        """The values of the score that facts were kept by."""
+        return self.values[self.score]
+
+    @property
+    def setting(self) -> str:
+        """What was chosen among and by what, in a phrase."""
+        worded = f" as {self.wordings} words them" if self.wordings else ""
+        return f"{self.facts.name}{worded}, {100 * self.keep:g}% by {self.score}, base {self.base}"
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """What is written beside each fact: its score, and in words why it was kept or not."""
+        n = f"{len(self.facts):,}"
+        values = [None if np.isnan(value) else float(f"{value:.6g}") for value in self.own]
+        reasons = []
+        for i, why in enumerate(self.choice.why):
+            if why == "no score":
+                reasons.append(f"dropped: {self.score} says nothing of it")
+                continue
+            dropped = {"dropped": "dropped", "others' shares": "dropped for others' shares"}
+            what = dropped.get(why, f"kept for {why}")
+            reasons.append(f"{what}: rank {self.choice.rank[i]:,} of {n} by {self.score}")
+        return {"score": values, "reason": reasons}
+
+
+def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
+    """Load the candidates and set aside what the base cannot be asked.
+
+    Raises:
+        InputError: the facts or the base cannot be used, or the output cannot hold what would be chosen.
+    """
+
+    require_measurable(options.base)
+    columns = mapping(options.columns)
+    traced = load_traced(options.facts, limit=options.limit, seed=options.seed, columns=columns)
+    for option, out in (("--out", options.out), ("--dropped", options.dropped)):
+        if out is not None:
+            require_writable(traced, options.facts, out, option)
+    candidates = Candidates(
+        facts=traced.facts,
+        base=options.base,
+        book=_own_book(options, traced.facts),
+        style=PromptFormat(template=options.prompt_format),
+        subjects_known=traced.subjects_known,
+        reference=None if options.reference is None else FactSet.load(options.reference, subjects=False),
+        seed=options.seed,
+        batch_tokens=options.batch_tokens,
+        dtype=options.dtype,
+    )
+    unavailable = {name: why for name, score in SCORES.items() if (why := score.unavailable(candidates))}
+    for name in filter(None, (options.score, *options.also)):
+        SCORES[name].require(candidates)
+    score = options.score or (DEFAULT if DEFAULT not in unavailable else WITHOUT_SUBJECT)
+    traced, too_long = _askable(traced, candidates)
+    return ReadyCandidates(
+        traced=traced,
+        candidates=replace(candidates, facts=traced.facts),
+        score=score,
+        left_out=(*traced.facts.left_out, *too_long),
+        unavailable=tuple(unavailable.items()),
+    )
+
+
+def _own_book(options: WhichDataOptions, facts: FactSet) -> Phrasebook | None:
+    if options.phrasebook is None:
+        return None
+    named = None if options.limit is None else _relations(options)
+    return load_phrasebook(options.phrasebook, facts, relations=named)
+
+
+def _relations(options: WhichDataOptions) -> tuple[str, ...]:
+    columns = mapping(options.columns)
+    return FactSet.load(options.facts, columns=columns, subjects=False).relations
+
+
+def choose_facts(options: WhichDataOptions, ready: ReadyCandidates, home: Path) -> ChosenFacts:
+    """Score the candidates, or take the scores that an earlier run left in ``home``, and choose."""
+    facts = ready.candidates.facts
+    names = tuple(dict.fromkeys((ready.score, *options.also)))
+    values = _scored(ready.candidates, names, home / TABLE)
+    choice = choose(values[ready.score], facts, options.keep, floor=options.floor, seed=options.seed)
+    made = ChosenFacts(
+        traced=ready.traced,
+        facts=facts,
+        score=ready.score,
+        values=values,
+        choice=choice,
+        keep=options.keep,
+        floor=options.floor,
+        base=options.base,
+        out=str(options.out),
+        left_out=ready.left_out,
+        unavailable=ready.unavailable,
+        wordings=options.phrasebook.name if options.phrasebook else "",
+    )
+    _save(home / TABLE, made)
+    return made
+
+
+def _askable(traced: Traced, candidates: Candidates) -> tuple[Traced, list[LeftOut]]:
+    """Set aside facts whose question does not fit the base with its answer."""
+    fits = candidates.by_slab(
+        "Wording questions", lambda facts: np.array([p is not None for p in candidates.asked(facts)])
+    )
+    if not fits.any():
+        raise InputError(
+            f"{traced.facts.name}: no question fits the base's context of {candidates.context} tokens; "
+            "use another base, or a shorter --prompt-format"
+        )
+    index = np.flatnonzero(fits).tolist()
+    reason = f"its question and answer are longer than the base's context of {candidates.context} tokens"
+    aside = [LeftOut(where=traced.rows[i][1].where, reason=reason) for i in np.flatnonzero(~fits).tolist()]
+    rows = tuple(traced.rows[i] for i in index)
+    return replace(traced, facts=traced.facts.subset(index), rows=rows), aside
+
+
+def _scored(candidates: Candidates, names: tuple[str, ...], path: Path) -> dict[str, Float[ndarray, " fact"]]:
+    table, ids = _held(path), tuple(fact.id for fact in candidates.facts)
+    if table is not None and set(names) <= set(table) and tuple(table["fact_id"]) == ids:
+        return {name: table[name].to_numpy(np.float64) for name in names}
+    return {name: SCORES[name](candidates) for name in names}
+
+
+def _held(path: Path) -> pd.DataFrame | None:
+    """Read the scores that an earlier run left, if they are as it left them."""
+    state = state_of(path)
+    if state not in ("whole", "unrecorded"):
+        return None
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:  # a truncated file raises whatever its reader does
+        notice(f"{path}: cannot be read ({type(error).__name__}); facts are scored again")
+        return None
+
+
+def _save(path: Path, made: ChosenFacts) -> None:
+    with recorded_file(path) as temporary:
+        choice_frame(made).to_parquet(temporary)
+
+
+def choice_frame(made: ChosenFacts) -> pd.DataFrame:
+    """Lay a choice out, a row a candidate."""
+    facts = made.facts
+    return pd.DataFrame(
+        {
+            "fact_id": [fact.id for fact in facts],
+            "where": [row.where for _, row in made.traced.rows],
+            "subject": [fact.subject for fact in facts],
+            "relation": [fact.relation for fact in facts],
+            "answer": [fact.answer for fact in facts],
+            "answer_type": answer_types(facts),
+            "popularity": pd.array([fact.popularity for fact in facts], dtype="Float64"),
+            **made.values,
+            "rank": made.choice.rank,
+            "kept": made.choice.kept,
+            "why": made.choice.why,
+        }
+    )

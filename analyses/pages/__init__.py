@@ -1,1 +1,0 @@
-"""What single experiments say: claims, tables and figures, all from their numbers."""

@@ -1,1 +1,0 @@
-"""Which facts survive fine-tuning: predictors judged and calibrated, and the page."""

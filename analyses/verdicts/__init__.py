@@ -1,1 +1,0 @@
-"""Verdicts on planted facts and on arms: stages, figures and pages."""

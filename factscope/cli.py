@@ -1,0 +1,79 @@
+"""The command ``factscope``: every script by a short name.
+
+    factscope imbalance --out runs/demo
+    factscope verdict --run runs/demo --out runs/verdicts
+
+A subcommand is its script, with the same options; ``factscope COMMAND --help`` lists them.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Sequence
+
+from factscope import __version__
+from finetune.common.messages import printable
+
+COMMANDS = {
+    "imbalance": ("analyses.attention_imbalance", "where attention left the subject, and what that cost"),
+    "verdict": ("analyses.stored_or_suppressed", "which lost facts are still stored"),
+    "choose": ("analyses.which_data", "which of your facts to train on"),
+    "tune": ("finetune", "fine-tune a model on your facts"),
+    "splits": ("analyses.popularity_splits", "the paper's experiment on your models and data"),
+    "mitigate": ("analyses.mitigations", "how to get suppressed facts back"),
+    "planted": ("analyses.planted_truth", "how good a verdict is where the truth is known"),
+    "contest": ("analyses.selection_contest", "which score chooses training facts best"),
+    "proxies": ("analyses.popularity_proxies", "which stand-ins for popularity agree"),
+    "mixture": ("analyses.mixture_sweep", "how many popular facts a set should hold"),
+    "depth": ("analyses.depth_sweep", "whether the imbalance appears in deeper models"),
+    "pretraining": ("analyses.pretraining_sweep", "what pretraining length and popularity's slope change"),
+    "domain": ("analyses.long_tail_domain", "whether the rule holds where most facts are rare"),
+    "diversity": ("analyses.popularity_or_diversity", "popularity, or diversity of relations and answers"),
+    "survival": ("analyses.salience_vs_frequency", "which facts survive fine-tuning"),
+    "theory": ("analyses.one_layer_theory", "the one-layer theory put to the test"),
+    "table": ("analyses.paper_table", "the paper's table, from any runs"),
+    "findings": ("analyses.findings", "what finished runs decide, on one page"),
+    "report": ("interp.report", "write pages again, or compare runs on one"),
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a subcommand as its script would be run; return the exit status."""
+    given = list(sys.argv[1:] if words is None else words)
+    if not given or given[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if given[0] == "--version":
+        print(f"factscope {__version__}")
+        return 0
+    name, *rest = given
+    if name not in COMMANDS:
+        print(f"error: {printable(name, 80)!r} is no command; choose {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    sys.argv = [name, *rest]
+    try:
+        # As a script it names itself in a run's manifest, and its workers find it.
+        runpy.run_module(COMMANDS[name][0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def usage() -> str:
+    """List the subcommands, each with its question."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {about}" for name, (_, about) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: factscope COMMAND [OPTIONS]",
+            "",
+            *lines,
+            "",
+            "factscope COMMAND --help lists a command's options.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+from .common.errors import InputError as InputError
+from .common.errors import LeftOut as LeftOut
+from .data.facts import FactSet as FactSet
+from .data.prompts import Phrases as Phrases
+from .data.prompts import Prompt as Prompt
+from .data.prompts import render as render
+from .data.records.fact import Fact as Fact
+from .data.splits import Partition as Partition
+from .data.splits import partition as partition
+from .data.splits import split as split
+from .training.config import TuneConfig as TuneConfig
+from .training.train import train as train

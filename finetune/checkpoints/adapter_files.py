@@ -1,0 +1,191 @@
+"""Reading a PEFT adapter's configuration and finding its base, without a network."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import typing
+import warnings
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.common.errors import InputError
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+CONFIG = "adapter_config.json"
+# PEFT ignores a runtime configuration and an auto mapping in a file.
+ASIDE = {"runtime_config", "auto_mapping"}
+# The marks that quantised copies of a model bear in their names, as in Llama-3-8B-bnb-4bit or Qwen2-7B-AWQ.
+QUANTISED = re.compile(
+    r"(?:^|[-_.])(?:bnb|gptq|awq|gguf|exl\d|hqq|aqlm|quip|nf4|fp4|fp8|int[248]|w[48]a\d+|[23468]-?bits?|q[2-8]|"
+    r"quanti[sz]ed)(?=[-_.]|$)",
+    re.IGNORECASE,
+)
+
+
+def read_settings(folder: str | Path) -> dict[str, Any]:
+    """Read an adapter's ``adapter_config.json`` as it is.
+
+    Raises:
+        InputError: it is no JSON object, or names its base by something else than text.
+    """
+    file = Path(folder) / CONFIG
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: is no JSON ({first_line(error)}); save the adapter again") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{file}: holds a {type(settings).__name__}, not settings; save the adapter again")
+    named = settings.get("base_model_name_or_path")
+    if named is not None and not isinstance(named, str):
+        raise InputError(f"{file}: base_model_name_or_path = {_shown(named)} is no name; correct it")
+    return settings
+
+
+def read_config(folder: str | Path) -> PeftConfig:
+    """Make PEFT's configuration of an adapter's settings, without those that :func:`unknown_settings` names.
+
+    Raises:
+        InputError: a kind of adapter that PEFT does not know, a setting of a wrong type or value, or one that
+            would load code or further adapters.
+    """
+    from peft import __version__
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    file, settings = Path(folder) / CONFIG, read_settings(folder)
+    kind = settings.get("peft_type")
+    if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
+        raise InputError(
+            f"{file}: peft_type = {_shown(kind)} is no kind of adapter that peft {__version__} knows; "
+            "correct it, or upgrade peft"
+        )
+    if kind == "XLORA" or settings.get("megatron_config") is not None:
+        what = (
+            "an X-LoRA loads adapters of other directories"
+            if kind == "XLORA"
+            else "megatron_config loads code"
+        )
+        raise InputError(f"{file}: {what}; save it as an ordinary LoRA")
+    kinds: dict[Any, Any] = PEFT_TYPE_TO_CONFIG_MAPPING
+    known = kinds[kind]
+    fields = _fields(known)
+    # PEFT fills these in, and so would scale an adapter by a guess.
+    if missing := {"r", "lora_alpha"} & fields - set(settings):
+        raise InputError(f"{file}: says nothing of {', '.join(sorted(missing))}; save the adapter again")
+    held = {name: value for name, value in settings.items() if name in fields}
+    if getattr(known, "r", None) and not held.get("r", True):  # other kinds of adapters may have no rank
+        raise InputError(f"{file}: r = {_shown(held['r'])}: a rank is at least 1; correct it")
+    _require_types(file, held, typing.get_type_hints(known))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return known.from_peft_type(**held)
+    except Exception as error:  # whatever a configuration's own checks raise
+        raise InputError(f"{file}: cannot be used ({first_line(error)}); correct it") from error
+
+
+def unknown_settings(folder: str | Path) -> list[str]:
+    """Name the settings of an adapter that this version of PEFT does not know, but for those that are off."""
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    settings = read_settings(folder)
+    kinds: dict[Any, Any] = PEFT_TYPE_TO_CONFIG_MAPPING
+    known = _fields(kinds[settings["peft_type"]]) | ASIDE
+    return sorted(name for name, value in settings.items() if value and name not in known)
+
+
+def base_of(adapter: str | Path) -> str:
+    """Return the directory of the base that an adapter's configuration names; no network is used.
+
+    A relative directory is looked for from here and from beside the adapter, a hub id in the local cache.
+
+    Raises:
+        InputError: the configuration names none, or one that is not on this machine.
+    """
+    adapter = resolve_checkpoint(adapter)
+    named = read_settings(adapter).get("base_model_name_or_path")
+    if not named:
+        raise InputError(f"{adapter}: the adapter names no base; give the base as well")
+    for place in (Path(named), Path(adapter) / named, Path(adapter).parent / named):
+        if place.is_dir() and ((found := resolve_checkpoint(place)) / "config.json").is_file():
+            return str(found)
+    if Path(named).is_dir() and (Path(named) / CONFIG).is_file():
+        raise InputError(f"{adapter}: its base {named} is an adapter itself; merge that one, and name it")
+    if cached := _cached(named):
+        return cached
+    remedy = " (a directory or hub id)"
+    if is_quantised(named):
+        remedy = ", the same model unquantised (a directory or hub id)"
+    elif is_hub_id(named):
+        remedy = f", or fetch it first (hf download {named})"
+    raise InputError(f"{adapter}: its base {named} is not on this machine; give the base as well{remedy}")
+
+
+def is_hub_id(name: str) -> bool:
+    """Tell whether a name looks like ``owner/model`` rather than like a directory."""
+    return not Path(name).exists() and name.count("/") == 1 and name[0] not in "./~"
+
+
+def is_quantised(name: str) -> bool:
+    """Tell whether a base's name, or the configuration in its directory, says that it is a quantised copy."""
+    file = Path(name) / "config.json"
+    if file.is_file():
+        try:
+            return bool(json.loads(file.read_text(encoding="utf-8")).get("quantization_config"))
+        except (OSError, ValueError, AttributeError, RecursionError):
+            return False
+    owner, _, model = name.rpartition("/")
+    return owner.lower() == "unsloth" or bool(QUANTISED.search(model))
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a library's message, or the error's kind if it has none."""
+    lines = str(error).strip().splitlines()
+    return (lines[0].rstrip(".") if lines else type(error).__name__)[:200]
+
+
+def _fields(config: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(config)} - ASIDE
+
+
+def _cached(name: str) -> str | None:
+    """Find a hub model in the local cache: its directory there, so that loading it asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(name, "config.json") if is_hub_id(name) else None
+    except HFValidationError:
+        return None
+    return str(Path(config).parent) if isinstance(config, str) else None
+
+
+def _require_types(file: Path, settings: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Check settings against the types that PEFT declares; a whole number may be written as 8.0."""
+    every = CollectionCheckStrategy.ALL_ITEMS
+    for name, value in settings.items():
+        if isinstance(value, float) and not isfinite(value):
+            raise InputError(f"{file}: {name} = {_shown(value)} cannot be; correct it")
+        tries = [value, int(value)] if isinstance(value, float) and value.is_integer() else [value]
+        if value is None:
+            continue
+        for tried in tries:
+            try:
+                check_type(tried, hints[name], collection_check_strategy=every)
+                break
+            except TypeCheckError:
+                continue
+        else:
+            raise InputError(f"{file}: {name} = {_shown(value)} is of another type than peft's; correct it")
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]

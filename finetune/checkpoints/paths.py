@@ -1,0 +1,51 @@
+"""Resolving a checkpoint's path: a directory as it is, or the model that a training run's directory chose.
+
+``python -m finetune --out RUN`` leaves one model for each learning rate and ``chosen.json``, which names the
+best. Wherever a checkpoint is taken, ``RUN`` stands for that one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+
+CHOSEN = "chosen.json"
+CONFIGS = ("config.json", "adapter_config.json")
+
+Source = TypeVar("Source", bound=str | Path)
+
+
+def resolve_checkpoint(source: Source) -> Source:
+    """Return the directory of the model that a training run chose, or ``source`` if it is no such run.
+
+    Raises:
+        InputError: the run is unfinished, or its ``chosen.json`` names no model in it.
+    """
+    run = Path(source)
+    if not run.is_dir() or any((run / name).is_file() for name in CONFIGS):
+        return source
+    if not (run / CHOSEN).is_file():
+        if (run / "partition.json").is_file() and (run / "manifest.json").is_file():
+            raise InputError(
+                f"{source}: this training has chosen no model yet; finish it (the same command continues), "
+                "or name the directory of one model"
+            )
+        return source
+    chosen = run / _name(run / CHOSEN)
+    if not any((chosen / name).is_file() for name in CONFIGS):
+        raise InputError(f"{run / CHOSEN}: names {chosen.name}, which holds no model; train again")
+    return type(source)(chosen)
+
+
+def _name(file: Path) -> str:
+    """Read which of the run's directories was chosen; only a name is followed, never a path."""
+    try:
+        name = read_json(file)["path"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{file}: does not say which model was chosen ({error!r}); train again") from None
+    if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
+        raise InputError(f"{file}: path = {name!r} is no name of a directory here; train again")
+    return name

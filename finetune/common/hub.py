@@ -1,0 +1,68 @@
+"""What went wrong at the hub, said in one line with a remedy; the same for models and for data sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from finetune.common.messages import one_line
+
+Kind = Literal["model", "data set"]
+_LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
+
+
+def refusal(name: str, error: BaseException, kind: Kind) -> str | None:
+    """Say that the hub has no such id, or that it must be asked for it first; None if it is neither.
+
+    The libraries wrap the hub's own error, so the chain of causes is looked through.
+    """
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import GatedRepoError, LocalTokenNotFoundError, RepositoryNotFoundError
+
+    page = f"https://huggingface.co/{'datasets/' if kind == 'data set' else ''}{name}"
+    chain = list(_chain(error))
+    if any(isinstance(e, GatedRepoError) or "gated" in _about(e) for e in chain):
+        return f"{name}: this {kind} is gated; accept its terms at {page}, then {_LOGIN}"
+    if any(isinstance(e, LocalTokenNotFoundError) or _status(e) == 403 for e in chain):
+        return f"{name}: this {kind} needs a login that may read it; {_LOGIN}"
+    if any(isinstance(e, (RepositoryNotFoundError, DatasetNotFoundError)) for e in chain):
+        return f"{name}: the hub has no such {kind}, or it is private; check the id, or {_LOGIN}"
+    return None
+
+
+def is_offline() -> bool:
+    """Whether the environment switches the hub off."""
+    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+    return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in names)
+
+
+def unloadable(source: str | Path, error: Exception, what: str = "cannot be loaded") -> str:
+    """Say in a line why a source cannot be loaded, and what to do about it."""
+    remedy = "name another checkpoint, or copy all of its files again"
+    if not Path(source).is_dir():
+        if said := refusal(str(source), error, "model"):
+            return said
+        off = " (switched off by HF_HUB_OFFLINE=1)" if is_offline() else ""
+        remedy = f"no such directory here, and the hub{off} did not give it; check the hub id and the network"
+    return f"{source}: {what} ({one_line(error)}); {remedy}"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _about(error: BaseException) -> str:
+    """Return the part of a library's message that does not depend on the id."""
+    from datasets.exceptions import DatasetNotFoundError
+
+    return str(error).split("' ", 1)[-1] if isinstance(error, DatasetNotFoundError) else ""
+
+
+def _status(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)

@@ -1,0 +1,170 @@
+"""Sources of facts: PopQA, EntityQuestions, MMLU, LRE and one's own tables, told apart by their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from finetune.common.errors import InputError, LeftOut
+from finetune.data.cleaning import Reader, gather
+from finetune.data.facts import FactSet
+from finetune.data.loaders import entity_questions, mmlu, popqa, questions, table
+from finetune.data.loaders.columns import check_mapping
+from finetune.data.loaders.directory import read_directory
+from finetune.data.loaders.hub_data_sets import from_hub, hub_id
+from finetune.data.loaders.records import Row, Table
+from finetune.data.loaders.rows import EXTENSIONS, read_table
+from finetune.data.records.fact import Fact
+
+_NAMED = ("popqa", "mmlu")
+
+
+def load(
+    source: str | Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    subjects: bool = True,
+) -> FactSet:
+    """Load facts from a file, a directory of files, or the hub.
+
+    - ``"popqa"``, ``"mmlu"`` and ``"mmlu:SUBSET"`` are the hub's, whatever lies here of that name.
+    - A CSV, TSV, JSON, JSONL or parquet file: PopQA, EntityQuestions (named after its relation), MMLU in any
+      of its layouts, a relation of LRE, or a table of one's own; ``"file.json#data.dev"`` is a list inside a
+      JSON object.
+    - A directory of such files (:mod:`finetune.data.loaders.directory`).
+    - ``"owner/name"`` or ``"owner/name:config"``: a public data set on the hub, its columns as in a file.
+
+    Of several splits one is taken (:mod:`finetune.data.loaders.hub_splits`). What cannot be used is in the
+    set's ``left_out``, by line.
+
+    Args:
+        source: which of these.
+        limit: keep a random draw of that many usable facts, in the source's order.
+        seed: of that draw.
+        columns: the file's own names of columns, by what they are called here.
+        subjects: whether facts must say what they are about; without, a bare list of questions will do.
+
+    Raises:
+        InputError: the source cannot be read, lacks a column, or is over half malformed.
+    """
+    name, tables, left_out = _read(source, columns)
+    readers = [(rows, _reader(rows, subjects=subjects)) for rows in tables]
+    return gather(name, readers, left_out=left_out, limit=limit, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """Facts with the record that each was made of: its table's place in ``tables``, and the row.
+
+    ``subjects_known`` tells whether a fact's subject is a part of its question, not the whole of it.
+    """
+
+    facts: FactSet
+    tables: tuple[Table, ...]
+    rows: tuple[tuple[int, Row], ...]
+    subjects_known: bool
+
+
+def load_traced(
+    source: str | Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+) -> Traced:
+    """Load facts as :func:`load` does, and keep the record of each; a bare list of questions will do.
+
+    Raises:
+        InputError: see :func:`load`.
+    """
+    name, read, left_out = _read(source, columns)
+    tables = tuple(replace(rows, rows=tuple(rows.rows)) for rows in read)
+    made: list[tuple[Fact, int, Row]] = []
+
+    def traced(place: int, to_fact: Reader) -> Reader:
+        def read(row: Row) -> Fact:
+            made.append((to_fact(row), place, row))
+            return made[-1][0]
+
+        return read
+
+    traces = [(rows, traced(i, _reader(rows, subjects=False))) for i, rows in enumerate(tables)]
+    facts = gather(name, traces, left_out=left_out, limit=limit, seed=seed)
+    # Facts that share an id are told apart by which object they are.
+    origin = {id(fact): (place, row) for fact, place, row in made}
+    whole = any(_is_bare(rows) or mmlu.is_layout(rows.columns) for rows in tables)
+    return Traced(
+        facts=facts,
+        tables=tables,
+        rows=tuple(origin[id(fact)] for fact in facts),
+        subjects_known=not whole,
+    )
+
+
+def pointed(source: str | Path) -> tuple[Path, str]:
+    """Take ``file.json#data.dev`` apart, unless a file has that very name."""
+    path = Path(source).expanduser()
+    before, mark, pointer = str(path).rpartition("#")
+    if not mark or path.is_file() or not before.lower().endswith(EXTENSIONS):
+        return path, ""
+    return Path(before), pointer
+
+
+def _is_bare(rows: Table) -> bool:
+    if "subj" in rows.columns or mmlu.is_layout(rows.columns) or not questions.is_layout(rows.columns):
+        return False
+    return "answers" not in rows.columns or entity_questions.relation_of(rows.name) is None
+
+
+def _read(
+    source: str | Path, columns: Mapping[str, str] | None
+) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
+    check_mapping(columns or {})
+    try:
+        path, pointer = pointed(source)
+        named = isinstance(source, str) and source.partition(":")[0] in _NAMED
+        if path.is_dir() and not named:
+            return read_directory(path, columns)
+        if (
+            (path.exists() and not path.is_dir())
+            or isinstance(source, Path)
+            or path.suffix.lower() in EXTENSIONS
+        ):
+            rows = read_table(path, columns, pointer)
+            return rows.name, [rows], ()
+        rows, left_out = _fetch(source, columns)
+        return rows.name, [rows], left_out
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror or error}); check the path") from error
+
+
+def _fetch(source: str, columns: Mapping[str, str] | None) -> tuple[Table, tuple[LeftOut, ...]]:
+    test, _, subset = source.partition(":")
+    if source == "popqa":
+        otherwise = "give a file of it (--facts popqa.tsv)"
+        return from_hub(popqa.HUB_ID, name=source, otherwise=otherwise, columns=columns)
+    if test == "mmlu":
+        otherwise = "give a file or directory of it (--facts DIRECTORY)"
+        return from_hub(mmlu.HUB_ID, subset or "all", name=source, otherwise=otherwise, columns=columns)
+    if found := hub_id(source):
+        otherwise = "check the path, if it is one"
+        return from_hub(*found, name=source, otherwise=otherwise, columns=columns)
+    return read_table(Path(source)), ()
+
+
+def _reader(rows: Table, *, subjects: bool) -> Reader:
+    columns = set(rows.columns)
+    if "subj" in columns and "subject" not in columns:
+        return popqa.reader(rows)
+    if mmlu.is_layout(columns):
+        return mmlu.reader(rows)
+    if not subjects and _is_bare(rows):
+        return questions.reader(rows)
+    if {"question", "answers"} <= columns and "subject" not in columns:
+        return entity_questions.reader(rows)
+    if not subjects and "question" in columns and "subject" not in columns:
+        raise rows.lacks("answer", "answers")
+    return table.reader(rows)

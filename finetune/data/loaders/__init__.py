@@ -1,0 +1,1 @@
+"""Loaders of fact files and data sets, one file for each layout."""

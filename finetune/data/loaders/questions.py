@@ -1,0 +1,40 @@
+"""A bare list of questions and answers: nothing says what one is about, so that all of it is the subject.
+
+Columns: ``question``; ``answer``, ``answers`` or both; and if wanted ``relation``, ``popularity`` and ``id``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection
+
+from finetune.data.loaders.cells import answers_of_cell, number_of_cell, text
+from finetune.data.loaders.records import Row, Table
+from finetune.data.loaders.scalars import content
+from finetune.data.loaders.table import UNNAMED, answers_reader
+from finetune.data.records.fact import Fact
+
+
+def is_layout(columns: Collection[str]) -> bool:
+    """Whether a table's columns are questions and answers without subjects."""
+    return "question" in columns and "subject" not in columns and bool({"answer", "answers"} & set(columns))
+
+
+def reader(table: Table) -> Callable[[Row], Fact]:
+    """Return what reads this table's rows; without an id, a fact is told apart by relation and question."""
+    counted, answers_of = "popularity" in table.columns, answers_reader(table)
+
+    def to_fact(row: Row) -> Fact:
+        cells = row.cells
+        question = text(cells.get("question"), "question")
+        relation = sys.intern(content(cells.get("relation")) or UNNAMED)
+        return Fact(
+            id=content(cells.get("id")) or f"{relation}/{question}",
+            subject=question,
+            relation=relation,
+            answers=answers_of_cell(answers_of(cells)),
+            question=question,
+            popularity=number_of_cell(cells.get("popularity"), "popularity") if counted else None,
+        )
+
+    return to_fact

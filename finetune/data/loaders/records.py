@@ -1,0 +1,121 @@
+"""Records of a source: rows, each with its place, and the table that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.common.errors import InputError
+from finetune.common.messages import listed
+from finetune.data.loaders.columns import MAPPED, canonical
+
+if TYPE_CHECKING:
+    from finetune.data.records.wording import Wording
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One record: its cells by column, or the problem it has.
+
+    ``file`` and ``line`` say where it stands, ``number`` its place among the file's records, from 1; of a
+    source without lines ``line`` is 0.
+    """
+
+    file: str
+    line: int = 0
+    number: int
+    cells: Mapping[str, Any]
+    problem: str | None = None
+
+    @property
+    def where(self) -> str:
+        """Where it stands: ``file:line``, or its number."""
+        return place(self.file, self.line, self.number)
+
+
+def place(file: str, line: int, number: int) -> str:
+    """Say where a record stands."""
+    return f"{file}:{line}" if line else f"{file} row {number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The records of one source in their order; ``columns`` are all the names that occur.
+
+    ``headers`` are the file's own names of columns that are called otherwise here. ``nested`` says that the
+    rows stand in a list inside a JSON object, ``relation`` and ``wording`` what that says of all of them.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Sequence[Row]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
+    nested: bool = False
+    relation: str | None = None
+    wording: Wording | None = None
+
+    def require(self, *columns: str) -> None:
+        """Raise InputError unless every one of ``columns`` is there."""
+        for column in columns:
+            if column not in self.columns:
+                raise self.lacks(column)
+
+    def lacks(self, *columns: str, but: str = "") -> InputError:
+        """Make the error that none of ``columns`` is there; ``but`` is what else would do."""
+        names = " or ".join(map(repr, columns))
+        mapped = f", or say what the file calls it (--columns {columns[0]}=NAME)"
+        mapped = mapped if columns[0] in MAPPED else ""
+        headers = [self.header(column) for column in self.columns]
+        hidden = "" if all(map(str.isprintable, headers)) else ", without characters that cannot be seen"
+        return InputError(
+            f"{self.name}: no column {names}; add it{mapped}{but} (found{hidden}: {listed(headers)})"
+        )
+
+    def header(self, column: str) -> str:
+        """Return the file's own name of a column."""
+        return self.headers.get(column, column)
+
+
+def table_of(
+    name: str,
+    rows: list[Row],
+    columns: Mapping[str, str] | None = None,
+    *,
+    path: Path | None = None,
+    found: Sequence[str] | None = None,
+) -> Table:
+    """Make a table of rows, whose cells are by the file's own names, and call its columns as here.
+
+    Raises:
+        InputError: ``columns`` maps one that is not there.
+    """
+    occur = dict.fromkeys(column for row in rows for column in row.cells) if found is None else found
+    names = canonical(name, occur, columns)
+    other = {own: called for own, called in names.items() if own != called}
+    if other:
+        for i, row in enumerate(rows):
+            cells = {names[own]: value for own, value in row.cells.items()}
+            rows[i] = Row(file=row.file, line=row.line, number=row.number, cells=cells, problem=row.problem)
+    headers = {called: own for own, called in other.items()}
+    return Table(name=name, columns=tuple(names.values()), rows=rows, headers=headers, path=path)
+
+
+def text_of(path: Path) -> str:
+    """Read a file's text.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8; names the line.
+    """
+    try:
+        raw = path.read_bytes()
+        if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or raw[:4] == b"\0\0\xfe\xff":
+            raise InputError(f"{path}: is UTF-16 or UTF-32, not UTF-8; save the file as UTF-8")
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{line}: is not UTF-8; save the file as UTF-8") from error

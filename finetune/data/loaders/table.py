@@ -1,0 +1,134 @@
+"""One's own table: a subject and its answers in a row, and whatever else is known of the fact.
+
+Columns: ``subject``; ``answer``, ``answers`` or both; and if wanted ``relation``, ``question``,
+``popularity``, ``choices`` and ``id``. ``answers`` is a list, a list written as text, or texts separated by
+``|``; where ``answer`` is there too, it is the canonical one; a list in it is several answers. ``choices``,
+written alike, are the options of a multiple-choice question, the canonical answer among them; a row may leave
+them empty.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from finetune.common.messages import shown
+from finetune.data.loaders.cells import (
+    answers_of_cell,
+    choices_of_cell,
+    distinct,
+    is_whole,
+    items_of_cell,
+    number_of_cell,
+    one_or_several,
+    text,
+    texts_of_cell,
+)
+from finetune.data.loaders.records import Row, Table
+from finetune.data.loaders.scalars import Malformed, content, verbatim
+from finetune.data.records.fact import Fact
+from finetune.data.records.subject_position import find_subject
+
+UNNAMED = "fact"  # the relation of a table that names none; its questions tell its facts apart
+
+
+def reader(table: Table) -> Callable[[Row], Fact]:
+    """Return what reads this table's rows.
+
+    Raises:
+        InputError: no column ``subject``, or neither ``answer`` nor ``answers``.
+    """
+    table.require("subject")
+    answers_of = answers_reader(table)
+    counted, whole = "popularity" in table.columns, is_whole_column(table, "subject")
+    none: tuple[str, ...] = ()
+
+    def to_fact(row: Row) -> Fact:
+        cells = row.cells
+        subject = text(cells.get("subject"), "subject", whole=whole)
+        question = text(cells["question"], "question") if content(cells.get("question")) else None
+        accepted, choices = answers_of(cells), none
+        if (given := cells.get("choices")) is not None:
+            accepted, choices = _choices(given, cells, accepted)
+        return named(
+            content(cells.get("id")),
+            subject=subject,
+            relation=sys.intern(content(cells.get("relation")) or UNNAMED),
+            answers=answers_of_cell(accepted),
+            question=question_naming(subject, question) if question else None,
+            popularity=number_of_cell(cells.get("popularity"), "popularity") if counted else None,
+            choices=choices,
+        )
+
+    return to_fact
+
+
+def named(id: str, **contents: Any) -> Fact:
+    """Make a fact; one without an id has one made of its contents, the same when rows are moved or added."""
+    if id:
+        return Fact(id=id, **contents)
+    subject, relation = contents["subject"], contents["relation"]
+    key = prompt_key_of(relation, subject, contents["question"], contents.get("choices", ()))
+    return Fact(id="/".join(key), **contents)
+
+
+def prompt_key_of(
+    relation: str, subject: str, question: str | None, choices: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return what decides a fact's prompt: relation, subject, and options if there are any.
+
+    If no relation is named, its question decides too.
+    """
+    if choices:
+        return (relation, subject, question or "", *sorted(choices))
+    return (relation, subject, question) if relation == UNNAMED and question else (relation, subject)
+
+
+def answers_reader(table: Table) -> Callable[[Mapping[str, Any]], tuple[str, ...]]:
+    """Return what reads the answers of a row's cells, the canonical one first.
+
+    Raises:
+        InputError: the table has neither ``answer`` nor ``answers``.
+    """
+    one, more = "answer" in table.columns, "answers" in table.columns
+    if not (one or more):
+        raise table.lacks("answer", "answers")
+    whole, wholes = is_whole_column(table, "answer"), is_whole_column(table, "answers")
+
+    def read(cells: Mapping[str, Any]) -> tuple[str, ...]:
+        first = one_or_several(cells.get("answer"), "answer", whole=whole) if one else ()
+        return (
+            distinct((*first, *texts_of_cell(cells.get("answers"), "answers", whole=wholes)))
+            if more
+            else first
+        )
+
+    return read
+
+
+def is_whole_column(table: Table, column: str) -> bool:
+    """Whether a column holds whole numbers that were written as floats; see :func:`is_whole`."""
+    return column in table.columns and is_whole(row.cells.get(column) for row in table.rows)
+
+
+def _choices(
+    value: Any, cells: Mapping[str, Any], accepted: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the answers and the options; the answer as it is written counts if it is one of them."""
+    given = items_of_cell(value, "choices")
+    if not any(verbatim(option) for option in given):
+        return accepted, ()
+    choices = choices_of_cell(given)
+    if isinstance(written := cells.get("answer"), str) and (plain := verbatim(written)) in choices:
+        return distinct((plain, *accepted)), choices
+    if accepted and accepted[0] not in choices:
+        raise Malformed(f"the answer {shown(accepted[0])} is not among the choices")
+    return accepted, choices
+
+
+def question_naming(subject: str, question: str) -> str:
+    """Return the question if the subject occurs in it; one that does not is malformed."""
+    if find_subject(subject, question) is None:
+        raise Malformed(f"the subject {shown(subject)} does not occur in its question {shown(question)}")
+    return question

@@ -1,0 +1,33 @@
+"""A fact: one (subject, relation, answer) triple."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    """One (subject, relation, answer) triple.
+
+    ``answers`` are all accepted answers, the canonical one first. ``question`` is the source's own
+    wording, if it has one. ``popularity`` is any non-negative proxy for pretraining frequency. ``choices``
+    are the options of a multiple-choice question in their order, the canonical answer among them.
+
+    Examples:
+        >>> fact = Fact(id="q1", subject="Ada Lovelace", relation="born", answers=("London", "London, UK"))
+        >>> fact.answer
+        'London'
+    """
+
+    id: str
+    subject: str
+    relation: str
+    answers: tuple[str, ...]
+    question: str | None = None
+    popularity: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """The canonical answer."""
+        return self.answers[0]

@@ -1,0 +1,153 @@
+"""Batches that fit: rows of similar width within a bound on tokens, which running out of memory halves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from finetune.common.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BATCH_TOKENS = 16_384
+_log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class TokenBudget:
+    """How many tokens a forward pass takes at most; where memory runs out they are halved.
+
+    Give one budget to several calls so that they share what was learnt; ``changes`` says what was, a line
+    each, for a manifest.
+    """
+
+    tokens: int = BATCH_TOKENS
+    changes: list[str] = field(default_factory=list)
+
+    def halve(self, used: int) -> None:
+        """Note that ``used`` tokens were too many and take half of them from now on."""
+        self.tokens = max(1, used // 2)
+        self.changes.append(f"out of memory at {used:,} tokens a batch: {self.tokens:,} from there on")
+        _log.warning(self.changes[-1])
+
+
+def run_in_batches(
+    widths: Sequence[int],
+    work: Callable[[list[int]], None],
+    *,
+    budget: TokenBudget,
+    advance: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Do ``work`` on groups of row numbers, narrow rows first, so that rows times width stays in budget.
+
+    A row wider than the budget goes alone. A group that runs out of memory (as accelerate recognises it) is
+    tried again in halves.
+
+    Raises:
+        InputError: one row alone does not fit into memory.
+    """
+    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+    left = sorted(range(len(widths)), key=widths.__getitem__)
+    while left:
+        rows = left[: _fitting([widths[i] for i in left], budget.tokens)]
+        try:
+            work(rows)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            if len(rows) == 1:
+                raise InputError(
+                    f"a row of {widths[rows[0]]:,} tokens does not fit into memory even alone; shorten the "
+                    "prompts, load the model in a smaller dtype, or use a larger device"
+                ) from error
+            budget.halve(len(rows) * widths[rows[-1]])
+        else:
+            left = left[len(rows) :]
+            advance(len(widths) - len(left))
+            continue
+        # Only here, after the handler, has the traceback let go of the failed batch's tensors.
+        clear_device_cache(garbage_collection=True)
+
+
+def require_context(model: PreTrainedModel, widths: Sequence[int], names: Sequence[str]) -> int | None:
+    """Return how many tokens the model can read, or None if it sets no limit.
+
+    Raises:
+        InputError: names the first row that is longer.
+    """
+    config = model.config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit < 1:
+        return None
+    for width, name in zip(widths, names, strict=True):
+        if width > limit:
+            raise InputError(
+                f"{name}: {width:,} tokens, but the model reads {limit:,} at most; shorten it, use fewer "
+                "examples in front, or leave it out"
+            )
+    return limit
+
+
+def pad_rows(
+    rows: Sequence[Sequence[int]], pad: int, *, left: bool = False
+) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
+    """Lay rows of ids out on one side of a rectangle, with the mask that tells them from the padding."""
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for k, row in enumerate(rows):
+        at = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[k, at] = torch.tensor(row)
+        mask[k, at] = 1
+    return ids, mask
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+    """Return the id that fills masked positions; any with an embedding will do, and none may be defined."""
+    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if candidate is not None and candidate < (embeddings(model) or candidate + 1):
+            return int(candidate)
+    return 0
+
+
+def embeddings(model: PreTrainedModel) -> int | None:
+    """Count the token ids that a model has an embedding for; None where it does not show them."""
+    table = getattr(model, "get_input_embeddings", lambda: None)()
+    return None if table is None else int(table.weight.shape[0])
+
+
+def require_embedded(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Sequence[int]],
+    names: Sequence[str],
+) -> None:
+    """Refuse token rows that a model cannot look up.
+
+    Raises:
+        InputError: names the first row with a token that has no embedding, and the token.
+    """
+    size = embeddings(model)
+    for row, name in zip(rows, names, strict=True):
+        if size is not None and (largest := max(row, default=0)) >= size:
+            token = tokenizer.convert_ids_to_tokens(largest)
+            raise InputError(
+                f"{name}: holds the token {token!r} (id {largest}), but the model has {size:,} embeddings; "
+                "leave it out, or use the checkpoint whose embeddings were resized for it"
+            )
+
+
+def _fitting(widths: Sequence[int], tokens: int) -> int:
+    """Count the rows, in ascending width, that go together; one at least."""
+    n = 1
+    while n < len(widths) and (n + 1) * widths[n] <= tokens:
+        n += 1
+    return n

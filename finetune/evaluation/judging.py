@@ -1,0 +1,39 @@
+"""Is this answer right: what a model said against the accepted answers."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+
+def matches(said: str, accepted: Sequence[str]) -> bool:
+    """Whether an answer equals an accepted one, up to case, Unicode form, articles and end punctuation.
+
+    Examples:
+        >>> matches(" the London.", ["London", "London, UK"])
+        True
+        >>> matches("London and Paris", ["London"])
+        False
+    """
+    return normalise(said) in {normalise(answer) for answer in accepted}
+
+
+def contains(said: str, accepted: Sequence[str]) -> bool:
+    """Whether an accepted answer occurs in what was said, as whole words and up to what ``matches`` ignores.
+
+    Whatever matches is contained. PopQA's own metric (Mallen et al. 2023) also counts parts of words: to it,
+    "Romania" contains "Roma".
+    """
+    text = normalise(said)
+    names = {normalise(answer) for answer in accepted}
+    return text in names or any(
+        re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None for name in names if name
+    )
+
+
+def normalise(text: str) -> str:
+    """Reduce an answer to what exact match compares."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    words = re.sub(r"\s+", " ", folded).strip(" \t\n.,;:!?\"'`")
+    return re.sub(r"^(the|a|an) ", "", words)

@@ -1,0 +1,1 @@
+"""Training: pretraining a base, fine-tuning an arm, mitigations, planted models, costs, recipes."""

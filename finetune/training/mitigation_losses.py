@@ -1,0 +1,210 @@
+"""What a training is held to: the base's attention to subjects, and what it says of known facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from finetune.common.errors import InputError
+from finetune.data.prompts import Prompt
+from finetune.data.tokenization import subject_tokens, tokenize, tokenize_with_answer
+from finetune.evaluation.batching import pad_id, pad_rows
+from finetune.training.examples import TokenRows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ROWS = 64  # texts a forward pass, when the base is read
+WORDS = 8192  # tokens of a vocabulary up to which all that the base says is held
+TOP = 256  # tokens that are held of a larger one, and the rest as one
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseAttention:
+    """The base's subject attention [text, layer, head], and where each text's subject and last token are."""
+
+    subject: Bool[Tensor, "text pos"]
+    last: Int[Tensor, " text"]
+    base: Float[Tensor, "text layer head"]
+
+    def loss(
+        self, attentions: Sequence[Float[Tensor, "row head pos pos"]], text: Int[Tensor, " row"]
+    ) -> Tensor:
+        """Return the mean over rows, layers and heads of relu(base - now)^2."""
+        at = text.cpu()
+        now = subject_mass(attentions, self.subject[at], self.last[at])
+        return attention_loss(self.base[at].to(now), now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationTargets:
+    """Known facts as they are asked, with what the base says of each: log p of tokens, at its answer.
+
+    ``ids`` and ``mask`` are [fact, pos]; ``says`` [fact, nth, token] (nats) stands at the positions ``at``
+    [fact, nth], of which ``real`` are the answer's. Of a large vocabulary it holds the likeliest tokens,
+    which ``among`` [fact, nth, token] names, and the rest as one: its divergence is then at most that of
+    all tokens, and memory a fact does not grow with the vocabulary.
+    """
+
+    ids: Int[Tensor, "fact pos"]
+    mask: Int[Tensor, "fact pos"]
+    at: Int[Tensor, "fact nth"]
+    real: Bool[Tensor, "fact nth"]
+    says: Float[Tensor, "fact nth token"]
+    among: Int[Tensor, "fact nth token"] | None = None
+
+    def loss(self, model: Any, fact: Int[Tensor, " row"]) -> Tensor:
+        """Return the mean over answer tokens of KL(base || model), nats."""
+        device, some = fact.device, fact.cpu()
+        now = _at_answers(model, self.ids[some], self.mask[some], self.at[some], device)
+        if self.among is not None:
+            now = with_rest_mass(now, self.among[some].to(device))
+        return divergence(self.says[some].to(device), now, self.real[some].to(device))
+
+
+def attention_loss(base: Float[Tensor, "*some"], now: Float[Tensor, "*some"]) -> Float[Tensor, ""]:
+    """Return mean relu(base - now)^2: what is lost counts, what is gained does not."""
+    return (base - now).relu().square().mean()
+
+
+def divergence(
+    base: Float[Tensor, "fact nth token"],
+    now: Float[Tensor, "fact nth token"],
+    real: Bool[Tensor, "fact nth"],
+) -> Float[Tensor, ""]:
+    """Return the mean over real places of KL(base || now) = sum p_base (log p_base - log p_now), nats."""
+    each = (base.exp() * (base - now)).sum(-1)
+    return each[real].mean()
+
+
+def with_rest_mass(
+    says: Float[Tensor, "fact nth token"], among: Int[Tensor, "fact nth some"]
+) -> Float[Tensor, "fact nth some_and_rest"]:
+    """Keep log p of some tokens, and behind them that of all others together."""
+    kept = says.gather(-1, among)
+    left = 1 - kept.exp().sum(-1, keepdim=True)
+    return torch.cat([kept, left.clamp_min(torch.finfo(left.dtype).eps).log()], dim=-1)
+
+
+def subject_mass(
+    attentions: Sequence[Float[Tensor, "row head pos pos"]],
+    subject: Bool[Tensor, "row pos"],
+    last: Int[Tensor, " row"],
+) -> Float[Tensor, "row layer head"]:
+    """Add up the attention that the token at ``last`` pays to the subject's, by layer and head."""
+    row = torch.arange(len(last))
+    width = attentions[0].shape[-1]
+    keys = subject[:, :width].to(attentions[0].device)
+    each = [layer[row, :, last.to(layer.device)] * keys[:, None] for layer in attentions]
+    return torch.stack([part.sum(-1).float() for part in each], dim=1)
+
+
+def read_base_attention(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: TokenRows, prompts: Sequence[Prompt]
+) -> BaseAttention:
+    """Read the base's subject attention on every text, and let the model return its attention from now on.
+
+    Raises:
+        InputError: a prompt whose subject has no token, or a model that does not return its attention.
+    """
+    model.set_attn_implementation("eager")  # others do not return it
+    subject = torch.zeros(rows.ids.shape, dtype=torch.bool)
+    for mask, tokens, prompt in zip(subject, tokenize(tokenizer, prompts), prompts, strict=True):
+        mask[: len(tokens)] = torch.tensor(subject_tokens(prompt.text, tokens.offsets, [prompt.subject]))
+        if not mask.any():
+            raise InputError(f"prompt {prompt.fact_id or prompt.text[:40]!r}: no token is its subject's")
+    last = torch.from_numpy(rows.scored_from - 1)
+    parts = []
+
+    def read(some: list[int]) -> None:
+        batch = {n: v.to(model.device) for n, v in rows.collate(some).items() if n != "labels"}
+        attentions = model(**batch, output_attentions=True).attentions
+        if not attentions or attentions[0] is None:
+            raise InputError(f"attention_penalty: {type(model).__name__} does not return its attention")
+        parts.append(subject_mass(attentions, subject[some], last[some]).cpu())
+
+    with _as_it_is(model):
+        _in_order(range(len(prompts)), read)
+    return BaseAttention(subject=subject, last=last, base=torch.cat(parts))
+
+
+def distillation_targets(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, known: Sequence[tuple[Prompt, Prompt]]
+) -> DistillationTargets:
+    """Read what the base says of known facts, each as it is asked first; the second is how it will be asked.
+
+    The two prompts of a pair take the same answer: the first one's canonical one.
+
+    Raises:
+        InputError: an answer that is read as other tokens behind the second prompt than behind the first.
+    """
+    answers = [asked.answers[0] for asked, _ in known]
+    taught, asked = (
+        tokenize_with_answer(tokenizer, [pair[side] for pair in known], answers) for side in (0, 1)
+    )
+    for (_, one), (_, other), (prompt, _) in zip(taught, asked, known, strict=True):
+        if one != other:
+            raise InputError(
+                f"fact {prompt.fact_id!r}: its answer is read as other tokens behind the other prompt, so "
+                "the two cannot be compared; word both to end in the same way"
+            )
+    pad = pad_id(tokenizer, model)
+    parts: list[Tensor] = []
+    tokens: list[Tensor] = []
+    ids, mask, at, real = _laid_out(taught, pad)
+
+    def read(some: list[int]) -> None:
+        says = _at_answers(model, ids[some], mask[some], at[some], model.device)
+        if says.shape[-1] > WORDS:
+            likeliest = says.topk(TOP).indices
+            says = with_rest_mass(says, likeliest)
+            tokens.append(likeliest.cpu())
+        parts.append(says.cpu())
+
+    with _as_it_is(model):
+        _in_order(range(len(known)), read)
+    ids, mask, at, real = _laid_out(asked, pad)
+    among = torch.cat(tokens) if tokens else None
+    return DistillationTargets(ids=ids, mask=mask, at=at, real=real, says=torch.cat(parts), among=among)
+
+
+def _laid_out(
+    pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], pad: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Put prompts with their answers into rows; return ids, mask, and where answers are read and are real."""
+    ids, mask = pad_rows([(*prompt, *answer) for prompt, answer in pairs], pad)
+    starts = torch.tensor([len(prompt) - 1 for prompt, _ in pairs])
+    lengths = torch.tensor([len(answer) for _, answer in pairs])
+    nth = torch.arange(int(lengths.max()))
+    real = nth < lengths[:, None]
+    return ids, mask, torch.where(real, starts[:, None] + nth, 0), real
+
+
+def _at_answers(
+    model: Any, ids: Tensor, mask: Tensor, at: Tensor, device: Any
+) -> Float[Tensor, "fact nth token"]:
+    longest = int(mask.sum(1).max())
+    logits = model(input_ids=ids[:, :longest].to(device), attention_mask=mask[:, :longest].to(device)).logits
+    here = logits[torch.arange(len(at), device=device)[:, None], at.to(device)]
+    return here.float().log_softmax(-1)
+
+
+@contextmanager
+def _as_it_is(model: PreTrainedModel) -> Iterator[None]:
+    """Read a model without training it: no gradient, no dropout."""
+    training = model.training
+    model.eval()
+    with torch.no_grad():  # inference mode would leave tensors that training may not use
+        yield
+    model.train(training)
+
+
+def _in_order(items: Sequence[int] | range, work: Callable[[list[int]], None]) -> None:
+    for start in range(0, len(items), ROWS):
+        work(list(items[start : start + ROWS]))

@@ -1,0 +1,237 @@
+"""Models whose lost facts are suppressed, or erased, by construction: the truth that a verdict is tested on.
+
+1. Choose what may learn: ``routing`` is W_Q and W_K, so that all value weights stay to the bit; ``values`` is
+   W_V, W_O and the MLPs, so that W_Q and W_K stay, and patterns move only with what they read.
+2. Give the targets new answers: for ``routing`` each row's is drawn from its relation's whoever the subject
+   is, so it pays to look away from it; for ``values`` each fact has one wrong answer of its own to learn.
+3. Train on them and on as many rows of facts to keep, with their right answers, until targets are lost.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from transformers import TrainerCallback, set_seed
+
+from finetune.checkpoints.loading import load_model
+from finetune.common.checksums import seal, sealed_state
+from finetune.common.errors import InputError
+from finetune.common.files import atomic_directory, read_json, write_json
+from finetune.common.progress import notice
+from finetune.data.facts import FactSet
+from finetune.data.prompts import Phrasebook, Prompt, render
+from finetune.evaluation.generate import score
+from finetune.evaluation.judging import matches
+from finetune.training.examples import TokenRows, answer_examples
+from finetune.training.trainer import Schedule, fit
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+Part = Literal["routing", "values"]
+Forms = Literal["all", "asked"]
+
+# Every pattern of a part must match, so that no architecture is trained in half of it unawares.
+_WEIGHTS: dict[Part, tuple[str, ...]] = {
+    "routing": tuple(rf"\b{name}_proj\.weight$" for name in (r"self_attn\.q", r"self_attn\.k")),
+    "values": tuple(rf"\b{name}_proj\.weight$" for name in (r"self_attn\.v", r"self_attn\.o", r"mlp\.\w+")),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlantConfig(Schedule):
+    """How facts are planted: a schedule, and when to stop before its end.
+
+    Every ``check_every`` steps ``sample`` targets and kept facts are asked that the base answers right, and
+    not with their relation's commonest answer, which is a generic guess. Training stops when fewer than
+    ``stop_below`` of the targets are right and over ``planted_above`` of those to erase are overwritten.
+    """
+
+    steps: int = 1500
+    batch: int = 128
+    learning_rate: float = 3e-3
+    check_every: int = 50
+    sample: int = 400
+    stop_below: float = 0.1
+    planted_above: float = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlantedModel:
+    """A planted model: where it is, what was trained for how long, and the last check's accuracies."""
+
+    path: Path
+    part: Part
+    steps: int
+    target_accuracy: float
+    kept_accuracy: float
+
+
+def plant(
+    base: Path | str,
+    facts: FactSet,
+    targets: FactSet,
+    kept: FactSet,
+    phrasebook: Phrasebook,
+    out: Path,
+    *,
+    part: Part,
+    forms: Forms = "all",
+    config: PlantConfig | None = None,
+    seed: int = 0,
+) -> PlantedModel:
+    """Suppress (``part="routing"``) or erase (``"values"``) ``targets`` in ``base``, keeping ``kept``.
+
+    Answers are drawn from those of ``facts``; ``forms="asked"`` trains the asked form alone. ``out``
+    becomes an ordinary checkpoint directory with ``planting.json``; a finished one is returned as it is.
+
+    Raises:
+        InputError: facts missing, both target and kept, or unknown to the base; weights of other names.
+    """
+    if _is_planted(out):
+        return read_planted(out)
+    config = config or PlantConfig()
+    ids, lost, right = ({fact.id for fact in part_of} for part_of in (facts, targets, kept))
+    if not lost or not right or lost & right or lost - ids:
+        raise InputError("planting needs targets, all of them among the facts, and other facts to keep")
+    set_seed(seed)
+    model, tokenizer = load_model(base)
+    freeze_all_but(model, part)
+    half, rng = -(-config.steps * config.batch // 2), np.random.default_rng([seed, 22])
+    planted, told = (_worded(f, phrasebook, forms, half, rng) for f in (targets, kept))
+    rows = _by_turns(tokenizer, _with_planted(facts, planted, part, seed), told)
+    asked = (_worded(f, phrasebook, "asked", len(f), rng) for f in (targets, kept))
+    known = [_known(model, tokenizer, facts, prompts)[: config.sample] for prompts in asked]
+    checks = {"target_accuracy": known[0], "kept_accuracy": known[1]}
+    if part == "values":
+        checks["planted_accuracy"] = _with_planted(facts, known[0], part, seed)
+    watch = _watch(model, tokenizer, checks, config)
+    record = {"part": part, "forms": forms, "seed": seed, "base": str(base), "config": asdict(config)}
+    record |= {"targets": targets.digest, "kept": kept.digest, "curve": watch.curve}
+    with atomic_directory(out) as target:
+        fit(model, rows, config, target / "work", seed=seed, description="Planting", callbacks=[watch])
+        shutil.rmtree(target / "work", ignore_errors=True)
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+        write_json(target / "planting.json", record | watch.curve[-1])
+        seal(target)
+    return read_planted(out)
+
+
+def _is_planted(out: Path) -> bool:
+    """Whether a finished model is there; one that is damaged is made again, with a notice."""
+    state = sealed_state(out)
+    if state == "damaged":
+        notice(f"{out}: is not as it was written; it is planted again")
+    if state == "unrecorded" and not (out / "planting.json").is_file() and any(out.iterdir()):
+        raise InputError(f"{out}: holds files that are no planted model; name a new or an empty directory")
+    if state == "unrecorded" and (out / "planting.json").is_file():
+        notice(f"{out}: an older version wrote no checksums; it is used, but cannot be verified")
+    return state != "damaged" and (out / "planting.json").is_file()
+
+
+def read_planted(path: Path) -> PlantedModel:
+    """Read what ``plant`` recorded beside a checkpoint."""
+    record = read_json(path / "planting.json")
+    return PlantedModel(
+        path=path, **{k: record[k] for k in ("part", "steps", "target_accuracy", "kept_accuracy")}
+    )
+
+
+def freeze_all_but(model: nn.Module, part: Part) -> tuple[str, ...]:
+    """Let only the weights of ``part`` learn and return their names; InputError if one has no known name."""
+    named = dict(model.named_parameters())
+    for pattern in _WEIGHTS[part]:
+        if not any(re.search(pattern, name) for name in named):
+            raise InputError(f"{type(model).__name__}: has no {pattern!r}; plant in a model of Llama's names")
+    for name, parameter in named.items():
+        parameter.requires_grad_(any(re.search(pattern, name) for pattern in _WEIGHTS[part]))
+    return tuple(name for name, parameter in named.items() if parameter.requires_grad)
+
+
+def draw_generic_answers(facts: FactSet, ids: Sequence[str], *, seed: int = 0) -> tuple[str, ...]:
+    """Draw an answer for each of ``ids`` from its relation's over ``facts``, whoever the subject is [id]."""
+    rng, answers = np.random.default_rng([seed, 20]), _answers(facts)
+    pool_of = {fact.id: answers[fact.relation] for fact in facts}
+    return tuple(pool_of[id][int(rng.random() * len(pool_of[id]))] for id in ids)
+
+
+def other_answers(facts: FactSet, ids: Sequence[str], *, seed: int = 0) -> tuple[str, ...]:
+    """Return each fact's one wrong answer, drawn from its relation's that are not accepted [id]."""
+    rng, answers = np.random.default_rng([seed, 21]), _answers(facts)
+    wrong: dict[str, str] = {}
+    for fact in facts:  # all of them, so that a fact's answer does not depend on who else is asked for
+        pool = answers[fact.relation]
+        shuffled = (pool[i] for i in rng.permutation(len(pool)))
+        wrong[fact.id] = next((a for a in shuffled if not matches(a, fact.answers)), "")
+    if right := [id for id in ids if not wrong[id]]:
+        raise InputError(f"fact {right[0]!r}: its relation has no other answer; leave the relation out")
+    return tuple(wrong[id] for id in ids)
+
+
+def _answers(facts: FactSet) -> dict[str, list[str]]:
+    """List each relation's canonical answers, one a fact."""
+    return {r: [fact.answer for fact in facts if fact.relation == r] for r in facts.relations}
+
+
+def _worded(facts: FactSet, book: Phrasebook, forms: Forms, rows: int, rng: Generator) -> list[Prompt]:
+    """Word facts, in passes over all their forms, each newly shuffled."""
+    prompts = []
+    for fact in facts:
+        said = book[fact.relation]
+        every = (said.asked,) if forms == "asked" else (*said.statements, *said.questions, said.asked)
+        prompts += [render(form, fact) for form in dict.fromkeys(every)]
+    order = np.concatenate([rng.permutation(len(prompts)) for _ in range(-(-rows // len(prompts)))])
+    return [prompts[i] for i in order[:rows]]
+
+
+def _with_planted(facts: FactSet, prompts: Sequence[Prompt], part: Part, seed: int) -> list[Prompt]:
+    draw = draw_generic_answers if part == "routing" else other_answers
+    answers = draw(facts, [prompt.fact_id for prompt in prompts], seed=seed)
+    return [replace(prompt, answers=(answer,)) for prompt, answer in zip(prompts, answers, strict=True)]
+
+
+def _by_turns(tokenizer: Tokenizer, planted: Sequence[Prompt], right: Sequence[Prompt]) -> TokenRows:
+    """Make the run's rows, by turns a target with its planted answer and a kept fact with its own."""
+    rows = [prompt for pair in zip(planted, right, strict=True) for prompt in pair]
+    place = {prompt: i for i, prompt in enumerate(dict.fromkeys(rows))}
+    return replace(answer_examples(tokenizer, list(place), rows=1), order=np.array([place[p] for p in rows]))
+
+
+def _known(model: Any, tokenizer: Tokenizer, facts: FactSet, prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Keep the prompts that the base answers right, and not with their relation's commonest answer."""
+    commonest = {r: Counter(answers).most_common(1)[0][0] for r, answers in _answers(facts).items()}
+    telling = [p for p in prompts if p.answers[0] != commonest.get(p.relation)]
+    exact = score(model, tokenizer, telling)[1]
+    if not exact.any():
+        raise InputError("the base answers no target, or no kept fact, as asked; pretrain it on that form")
+    return [p for p, right in zip(telling, exact, strict=True) if right]
+
+
+def _watch(model: Any, tokenizer: Tokenizer, checks: Mapping[str, list[Prompt]], config: PlantConfig) -> Any:
+    """Make the hook that collects accuracies in its ``curve`` and stops training when targets are lost."""
+
+    class Watch(TrainerCallback):
+        """Measure accuracy during training."""
+
+        curve: list[dict[str, Any]] = []  # noqa: RUF012  # the class has one instance
+
+        def on_step_end(self, args, state, control, **_):  # type: ignore[no-untyped-def]
+            if state.global_step % config.check_every and state.global_step != state.max_steps:
+                return
+            now = {name: float(score(model, tokenizer, p)[1].mean()) for name, p in checks.items()}
+            self.curve.append({"steps": state.global_step, **now})
+            own = now.get("planted_accuracy", np.inf) > config.planted_above
+            control.should_training_stop |= own and now["target_accuracy"] < config.stop_below
+            model.train()
+
+    return Watch()

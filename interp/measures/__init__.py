@@ -1,0 +1,1 @@
+"""What is measured without editing: spans, attention, value readout, gradients, placebos, theory."""

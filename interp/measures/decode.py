@@ -1,0 +1,113 @@
+"""What a hooked model answers, and how probable it finds an answer, under interventions on the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from finetune.common.errors import InputError
+from finetune.data.tokenization import end_ids, tokenize_with_answer
+from interp.measures.attention import Hook
+from interp.measures.spans import PromptBatch
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedTokenizerBase
+
+
+def greedy(
+    model: TransformerBridge,
+    batch: PromptBatch,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_new_tokens: int,
+    hooks: Sequence[Hook] = (),
+) -> list[str]:
+    """Complete right-padded prompts token by token until a line's or the sequence's end.
+
+    A sequence ends at any of :func:`finetune.data.tokenization.end_ids`.
+    Each new token is written behind its row's last one, so the prompt keeps its positions and a hook that
+    edits a prompt position edits the same one at every step.
+
+    Raises:
+        InputError: no token is allowed.
+    """
+    if max_new_tokens < 1:
+        raise InputError(f"max_new_tokens = {max_new_tokens}: an answer needs at least 1")
+    device = next(model.parameters()).device
+    n = len(batch)
+    ids, mask = (part.to(device) for part in _with_room(batch, max_new_tokens))
+    row, at = torch.arange(n, device=device), batch.last.to(device)
+    said = torch.zeros(n, max_new_tokens, dtype=torch.long)
+    ended, ends = torch.zeros(n, dtype=torch.bool), end_ids(model, tokenizer)
+    last = torch.tensor(sorted(ends), dtype=torch.long)
+    for step in range(max_new_tokens):
+        width = int(at.max()) + 1
+        with torch.inference_mode():
+            logits = model.run_with_hooks(
+                ids[:, :width], attention_mask=mask[:, :width], fwd_hooks=list(hooks), use_cache=False
+            )
+        token = logits[row, at].argmax(-1)
+        at = at + 1
+        ids[row, at], mask[row, at] = token, 1
+        said[:, step] = token.cpu()
+        ended |= torch.isin(said[:, step], last)
+        if ended.all():
+            break
+    return [text_of(tokenizer, tokens, ends) for tokens in said[:, : step + 1].tolist()]
+
+
+def answer_tokens(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch) -> list[tuple[int, ...]]:
+    """Return the token ids of each prompt's canonical answer, as they stand behind the prompt.
+
+    Raises:
+        InputError: a prompt has no answer.
+    """
+    for prompt in batch.prompts:
+        if not prompt.answers:
+            raise InputError(f"fact {prompt.fact_id!r}: has no answer to score; leave it out or give it one")
+    answers = [p.answers[0] for p in batch.prompts]
+    return [answer for _, answer in tokenize_with_answer(tokenizer, batch.prompts, answers)]
+
+
+def answer_log_probs(
+    model: TransformerBridge,
+    batch: PromptBatch,
+    answers: Sequence[tuple[int, ...]],
+    *,
+    hooks: Sequence[Hook] = (),
+) -> Float[Tensor, " fact"]:
+    """Return the log-probability (nats) of each whole answer behind its prompt, teacher-forced.
+
+    A hook sees the prompt at its own positions and the answer's tokens behind it.
+    """
+    device = next(model.parameters()).device
+    lengths = torch.tensor([len(answer) for answer in answers])
+    fact = torch.repeat_interleave(torch.arange(len(batch)), lengths)
+    nth = torch.cat([torch.arange(len(answer)) for answer in answers])
+    at, token = batch.last[fact] + 1 + nth, torch.tensor([t for answer in answers for t in answer])
+    ids, mask = _with_room(batch, int(lengths.max()))
+    ids[fact, at], mask[fact, at] = token, 1
+    with torch.inference_mode():
+        logits = model.run_with_hooks(
+            ids.to(device), attention_mask=mask.to(device), fwd_hooks=list(hooks), use_cache=False
+        )
+    scored = logits[fact.to(device), (at - 1).to(device)].float().log_softmax(-1).cpu()
+    each = scored.gather(-1, token[:, None])[:, 0]
+    return torch.zeros(len(batch)).index_add_(0, fact, each)
+
+
+def _with_room(batch: PromptBatch, room: int) -> tuple[Int[Tensor, "fact pos"], Int[Tensor, "fact pos"]]:
+    """Copy a batch's ids and attention mask with ``room`` more masked positions behind."""
+    more = torch.zeros(len(batch), room, dtype=torch.long)
+    return torch.cat([batch.input_ids, more], dim=1), torch.cat([batch.attention_mask, more], dim=1)
+
+
+def text_of(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: frozenset[int]) -> str:
+    """Decode an answer: up to the first of the ids that end it, and to its first line's end."""
+    tokens = tokens[: next((i for i, token in enumerate(tokens) if token in ends), len(tokens))]
+    return str(tokenizer.decode(tokens, skip_special_tokens=True)).strip().split("\n")[0].strip()

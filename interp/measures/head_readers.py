@@ -1,0 +1,156 @@
+"""Reading attention heads through the unembedding, with every norm on the way held at its scale.
+
+1. One forward pass keeps, for the last prompt token of each fact: the value vectors summed over chosen
+   source tokens, plain and weighted by attention, and the scales of the norms between head and logits.
+2. A norm at a fixed scale is linear up to a constant, so a direction of the unembedding becomes a direction
+   before the final norm and, where a model normalises the attention's output too, before that one.
+3. A head's contribution to a logit is then value . W_O . direction / scales; summed over heads and sources
+   (attention-weighted), with the residual stream's other terms, it is the unembedding's output.
+
+Logits here are the unembedding's output: before a softcap or a constant factor that the model may apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import torch
+from einops import einsum, rearrange, repeat
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from interp.measures.attention import Hook, last_token_logits
+from interp.measures.spans import PromptBatch
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+HeadVectors = Float[Tensor, "fact layer head d_head"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSources:
+    """What each head reads for the last prompt token, from chosen sources and from all of them.
+
+    ``stored`` is the sum of the chosen tokens' value vectors, ``used`` the same weighted by attention,
+    ``everything`` the attention-weighted sum over the whole prompt; ``mass`` is the attention to the chosen
+    tokens. ``post_scale`` and ``final_scale`` are the norms' scales at the last token, ``logits`` the
+    unembedding's output there.
+    """
+
+    stored: HeadVectors
+    used: HeadVectors
+    everything: HeadVectors
+    mass: Float[Tensor, "fact layer head"]
+    post_scale: Float[Tensor, "fact layer"]
+    final_scale: Float[Tensor, " fact"]
+    logits: Float[Tensor, "fact vocab"]
+
+    def __getitem__(self, rows: Sequence[int]) -> HeadSources:
+        """Keep some facts."""
+        return HeadSources(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def scale(self, layer: int) -> Float[Tensor, " fact"]:
+        """What divides a layer's values on their way to the logits."""
+        return self.final_scale * self.post_scale[:, layer]
+
+
+def read_sources(
+    model: TransformerBridge, batch: PromptBatch, mask: Bool[Tensor, "fact pos"] | None = None
+) -> HeadSources:
+    """Run the prompts once and keep what the heads read from ``mask`` (the subject by default)."""
+    chosen = batch.subject_mask if mask is None else mask
+    fact = torch.arange(len(batch))
+    values: dict[str, Tensor] = {}
+    kept: dict[str, dict[int, Tensor]] = {name: {} for name in ("stored", "used", "everything", "mass")}
+    post: dict[int, Tensor] = {}
+    last: dict[str, Tensor] = {}
+
+    def hooks_of(layer: int) -> list[Hook]:
+        def on_value(value: Float[Tensor, "fact pos kv d_head"], hook: object) -> None:
+            values["now"] = value.float()
+
+        def on_pattern(pattern: Float[Tensor, "fact head query key"], hook: object) -> None:
+            row = pattern[fact, :, batch.last].float()
+            for name, part in _weigh(row, values.pop("now"), chosen.to(row.device)).items():
+                kept[name][layer] = part
+
+        def on_scale(scale: Float[Tensor, "fact pos 1"], hook: object) -> None:
+            post[layer] = scale[fact, batch.last, 0].float()
+
+        place, block = f"blocks.{layer}", model.blocks[layer]
+        hooks: list[Hook] = [(f"{place}.attn.hook_v", on_value), (f"{place}.attn.hook_pattern", on_pattern)]
+        return [*hooks, (f"{place}.ln1_post.hook_scale", on_scale)] if hasattr(block, "ln1_post") else hooks
+
+    def keep_last(name: str) -> Hook:
+        def keep(activation: Float[Tensor, "fact pos _"], hook: object) -> None:
+            last[name] = activation[fact, batch.last].float()
+
+        return name, keep
+
+    names = ["unembed.hook_out", *(["ln_final.hook_scale"] if is_norm(model.ln_final) else [])]
+    layers = range(model.cfg.n_layers)
+    last_token_logits(
+        model, batch, [*(h for layer in layers for h in hooks_of(layer)), *map(keep_last, names)]
+    )
+    logits = last["unembed.hook_out"]
+    ones = torch.ones(len(batch), device=logits.device)
+    return HeadSources(
+        **{name: torch.stack([each[i].to(logits.device) for i in layers], 1) for name, each in kept.items()},
+        post_scale=torch.stack([post.get(layer, ones).to(logits.device) for layer in layers], dim=1),
+        final_scale=last["ln_final.hook_scale"][:, 0] if len(names) > 1 else ones,
+        logits=logits,
+    )
+
+
+def readers(
+    model: TransformerBridge, layer: int, directions: Float[Tensor, "target d_model"]
+) -> Float[Tensor, "target head d_head"]:
+    """Take directions of the unembedding's output back to each head's values, up to the norms' scales."""
+    block = model.blocks[layer]
+    before = through_norm(model.ln_final, directions)
+    if hasattr(block, "ln1_post"):
+        before = through_norm(block.ln1_post, before)
+    # Some models multiply what attention adds to the residual stream by a constant.
+    before = before * getattr(block, "residual_contribution_scale", 1.0)
+    w_o = block.attn.W_O.float().to(before.device)
+    return einsum(w_o, before, "head d_head d_model, target d_model -> target head d_head")
+
+
+def through_norm(norm: nn.Module, directions: Float[Tensor, "target d_model"]) -> Tensor:
+    """Return the directions before a norm of scale one that read what ``directions`` read after it."""
+    if not is_norm(norm):
+        return directions
+    weight = getattr(norm, "weight", None)
+    if isinstance(weight, Tensor):
+        weight = weight.to(directions)
+        directions = directions * (1 + weight if norm.uses_weight_offset else weight)
+    return directions if norm.uses_rms_norm else directions - directions.mean(-1, keepdim=True)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Tell a norm from the placeholder that models without one carry."""
+    return hasattr(module, "hook_scale")
+
+
+def _weigh(
+    row: Float[Tensor, "fact head pos"], value: Float[Tensor, "fact pos kv d_head"], mask: Tensor
+) -> dict[str, Tensor]:
+    """Sum values over sources; query head h reads key-value head h // (heads / kv)."""
+    n_kv = value.shape[2]
+    grouped = rearrange(row, "fact (kv group) pos -> fact kv group pos", kv=n_kv)
+    chosen = mask.to(row.dtype)
+
+    def weighted(rows: Float[Tensor, "fact kv group pos"]) -> Float[Tensor, "fact head d_head"]:
+        summed = einsum(rows, value, "fact kv group pos, fact pos kv d -> fact kv group d")
+        return rearrange(summed, "fact kv group d -> fact (kv group) d")
+
+    stored = einsum(chosen, value, "fact pos, fact pos kv d -> fact kv d")
+    return {
+        "stored": repeat(stored, "fact kv d -> fact (kv group) d", group=row.shape[1] // n_kv),
+        "used": weighted(grouped * chosen[:, None, None]),
+        "everything": weighted(grouped),
+        "mass": einsum(row, chosen, "fact head pos, fact pos -> fact head"),
+    }

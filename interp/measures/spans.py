@@ -1,0 +1,221 @@
+"""From prompts to token batches that know where the subject is.
+
+A token belongs to the subject if its half-open character range overlaps the subject's, leading and trailing
+space aside. So a token that merely touches the span's edge is out, a token that carries the space before the
+subject and its first letters is in, and one that is only that space is out; one that is only a space *inside*
+the subject, as tokenizers that split digits make before "2nd", is in. Ids and ranges come from the one
+tokenisation that training uses (:mod:`finetune.data.tokenization`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from finetune.checkpoints.shared_tokenizer import masked_id, unreadable_prompts
+from finetune.common.errors import InputError, LeftOut
+from finetune.data.prompts import Prompt
+from finetune.data.tokenization import Span, TokenizedText, subject_tokens, tokenize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Occurrence = Literal["all"] | int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptBatch:
+    """Right-padded prompts with the roles of their tokens.
+
+    ``last`` is the position of each row's last real token, where the answer is read. ``special_mask``
+    marks tokens that stand for no words: BOS, and the marks of a chat template. ``left_out`` lists prompts
+    that could not be aligned.
+    """
+
+    input_ids: Int[Tensor, "fact pos"]
+    attention_mask: Int[Tensor, "fact pos"]
+    subject_mask: Bool[Tensor, "fact pos"]
+    special_mask: Bool[Tensor, "fact pos"]
+    last: Int[Tensor, " fact"]
+    prompts: tuple[Prompt, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __getitem__(self, rows: slice | Sequence[int] | Tensor) -> PromptBatch:
+        """Keep some rows (a slice, indices or a mask), trimmed to the longest of them."""
+        if not isinstance(rows, slice):
+            rows = torch.as_tensor(rows)
+            rows = rows if rows.dtype == torch.bool else rows.long()
+        index = torch.arange(len(self))[rows]
+        width = int(self.last[index].max()) + 1 if len(index) else 0
+        return PromptBatch(
+            input_ids=self.input_ids[index, :width],
+            attention_mask=self.attention_mask[index, :width],
+            subject_mask=self.subject_mask[index, :width],
+            special_mask=self.special_mask[index, :width],
+            last=self.last[index],
+            prompts=tuple(self.prompts[int(i)] for i in index),
+        )
+
+    @property
+    def fact_ids(self) -> tuple[str, ...]:
+        """The fact id of every row."""
+        return tuple(prompt.fact_id for prompt in self.prompts)
+
+    @property
+    def last_mask(self) -> Bool[Tensor, "fact pos"]:
+        """Mark the last real token of every row."""
+        return torch.arange(self.input_ids.shape[1])[None] == self.last[:, None]
+
+    @property
+    def relation_mask(self) -> Bool[Tensor, "fact pos"]:
+        """Mark the prompt's own words: neither special, nor subject, nor the last token, nor padding."""
+        return self.attention_mask.bool() & ~self.special_mask & ~self.subject_mask & ~self.last_mask
+
+    def tokens(self, tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:
+        """Decode every real token by itself, for display."""
+        rows = [self.input_ids[i, : int(self.last[i]) + 1].tolist() for i in range(len(self))]
+        return [[str(tokenizer.decode([token])) for token in row] for row in rows]
+
+    def chunks(self, batch_tokens: int) -> Iterator[tuple[Int[Tensor, " row"], PromptBatch]]:
+        """Yield (original rows, trimmed batch) in order of length, each of at most ``batch_tokens`` tokens.
+
+        A prompt longer than the bound comes alone.
+        """
+        order = torch.argsort(self.last, stable=True)
+        start = 0
+        while start < len(order):
+            end = start + 1
+            while end < len(order) and (end + 1 - start) * (int(self.last[order[end]]) + 1) <= batch_tokens:
+                end += 1
+            yield order[start:end], self[order[start:end]]
+            start = end
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    occurrence: Occurrence = None,
+    max_length: int | None = None,
+) -> PromptBatch:
+    """Tokenise prompts and mark their subjects.
+
+    Prompts that cannot be aligned are set aside, and so are those that a side of a pair's tokenizer cannot be
+    asked, because it lacks a token in them (:mod:`finetune.checkpoints.shared_tokenizer`).
+
+    Args:
+        tokenizer: the model's own fast tokenizer, or a pair's.
+        prompts: texts with the subject's character range.
+        occurrence: which occurrences of the subject's text to mark: the given range (None), ``"all"``, or
+            the k-th from 0 (from the last, if negative). If the given one is a whole word, so are the others.
+        max_length: prompts of more tokens are left out.
+
+    Raises:
+        InputError: the tokenizer reports no offsets, or not one prompt could be aligned.
+
+    Examples:
+        >>> from finetune.data.prompts import render
+        >>> from finetune.data.tokenizers import word_tokenizer
+        >>> from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+        >>> facts = make_world(WorldConfig(subjects=8, relations=1))
+        >>> tokenizer = word_tokenizer(facts, world_phrasebook())
+        >>> batch = encode(tokenizer, [render("{subject} was born in", facts[0])])
+        >>> batch.subject_mask[0].tolist()  # BOS, two words of a name, was, born, in
+        [False, True, True, False, False, False]
+        >>> int(batch.last[0])
+        5
+    """
+    rows: list[tuple[Prompt, TokenizedText, list[bool]]] = []
+    left_out: list[LeftOut] = []
+    unshared = unreadable_prompts(tokenizer, prompts)
+    for i, (prompt, tokens) in enumerate(zip(prompts, tokenize(tokenizer, prompts), strict=True)):
+        try:
+            if i in unshared:
+                raise ValueError(unshared[i])
+            spans = _occurrences(prompt, occurrence)
+            mask = subject_tokens(prompt.text, tokens.offsets, spans)
+            _require_alignable(prompt.text, tokens, spans, mask, max_length)
+        except ValueError as error:
+            left_out.append(LeftOut(where=prompt.fact_id or prompt.text, reason=str(error)))
+            continue
+        rows.append((prompt, tokens, mask))
+    if not rows:
+        reason = left_out[0].reason if left_out else "there are none"
+        raise InputError(f"none of the {len(prompts)} prompts can be aligned with the tokenizer ({reason})")
+    return _pad(tokenizer, rows, tuple(left_out))
+
+
+def _occurrences(prompt: Prompt, occurrence: Occurrence) -> list[Span]:
+    if occurrence is None:
+        return [prompt.subject]
+    start, end = prompt.subject
+    pattern = re.escape(prompt.text[start:end])
+    if re.compile(rf"(?<!\w){pattern}(?!\w)").match(prompt.text, start):
+        pattern = rf"(?<!\w){pattern}(?!\w)"  # "Ada" is not to be found in "Canada"
+    spans = [match.span() for match in re.finditer(pattern, prompt.text)]
+    if occurrence == "all":
+        return spans
+    if not -len(spans) <= occurrence < len(spans):
+        raise ValueError(f"the subject occurs {len(spans)} times; occurrence={occurrence} is none of them")
+    return [spans[occurrence]]
+
+
+def _require_alignable(
+    text: str, tokens: TokenizedText, spans: Sequence[Span], mask: Sequence[bool], max_length: int | None
+) -> None:
+    if all(start == end for start, end in tokens.offsets):
+        raise ValueError("the text tokenises to nothing")
+    if not any(mask):
+        raise ValueError("no token covers the subject")
+    if max_length is not None and len(tokens) > max_length:
+        raise ValueError(f"{len(tokens)} tokens are more than the {max_length} allowed")
+    covered = {i for start, end in tokens.offsets for i in range(start, end)}
+    if any(i not in covered and _carries(text[i]) for span in spans for i in range(*span)):
+        raise ValueError("the tokenizer drops part of the subject")
+
+
+def _carries(character: str) -> bool:
+    """Tell whether a character stands by itself; a normaliser may fuse accents or drop joiners."""
+    return not character.isspace() and unicodedata.category(character)[0] not in "MC"
+
+
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """List the ids that stand for no words; an unknown word is a word."""
+    added = tokenizer.added_tokens_decoder.items()
+    special = {*tokenizer.all_special_ids, *(token_id for token_id, token in added if token.special)}
+    edges = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.pad_token_id}
+    return sorted(special - ({tokenizer.unk_token_id} - edges))
+
+
+def _pad(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[tuple[Prompt, TokenizedText, list[bool]]],
+    left_out: tuple[LeftOut, ...],
+) -> PromptBatch:
+    lengths = torch.tensor([len(tokens) for _, tokens, _ in rows])
+    shape = (len(rows), int(lengths.max()))
+    ids = torch.full(shape, masked_id(tokenizer))
+    subject = torch.zeros(shape, dtype=torch.bool)
+    for row, (_, tokens, mask) in enumerate(rows):
+        ids[row, : len(tokens)] = torch.tensor(tokens.ids)
+        subject[row, : len(tokens)] = torch.tensor(mask)
+    real = torch.arange(shape[1])[None] < lengths[:, None]
+    return PromptBatch(
+        input_ids=ids,
+        attention_mask=real.long(),
+        subject_mask=subject,
+        special_mask=torch.isin(ids, torch.tensor(_special_ids(tokenizer))) & real & ~subject,
+        last=lengths - 1,
+        prompts=tuple(prompt for prompt, _, _ in rows),
+        left_out=left_out,
+    )

@@ -1,0 +1,247 @@
+"""How strongly a model's values hold each fact, and how a fine-tuning example would move its attention.
+
+*Value readout*: the sum over the subject's tokens of ``v . W_O . W_U[a]`` per head, read at the last prompt
+token's norm scales: ``stored`` unweighted, ``used`` weighted by attention. On a one-layer attention-only
+model without norms, ``stored`` is the factual salience phi(a)^T W_V phi(s). Both are given as the gold
+answer's logit over the mean of its relation's answer set, and as its rank there (0 is first).
+
+*Harm score*: ``m = sum over heads of mass (1 - mass) (s_rel - p_rel)``, where ``s_rel`` and ``p_rel`` are
+what the attention-weighted mean values of the subject and of the rest of the prompt add to the
+log-probability of the answer's first token. It is minus the loss's derivative in the attention score of the
+subject: below zero, a step on the example pushes attention off the subject. Exact for one attention layer
+without a final norm; in a deep model a proxy that counts each head's direct path to the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from finetune.common.errors import InputError
+from interp.measures.answer_sets import AnswerSet, Reading
+from interp.measures.attention import chunk_batch
+from interp.measures.decode import answer_tokens
+from interp.measures.head_readers import HeadSources, read_sources, readers
+from interp.measures.result import Result, long_frame
+from interp.measures.spans import PromptBatch
+from interp.models.identity import model_fingerprint
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueReadout(Result):
+    """The gold answer's readout from the subject's values, over the mean of the relation's answer set.
+
+    Per head and, in ``*_total``, summed over all heads; ranks count the answers read more strongly.
+    ``candidates`` is the number of answers that could be told apart, ``collisions`` names the others.
+    """
+
+    stored: Float[Tensor, "fact layer head"]
+    used: Float[Tensor, "fact layer head"]
+    stored_rank: Int[Tensor, "fact layer head"]
+    used_rank: Int[Tensor, "fact layer head"]
+    stored_total: Float[Tensor, " fact"]
+    used_total: Float[Tensor, " fact"]
+    stored_total_rank: Int[Tensor, " fact"]
+    used_total_rank: Int[Tensor, " fact"]
+    candidates: Int[Tensor, " fact"]
+    collisions: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per fact, with the readouts summed over heads."""
+        names = ("stored_total", "used_total", "stored_total_rank", "used_total_rank", "candidates")
+        frame = long_frame({"fact_id": self.fact_ids}, {name: getattr(self, name) for name in names})
+        return frame.rename(columns=lambda name: name.replace("_total", ""))
+
+    def heads_frame(self) -> pd.DataFrame:
+        """One row per fact, layer and head."""
+        _, layers, heads = self.stored.shape
+        axes = {"fact_id": self.fact_ids, "layer": range(layers), "head": range(heads)}
+        names = ("stored", "used", "stored_rank", "used_rank")
+        return long_frame(axes, {name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarmScore(Result):
+    """m of each fact as a fine-tuning example (nats per unit of attention score), summed and per head."""
+
+    values: Float[Tensor, " fact"]
+    per_head: Float[Tensor, "fact layer head"]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per fact."""
+        return long_frame({"fact_id": self.fact_ids}, {"harm_score": self.values})
+
+
+def value_readout(
+    model: TransformerBridge,
+    batch: PromptBatch,
+    tokenizer: PreTrainedTokenizerBase,
+    answer_sets: Mapping[str, Sequence[str]],
+    *,
+    tokens: Reading = "first",
+    batch_tokens: int = 8192,
+    progress: str | None = None,
+) -> ValueReadout:
+    """Read each fact's canonical answer from its subject's values, against its relation's answer set.
+
+    Args:
+        model: any bridge; nothing is edited.
+        batch: prompts with answers and relations.
+        tokenizer: the model's own.
+        answer_sets: the possible answers of every relation in the batch, the facts' own among them.
+        tokens: read an answer's first token, or the mean over its tokens.
+        batch_tokens: bound on the tokens of one forward pass.
+        progress: what to call the work in a progress bar.
+
+    Raises:
+        InputError: another reading, a relation without an answer set, or an answer that is not in its set.
+    """
+    sets = _answer_sets(tokenizer, batch, answer_sets, tokens)
+    n, shape = len(batch), (len(batch), model.cfg.n_layers, model.cfg.n_heads)
+    result: dict[str, Tensor] = {}
+    for kind in ("stored", "used"):
+        result |= {kind: torch.zeros(shape), f"{kind}_rank": torch.zeros(shape, dtype=torch.long)}
+        result |= {f"{kind}_total": torch.zeros(n), f"{kind}_total_rank": torch.zeros(n, dtype=torch.long)}
+    with torch.inference_mode():
+        directions = {relation: answers.directions(model) for relation, answers in sets.items()}
+    for index, chunk in chunk_batch(batch, batch_tokens, progress):
+        sources = read_sources(model, chunk)
+        for relation in {p.relation for p in chunk.prompts}:
+            rows = [i for i, p in enumerate(chunk.prompts) if p.relation == relation]
+            gold = torch.tensor([sets[relation].place[chunk.prompts[i].answers[0]] for i in rows])
+            part = _against_set(model, sources[rows], directions[relation], gold)
+            for name, values in part.items():
+                result[name][index[rows]] = values.cpu()
+    return ValueReadout(
+        **result,
+        candidates=torch.tensor([len(sets[p.relation].readings) for p in batch.prompts]),
+        collisions=tuple(text for answers in sets.values() for text in answers.collisions),
+        fact_ids=batch.fact_ids,
+        model=model_fingerprint(model),
+    )
+
+
+def harm_score(
+    model: TransformerBridge,
+    batch: PromptBatch,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    batch_tokens: int = 8192,
+    progress: str | None = None,
+) -> HarmScore:
+    """Score each fact as a fine-tuning example by m, on the answer's first token.
+
+    Where the attention scores of all the subject's tokens at the last position rise by e, the loss falls by
+    m times e, to first order.
+    """
+    answers = torch.tensor([ids[0] for ids in answer_tokens(tokenizer, batch)])
+    per_head = torch.zeros(len(batch), model.cfg.n_layers, model.cfg.n_heads)
+    for index, chunk in chunk_batch(batch, batch_tokens, progress):
+        sources = read_sources(model, chunk)
+        residual = _residual(model, sources.logits, answers[index])
+        per_head[index] = _harm(model, sources, residual).cpu()
+    return HarmScore(
+        values=per_head.sum((1, 2)),
+        per_head=per_head,
+        fact_ids=batch.fact_ids,
+        model=model_fingerprint(model),
+    )
+
+
+@torch.inference_mode()
+def _against_set(
+    model: TransformerBridge,
+    sources: HeadSources,
+    directions: Float[Tensor, "answer d_model"],
+    gold: Int[Tensor, " fact"],
+) -> dict[str, Tensor]:
+    """Compare the gold answer with its set, in every head and in their sum."""
+    gold = gold.to(sources.stored.device)
+    parts: dict[str, list[Tensor]] = {n: [] for n in ("stored", "stored_rank", "used", "used_rank")}
+    totals = dict.fromkeys(("stored", "used"), torch.zeros((), device=gold.device))
+    for layer in range(model.cfg.n_layers):
+        reader = readers(model, layer, directions).to(gold.device)
+        scale = rearrange(sources.scale(layer), "fact -> fact 1 1")
+        for kind in totals:
+            vectors = getattr(sources, kind)[:, layer]
+            read = einsum(vectors, reader, "fact head d, answer head d -> fact head answer") / scale
+            advantage, rank = _advantage(read, gold[:, None].expand(-1, read.shape[1]))
+            parts[kind].append(advantage)
+            parts[f"{kind}_rank"].append(rank)
+            totals[kind] = totals[kind] + read.sum(1)
+    result = {name: torch.stack(each, dim=1) for name, each in parts.items()}
+    for kind, total in totals.items():
+        result[f"{kind}_total"], result[f"{kind}_total_rank"] = _advantage(total, gold)
+    return result
+
+
+def _advantage(
+    read: Float[Tensor, "*at answer"], gold: Int[Tensor, "*at"]
+) -> tuple[Float[Tensor, "*at"], Int[Tensor, "*at"]]:
+    """Return the gold answer's readout over the set's mean, and how many answers are read more strongly."""
+    own = read.gather(-1, gold[..., None])
+    return own[..., 0] - read.mean(-1), (read > own).sum(-1)
+
+
+def _residual(
+    model: TransformerBridge, logits: Float[Tensor, "fact vocab"], answers: Int[Tensor, " fact"]
+) -> Float[Tensor, "fact vocab"]:
+    """Return d log p(answer) / d logits: one-hot minus softmax, through a softcap where there is one."""
+    with torch.inference_mode(False), torch.enable_grad():
+        raw = logits.clone().requires_grad_()
+        log_probs = model.adapter.apply_output_logits_transform(raw).log_softmax(-1)
+        chosen = log_probs.gather(-1, answers.to(raw.device)[:, None]).sum()
+        return torch.autograd.grad(chosen, raw)[0]
+
+
+@torch.inference_mode()
+def _harm(
+    model: TransformerBridge, sources: HeadSources, residual: Float[Tensor, "fact vocab"]
+) -> Float[Tensor, "fact layer head"]:
+    """Return mass (1 - mass) (s_rel - p_rel), which is used_rel - mass * everything_rel."""
+    direction = residual @ model.W_U.float().T
+    scores = []
+    for layer in range(model.cfg.n_layers):
+        mass = rearrange(sources.mass[:, layer], "fact head -> fact head 1")
+        moved = sources.used[:, layer] - mass * sources.everything[:, layer]
+        reader = readers(model, layer, direction).to(moved.device)
+        score = einsum(moved, reader, "fact head d, fact head d -> fact head")
+        scores.append(score / rearrange(sources.scale(layer), "fact -> fact 1"))
+    return torch.stack(scores, dim=1)
+
+
+def _answer_sets(
+    tokenizer: PreTrainedTokenizerBase,
+    batch: PromptBatch,
+    answer_sets: Mapping[str, Sequence[str]],
+    reading: Reading,
+) -> dict[str, AnswerSet]:
+    """Tokenise the answer set of every relation in the batch, behind one of the relation's prompts."""
+    if reading not in get_args(Reading):
+        raise InputError(f"tokens = {reading!r}: choose one of {', '.join(get_args(Reading))}")
+    sets: dict[str, AnswerSet] = {}
+    for prompt in batch.prompts:
+        if not prompt.answers:
+            raise InputError(f"fact {prompt.fact_id!r}: has no answer to read; leave it out or give it one")
+        relation, answer = prompt.relation, prompt.answers[0]
+        if relation not in answer_sets:
+            raise InputError(f"relation {relation!r} has no answer set; add it to answer_sets")
+        if relation not in sets:
+            names = answer_sets[relation]
+            sets[relation] = AnswerSet.tokenized(tokenizer, prompt, relation, names, reading)
+        if answer not in sets[relation].place:
+            raise InputError(
+                f"fact {prompt.fact_id!r}: answer {answer!r} is not in the answer set of {relation!r}; add it"
+            )
+    return sets

@@ -1,0 +1,126 @@
+"""Which base an adapter belongs to, by the name that it recorded.
+
+Names are weak evidence: directories move, and one model goes by many hub ids. So a base is refused by name
+only where both names can be looked at and clearly mean different models. Names, shapes and vocabulary of the
+adapter's tensors are checked in any case, by :mod:`finetune.checkpoints.adapter_loading`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.checkpoints.adapter_files import is_hub_id, is_quantised, read_config, read_settings
+from finetune.checkpoints.loading import adapter_base
+from finetune.common.errors import InputError
+from finetune.common.files import content_hash
+from interp.models.sources import Source, in_memory, in_memory_adapter, source_title
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+# Initialisations of LoRA that leave the base as it is.
+PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")
+
+
+def base_of(adapter: Source) -> Source:
+    """Find an adapter's base: the directory or hub id in its configuration, or the model it is on.
+
+    A relative directory is looked for from here and from beside the adapter.
+
+    Raises:
+        InputError: the configuration names none, or one that is not here; the model it is on was changed.
+    """
+    if in_memory_adapter(adapter):
+        _require_untouched_base(adapter)
+        return adapter
+    return adapter_base(adapter)
+
+
+def require_named_base(adapter: Source, base: Source) -> str | None:
+    """Refuse a base that an adapter's record contradicts; return a notice where the record decides nothing.
+
+    Two hub ids must end in the same name. A recorded directory that still exists must hold the same model.
+    An adapter that was trained on a quantised copy fits whatever its shapes and vocabulary fit.
+
+    Raises:
+        InputError: the adapter was trained on another model.
+    """
+    named = _recorded(adapter)
+    if not named or in_memory(base):
+        return None
+    other = Path(named)
+    if is_quantised(named) and str(base) != named:
+        return (
+            f"{source_title(adapter)} was trained on {named}, a quantised copy; it is measured on {base}, "
+            "whose shapes and vocabulary it fits"
+        )
+    if other.is_dir() and Path(base).is_dir():
+        same = other.resolve() == Path(base).resolve() or _weights(other) == _weights(Path(base))
+    elif other.is_absolute() or Path(base).is_dir() or not is_hub_id(named):
+        return None  # the recorded directory is gone, or a hub model was downloaded to a directory
+    else:
+        same = named.rpartition("/")[2].lower() == str(base).rpartition("/")[2].lower()
+    if not same:
+        raise InputError(
+            f"{source_title(adapter)}: was trained on {named}, not on {base}; give its own base, or none "
+            "at all"
+        )
+    return None
+
+
+def require_mergeable(name: str, model: PeftModel) -> None:
+    """Refuse an adapter that changes no weights but adds inputs, such as virtual tokens.
+
+    Raises:
+        InputError: it cannot be merged.
+    """
+    if not hasattr(model.base_model, "merge_and_unload"):
+        kind = model.peft_config[model.active_adapter].peft_type
+        raise InputError(
+            f"{name}: {getattr(kind, 'value', kind)} adds inputs and changes no weights, so this side would "
+            "have no W_Q to W_O of its own; use LoRA or another adapter that can be merged"
+        )
+
+
+def may_share(adapter: Source) -> bool:
+    """Tell whether an adapter's configuration lets both sides share the base's weights.
+
+    DoRA, trained biases, embeddings or whole modules, methods other than LoRA, and initialisations that take
+    something out of the base (PiSSA) need weights of their own; so no base has to be loaded to find out.
+    """
+    memory = in_memory_adapter(adapter)
+    config: Any = adapter.peft_config[adapter.active_adapter] if memory else read_config(adapter)
+    more = ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias", "target_parameters")
+    return (
+        str(getattr(config.peft_type, "value", config.peft_type)) == "LORA"
+        and not any(getattr(config, name, None) for name in more)
+        and config.bias == "none"
+        and config.init_lora_weights in PLAIN_STARTS
+    )
+
+
+def _require_untouched_base(adapter: PeftModel) -> None:
+    """Refuse to take the base from below an adapter in memory that changed it for good."""
+    config: Any = adapter.peft_config[adapter.active_adapter]
+    initial = getattr(config, "init_lora_weights", True)
+    biases = getattr(config, "bias", "none") != "none"
+    if biases or initial not in PLAIN_STARTS:
+        what = (
+            "trained its base's biases" if biases else f"was initialised from its base's weights ({initial})"
+        )
+        raise InputError(
+            f"{source_title(adapter)}: {what}, so the base below it has changed; give the base as well"
+        )
+
+
+def _recorded(adapter: Source) -> str:
+    if in_memory_adapter(adapter):
+        config = adapter.peft_config[adapter.active_adapter]
+        return str(config.base_model_name_or_path or "")
+    return str(read_settings(adapter).get("base_model_name_or_path") or "")
+
+
+def _weights(folder: Path) -> list[str]:
+    """Hash a checkpoint's weight files; names and shards count, other files do not."""
+    return [content_hash(file) for file in sorted(folder.glob("*.safetensors"))]

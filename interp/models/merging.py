@@ -1,0 +1,119 @@
+"""Merging an adapter into a base without changing what PEFT computes unmerged.
+
+PEFT merges each update into the weight below it. Where two layers share one weight, as the input embeddings
+and the output head of a *tied* base do, an update of one would change the other as well: on a real model the
+merged one was 2.3 nats off. So shared weights below an adapter are separated first.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import AuxiliaryTrainingWrapper
+from torch import Tensor, nn
+
+from finetune.checkpoints.adapter_files import first_line
+from finetune.common.errors import InputError
+from interp.models.parity import TOLERANCE, LogProbs, log_probs, require_finite
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+ROUNDING = 10 * TOLERANCE  # nats, float32: every merged weight is rounded once more; 7e-5 on SmolLM2-135M
+
+
+def merge(model: PeftModel, name: str) -> PreTrainedModel:
+    """Return the base with the active adapter merged into it; both are used up.
+
+    Raises:
+        InputError: PEFT cannot merge this adapter.
+    """
+    whole: Any = model.base_model.model
+    if untie_shared_weights(model):
+        whole.config.tie_word_embeddings = False
+    _add_biases(model)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # about ties, which are cut, and about roundings, which are measured
+            merged: Any = model.base_model.merge_and_unload()  # type: ignore[operator]
+    except Exception as error:  # a tuner raises whatever kind it likes
+        raise InputError(
+            f"{name}: this adapter cannot be merged ({first_line(error)}), so this side would have no W_Q to "
+            "W_O of its own; use LoRA, or a checkpoint that was merged by whoever trained it"
+        ) from error
+    return merged.eval().requires_grad_(False)
+
+
+def unmerged_log_probs(model: PeftModel, inputs: dict[str, Tensor], name: str) -> LogProbs:
+    """Return what PEFT computes without merging anything: the reference of all that is made of an adapter.
+
+    Raises:
+        InputError: it cannot be computed, as where PEFT initialises a transposed layer wrongly, or it is not
+            finite.
+    """
+    try:
+        found = log_probs(model, inputs)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{name}: PEFT itself cannot run this adapter on its base ({first_line(error)}); "
+            "convert it to an ordinary LoRA, or name a checkpoint that it was merged into"
+        ) from error
+    require_finite(found, name)
+    return found
+
+
+def require_merged(found: LogProbs, expected: LogProbs, name: str) -> None:
+    """Refuse a merged model that does not compute what its unmerged one does.
+
+    Raises:
+        InputError: their log-probs differ by more than rounding.
+    """
+    difference = float((found - expected).abs().max())
+    if not difference <= ROUNDING:
+        raise InputError(
+            f"{name}: merging this adapter changes its log-probabilities by {difference:.1e} nats "
+            f"({ROUNDING:.1e} allowed), so it could not be measured; use LoRA without variants, or a "
+            "checkpoint that was merged by whoever trained it"
+        )
+
+
+def untie_shared_weights(model: PeftModel) -> bool:
+    """Give layers below an adapter weights of their own where they share them; tell whether any did."""
+
+    owners: dict[int, list[tuple[nn.Module, str, bool]]] = {}
+    adapted: list[str] = []
+    for path, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
+            adapted.append(f"{path}.")
+        touched = any(path.startswith(layer) for layer in adapted)
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                owners.setdefault(parameter.data_ptr(), []).append((module, name, touched))
+    separated = False
+    for shared in owners.values():
+        if len(shared) < 2 or not any(touched for *_, touched in shared):
+            continue
+        for module, name, _ in shared[1:]:
+            weight: Any = getattr(module, name)
+            module._parameters[name] = nn.Parameter(weight.detach().clone(), requires_grad=False)
+            separated = True
+    return separated
+
+
+def _add_biases(model: PeftModel) -> None:
+    """Give layers without a bias one of zeros where the adapter's own bias is to be merged into it."""
+    adapter = model.active_adapter
+    for layer in model.modules():
+        biased: Any = getattr(layer, "lora_bias", None)
+        if not isinstance(biased, dict) or not biased.get(adapter):
+            continue
+        below: Any = layer.get_base_layer()  # type: ignore[operator]
+        if getattr(below, "bias", None) is None and isinstance(below, nn.Linear):
+            weight: Tensor = below.weight
+            below.bias = nn.Parameter(torch.zeros_like(weight[:, 0]), requires_grad=False)

@@ -1,0 +1,33 @@
+"""Checking that checkpoints can be loaded and measured before any of them is asked anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from finetune.checkpoints.inspection import read_configuration
+from finetune.checkpoints.loading import Source, adapter_base, is_adapter, load_tokenizer
+from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.checkpoints.preflight import require_loadable
+from finetune.common.errors import InputError
+from interp.models.sources import require_decoder
+
+
+def require_measurable(base: Source, finetuned: Sequence[Source] = ()) -> None:
+    """Refuse checkpoints that could not be loaded as hooked models; no weights are read.
+
+    Raises:
+        InputError: a checkpoint cannot be loaded, is no decoder, or has a tokenizer with more ids than
+            embeddings.
+    """
+    require_loadable(base, finetuned)
+    whole = adapter_base(base) if is_adapter(base) else base
+    for source in map(resolve_checkpoint, (whole, *finetuned)):
+        if not is_adapter(source):
+            require_decoder(read_configuration(source), str(source))
+    embeddings = read_configuration(resolve_checkpoint(whole)).get_text_config().vocab_size
+    largest = max(load_tokenizer(whole).get_vocab().values()) + 1
+    if largest > embeddings:
+        raise InputError(
+            f"{whole}: its tokenizer has {largest} ids and the model {embeddings} embeddings; "
+            "name the tokenizer that the model was trained with"
+        )

@@ -1,0 +1,269 @@
+"""What a checkpoint may be given as, and what is refused before any of it is computed with.
+
+A source is a local directory, a hub id, or a model in memory; a directory may hold a whole model or a LoRA
+adapter. Loading itself is :mod:`finetune.checkpoints.loading`'; here stand the further demands of
+measuring: decoders only, tokenizers that agree, adapters that belong to their base, and no model of the
+caller's touched.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from huggingface_hub import snapshot_download
+from peft import PeftModel
+from peft.utils import ModulesToSaveWrapper
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from finetune.checkpoints.inspection import inspect_checkpoint, read_configuration
+from finetune.checkpoints.loading import is_adapter, load_weights, require_checkpoint
+from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.common.errors import InputError
+from finetune.common.files import content_hash
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+Source = Any  # str | Path | PreTrainedModel | PeftModel; both classes are imported only where needed
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadingSettings:
+    """How checkpoints are loaded: precision, place, and what is trusted."""
+
+    dtype: torch.dtype = torch.float32
+    device: torch.device | None = None
+    device_map: Any = None
+    revision: str | None = None
+    allow_pickle: bool = False
+
+
+def loading_settings(
+    dtype: str | torch.dtype | None,
+    device: str | torch.device | None,
+    device_map: Any,
+    revision: str | None,
+    allow_pickle: bool,
+) -> LoadingSettings:
+    """Check what the user set and fill in the rest: float32, on a GPU if there is one.
+
+    Raises:
+        InputError: a dtype that is none of the three, or both a device and a device map.
+    """
+    name = str(dtype or torch.float32).removeprefix("torch.")
+    if name not in DTYPES:
+        raise InputError(f"dtype = {name}: choose {', '.join(DTYPES)}")
+    if device is not None and device_map is not None:
+        raise InputError("device and device_map: give one of them")
+    if device is None and device_map is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return LoadingSettings(
+        dtype=DTYPES[name],
+        device=None if device is None else torch.device(device),
+        device_map=device_map,
+        revision=revision,
+        allow_pickle=allow_pickle,
+    )
+
+
+def in_memory(source: Source) -> bool:
+    """Tell whether a source is a model rather than a name of one."""
+    return not isinstance(source, str | Path)
+
+
+def in_memory_adapter(source: Source) -> bool:
+    """Tell whether a source is a PEFT model in memory."""
+    return in_memory(source) and hasattr(source, "peft_config")
+
+
+def source_title(source: Source) -> str:
+    """Name a source in messages and in provenance."""
+    if not in_memory(source):
+        return str(source)
+    return f"{type(source).__name__} in memory ({getattr(source, 'name_or_path', '') or 'never saved'})"
+
+
+def source_identity(source: Source, config: PreTrainedConfig | None = None) -> str | None:
+    """Return what pins a source's content: a directory's hash or a hub commit; None for a model in memory."""
+    if in_memory(source):
+        return None
+    if Path(source).is_dir():
+        return f"sha256:{content_hash(Path(source))}"
+    commit = getattr(config, "_commit_hash", None)
+    return f"commit:{commit}" if commit else None
+
+
+def resolve_source(source: Source, revision: str | None = None) -> Source:
+    """Check that a source can be one; spell out ``~``, and fetch an adapter that is given by its hub id.
+
+    Raises:
+        InputError: no such directory, no checkpoint in it, or a model that cannot be taken as it is.
+    """
+    if in_memory(source):
+        _require_model(source)
+        return source
+    expanded = Path(source).expanduser()
+    source = resolve_checkpoint(str(expanded)) if expanded.is_dir() else source
+    require_checkpoint(source)
+    return source if Path(source).is_dir() else _fetched_adapter(source, revision) or source
+
+
+def notices(sources: Iterable[Source | None], options: LoadingSettings) -> list[str]:
+    """Return what was put right in loading full checkpoints, such as prefixes taken off their keys."""
+    named = [s for s in sources if s is not None and not in_memory(s) and not is_adapter(s)]
+    return [
+        told
+        for source in dict.fromkeys(map(str, named))
+        for told in inspect_checkpoint(
+            source,
+            revision=None if Path(source).is_dir() else options.revision,
+            allow_pickle=options.allow_pickle,
+        ).notices
+    ]
+
+
+def load_plain(source: Source, options: LoadingSettings) -> PreTrainedModel:
+    """Load a full checkpoint as a plain eager model that the caller owns; a model in memory is copied.
+
+    Raises:
+        InputError: the source cannot be loaded safely, or is no causal language model.
+    """
+    if in_memory(source):
+        model: Any = _own_copy(source)
+        require_decoder(model.config, source_title(source))
+        model = model.to(dtype=options.dtype)
+    else:
+        require_decoder(_config(source, options), source_title(source))
+        model = load_weights(
+            source,
+            dtype=options.dtype,
+            revision=None if Path(source).is_dir() else options.revision,
+            allow_pickle=options.allow_pickle,
+            device_map=options.device_map,
+            # Other implementations return no patterns, and in half precision they round differently.
+            attn_implementation="eager",
+        )
+    if options.device is not None:
+        model = model.to(options.device)
+    model.set_attn_implementation("eager")
+    return model.eval().requires_grad_(False)
+
+
+def require_unquantised(source: Source, options: LoadingSettings) -> None:
+    """Refuse a base whose weights an adapter cannot be merged into.
+
+    Raises:
+        InputError: the weights are quantised.
+    """
+    config = source.config if in_memory(source) else _config(source, options)
+    if getattr(config, "quantization_config", None) is not None:
+        raise InputError(
+            f"{source_title(source)}: its weights are quantised, and an update merged into them would be "
+            "rounded away; name the same base in bfloat16 or float32"
+        )
+
+
+def require_decoder(config: PreTrainedConfig, name: str) -> None:
+    """Refuse what is no decoder with a language-model head.
+
+    Raises:
+        InputError: an encoder, an encoder-decoder, or a model without a head.
+    """
+    causal: set[str] = set()
+    for entry in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+        causal.update([entry] if isinstance(entry, str) else entry)
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(f"{name}: is an encoder-decoder; only decoder-only language models can be measured")
+    stated = config.architectures or []
+    if stated and not causal.intersection(stated):
+        raise InputError(f"{name}: {stated[0]} is no causal language model; name a decoder with its head")
+    if not stated and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise InputError(f"{name}: models of type {config.model_type} are no causal language models")
+
+
+def is_adapter_source(source: Source) -> bool:
+    """Tell whether a source is an adapter, on disk or in memory."""
+    return in_memory_adapter(source) if in_memory(source) else is_adapter(source)
+
+
+def config_of(source: str | Path, options: LoadingSettings) -> PreTrainedConfig:
+    """Read a checkpoint's configuration without its weights; an :class:`InputError` where there is none."""
+    return _config(source, options)
+
+
+def _config(source: str | Path, options: LoadingSettings) -> PreTrainedConfig:
+    return read_configuration(source, revision=None if Path(source).is_dir() else options.revision)
+
+
+def _fetched_adapter(name: str, revision: str | None) -> str | None:
+    """Download an adapter given by its hub id (its own files only); None if the id names a whole model.
+
+    Raises:
+        InputError: the hub has neither under that id, or cannot be reached.
+    """
+
+    try:
+        _config(name, LoadingSettings(revision=revision))
+        return None
+    except InputError as error:
+        # Every further try without a network would take its time as well.
+        if "connect" in str(error) or find_adapter_config_file(name, revision=revision) is None:
+            raise
+    try:
+        kinds = ["adapter_*", "*.json", "*.txt", "*.model"]
+        return str(snapshot_download(name, revision=revision, allow_patterns=kinds))
+    except (OSError, ValueError) as error:
+        line = str(error).strip().split("\n")[0]
+        raise InputError(f"{name}: the adapter cannot be fetched ({line}); check the network") from error
+
+
+def _require_model(source: Source) -> None:
+
+    if isinstance(source, TransformerBridge):
+        raise InputError("a TransformerBridge: give the Hugging Face model, or the directory it came from")
+    if not isinstance(source, PreTrainedModel) and not in_memory_adapter(source):
+        raise InputError(f"{type(source).__name__}: give a directory, a hub id, or a Hugging Face model")
+    if in_memory_adapter(source):
+        _require_one_adapter(source)
+    if any(type(module).__module__.startswith("transformer_lens") for module in source.modules()):
+        raise InputError(
+            f"{source_title(source)}: TransformerLens has already rewired it; give the directory it came from"
+        )
+
+
+def _require_one_adapter(source: Source) -> None:
+    if not isinstance(source, PeftModel):
+        raise InputError(
+            f"{source_title(source)}: has adapters built in; give the PeftModel, or the adapter's directory"
+        )
+    if len(source.active_adapters) != 1:
+        active = ", ".join(source.active_adapters) or "none"
+        raise InputError(
+            f"{source_title(source)}: exactly one adapter must be active, not {active}; choose it with "
+            "set_adapter"
+        )
+
+
+def _own_copy(source: Source) -> PreTrainedModel:
+    """Copy a model in memory; of a PEFT model, the base below the adapter."""
+    model = copy.deepcopy(source)
+    if not in_memory_adapter(model):
+        return model
+    layers = [m for m in model.modules() if getattr(m, "merged", False) is True]
+    for layer in layers:
+        layer.unmerge()
+    # PEFT's unload keeps the trained copy of a module that the adapter carries whole.
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, ModulesToSaveWrapper):
+                parent._modules[name] = child.original_module
+    return model.unload()

@@ -1,0 +1,1 @@
+"""The intervention engine: interventions as data, recordings, cells, plans, prefill, scores."""

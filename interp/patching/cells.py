@@ -1,0 +1,136 @@
+"""Running a grid of cells: prompts once, then every group of cells resumed, packed up to a bound.
+
+1. Prompts are taken in chunks of similar length and run once with their answers.
+2. The first chunk's plain rows are resumed as the cells will be, and must give the plain logits; a model
+   whose resumed pass does not is run in full for every cell.
+3. Each group's (cell, fact) pairs are packed into passes of at most ``batch_tokens`` keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.measures.spans import PromptBatch
+from interp.patching.editing import edit, hooks
+from interp.patching.interventions import Edits, interventions_of
+from interp.patching.planning import GridPlan, Group, full_pass_plan, make_plan
+from interp.patching.prefill import Prefill, Tails, prefill, resume, view
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+SAME = 1e-4  # nats; what a resumed pass may differ from a plain one in float32
+CHECKED = 2  # facts of each group whose resumed pass is compared with the plain one
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellLogits:
+    """Logits of some (cell, fact) pairs at the last prompt token and at each token of the tail.
+
+    ``fact`` counts within the chunk, whose rows of the batch are ``index``. ``cell`` is -1 in the plain pass.
+    ``reason`` says why cells are run in full, if they are.
+    """
+
+    kept: Prefill
+    index: Int[Tensor, " chunk"]
+    group: Group
+    cell: Int[Tensor, " row"]
+    fact: Int[Tensor, " row"]
+    logits: Float[Tensor, "row scored vocab"]
+    reason: str = ""
+
+
+def run_cells(
+    model: TransformerBridge,
+    batch: PromptBatch,
+    cells: Sequence[Edits],
+    answers: Sequence[Sequence[int]],
+    *,
+    batch_tokens: int,
+) -> Iterator[CellLogits]:
+    """Yield the logits of every chunk's plain pass, then those of its cells."""
+    lengths = torch.tensor([len(answer) - 1 for answer in answers])
+    reason: str | None = None
+    for index, chunk in batch.chunks(batch_tokens):
+        kept = prefill(model, chunk, [answers[i] for i in index.tolist()])
+        plan = make_plan(model, chunk, cells, lengths[index])
+        if reason is None:
+            reason = find_inexactness(model, kept, plan)
+        plan = full_pass_plan(plan, reason) if reason else plan
+        every = torch.arange(len(chunk))
+        plain = Group(cells=(), layer=0, start=torch.zeros_like(every) if reason else chunk.last)
+        none = -torch.ones_like(every)
+        yield CellLogits(
+            kept=kept, index=index, group=plain, cell=none, fact=every, logits=kept.logits, reason=reason
+        )
+        for group in plan.groups:
+            for cell, fact in _packs(group, kept, batch_tokens):
+                logits = run_group(model, kept, cells, group, cell, fact, select_tails(kept.tails, fact))
+                yield CellLogits(
+                    kept=kept, index=index, group=group, cell=cell, fact=fact, logits=logits, reason=reason
+                )
+
+
+def run_group(
+    model: TransformerBridge,
+    kept: Prefill,
+    cells: Sequence[Edits],
+    group: Group,
+    cell: Int[Tensor, " row"],
+    fact: Int[Tensor, " row"],
+    tails: Tails,
+    *,
+    layer: int | None = None,
+) -> Float[Tensor, "row scored vocab"]:
+    """Run (cell, fact) pairs of one group under their cells' interventions."""
+    rows = view(kept, fact, group.start[fact], tails)
+    edits = [
+        edit(model, kept.batch, item, rows, (cell == i).nonzero().flatten())
+        for i in cell.unique().tolist()
+        if i >= 0
+        for item in interventions_of(cells[i])
+    ]
+    start = group.layer if layer is None else layer
+    return resume(model, kept, rows, start, tails, hooks(model, edits))
+
+
+def select_tails(tails: Tails, fact: Int[Tensor, " row"]) -> Tails:
+    """Take the tails of some facts."""
+    return tails[0][fact], tails[1][fact]
+
+
+def find_inexactness(model: TransformerBridge, kept: Prefill, plan: GridPlan) -> str:
+    """Resume a few plain rows as the first and last group would; say why that is not exact, or nothing."""
+    if not plan.groups:
+        return ""
+    few = torch.arange(min(CHECKED, len(kept.batch)))
+    plain = kept.logits[few].log_softmax(-1)
+    limit = SAME if next(model.parameters()).dtype == torch.float32 else 5e-2
+    ends = kept.tails[1][few][:, None] >= torch.arange(plain.shape[1])[None]
+    for group in (plan.groups[0], plan.groups[-1]):
+        nothing = -torch.ones_like(few)
+        try:
+            again = run_group(model, kept, (), group, nothing, few, select_tails(kept.tails, few))
+        except Exception as error:  # a bridge that cannot resume may fail in any way of its own
+            return f"this architecture cannot be resumed from kept keys and values ({type(error).__name__})"
+        off = (again.log_softmax(-1) - plain).abs().amax(-1)[ends].max()
+        if not off <= limit and plain[ends].isfinite().all():
+            return f"resumed from layer {group.layer}, log-probs differ by {off:.1e}"
+    return ""
+
+
+def _packs(
+    group: Group, kept: Prefill, batch_tokens: int
+) -> Iterator[tuple[Int[Tensor, " row"], Int[Tensor, " row"]]]:
+    """Yield (cell, fact) pairs, fact by fact within a cell, a bounded number at a time."""
+    facts = len(kept.batch)
+    width = kept.batch.input_ids.shape[1] + kept.tails[0].shape[1]
+    cell = torch.tensor(group.cells).repeat_interleave(facts)
+    fact = torch.arange(facts).repeat(len(group.cells))
+    yield from zip(*(part.split(max(1, batch_tokens // width)) for part in (cell, fact)), strict=True)

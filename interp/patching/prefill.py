@@ -1,0 +1,268 @@
+"""Running prompts once, and resuming them from any layer and position as often as needed.
+
+1. One forward pass over prompt and answer keeps every layer's keys and values, the residual stream entering
+   every layer, and the clean logits.
+2. A resumed row starts at one of its own positions: what stands before is read from the kept keys and
+   values, shifted so that they end where the row begins. So a row's tokens lie next to each other as in the
+   plain pass, whatever the lengths in the batch, and sliding windows and relative positions stay right.
+3. It starts at one layer: the blocks below are replaced, for that pass, by what they had put out.
+4. The unembedding reads only the positions whose logits are wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import Cache, DynamicLayer
+
+from interp.measures.attention import Hook
+from interp.measures.spans import PromptBatch
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+Tails = tuple[Int[Tensor, "row tail"], Int[Tensor, " row"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefill:
+    """What one forward pass over prompts with their answers, but for the last token, left behind.
+
+    ``keys`` and ``values`` are per layer [fact, key-value head, pos, d_head], ``residuals`` [fact, pos,
+    d_model] entering each layer; ``logits`` are at the last prompt token and those answer tokens.
+    ``outputs`` is how many values each block returns (0: a bare tensor).
+    """
+
+    batch: PromptBatch
+    tails: Tails
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    residuals: tuple[Tensor, ...]
+    outputs: tuple[int, ...]
+    logits: Float[Tensor, "fact scored vocab"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumedRows:
+    """Where the rows of one resumed pass stand in their prompts.
+
+    Row r is fact ``fact[r]`` from position ``start[r]`` on, ``length`` tokens wide; its keys are ``prefix``
+    columns of kept ones, of which the last ``start[r]`` count, and then its own tokens.
+    """
+
+    fact: Int[Tensor, " row"]
+    start: Int[Tensor, " row"]
+    prefix: int
+    length: int
+
+    def queries(self, mask: Bool[Tensor, "fact pos"]) -> Bool[Tensor, "row length"]:
+        """Take marked positions to the rows' own tokens."""
+        return self._shifted(mask, torch.arange(self.length)[None] + self.start[:, None])
+
+    def keys(self, mask: Bool[Tensor, "fact pos"]) -> Bool[Tensor, "row key"]:
+        """Take marked positions to the columns of attention."""
+        return self._shifted(mask, self.key_positions)
+
+    @property
+    def key_positions(self) -> Int[Tensor, "row key"]:
+        """The position in its prompt that each column of attention is; negative where it is none."""
+        return torch.arange(self.prefix + self.length)[None] + (self.start - self.prefix)[:, None]
+
+    def _shifted(self, mask: Tensor, position: Tensor) -> Tensor:
+        inside = (position >= 0) & (position < mask.shape[1])
+        return mask[self.fact[:, None], position.clamp(0, mask.shape[1] - 1)] & inside
+
+
+def pad_tails(tokens: Sequence[Sequence[int]]) -> Tails:
+    """Right-pad the token ids that stand behind prompts; return them with their lengths."""
+    lengths = torch.tensor([len(row) for row in tokens], dtype=torch.long)
+    ids = torch.zeros(len(tokens), int(lengths.max()), dtype=torch.long)
+    for row, some in zip(ids, tokens, strict=True):
+        row[: len(some)] = torch.tensor(list(some), dtype=torch.long)
+    return ids, lengths
+
+
+def prefill(model: TransformerBridge, batch: PromptBatch, answers: Sequence[Sequence[int]]) -> Prefill:
+    """Run prompts with their answers once and keep what a resumed pass needs.
+
+    An answer's last token is not run: nothing that is scored comes behind it.
+    """
+    tails = pad_tails([answer[:-1] for answer in answers])
+    ids, mask = sequences(batch, tails)
+    cache: Any = DynamicCache()  # without a config, so that every layer keeps all positions
+    layers = range(model.cfg.n_layers)
+    residuals: dict[int, Tensor] = {}
+    outputs: dict[int, int] = {}
+
+    def keep(layer: int) -> Hook:
+        def hook(residual: Tensor, hook: object) -> None:
+            residuals[layer] = residual
+
+        return f"blocks.{layer}.hook_in", hook
+
+    def count(layer: int) -> Callable[[Any, Any, Any], None]:
+        def hook(module: object, arguments: object, output: object) -> None:
+            outputs[layer] = len(output) if isinstance(output, tuple) else 0
+
+        return hook
+
+    scored = batch.last[:, None] + torch.arange(tails[0].shape[1] + 1)[None]
+    handles = [block.register_forward_hook(count(i)) for i, block in enumerate(model.blocks)]
+    try:
+        logits = _run(model, ids, mask, [*map(keep, layers), read_at(scored, ids.shape[1])], cache)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Prefill(
+        batch=batch,
+        tails=tails,
+        keys=tuple(layer.keys for layer in cache.layers),
+        values=tuple(layer.values for layer in cache.layers),
+        residuals=tuple(residuals[i] for i in layers),
+        outputs=tuple(outputs[i] for i in layers),
+        logits=logits.float(),
+    )
+
+
+def view(kept: Prefill, fact: Int[Tensor, " row"], start: Int[Tensor, " row"], tails: Tails) -> ResumedRows:
+    """Lay out rows that resume facts at their own positions."""
+    behind = kept.batch.last[fact] + 1 + tails[1] - start
+    return ResumedRows(fact=fact, start=start, prefix=int(start.max()), length=int(behind.max()))
+
+
+def resume(
+    model: TransformerBridge,
+    kept: Prefill,
+    rows: ResumedRows,
+    layer: int,
+    tails: Tails,
+    hooks: Sequence[Hook],
+) -> Float[Tensor, "row scored vocab"]:
+    """Run rows again from a position and a layer on, under hooks, and return the logits of their tails.
+
+    Above layer 0 the tails must be those of the prefill. Logits are at the last prompt token and at every
+    token of the tail; those behind a row's end mean nothing.
+    """
+    ids, mask = sequences(kept.batch[rows.fact], tails)
+    position = rows.start[:, None] + torch.arange(rows.length)[None]
+    inside = position < ids.shape[1]
+    position = position.clamp_max(ids.shape[1] - 1)
+    visible = torch.cat([rows.key_positions[:, : rows.prefix] >= 0, mask.gather(1, position) * inside > 0], 1)
+    first = (kept.batch.last[rows.fact] - rows.start)[:, None]
+    reader = read_at(first + torch.arange(tails[0].shape[1] + 1)[None], rows.length)
+    cache = _shared_cache(kept, rows) if rows.prefix else None
+    with _skipped(model, kept, rows.fact, position, layer):
+        return _run(model, ids.gather(1, position), visible.long(), [*hooks, reader], cache).float()
+
+
+def sequences(batch: PromptBatch, tails: Tails) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
+    """Write tails behind their prompts; return ids and attention mask."""
+    more, lengths = tails
+    room = more.shape[1]
+    ids = torch.nn.functional.pad(batch.input_ids, (0, room))
+    position = batch.last[:, None] + 1 + torch.arange(room)[None]
+    ids = ids.scatter(1, position, more)
+    return ids, (torch.arange(ids.shape[1])[None] <= (batch.last + lengths)[:, None]).long()
+
+
+def read_at(position: Int[Tensor, "row scored"], length: int) -> Hook:
+    """Return a hook that hands only some positions to the unembedding."""
+
+    def take(residual: Float[Tensor, "row pos d_model"], hook: object) -> Tensor:
+        row = torch.arange(len(position), device=residual.device)[:, None]
+        return residual[row, position.clamp_max(length - 1).to(residual.device)]
+
+    return "unembed.hook_in", take
+
+
+def _run(
+    model: TransformerBridge, ids: Tensor, mask: Tensor, hooks: Sequence[Hook], cache: Any
+) -> Float[Tensor, "row scored vocab"]:
+    device = next(model.parameters()).device
+    options = {"use_cache": False} if cache is None else {"past_key_values": cache}
+    with torch.inference_mode():
+        logits: Tensor = model.run_with_hooks(
+            ids.to(device), attention_mask=mask.to(device), fwd_hooks=list(hooks), **options
+        )
+    return logits
+
+
+@contextmanager
+def _skipped(
+    model: TransformerBridge, kept: Prefill, fact: Tensor, position: Tensor, layer: int
+) -> Iterator[None]:
+    """Replace the blocks below a layer by what the prefill had entering it."""
+
+    def stub(below: int) -> Callable[..., Any]:
+        def forward(hidden: Tensor, *arguments: Any, **options: Any) -> Any:
+            if below == layer - 1:
+                kept_here = kept.residuals[layer]
+                last = kept_here.shape[1] - 1
+                hidden = kept_here[
+                    fact[:, None].to(hidden.device), position.clamp_max(last).to(hidden.device)
+                ]
+            count = kept.outputs[below]
+            return (hidden, *[None] * (count - 1)) if count else hidden
+
+        return forward
+
+    blocks = [model.blocks[i] for i in range(layer)]
+    # A bridge hands attributes on to the module that it wraps; the instance's own dict is not handed on.
+    for below, block in enumerate(blocks):
+        block.__dict__["forward"] = stub(below)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.__dict__.pop("forward", None)
+
+
+def _shared_cache(kept: Prefill, rows: ResumedRows) -> Any:
+    """Make a cache that gives every row its fact's keys and values before its start, one layer at a time."""
+    start = torch.full((len(kept.batch),), rows.prefix).scatter(0, rows.fact, rows.start)
+    position = torch.arange(rows.prefix + rows.length)[None] + (start - rows.prefix)[:, None]
+
+    class Shared(DynamicLayer):
+        """Kept keys and values, copied for the rows only while their layer runs."""
+
+        def __init__(self, keys: Tensor, values: Tensor) -> None:
+            super().__init__()
+            self.kept, self.is_initialized = (keys, values), True
+
+        def update(
+            self, key_states: Tensor, value_states: Tensor, *arguments: Any, **options: Any
+        ) -> tuple[Tensor, Tensor]:
+            keys, values = (
+                _with_prefix(part, new, position, rows)
+                for part, new in zip(self.kept, (key_states, value_states), strict=True)
+            )
+            return keys, values
+
+        def get_seq_length(self) -> int:
+            return rows.prefix
+
+        def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+            return rows.prefix + query_length, 0
+
+    return Cache(layers=[Shared(k, v) for k, v in zip(kept.keys, kept.values, strict=True)])
+
+
+def _with_prefix(
+    part: Float[Tensor, "fact kv pos d"],
+    new: Float[Tensor, "row kv length d"],
+    position: Int[Tensor, "fact key"],
+    rows: ResumedRows,
+) -> Float[Tensor, "row kv key d"]:
+    """Shift each fact's kept part to where its rows begin, give it to them, and write their own behind it."""
+    at = position.clamp(0, part.shape[2] - 1).to(part.device)
+    shifted = part.gather(2, at[:, None, :, None].expand(-1, part.shape[1], -1, part.shape[3]))
+    out = shifted.index_select(0, rows.fact.to(part.device))
+    out[:, :, rows.prefix :] = new
+    return out

@@ -1,0 +1,113 @@
+"""The usual grids: one intervention made in every layer, head, position or window of layers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+from finetune.common.errors import InputError
+from interp.patching.interventions import (
+    GROUPED,
+    HEADLESS,
+    Edits,
+    Intervention,
+    heads_of,
+    interventions_of,
+    layers_of,
+)
+from interp.patching.positions import Role
+from interp.patching.recording import ATTENTION
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+Axis = Literal["layer", "head", "position"]
+AT: tuple[Role, ...] = ("subject", "relation", "bos", "last")
+KEYS: tuple[Role, ...] = ("subject", "relation", "bos", "rest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Cells with the axes they were made along: ``labels`` in order, the last one fastest."""
+
+    cells: tuple[Edits, ...]
+    labels: dict[str, tuple[int | str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @classmethod
+    def of(cls, cells: Self | Sequence[Edits] | Edits) -> Self:
+        """Take a grid as it is, and number loose cells.
+
+        Raises:
+            InputError: there are none.
+        """
+        if isinstance(cells, cls):
+            return cells
+        made = (cells,) if isinstance(cells, Intervention) else tuple(cells)  # type: ignore[arg-type]
+        if not made or not all(interventions_of(cell) for cell in made):
+            raise InputError("there is nothing to patch; give at least one intervention for every cell")
+        return cls(cells=made, labels={"cell": tuple(range(len(made)))})
+
+
+def sweep(
+    model: TransformerBridge,
+    what: Edits,
+    *,
+    over: Sequence[Axis] = ("layer", "head"),
+    window: int = 1,
+    positions: Sequence[Role] | None = None,
+) -> Grid:
+    """Make one cell of an intervention for every place along the axes.
+
+    Args:
+        model: whose layers and heads are meant; an intervention's own ``layers`` and ``heads`` limit them.
+        what: an intervention, or several that are moved together.
+        over: the axes, slowest first.
+        window: how many neighbouring layers a cell edits, the labelled one in their middle.
+        positions: roles along the ``position`` axis; for attention these are the keys.
+
+    Raises:
+        InputError: an unknown axis, heads of a site that has none, or a window below 1.
+    """
+    items = interventions_of(what)
+    if not items:
+        raise InputError("there is nothing to sweep; give at least one intervention")
+    if not over or not set(over) <= set(get_args(Axis)):
+        raise InputError(f"over = {list(over)}: choose axes from {', '.join(get_args(Axis))}")
+    if window < 1:
+        raise InputError(f"window = {window}: a cell edits at least 1 layer")
+    if "head" in over and any(item.site in HEADLESS for item in items):
+        raise InputError("over = head: residual and mlp have no heads; sweep their layers")
+    keyed = all(item.site in ATTENTION for item in items)
+    values: dict[str, tuple[int | str, ...]] = {
+        "layer": layers_of(model, items[0]),
+        "head": heads_of(model, items[0]),
+        "position": tuple(positions or (KEYS if keyed else AT)),
+    }
+    labels: dict[str, tuple[int | str, ...]] = {axis: values[axis] for axis in over}
+    cells = [
+        tuple(_placed(model, item, dict(zip(labels, place, strict=True)), window) for item in items)
+        for place in itertools.product(*labels.values())
+    ]
+    return Grid(cells=tuple(cells), labels=labels)
+
+
+def _placed(model: TransformerBridge, item: Intervention, place: dict[str, Any], window: int) -> Intervention:
+    changes: dict[str, Any] = {}
+    if "layer" in place:
+        first = max(0, place["layer"] - (window - 1) // 2)
+        changes["layers"] = tuple(range(first, min(model.cfg.n_layers, place["layer"] + window // 2 + 1)))
+    if "head" in place:
+        changes["heads"] = (place["head"],)
+        if item.site in GROUPED and place["head"] not in heads_of(model, replace(item, heads=None)):
+            raise InputError(
+                f"head {place['head']} of {item.site!r}: key-value heads are fewer than query heads; "
+                "sweep k and v in a grid of their own"
+            )
+    if "position" in place:
+        changes["keys" if item.site in ATTENTION else "at"] = place["position"]
+    return replace(item, **changes)

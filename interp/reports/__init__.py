@@ -1,0 +1,1 @@
+"""What people look at: runs read, figures, interactive views, pages."""

@@ -1,0 +1,156 @@
+"""What an intervention in one head does, by layer and head, with its placebo beside it on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from finetune.common.errors import InputError
+from interp.reports.figures.heatmaps import draw_map, index_ticks, mark_heads
+from interp.reports.figures.style import DIVERGING, drawable_label, in_house_style, new_figure, room
+from interp.reports.read.frames import read_parquet
+from interp.stats import estimate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from interp.patching.scoring import PatchResult
+
+Map = Float[ndarray, "layer head"]
+UNIT = "gain in log p(answer), nats"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadEffects:
+    """The mean effect of every head (nats) and its 95% interval, over ``n`` facts; NaN was not measured."""
+
+    mean: Map
+    low: Map
+    high: Map
+    n: int
+
+    @property
+    def settled(self) -> Bool[ndarray, "layer head"]:
+        """Mark the heads whose interval excludes zero."""
+        return (self.low > 0) | (self.high < 0)
+
+    @classmethod
+    def of(cls, result: PatchResult, groups: Sequence[Hashable] | None = None) -> Self:
+        """Average a sweep over layers and heads, bootstrapped over ``groups`` (the facts' subjects).
+
+        Raises:
+            InputError: the cells are not layers by heads.
+        """
+        if tuple(result.labels) != ("layer", "head"):
+            raise InputError(
+                f"cells along {', '.join(result.labels)}; give patch() a sweep over layer and head"
+            )
+        subjects = None if groups is None else np.array([str(group) for group in groups])
+        cells = [estimate(row, groups=subjects, share=False) for row in result.effect.double().numpy()]
+        shape = result.shape
+
+        def table(name: str) -> Map:
+            return np.array([getattr(cell, name) for cell in cells], dtype=float).reshape(shape)
+
+        counts = max(cell.n for cell in cells)
+        return cls(mean=table("value"), low=table("low"), high=table("high"), n=counts)
+
+    @classmethod
+    def of_table(cls, rows: pd.DataFrame, names: tuple[str, str, str]) -> Self:
+        """Take means and bounds from the columns named of a table with ``layer``, ``head`` and ``n``."""
+        shape = int(rows["layer"].max()) + 1, int(rows["head"].max()) + 1
+        at = rows["layer"].to_numpy(int), rows["head"].to_numpy(int)
+
+        def table(name: str) -> Map:
+            filled = np.full(shape, np.nan)
+            filled[at] = rows[name].to_numpy(float)
+            return filled
+
+        mean, low, high = map(table, names)
+        return cls(mean=mean, low=low, high=high, n=int(rows["n"].max()))
+
+
+Panels = Mapping[str, tuple[HeadEffects, HeadEffects | None]]
+
+
+def recovery_grid(
+    source: PatchResult | pd.DataFrame | Panels | Path | str,
+    placebo: PatchResult | None = None,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    arms: Sequence[str] | None = None,
+) -> Figure:
+    """Draw what transplanting one head does to log p(answer), layer by head, the placebo beside it.
+
+    One colour scale serves all; a dot marks a head whose 95% interval excludes zero.
+
+    Args:
+        source: a result of :func:`interp.patch` over a sweep of layers and heads, effects by arm, or the
+            directory of a run of stored_or_suppressed or its table of heads.
+        placebo: the same sweep with a wrong subject's patterns, beside a single result.
+        groups: the subject of every fact of a single result.
+        arms: which arms of a run to draw; all without it.
+
+    Raises:
+        InputError: the cells are not layers by heads, or the run holds no grid.
+    """
+    if isinstance(source, Path | str):
+        path = Path(source) / "heads.parquet"
+        panels: Panels = _of_table(read_parquet(path), str(path), arms)
+    elif isinstance(source, pd.DataFrame):
+        panels = _of_table(source, "the table", arms)
+    elif isinstance(source, Mapping):
+        panels = source
+    else:
+        control = None if placebo is None else HeadEffects.of(placebo, groups)
+        panels = {"": (HeadEffects.of(source, groups), control)}
+    return _draw(panels)
+
+
+def _of_table(table: pd.DataFrame, where: str, arms: Sequence[str] | None) -> Panels:
+    held = list(table["arm"].unique()) if "arm" in table else []
+    if not held:
+        raise InputError(f"{where}: holds no heads; no arm suppressed a fact")
+    if odd := [arm for arm in arms or () if arm not in held]:
+        raise InputError(f"{where}: holds no arm {odd[0]!r}; choose from {', '.join(held)}")
+    columns = ("gain", "low", "high"), ("placebo", "placebo_low", "placebo_high")
+    made = {}
+    for arm in arms or held:
+        rows = table[table["arm"] == arm]
+        made[arm] = HeadEffects.of_table(rows, columns[0]), HeadEffects.of_table(rows, columns[1])
+    return made
+
+
+@in_house_style
+def _draw(panels: Panels) -> Figure:
+    columns = 2 if any(placebo is not None for _, placebo in panels.values()) else 1
+    layers, heads = next(iter(panels.values()))[0].mean.shape
+    width = min(2.7, max(1.25, 0.36 * heads), (room() - 0.95) / columns)
+    height = min(max(width * layers / heads, 0.28 * layers, 0.6), 3.4)
+    cell = (0.95 * width / heads, height / layers)
+    figure = new_figure(0.95 + width * columns, 0.2 + len(panels) * (height + 0.42) + 0.2)
+    grid = figure.subplots(len(panels), columns, squeeze=False)
+    drawn = [effects for pair in panels.values() for effects in pair if effects is not None]
+    most = max(float(np.nanmax(np.abs(effects.mean))) for effects in drawn) or 1.0
+    for k, (arm, pair) in enumerate(panels.items()):
+        line = grid[k]
+        for axes, effects, what in zip(line, pair, ("transplant", "placebo"), strict=False):
+            if effects is None:
+                axes.set_axis_off()
+                continue
+            image = draw_map(axes, effects.mean, cell, sign=True, cmap=DIVERGING, vmin=-most, vmax=most)
+            mark_heads(axes, effects.settled, image, cell)
+            index_ticks(axes, layers, heads, width)
+            axes.set_xlabel("head" if k == len(panels) - 1 else "")
+            first = f"{drawable_label(arm, 14)}, n = {effects.n:,}" if arm else f"{what}, n = {effects.n:,}"
+            axes.set_title(first if axes is line[0] else "placebo", loc="left")
+        line[0].set_ylabel("layer")
+    figure.colorbar(image, ax=list(grid.flatten()), label=UNIT, aspect=24, fraction=0.06, pad=0.03)
+    return figure

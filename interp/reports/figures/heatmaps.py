@@ -1,0 +1,222 @@
+"""Heat maps of attention: every head of every arm, and one fact's tokens before and after.
+
+As in ``interp.figures``, each function takes a run or its directory and returns a matplotlib ``Figure``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from interp.reports.figures.style import (
+    DIVERGING,
+    SEQUENTIAL,
+    draw_from_run,
+    drawable_label,
+    in_house_style,
+    new_figure,
+    room,
+)
+from interp.reports.figures.token_rows import fact_rows
+from interp.reports.read.fact_attention import MOST_HEADS, FactAttention
+from interp.reports.read.run import BASE, Example, NotMeasured, Run
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+    from interp.measures.attention import AttentionMass
+
+MOST_ARMS = 4  # beside the base; more would be too narrow to read
+SMALLEST_DOT = 0.06  # inches a cell; in smaller ones dots would hide the colours
+
+
+def select_arms(names: Sequence[str]) -> list[str]:
+    """Choose the arms that a figure has room for: the base, then the others in their order."""
+    others = [arm for arm in names if arm != BASE][: MOST_ARMS if BASE in names else MOST_ARMS + 1]
+    return [arm for arm in names if arm == BASE] + others
+
+
+def select_fact_arms(example: Example) -> list[str]:
+    """Choose the arms of one fact's figure: base, top and bottom, or the base and the first others."""
+    usual = [arm for arm in (BASE, "top", "bottom") if arm in example.patterns]
+    return usual if len(usual) == 3 else select_arms(list(example.patterns))
+
+
+@draw_from_run
+def attention_by_head(run: Run) -> Figure:
+    """Draw mean subject-attention mass by layer and head for each arm, and below it the change against base.
+
+    One colour scale serves each row. A dot marks a head whose 95% interval does not overlap the base's.
+    """
+    maps = run.attention
+    if maps is None:
+        raise NotMeasured("Attention by layer and head is left out: the run holds no attention.json.")
+    arms = select_arms([arm for arm in run.arms if arm in maps.mean] or list(maps.mean))
+    changed = [arm for arm in arms if arm != BASE] if BASE in arms else []
+    return _maps(
+        {arm: maps.mean[arm] for arm in arms}, {arm: maps.moved(arm, BASE) for arm in changed}, maps.n
+    )
+
+
+def attention_change(
+    before: AttentionMass,
+    after: AttentionMass,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    names: tuple[str, str] = (BASE, "fine-tuned"),
+) -> Figure:
+    """Draw mean subject-attention mass by layer and head before and after, and the change.
+
+    A dot marks a head whose change passes 5%, corrected for all heads
+    (:func:`interp.measures.head_changes.rank_heads`).
+
+    Args:
+        before: what :func:`interp.measures.attention.subject_attention` measured on the one model.
+        after: the same facts on the other.
+        groups: the subject of every fact; without it each fact stands alone.
+        names: what the two are called; the first is what the change is measured against.
+
+    Raises:
+        InputError: the two were not measured on the same facts, or there is not one group for each.
+    """
+    from interp.measures.head_changes import imbalance, rank_heads  # the one figure that needs torch
+
+    ranking = rank_heads(imbalance(before, after), groups=groups)
+    means = dict(zip(names, (before.values.mean(0).numpy(), after.values.mean(0).numpy()), strict=True))
+    moved = {names[1]: (ranking.corrected < 0.05).numpy()}
+    return in_house_style(_maps)(means, moved, len(before.fact_ids), reference=names[0])
+
+
+def _maps(
+    mean: Mapping[str, np.ndarray], moved: Mapping[str, np.ndarray], n: int, *, reference: str = BASE
+) -> Figure:
+    """Draw a map a model, and below or beside it the change of those in ``moved``, whose heads get dots."""
+    layers, heads = next(iter(mean.values())).shape
+    beside = len(moved) == 1 and room() > 5  # one change fits into the same row
+    down = not beside and room() < 5  # a row a model, its change beside it
+    columns, rows = (3, 1) if beside else (len(mean), 2 if moved else 1)
+    columns, rows = (rows, columns) if down else (columns, rows)
+    width = (room() - 1.0) / max(columns, 2)
+    height = min(max(width * layers / heads, (0.2 if down else 0.34) * layers, 0.8), 3.4)
+    cell = (0.85 * width / heads, height / layers)
+    figure = new_figure(min(7.0, room()), rows * (height + 0.55) + 0.2)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    if beside:
+        above, below = grid[0][:2], grid[0][2:]
+    else:
+        lines = grid.T if down else grid
+        above, below = lines[0], lines[-1][1:] if moved else []
+
+    top = max(table.max() for table in mean.values())
+    for axes, (arm, table) in zip(above, mean.items(), strict=True):
+        image = draw_map(axes, table, cell, cmap=SEQUENTIAL, vmin=0, vmax=top)
+        axes.set_title(drawable_label(arm, 20), weight="bold")
+    _bar(figure, image, above, f"mass (n = {n:,})", width, below=down)
+    changes = {arm: mean[arm] - mean[reference] for arm in moved}
+    reach = max((abs(change).max() for change in changes.values()), default=0) or 1e-3
+    for axes, (arm, change) in zip(below, changes.items(), strict=True):
+        image = draw_map(axes, change, cell, cmap=DIVERGING, vmin=-reach, vmax=reach, sign=True)
+        axes.set_title(f"{drawable_label(arm, 14)} \u2212 {drawable_label(reference, 14)}")
+        mark_heads(axes, moved[arm], image, cell)
+    if moved:
+        _bar(figure, image, below, "change", width, below=down)
+    for axes in (*above, *below):
+        index_ticks(axes, layers, heads, width)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("layer")
+    if moved and not beside:
+        (grid.T if down else grid)[1][0].set_axis_off()
+    return figure
+
+
+@draw_from_run
+def fact_attention(run: Run, *, arms: Sequence[str] | None = None, heads: int = MOST_HEADS) -> Figure:
+    """Draw one fact's attention from the last token, head by head, the arms of a head under each other.
+
+    Heads stand in order of how much the subject's share changed; the number on the right is that share.
+    """
+    if run.example is None:
+        raise NotMeasured("One fact's attention is left out: the run holds no example.json.")
+    names = list(arms or select_fact_arms(run.example))
+    return fact_rows(FactAttention.of(run.example, heads=None, arms=names).first(heads))
+
+
+def draw_map(
+    axes: Axes, values: np.ndarray, cell: tuple[float, float], *, sign: bool = False, **scale: Any
+) -> AxesImage:
+    """Draw one layer-by-head map, with its numbers if a cell (inches) has room for them."""
+    image = axes.imshow(values, aspect="auto", interpolation="none", **scale)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if cell[0] < (0.24 if sign else 0.19) or cell[1] < 0.13:
+        return image
+    for (layer, head), value in _cells(values):
+        if value != value:  # not measured
+            continue
+        style: dict[str, Any] = {
+            "ha": "center",
+            "va": "center",
+            "fontsize": min(7.0, 23 * cell[0]) if sign else min(7.0, 30 * cell[0]),
+            "color": _ink(image, value),
+        }
+        axes.text(head, layer, _short(value, sign=sign), **style)
+    return image
+
+
+def _bar(
+    figure: Figure, image: ScalarMappable, beside: Sequence[Axes], text: str, width: float, *, below: bool
+) -> None:
+    """Put a colour bar beside panels of ``width`` inches, or below them; as wide for one as for many."""
+    panels = list(beside)
+    if below:
+        figure.colorbar(image, ax=panels, label=text, location="bottom", aspect=14, fraction=0.03, pad=0.01)
+    else:
+        fraction = 0.12 / (len(panels) * width)
+        figure.colorbar(image, ax=panels, label=text, fraction=fraction, aspect=20, pad=0.02)
+
+
+def mark_heads(
+    axes: Axes, marked: Bool[np.ndarray, "layer head"], image: AxesImage, cell: tuple[float, float]
+) -> None:
+    """Put a dot into the corner of every marked head, where cells (inches) are large enough."""
+    if min(cell) < SMALLEST_DOT:
+        return
+    values = np.asarray(image.get_array())
+    at = [place for place, wanted in _cells(marked) if wanted]
+    axes.scatter(
+        [head + 0.38 for _, head in at],
+        [layer - 0.36 for layer, _ in at],
+        s=min(2.6, 24 * min(cell)) ** 2,
+        c=[_ink(image, values[place]) for place in at] or None,
+        linewidths=0,
+    )
+
+
+def _ink(image: AxesImage, value: Any) -> str:
+    """Choose black or white, whichever is read more easily on the colour of ``value``."""
+    red, green, blue, _ = image.cmap(image.norm(value))
+    return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "#111111"
+
+
+def _cells(values: np.ndarray) -> list[tuple[tuple[int, int], Any]]:
+    return [((i, j), values[i, j]) for i in range(values.shape[0]) for j in range(values.shape[1])]
+
+
+def _short(value: float, *, sign: bool) -> str:
+    text = f"{abs(value):.2f}".removeprefix("0")
+    if not sign or text == ".00":
+        return text
+    return ("\u2212" if value < 0 else "+") + text
+
+
+def index_ticks(axes: Axes, layers: int, heads: int, width: float) -> None:
+    """Number layers and heads, as many as ``width`` inches have room for."""
+    axes.set_yticks(range(0, layers, 1 + (layers - 1) // 8))
+    axes.set_xticks(range(0, heads, 1 + (heads - 1) // max(2, int(width / 0.25))))
+    axes.set_xlabel("head")

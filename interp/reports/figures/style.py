@@ -1,0 +1,233 @@
+"""One house style for every figure: colours that colour-blind readers can tell apart, 8 pt type, no frame.
+
+Figures are built without pyplot, so no global state changes and no window opens. ``styled`` runs a drawing
+function inside the style and lays it out once there, since matplotlib reads some settings only then.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+import matplotlib.style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from finetune.common.files import atomic_file
+from interp.reports.read.run import BASE, Run, as_run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+P = ParamSpec("P")
+
+PAGE, COLUMN = 7.0, 3.35  # inches: across a page, and in one column of a paper
+_ROOM: ContextVar[float] = ContextVar("room", default=PAGE)
+
+INK, MUTED, RULE = "#1c1d21", "#6a6e75", "#d9dade"  # unlike any data colour: the page maps them to its theme
+BASE_COLOUR = "#7a7f87"
+# Okabe & Ito (2008), without the yellow and black that vanish on a light or dark page.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+ARM_COLOURS = {"top": "#0072B2", "bottom": "#D55E00", "random": "#E69F00", "whole": "#009E73"}
+MARKERS = ("o", "s", "^", "D", "v", "P")
+SEQUENTIAL, DIVERGING = "Blues", "PuOr_r"
+SUBJECT = "#b83c8a"  # the subject's tokens: no arm's colour
+
+HOUSE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Helvetica", "Arial"],
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 5,
+    "figure.dpi": 200,  # laid out at the resolution of the PNG: type is a little wider at a lower one
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",  # text stays text: searchable, small, and in a font that has the script
+    "svg.hashsalt": "factscope",  # equal data gives equal files
+    "text.parse_math": False,  # a name or a token may hold a dollar sign
+}
+
+
+@contextmanager
+def drawn_within(inches: float) -> Iterator[None]:
+    """Lay figures out for a width, ``PAGE`` without this: type keeps its size, panels stand below others.
+
+    with drawn_within(COLUMN):
+        figures.contrasts("runs/demo")
+    """
+    token = _ROOM.set(inches)
+    try:
+        yield
+    finally:
+        _ROOM.reset(token)
+
+
+def room() -> float:
+    """Return how many inches a figure may be wide."""
+    return _ROOM.get()
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Apply the house style on top of matplotlib's defaults, whatever the user has set."""
+    with matplotlib.style.context(["default", HOUSE]), warnings.catch_warnings():
+        # Names may use a script that the PNG's font lacks; the SVG shows them all the same.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def in_house_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Let a drawing function draw in the house style, and lay its figure out once."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with house_style():
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out now: each file would lay it out again
+        return figure
+
+    return drawn
+
+
+def draw_from_run(
+    draw: Callable[Concatenate[Run, P], Figure],
+) -> Callable[Concatenate[Run | Path | str, P], Figure]:
+    """Let a drawing function take a run or its directory, and draw in the house style."""
+
+    in_style = in_house_style(draw)
+
+    @functools.wraps(draw)
+    def drawn(run: Run | Path | str, *args: P.args, **kwargs: P.kwargs) -> Figure:
+        return in_style(as_run(run), *args, **kwargs)
+
+    return drawn
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure, in inches, that lays itself out."""
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def panels_of(
+    count: int, *, width: float, height: float, extra: float = 0.0, **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of panels of about ``width`` by ``height`` inches, as many in a row as there is room for.
+
+    ``extra`` inches stand below all of them, for a legend.
+    """
+    columns = max(1, min(count, int(room() / width + 1e-6)))
+    rows = -(-count // columns)
+    figure = new_figure(min(room(), columns * width), rows * height + extra)
+    axes = list(figure.subplots(rows, columns, squeeze=False, **shared).flatten())
+    for empty in axes[count:]:
+        empty.set_axis_off()
+    return figure, axes[:count]
+
+
+def leftmost(axes: Axes) -> bool:
+    """Say whether a panel stands in its figure's first column."""
+    place = axes.get_subplotspec()
+    return place is not None and place.is_first_col()
+
+
+def legend_of(figure: Figure, axes: Axes, *, below: bool, columns: int = 3, **style: Any) -> None:
+    """Put the legend beside a panel, or below the figure where it is narrow."""
+    if below:
+        handles = axes.get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=columns, **style)
+    else:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=0.7, **style)
+
+
+def shared_legend(figure: Figure, grid: Iterable[Axes], labels: Sequence[str], *, columns: int) -> None:
+    """Put one legend below panels that share their series; none where there is but one."""
+    if len(labels) > 1:
+        drawn = {str(h.get_label()): h for axes in grid for h in axes.get_legend_handles_labels()[0]}
+        handles, columns = list(drawn.values()), min(columns, len(labels))
+        figure.legend(handles, list(drawn), loc="outside lower center", ncols=columns, frameon=False)
+
+
+def arm_style(arms: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Give every arm a colour, a marker and a line of its own; the base is dashed grey."""
+    free = [c for c in OKABE_ITO if c not in {ARM_COLOURS.get(arm) for arm in arms}]
+    styles: dict[str, dict[str, Any]] = {}
+    others = 0
+    for i, arm in enumerate(arm for arm in arms if arm != BASE):
+        colour = ARM_COLOURS.get(arm)
+        if colour is None:
+            colour, others = free[others % len(free)], others + 1
+        styles[arm] = {"color": colour, "marker": MARKERS[i % len(MARKERS)], "linestyle": "-"}
+    if BASE in arms:
+        styles[BASE] = {"color": BASE_COLOUR, "marker": "x", "linestyle": "--"}
+    return styles
+
+
+def drawable_label(text: str, longest: int = 18) -> str:
+    """Make a token or a name fit to draw: breaks visible, control characters replaced, cut short."""
+    shown = text.replace("\n", "↵").replace("\t", "→")
+    shown = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in shown)
+    shown = shown.strip() or ("␣" if text else "∅")
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write a figure as ``stem.svg`` and ``stem.png``, each atomically."""
+    paths = stem.with_suffix(".svg"), stem.with_suffix(".png")
+    for path, metadata in zip(paths, ({"Date": None}, {"Software": None}), strict=True):
+        with house_style(), atomic_file(path) as temporary:
+            figure.savefig(temporary, metadata=metadata)
+    return paths
+
+
+def small_png(figure: Figure, *, dpi: int, colours: int = 256) -> bytes:
+    """Render a figure as a PNG file's bytes with few colours: a third of the size, for notebooks."""
+    buffer, small = io.BytesIO(), io.BytesIO()
+    with house_style():
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    Image.open(buffer).convert("RGB").quantize(colours).save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def inline_svg(figure: Figure, prefix: str) -> str:
+    """Render a figure as an SVG element for a page: transparent, in the page's own ink, ids made unique."""
+    buffer = io.StringIO()
+    with house_style():
+        figure.savefig(
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
+        )
+    from interp.reports.figures.svg import inline_markup
+
+    return inline_markup(buffer.getvalue(), prefix, label=prefix)

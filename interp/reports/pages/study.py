@@ -1,0 +1,276 @@
+"""One page for any experiment: its question, its finding in a sentence, tables, figures and how to repeat it.
+
+The main job has a page of its own (:mod:`interp.reports.pages.report`); every other analysis says what it
+found as a ``Study``. It is kept in the run directory as data, ``study.json`` and ``figures/``, and the
+page is made from these (:mod:`interp.reports.pages.study_page`), so that it can be made again without the
+analysis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from finetune.common.errors import InputError
+from finetune.common.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Outcome = Literal["supported", "not supported", "inconclusive", "measured"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+Cell = str | float | int | None
+NOT_MEASURED = "not measured"
+CLAIMS, STUDY = "claims.json", "study.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyTable:
+    """A table of the page; numbers are set to the right, and a missing one says so."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError(f"table {self.title!r}: every row needs {len(self.columns)} cells")
+
+    @property
+    def right(self) -> tuple[bool, ...]:
+        """Which columns hold numbers: those go to the right."""
+        return tuple(all(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFigure:
+    """A figure of the page; ``name`` is its files' and ``caption`` says what it shows, for eyes and ears.
+
+    ``figure`` is None where it was drawn before and lies in the run directory.
+    """
+
+    name: str
+    figure: Figure | None
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Something that numbers decide: what is claimed, who claims it, and the number that speaks to it.
+
+    ``claim`` and ``source`` are worded before anything is measured; ``outcome`` is the number's, see
+    :func:`decide`. ``unit``, ``digits`` and ``signed`` say how the number is written.
+    """
+
+    claim: str
+    source: str
+    number: dict[str, Any]
+    outcome: Outcome
+    unit: str = ""
+    digits: int = 1
+    signed: bool = True
+
+    @property
+    def measured(self) -> str:
+        """The number with its interval and how many it is of."""
+        if self.number["value"] is None:
+            return NOT_MEASURED
+        scale: Literal["", "%"] = "%" if self.unit in ("%", "points") else ""
+        text = format_entry(self.number, digits=self.digits, unit=scale, signed=self.signed)
+        text = text.replace("%", "") + {"%": "%", "": ""}.get(self.unit, f" {self.unit}")
+        return f"{text}, n = {self.number['n']}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What an analysis found. ``finding`` is made from the numbers, and ``outcome`` says what they decide."""
+
+    title: str
+    question: str
+    finding: str
+    outcome: Outcome
+    tables: tuple[StudyTable, ...]
+    claims: tuple[Claim, ...] = ()
+    figures: tuple[StudyFigure, ...] = ()
+    examples: tuple[StudyTable, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def write_claims(run: Path, claims: Sequence[Claim]) -> None:
+    """Write what a run decides to its ``claims.json``; nothing where it decides nothing."""
+    if claims:
+        write_json(run / CLAIMS, [{**asdict(claim), "measured": claim.measured} for claim in claims])
+
+
+def study_data(study: Study) -> dict[str, Any]:
+    """Turn a study into what study.json holds; its figures are files of their own."""
+
+    def plain(cell: Any) -> Any:
+        cell = cell.item() if hasattr(cell, "item") else cell
+        return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+    def laid_out(table: StudyTable) -> dict[str, Any]:
+        return {**asdict(table), "rows": [[plain(cell) for cell in row] for row in table.rows]}
+
+    return {
+        "version": VERSION,
+        "title": study.title,
+        "question": study.question,
+        "finding": study.finding,
+        "outcome": study.outcome,
+        "claims": [asdict(claim) for claim in study.claims],
+        "tables": [laid_out(table) for table in study.tables],
+        "figures": [{"name": each.name, "caption": each.caption} for each in study.figures],
+        "examples": [laid_out(table) for table in study.examples],
+        "notes": list(study.notes),
+    }
+
+
+def load_study(run: Path | str) -> Study:
+    """Read the study that a run directory holds; its figures stay files.
+
+    Raises:
+        InputError: study.json is missing or not laid out as it should be.
+    """
+    path = Path(run) / STUDY
+    remedy = "give the analysis's command again, with a new --out"
+    try:
+        held = read_json(path)
+        if held["version"] != VERSION or held["outcome"] not in OUTCOMES:
+            raise InputError(f"{path}: was written by another version; {remedy}")
+        return Study(
+            **{name: str(held[name]) for name in ("title", "question", "finding")},
+            outcome=held["outcome"],
+            tables=tuple(map(_table, held["tables"])),
+            claims=tuple(Claim(**claim) for claim in held["claims"]),
+            figures=tuple(
+                StudyFigure(name=_file_name(each["name"]), figure=None, caption=str(each["caption"]))
+                for each in held["figures"]
+            ),
+            examples=tuple(map(_table, held["examples"])),
+            notes=tuple(map(str, held["notes"])),
+        )
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; {remedy}") from None
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is not laid out as expected ({error!r}); {remedy}") from None
+
+
+def _table(held: dict[str, Any]) -> StudyTable:
+    return StudyTable(
+        title=str(held["title"]),
+        columns=tuple(map(str, held["columns"])),
+        rows=tuple(map(tuple, held["rows"])),
+        note=str(held["note"]),
+    )
+
+
+def _file_name(name: str) -> str:
+    """Refuse a name that leads out of the directory of figures."""
+    if Path(name).name != name or name.startswith("."):
+        raise ValueError(f"{name!r} names no figure")
+    return name
+
+
+def headline(study: Study) -> Table:
+    """Show the finding and the first table on a terminal."""
+
+    table = Table(title=Text(study.finding, "bold"), title_justify="left", box=SIMPLE_HEAD)
+    table.padding, table.pad_edge = (0, 1, 0, 0), False
+    first = study.tables[0]
+    for i, column in enumerate(first.columns):
+        table.add_column(Text(column), justify="left" if i == 0 else "right")
+    for row in first.rows:
+        table.add_row(*(Text(format_cell(cell)) for cell in row))
+    return table
+
+
+def format_cell(cell: Cell) -> str:
+    """Write a cell: thousands apart, floats to three digits, a missing number as a word."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return NOT_MEASURED
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return cell if isinstance(cell, str) else f"{cell:.3g}"
+
+
+def _is_number(cell: Cell) -> bool:
+    written = format_cell(cell)
+    return written == NOT_MEASURED or written[:1] in "+−0123456789" or not written
+
+
+def format_interval(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    *,
+    digits: int = 1,
+    unit: Literal["", "%"] = "",
+    signed: bool = False,
+) -> str:
+    """Write a number with its interval, as ``81.5% (79.6 to 83.4)``; ``%`` also multiplies by 100."""
+    if value is None or math.isnan(value):
+        return NOT_MEASURED
+    scale = 100 if unit == "%" else 1
+    sign = "+" if signed else ""
+
+    def written(number: float) -> str:
+        return f"{scale * number:{sign}.{digits}f}".replace("-", "−")
+
+    head = f"{written(value)}{unit}"
+    if low is None or high is None or math.isnan(low):
+        return head
+    return f"{head} ({written(low)} to {written(high)})"
+
+
+def format_entry(number: dict[str, Any], **options: Any) -> str:
+    """Write an entry of results.json with its interval; ``options`` are :func:`format_interval`'s."""
+    return format_interval(number["value"], number["low"], number["high"], **options)
+
+
+def decide(number: dict[str, Any], *, above: float = 0.0) -> Outcome:
+    """Say whether a number is above a bound: supported, not supported, or inconclusive by its interval."""
+    low, high = number["low"], number["high"]
+    if number["value"] is None or low is None or high is None:
+        return "inconclusive"
+    return "supported" if low > above else "not supported" if high < above else "inconclusive"
+
+
+def decide_claim(
+    claim: str,
+    source: str,
+    number: dict[str, Any],
+    *,
+    above: float = 0.0,
+    unit: str = "",
+    digits: int = 1,
+) -> Claim:
+    """Let a number decide a claim that it lies above a bound; ``unit`` is ``%``, ``points`` or a word."""
+    return Claim(
+        claim=claim,
+        source=source,
+        number=number,
+        outcome=decide(number, above=above),
+        unit=unit,
+        digits=digits,
+        signed=above == 0 and unit != "%",
+    )
+
+
+def claim_sentence(claims: Sequence[Claim]) -> str:
+    """Say in one sentence what the first claim came to, and count the others' outcomes."""
+    first, rest = claims[0], [claim.outcome for claim in claims[1:]]
+    text = f"{first.outcome.capitalize()}: {first.claim} ({first.measured})"
+    counts = [f"{rest.count(outcome)} {outcome}" for outcome in OUTCOMES if outcome in rest]
+    return text + (f"; of {len(rest)} further claims {', '.join(counts)}." if rest else ".")

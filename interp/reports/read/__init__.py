@@ -1,0 +1,1 @@
+"""Run directories read: numbers, rows, attention maps."""

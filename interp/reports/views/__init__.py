@@ -1,0 +1,1 @@
+"""Interactive views of attention and values, offline, with a picture beside each."""

@@ -1,0 +1,172 @@
+"""A number a head as a table of coloured cells: layers by heads, or facts by heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from interp.reports.figures.style import DIVERGING, SEQUENTIAL, drawable_label, in_house_style, new_figure
+from interp.reports.views.view import View
+
+if TYPE_CHECKING:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+MOST_NUMBERED = 16  # columns; of more, numbers are on pointing only
+
+
+@dataclass(frozen=True)
+class ColourScale:
+    """What a colour means: the value of the strongest one, and whether colours diverge from zero."""
+
+    most: float
+    signed: bool
+
+
+@dataclass(frozen=True)
+class HeadGrid(View):
+    """Tables of [row column] by name; NaN was not measured.
+
+    Tables with a value below zero have colours that diverge from zero, and share one scale; so do the others.
+    """
+
+    values: Mapping[str, Float[ndarray, "row column"]]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    what: str
+    n: int | None = None
+    title: str = ""
+    template: ClassVar[str] = "view_grid.html.j2"
+    scripted: ClassVar[bool] = False
+
+    def scale(self, name: str) -> ColourScale:
+        """Return the colour scale of a table."""
+        signed = bool((self.values[name] < 0).any())
+        alike = [table for table in self.values.values() if bool((table < 0).any()) == signed]
+        sizes = [np.nanmax(np.abs(table)) for table in alike if not np.isnan(table).all()]
+        return ColourScale(most=float(max(sizes, default=0)) or 1.0, signed=signed)
+
+    @property
+    def static(self) -> Figure:
+        """The tables beside each other."""
+        return _grid_figure(self)
+
+    @property
+    def alternative(self) -> str:
+        """What the picture shows, in a sentence."""
+        names = " and ".join(name for name in self.values if name)
+        return f"{self.what}, {len(self.rows)} by {len(self.columns)}{': ' * bool(names)}{names}."
+
+    @property
+    def height(self) -> int:
+        """How many pixels the frame is high."""
+        wide = 60 + len(self.columns) * (36 if len(self.columns) <= MOST_NUMBERED else 22)
+        beside = max(1, 900 // wide)
+        lines = -(-len(self.values) // beside)
+        return 70 + (36 if self.title else 0) + lines * (60 + 25 * len(self.rows))
+
+    def fill(self) -> Mapping[str, Any]:
+        """Return the template's values."""
+        return {"numbered": len(self.columns) <= MOST_NUMBERED}
+
+
+def head_grid(
+    values: Mapping[str, Float[ndarray, "row column"]] | Float[ndarray, "row column"],
+    *,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    what: str = "",
+    n: int | None = None,
+    title: str = "",
+) -> HeadGrid:
+    """Show a number a head: [layer head], or with other ``rows`` such as facts, by name where several.
+
+    Raises:
+        ValueError: the shapes do not belong together, or a value is infinite.
+    """
+    given = values if isinstance(values, Mapping) else {"": values}
+    tables = {name: np.asarray(table, dtype=float) for name, table in given.items()}
+    shapes = {table.shape for table in tables.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+        raise ValueError(f"grids of shapes {sorted(shapes)}; give tables of one shape, [layer head]")
+    if any(np.isinf(table).any() for table in tables.values()):
+        raise ValueError("some values are infinite, so they have no colour")
+    height, width = next(iter(shapes))
+    rows = tuple(rows) or tuple(f"L{i}" for i in range(height))
+    columns = tuple(columns) or tuple(f"H{i}" for i in range(width))
+    if (len(rows), len(columns)) != (height, width):
+        raise ValueError(f"{len(rows)} rows and {len(columns)} columns for a grid of {(height, width)}")
+    shown = tuple(drawable_label(row, 40) for row in rows)
+    return HeadGrid(values=tables, rows=shown, columns=columns, what=what, n=n, title=title)
+
+
+def fact_grid(
+    values: Float[ndarray, "fact layer head"],
+    facts: Sequence[str],
+    *,
+    most_facts: int = 20,
+    most_heads: int = MOST_NUMBERED,
+    what: str = "",
+    title: str = "",
+) -> HeadGrid:
+    """Show a number a fact and head: facts below one another, heads beside, the largest first in both.
+
+    Heads are ordered by their mean's size over all facts, facts by their mean's size over all heads; a row
+    for the mean of all facts stands above. Give a change, such as ``imbalance(...).values``, to see whose
+    attention moved where.
+
+    Raises:
+        ValueError: there is not one name for each fact, or there are none.
+    """
+    table = np.asarray(values, dtype=float)
+    if table.ndim != 3 or not len(table) or len(facts) != len(table):
+        raise ValueError(f"values of shape {table.shape} for {len(facts)} facts; give [fact layer head]")
+    flat = table.reshape(len(table), -1)
+    heads = np.argsort(-np.abs(flat.mean(0)).round(6), kind="stable")[:most_heads]
+    chosen = np.argsort(-np.abs(flat.mean(1)).round(6), kind="stable")[:most_facts]
+    return head_grid(
+        np.vstack([flat.mean(0)[heads], flat[chosen][:, heads]]),
+        rows=(f"mean of {len(table):,} facts", *(facts[i] for i in chosen)),
+        columns=[f"L{i // table.shape[2]}H{i % table.shape[2]}" for i in heads.tolist()],
+        what=what,
+        title=title,
+    )
+
+
+@in_house_style
+def _grid_figure(view: HeadGrid) -> Figure:
+    rows, columns = len(view.rows), len(view.columns)
+    names = 0.06 * max(map(len, view.rows))
+    wide = names + 0.35 + min(0.3, 2.6 / columns) * columns
+    beside = max(1, min(len(view.values), int(6.6 // wide)))
+    lines = -(-len(view.values) // beside)
+    height = 0.7 + min(0.3, 6 / rows) * rows
+    figure = new_figure(min(7.0, max(2.4, 0.8 + wide * beside)), lines * height)
+    grid = figure.subplots(lines, beside, squeeze=False).flatten()
+    drawn: dict[ColourScale, ScalarMappable] = {}
+    for axes, (name, table) in zip(grid, view.values.items(), strict=False):
+        scale = view.scale(name)
+        low, colours = (-scale.most, DIVERGING) if scale.signed else (0, SEQUENTIAL)
+        image = axes.imshow(
+            table, aspect="auto", interpolation="none", cmap=colours, vmin=low, vmax=scale.most
+        )
+        axes.set_title(drawable_label(name, 24) if name else "")
+        drawn[scale] = image
+        every = 1 + (columns - 1) // 16, 1 + (rows - 1) // 40
+        axes.set_xticks(range(0, columns, every[0]), view.columns[:: every[0]], fontsize=6)
+        axes.tick_params(length=0, axis="both", which="both")
+        if max(map(len, view.columns)) > 3:
+            axes.tick_params(axis="x", labelrotation=90)
+        axes.set_yticks(range(0, rows, every[1]), view.rows[:: every[1]], fontsize=6)
+        axes.spines[:].set_visible(False)
+    for axes in grid[len(view.values) :]:
+        axes.set_axis_off()
+    for image in drawn.values():
+        figure.colorbar(image, ax=list(grid), aspect=16, fraction=0.05, pad=0.02)
+    figure.supxlabel(view.what + (f" (n = {view.n:,})" if view.n else ""), fontsize=8)
+    return figure

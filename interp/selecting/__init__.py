@@ -1,1 +1,0 @@
-"""Choosing training facts before training: what they are scored by, and how a share of them is taken."""

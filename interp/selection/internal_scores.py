@@ -1,0 +1,108 @@
+"""What a base's inside says of candidate facts: salience in its values, harm score m, gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finetune.data.loaders.table import UNNAMED
+from interp.selection.behavioural_scores import question, spread_over_prompts, statement
+from interp.selection.candidates import Candidates
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy import ndarray
+    from torch import Tensor
+
+    from finetune.data.facts import FactSet
+    from finetune.data.prompts import Prompt
+    from interp.measures.value_readout import HarmScore, ValueReadout
+
+REFERENCE = 256  # facts that gradients are compared with
+
+
+def readout(candidates: Candidates) -> Float[ndarray, " fact"]:
+    """Return the value-readout salience: the answer's logit from the subject's values over the set's mean."""
+    sets: dict[str, set[str]] = {}
+    for fact in candidates.facts:
+        sets.setdefault(fact.relation, set()).add(fact.answer)
+    answers = {relation: sorted(some) for relation, some in sets.items()}
+
+    def read(model, batch, tokenizer) -> ValueReadout:  # type: ignore[no-untyped-def]
+        from interp.measures.value_readout import value_readout
+
+        return value_readout(model, batch, tokenizer, answers, batch_tokens=candidates.batch_tokens)
+
+    return _hooked(candidates, "Reading values", read, "stored_total")
+
+
+def harm(candidates: Candidates) -> Float[ndarray, " fact"]:
+    """Return the harm score m: below zero, a step on the example pushes attention off its subject."""
+
+    def read(model, batch, tokenizer) -> HarmScore:  # type: ignore[no-untyped-def]
+        from interp.measures.value_readout import harm_score
+
+        return harm_score(model, batch, tokenizer, batch_tokens=candidates.batch_tokens)
+
+    return _hooked(candidates, "Scoring harm", read, "values")
+
+
+def gradient_agreement(candidates: Candidates) -> Float[ndarray, " fact"]:
+    """Return the inner product of a fact's gradient with the mean one of facts to be known.
+
+    To first order, a small step on the fact lowers their loss by so much.
+    """
+    from interp.measures.gradients import gradient_alignment, mean_gradient
+
+    model, tokenizer = candidates.plain(), candidates.tokenizer
+    prompts = [p for p in candidates.asked(reference_facts(candidates)) if p is not None]
+    _, direction = mean_gradient(model, tokenizer, prompts, batch_tokens=candidates.batch_tokens)
+
+    def work(facts: FactSet) -> Float[ndarray, " fact"]:
+        def slopes(fit: Sequence[Prompt]) -> Tensor:
+            return gradient_alignment(
+                model, tokenizer, fit, direction, batch_tokens=candidates.batch_tokens // 4
+            )
+
+        return spread_over_prompts(candidates.asked(facts), slopes)
+
+    return candidates.by_slab("Comparing gradients", work)
+
+
+def reference_facts(candidates: Candidates) -> FactSet:
+    """Return the facts that gradients are compared with: those given, or a draw of the best known candidates.
+
+    Known are a quarter of the candidates, by statements or, where none can be made, by questions.
+    """
+    if candidates.reference is not None:
+        return candidates.reference
+    stated = candidates.subjects_known and all(fact.relation != UNNAMED for fact in candidates.facts)
+    name, by = ("statement", statement) if stated else ("question", question)
+    values = np.nan_to_num(candidates.remembered(name, lambda: by(candidates)), nan=-np.inf)
+    best = np.argsort(-values, kind="stable")[: max(1, len(values) // 4)]
+    drawn = np.random.default_rng([candidates.seed, 51]).permutation(best)[:REFERENCE]
+    return candidates.facts.subset(sorted(drawn.tolist()))
+
+
+def _hooked(
+    candidates: Candidates, doing: str, read: Callable[..., HarmScore | ValueReadout], part: str
+) -> Float[ndarray, " fact"]:
+    """Read a part of a result of every fact's question from the hooked base; NaN where it is not aligned."""
+    from interp.measures.spans import encode
+
+    with candidates.hooked() as (model, tokenizer):
+
+        def work(facts: FactSet) -> Float[ndarray, " fact"]:
+            some = [p for p in candidates.asked(facts) if p is not None]
+            values = np.full(len(facts), np.nan)
+            if some:
+                batch = encode(tokenizer, some)
+                candidates.set_aside(batch.left_out)
+                result = read(model, batch, tokenizer)
+                found = dict(zip(result.fact_ids, getattr(result, part).tolist(), strict=True))
+                values[:] = [found.get(fact.id, np.nan) for fact in facts]
+            return values
+
+        return candidates.by_slab(doing, work)

@@ -1,0 +1,1 @@
+"""Which facts were lost, and which of those are still stored: known facts, evidence, controls, verdict."""

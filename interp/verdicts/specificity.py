@@ -1,0 +1,151 @@
+"""Is an answer tied to its subject, or said of any?
+
+A model that answers generically finds a common answer likely whoever is asked about. So each answer's
+log-probability is taken less the log of its mean probability for *other* subjects of the relation, those
+whose right answer is another (pointwise mutual information), and renormalised over the relation's answers.
+The *specificity* of a fact is what the right answer then gets, in nats: 0 at most, and about -ln(answers)
+where the subject makes no difference. The other subjects are the wrong-subject control, made for every fact.
+A *decoy*, a wrong answer that is right for another subject, is measured in the same way: nothing stores it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.measures.answer_sets import AnswerSet
+from interp.measures.spans import PromptBatch
+
+FEWEST_OTHERS = 8  # subjects below which there is no telling what is said of any
+REFERENCES = 512  # facts of a relation after which a mean hardly moves
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerTargets:
+    """Each fact's relation, its right answer's place in the relation's answer set, and a decoy's.
+
+    ``reference`` marks the facts whose subjects say what is said of any.
+    """
+
+    sets: dict[str, AnswerSet]
+    relation: Int[Tensor, " fact"]
+    right: Int[Tensor, " fact"]
+    decoy: Int[Tensor, " fact"]
+    reference: Bool[Tensor, " fact"]
+
+    @classmethod
+    def of(cls, batch: PromptBatch, sets: dict[str, AnswerSet], *, seed: int = 0) -> AnswerTargets:
+        """Look up right answers and draw decoys among the right answers of other facts of the relation."""
+        names = list(sets)
+        relation = torch.tensor([names.index(prompt.relation) for prompt in batch.prompts])
+        right = torch.tensor([sets[p.relation].place[p.answers[0]] for p in batch.prompts])
+        decoy, rng = right.clone(), np.random.default_rng([seed, 5])
+        reference = torch.zeros(len(batch), dtype=torch.bool)
+        for k in range(len(names)):
+            rows = (relation == k).nonzero().flatten()
+            pool = right[rows].tolist()
+            reference[rows[torch.from_numpy(rng.permutation(len(rows))[:REFERENCES])]] = True
+            for i in rows.tolist():
+                # A few draws find another answer, unless nearly all facts share one.
+                draws = [pool[k] for k in rng.integers(len(pool), size=16)]
+                decoy[i] = next((answer for answer in draws if answer != int(right[i])), int(right[i]))
+        return cls(sets=sets, relation=relation, right=right, decoy=decoy, reference=reference)
+
+    def with_decoys(self, other: AnswerTargets, owner: Int[Tensor, " fact"]) -> AnswerTargets:
+        """Take the decoys of another wording of the same facts; ``owner`` says which fact each row is of.
+
+        The names of answers are the same, but a wording may tell more or fewer of their first tokens apart.
+        """
+        decoy = self.right.clone()
+        for name, here in self.by_relation(torch.arange(len(self.right))):
+            theirs, ours = other.sets[name], self.sets[name]
+            name_of = {place: answer for answer, place in theirs.place.items()}
+            for i in here.tolist():
+                decoy[i] = ours.place[name_of[int(other.decoy[owner[i]])]]
+        return replace(self, decoy=decoy)
+
+    @property
+    def ordered(self) -> tuple[Int[Tensor, " some"], Int[Tensor, " other"]]:
+        """The reference facts, and the others."""
+        return self.reference.nonzero().flatten(), (~self.reference).nonzero().flatten()
+
+    def by_relation(self, facts: Int[Tensor, " row"]) -> Iterator[tuple[str, Int[Tensor, " some"]]]:
+        """Yield each relation that some facts are of, and which of them are."""
+        member = self.relation[facts]
+        for k, name in enumerate(self.sets):
+            here = (member == k).nonzero().flatten()
+            if len(here):
+                yield name, here
+
+
+@dataclass
+class SpecificityAccumulator:
+    """Takes in the scores of answers and gives specificities; facts come in any parts, references first.
+
+    Scores of reference facts are kept until ``settle`` has made each answer's baseline of them; later ones
+    are compared at once, so that memory does not grow with the number of facts. With ``log_probs`` scores are
+    log-probabilities, and probabilities are averaged; else scores themselves are.
+
+    ``right`` and ``decoy`` [cell, fact] are specificities, NaN where fewer than ``FEWEST_OTHERS`` references
+    have another answer; ``first`` says where no answer is more specific than the right one.
+    """
+
+    golds: AnswerTargets
+    cells: int
+    log_probs: bool = True
+
+    def __post_init__(self) -> None:
+        shape = (self.cells, len(self.golds.right))
+        self.right, self.decoy = torch.full(shape, torch.nan), torch.full(shape, torch.nan)
+        self.first = torch.zeros(shape, dtype=torch.bool)
+        self.waiting: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        self.baseline: dict[str, Float[Tensor, "cell answer"]] = {}
+
+    def add(
+        self,
+        relation: str,
+        cell: Int[Tensor, " row"],
+        fact: Int[Tensor, " row"],
+        scores: Float[Tensor, "row answer"],
+    ) -> None:
+        """Take in the scores of a relation's answers for some of its facts."""
+        fine = scores.isfinite().all(1)
+        part = (cell[fine], fact[fine], scores[fine])
+        if relation in self.baseline:
+            self._compare(relation, *part)
+        else:
+            self.waiting.setdefault(relation, []).append(part)
+
+    def settle(self) -> None:
+        """Make the baselines of all that was taken in, and compare it with them."""
+        for relation, parts in self.waiting.items():
+            cell, fact, scores = (torch.cat(some) for some in zip(*parts, strict=True))
+            is_right = torch.nn.functional.one_hot(self.golds.right[fact], scores.shape[1]).double()
+            values = (scores.double().exp() if self.log_probs else scores.double()) * (1 - is_right)
+            total = torch.zeros(self.cells, scores.shape[1], dtype=torch.float64)
+            others = torch.zeros_like(total).index_add(0, cell, 1 - is_right)
+            mean = total.index_add(0, cell, values) / others.clamp_min(1)
+            mean = mean.clamp_min(1e-30).log() if self.log_probs else mean
+            self.baseline[relation] = torch.where(others >= FEWEST_OTHERS, mean, torch.nan)
+            self._compare(relation, cell, fact, scores)
+        self.waiting.clear()
+
+    def _compare(self, relation: str, cell: Tensor, fact: Tensor, scores: Tensor) -> None:
+        told = scores.double() - self.baseline[relation][cell]
+        specific = told.masked_fill(told.isnan(), -torch.inf).log_softmax(-1).float()
+        right, decoy = (answer[fact][:, None] for answer in (self.golds.right, self.golds.decoy))
+        own = specific.gather(1, right)
+        self.right[cell, fact] = _known(own)
+        self.first[cell, fact] = (specific <= own).all(1)
+        other = specific.gather(1, decoy)
+        self.decoy[cell, fact] = _known(torch.where(right == decoy, -torch.inf, other))
+
+
+def _known(values: Float[Tensor, "row 1"]) -> Float[Tensor, " row"]:
+    """Mark what could not be compared as missing."""
+    return torch.where(values.isneginf(), torch.nan, values)[:, 0]

@@ -1,0 +1,110 @@
+"""Moving weights towards the model that they came from, all of them or some.
+
+The straight line between a base and its fine-tuning mostly stays at a low loss (Wortsman et al. 2022, "Robust
+fine-tuning of zero-shot models"); here it is asked whether suppressed facts lie on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from finetune.common.errors import InputError
+
+State = Mapping[str, Shaped[Tensor, "..."]]
+_LAYER = re.compile(r"(?:^|\.)(\d+)\.")
+
+
+def interpolate_weights(
+    base: State,
+    tuned: State,
+    share: float,
+    *,
+    modules: Sequence[str] | None = None,
+    layers: Sequence[int] | None = None,
+) -> dict[str, Tensor]:
+    """Return ``tuned`` moved by ``share`` of the way to ``base``: (1 - share) tuned + share base.
+
+    ``modules`` limits it to weights with one of these parts in their dotted name (``q_proj``, ``mlp``),
+    ``layers`` to some layers, which leaves embeddings and the final norm as they are. A share below 0 moves
+    on in fine-tuning's own direction. Weights that are not moved are the tuned tensors themselves.
+
+    Raises:
+        InputError: the two are of other names or shapes, or nothing is chosen.
+    """
+    require_alike(base, tuned)
+    moved = select_weights(tuned, modules=modules, layers=layers)
+    made = dict(tuned)
+    for name in moved:
+        if tuned[name].is_floating_point():
+            made[name] = torch.lerp(tuned[name].float(), base[name].float(), share).to(tuned[name].dtype)
+    return made
+
+
+def perturb_weights(
+    tuned: State, towards: State, *, modules: Sequence[str] | None = None, seed: int = 0
+) -> dict[str, Tensor]:
+    """Move each chosen weight as far as ``towards`` lies away from it, in a random direction: a placebo.
+
+    Raises:
+        InputError: the two are of other names or shapes, or nothing is chosen.
+    """
+    require_alike(towards, tuned)
+    generator = torch.Generator().manual_seed(seed)
+    made = dict(tuned)
+    for name in select_weights(tuned, modules=modules):
+        if tuned[name].is_floating_point():
+            noise = torch.randn(tuned[name].shape, generator=generator).to(tuned[name].device)
+            distance = (towards[name].float() - tuned[name].float()).norm()
+            made[name] = (tuned[name].float() + noise * distance / noise.norm()).to(tuned[name].dtype)
+    return made
+
+
+def select_weights(
+    names: Sequence[str] | State, *, modules: Sequence[str] | None = None, layers: Sequence[int] | None = None
+) -> tuple[str, ...]:
+    """Return the names with one of ``modules`` among their parts, in one of ``layers``.
+
+    Raises:
+        InputError: a module or a layer that no name has.
+    """
+    kept = list(names)
+    if modules is not None:
+        if odd := [m for m in modules if not any(m in name.split(".") for name in kept)]:
+            parts = sorted({part for name in kept for part in name.split(".") if not part.isdigit()})
+            raise InputError(f"modules {', '.join(odd)}: the model has none; choose from {', '.join(parts)}")
+        kept = [name for name in kept if any(module in name.split(".") for module in modules)]
+    if layers is not None:
+        has = {layer_of(name) for name in names} - {None}
+        if odd_layers := sorted(set(layers) - has):
+            raise InputError(f"layers {odd_layers}: the model has layers 0 to {len(has) - 1}")
+        kept = [name for name in kept if layer_of(name) in layers]
+    if not kept:
+        raise InputError(f"modules {modules} of layers {layers}: the model has no such weights")
+    return tuple(kept)
+
+
+def layer_of(name: str) -> int | None:
+    """Return the layer that a weight's name puts it in; None outside the layers."""
+    found = _LAYER.search(name)
+    return int(found[1]) if found else None
+
+
+def require_alike(base: State, tuned: State) -> None:
+    """Refuse weights that do not correspond one to one.
+
+    Raises:
+        InputError: names the first weight that only one has, or that differs in shape.
+    """
+    if odd := sorted(set(base) ^ set(tuned)):
+        raise InputError(f"weight {odd[0]} is in one of the two models only; give a base and its fine-tuning")
+    for name, weight in tuned.items():
+        if weight.shape != base[name].shape:
+            raise InputError(
+                f"weight {name} is {tuple(base[name].shape)} in the base and {tuple(weight.shape)} in the "
+                "other; give models of one vocabulary and shape"
+            )

@@ -1,0 +1,131 @@
+"""The floor plan: imports go one way between packages and between folders, and stand at the top."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("factscope", "analyses", "interp", "finetune")
+ABOVE = {
+    "finetune": {"factscope", "interp", "analyses"},
+    "interp": {"factscope", "analyses"},
+    "analyses": {"factscope"},
+    "factscope": {"analyses"},
+}
+# Launchers import their work when the options are known.
+LAUNCHERS = {"__main__.py", "__init__.py", "cli.py", "command.py"}
+LIGHT = (
+    "finetune.__main__",
+    "interp.report",
+    "factscope.cli",
+    "analyses.common.cli",
+    "analyses.attention_imbalance",
+    "analyses.popularity_splits",
+    "analyses.which_data",
+    "analyses.mitigations",
+)
+HEAVY = set("torch transformers peft pandas datasets scipy sklearn matplotlib transformer_lens".split())
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Map every module to its file."""
+    found = {}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imported(path: Path, *, top: bool = False) -> set[str]:
+    """List what a file imports: all of it, type checking included, or only what importing it runs."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in tree.body if top else ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                names.add(full if full in modules() else node.module)
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def folder(module: str) -> str:
+    return ".".join(modules()[module].relative_to(ROOT).parent.parts)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_no_package_above_it(package: str) -> None:
+    for module, path in modules().items():
+        if module.split(".")[0] == package:
+            for name in imported(path):
+                assert name.split(".")[0] not in ABOVE[package], f"{module} imports {name}"
+            if package == "finetune":
+                assert not any(name.startswith("transformer_lens") for name in imported(path)), module
+
+
+def test_folders_import_each_other_in_no_circle() -> None:
+    below: dict[str, set[str]] = defaultdict(set)
+    for module, path in modules().items():
+        for name in imported(path):
+            if name in modules() and folder(name) != folder(module):
+                below[folder(module)].add(folder(name))
+    done: set[str] = set()
+
+    def visit(room: str, way: tuple[str, ...]) -> None:
+        assert room not in way, " -> ".join((*way[way.index(room) :], room))
+        if room not in done:
+            for other in sorted(below[room]):
+                visit(other, (*way, room))
+            done.add(room)
+
+    for room in sorted(below):
+        visit(room, ())
+    assert len(done) > 30
+
+
+def test_every_experiment_has_a_script_of_its_name() -> None:
+    scripts = {
+        path.stem
+        for path in (ROOT / "analyses").glob("*.py")
+        if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
+    }
+    rooms = {path.parent.name for path in (ROOT / "analyses" / "experiments").glob("*/__init__.py")}
+    assert scripts == rooms
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_options_are_known_before_a_library_of_models_is_imported(module: str) -> None:
+    seen: set[str] = set()
+    queue = [module]
+    while queue:
+        name = queue.pop()
+        if name in seen or name not in modules():
+            continue
+        seen.add(name)
+        found = imported(modules()[name], top=True)
+        heavy = {one.split(".")[0] for one in found} & HEAVY
+        assert not heavy, f"{module} imports {heavy} by {name}"
+        parts = name.split(".")
+        queue += [*found, *(".".join(parts[:i]) for i in range(1, len(parts)))]
+
+
+def test_imports_inside_functions_are_few() -> None:
+    """But for launchers only what --help must not load is imported inside a function."""
+    inside, lines = 0, 0
+    for path in modules().values():
+        if path.name in LAUNCHERS or path.parent.name == "analyses":
+            continue
+        text = path.read_text(encoding="utf-8")
+        lines += text.count("\n")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                inside += sum(isinstance(part, ast.Import | ast.ImportFrom) for part in ast.walk(node))
+    assert inside < 4 * lines / 1000
