@@ -18,6 +18,7 @@ import pytest
 from safetensors import SafetensorError
 
 from analyses import attention_imbalance
+from analyses.experiments.attention_imbalance import experiment
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
@@ -325,6 +326,6 @@ def test_an_interruption_says_how_to_continue(error, code, tmp_path, capsys, mon
         raise error
 
     monkeypatch.setattr(sys, "argv", ["attention_imbalance.py", "--out", str(tmp_path / "run"), "--quiet"])
-    monkeypatch.setattr(attention_imbalance, "run", interrupted)
+    monkeypatch.setattr(experiment, "run", interrupted)
     assert attention_imbalance.main() == code
     assert "the same command continues" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 
 from analyses.common.experiment import run_experiment
+from analyses.experiments.one_layer_theory import toy_model
 from analyses.experiments.one_layer_theory.cells import cells
 from analyses.experiments.one_layer_theory.experiment import EXPERIMENT
 from analyses.experiments.one_layer_theory.options import OneLayerTheoryOptions
@@ -70,13 +71,11 @@ def test_an_orthonormal_sighting_always_raises_its_facts_salience_and_no_other_s
 def test_the_gap_to_autograd_is_rounding_and_a_wrong_gradient_would_show(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from interp.measures import theory
-
     world = make_tokens(SHAPE, seed=0)
     model, _ = pretrain(untrained_toy_model(SHAPE, "random", seed=0), world, seed=0)
     assert gradient_gap(model, world.asked) <= 1e-10
-    right = theory.v_steps
-    monkeypatch.setattr(theory, "v_steps", lambda *given: right(*given) * (1 + 1e-6))
+    right = toy_model.v_steps
+    monkeypatch.setattr(toy_model, "v_steps", lambda *given: right(*given) * (1 + 1e-6))
     assert gradient_gap(model, world.asked) > 1e-10
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import finetune.models
 import numpy as np
 import pytest
 import torch
@@ -18,6 +17,7 @@ from analyses.common.visits import OpenCheckpoint, OpenCheckpoints, opened, sour
 from analyses.experiments.attention_imbalance.fact_pictures import candidates
 from analyses.experiments.attention_imbalance.seed_stages import SeedStages
 from analyses.experiments.stored_or_suppressed.head_transplants import in_order, sibling_of, siblings_of
+from finetune.checkpoints import loading
 from finetune.checkpoints.loading import load_model
 from finetune.common.files import read_json
 from finetune.data.facts import FactSet
@@ -75,9 +75,7 @@ def opens(monkeypatch) -> Counter[str]:
 
         return call
 
-    monkeypatch.setattr(
-        finetune.checkpoints.loading, "fill_model", counted("loads", finetune.checkpoints.filling.fill_model)
-    )
+    monkeypatch.setattr(loading, "fill_model", counted("loads", loading.fill_model))
     boot = counted("boots", TransformerBridge.boot_transformers)
     monkeypatch.setattr(TransformerBridge, "boot_transformers", staticmethod(boot))
     return counts

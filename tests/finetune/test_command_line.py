@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 
+from finetune.common import files
 from finetune.common.command_line import INTERRUPTED, LONGEST, TERMINATED, WRONG, parse_options, run_command
 from finetune.common.errors import InputError
 from finetune.common.messages import printable, without_controls
@@ -104,11 +105,9 @@ def test_real_errors_of_the_system_and_the_libraries(
 
 
 def _own_recursion() -> int:
-    import finetune.files
-
     # A function of ours, as the program has it: a fault, whatever the input.
     space = {"__name__": "x"}
-    code = compile("def f():\n    f()\n", finetune.common.files.__file__, "exec")
+    code = compile("def f():\n    f()\n", files.__file__, "exec")
     exec(code, space)
     return space["f"]()  # type: ignore[operator]
 
@@ -154,7 +153,7 @@ def test_options_are_parsed_and_help_is_help(capsys: pytest.CaptureFixture[str])
 
 SCRIPT = """
 import sys, time
-from finetune.command_line import run_command
+from finetune.common.command_line import run_command
 def work():
     print("x" * 10_000_000 if sys.argv[1] == "much" else "begun", flush=True)
     if sys.argv[1] == "wait":

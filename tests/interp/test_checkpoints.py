@@ -546,8 +546,8 @@ def test_a_bridge_that_computes_something_else_is_refused(
             bridge.blocks[0].attn.o.weight.mul_(1.01)
         return bridge
 
-    monkeypatch.setattr("interp.models.parity.boot", spoilt)
-    monkeypatch.setattr("interp.models.parity.boot", spoilt)
+    for module in ("parity", "sides"):
+        monkeypatch.setattr(f"interp.models.{module}.boot", spoilt)
     refused("differ from the plain model's", tiny_llama_dir)
     refused("differ from the plain model's", tiny_llama_dir, tiny_adapter_dir)
 
