@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from finetune.common.errors import InputError
-from finetune.common.messages import shown
+from finetune.common.messages import quote
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import SLOT, find_subject
 
@@ -126,9 +126,9 @@ def _around_question(template: str, fact: Fact) -> Prompt:
     question = unicodedata.normalize("NFC", fact.question or "")
     span = find_subject(fact.subject, question)
     if span is None:
-        problem = f"its question {shown(question)} does not name it" if question else "it has no question"
+        problem = f"its question {quote(question)} does not name it" if question else "it has no question"
         raise InputError(
-            f"fact {shown(fact.id)}: subject {shown(fact.subject)}, but {problem}; give a question that "
+            f"fact {quote(fact.id)}: subject {quote(fact.subject)}, but {problem}; give a question that "
             "does, or a relation to word it by"
         )
     before, _, after = template.partition(QUESTION)

@@ -84,7 +84,7 @@ def choose(
     taken = np.flatnonzero([each.startswith("its ") for each in why])
     rank = np.empty(len(facts), np.int64)
     rank[order] = 1 + np.arange(len(facts))
-    return Choice(indices=taken, why=tuple(_told(order[:size], why)), rank=rank)
+    return Choice(indices=taken, why=tuple(_explain_choice(order[:size], why)), rank=rank)
 
 
 def rank_facts(values: Float[ndarray, " fact"], *, seed: int = 0) -> list[int]:
@@ -130,7 +130,7 @@ def _guarantee(
             has[key] += 1
 
 
-def _told(best: Sequence[int], why: list[Why]) -> list[Why]:
+def _explain_choice(best: Sequence[int], why: list[Why]) -> list[Why]:
     """Say of facts that their score alone would take that it did, or that others' shares prevented it."""
     for i in best:
         if why[i].endswith("share"):

@@ -70,7 +70,7 @@ class Score:
             InputError: they lack what the score needs, or the base cannot be loaded.
         """
         self.require(candidates)
-        return candidates.remembered(self.name, lambda: self.compute(candidates))
+        return candidates.cached(self.name, lambda: self.compute(candidates))
 
 
 def popularity(candidates: Candidates) -> Float[ndarray, " fact"]:

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from scipy import stats
 
-from interp.stats.result import Estimate, spanning
+from interp.stats.result import Estimate, make_estimate
 
 Statistic = Callable[[Float[ndarray, "draw row"]], Float[ndarray, "*cell draw"]]
 Method = Literal["BCa", "percentile"]
@@ -120,7 +120,7 @@ def of_rows(
     if found is None or math.isnan(found):
         return Estimate(value=None, low=None, high=None, n=len(labels))
     low, high = bootstrap(statistic(*kept), labels, confidence=confidence, method=method, seed=seed)
-    return spanning(found, float(low), float(high), len(labels))
+    return make_estimate(found, float(low), float(high), len(labels))
 
 
 def _missing(column: Shaped[ndarray, " row"]) -> Shaped[ndarray, " row"]:

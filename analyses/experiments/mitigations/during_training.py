@@ -117,8 +117,8 @@ def _distilled_of_others(patient: MitigationCase) -> TrainingPlan:
         by_relation.setdefault(fact.relation, []).append(fact)
     several = [some for some in by_relation.values() if len(some) > 1]
     about = [fact for some in several for fact in some]
-    said_of = [fact for some in several for fact in (*some[1:], some[0])]
-    return _with_lesson(patient, distillation_pairs(about, _book(patient), said_of=said_of))
+    others = [fact for some in several for fact in (*some[1:], some[0])]
+    return _with_lesson(patient, distillation_pairs(about, _book(patient), statements_of=others))
 
 
 def _with_lesson(patient: MitigationCase, known: Sequence[tuple[Prompt, Prompt]]) -> TrainingPlan:
