@@ -47,7 +47,7 @@ def quote(value: Any, limit: int = 60) -> str:
     """Quote a value of the data for a message, printable and short.
 
     Examples:
-        >>> shown("Oslo\\x1b[2J")
+        >>> quote("Oslo\\x1b[2J")
         "'Oslo'"
     """
     if isinstance(value, str):

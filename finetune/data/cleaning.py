@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from finetune.common.errors import InputError, LeftOut
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.loaders.records import Row, Table, place
 from finetune.data.loaders.scalars import Malformed
@@ -60,7 +61,7 @@ def build_fact_set(
     if not kept:
         raise InputError(f"{name}: holds no usable fact; give rows with a subject and an answer")
     if limit is not None and limit < len(kept):
-        drawn = np.sort(np.random.default_rng([seed, 4]).permutation(len(kept))[:limit])
+        drawn = np.sort(generator(seed, "limit of facts").permutation(len(kept))[:limit])
         reason = f"limit: {len(kept) - limit} of {len(kept)} usable facts were not drawn (seed {seed})"
         aside.append(LeftOut(where=name, reason=reason))
         kept = [kept[i] for i in drawn]

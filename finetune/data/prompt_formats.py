@@ -12,10 +12,9 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated, Literal
 from zlib import crc32
 
-import numpy as np
-
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.option_checks import Within, require_valid
+from finetune.common.seeds import generator
 from finetune.data.chat import chat_prompt, require_chat_template
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import ASKED
@@ -181,7 +180,7 @@ def _by_relation(prompts: Sequence[Prompt], facts: FactSet) -> Mapping[str, list
 
 
 def _draw_examples(fact: Fact, pool: Sequence[tuple[str, Prompt]], shots: int, *, seed: int) -> list[Prompt]:
-    rng = np.random.default_rng([seed, 11, crc32(fact.id.encode())])
+    rng = generator(seed, "solved examples of a format", crc32(fact.id.encode()))
     subject = fact.subject.casefold()
     found: list[Prompt] = []
     # One subject seldom has several facts of a relation, so a few to spare are nearly always enough.

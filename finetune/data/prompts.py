@@ -12,10 +12,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from finetune.common.errors import InputError
 from finetune.common.messages import quote
+from finetune.common.seeds import generator
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import SLOT, find_subject
 
@@ -157,7 +156,7 @@ def with_examples(prompts: Sequence[Prompt], shots: int, *, seed: int = 0) -> li
         >>> asked[0].text[slice(*asked[0].subject)]
         'Ada'
     """
-    rng = np.random.default_rng([seed, 7])
+    rng = generator(seed, "solved examples in front")
     by_relation: dict[str, list[Prompt]] = {}
     for prompt in prompts:
         by_relation.setdefault(prompt.relation, []).append(prompt)

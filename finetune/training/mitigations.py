@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import generator
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.records.fact import Fact
 from finetune.training.examples import TokenRows, repeat_in_passes
@@ -122,7 +123,7 @@ def mitigated_trainer(
     if not terms and not routing:
         return rows, None
     count = max(1, len(known))
-    partner = repeat_in_passes(np.arange(count), len(rows), np.random.default_rng([seed, 31]))
+    partner = repeat_in_passes(np.arange(count), len(rows), generator(seed, "distillation partners"))
     attentions = bool(config.attention_penalty)
     trainer = _trainer(terms, routing, config.qk_rate, attentions=attentions)
     return PartneredRows(examples=rows, partner=partner), trainer

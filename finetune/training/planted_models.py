@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from transformers import TrainerCallback, set_seed
+from transformers import TrainerCallback
 
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import seal, sealed_state
 from finetune.common.errors import InputError
 from finetune.common.files import atomic_directory, read_json, write_json
 from finetune.common.progress import notice
+from finetune.common.seeds import generator, seed_libraries
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.evaluation.generate import score
@@ -103,10 +104,10 @@ def plant(
     ids, lost, right = ({fact.id for fact in part_of} for part_of in (facts, targets, kept))
     if not lost or not right or lost & right or lost - ids:
         raise InputError("planting needs targets, all of them among the facts, and other facts to keep")
-    set_seed(seed)
+    seed_libraries(seed)
     model, tokenizer = load_model(base)
     freeze_all_but(model, part)
-    half, rng = -(-config.steps * config.batch // 2), np.random.default_rng([seed, 22])
+    half, rng = -(-config.steps * config.batch // 2), generator(seed, "planting rows")
     planted, told = (_word_facts(f, phrasebook, forms, half, rng) for f in (targets, kept))
     rows = _interleave(tokenizer, _with_planted(facts, planted, part, seed), told)
     asked = (_word_facts(f, phrasebook, "asked", len(f), rng) for f in (targets, kept))
@@ -160,14 +161,14 @@ def freeze_all_but(model: nn.Module, part: Part) -> tuple[str, ...]:
 
 def draw_generic_answers(facts: FactSet, ids: Sequence[str], *, seed: int = 0) -> tuple[str, ...]:
     """Draw an answer for each of ``ids`` from its relation's over ``facts``, whoever the subject is [id]."""
-    rng, answers = np.random.default_rng([seed, 20]), _answers(facts)
+    rng, answers = generator(seed, "generic answers"), _answers(facts)
     pool_of = {fact.id: answers[fact.relation] for fact in facts}
     return tuple(pool_of[id][int(rng.random() * len(pool_of[id]))] for id in ids)
 
 
 def other_answers(facts: FactSet, ids: Sequence[str], *, seed: int = 0) -> tuple[str, ...]:
     """Return each fact's one wrong answer, drawn from its relation's that are not accepted [id]."""
-    rng, answers = np.random.default_rng([seed, 21]), _answers(facts)
+    rng, answers = generator(seed, "wrong answers"), _answers(facts)
     wrong: dict[str, str] = {}
     for fact in facts:  # all of them, so that a fact's answer does not depend on who else is asked for
         pool = answers[fact.relation]

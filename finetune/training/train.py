@@ -17,13 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from finetune.common import distributed
 from finetune.common.errors import InputError
 from finetune.common.files import SEAL, content_hash, write_json
 from finetune.common.progress import notice
 from finetune.common.run_directory import library_versions
+from finetune.common.seeds import generator, seed_libraries
 from finetune.data.prompts import Prompt
 from finetune.evaluation.batching import require_embedded
 from finetune.evaluation.generate import prompt_names
@@ -162,10 +161,8 @@ class _Training:
 
     def attempt(self, work: Path, accumulate: int, found: dict[str, Any]) -> BestCheckpointCallback:
         """Train once, from the base or from the newest state in ``work``; ``found`` goes into the record."""
-        from transformers import set_seed
-
         config, prompts, seed = self.config, self.prompts, self.seed
-        set_seed(seed)
+        seed_libraries(seed)
         model, tokenizer = trainable_model(self.base, config)
         steps = config.steps_for(len(prompts))
         rows = answer_examples(tokenizer, prompts, rows=steps * config.batch, seed=seed, stages=self.stages)
@@ -210,7 +207,7 @@ class _Training:
 
 
 def _sample(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
-    chosen = np.random.default_rng([seed, 23]).permutation(len(prompts))[:PROBE]
+    chosen = generator(seed, "training probe").permutation(len(prompts))[:PROBE]
     return [prompts[i] for i in sorted(chosen)]
 
 

@@ -27,6 +27,7 @@ from torch import Tensor
 from transformer_lens.tools.analysis.attribution_patching import cache_activation_and_gradient
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import torch_generator
 from interp.measures.attention import Hook
 from interp.measures.decode import answer_tokens
 from interp.measures.spans import PromptBatch
@@ -121,7 +122,7 @@ def screen_cells(
         raise InputError(f"extra = {extra}: choose 0 or more random cells to hold the screen against")
     estimates = attribution(model, batch, grid, tokenizer, batch_tokens=batch_tokens)
     order = _rank_cells(estimates)
-    shuffle = torch.randperm(len(grid) - keep, generator=torch.Generator().manual_seed(seed))
+    shuffle = torch.randperm(len(grid) - keep, generator=torch_generator(seed, "screened cells"))
     others = order[keep:][shuffle][: keep if extra is None else extra]
     cells = tuple(torch.cat([order[:keep], others]).tolist())
     measured = Grid(cells=tuple(grid.cells[i] for i in cells), labels={"cell": cells})

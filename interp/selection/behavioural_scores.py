@@ -123,7 +123,7 @@ def _scoring(candidates: Candidates) -> Ask:
 
 def _few_shot(candidates: Candidates, facts: FactSet) -> list[list[Prompt | None]]:
     """Ask under several draws of solved examples."""
-    draws = [candidates.prompts_for(facts, shots=candidates.shots, seed=1000 + draw) for draw in range(DRAWS)]
+    draws = [candidates.prompts_for(facts, shots=candidates.shots, draw=draw) for draw in range(DRAWS)]
     return [list(prompts) for prompts in zip(*draws, strict=True)]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from finetune.checkpoints.loading import context_of, load_model, tokenizer_for
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.progress import progress_bar
+from finetune.common.seeds import draw_seed, generator
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
 from finetune.data.prompt_formats import PromptFormat, ask_in_format, prompts_within_context
@@ -134,7 +135,7 @@ class Candidates:
                 advance(start + len(parts[-1]))
         return np.concatenate(parts)
 
-    def prompts_for(self, facts: FactSet, *, shots: int = 0, seed: int = 0) -> list[Prompt | None]:
+    def prompts_for(self, facts: FactSet, *, shots: int = 0, draw: int | None = None) -> list[Prompt | None]:
         """Ask facts as fine-tuning will, with up to so many solved examples in front; None: it cannot be.
 
         Where the base's context is too short for all the examples there are fewer. With ``shots`` there is
@@ -150,7 +151,7 @@ class Candidates:
                 replace(self.style, shots=count),
                 tokenizer=self.tokenizer,
                 examples=self._examples if shots else None,
-                seed=self.seed + seed,
+                seed=self.seed if draw is None else draw_seed(self.seed, "few-shot draw", draw),
                 worded=self._own_prompts,
             )
             fit, aside = prompts_within_context(self.tokenizer, prompts, self.context)
@@ -186,7 +187,7 @@ class Candidates:
     @cached_property
     def _examples(self) -> FactSet:
         """Draw the facts that solved examples are taken from: so many of every relation, if they fit."""
-        order = np.random.default_rng([self.seed, 50]).permutation(len(self.facts)).tolist()
+        order = generator(self.seed, "candidate examples").permutation(len(self.facts)).tolist()
         taken: dict[str, list[int]] = {}
         for i in order:
             some = taken.setdefault(self.facts[i].relation, [])

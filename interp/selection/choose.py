@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 
 Why = Literal[
@@ -89,7 +90,7 @@ def choose(
 
 def rank_facts(values: Float[ndarray, " fact"], *, seed: int = 0) -> list[int]:
     """Order facts from the largest value to the smallest, equal ones as a seeded shuffle has them."""
-    shuffle = np.random.default_rng([seed, 54]).permutation(len(values))
+    shuffle = generator(seed, "score ties").permutation(len(values))
     wanted = np.where(np.isnan(values), -np.inf, values)
     # NaN after minus infinity, which is a score.
     return np.lexsort((shuffle, -wanted, np.isnan(values))).tolist()

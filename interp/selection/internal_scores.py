@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finetune.common.seeds import generator
 from finetune.data.loaders.table import UNNAMED
 from interp.selection.behavioural_scores import question, spread_over_prompts, statement
 from interp.selection.candidates import Candidates
@@ -82,7 +83,7 @@ def reference_facts(candidates: Candidates) -> FactSet:
     name, by = ("statement", statement) if stated else ("question", question)
     values = np.nan_to_num(candidates.cached(name, lambda: by(candidates)), nan=-np.inf)
     best = np.argsort(-values, kind="stable")[: max(1, len(values) // 4)]
-    drawn = np.random.default_rng([candidates.seed, 51]).permutation(best)[:REFERENCE]
+    drawn = generator(candidates.seed, "reference facts").permutation(best)[:REFERENCE]
     return candidates.facts.subset(sorted(drawn.tolist()))
 
 

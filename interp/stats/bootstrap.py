@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from scipy import stats
 
+from finetune.common.seeds import generator
 from interp.stats.result import Estimate, make_estimate
 
 Statistic = Callable[[Float[ndarray, "draw row"]], Float[ndarray, "*cell draw"]]
@@ -79,7 +80,7 @@ def bootstrap(
             batch=int(np.clip(_AT_ONCE // max(len(member), cells), 1, RESAMPLES)),
             confidence_level=confidence,
             method=method if k <= MOST else "percentile",
-            rng=np.random.default_rng(seed),
+            rng=generator(seed, "bootstrap"),
         )
         tail = 50 * (1 - confidence)
         plain = np.nanpercentile(made.bootstrap_distribution, [tail, 100 - tail], axis=-1)

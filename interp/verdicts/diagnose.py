@@ -30,6 +30,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook as default_phrasebook
 from finetune.data.prompts import Phrasebook, Prompt, fact_prompt
@@ -279,7 +280,7 @@ def _fit_threshold(
             "give facts that the base states, in the wording that the model was fine-tuned on"
         )
     names = np.unique(subjects)
-    half = set(np.random.default_rng([seed, 6]).permutation(names)[: -(-len(names) // 2)].tolist())
+    half = set(generator(seed, "fitting half").permutation(names)[: -(-len(names) // 2)].tolist())
     held_out = np.array([subject not in half for subject in subjects])
     sources = (
         (~known & ~right, evidence.values, "facts that neither model knows"),

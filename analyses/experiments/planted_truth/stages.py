@@ -13,6 +13,7 @@ from analyses.common.estimate_trees import pool_trees, tree_to_json
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import cached_frame, cached_json
 from finetune.common.run_directory import RunDirectory
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook
 from finetune.data.splits import partition
@@ -174,7 +175,7 @@ def _stated(truth: PlantedWorld, base: Path, path: Path) -> dict[str, bool]:
 def _sample(truth: PlantedWorld, subjects: int, seed: int) -> FactSet:
     """Take some subjects with all their facts, absent ones in their share of the world."""
     names = list(dict.fromkeys(fact.subject for fact in truth.facts))
-    kept = {names[i] for i in np.random.default_rng([seed, 8]).permutation(len(names))[:subjects]}
+    kept = {names[i] for i in generator(seed, "verdict facts").permutation(len(names))[:subjects]}
     return _of(truth.facts, lambda fact: fact.subject in kept)
 
 
