@@ -96,6 +96,12 @@ def draw_seed(seed: int, stream: str, draw: int) -> int:
     return seed + (STREAMS[stream] or 0) + draw
 
 
+def rotate(items: Sequence[str], seed: int) -> list[str]:
+    """Turn a list so that each seed begins with another item, all in their order."""
+    first = seed % len(items)
+    return [*items[first:], *items[:first]]
+
+
 def seed_libraries(seed: int) -> None:
     """Seed the global generators of Python, numpy and torch, which initial weights and dropout come from."""
     from transformers import set_seed

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from finetune.common.errors import InputError
-from finetune.common.seeds import generator
+from finetune.common.seeds import generator, rotate
 from finetune.data.facts import FactSet
 
 COMMONEST = 3  # answers a relation that a set of few answers has
@@ -18,9 +18,7 @@ SMALLEST = 8  # facts below which a set or a batch says nothing
 
 def rotate_relations(relations: Sequence[str], count: int, *, seed: int) -> tuple[str, ...]:
     """Take ``count`` relations, beginning with another one for each seed; more hold what fewer do."""
-    turned = deque(relations)
-    turned.rotate(-seed)
-    return tuple(turned)[:count]
+    return tuple(rotate(relations, seed))[:count]
 
 
 def commonest(facts: FactSet, relation: str, count: int = COMMONEST) -> tuple[str, ...]:
