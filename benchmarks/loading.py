@@ -45,7 +45,7 @@ def main(options: Options) -> None:
         load_pair(*sources).close()
 
     def anew() -> None:
-        loadable._inspected.cache_clear()
+        loadable._inspect_files.cache_clear()
         loadable._configuration.cache_clear()
         loadable._fitted.cache_clear()
         checked()

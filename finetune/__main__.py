@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from finetune.common import distributed as processes
+from finetune.common import distributed
 from finetune.common.command_line import parse_options, run_command
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.option_checks import (
@@ -114,7 +114,7 @@ def _command(arguments: Sequence[str]) -> None:
     options = parse_options(Options, args=arguments, description=__doc__, default=_defaults(arguments))
     prepare_process(quiet=options.quiet)
     chosen, asked = finetune(options)
-    if processes.is_main() and not options.quiet:
+    if distributed.is_main() and not options.quiet:
         right = round(chosen.validation_accuracy * asked)
         print(f"{chosen.path}: step {chosen.step}, {right} of {asked} validation facts answered")
         print(f"Next: {_next_command(options)}")
@@ -133,12 +133,12 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     from finetune.training.learning_rate import select
 
     options.check()
-    processes.join()
+    distributed.join_processes()
     require_trainable(options.base)
     parts = _parts(options)
     tokenizer = load_tokenizer(options.base)
     prompts, validation, left_out = _prompts(options, parts, tokenizer)
-    if processes.is_main():
+    if distributed.is_main():
         _require_room(options, tokenizer, prompts)
         settings = {**asdict(options), "out": "", "quiet": False, "anyway": False}
         settings |= {name: part.digest for name, part in parts.items()}
@@ -147,7 +147,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
         run = RunDirectory(options.out, _plain(settings), analysis="finetune")
         run.write(seeds=[options.seed], left_out=left_out)
         write_json(options.out / "partition.json", {n: [f.id for f in part] for n, part in parts.items()})
-    processes.wait_for_everyone()
+    distributed.wait_for_everyone()
     chosen = select(
         options.base,
         prompts,
@@ -157,7 +157,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
         seed=options.seed,
         name=Path(options.base).name,
     )
-    if processes.is_main():
+    if distributed.is_main():
         said = {"path": chosen.path.name, "facts": len(prompts), "validation_facts": len(validation)}
         write_json(
             options.out / "chosen.json", said | {k: v for k, v in asdict(chosen).items() if k != "path"}
@@ -212,7 +212,7 @@ def _prompts(
     options: Options, parts: dict[str, FactSet], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[Prompt], list[Prompt], list[LeftOut]]:
     from finetune.checkpoints.loading import context_of
-    from finetune.data.prompt_formats import ask_in_format, fitting
+    from finetune.data.prompt_formats import ask_in_format, prompts_within_context
 
     context = context_of(options.base)
     left_out = [item for part in (parts["train"], parts["validation"]) for item in part.left_out]
@@ -227,7 +227,7 @@ def _prompts(
             examples=parts["train"],
             seed=options.seed,
         )
-        kept, unfit = fitting(tokenizer, said, context)
+        kept, unfit = prompts_within_context(tokenizer, said, context)
         if not kept:
             raise InputError(f"{options.facts}: no {name} prompt fits the model ({unfit[0].reason})")
         made.append(kept)

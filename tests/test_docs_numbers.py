@@ -205,7 +205,7 @@ def test_defaults_of_which_data_and_the_contest_are_the_codes() -> None:
         held = default(WhichDataOptions, flag.removeprefix("--").replace("-", "_"))
         if re.fullmatch(r"[\d.]+", value):
             assert number(value) == held, row[0]
-    assert f"a slab of {candidates.SLAB:,} at a time" in text
+    assert f"{candidates.CHUNK:,} at a time" in text
     assert f"or {inside.REFERENCE} of the quarter of the candidates" in text
     assert f"at temperature {consistency.TEMPERATURE:g} is the canonical answer" in text
     assert f"WeaklyKnown if {consistency.SAMPLES} draws a prompt" in text

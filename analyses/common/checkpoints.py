@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from finetune.common.checksums import entry_of, is_entry, sealed_state
+from finetune.common.checksums import checksum_entry, matches_entry, sealed_state
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import atomic_file, read_json, write_json
 from finetune.common.names import require_name
@@ -105,7 +105,7 @@ def export_checkpoints(directory: Path, checkpoints: Checkpoints) -> Path:
         "sizes": checkpoints.sizes,
         "known": checkpoints.known,
     }
-    listed["files"] = {name: entry_of(directory / name) for name in (FACTS, PROMPTS)}
+    listed["files"] = {name: checksum_entry(directory / name) for name in (FACTS, PROMPTS)}
     write_json(directory / LISTED, listed)
     return directory
 
@@ -144,7 +144,7 @@ def import_checkpoints(directory: Path) -> Checkpoints:
 def _require_as_written(directory: Path, entries: dict[str, Any]) -> None:
     """Refuse files that are not as they were handed on; an older version listed none."""
     for name, entry in entries.items():
-        if not is_entry(directory / name, entry):
+        if not matches_entry(directory / name, entry):
             raise InputError(
                 f"--checkpoints {directory}: {name} is not as it was handed on; run popularity_splits again"
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from finetune.common.checksums import sealed_state, state_of
+from finetune.common.checksums import recorded_state, sealed_state
 from finetune.common.files import SEAL
 from finetune.common.names import as_file_name
 from finetune.common.progress import notice
@@ -37,7 +37,7 @@ class GridCell:
 def is_finished(run: Path, cell: GridCell) -> bool:
     """Whether a cell has left its facts as they were written, or readable ones by an older version."""
     path = facts_of(run, cell)
-    state = state_of(path)
+    state = recorded_state(path)
     if state != "unrecorded":
         return state == "whole"
     try:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from finetune.common.seeds import generator
+
 
 def derangement(labels: Sequence[str], *, seed: int = 0) -> list[int]:
     """Draw for each row another row of the same label, as a placebo; its own where there is no other."""
-    rng = np.random.default_rng([seed, 42])
+    rng = generator(seed, "other fact of the layout")
     other = list(range(len(labels)))
     for label in sorted(set(labels)):
         members = rng.permutation([i for i, each in enumerate(labels) if each == label])

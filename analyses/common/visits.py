@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from analyses.common.checkpoints import BASE, Checkpoints
 from finetune.checkpoints.loading import is_adapter, load_model
-from finetune.common.checksums import are_held, write_together
+from finetune.common.checksums import are_valid, write_together
 from finetune.data.prompts import Prompt
 from interp.measures.spans import encode
 from interp.models.load_pair import load_pair
-from interp.models.pair import joined
+from interp.models.pair import join_pairs
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -48,7 +48,7 @@ class Stage(Generic[T]):
     @property
     def due(self) -> bool:
         """Whether the files are absent or damaged."""
-        return not are_held(self.paths, self.read)
+        return not are_valid(self.paths, self.read)
 
     def write(self, source: Any) -> None:
         """Make the files from what was opened."""
@@ -154,7 +154,7 @@ class OpenCheckpoints:
     def pair(self, arm: str) -> CheckpointPair:
         """Return the pair of the base and an arm."""
         one = self.alone(arm)
-        return one if one.switch is not None else joined(self.alone(BASE), one)
+        return one if one.switch is not None else join_pairs(self.alone(BASE), one)
 
     @contextmanager
     def opened(self, name: str, *, beside: str) -> Iterator[OpenCheckpoint]:

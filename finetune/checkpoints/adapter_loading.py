@@ -23,9 +23,20 @@ from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state
 from transformers import AutoModelForCausalLM
 
 from finetune.checkpoints.adapter_files import first_line, read_config, unknown_settings
-from finetune.checkpoints.adapter_names import ADAPTER, misfit, settled_names, tail, without_doubles
+from finetune.checkpoints.adapter_names import (
+    ADAPTER,
+    bare_name,
+    drop_resized_copies,
+    mismatch,
+    strip_known_prefixes,
+)
 from finetune.checkpoints.adapter_tensors import read_tensors, tensor_shapes
-from finetune.checkpoints.adapter_vocabulary import Resized, embedding_paths, require_embeddings, resize
+from finetune.checkpoints.adapter_vocabulary import (
+    VocabularyResize,
+    embedding_paths,
+    require_embeddings,
+    resize_embeddings,
+)
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
 
@@ -57,7 +68,9 @@ class LoadedAdapter:
     notices: tuple[str, ...]
 
 
-def put_adapter(model: PreTrainedModel, source: str | Path, *, allow_pickle: bool = False) -> LoadedAdapter:
+def attach_adapter(
+    model: PreTrainedModel, source: str | Path, *, allow_pickle: bool = False
+) -> LoadedAdapter:
     """Put an adapter on a loaded base, which is changed in place.
 
     Raises:
@@ -67,18 +80,18 @@ def put_adapter(model: PreTrainedModel, source: str | Path, *, allow_pickle: boo
     config = read_config(source)
     tensors = read_tensors(source, allow_pickle=allow_pickle)
     base = model.config.name_or_path or "the base"
-    resized = resize(model, tensors, tail)
-    peft = _built(model, config, source, base)
-    own = _own(peft)
+    resized = resize_embeddings(model, tensors, bare_name)
+    peft = _build(model, config, source, base)
+    own = _adapter_parameters(peft)
     for parameter in own.values():
         if parameter.is_floating_point():
             parameter.detach().fill_(float("nan"))
-    state = _of_base(peft)
-    named, notices = settled_names(without_doubles(tensors), own, state)
+    state = _base_parameters(peft)
+    named, notices = strip_known_prefixes(drop_resized_copies(tensors), own, state)
     rewrites = any(name in state and not _same(state[name], tensor) for name, tensor in named.items())
     if unknown := unknown_settings(source):
         notices.append(f"this version of peft does not know {', '.join(unknown)}; ignored")
-    unexpected = _placed(peft, named, own, source, base)
+    unexpected = _place_tensors(peft, named, own, source, base)
     _require_filled(peft, named, unexpected, own, source, base)
     if resized is not None:
         require_embeddings(peft.get_base_model(), resized, source, base)
@@ -110,18 +123,18 @@ def require_adapter_fit(source: str | Path, config: PreTrainedConfig, base: str)
     tensors = tensor_shapes(source)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    resize(model, tensors, tail)
+    resize_embeddings(model, tensors, bare_name)
     try:
-        peft = _built(model, settings, source, base)
+        peft = _build(model, settings, source, base)
     except InputError as error:
         if "not found in the base" in str(error):
             raise
         return  # without weights not everything can be built; loading will tell
-    own, ends = _own(peft), embedding_paths(peft.get_base_model())
-    state = _of_base(peft)
+    own, ends = _adapter_parameters(peft), embedding_paths(peft.get_base_model())
+    state = _base_parameters(peft)
     doubles = {name for name in tensors if name.replace(".modules_to_save.", ".") in tensors.keys() - {name}}
-    named, _ = settled_names({n: t for n, t in tensors.items() if n not in doubles}, own, state)
-    if said := misfit(named, {**state, **own}, own, base, ends):
+    named, _ = strip_known_prefixes({n: t for n, t in tensors.items() if n not in doubles}, own, state)
+    if said := mismatch(named, {**state, **own}, own, base, ends):
         raise InputError(f"{source}: {said}")
 
 
@@ -139,7 +152,7 @@ def changes_nothing(tensors: Mapping[str, Tensor]) -> bool:
     return all(layers.values())
 
 
-def _built(model: PreTrainedModel, config: PeftConfig, source: str | Path, base: str) -> PeftModel:
+def _build(model: PreTrainedModel, config: PeftConfig, source: str | Path, base: str) -> PeftModel:
     """Let PEFT build the adapter, without its warnings of what it may do wrong, for that is checked."""
     config.inference_mode = True
     try:
@@ -154,18 +167,18 @@ def _built(model: PreTrainedModel, config: PeftConfig, source: str | Path, base:
     return peft.eval()
 
 
-def _own(peft: PeftModel) -> dict[str, Tensor]:
+def _adapter_parameters(peft: PeftModel) -> dict[str, Tensor]:
     """Return the adapter's parameters (not copies) by their names in a file."""
     # Left to decide by itself, PEFT asks the hub whether the base's vocabulary has changed.
     return get_peft_model_state_dict(peft, adapter_name=ADAPTER, save_embedding_layers=False)
 
 
-def _of_base(peft: PeftModel) -> dict[str, Tensor]:
+def _base_parameters(peft: PeftModel) -> dict[str, Tensor]:
     """Return the base's parameters by their names in a file: those without the adapter's name in theirs."""
     return {name: value for name, value in peft.state_dict().items() if ADAPTER not in name.split(".")}
 
 
-def _placed(
+def _place_tensors(
     peft: PeftModel, tensors: dict[str, Tensor], own: Mapping[str, Tensor], source: str | Path, base: str
 ) -> list[str]:
     """Let PEFT place the tensors; return the names that it found no place for."""
@@ -175,7 +188,7 @@ def _placed(
             result: Any = set_peft_model_state_dict(peft, tensors, adapter_name=ADAPTER)
     except Exception as error:  # KeyError where a module is not brought, RuntimeError for another shape, ...
         raise InputError(
-            _misfit(peft, tensors, own, source, base)
+            _mismatch(peft, tensors, own, source, base)
             or (
                 f"{source}: does not fit the base {base} ({first_line(error)}); "
                 "name the base that the adapter was trained on"
@@ -193,10 +206,14 @@ def _require_filled(
     source: str | Path,
     base: str,
 ) -> None:
-    unfilled = [n for n, t in _own(peft).items() if t.is_floating_point() and not bool(t.isfinite().all())]
+    unfilled = [
+        n
+        for n, t in _adapter_parameters(peft).items()
+        if t.is_floating_point() and not bool(t.isfinite().all())
+    ]
     if unexpected or unfilled:
         raise InputError(
-            _misfit(peft, tensors, own, source, base)
+            _mismatch(peft, tensors, own, source, base)
             or (
                 f"{source}: PEFT found no place for {unexpected[0]}"
                 if unexpected
@@ -206,7 +223,7 @@ def _require_filled(
         )
 
 
-def _misfit(
+def _mismatch(
     peft: PeftModel,
     tensors: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
@@ -214,8 +231,8 @@ def _misfit(
     base: str,
 ) -> str:
     """Say in which way an adapter does not fit; empty if its names and shapes show none."""
-    places = {**_of_base(peft), **own}
-    said = misfit(tensors, places, own, base, embedding_paths(peft.get_base_model()))
+    places = {**_base_parameters(peft), **own}
+    said = mismatch(tensors, places, own, base, embedding_paths(peft.get_base_model()))
     return said and f"{source}: {said}"
 
 
@@ -225,15 +242,15 @@ def _parity(peft: PeftModel, tensors: Mapping[str, Tensor], source: str | Path) 
     Raises:
         InputError: a parameter is not the tensor, up to the parameter's precision.
     """
-    places = {**_of_base(peft), **_own(peft)}
+    places = {**_base_parameters(peft), **_adapter_parameters(peft)}
     largest = 0.0
     for name, tensor in tensors.items():
         if (place := places.get(name)) is None or place.shape != tensor.shape:
             continue  # PEFT stores it in another layout; it was filled, which is known
         if not _same(place, tensor):
             raise InputError(
-                f"{source}: {tail(name)} could not be taken as it is in the file, for the base shares it "
-                "with another weight; save the base with tie_word_embeddings false, and name that"
+                f"{source}: {bare_name(name)} could not be taken as it is in the file, for the base shares "
+                "it with another weight; save the base with tie_word_embeddings false, and name that"
             )
         largest = max(largest, float((place.float() - tensor.to(place.device).float()).abs().max()))
     return largest
@@ -243,7 +260,7 @@ def _same(place: Tensor, tensor: Tensor) -> bool:
     return torch.equal(place, tensor.to(device=place.device, dtype=place.dtype))
 
 
-def _tokens(config: PeftConfig, resized: Resized | None) -> tuple[int, ...]:
+def _tokens(config: PeftConfig, resized: VocabularyResize | None) -> tuple[int, ...]:
     chosen: Any = getattr(config, "trainable_token_indices", None) or getattr(config, "token_indices", None)
     lists = chosen.values() if isinstance(chosen, dict) else [chosen or []]
     found = {int(index) for some in lists for index in some}

@@ -16,7 +16,7 @@ PREFIX = "base_model.model."
 WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", ADAPTER}
 
 
-def tail(name: str) -> str:
+def bare_name(name: str) -> str:
     """Return a tensor's name without what wrappers put into it and in front of it."""
     name = ".".join(part for part in name.split(".") if part not in WRAPPERS)
     while name.startswith(PREFIX):
@@ -24,7 +24,7 @@ def tail(name: str) -> str:
     return name
 
 
-def settled_names(
+def strip_known_prefixes(
     tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Put names right whose only fault is a known prefix, and say so.
@@ -37,8 +37,8 @@ def settled_names(
     free = [name for name in own if name not in tensors]
     read: dict[str, str] = {}
     for name in lost:
-        words = tail(name)
-        alike = [p for p in free if _ends(tail(p), words) and own[p].shape == tensors[name].shape]
+        words = bare_name(name)
+        alike = [p for p in free if _ends(bare_name(p), words) and own[p].shape == tensors[name].shape]
         if len(alike) != 1:
             return dict(tensors), []
         read[name] = alike[0]
@@ -48,7 +48,7 @@ def settled_names(
     return {read.get(name, name): tensor for name, tensor in tensors.items()}, [notice]
 
 
-def without_doubles(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def drop_resized_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Leave out the second copy that PEFT writes of a module that an adapter carries whole and resized."""
     doubles = {
         name: name.replace(".modules_to_save.", ".") for name in tensors if ".modules_to_save." in name
@@ -60,7 +60,7 @@ def without_doubles(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def misfit(
+def mismatch(
     tensors: Mapping[str, Tensor],
     places: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
@@ -79,10 +79,12 @@ def misfit(
     for name, tensor in tensors.items():
         if name in places and tensor.shape != places[name].shape:
             shape, expected = list(tensor.shape), list(places[name].shape)
-            kind = "vocabulary" if any(tail(name).startswith(f"{end}.") for end in embeddings) else "shape"
+            kind = (
+                "vocabulary" if any(bare_name(name).startswith(f"{end}.") for end in embeddings) else "shape"
+            )
             return (
-                f"brings {tail(name)} of shape {shape}, and {base} takes {expected}: another {kind}; name "
-                "the adapter's own base"
+                f"brings {bare_name(name)} of shape {shape}, and {base} takes {expected}: another {kind}; "
+                "name the adapter's own base"
             )
     lost = [name for name in tensors if name not in places]
     missing = [name for name in own if name not in tensors]
@@ -94,7 +96,7 @@ def misfit(
         )
     if missing:
         return (
-            f"brings nothing for {tail(missing[0])} ({len(missing)} such tensors), so it was made for "
+            f"brings nothing for {bare_name(missing[0])} ({len(missing)} such tensors), so it was made for "
             "another base; name the adapter's own"
         )
     return ""

@@ -34,7 +34,9 @@ def read_tensors(folder: str | Path, *, allow_pickle: bool = False) -> dict[str,
     _require_contents(file, tensors)
     spoilt = [n for n, tensor in tensors.items() if not bool(tensor.float().isfinite().all())]
     if spoilt:
-        raise InputError(f"{file}: {_first(spoilt)} not finite (NaN or infinity); name an earlier checkpoint")
+        raise InputError(
+            f"{file}: {_first_names(spoilt)} not finite (NaN or infinity); name an earlier checkpoint"
+        )
     return tensors
 
 
@@ -53,7 +55,7 @@ def tensor_shapes(folder: str | Path) -> dict[str, Tensor]:
             names = list(held.keys())
             shapes = {name: held.get_slice(name).get_shape() for name in names}
     except Exception as error:  # safetensors raises its own kinds
-        raise _damaged(file, error) from error
+        raise _damage_error(file, error) from error
     tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     _require_contents(file, tensors)
     return tensors
@@ -91,13 +93,13 @@ def _tensors(file: Path) -> dict[str, Tensor]:
             return load_file(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise their own kinds
-        raise _damaged(file, error) from error
+        raise _damage_error(file, error) from error
     if not isinstance(found, dict) or not all(isinstance(t, torch.Tensor) for t in found.values()):
         raise InputError(f"{file}: holds something else than tensors by name; save the adapter again")
     return found
 
 
-def _damaged(file: Path, error: BaseException) -> InputError:
+def _damage_error(file: Path, error: BaseException) -> InputError:
     return InputError(f"{file}: is damaged or cut short ({first_line(error)}); copy it again")
 
 
@@ -112,10 +114,10 @@ def _require_contents(file: Path, tensors: Mapping[str, Tensor]) -> None:
     if not tensors:
         raise InputError(f"{file}: holds no tensors; {remedy}")
     if empty := [name for name, tensor in tensors.items() if not tensor.numel()]:
-        raise InputError(f"{file}: {_first(empty)} empty; {remedy}")
+        raise InputError(f"{file}: {_first_names(empty)} empty; {remedy}")
 
 
-def _first(names: list[str]) -> str:
+def _first_names(names: list[str]) -> str:
     """Name the first of some tensors, and how many there are."""
     more = f" and {len(names) - 1} more are" if len(names) > 1 else " is"
     return f"{names[0]}{more}"

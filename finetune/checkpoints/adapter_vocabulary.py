@@ -29,16 +29,16 @@ WHOLE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resized:
+class VocabularyResize:
     """How many tokens a base had embeddings for, and has now."""
 
     before: int
     after: int
 
 
-def resize(
+def resize_embeddings(
     model: PreTrainedModel, tensors: Mapping[str, Tensor], tail: Callable[[str], str]
-) -> Resized | None:
+) -> VocabularyResize | None:
     """Give a base as many embeddings as an adapter brings; None if it has as many already.
 
     New rows are NaN until they are loaded. ``tail`` takes a tensor's name to the one in the base.
@@ -54,7 +54,7 @@ def resize(
     for layer in _ends(model):
         for parameter in layer.parameters():
             parameter.data[before:] = float("nan")
-    return Resized(before=before, after=after)
+    return VocabularyResize(before=before, after=after)
 
 
 def embedding_paths(model: Any) -> list[str]:
@@ -63,7 +63,7 @@ def embedding_paths(model: Any) -> list[str]:
     return [name for name, layer in model.named_modules() if id(layer) in ends]
 
 
-def require_embeddings(model: Any, resized: Resized, source: str | Path, base: str) -> None:
+def require_embeddings(model: Any, resized: VocabularyResize, source: str | Path, base: str) -> None:
     """Refuse an adapter that brings only some of the new rows.
 
     Raises:

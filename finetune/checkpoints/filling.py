@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.checkpoints.inspection import Inspected, Source, with_files
-from finetune.checkpoints.key_messages import Fit, explanation, unusable
+from finetune.checkpoints.inspection import CheckpointLayout, Source, match_files
+from finetune.checkpoints.key_messages import Fit, mismatch_message, unusable_config_message
 from finetune.checkpoints.weight_keys import attention_of, model_class
 from finetune.common.errors import InputError
-from finetune.common.hub import unloadable
+from finetune.common.hub import loading_error
 from finetune.common.messages import one_line
 
 if TYPE_CHECKING:
     import torch
 
 
-def tensors_of(found: Inspected, opened: ExitStack) -> tuple[dict[str, Any], Inspected]:
+def tensors_of(found: CheckpointLayout, opened: ExitStack) -> tuple[dict[str, Any], CheckpointLayout]:
     """Open the files and return their tensors by the model's key: slices that are read when they are used.
 
     With them goes ``found``, which of pickled files tells more than before they were read.
@@ -29,16 +29,16 @@ def tensors_of(found: Inspected, opened: ExitStack) -> tuple[dict[str, Any], Ins
     from safetensors import safe_open
 
     if found.files.pickled:
-        tensors = _unpickled(found)
+        tensors = _unpickle(found)
         files = replace(found.files, shapes={k: tuple(t.shape) for k, t in tensors.items()})
-        found = with_files(found, files)
+        found = match_files(found, files)
         return {found.renamed.get(key, key): tensor for key, tensor in tensors.items()}, found
     held = {file: opened.enter_context(safe_open(file, framework="pt")) for file in found.files.files}
     places = found.files.places.items()
     return {found.renamed.get(key, key): held[file].get_slice(key) for key, file in places}, found
 
 
-def _unpickled(found: Inspected) -> dict[str, Any]:
+def _unpickle(found: CheckpointLayout) -> dict[str, Any]:
     import torch
 
     tensors: dict[str, Any] = {}
@@ -54,7 +54,7 @@ def _unpickled(found: Inspected) -> dict[str, Any]:
 
 
 def fill_model(
-    found: Inspected,
+    found: CheckpointLayout,
     tensors: dict[str, Any],
     dtype: torch.dtype | None,
     device_map: Any,
@@ -86,14 +86,14 @@ def fill_model(
             output_loading_info=True,
         )
     except Exception as error:
-        raise unusable(found.source, error) from error
+        raise unusable_config_message(found.source, error) from error
     outcome = Fit(missing=sorted(told["missing_keys"]), unexpected=[], mismatched=[], model=model)
     if not outcome.complete:
-        raise InputError(explanation(found.source, outcome))
+        raise InputError(mismatch_message(found.source, outcome))
     return model
 
 
-def usual_attention(model: Any) -> str:
+def default_attention(model: Any) -> str:
     """Name the implementation of attention that a model, or a class of models, is loaded with unless told."""
     return "sdpa" if model._supports_sdpa else "eager"
 
@@ -111,6 +111,6 @@ def take_generation_config(model: Any, source: Source, revision: str | None) -> 
         )
     except OSError as error:
         if local:
-            raise InputError(unloadable(source, error, f"{name} cannot be read")) from error
+            raise InputError(loading_error(source, error, f"{name} cannot be read")) from error
     except Exception as error:
-        raise InputError(unloadable(source, error, f"{name} cannot be used")) from error
+        raise InputError(loading_error(source, error, f"{name} cannot be used")) from error

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.checkpoints.configs import configuration_from, read_object
-from finetune.checkpoints.key_messages import Fit, notice
-from finetune.checkpoints.weight_files import SAFE, WeightFiles, headers, weight_files
+from finetune.checkpoints.key_messages import Fit, prefix_notice
+from finetune.checkpoints.weight_files import SAFE, WeightFiles, read_headers, weight_files
 from finetune.checkpoints.weight_keys import require_fit, run_without_contents
 from finetune.common.errors import InputError
-from finetune.common.hub import unloadable
+from finetune.common.hub import loading_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -29,7 +29,7 @@ _LOOKED_AT = (".json", ".safetensors", ".bin", ".gguf")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspected:
+class CheckpointLayout:
     """A full checkpoint that can be loaded: its files, and by which name each of its keys is.
 
     It is shared by all who ask for it: whoever changes ``config`` or ``model`` takes a copy.
@@ -49,7 +49,7 @@ class Inspected:
 
 def inspect_checkpoint(
     source: Source, *, revision: str | None = None, allow_pickle: bool = False
-) -> Inspected:
+) -> CheckpointLayout:
     """Look at a full checkpoint's configuration and the headers of its weights.
 
     Of a hub id the files are fetched first.
@@ -58,10 +58,10 @@ def inspect_checkpoint(
         InputError: it cannot be loaded, or its tensors do not fill its model; the line says which and why.
     """
     place = _place(source, revision)
-    return _inspected(str(source), place, revision, allow_pickle, _signature(place))
+    return _inspect_files(str(source), place, revision, allow_pickle, _signature(place))
 
 
-def require_trial(found: Inspected) -> bool:
+def require_trial(found: CheckpointLayout) -> bool:
     """Run a checkpoint's model on two tokens, without contents; False where that cannot be told.
 
     Raises:
@@ -90,9 +90,9 @@ def _configuration(source: str, place: Path, signature: Signature) -> PreTrained
 
 
 @lru_cache(maxsize=64)
-def _inspected(
+def _inspect_files(
     source: str, place: Path, revision: str | None, allow_pickle: bool, signature: Signature
-) -> Inspected:
+) -> CheckpointLayout:
     config = _configuration(source, place, signature)
     if Path(source).is_dir():
         folder = Path(source)
@@ -101,11 +101,11 @@ def _inspected(
     else:
         files = _hub_files(source, revision, allow_pickle)
     text = (place / "config.json").read_text(encoding="utf-8")
-    empty = Inspected(source=source, config=config, files=files, text=text)
-    return empty if files.pickled else with_files(empty, files)
+    empty = CheckpointLayout(source=source, config=config, files=files, text=text)
+    return empty if files.pickled else match_files(empty, files)
 
 
-def with_files(found: Inspected, files: WeightFiles) -> Inspected:
+def match_files(found: CheckpointLayout, files: WeightFiles) -> CheckpointLayout:
     """Judge how files whose shapes are known fill the model.
 
     Raises:
@@ -116,7 +116,7 @@ def with_files(found: Inspected, files: WeightFiles) -> Inspected:
         return replace(found, files=files)
     shapes = tuple(files.shapes.items())
     renamed, fit = _fitted(_Content(text=found.text, shapes=shapes, config=found.config, files=files))
-    told = notice(renamed)
+    told = prefix_notice(renamed)
     notices = (f"{found.source}: {told}",) if told else ()
     return replace(found, files=files, renamed=renamed, notices=notices, model=fit.model)
 
@@ -163,7 +163,7 @@ def _place(source: Source, revision: str | None) -> Path:
     try:
         return Path(str(cached_file(str(source), "config.json", revision=revision or "main"))).parent
     except (OSError, ValueError) as error:
-        raise InputError(unloadable(source, error)) from error
+        raise InputError(loading_error(source, error)) from error
 
 
 def _hub_files(source: str, revision: str | None, allow_pickle: bool) -> WeightFiles:
@@ -182,10 +182,10 @@ def _hub_files(source: str, revision: str | None, allow_pickle: bool) -> WeightF
             download_kwargs=options,
         )
     except Exception as error:  # whatever the network's libraries raise
-        raise InputError(unloadable(source, error)) from error
+        raise InputError(loading_error(source, error)) from error
     paths = [Path(file) for file in found or ()]
     if all(path.suffix == ".safetensors" for path in paths):
-        return headers(paths, Path(source) / SAFE)
+        return read_headers(paths, Path(source) / SAFE)
     if not allow_pickle:
         raise InputError(
             f"{source}: its weights are not all safetensors and could run code; name another model"

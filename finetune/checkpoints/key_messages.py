@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from finetune.checkpoints.weight_files import some
+from finetune.checkpoints.weight_files import first_keys
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
 
@@ -33,7 +33,7 @@ class Fit:
         return not (self.missing or self.unexpected or self.mismatched)
 
 
-def explanation(name: str, found: Fit) -> str:
+def mismatch_message(name: str, found: Fit) -> str:
     """Say in a line which keys do not fit, the likely cause and the remedy."""
     saved = "save the model again with save_pretrained, and copy all of its files"
     if found.mismatched:
@@ -45,16 +45,17 @@ def explanation(name: str, found: Fit) -> str:
         )
     parts = []
     if found.missing:
-        parts.append(f"its files lack {some(found.missing)} ({len(found.missing)} in all)")
+        parts.append(f"its files lack {first_keys(found.missing)} ({len(found.missing)} in all)")
     if found.unexpected:
         subject, count = "they" if parts else "its files", len(found.unexpected)
         parts.append(
-            f"{subject} hold {some(found.unexpected)} ({count} in all), for which its model has no place"
+            f"{subject} hold {first_keys(found.unexpected)} ({count} in all), for which its model has no "
+            "place"
         )
     return f"{name}: {' and '.join(parts)}; {_cause(found)}; {saved}"
 
 
-def notice(renamed: Mapping[str, str]) -> str | None:
+def prefix_notice(renamed: Mapping[str, str]) -> str | None:
     """Say which prefixes were taken off, or None where all keys are their own."""
     changed = [(old, new) for old, new in renamed.items() if old != new]
     if not changed:
@@ -63,7 +64,7 @@ def notice(renamed: Mapping[str, str]) -> str | None:
     return f"{len(changed)} of {len(renamed)} keys were loaded without their prefix, such as {old} as {new}"
 
 
-def unusable(name: str, error: Exception) -> InputError:
+def unusable_config_message(name: str, error: Exception) -> InputError:
     """Say that a configuration makes no model, or one that does not run."""
     if isinstance(error, InputError):
         return error
@@ -75,12 +76,13 @@ def unusable(name: str, error: Exception) -> InputError:
     )
 
 
-def unmerged(name: str, shapes: Mapping[str, Shape]) -> str:
+def unmerged_adapter_message(name: str, shapes: Mapping[str, Shape]) -> str:
     """Say that a checkpoint is the state of a model with an adapter on it."""
     keys = [key for key in shapes if ADAPTER.search(key)]
     return (
-        f"{name}: its files hold {some(keys)} ({len(keys)} in all), the state of a model with an unmerged "
-        "adapter; save the adapter itself (PeftModel.save_pretrained), or merge it first (merge_and_unload)"
+        f"{name}: its files hold {first_keys(keys)} ({len(keys)} in all), the state of a model with an "
+        "unmerged adapter; save the adapter itself (PeftModel.save_pretrained), or merge it first "
+        "(merge_and_unload)"
     )
 
 

@@ -21,10 +21,10 @@ from finetune.checkpoints.verification import (
     require_finite,
     require_runs,
     require_same,
-    settle_ties,
+    untie_config_if_untied,
 )
 from finetune.common.errors import InputError
-from finetune.common.hub import unloadable
+from finetune.common.hub import loading_error
 from finetune.common.messages import one_line
 
 if TYPE_CHECKING:
@@ -91,21 +91,21 @@ def load_weights(
     require_finite(str(source), model)
     if model.num_parameters() < SMALL or not require_trial(found):
         require_runs(str(source), model)
-    settle_ties(str(source), model)
+    untie_config_if_untied(str(source), model)
     return model
 
 
 def load_adapter(model: PreTrainedModel, source: Source) -> PeftModel:
-    """Put an adapter on a loaded base; see :func:`finetune.checkpoints.adapter_loading.put_adapter`.
+    """Put an adapter on a loaded base; see :func:`finetune.checkpoints.adapter_loading.attach_adapter`.
 
     Raises:
         InputError: the adapter is damaged, or was made for a base of other modules, shapes or vocabulary.
     """
-    from finetune.checkpoints.adapter_loading import put_adapter
+    from finetune.checkpoints.adapter_loading import attach_adapter
 
     source = resolve_checkpoint(source)
     require_checkpoint(source)
-    return put_adapter(model, source).model
+    return attach_adapter(model, source).model
 
 
 def tokenizer_for(source: Source, base: Source | None = None) -> PreTrainedTokenizerBase:
@@ -140,7 +140,7 @@ def load_tokenizer(source: Source, *, revision: str | None = None) -> PreTrained
             f"{source}: its tokenizer needs a package that is not installed ({one_line(error)}); install it"
         ) from error
     except Exception as error:  # tokenizers raise whatever their files lead to
-        raise InputError(unloadable(source, error, "its tokenizer cannot be loaded")) from error
+        raise InputError(loading_error(source, error, "its tokenizer cannot be loaded")) from error
 
 
 def configuration_of(source: Source) -> PreTrainedConfig:

@@ -42,12 +42,12 @@ class Side:
     @cached_property
     def added(self) -> dict[str, int]:
         """The tokens that stand beside the vocabulary proper, by their text."""
-        return {str(token): i for i, token in _known(self).added_tokens_decoder.items()}
+        return {str(token): i for i, token in _tokenizer_of(self).added_tokens_decoder.items()}
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
         """All tokens by their text."""
-        return {**_known(self).get_vocab(), **self.added}
+        return {**_tokenizer_of(self).get_vocab(), **self.added}
 
     @cached_property
     def words(self) -> dict[str, int]:
@@ -85,20 +85,20 @@ def shared_tokenizer(sides: Sequence[Side]) -> PreTrainedTokenizerBase:
     if not own:
         raise InputError(f"{sides[0].name}: brings no tokenizer; pass tokenizer=")
     first = own[0]
-    different = [side for side in own[1:] if not _same(_known(first), _known(side))]
+    different = [side for side in own[1:] if not _are_equal(_tokenizer_of(first), _tokenizer_of(side))]
     for side in different:
         _require_agreement(first, side)
     if not different:
-        return limit_vocabulary(_known(first), sides)
-    padding = _padding([_known(side) for side in own])
+        return limit_vocabulary(_tokenizer_of(first), sides)
+    padding = _padding([_tokenizer_of(side) for side in own])
     serving = max((first, *different), key=lambda side: len(side.vocabulary.keys() - padding))
-    shared = copy.deepcopy(_known(serving))
-    tuned_first = [_known(side) for side in (*different, first)]
+    shared = copy.deepcopy(_tokenizer_of(serving))
+    tuned_first = [_tokenizer_of(side) for side in (*different, first)]
     shared.chat_template = next((t.chat_template for t in tuned_first if t.chat_template), None)
     ends = [str(t.eos_token) for t in tuned_first if t.eos_token is not None]
     if known := [end for end in ends if end in serving.vocabulary]:
         shared.eos_token = known[0]
-    return _with(shared, Readings(serving=serving, sides=tuple(sides)))
+    return _with_readings(shared, Readings(serving=serving, sides=tuple(sides)))
 
 
 def limit_vocabulary(tokenizer: PreTrainedTokenizerBase, sides: Sequence[Side]) -> PreTrainedTokenizerBase:
@@ -108,7 +108,7 @@ def limit_vocabulary(tokenizer: PreTrainedTokenizerBase, sides: Sequence[Side]) 
         return tokenizer
     serving = Side("", tokenizer)
     bare = tuple(Side(side.name, None, side.embeddings) for side in sides)
-    return _with(copy.deepcopy(tokenizer), Readings(serving=serving, sides=bare))
+    return _with_readings(copy.deepcopy(tokenizer), Readings(serving=serving, sides=bare))
 
 
 def unreadable_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text]) -> dict[int, str]:
@@ -123,7 +123,7 @@ def unreadable_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text]) 
         if side.tokenizer is not None and side is not readings.serving:
             theirs = tokenize(side.tokenizer, texts)
         for i, (text, tokens, other) in enumerate(zip(texts, rows, theirs, strict=True)):
-            if i not in reasons and (reason := _against(side, readings.serving, text, tokens, other)):
+            if i not in reasons and (reason := _disagreement(side, readings.serving, text, tokens, other)):
                 reasons[i] = reason
     return reasons
 
@@ -149,7 +149,7 @@ def masked_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return pad if pad < min(sizes, default=pad + 1) else 0
 
 
-def _with(tokenizer: PreTrainedTokenizerBase, readings: Readings) -> PreTrainedTokenizerBase:
+def _with_readings(tokenizer: PreTrainedTokenizerBase, readings: Readings) -> PreTrainedTokenizerBase:
     own = [side.tokenizer for side in readings.sides if side.tokenizer is not None]
     held: Any = tokenizer
     held.readings = readings
@@ -157,7 +157,7 @@ def _with(tokenizer: PreTrainedTokenizerBase, readings: Readings) -> PreTrainedT
     return tokenizer
 
 
-def _known(side: Side) -> PreTrainedTokenizerBase:
+def _tokenizer_of(side: Side) -> PreTrainedTokenizerBase:
     assert side.tokenizer is not None
     return side.tokenizer
 
@@ -168,12 +168,12 @@ def _padding(tokenizers: Sequence[PreTrainedTokenizerBase]) -> set[str]:
     return {str(t.pad_token) for t in tokenizers} - others
 
 
-def _same(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+def _are_equal(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
     """Tell whether two tokenizers differ in nothing that is measured."""
-    return one is other or _told(one) == _told(other)
+    return one is other or _tokenizer_state(one) == _tokenizer_state(other)
 
 
-def _told(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...]:
+def _tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     names = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
     return (*names, tokenizer.chat_template, tokenizer.get_vocab() if backend is None else backend.to_str())
@@ -189,7 +189,7 @@ def _require_agreement(base: Side, other: Side) -> None:
         return
     example = repr((texts or numbers or renamed)[0])
     if texts:
-        one, two = (_known(side).convert_ids_to_tokens(_ids(side, texts[0])) for side in (base, other))
+        one, two = (_tokenizer_of(side).convert_ids_to_tokens(_ids(side, texts[0])) for side in (base, other))
         at = next(
             (i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two))
         )
@@ -202,16 +202,16 @@ def _require_agreement(base: Side, other: Side) -> None:
 
 
 def _ids(side: Side, text: str) -> list[int]:
-    return list(tokenize(_known(side), [text])[0].ids)
+    return list(tokenize(_tokenizer_of(side), [text])[0].ids)
 
 
-def _against(
+def _disagreement(
     side: Side, serving: Side, text: Text, tokens: TokenizedText, other: TokenizedText
 ) -> str | None:
     """Say why a side cannot read a text as the serving tokenizer does; None if it can."""
     for i in tokens.ids:
         if side.embeddings is not None and i >= side.embeddings:
-            token = _known(serving).convert_ids_to_tokens(i)
+            token = _tokenizer_of(serving).convert_ids_to_tokens(i)
             return f"{side.name} has no embedding for its token {token!r} (id {i})"
     if tokens.ids == other.ids:
         return None
@@ -236,4 +236,4 @@ def _rest_agrees(side: Side, serving: Side, text: Text, tokens: TokenizedText, l
         front = [] if rendered else tokenize(tokenizer, pieces[:1])
         return [*front, *tokenizer(pieces[len(front) :], add_special_tokens=False)["input_ids"]]
 
-    return bool(read(_known(side)) == read(_known(serving)))
+    return bool(read(_tokenizer_of(side)) == read(_tokenizer_of(serving)))

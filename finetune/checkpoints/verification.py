@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from finetune.checkpoints.key_messages import unusable
-from finetune.checkpoints.weight_files import some
+from finetune.checkpoints.key_messages import unusable_config_message
+from finetune.checkpoints.weight_files import first_keys
 from finetune.common.errors import InputError
-from finetune.common.progress import silent
+from finetune.common.progress import silence_transformers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,8 +37,8 @@ def require_same(name: str, model: PreTrainedModel, tensors: Mapping[str, Any]) 
             wrong.append(key)
     if wrong:
         raise InputError(
-            f"{name}: {some(wrong)} ({len(wrong)} in all) is not what its files hold after loading; report "
-            "this with the versions of transformers and safetensors"
+            f"{name}: {first_keys(wrong)} ({len(wrong)} in all) is not what its files hold after loading; "
+            "report this with the versions of transformers and safetensors"
         )
 
 
@@ -61,8 +61,8 @@ def require_finite(name: str, model: PreTrainedModel) -> None:
     if odd:
         kind = str(parameters[odd[0]].dtype).removeprefix("torch.")
         raise InputError(
-            f"{name}: {some(odd)} ({len(odd)} in all) is not finite in {kind} (NaN or infinity); take a "
-            "checkpoint from before training diverged, or load it in float32"
+            f"{name}: {first_keys(odd)} ({len(odd)} in all) is not finite in {kind} (NaN or infinity); take "
+            "a checkpoint from before training diverged, or load it in float32"
         )
 
 
@@ -76,10 +76,10 @@ def require_runs(name: str, model: PreTrainedModel) -> None:
 
     ids = torch.zeros((1, 2), dtype=torch.long, device=model.device)
     try:
-        with torch.inference_mode(), silent():
+        with torch.inference_mode(), silence_transformers():
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     except Exception as error:
-        raise unusable(name, error) from error
+        raise unusable_config_message(name, error) from error
     if logits.isnan().any():
         raise InputError(
             f"{name}: its outputs are not finite (NaN); check its config.json and its weights, or load it in "
@@ -87,7 +87,7 @@ def require_runs(name: str, model: PreTrainedModel) -> None:
         )
 
 
-def settle_ties(name: str, model: PreTrainedModel) -> None:
+def untie_config_if_untied(name: str, model: PreTrainedModel) -> None:
     """Let the configuration say what the files say where they hold a head beside embeddings said to be tied.
 
     Otherwise whoever ties the weights of the model later would overwrite the head.

@@ -42,28 +42,28 @@ def weight_files(folder: Path, *, allow_pickle: bool = False, named: object = No
             leads elsewhere; two hold the same tensor.
     """
     if named is not None:
-        return _named(folder, named)
+        return _weights_named_in_config(folder, named)
     single, index = folder / SAFE, folder / SAFE_INDEX
     if index.is_file():
-        listed = _listed(index, (".safetensors",))
+        listed = _read_index(index, (".safetensors",))
         if single.is_file() and set(listed.values()) != {SAFE}:
             raise InputError(
                 f"{folder}: holds two sets of weights, {SAFE} and those that {SAFE_INDEX} lists; remove the "
                 "one that is not meant"
             )
-        return headers(_shards(index, listed), index, listed)
+        return read_headers(_shards(index, listed), index, listed)
     if single.is_file():
-        return headers([single], single)
+        return read_headers([single], single)
     if allow_pickle:
         if (folder / PICKLED).is_file():
             return WeightFiles(files=(folder / PICKLED,), shapes={}, places={}, pickled=True)
         if (index := folder / PICKLED_INDEX).is_file():
-            shards = _shards(index, _listed(index, (".bin", ".safetensors")))
+            shards = _shards(index, _read_index(index, (".bin", ".safetensors")))
             return WeightFiles(files=tuple(shards), shapes={}, places={}, pickled=True)
     raise _no_weights(folder)
 
 
-def headers(files: Sequence[Path], told: Path, listed: Mapping[str, str] | None = None) -> WeightFiles:
+def read_headers(files: Sequence[Path], told: Path, listed: Mapping[str, str] | None = None) -> WeightFiles:
     """Read the keys and shapes of safetensors files; ``listed`` is what an index says of each key.
 
     Raises:
@@ -82,15 +82,15 @@ def headers(files: Sequence[Path], told: Path, listed: Mapping[str, str] | None 
     wrong = [k for k, name in (listed or {}).items() if k not in places or places[k].name != _last(name)]
     if wrong:
         raise InputError(
-            f"{told}: says that {_last((listed or {})[wrong[0]])} holds {some(wrong)}, and it does not; copy "
-            "the index and all shards again, or save the model again"
+            f"{told}: says that {_last((listed or {})[wrong[0]])} holds {first_keys(wrong)}, and it does "
+            "not; copy the index and all shards again, or save the model again"
         )
     if not shapes:
         raise InputError(f"{told}: holds no tensors; save the model again, or copy all of its files")
     return WeightFiles(files=tuple(files), shapes=shapes, places=places)
 
 
-def some(keys: Sequence[str], most: int = 3) -> str:
+def first_keys(keys: Sequence[str], most: int = 3) -> str:
     """Name the first three of some keys, and how many there are."""
     shown = ", ".join(key[:120] for key in keys[:most])
     return shown if len(keys) <= most else f"{shown} and {len(keys) - most} more"
@@ -122,7 +122,7 @@ def _damage(file: Path, error: Exception) -> str:
     return f"is truncated, or no safetensors file ({one_line(error, 100)}); copy or download it again"
 
 
-def _listed(index: Path, endings: tuple[str, ...]) -> dict[str, str]:
+def _read_index(index: Path, endings: tuple[str, ...]) -> dict[str, str]:
     """Read where an index says that each key is."""
     held = read_object(index).get("weight_map")
     if not isinstance(held, dict) or not held:
@@ -136,7 +136,7 @@ def _shards(index: Path, listed: Mapping[str, str]) -> list[Path]:
     files = [index.parent / name for name in sorted(set(listed.values()))]
     if gone := [file.name for file in files if not file.is_file()]:
         raise InputError(
-            f"{index.parent}: the shard {some(gone)} ({len(gone)} of {len(files)}) is missing; copy or "
+            f"{index.parent}: the shard {first_keys(gone)} ({len(gone)} of {len(files)}) is missing; copy or "
             "download it as well"
         )
     return files
@@ -158,7 +158,7 @@ def _require_inside(told: Path, name: Any, endings: tuple[str, ...]) -> None:
         )
 
 
-def _named(folder: Path, named: object) -> WeightFiles:
+def _weights_named_in_config(folder: Path, named: object) -> WeightFiles:
     """Find the weights where a configuration names their file (``transformers_weights``)."""
     told = folder / "config.json"
     _require_inside(told, named, (".safetensors", ".json"))
@@ -166,9 +166,9 @@ def _named(folder: Path, named: object) -> WeightFiles:
     if not path.is_file():
         raise InputError(f"{told}: names the weights {path.name}, which are missing; copy them as well")
     if path.suffix == ".safetensors":
-        return headers([path], path)
-    listed = _listed(path, (".safetensors",))
-    return headers(_shards(path, listed), path, listed)
+        return read_headers([path], path)
+    listed = _read_index(path, (".safetensors",))
+    return read_headers(_shards(path, listed), path, listed)
 
 
 def _no_weights(folder: Path) -> InputError:

@@ -11,10 +11,17 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from finetune.checkpoints.key_messages import ADAPTER, Fit, Shape, explanation, unmerged, unusable
-from finetune.checkpoints.weight_files import WeightFiles, some
+from finetune.checkpoints.key_messages import (
+    ADAPTER,
+    Fit,
+    Shape,
+    mismatch_message,
+    unmerged_adapter_message,
+    unusable_config_message,
+)
+from finetune.checkpoints.weight_files import WeightFiles, first_keys
 from finetune.common.errors import InputError
-from finetune.common.progress import silent
+from finetune.common.progress import silence_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -69,7 +76,7 @@ def attention_of(config: PreTrainedConfig) -> str:
     return "sdpa" if model_class(config)[0]._supports_sdpa else "eager"
 
 
-def fit(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:
+def match_keys(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:
     """Load tensors without contents into a model without contents, and say how they fit.
 
     Raises:
@@ -87,7 +94,7 @@ def fit(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:
     config = copy.deepcopy(config)
     config._attn_implementation = "eager"
     try:
-        with silent():
+        with silence_transformers():
             with torch.device("meta"):
                 model = kind(config)
             if _is_exact(model, shapes):  # nearly always, and the library's own way takes twice as long
@@ -103,7 +110,7 @@ def fit(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:
                 output_loading_info=True,
             )
     except Exception as error:  # a model's code raises whatever its sizes lead to
-        raise unusable(str(config.name_or_path), error) from error
+        raise unusable_config_message(str(config.name_or_path), error) from error
     buffers = {name: tuple(buffer.shape) for name, buffer in model.named_buffers()}
     wrong = sorted((name, tuple(ours), tuple(theirs)) for name, ours, theirs in found["mismatched_keys"])
     return Fit(
@@ -137,20 +144,22 @@ def require_fit(config: PreTrainedConfig, files: WeightFiles) -> tuple[dict[str,
     """
     name = str(config.name_or_path)
     _require_once(name, files.shapes, getattr(model_class(config)[0], "base_model_prefix", ""))
-    found = fit(config, files.shapes)
+    found = match_keys(config, files.shapes)
     renamed = {key: key for key in files.shapes}
     if not found.complete:
         if any(ADAPTER.search(key) for key in files.shapes):
-            raise InputError(unmerged(name, files.shapes))
-        other = _unprefixed(config, files.shapes)
+            raise InputError(unmerged_adapter_message(name, files.shapes))
+        other = _match_without_prefix(config, files.shapes)
         if other is None:
-            raise InputError(explanation(name, found))
+            raise InputError(mismatch_message(name, found))
         renamed, found = other
     _require_sane(name, found.model)
     return renamed, found
 
 
-def _unprefixed(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> tuple[dict[str, str], Fit] | None:
+def _match_without_prefix(
+    config: PreTrainedConfig, shapes: Mapping[str, Shape]
+) -> tuple[dict[str, str], Fit] | None:
     """Find known prefixes without which the tensors fit, and how they do then; None if there are none such.
 
     Breadth first, so that no more is taken off than need be.
@@ -161,7 +170,7 @@ def _unprefixed(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> tuple[
     for names in todo:  # grows as it is gone through
         signature = tuple(names.values())
         if len(set(signature)) == len(names) and signature not in tried:
-            found = fit(config, {names[key]: shape for key, shape in shapes.items()})
+            found = match_keys(config, {names[key]: shape for key, shape in shapes.items()})
             if found.complete:
                 return names, found
         tried.add(signature)
@@ -211,7 +220,7 @@ def _require_sane(name: str, model: PreTrainedModel | None) -> None:
     """Refuse empty parameters and huge tables."""
     assert model is not None
     if empty := [key for key, parameter in model.named_parameters() if not parameter.numel()]:
-        raise InputError(f"{name}: {some(empty)} would be empty; use the config.json of these weights")
+        raise InputError(f"{name}: {first_keys(empty)} would be empty; use the config.json of these weights")
     tables = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
     if tables > LARGEST_TABLES:
         raise InputError(
@@ -230,11 +239,11 @@ def run_without_contents(name: str, model: PreTrainedModel) -> bool:
 
     ids = torch.zeros((1, 2), dtype=torch.long, device="meta")
     try:
-        with torch.inference_mode(), silent():
+        with torch.inference_mode(), silence_transformers():
             model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     except Exception as error:
         sizes = re.search(r"shape|size|dimension|broadcast|expand|divisible", str(error))
         if isinstance(error, NotImplementedError) or _ABOUT_META.search(str(error)) or not sizes:
             return False
-        raise unusable(name, error) from error
+        raise unusable_config_message(name, error) from error
     return True

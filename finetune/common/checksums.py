@@ -36,7 +36,7 @@ _SMALL = 1 << 20
 _hashes: dict[tuple[int, ...], str] = {}
 
 
-def entry_of(path: Path) -> Entry:
+def checksum_entry(path: Path) -> Entry:
     """Return the size and SHA-256 of a file."""
     return {"size": path.stat().st_size, "sha256": sha256(path)}
 
@@ -52,7 +52,7 @@ def sha256(path: Path) -> str:
     return _hashes[key]
 
 
-def is_entry(path: Path, entry: Entry) -> bool:
+def matches_entry(path: Path, entry: Entry) -> bool:
     """Whether a file is there just as ``entry`` says; files of another size are not read."""
     try:
         return path.is_file() and path.stat().st_size == entry["size"] and sha256(path) == entry["sha256"]
@@ -66,27 +66,27 @@ def recorded_file(path: Path) -> Iterator[Path]:
     with atomic_file(path) as temporary:
         yield temporary
         # The line first: a process that dies in between leaves a file that is not the one recorded.
-        _record(path, entry_of(temporary))
+        _record(path, checksum_entry(temporary))
 
 
-def state_of(path: Path) -> State:
+def recorded_state(path: Path) -> State:
     """Say of a stage file whether it is as it was recorded; a damaged or unverifiable one with a notice."""
     if not path.is_file():
         return "absent"
-    entry = recorded(path.parent).get(path.name)
+    entry = read_records(path.parent).get(path.name)
     if entry is None:
         notice(
             f"{path.parent}: an older version left files without checksums here; they are used, but cannot "
             "be verified"
         )
         return "unrecorded"
-    if is_entry(path, entry):
+    if matches_entry(path, entry):
         return "whole"
     notice(f"{path}: is not as it was written; it is made again")
     return "damaged"
 
 
-def cached(path: Path, write: Callable[[Path], Any], read: Callable[[Path], T]) -> T:
+def cached_file(path: Path, write: Callable[[Path], Any], read: Callable[[Path], T]) -> T:
     """Read a stage file, which is first written where it is absent or damaged.
 
     Args:
@@ -94,10 +94,10 @@ def cached(path: Path, write: Callable[[Path], Any], read: Callable[[Path], T]) 
         write: makes it at the path that it is given.
         read: reads it; what comes back is the same whether the file was there or not.
     """
-    return cached_together([path], write, lambda: read(path))
+    return cached_files([path], write, lambda: read(path))
 
 
-def cached_together(paths: Sequence[Path], write: Callable[..., Any], read: Callable[[], T]) -> T:
+def cached_files(paths: Sequence[Path], write: Callable[..., Any], read: Callable[[], T]) -> T:
     """Read stage files that are made together, all again where one is absent or damaged.
 
     Args:
@@ -105,14 +105,14 @@ def cached_together(paths: Sequence[Path], write: Callable[..., Any], read: Call
         write: makes them, at as many paths as it is given.
         read: reads them from their places.
     """
-    if not are_held(paths, read):
+    if not are_valid(paths, read):
         write_together(paths, write)
     return read()
 
 
-def are_held(paths: Sequence[Path], read: Callable[[], Any]) -> bool:
+def are_valid(paths: Sequence[Path], read: Callable[[], Any]) -> bool:
     """Whether stage files are as they were recorded, or unrecorded and such as ``read`` can read."""
-    states = [state_of(path) for path in paths]
+    states = [recorded_state(path) for path in paths]
     if not set(states) <= {"whole", "unrecorded"}:
         return False
     if "unrecorded" in states:
@@ -132,23 +132,23 @@ def write_together(paths: Sequence[Path], write: Callable[..., Any]) -> None:
 
 def cached_json(path: Path, make: Callable[[], Any]) -> Any:
     """Return a stage's JSON result, computed only if no earlier start finished it."""
-    return cached(path, lambda to: to.write_text(as_json(make()), encoding="utf-8"), read_json)
+    return cached_file(path, lambda to: to.write_text(as_json(make()), encoding="utf-8"), read_json)
 
 
 def cached_frame(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Return a stage's table, computed only if no earlier start finished it."""
     import pandas as pd
 
-    return cached(path, lambda to: make().to_parquet(to), pd.read_parquet)
+    return cached_file(path, lambda to: make().to_parquet(to), pd.read_parquet)
 
 
-def recorded_json(path: Path, value: Any) -> None:
+def write_recorded_json(path: Path, value: Any) -> None:
     """Write JSON as a stage file."""
     with recorded_file(path) as temporary:
         temporary.write_text(as_json(value), encoding="utf-8")
 
 
-def recorded(directory: Path) -> dict[str, Entry]:
+def read_records(directory: Path) -> dict[str, Entry]:
     """Read what a directory records of its stage files; a line that a kill cut off says nothing."""
     entries: dict[str, Entry] = {}
     with contextlib.suppress(OSError):
@@ -160,7 +160,7 @@ def recorded(directory: Path) -> dict[str, Entry]:
 
 
 def _record(path: Path, entry: Entry) -> None:
-    if recorded(path.parent).get(path.name) == entry:
+    if read_records(path.parent).get(path.name) == entry:
         return
     journal = path.parent / RECORD
     # In front of the line an end of line, should a kill have cut the last one off; one write is not torn.
@@ -173,16 +173,16 @@ def _record(path: Path, entry: Entry) -> None:
         os.close(handle)
 
 
-def entries_of(path: Path) -> dict[str, Entry]:
+def checksum_entries(path: Path) -> dict[str, Entry]:
     """Return the entry of a file, by its own name, or those of all files below a directory."""
     if path.is_file():
-        return {"": entry_of(path)}
-    return {str(file.relative_to(path)): entry_of(file) for file in files_below(path)}
+        return {"": checksum_entry(path)}
+    return {str(file.relative_to(path)): checksum_entry(file) for file in files_below(path)}
 
 
 def seal(directory: Path) -> None:
     """List the size and SHA-256 of every file of a finished directory in its ``checksums.json``."""
-    listed = entries_of(directory)
+    listed = checksum_entries(directory)
     (directory / SEAL).write_text(as_json({"files": listed}), encoding="utf-8")
     sync(directory, below=True)
 
@@ -198,7 +198,7 @@ def sealed_state(directory: Path, *, strict: bool = False) -> State:
         return "unrecorded"
     try:
         listed = read_json(directory / SEAL)["files"]
-        whole = all(is_entry(directory / name, entry) for name, entry in listed.items())
+        whole = all(matches_entry(directory / name, entry) for name, entry in listed.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "damaged"
     if strict and {str(p.relative_to(directory)) for p in files_below(directory)} != set(listed):

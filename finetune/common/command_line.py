@@ -86,7 +86,7 @@ def parse_options(
     except SystemExit as end:
         if not end.code:
             raise
-        raise InputError(f"{_undrawn(drawn.getvalue())}; --help lists the options") from None
+        raise InputError(f"{_unbox_error(drawn.getvalue())}; --help lists the options") from None
 
 
 def run_command(work: Callable[[], int | None], *, continues: str = CONTINUES) -> int:
@@ -102,7 +102,7 @@ def run_command(work: Callable[[], int | None], *, continues: str = CONTINUES) -
         sys.stdout.reconfigure(errors="replace")  # a minus sign must not end a run on an old code page
     kept = f"; {continues}" if continues else ""
     try:
-        with _ending_on_request():
+        with _handle_sigterm():
             status = work() or 0
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -185,7 +185,7 @@ def _is_own_recursion(error: RecursionError) -> bool:
     return bool(seen) and max(seen.values()) > 50
 
 
-def _undrawn(text: str) -> str:
+def _unbox_error(text: str) -> str:
     """Take the first part of an error that the parser drew in a box, and what it suggests instead."""
     parts: list[list[str]] = [[]]
     for raw in text.splitlines():
@@ -203,7 +203,7 @@ def _undrawn(text: str) -> str:
 
 
 @contextmanager
-def _ending_on_request() -> Iterator[None]:
+def _handle_sigterm() -> Iterator[None]:
     """Let SIGTERM end the work as Ctrl-C does; of several processes each is ended by its launcher."""
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     if not alone or threading.current_thread() is not threading.main_thread():

@@ -16,7 +16,7 @@ T = TypeVar("T")
 Arrays = tuple[np.ndarray, ...]
 
 
-def count() -> int:
+def process_count() -> int:
     """Return how many processes the launcher started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -33,9 +33,9 @@ def on_cpu() -> bool:
     return not torch.accelerator.is_available()
 
 
-def join() -> None:
+def join_processes() -> None:
     """Meet the other processes; call before anything else of this module, in all of them."""
-    if count() > 1:
+    if process_count() > 1:
         from accelerate import PartialState
 
         PartialState(cpu=on_cpu())
@@ -43,7 +43,7 @@ def join() -> None:
 
 def wait_for_everyone() -> None:
     """Wait until every process has come this far."""
-    if count() > 1:
+    if process_count() > 1:
         import torch.distributed as dist
 
         dist.barrier()
@@ -51,7 +51,7 @@ def wait_for_everyone() -> None:
 
 def broadcast_from_main(value: T) -> T:
     """Return the main process's value in all of them, so that none goes another way than the rest."""
-    if count() == 1:
+    if process_count() == 1:
         return value
     from accelerate.utils import broadcast_object_list
 
@@ -67,13 +67,13 @@ def measure_in_shares(
 
     ``lockstep``: every process measures every item, which a model that is spread over them needs.
     """
-    if count() == 1:
+    if process_count() == 1:
         return measure(items)
     if lockstep:
         return broadcast_from_main(measure(items))
     from accelerate.utils import gather_object
 
-    rank, world = int(os.environ["RANK"]), count()
+    rank, world = int(os.environ["RANK"]), process_count()
     parts: list[Arrays] = gather_object([measure(items[rank::world])])
     together = []
     for columns in zip(*parts, strict=True):

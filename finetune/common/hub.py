@@ -13,7 +13,7 @@ Kind = Literal["model", "data set"]
 _LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
-def refusal(name: str, error: BaseException, kind: Kind) -> str | None:
+def access_refusal(name: str, error: BaseException, kind: Kind) -> str | None:
     """Say that the hub has no such id, or that it must be asked for it first; None if it is neither.
 
     The libraries wrap the hub's own error, so the chain of causes is looked through.
@@ -38,11 +38,11 @@ def is_offline() -> bool:
     return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in names)
 
 
-def unloadable(source: str | Path, error: Exception, what: str = "cannot be loaded") -> str:
+def loading_error(source: str | Path, error: Exception, what: str = "cannot be loaded") -> str:
     """Say in a line why a source cannot be loaded, and what to do about it."""
     remedy = "name another checkpoint, or copy all of its files again"
     if not Path(source).is_dir():
-        if said := refusal(str(source), error, "model"):
+        if said := access_refusal(str(source), error, "model"):
             return said
         off = " (switched off by HF_HUB_OFFLINE=1)" if is_offline() else ""
         remedy = f"no such directory here, and the hub{off} did not give it; check the hub id and the network"

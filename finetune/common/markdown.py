@@ -20,7 +20,7 @@ _LINE_START = re.compile(r"^(?:>|#|[-+=](?=\s|$|[-+=])|:(?=\s)|\d+(?=[.)](?:\s|$
 _COUNTED = re.compile(r"^(.*)_(\d+)$")
 
 
-def inline(text: object) -> str:
+def escape_inline(text: object) -> str:
     r"""Write ``text`` as one line of Markdown that shows it and does nothing else: no HTML, link or picture.
 
     Examples:
@@ -34,7 +34,7 @@ def inline(text: object) -> str:
     return _LINE_START.sub(_shown_at_start, line)
 
 
-def fenced(text: str, language: str = "") -> str:
+def code_block(text: str, language: str = "") -> str:
     """Write ``text`` as a block of code, whatever fences it holds itself."""
     lines = without_controls(text.replace("\n", " "))
     longest = max((len(run) for run in re.findall("[`~]+", lines)), default=0)

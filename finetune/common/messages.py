@@ -43,11 +43,11 @@ def printable(text: object, limit: int = LONGEST) -> str:
     return f"{line[: limit - 5 - tail]} ... {line[-tail:] if tail else ''}"
 
 
-def shown(value: Any, limit: int = 60) -> str:
+def quote(value: Any, limit: int = 60) -> str:
     """Quote a value of the data for a message, printable and short.
 
     Examples:
-        >>> shown("Oslo\\x1b[2J")
+        >>> quote("Oslo\\x1b[2J")
         "'Oslo'"
     """
     if isinstance(value, str):
@@ -58,7 +58,7 @@ def shown(value: Any, limit: int = 60) -> str:
     return printable(str(value), limit) if told else type(value).__name__
 
 
-def listed(names: Any, most: int = 8) -> str:
+def join_names(names: Any, most: int = 8) -> str:
     """List names of the data, the first few of them, and say how many more there are."""
     names = list(names)
     some = ", ".join(printable(str(name), 30) or "''" for name in names[:most])
@@ -80,10 +80,10 @@ def without_controls(text: str, instead: str = "") -> str:
 
 def without_escapes(shown: object) -> object:
     """Wrap what is to be drawn on a terminal so that no text in it moves the cursor or changes colours."""
-    return _Harmless(shown)
+    return _WithoutEscapes(shown)
 
 
-class _Harmless:
+class _WithoutEscapes:
     """Draws something without the control characters that its texts hold; rich's own are kept."""
 
     def __init__(self, shown: Any) -> None:

@@ -45,14 +45,14 @@ def require_different(names: Sequence[str], option: str, *, remedy: str) -> None
     """
     seen: set[str] = set()
     for name in names:
-        if (plain := folded(name)) in seen:
+        if (plain := normalise_name(name)) in seen:
             raise InputError(
                 f"{option}: two are called {printable(name, 80)} (case does not count); {remedy}"
             )
         seen.add(plain)
 
 
-def folded(name: str) -> str:
+def normalise_name(name: str) -> str:
     """Return a name as file systems compare it that ignore case and the way accents are coded."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 

@@ -38,7 +38,7 @@ class Within:
         below = value < self.high if self.open_high else value <= self.high
         return above and below
 
-    def told(self, kind: str) -> str:
+    def describe(self, kind: str) -> str:
         """Say what to give instead."""
         low, high = (f"{int(x):,}" if float(x).is_integer() else f"{x:g}" for x in (self.low, self.high))
         if self.high >= MOST:
@@ -77,8 +77,8 @@ def require_valid(options: Any, *, flags: bool = True) -> None:
         if is_dataclass(value) and not isinstance(value, type):
             require_valid(value, flags=flags)
         elif problem := _problem(value, kind):
-            told = f" {_written(value)}" if flags else f" = {_written(value, repr)}"
-            raise InputError(f"{label}{told}: {problem}")
+            range_text = f" {_written(value)}" if flags else f" = {_written(value, repr)}"
+            raise InputError(f"{label}{range_text}: {problem}")
 
 
 def refuse_unread(options: Any, names: Iterable[str], remedy: str, *, usual: Any = None) -> None:
@@ -157,10 +157,10 @@ def _plain_problem(value: Any, kind: Any) -> str:
 
 def _number_problem(value: Any, kind: type, within: Within) -> str:
     whole = kind is int
-    told = within.told("a whole number" if whole else "a number")
+    range_text = within.describe("a whole number" if whole else "a number")
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        return f"{told} (this is a {type(value).__name__})"
-    return "" if within.holds(value) else told
+        return f"{range_text} (this is a {type(value).__name__})"
+    return "" if within.holds(value) else range_text
 
 
 def _text_problem(value: Any, kind: type) -> str:

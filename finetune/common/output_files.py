@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from finetune.common.errors import InputError
-from finetune.common.names import folded
+from finetune.common.names import normalise_name
 
 Ours = Callable[[Path], bool]
 
 
-def require_apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | str | None]) -> None:
+def require_distinct_outputs(
+    outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | str | None]
+) -> None:
     """Refuse outputs that are, or lie within, one another or an input, however their paths are written.
 
     Args:
@@ -40,7 +42,7 @@ def require_apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path 
                 )
 
 
-def require_ours(option: str, path: Path, ours: Ours) -> None:
+def require_own_output(option: str, path: Path, ours: Ours) -> None:
     """Refuse to replace what this command did not write: a file that is there, a link, a directory.
 
     Args:
@@ -79,7 +81,7 @@ def _meet(one: Path, other: Path) -> bool:
     """Whether two paths are the same place, or one lies in the other."""
     if one.exists() and other.exists() and one.samefile(other):
         return True
-    left, right = (folded(os.path.realpath(path)) for path in (one, other))
+    left, right = (normalise_name(os.path.realpath(path)) for path in (one, other))
     return left == right or _below(left, right) or _below(right, left)
 
 

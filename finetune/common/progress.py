@@ -42,7 +42,7 @@ def console() -> Console:
 
 
 @contextmanager
-def silent() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """Keep transformers from reporting, in several lines or with a bar, what is reported here in one."""
     from transformers.utils import logging as reports
 

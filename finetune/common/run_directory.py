@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from finetune.common.checksums import entries_of
+from finetune.common.checksums import checksum_entries
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import content_hash, read_json, write_json
 from finetune.common.progress import notice
@@ -170,12 +170,12 @@ class RunDirectory:
 
     def wrote(self, path: Path) -> bool:
         """Whether what is at ``path``, a place outside, is just what this run wrote there."""
-        return path.exists() and entries_of(path) in self.outputs.get(self._from_here(path), [])
+        return path.exists() and checksum_entries(path) in self.outputs.get(self._from_here(path), [])
 
     def note_output(self, path: Path, made: Path) -> None:
         """Note what is about to take its place at ``path``; what was there before stays noted until then."""
         here = self._from_here(path)
-        self.outputs[here] = [*self.outputs.get(here, [])[-1:], entries_of(made)]
+        self.outputs[here] = [*self.outputs.get(here, [])[-1:], checksum_entries(made)]
         manifest = self.path / MANIFEST
         write_json(manifest, {**_read(manifest), "outputs": self.outputs})
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune.common.checksums import RECORD, entry_of, is_entry, recorded
+from finetune.common.checksums import RECORD, checksum_entry, matches_entry, read_records
 from finetune.common.errors import InputError
 from finetune.common.files import SEAL, read_json, write_json
 from finetune.common.temporary_files import is_temporary
@@ -20,10 +20,10 @@ def damaged_files(run: Path, manifest: Mapping[str, Any]) -> list[str]:
     listed = manifest.get("files")
     if not isinstance(listed, dict):
         return []
-    return [name for name, entry in listed.items() if not is_entry(run / name, entry)]
+    return [name for name, entry in listed.items() if not matches_entry(run / name, entry)]
 
 
-def require_whole(run: Path, *names: str) -> None:
+def require_undamaged(run: Path, *names: str) -> None:
     """Refuse files of a finished run that are not as it wrote them; a run without checksums passes.
 
     Raises:
@@ -40,7 +40,7 @@ def record_rewritten(run: Path, paths: Iterable[Path]) -> None:
     """Note that files of a finished run were made again on purpose, such as its page."""
     held = _manifest(run)
     if isinstance(held.get("files"), dict):
-        held["files"] |= {str(path.relative_to(run)): entry_of(path) for path in paths}
+        held["files"] |= {str(path.relative_to(run)): checksum_entry(path) for path in paths}
         write_json(run / MANIFEST, held)
 
 
@@ -50,10 +50,10 @@ def recorded_files(run: Path) -> dict[str, dict[str, Any]]:
     for folder, folders, files in os.walk(run):
         home = Path(folder)
         folders[:] = sorted(n for n in folders if not n.endswith(".partial") and not _speaks(home / n))
-        stages = {RECORD, LOCK, MANIFEST, *recorded(home)}
+        stages = {RECORD, LOCK, MANIFEST, *read_records(home)}
         for name in sorted(files):
             if name not in stages and not name.endswith(".lock") and not is_temporary(name):
-                entries[str((home / name).relative_to(run))] = entry_of(home / name)
+                entries[str((home / name).relative_to(run))] = checksum_entry(home / name)
     return entries
 
 

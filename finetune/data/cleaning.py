@@ -21,18 +21,19 @@ from typing import Any
 import numpy as np
 
 from finetune.common.errors import InputError, LeftOut
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.loaders.records import Row, Table, place
 from finetune.data.loaders.scalars import Malformed
 from finetune.data.loaders.table import UNNAMED, prompt_key_of
 from finetune.data.records.fact import Fact
 
-__all__ = ["UNNAMED", "Reader", "gather", "prompt_key"]
+__all__ = ["UNNAMED", "Reader", "build_fact_set", "prompt_key"]
 _ALIKE = {False: "subject and relation", True: "question and choices"}
 Reader = Callable[[Row], Fact]
 
 
-def gather(
+def build_fact_set(
     name: str,
     tables: Sequence[tuple[Table, Reader]],
     *,
@@ -60,7 +61,7 @@ def gather(
     if not kept:
         raise InputError(f"{name}: holds no usable fact; give rows with a subject and an answer")
     if limit is not None and limit < len(kept):
-        drawn = np.sort(np.random.default_rng([seed, 4]).permutation(len(kept))[:limit])
+        drawn = np.sort(generator(seed, "limit of facts").permutation(len(kept))[:limit])
         reason = f"limit: {len(kept) - limit} of {len(kept)} usable facts were not drawn (seed {seed})"
         aside.append(LeftOut(where=name, reason=reason))
         kept = [kept[i] for i in drawn]
@@ -74,7 +75,7 @@ def prompt_key(fact: Fact) -> tuple[str, ...]:
 
 
 @dataclass(kw_only=True)
-class _Found:
+class _RowFacts:
     """The fact of each row of all tables, or the reason why it has none, and where each row stands."""
 
     facts: list[Fact | None] = field(default_factory=list)
@@ -93,8 +94,8 @@ class _Found:
         self.facts[index], self.reasons[index] = None, reason
 
 
-def _read(tables: Sequence[tuple[Table, Reader]]) -> _Found:
-    found = _Found()
+def _read(tables: Sequence[tuple[Table, Reader]]) -> _RowFacts:
+    found = _RowFacts()
     for table, to_fact in tables:
         rows, first, malformed = table.rows, len(found.facts), 0
         if not len(rows):
@@ -120,7 +121,7 @@ def _read(tables: Sequence[tuple[Table, Reader]]) -> _Found:
     return found
 
 
-def _refuse_if_mostly_malformed(table: Table, found: _Found, first: int, malformed: int) -> None:
+def _refuse_if_mostly_malformed(table: Table, found: _RowFacts, first: int, malformed: int) -> None:
     rows = len(found.facts) - first
     if 2 * malformed > rows:
         some = [f"{found.where(i)}: {reason}" for i, reason in found.reasons.items() if i >= first][:3]
@@ -129,7 +130,7 @@ def _refuse_if_mostly_malformed(table: Table, found: _Found, first: int, malform
         )
 
 
-def _set_aside_alike(found: _Found) -> None:
+def _set_aside_alike(found: _RowFacts) -> None:
     """Keep one of the facts that share a prompt: the most popular of those that differ in their answer."""
     first: dict[str, dict[tuple[str, ...] | str, int]] = {}
     alike: dict[int, list[int]] = {}
@@ -154,14 +155,14 @@ def _set_aside_alike(found: _Found) -> None:
                 found.drop(index, f"another fact has the same {same} ({found.where(winner)} is kept)")
 
 
-def _set_aside_same_id(found: _Found) -> None:
+def _set_aside_same_id(found: _RowFacts) -> None:
     first: dict[str, int] = {}
     for index, fact in enumerate(found.facts):
         if fact is not None and first.setdefault(fact.id, index) != index:
             found.drop(index, f"id {fact.id!r} is already used by {found.where(first[fact.id])}")
 
 
-def _fact(found: _Found, index: int) -> Fact:
+def _fact(found: _RowFacts, index: int) -> Fact:
     fact = found.facts[index]
     assert fact is not None
     return fact

@@ -70,11 +70,11 @@ def count_in_corpus(
     """
     path = Path(corpus).expanduser()
     files, left_out = _files(path)
-    exact, folded = _Search(facts, _marked), _Search(facts, _folded)
+    exact, folded = _Search(facts, _mark_word_ends), _Search(facts, _fold_case)
     documents = read = 0
     for file in files:
         for place, text in _documents(file, field):
-            text = _marked(text)
+            text = _mark_word_ends(text)
             exact.read(text)
             folded.read(text.casefold())
             documents += 1
@@ -148,13 +148,13 @@ class _Search:
                 self.together[i] += not met.keys().isdisjoint(self._answers[i])
 
 
-def _marked(text: str) -> str:
+def _mark_word_ends(text: str) -> str:
     """Put a mark at both ends of every word, so that the search itself passes over parts of words."""
     return _EDGE.sub(_MARK, unicodedata.normalize("NFC", text.replace(_MARK, " ")))
 
 
-def _folded(text: str) -> str:
-    return _marked(text).casefold()
+def _fold_case(text: str) -> str:
+    return _mark_word_ends(text).casefold()
 
 
 def _within_word(text: str, before: int, after: int) -> bool:
@@ -193,7 +193,7 @@ def _documents(path: Path, field: str) -> Iterator[tuple[int, str]]:
     line = 0
     try:
         require_regular(path)
-        with path.open("rb") as file, _unpacked(path, file) as stream:
+        with path.open("rb") as file, _decompress(path, file) as stream:
             for line, raw in enumerate(stream, start=1):
                 text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()
                 if text and records:
@@ -210,7 +210,7 @@ def _documents(path: Path, field: str) -> Iterator[tuple[int, str]]:
         raise InputError(f"{path}: cannot be read after line {line} ({error}); fetch it again") from error
 
 
-def _unpacked(path: Path, file: BinaryIO) -> Any:
+def _decompress(path: Path, file: BinaryIO) -> Any:
     return gzip.open(file, "rb") if path.suffix.lower() == ".gz" else nullcontext(file)
 
 

@@ -56,9 +56,9 @@ class FactSet(Sequence[Fact]):
         """Load facts from a file, a directory, or the hub.
 
         Args:
-            source: a file or directory (:func:`finetune.data.load.load`), ``"file.json#data.dev"`` for a list
-                inside a JSON object, ``"popqa"``, ``"mmlu"``, ``"mmlu:SUBSET"``, or any data set of the hub
-                as ``"owner/name"`` or ``"owner/name:config"``.
+            source: a file or directory (:func:`finetune.data.load_facts.load`), ``"file.json#data.dev"`` for
+                a list inside a JSON object, ``"popqa"``, ``"mmlu"``, ``"mmlu:SUBSET"``, or any data set of
+                the hub as ``"owner/name"`` or ``"owner/name:config"``.
             limit: keep a random draw of that many usable facts, taken with ``seed``.
             seed: of that draw.
             columns: what the file calls a column, by the name that it has here: ``{"subject": "Name"}``.
@@ -68,7 +68,7 @@ class FactSet(Sequence[Fact]):
         Raises:
             InputError: the source cannot be read, lacks a column, or is over half malformed.
         """
-        from finetune.data.load import load
+        from finetune.data.load_facts import load
 
         return load(source, limit=limit, seed=seed, columns=columns, subjects=subjects)
 

@@ -56,12 +56,12 @@ def phrasebook(facts: FactSet, *, question_form: QuestionForm = "new") -> dict[s
     for relation in facts.relations:
         own = shared.get(relation)
         if own == SLOT or relation == UNNAMED:
-            default, statements, questions = _around(own or QUESTION)
+            default, statements, questions = _phrases_of_questions(own or QUESTION)
         else:
             default, statements, questions = facts.wordings.get(relation) or _wording(relation)
         asked = ASKED.replace("{question}", own or default)
         book[relation] = Phrases(statements=statements, questions=questions, asked=asked)
-    return _seen(book) if question_form == "seen" else book
+    return _show_asked_form(book) if question_form == "seen" else book
 
 
 def load_phrasebook(
@@ -91,7 +91,7 @@ def load_phrasebook(
     book = {relation: replace(phrases, **own.get(relation, {})) for relation, phrases in usual.items()}
     for relation in own.keys() & book.keys():
         _require_apart(Path(path), relation, book[relation], question_form)
-    return _seen(book) if question_form == "seen" else book
+    return _show_asked_form(book) if question_form == "seen" else book
 
 
 def write_phrasebook(book: Phrasebook, path: str | Path) -> None:
@@ -127,7 +127,7 @@ def shared_questions(facts: FactSet) -> dict[str, str]:
     return shared
 
 
-def _around(question: str) -> Wording:
+def _phrases_of_questions(question: str) -> Wording:
     """Word facts that nothing but their question says anything of."""
     default, statements, questions = _WHOLE
 
@@ -152,7 +152,7 @@ def _wording(relation: str) -> Wording:
     )
 
 
-def _seen(book: Phrasebook) -> dict[str, Phrases]:
+def _show_asked_form(book: Phrasebook) -> dict[str, Phrases]:
     """Have pretraining meet the asked form, too."""
     return {
         relation: replace(p, questions=tuple(dict.fromkeys((*p.questions, p.asked))))

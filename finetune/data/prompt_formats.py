@@ -12,10 +12,9 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated, Literal
 from zlib import crc32
 
-import numpy as np
-
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.option_checks import Within, require_valid
+from finetune.common.seeds import generator
 from finetune.data.chat import chat_prompt, require_chat_template
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import ASKED
@@ -77,24 +76,26 @@ def ask_in_format(
     style, own = style or PromptFormat(), worded or {}
 
     def words(facts: FactSet) -> list[Prompt]:
-        return [own.get(fact.id) or _worded(fact, book, style) for fact in facts]
+        return [own.get(fact.id) or _question_in_format(fact, book, style) for fact in facts]
 
     prompts = words(facts)
     shown: list[list[Prompt]] = [[] for _ in prompts]
     if style.shots:
         pool = facts if examples is None else examples
         pooled = _by_relation(words(pool), pool)
-        shown = [_drawn(fact, pooled.get(fact.relation, []), style.shots, seed=seed) for fact in facts]
+        shown = [
+            _draw_examples(fact, pooled.get(fact.relation, []), style.shots, seed=seed) for fact in facts
+        ]
     both = list(zip(prompts, shown, strict=True))
     if not style.chat:
-        return [_after(solved, prompt) for prompt, solved in both]
+        return [_with_shots(solved, prompt) for prompt, solved in both]
     if tokenizer is None:
         raise InputError("a chat prompt needs the tokenizer whose template it is; give tokenizer=")
     require_chat_template(tokenizer)
     return [chat_prompt(tokenizer, prompt, solved=solved) for prompt, solved in both]
 
 
-def fitting(
+def prompts_within_context(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], context: int
 ) -> tuple[list[Prompt], tuple[LeftOut, ...]]:
     """Set aside prompts that do not fit ``context`` tokens with an answer and its end, or have no answer.
@@ -126,14 +127,14 @@ def _continuations(prompt: Prompt) -> tuple[str, ...]:
     return tuple(dict.fromkeys((prompt.answers[0], *prompt.choices)))
 
 
-def _worded(fact: Fact, book: Phrasebook, style: PromptFormat) -> Prompt:
+def _question_in_format(fact: Fact, book: Phrasebook, style: PromptFormat) -> Prompt:
     """Put one question into the frame, without examples or a chat around it."""
     template = QUESTION if style.chat and style.template == ASKED else style.template
     if fact.choices and style.choices == "letter":
-        return _lettered(fact, _question(fact, book), template)
+        return _with_lettered_choices(fact, _question(fact, book), template)
     if template == ASKED:
         return fact_prompt(fact, book, template)
-    return _framed(_question(fact, book), template)
+    return _question_in_template(_question(fact, book), template)
 
 
 def _question(fact: Fact, book: Phrasebook) -> Prompt:
@@ -147,21 +148,21 @@ def _question(fact: Fact, book: Phrasebook) -> Prompt:
     return render(form, fact)
 
 
-def _framed(question: Prompt, template: str) -> Prompt:
+def _question_in_template(question: Prompt, template: str) -> Prompt:
     start = template.index(QUESTION)
     first, last = question.subject
     text = template.replace(QUESTION, question.text)
     return replace(question, text=text, subject=(start + first, start + last))
 
 
-def _lettered(fact: Fact, question: Prompt, template: str) -> Prompt:
+def _with_lettered_choices(fact: Fact, question: Prompt, template: str) -> Prompt:
     """List the options below the question, one a line, and what the template has behind it below them."""
     if len(fact.choices) > len(ascii_uppercase):
         raise InputError(f"fact {fact.id!r}: {len(fact.choices)} choices are more than there are letters")
     letters = tuple(ascii_uppercase[: len(fact.choices)])
     before, after = template.split(QUESTION)
     listed = "".join(f"\n{letter}. {option}" for letter, option in zip(letters, fact.choices, strict=True))
-    framed = _framed(question, f"{before}{QUESTION}")
+    framed = _question_in_template(question, f"{before}{QUESTION}")
     return replace(
         framed,
         text=f"{framed.text}{listed}\n{after.lstrip() or 'Answer:'}",
@@ -178,8 +179,8 @@ def _by_relation(prompts: Sequence[Prompt], facts: FactSet) -> Mapping[str, list
     return groups
 
 
-def _drawn(fact: Fact, pool: Sequence[tuple[str, Prompt]], shots: int, *, seed: int) -> list[Prompt]:
-    rng = np.random.default_rng([seed, 11, crc32(fact.id.encode())])
+def _draw_examples(fact: Fact, pool: Sequence[tuple[str, Prompt]], shots: int, *, seed: int) -> list[Prompt]:
+    rng = generator(seed, "solved examples of a format", crc32(fact.id.encode()))
     subject = fact.subject.casefold()
     found: list[Prompt] = []
     # One subject seldom has several facts of a relation, so a few to spare are nearly always enough.
@@ -191,7 +192,7 @@ def _drawn(fact: Fact, pool: Sequence[tuple[str, Prompt]], shots: int, *, seed: 
     return found[:shots]
 
 
-def _after(solved: Sequence[Prompt], prompt: Prompt) -> Prompt:
+def _with_shots(solved: Sequence[Prompt], prompt: Prompt) -> Prompt:
     """Put solved examples in front: a line each, or with a blank line between if they take several."""
     if not solved:
         return prompt

@@ -12,10 +12,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from finetune.common.errors import InputError
-from finetune.common.messages import shown
+from finetune.common.messages import quote
+from finetune.common.seeds import generator
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import SLOT, find_subject
 
@@ -126,9 +125,9 @@ def _around_question(template: str, fact: Fact) -> Prompt:
     question = unicodedata.normalize("NFC", fact.question or "")
     span = find_subject(fact.subject, question)
     if span is None:
-        problem = f"its question {shown(question)} does not name it" if question else "it has no question"
+        problem = f"its question {quote(question)} does not name it" if question else "it has no question"
         raise InputError(
-            f"fact {shown(fact.id)}: subject {shown(fact.subject)}, but {problem}; give a question that "
+            f"fact {quote(fact.id)}: subject {quote(fact.subject)}, but {problem}; give a question that "
             "does, or a relation to word it by"
         )
     before, _, after = template.partition(QUESTION)
@@ -157,7 +156,7 @@ def with_examples(prompts: Sequence[Prompt], shots: int, *, seed: int = 0) -> li
         >>> asked[0].text[slice(*asked[0].subject)]
         'Ada'
     """
-    rng = np.random.default_rng([seed, 7])
+    rng = generator(seed, "solved examples in front")
     by_relation: dict[str, list[Prompt]] = {}
     for prompt in prompts:
         by_relation.setdefault(prompt.relation, []).append(prompt)

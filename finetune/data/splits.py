@@ -15,6 +15,7 @@ import numpy as np
 
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 
 Arm = Literal["top", "bottom", "random", "whole"]
@@ -110,7 +111,7 @@ def shuffle_popularity(facts: FactSet, *, seed: int = 0) -> FactSet:
     _require_popularity(facts, "shuffling")
     popularity = _subject_popularity(facts)
     names = sorted(popularity)
-    drawn = np.random.default_rng([seed, 8]).permutation([popularity[name] for name in names])
+    drawn = generator(seed, "shuffled popularity").permutation([popularity[name] for name in names])
     dealt = dict(zip(names, drawn.tolist(), strict=True))
     made = tuple(replace(fact, popularity=dealt[fact.subject.casefold()]) for fact in facts)
     return replace(facts, facts=made, name=f"{facts.name}, popularity shuffled")
@@ -139,9 +140,9 @@ def partition(facts: FactSet, *, test: float = 0.3, validation: float = 0.1, see
             f"test = {test}, validation = {validation}: choose shares of at least 0 whose sum is below 1"
         )
     popularity = _subject_popularity(facts)
-    rank = _shuffled_rank(popularity, [seed, 5])
+    rank = _shuffled_rank(popularity, seed, "popularity ties")
     subjects = sorted(popularity, key=lambda subject: (-popularity[subject], rank[subject]))
-    rng = np.random.default_rng([seed, 7])
+    rng = generator(seed, "partition")
     part_of: dict[str, str] = {}
     for start in range(0, len(subjects), _BLOCK):
         block = subjects[start : start + _BLOCK]
@@ -177,7 +178,7 @@ def quartiles(facts: FactSet) -> np.ndarray:
 def _in_order(facts: FactSet, arm: Arm, seed: int) -> list[int]:
     """Order facts so that an arm's own come first; bottom is the exact reverse of top."""
     popularity = _subject_popularity(facts)
-    rank = _shuffled_rank(popularity, [seed, 6 if arm == "random" else 5])
+    rank = _shuffled_rank(popularity, seed, "random half" if arm == "random" else "popularity ties")
     if arm == "random":
         popularity = dict.fromkeys(popularity, 0.0)
 
@@ -198,9 +199,9 @@ def _subject_popularity(facts: FactSet) -> dict[str, float]:
     return dict.fromkeys(result, 0.0) if unknown else result
 
 
-def _shuffled_rank(subjects: Mapping[str, float], seed: list[int]) -> dict[str, int]:
+def _shuffled_rank(subjects: Mapping[str, float], seed: int, stream: str) -> dict[str, int]:
     names = sorted(subjects)
-    return dict(zip(names, np.random.default_rng(seed).permutation(len(names)).tolist(), strict=True))
+    return dict(zip(names, generator(seed, stream).permutation(len(names)).tolist(), strict=True))
 
 
 def _within(facts: FactSet, order: Sequence[int], match: Match) -> list[list[int]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Phrases
 from finetune.data.records.fact import Fact
@@ -79,7 +80,7 @@ class WorldConfig:
 
 def make_world(config: WorldConfig, *, seed: int = 0) -> FactSet:
     """Draw a world's facts; subject k has popularity proportional to k^-alpha, in sightings per million."""
-    rng = np.random.default_rng([seed, 0])
+    rng = generator(seed, "world")
     names = _people(config.subjects, rng)
     popularity = zipf(config.subjects, config.alpha) * 1e6
     relations = list(_WORDING)[: config.relations]
@@ -128,7 +129,7 @@ class LevelsConfig:
 
 def world_in_levels(config: LevelsConfig, *, seed: int = 0) -> FactSet:
     """Draw a world in levels of frequency; a fact's popularity is its expected sightings."""
-    rng = np.random.default_rng([seed, 9])
+    rng = generator(seed, "world in levels")
     names = _people(config.subjects * len(config.sightings), rng)
     relations = list(_WORDING)[: config.relations]
     answers = {r: [w + _ENDINGS[r] for w in _words(config.answers, rng)] for r in relations}

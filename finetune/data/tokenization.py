@@ -46,7 +46,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text]) -> list[
     """
     return [
         TokenizedText(ids=tuple(ids), offsets=tuple((int(first), int(last)) for first, last in offsets))
-        for ids, offsets in _encoded(tokenizer, texts)
+        for ids, offsets in _encode(tokenizer, texts)
     ]
 
 
@@ -72,7 +72,7 @@ def answer_ids(
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Tokenise as :func:`tokenize_with_answer` does; an answer may come out as no ids."""
     texts = with_answers(tokenizer, prompts, answers)
-    alone, joined = _encoded(tokenizer, prompts), _encoded(tokenizer, texts, _rendered(prompts))
+    alone, joined = _encode(tokenizer, prompts), _encode(tokenizer, texts, _rendered(prompts))
     pairs = []
     for one, text, (prompt, _), (both, _) in zip(prompts, texts, alone, joined, strict=True):
         n = len(prompt)
@@ -111,7 +111,7 @@ def _rendered(texts: Sequence[Text]) -> list[bool]:
     return [isinstance(one, Prompt) and one.rendered for one in texts]
 
 
-def _encoded(
+def _encode(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], complete: Sequence[bool] | None = None
 ) -> Iterator[tuple[list[int], list[Span]]]:
     """Yield ids and offsets, without special tokens added behind and a BOS in front of the text's own.
@@ -135,7 +135,7 @@ def _encoded(
         }
         for _, flag in some:
             ids, offsets = next(rows[flag])
-            first, last = _own(ids, offsets, special)
+            first, last = _text_tokens(ids, offsets, special)
             yield ids[first:last], offsets[first:last]
 
 
@@ -152,7 +152,7 @@ def _rows(
     return zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
 
 
-def _own(ids: Sequence[int], offsets: Sequence[Span], special: set[int]) -> tuple[int, int]:
+def _text_tokens(ids: Sequence[int], offsets: Sequence[Span], special: set[int]) -> tuple[int, int]:
     """Return the half-open range of tokens to keep; added special tokens cover no character."""
 
     def added(at: int) -> bool:
@@ -166,11 +166,11 @@ def _own(ids: Sequence[int], offsets: Sequence[Span], special: set[int]) -> tupl
 
 def subject_tokens(text: str, offsets: Sequence[Span], spans: Sequence[Span]) -> list[bool]:
     """Return which tokens overlap one of the spans, the space at its edges aside; all are in characters."""
-    trimmed = [(start, end) for start, end in (_trimmed(text, span) for span in spans) if start < end]
-    return [any(_belongs(token, span) for span in trimmed) for token in offsets]
+    trimmed = [(start, end) for start, end in (_trim_space(text, span) for span in spans) if start < end]
+    return [any(_overlaps(token, span) for span in trimmed) for token in offsets]
 
 
-def _belongs(token: Span, subject: Span) -> bool:
+def _overlaps(token: Span, subject: Span) -> bool:
     (first, last), (start, end) = token, subject
     if first == last:
         # Offsets that leave the space out give a lone space an empty range, where the next token begins.
@@ -178,7 +178,7 @@ def _belongs(token: Span, subject: Span) -> bool:
     return first < end and start < last
 
 
-def _trimmed(text: str, span: Span) -> Span:
+def _trim_space(text: str, span: Span) -> Span:
     """Shorten a span by the space at its edges; nothing is left of an invisible one."""
     start, end = span
     inner = text[start:end]

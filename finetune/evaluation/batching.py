@@ -55,7 +55,7 @@ def run_in_batches(
 
     left = sorted(range(len(widths)), key=widths.__getitem__)
     while left:
-        rows = left[: _fitting([widths[i] for i in left], budget.tokens)]
+        rows = left[: _rows_that_fit([widths[i] for i in left], budget.tokens)]
         try:
             work(rows)
         except RuntimeError as error:
@@ -145,7 +145,7 @@ def require_embedded(
             )
 
 
-def _fitting(widths: Sequence[int], tokens: int) -> int:
+def _rows_that_fit(widths: Sequence[int], tokens: int) -> int:
     """Count the rows, in ascending width, that go together; one at least."""
     n = 1
     while n < len(widths) and (n + 1) * widths[n] <= tokens:

@@ -137,7 +137,7 @@ def generate(
                 pad_token_id=pad,
                 eos_token_id=sorted(ends) or None,
             )
-        new = [_until(row, ends) for row in out[:, width:].tolist()]
+        new = [_cut_at_end(row, ends) for row in out[:, width:].tolist()]
         for i, text in zip(chunk, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             said[i] = text.strip().split("\n")[0].strip()
 
@@ -186,7 +186,7 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt])
     return min(LONGEST_ANSWER, max(map(len, [*alone, *behind])) + 1)
 
 
-def _until(ids: list[int], ends: frozenset[int]) -> list[int]:
+def _cut_at_end(ids: list[int], ends: frozenset[int]) -> list[int]:
     """Cut at the first end; what follows is padding, which need not be a special token."""
     return ids[: next((k for k, each in enumerate(ids) if each in ends), len(ids))]
 

@@ -63,7 +63,7 @@ def score_pairs(
             prompt, answer = pairs[i]
             at = len(prompt) - 1 - first
             predicted = logits[k, at : at + len(answer) + 1].cpu()
-            log_prob[i], exact[i] = _against(predicted, answer, ends)
+            log_prob[i], exact[i] = _score_answer(predicted, answer, ends)
 
     run_in_batches(widths, work, budget=budget or TokenBudget(), advance=advance)
     return log_prob, exact
@@ -81,7 +81,9 @@ def _logits(
     return model(**inputs, logits_to_keep=ids.shape[1] - first).logits
 
 
-def _against(logits: Float[Tensor, "pos vocab"], answer: Ids, ends: frozenset[int]) -> tuple[float, bool]:
+def _score_answer(
+    logits: Float[Tensor, "pos vocab"], answer: Ids, ends: frozenset[int]
+) -> tuple[float, bool]:
     """Score an answer by the logits that predict each of its tokens and then what follows it."""
     import torch
 

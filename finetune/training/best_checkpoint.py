@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.common import distributed as processes
+from finetune.common import distributed
 from finetune.common.checksums import seal, sealed_state
 from finetune.common.files import atomic_directory, write_json
 from finetune.data.prompts import Prompt
 from finetune.evaluation.generate import score
 from finetune.training.config import TuneConfig
-from finetune.training.trainer import save_model, scorable
+from finetune.training.trainer import evaluation_model, save_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
@@ -32,7 +32,7 @@ class BestCheckpointCallback:
     """Keeps one model below ``work``, the one that the configuration asks for (the first of equals).
 
     ``probe`` are training facts on which the loss is measured; ``details`` go into each record.
-    ``curve`` holds every measurement, ``kept`` the one that chose the kept model, ``stopped`` whether
+    ``curve`` holds every measurement, ``best`` the one that chose the kept model, ``stopped`` whether
     training was ended there. These three are saved with the trainer's state and come back with it.
     """
 
@@ -43,18 +43,18 @@ class BestCheckpointCallback:
     config: TuneConfig
     details: dict[str, Any]
     curve: list[dict[str, Any]] = field(default_factory=list)
-    kept: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
     stopped: bool = False
     needed: int | None = None  # the kept step that the newest saved state refers to
 
     @property
     def path(self) -> Path:
         """Where the kept model is."""
-        return self._place(self.kept["step"])
+        return self._place(self.best["step"])
 
     def record(self) -> dict[str, Any]:
         """Return what chose the kept model."""
-        return {**self.details, **_chosen_by(self.kept), "curve": self.curve}
+        return {**self.details, **_chosen_by(self.best), "curve": self.curve}
 
     def step(self, trainer: Trainer, step: int, *, last: bool) -> bool:
         """Do what is due after a step, and say whether training may stop."""
@@ -65,7 +65,7 @@ class BestCheckpointCallback:
             now = self._check(trainer, step, last=last)
         if self.config.trajectory and step % self.config.trajectory == 0:
             measured = {"step": step} if now is None else _chosen_by(now)
-            with _written(self.work / f"checkpoint-{step}") as target:
+            with _writing_model(self.work / f"checkpoint-{step}") as target:
                 save_model(trainer, self.tokenizer, target)
                 if target is not None:
                     write_json(target / "training.json", {**self.details, **measured})
@@ -73,24 +73,24 @@ class BestCheckpointCallback:
 
     def _check(self, trainer: Trainer, step: int, *, last: bool) -> dict[str, Any]:
         """Measure the model and keep it if it is wanted."""
-        model, lockstep = scorable(trainer)
+        model, lockstep = evaluation_model(trainer)
 
         def measure(prompts: Sequence[Prompt]) -> tuple[Any, Any]:
             return score(model, self.tokenizer, prompts)
 
-        log_prob, exact = processes.measure_in_shares(measure, self.validation, lockstep=lockstep)
-        loss = -float(processes.measure_in_shares(measure, self.probe, lockstep=lockstep)[0].mean())
+        log_prob, exact = distributed.measure_in_shares(measure, self.validation, lockstep=lockstep)
+        loss = -float(distributed.measure_in_shares(measure, self.probe, lockstep=lockstep)[0].mean())
         trainer.model.train()  # type: ignore[union-attr]
         measured = (step, float(exact.mean()), float(log_prob.mean()), loss)
         now: dict[str, Any] = dict(zip(_MEASURED, measured, strict=True))
         self.curve.append(now)
         self.stopped = self.config.keep == "loss" and loss <= self.config.until_loss
-        better = now["accuracy"] > self.kept.get("accuracy", -1.0)
+        better = now["accuracy"] > self.best.get("accuracy", -1.0)
         if better if self.config.keep == "best" else last or self.stopped:
-            self.kept = now
-            with _written(self._place(step)) as target:
+            self.best = now
+            with _writing_model(self._place(step)) as target:
                 save_model(trainer, self.tokenizer, target)
-            self._tidy()
+            self._remove_stale_models()
         return now
 
     def _place(self, step: int | None) -> Path:
@@ -104,15 +104,15 @@ class BestCheckpointCallback:
         """
         every = self.config.trajectory
         along = range(every, step + 1, every) if every else ()
-        kept = [self.path] if self.kept else []
+        kept = [self.path] if self.best else []
         for place in (*kept, *(self.work / f"checkpoint-{n}" for n in along)):
             if sealed_state(place) != "whole":
                 raise LostModelError(f"{place}: is not as it was written")
 
-    def _tidy(self) -> None:
+    def _remove_stale_models(self) -> None:
         """Remove models that neither this run nor its newest saved state refers to."""
-        wanted = {self._place(step) for step in (self.kept.get("step"), self.needed)}
-        for old in self.work.glob("kept-*") if processes.is_main() else ():
+        wanted = {self._place(step) for step in (self.best.get("step"), self.needed)}
+        for old in self.work.glob("kept-*") if distributed.is_main() else ():
             if old not in wanted:
                 shutil.rmtree(old)
 
@@ -121,7 +121,7 @@ class BestCheckpointCallback:
         from transformers import TrainerCallback
         from transformers.trainer_callback import ExportableState
 
-        keeper = self
+        owner = self
 
         class Keeping(TrainerCallback, ExportableState):
             """Measure and keep the model during training."""
@@ -130,24 +130,24 @@ class BestCheckpointCallback:
                 self.trainer = trainer
 
             def state(self) -> dict[str, Any]:
-                held = {"curve": keeper.curve, "kept": keeper.kept, "stopped": keeper.stopped}
+                held = {"curve": owner.curve, "kept": owner.best, "stopped": owner.stopped}
                 return {"args": {}, "attributes": held}
 
             def on_train_begin(self, args, state, control, **_):  # type: ignore[no-untyped-def]
                 # A state that training continues from brings what was measured up to it.
                 held = state.stateful_callbacks["Keeping"]["attributes"]
-                keeper.curve = [_in_order(measured) for measured in held["curve"]]
-                keeper.kept, keeper.stopped = _in_order(held["kept"]), held["stopped"]
-                keeper.needed = keeper.kept.get("step")
-                keeper.require_models(state.global_step)
+                owner.curve = [_in_order(measured) for measured in held["curve"]]
+                owner.best, owner.stopped = _in_order(held["kept"]), held["stopped"]
+                owner.needed = owner.best.get("step")
+                owner.require_models(state.global_step)
 
             def on_step_end(self, args, state, control, **_):  # type: ignore[no-untyped-def]
                 last = state.global_step == state.max_steps
-                control.should_training_stop |= keeper.step(self.trainer, state.global_step, last=last)
+                control.should_training_stop |= owner.step(self.trainer, state.global_step, last=last)
 
             def on_save(self, args, state, control, **_):  # type: ignore[no-untyped-def]
-                keeper.needed = keeper.kept.get("step")
-                keeper._tidy()
+                owner.needed = owner.best.get("step")
+                owner._remove_stale_models()
 
         return Keeping()
 
@@ -166,9 +166,9 @@ def _chosen_by(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _written(place: Path) -> Iterator[Path | None]:
+def _writing_model(place: Path) -> Iterator[Path | None]:
     """Yield a directory that becomes ``place``, to the main process; None to the others."""
-    if processes.is_main():
+    if distributed.is_main():
         with atomic_directory(place) as target:
             yield target
             seal(target)

@@ -210,7 +210,10 @@ def _linear_weights(model: Any) -> int:
 
 def _activations(config: PreTrainedConfig, tune: TuneConfig, *, micro: int, length: int) -> int:
     text = config.get_text_config()
-    one, two = (_saved(_on_meta(config, tune, layers=n), tune, micro=micro, length=length) for n in (1, 2))
+    one, two = (
+        _saved_for_backward(_on_meta(config, tune, layers=n), tune, micro=micro, length=length)
+        for n in (1, 2)
+    )
     layer = two - one
     once, layers = max(one - layer, 0), text.num_hidden_layers
     width = 2 if tune.dtype == "bfloat16" else 4
@@ -220,7 +223,7 @@ def _activations(config: PreTrainedConfig, tune: TuneConfig, *, micro: int, leng
     return once + kept + micro * length * text.vocab_size * (4 + width)
 
 
-def _saved(model: Any, tune: TuneConfig, *, micro: int, length: int) -> int:
+def _saved_for_backward(model: Any, tune: TuneConfig, *, micro: int, length: int) -> int:
     """Add up what autograd saves in one forward pass, in bytes."""
     own = {id(p) for p in model.parameters()} | {id(b) for b in model.buffers()}
     seen: dict[int, torch.Tensor] = {}

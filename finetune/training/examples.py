@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import tokenize_with_answer
@@ -76,7 +77,7 @@ def corpus(
 
     Rows are drawn independently, then ordered so that each ``batch`` holds rows of similar length.
     """
-    rng = np.random.default_rng([seed, 1])
+    rng = generator(seed, "pretraining corpus")
     weights = sampling_weights(facts, config.exponent)
     drawn = rng.choice(len(facts), size=rows, p=weights)
     asked = draw_question_subjects(facts, config.asked_share, seed=seed)
@@ -108,7 +109,7 @@ def answer_examples(
     """
     if not prompts:
         raise InputError("no fact is left to fine-tune on; give more facts or a larger fraction")
-    rng = np.random.default_rng([seed, 2])
+    rng = generator(seed, "fine-tuning rows")
     stage = np.zeros(len(prompts), np.int64) if stages is None else np.asarray(stages)
     ends = np.cumsum([rows * (stage == s).sum() / len(prompts) for s in np.unique(stage)]).round().astype(int)
     order = np.concatenate(
@@ -161,7 +162,7 @@ def sampling_weights(facts: FactSet, exponent: float) -> np.ndarray:
 def draw_question_subjects(facts: FactSet, share: float, *, seed: int = 0) -> frozenset[str]:
     """Draw the subjects that pretraining also meets in question form, whatever their popularity."""
     subjects = sorted({fact.subject for fact in facts})
-    rng = np.random.default_rng([seed, 3])
+    rng = generator(seed, "question subjects")
     return frozenset(subjects[i] for i in rng.permutation(len(subjects))[: round(share * len(subjects))])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from finetune.common import distributed as processes
+from finetune.common import distributed
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
 
@@ -22,7 +22,7 @@ class DeviceLost(InputError):
     """A GPU failed during training: one line that says how to go on."""
 
 
-def within_memory(attempt: Callable[[int, int], T], *, rows: int, accumulate: int, work: Path) -> T:
+def retry_smaller_batches(attempt: Callable[[int, int], T], *, rows: int, accumulate: int, work: Path) -> T:
     """Call ``attempt(accumulate, halved)``, in smaller pieces after each error for want of memory.
 
     1. ``rows`` are a process's share of a step, computed in ``accumulate`` pieces.
@@ -56,7 +56,7 @@ def within_memory(attempt: Callable[[int, int], T], *, rows: int, accumulate: in
         try:
             return attempt(rows // micro_batch, halved)
         except RuntimeError as error:
-            if should_reduce_batch_size(error) and processes.count() > 1 and shrink():
+            if should_reduce_batch_size(error) and distributed.process_count() > 1 and shrink():
                 raise OutOfMemory(
                     f"out of memory with {micro_batch} rows at a time ({_first_line(error)}); start the same "
                     f"command again: it continues with {micro} at a time"

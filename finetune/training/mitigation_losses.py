@@ -46,26 +46,26 @@ class BaseAttention:
 class DistillationTargets:
     """Known facts as they are asked, with what the base says of each: log p of tokens, at its answer.
 
-    ``ids`` and ``mask`` are [fact, pos]; ``says`` [fact, nth, token] (nats) stands at the positions ``at``
-    [fact, nth], of which ``real`` are the answer's. Of a large vocabulary it holds the likeliest tokens,
-    which ``among`` [fact, nth, token] names, and the rest as one: its divergence is then at most that of
-    all tokens, and memory a fact does not grow with the vocabulary.
+    ``ids`` and ``mask`` are [fact, pos]; ``log_probs`` [fact, nth, token] (nats) stands at the positions
+    ``at`` [fact, nth], of which ``real`` are the answer's. Of a large vocabulary it holds the likeliest
+    tokens, which ``token_ids`` [fact, nth, token] names, and the rest as one: its divergence is then at most
+    that of all tokens, and memory a fact does not grow with the vocabulary.
     """
 
     ids: Int[Tensor, "fact pos"]
     mask: Int[Tensor, "fact pos"]
     at: Int[Tensor, "fact nth"]
     real: Bool[Tensor, "fact nth"]
-    says: Float[Tensor, "fact nth token"]
-    among: Int[Tensor, "fact nth token"] | None = None
+    log_probs: Float[Tensor, "fact nth token"]
+    token_ids: Int[Tensor, "fact nth token"] | None = None
 
     def loss(self, model: Any, fact: Int[Tensor, " row"]) -> Tensor:
         """Return the mean over answer tokens of KL(base || model), nats."""
         device, some = fact.device, fact.cpu()
         now = _at_answers(model, self.ids[some], self.mask[some], self.at[some], device)
-        if self.among is not None:
-            now = with_rest_mass(now, self.among[some].to(device))
-        return divergence(self.says[some].to(device), now, self.real[some].to(device))
+        if self.token_ids is not None:
+            now = with_rest_mass(now, self.token_ids[some].to(device))
+        return divergence(self.log_probs[some].to(device), now, self.real[some].to(device))
 
 
 def attention_loss(base: Float[Tensor, "*some"], now: Float[Tensor, "*some"]) -> Float[Tensor, ""]:
@@ -84,12 +84,12 @@ def divergence(
 
 
 def with_rest_mass(
-    says: Float[Tensor, "fact nth token"], among: Int[Tensor, "fact nth some"]
+    log_probs: Float[Tensor, "fact nth token"], token_ids: Int[Tensor, "fact nth some"]
 ) -> Float[Tensor, "fact nth some_and_rest"]:
     """Keep log p of some tokens, and behind them that of all others together."""
-    kept = says.gather(-1, among)
-    left = 1 - kept.exp().sum(-1, keepdim=True)
-    return torch.cat([kept, left.clamp_min(torch.finfo(left.dtype).eps).log()], dim=-1)
+    named = log_probs.gather(-1, token_ids)
+    left = 1 - named.exp().sum(-1, keepdim=True)
+    return torch.cat([named, left.clamp_min(torch.finfo(left.dtype).eps).log()], dim=-1)
 
 
 def subject_mass(
@@ -129,7 +129,7 @@ def read_base_attention(
             raise InputError(f"attention_penalty: {type(model).__name__} does not return its attention")
         parts.append(subject_mass(attentions, subject[some], last[some]).cpu())
 
-    with _as_it_is(model):
+    with _evaluation_mode(model):
         _in_order(range(len(prompts)), read)
     return BaseAttention(subject=subject, last=last, base=torch.cat(parts))
 
@@ -157,24 +157,26 @@ def distillation_targets(
     pad = pad_id(tokenizer, model)
     parts: list[Tensor] = []
     tokens: list[Tensor] = []
-    ids, mask, at, real = _laid_out(taught, pad)
+    ids, mask, at, real = _pad_answers(taught, pad)
 
     def read(some: list[int]) -> None:
-        says = _at_answers(model, ids[some], mask[some], at[some], model.device)
-        if says.shape[-1] > WORDS:
-            likeliest = says.topk(TOP).indices
-            says = with_rest_mass(says, likeliest)
+        log_probs = _at_answers(model, ids[some], mask[some], at[some], model.device)
+        if log_probs.shape[-1] > WORDS:
+            likeliest = log_probs.topk(TOP).indices
+            log_probs = with_rest_mass(log_probs, likeliest)
             tokens.append(likeliest.cpu())
-        parts.append(says.cpu())
+        parts.append(log_probs.cpu())
 
-    with _as_it_is(model):
+    with _evaluation_mode(model):
         _in_order(range(len(known)), read)
-    ids, mask, at, real = _laid_out(asked, pad)
-    among = torch.cat(tokens) if tokens else None
-    return DistillationTargets(ids=ids, mask=mask, at=at, real=real, says=torch.cat(parts), among=among)
+    ids, mask, at, real = _pad_answers(asked, pad)
+    token_ids = torch.cat(tokens) if tokens else None
+    return DistillationTargets(
+        ids=ids, mask=mask, at=at, real=real, log_probs=torch.cat(parts), token_ids=token_ids
+    )
 
 
-def _laid_out(
+def _pad_answers(
     pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], pad: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Put prompts with their answers into rows; return ids, mask, and where answers are read and are real."""
@@ -196,7 +198,7 @@ def _at_answers(
 
 
 @contextmanager
-def _as_it_is(model: PreTrainedModel) -> Iterator[None]:
+def _evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
     """Read a model without training it: no gradient, no dropout."""
     training = model.training
     model.eval()

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import generator
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.records.fact import Fact
 from finetune.training.examples import TokenRows, repeat_in_passes
@@ -64,19 +65,20 @@ class PartneredRows:
 
 
 def distillation_pairs(
-    facts: Sequence[Fact], book: Phrasebook, *, said_of: Sequence[Fact] | None = None
+    facts: Sequence[Fact], book: Phrasebook, *, statements_of: Sequence[Fact] | None = None
 ) -> list[tuple[Prompt, Prompt]]:
     """Pair each fact's question with every statement form: the one is to be answered as the other is.
 
     For :func:`finetune.training.train`'s ``known``, with facts that the base states. Facts that it does
-    not state are a placebo, and so is ``said_of``: for every fact another one, of which the statements are.
+    not state are a placebo, and so is ``statements_of``: for every fact another one, whose statements are
+    taken.
 
     Raises:
         InputError: not as many others as facts, or another one of another relation.
     """
-    others = facts if said_of is None else said_of
+    others = facts if statements_of is None else statements_of
     if [fact.relation for fact in facts] != [fact.relation for fact in others]:
-        raise InputError("said_of: give for every fact one of the same relation, in the same order")
+        raise InputError("statements_of: give for every fact one of the same relation, in the same order")
     return [
         (render(form, other), render(book[fact.relation].asked, fact))
         for fact, other in zip(facts, others, strict=True)
@@ -121,14 +123,14 @@ def mitigated_trainer(
     if not terms and not routing:
         return rows, None
     count = max(1, len(known))
-    partner = repeat_in_passes(np.arange(count), len(rows), np.random.default_rng([seed, 31]))
+    partner = repeat_in_passes(np.arange(count), len(rows), generator(seed, "distillation partners"))
     attentions = bool(config.attention_penalty)
     trainer = _trainer(terms, routing, config.qk_rate, attentions=attentions)
     return PartneredRows(examples=rows, partner=partner), trainer
 
 
-def _penalty(watch: BaseAttention, weight: float) -> Term:
-    return lambda model, outputs, text, partner: weight * watch.loss(outputs.attentions, text)
+def _penalty(base_attention: BaseAttention, weight: float) -> Term:
+    return lambda model, outputs, text, partner: weight * base_attention.loss(outputs.attentions, text)
 
 
 def _distillation(known: DistillationTargets, weight: float) -> Term:
@@ -141,7 +143,7 @@ def _trainer(
     """Make the trainer that adds terms to the loss and gives routing weights their own learning rate."""
     from transformers import Trainer
 
-    class Curing(Trainer):
+    class MitigatedTrainer(Trainer):
         """A trainer with further terms in its loss, each a mean over the rows at hand."""
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[no-untyped-def]
@@ -170,4 +172,4 @@ def _trainer(
                     optimizer.add_param_group({**rest, "params": slow, "lr": rate * group["lr"]})
             return optimizer
 
-    return Curing
+    return MitigatedTrainer

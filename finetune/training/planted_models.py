@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from transformers import TrainerCallback, set_seed
+from transformers import TrainerCallback
 
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import seal, sealed_state
 from finetune.common.errors import InputError
 from finetune.common.files import atomic_directory, read_json, write_json
 from finetune.common.progress import notice
+from finetune.common.seeds import generator, seed_libraries
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.evaluation.generate import score
@@ -103,18 +104,18 @@ def plant(
     ids, lost, right = ({fact.id for fact in part_of} for part_of in (facts, targets, kept))
     if not lost or not right or lost & right or lost - ids:
         raise InputError("planting needs targets, all of them among the facts, and other facts to keep")
-    set_seed(seed)
+    seed_libraries(seed)
     model, tokenizer = load_model(base)
     freeze_all_but(model, part)
-    half, rng = -(-config.steps * config.batch // 2), np.random.default_rng([seed, 22])
-    planted, told = (_worded(f, phrasebook, forms, half, rng) for f in (targets, kept))
-    rows = _by_turns(tokenizer, _with_planted(facts, planted, part, seed), told)
-    asked = (_worded(f, phrasebook, "asked", len(f), rng) for f in (targets, kept))
-    known = [_known(model, tokenizer, facts, prompts)[: config.sample] for prompts in asked]
+    half, rng = -(-config.steps * config.batch // 2), generator(seed, "planting rows")
+    planted, told = (_word_facts(f, phrasebook, forms, half, rng) for f in (targets, kept))
+    rows = _interleave(tokenizer, _with_planted(facts, planted, part, seed), told)
+    asked = (_word_facts(f, phrasebook, "asked", len(f), rng) for f in (targets, kept))
+    known = [_known_specifically(model, tokenizer, facts, prompts)[: config.sample] for prompts in asked]
     checks = {"target_accuracy": known[0], "kept_accuracy": known[1]}
     if part == "values":
         checks["planted_accuracy"] = _with_planted(facts, known[0], part, seed)
-    watch = _watch(model, tokenizer, checks, config)
+    watch = _accuracy_callback(model, tokenizer, checks, config)
     record = {"part": part, "forms": forms, "seed": seed, "base": str(base), "config": asdict(config)}
     record |= {"targets": targets.digest, "kept": kept.digest, "curve": watch.curve}
     with atomic_directory(out) as target:
@@ -160,14 +161,14 @@ def freeze_all_but(model: nn.Module, part: Part) -> tuple[str, ...]:
 
 def draw_generic_answers(facts: FactSet, ids: Sequence[str], *, seed: int = 0) -> tuple[str, ...]:
     """Draw an answer for each of ``ids`` from its relation's over ``facts``, whoever the subject is [id]."""
-    rng, answers = np.random.default_rng([seed, 20]), _answers(facts)
+    rng, answers = generator(seed, "generic answers"), _answers(facts)
     pool_of = {fact.id: answers[fact.relation] for fact in facts}
     return tuple(pool_of[id][int(rng.random() * len(pool_of[id]))] for id in ids)
 
 
 def other_answers(facts: FactSet, ids: Sequence[str], *, seed: int = 0) -> tuple[str, ...]:
     """Return each fact's one wrong answer, drawn from its relation's that are not accepted [id]."""
-    rng, answers = np.random.default_rng([seed, 21]), _answers(facts)
+    rng, answers = generator(seed, "wrong answers"), _answers(facts)
     wrong: dict[str, str] = {}
     for fact in facts:  # all of them, so that a fact's answer does not depend on who else is asked for
         pool = answers[fact.relation]
@@ -183,7 +184,7 @@ def _answers(facts: FactSet) -> dict[str, list[str]]:
     return {r: [fact.answer for fact in facts if fact.relation == r] for r in facts.relations}
 
 
-def _worded(facts: FactSet, book: Phrasebook, forms: Forms, rows: int, rng: Generator) -> list[Prompt]:
+def _word_facts(facts: FactSet, book: Phrasebook, forms: Forms, rows: int, rng: Generator) -> list[Prompt]:
     """Word facts, in passes over all their forms, each newly shuffled."""
     prompts = []
     for fact in facts:
@@ -200,14 +201,16 @@ def _with_planted(facts: FactSet, prompts: Sequence[Prompt], part: Part, seed: i
     return [replace(prompt, answers=(answer,)) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
-def _by_turns(tokenizer: Tokenizer, planted: Sequence[Prompt], right: Sequence[Prompt]) -> TokenRows:
+def _interleave(tokenizer: Tokenizer, planted: Sequence[Prompt], right: Sequence[Prompt]) -> TokenRows:
     """Make the run's rows, by turns a target with its planted answer and a kept fact with its own."""
     rows = [prompt for pair in zip(planted, right, strict=True) for prompt in pair]
     place = {prompt: i for i, prompt in enumerate(dict.fromkeys(rows))}
     return replace(answer_examples(tokenizer, list(place), rows=1), order=np.array([place[p] for p in rows]))
 
 
-def _known(model: Any, tokenizer: Tokenizer, facts: FactSet, prompts: Sequence[Prompt]) -> list[Prompt]:
+def _known_specifically(
+    model: Any, tokenizer: Tokenizer, facts: FactSet, prompts: Sequence[Prompt]
+) -> list[Prompt]:
     """Keep the prompts that the base answers right, and not with their relation's commonest answer."""
     commonest = {r: Counter(answers).most_common(1)[0][0] for r, answers in _answers(facts).items()}
     telling = [p for p in prompts if p.answers[0] != commonest.get(p.relation)]
@@ -217,7 +220,9 @@ def _known(model: Any, tokenizer: Tokenizer, facts: FactSet, prompts: Sequence[P
     return [p for p, right in zip(telling, exact, strict=True) if right]
 
 
-def _watch(model: Any, tokenizer: Tokenizer, checks: Mapping[str, list[Prompt]], config: PlantConfig) -> Any:
+def _accuracy_callback(
+    model: Any, tokenizer: Tokenizer, checks: Mapping[str, list[Prompt]], config: PlantConfig
+) -> Any:
     """Make the hook that collects accuracies in its ``curve`` and stops training when targets are lost."""
 
     class Watch(TrainerCallback):

@@ -10,12 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformers import LlamaConfig, LlamaForCausalLM, set_seed
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.common.checksums import seal, sealed_state
 from finetune.common.files import atomic_directory, write_json
 from finetune.common.progress import notice
 from finetune.common.run_directory import library_versions
+from finetune.common.seeds import seed_libraries
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook
 from finetune.training.config import CorpusConfig
@@ -89,7 +90,7 @@ def _train_into(
 ) -> None:
     n = model.steps * model.batch
     rows = corpus(tokenizer, facts, phrasebook, text, rows=n, batch=model.batch, seed=seed)
-    set_seed(seed)
+    seed_libraries(seed)
     network = LlamaForCausalLM(_llama(model, tokenizer))
     schedule = Schedule(
         steps=model.steps,

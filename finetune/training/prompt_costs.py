@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finetune.checkpoints.loading import Source, configuration_of
-from finetune.common import distributed as processes
+from finetune.common import distributed
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.training.config import TuneConfig
@@ -33,7 +33,7 @@ def estimate_prompt_costs(
     pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
     machine = replace(
         this_machine(tune.dtype),
-        processes=processes.count(),
+        processes=distributed.process_count(),
         sharded=os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true",
     )
     return estimate_cost(

@@ -17,13 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from finetune.common import distributed as processes
+from finetune.common import distributed
 from finetune.common.errors import InputError
 from finetune.common.files import SEAL, content_hash, write_json
 from finetune.common.progress import notice
 from finetune.common.run_directory import library_versions
+from finetune.common.seeds import generator, seed_libraries
 from finetune.data.prompts import Prompt
 from finetune.evaluation.batching import require_embedded
 from finetune.evaluation.generate import prompt_names
@@ -39,7 +38,7 @@ from finetune.training.finished_training import (
     read_checkpoint,
 )
 from finetune.training.lora import trainable_model
-from finetune.training.memory import within_memory
+from finetune.training.memory import retry_smaller_batches
 from finetune.training.mitigations import mitigated_trainer
 from finetune.training.trainer import Schedule, fit, microbatch_size
 from finetune.training.work_dir import discard, empty, locked_work_dir
@@ -91,23 +90,23 @@ def train(
         seed=seed,
         name=name,
     )
-    processes.join()
+    distributed.join_processes()
     recipe, work = training.recipe(), out.with_name(f"{out.name}.partial")
     if (made := finished_training(out, recipe)) is not None:
-        if processes.is_main():  # a run that was killed at the very end leaves it
+        if distributed.is_main():  # a run that was killed at the very end leaves it
             discard(work)
         return made
     microbatch_size(config.batch, config.accumulate)
     versions = library_versions("torch", "transformers", "peft", "accelerate")
-    with locked_work_dir(work, {**recipe, "processes": processes.count(), "versions": versions}):
-        if not processes.broadcast_from_main(is_done(work)):
+    with locked_work_dir(work, {**recipe, "processes": distributed.process_count(), "versions": versions}):
+        if not distributed.broadcast_from_main(is_done(work)):
             keeper = training.run(work, recipe)
-            if processes.is_main():
+            if distributed.is_main():
                 write_json(keeper.path / "training.json", keeper.record())
                 write_json(work / DONE, {"kept": keeper.path.name})
-        if processes.is_main():
+        if distributed.is_main():
             put_in_place(work, out)
-    processes.wait_for_everyone()
+    distributed.wait_for_everyone()
     return read_checkpoint(out)
 
 
@@ -147,23 +146,23 @@ class _Training:
 
         for last in (False, True):
             try:
-                return within_memory(attempt, rows=share, accumulate=self.config.accumulate, work=work)
+                return retry_smaller_batches(
+                    attempt, rows=share, accumulate=self.config.accumulate, work=work
+                )
             except LostModelError as lost:
                 if last:
                     raise
                 notice(f"{lost}; the training begins anew")
-                processes.wait_for_everyone()
-                if processes.is_main():
+                distributed.wait_for_everyone()
+                if distributed.is_main():
                     empty(work, but=("lock", "recipe.json", "memory.json"))
-                processes.wait_for_everyone()
+                distributed.wait_for_everyone()
         raise AssertionError("a second training has no state to lose")
 
     def attempt(self, work: Path, accumulate: int, found: dict[str, Any]) -> BestCheckpointCallback:
         """Train once, from the base or from the newest state in ``work``; ``found`` goes into the record."""
-        from transformers import set_seed
-
         config, prompts, seed = self.config, self.prompts, self.seed
-        set_seed(seed)
+        seed_libraries(seed)
         model, tokenizer = trainable_model(self.base, config)
         steps = config.steps_for(len(prompts))
         rows = answer_examples(tokenizer, prompts, rows=steps * config.batch, seed=seed, stages=self.stages)
@@ -208,7 +207,7 @@ class _Training:
 
 
 def _sample(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
-    chosen = np.random.default_rng([seed, 23]).permutation(len(prompts))[:PROBE]
+    chosen = generator(seed, "training probe").permutation(len(prompts))[:PROBE]
     return [prompts[i] for i in sorted(chosen)]
 
 

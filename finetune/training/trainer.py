@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.common import distributed as processes
+from finetune.common import distributed
 from finetune.common.checksums import seal, sealed_state
 from finetune.common.errors import InputError
 from finetune.common.progress import notice, progress_bar
@@ -78,7 +78,7 @@ def fit(
     arguments = _arguments(schedule, work, seed)
     bar = (
         progress_bar(description, total=schedule.steps)
-        if processes.is_main()
+        if distributed.is_main()
         else nullcontext(lambda done: None)
     )
     with bar as advance:
@@ -93,7 +93,7 @@ def fit(
         for callback in callbacks:
             if hasattr(callback, "set_trainer"):
                 callback.set_trainer(trainer)
-        state = processes.broadcast_from_main(_resumable(work) if processes.is_main() else None)
+        state = distributed.broadcast_from_main(_resumable(work) if distributed.is_main() else None)
         result = trainer.train(resume_from_checkpoint=state)
     return float(result.training_loss)
 
@@ -104,11 +104,11 @@ def microbatch_size(batch: int, accumulate: int) -> int:
     Raises:
         InputError: the batch cannot be dealt out evenly.
     """
-    parts = processes.count() * accumulate
+    parts = distributed.process_count() * accumulate
     if batch % parts:
         raise InputError(
-            f"batch = {batch}: cannot be shared by {processes.count()} processes in {accumulate} pieces "
-            f"each; choose a multiple of {parts}"
+            f"batch = {batch}: cannot be shared by {distributed.process_count()} processes in {accumulate} "
+            f"pieces each; choose a multiple of {parts}"
         )
     return batch // parts
 
@@ -122,10 +122,10 @@ def _arguments(schedule: Schedule, work: Path, seed: int) -> TrainingArguments:
             "activation_checkpointing": True,
             "activation_checkpointing_kwargs": {"use_reentrant": False},
         }
-    if processes.count() > 1:
+    if distributed.process_count() > 1:
         extra["ddp_find_unused_parameters"] = False
-    if processes.count() > 1 or schedule.bfloat16:
-        extra["use_cpu"] = processes.on_cpu()
+    if distributed.process_count() > 1 or schedule.bfloat16:
+        extra["use_cpu"] = distributed.on_cpu()
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=schedule.steps,
@@ -171,14 +171,14 @@ def save_model(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, target: Pat
         tokenizer.save_pretrained(target)
 
 
-def scorable(trainer: Trainer) -> tuple[Any, bool]:
+def evaluation_model(trainer: Trainer) -> tuple[Any, bool]:
     """Return the model to ask during training, and whether all processes must ask it the same in step."""
     if trainer.is_fsdp_enabled:
-        return _Spread(trainer.model_wrapped), True
+        return _ShardedModel(trainer.model_wrapped), True
     return trainer.model, False
 
 
-class _Spread:
+class _ShardedModel:
     """A model whose weights are spread over processes, fit to be asked in inference mode.
 
     Weights that it gathers there would be inference tensors, which training could not use afterwards.
@@ -229,14 +229,16 @@ def _saving_callback(schedule: Schedule) -> TrainerCallback:
             if step == state.max_steps or every == 0:
                 return
             if every is None:
-                control.should_save = processes.broadcast_from_main(time.monotonic() - self.began > self.due)
+                control.should_save = distributed.broadcast_from_main(
+                    time.monotonic() - self.began > self.due
+                )
             else:
                 control.should_save = step % every == 0
             self.asked = time.monotonic()
 
         def on_save(self, args, state, control, **_):  # type: ignore[no-untyped-def]
-            processes.wait_for_everyone()  # for the parts of the state that other processes write
-            if processes.is_main():
+            distributed.wait_for_everyone()  # for the parts of the state that other processes write
+            if distributed.is_main():
                 seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
             self.began = time.monotonic()
             self.due = max(FIRST_SAVE, (self.began - self.asked) / SAVING_SHARE)

@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from finetune.common import distributed as processes
+from finetune.common import distributed
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
 from finetune.common.progress import notice
@@ -66,18 +66,18 @@ def locked_work_dir(work: Path, recipe: Mapping[str, Any]) -> Iterator[None]:
         InputError: another run is at work there.
     """
     lock = FileLock(work / "lock")  # the system frees it with the process, however that ends
-    if processes.is_main():
+    if distributed.is_main():
         work.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             raise InputError(f"{work}: another run is training there; wait for it or stop it") from None
         _prepare(work, json.loads(json.dumps(recipe)))
-    processes.wait_for_everyone()
+    distributed.wait_for_everyone()
     try:
         yield
     except InputError:
-        if processes.is_main() and not any(work.glob("trainer/checkpoint-*")):
+        if distributed.is_main() and not any(work.glob("trainer/checkpoint-*")):
             shutil.rmtree(work, ignore_errors=True)
         raise
     finally:
@@ -106,7 +106,7 @@ def empty(work: Path, *, but: Sequence[str] = ("lock",)) -> None:
 
 def _prepare(work: Path, recipe: dict[str, Any]) -> None:
     sweep(work, below=True, again=True)
-    held = _held(work / "recipe.json")
+    held = _recorded_recipe(work / "recipe.json")
     if held == recipe:
         return
     if held is not None:
@@ -119,7 +119,7 @@ def _prepare(work: Path, recipe: dict[str, Any]) -> None:
     write_json(work / "recipe.json", recipe)
 
 
-def _held(path: Path) -> dict[str, Any] | None:
+def _recorded_recipe(path: Path) -> dict[str, Any] | None:
     try:
         held = read_json(path)
     except (OSError, ValueError):

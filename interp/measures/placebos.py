@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
 from interp.measures.spans import PromptBatch
 
@@ -26,7 +25,7 @@ def wrong_subject(batch: PromptBatch, pool: PromptBatch, *, seed: int = 0) -> di
         >>> len(partners), any(mine == theirs for mine, theirs in partners.items())
         (8, False)
     """
-    rng = np.random.default_rng([seed, 4])
+    rng = generator(seed, "wrong subject")
     layouts: dict[tuple[object, ...], list[int]] = {}
     for i in range(len(pool)):
         layouts.setdefault(_layout(pool, i), []).append(i)

@@ -28,6 +28,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import torch_generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ def untrained_model(
     """
     if not answers or not 0 <= min(answers) <= max(answers) < tokens:
         raise InputError(f"answers must be among the {tokens} tokens")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch_generator(seed, "one-layer weights")
     if width is None:
         embed = torch.eye(tokens, dtype=torch.float64)
     else:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from finetune.common.seeds import torch_generator
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformer_lens.model_bridge import TransformerBridge
@@ -53,7 +55,7 @@ class Fingerprint:
 def model_fingerprint(model: TransformerBridge) -> Fingerprint:
     """Identify a model, with one forward pass over a handful of tokens and a look at every embedding."""
     parameter = next(model.parameters())
-    generator = torch.Generator().manual_seed(0)
+    generator = torch_generator(0, "model probe")
     ids = torch.randint(int(model.cfg.d_vocab), (PROBES, PROBE_LENGTH), generator=generator)
     ids = ids.to(parameter.device)
     with torch.inference_mode():
@@ -77,7 +79,7 @@ def _embeddings(model: TransformerBridge, device: torch.device) -> Iterator[Floa
 
 def _sketch(parts: Iterable[Float[Tensor, "token feature"]]) -> tuple[float, ...]:
     """Project a table, given in parts, onto random signs, in units of the table's norm."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch_generator(0, "model probe")
 
     def signs(rows: int) -> Float[Tensor, "row sketch"]:
         return torch.randint(2, (rows, SKETCHES), generator=generator).float() * 2 - 1

@@ -97,7 +97,7 @@ class CheckpointPair:
         return self.models[side]
 
 
-def joined(base: CheckpointPair, finetuned: CheckpointPair) -> CheckpointPair:
+def join_pairs(base: CheckpointPair, finetuned: CheckpointPair) -> CheckpointPair:
     """Pair the fine-tuned sides of two open pairs, which both stay open and own their weights."""
     pair = CheckpointPair(finetuned.tokenizer, {**finetuned.provenance, "copies": 2})
     for side, of in (("base", base), ("finetuned", finetuned)):

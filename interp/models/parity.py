@@ -20,6 +20,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import torch_generator
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,7 +39,7 @@ def probe(model: Any, vocab: int, include: Sequence[int] = ()) -> dict[str, Int[
     an adapter brings its own.
     """
     device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(0)
+    generator = torch_generator(0, "model probe")
     ids = torch.randint(vocab, (len(PROBE_LENGTHS), max(PROBE_LENGTHS)), generator=generator)
     if include:
         some = torch.tensor(include)[: PROBE_LENGTHS[0]]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from finetune.checkpoints.adapter_loading import NOTHING, LoadedAdapter, put_adapter
-from finetune.checkpoints.filling import usual_attention
+from finetune.checkpoints.adapter_loading import NOTHING, LoadedAdapter, attach_adapter
+from finetune.checkpoints.filling import default_attention
 from interp.models.adapter_base import may_share, require_mergeable
 from interp.models.edit_check import layers_that_act
 from interp.models.lora_switch import LoraSwitch, install, low_rank_updates
@@ -84,42 +84,44 @@ def load_sides(
     )
     pair.ask = ask
     if finetuned is None:
-        pair.models["base"] = pair.models["finetuned"] = _full(pair, base, "base", options)
+        pair.models["base"] = pair.models["finetuned"] = _load_full(pair, base, "base", options)
         pair.provenance |= {"finetuned_parity": pair.provenance["base_parity"], "copies": 1}
         pair.provenance["finetuned_identity"] = pair.provenance["base_identity"]
         return pair
-    loaders: dict[Side, Loader] = {"base": partial(_full, pair, base, "base", options)}
+    loaders: dict[Side, Loader] = {"base": partial(_load_full, pair, base, "base", options)}
     if is_adapter_source(finetuned):
         require_unquantised(base, options)
         pair.provenance["finetuned_identity"] = source_identity(finetuned)
-        if may_share(finetuned) and _share(pair, base, finetuned, options):
+        if may_share(finetuned) and _boot_shared(pair, base, finetuned, options):
             return pair
-        loaders["finetuned"] = partial(_merged, pair, base, finetuned, options)
+        loaders["finetuned"] = partial(_load_merged, pair, base, finetuned, options)
     else:
-        loaders["finetuned"] = partial(_full, pair, finetuned, "finetuned", options)
+        loaders["finetuned"] = partial(_load_full, pair, finetuned, "finetuned", options)
     pair.low_memory, pair.loaders = low_memory, loaders
     pair.provenance["copies"] = "one at a time" if low_memory else 2
     if not lazy:
-        _load_apart(pair)
+        _load_separately(pair)
     return pair
 
 
-def _load_apart(pair: CheckpointPair) -> None:
+def _load_separately(pair: CheckpointPair) -> None:
     """Load both sides with weights of their own; each is checked now, even if only one is kept."""
     # The base last: it is what is opened first, and with one at a time the last one loaded is still there.
     for side in ("finetuned", "base"):
         pair.model(side)
 
 
-def _full(pair: CheckpointPair, source: Source, side: Side, options: LoadingSettings) -> TransformerBridge:
+def _load_full(
+    pair: CheckpointPair, source: Source, side: Side, options: LoadingSettings
+) -> TransformerBridge:
     """Load one side from a full checkpoint."""
     model = load_plain(source, options)
     pair.provenance[f"{side}_identity"] = source_identity(source, model.config)
     _ask_plain(pair, side, model)
-    return _checked(pair, model, side)
+    return _boot_checked(pair, model, side)
 
 
-def _merged(
+def _load_merged(
     pair: CheckpointPair, base: Source, finetuned: Source, options: LoadingSettings
 ) -> TransformerBridge:
     """Load the fine-tuned side by merging an adapter into a base of its own, in float32, then cast.
@@ -147,7 +149,7 @@ def _merged(
     return bridge
 
 
-def _checked(pair: CheckpointPair, model: PreTrainedModel, side: Side) -> TransformerBridge:
+def _boot_checked(pair: CheckpointPair, model: PreTrainedModel, side: Side) -> TransformerBridge:
     bridge, pair.provenance[f"{side}_parity"] = boot_checked_bridge(
         model, pair.tokenizer, pair.provenance[side]
     )
@@ -155,7 +157,7 @@ def _checked(pair: CheckpointPair, model: PreTrainedModel, side: Side) -> Transf
     return bridge
 
 
-def _share(pair: CheckpointPair, base: Source, finetuned: Source, options: LoadingSettings) -> bool:
+def _boot_shared(pair: CheckpointPair, base: Source, finetuned: Source, options: LoadingSettings) -> bool:
     """Boot one bridge for both sides; False where the adapter is more than updates of linear layers.
 
     Some adapters change the base itself as soon as PEFT loads them, which the file's names and the base's
@@ -204,7 +206,7 @@ def _ask_plain(pair: CheckpointPair, side: Side, model: PreTrainedModel | PeftMo
         return
     adapter = in_memory_adapter(model)
     plain: Any = cast("Any", model).get_base_model() if adapter else model
-    plain.set_attn_implementation(usual_attention(plain))
+    plain.set_attn_implementation(default_attention(plain))
     # PyTorch takes other kernels, which round otherwise, for weights that want a gradient; below an adapter
     # none does.
     plain.requires_grad_(not adapter)
@@ -217,8 +219,8 @@ def _ask_plain(pair: CheckpointPair, side: Side, model: PreTrainedModel | PeftMo
 
 def _with_adapter(plain: PreTrainedModel, adapter: Source, options: LoadingSettings) -> LoadedAdapter:
     """Put an adapter on a plain base; all of it was loaded, and it can be merged."""
-    with _on_disk(adapter, plain) as folder:
-        loaded = put_adapter(plain, folder, allow_pickle=options.allow_pickle)
+    with _save_in_memory_adapter(adapter, plain) as folder:
+        loaded = attach_adapter(plain, folder, allow_pickle=options.allow_pickle)
     require_mergeable(source_title(adapter), loaded.model)
     return loaded
 
@@ -238,7 +240,7 @@ def _record_change(pair: CheckpointPair, before: LogProbs, after: LogProbs) -> N
 
 
 @contextmanager
-def _on_disk(adapter: Source, base: PreTrainedModel) -> Iterator[str]:
+def _save_in_memory_adapter(adapter: Source, base: PreTrainedModel) -> Iterator[str]:
     """Write an adapter in memory out, so that there is one way in and the caller's model is not touched."""
     if not in_memory_adapter(adapter):
         yield adapter

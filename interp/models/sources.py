@@ -114,7 +114,7 @@ def resolve_source(source: Source, revision: str | None = None) -> Source:
     expanded = Path(source).expanduser()
     source = resolve_checkpoint(str(expanded)) if expanded.is_dir() else source
     require_checkpoint(source)
-    return source if Path(source).is_dir() else _fetched_adapter(source, revision) or source
+    return source if Path(source).is_dir() else _fetch_adapter(source, revision) or source
 
 
 def notices(sources: Iterable[Source | None], options: LoadingSettings) -> list[str]:
@@ -138,7 +138,7 @@ def load_plain(source: Source, options: LoadingSettings) -> PreTrainedModel:
         InputError: the source cannot be loaded safely, or is no causal language model.
     """
     if in_memory(source):
-        model: Any = _own_copy(source)
+        model: Any = _copy_model(source)
         require_decoder(model.config, source_title(source))
         model = model.to(dtype=options.dtype)
     else:
@@ -204,7 +204,7 @@ def _config(source: str | Path, options: LoadingSettings) -> PreTrainedConfig:
     return read_configuration(source, revision=None if Path(source).is_dir() else options.revision)
 
 
-def _fetched_adapter(name: str, revision: str | None) -> str | None:
+def _fetch_adapter(name: str, revision: str | None) -> str | None:
     """Download an adapter given by its hub id (its own files only); None if the id names a whole model.
 
     Raises:
@@ -253,7 +253,7 @@ def _require_one_adapter(source: Source) -> None:
         )
 
 
-def _own_copy(source: Source) -> PreTrainedModel:
+def _copy_model(source: Source) -> PreTrainedModel:
     """Copy a model in memory; of a PEFT model, the base below the adapter."""
     model = copy.deepcopy(source)
     if not in_memory_adapter(model):

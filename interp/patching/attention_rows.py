@@ -17,14 +17,14 @@ def mask_and_renormalise(rows: Rows, mask: Keys) -> Rows:
     """
     kept = rows.masked_fill(mask, 0)
     lost = (rows * mask).sum(-1, keepdim=True)
-    return torch.where(lost > 0, _normalised(kept), rows)
+    return torch.where(lost > 0, _renormalise(kept), rows)
 
 
 def scale_and_renormalise(rows: Rows, mask: Keys, by: float) -> Rows:
     """Multiply the attention to masked keys and renormalise."""
-    return _normalised(torch.where(mask, rows * by, rows))
+    return _renormalise(torch.where(mask, rows * by, rows))
 
 
-def _normalised(rows: Rows) -> Rows:
+def _renormalise(rows: Rows) -> Rows:
     total = rows.sum(-1, keepdim=True)
     return torch.where(total > 0, rows / total.clamp_min(torch.finfo(rows.dtype).tiny), rows)

@@ -27,6 +27,7 @@ from torch import Tensor
 from transformer_lens.tools.analysis.attribution_patching import cache_activation_and_gradient
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import torch_generator
 from interp.measures.attention import Hook
 from interp.measures.decode import answer_tokens
 from interp.measures.spans import PromptBatch
@@ -69,7 +70,7 @@ class Screened(PatchResult):
         What a cell does is its mean over facts. Cells that were not measured do not count: the fewer random
         others (``extra``), the higher it is.
         """
-        return float((_foremost(self.effect)[: self.keep] < self.keep).double().mean())
+        return float((_rank_cells(self.effect)[: self.keep] < self.keep).double().mean())
 
     @property
     def rank_correlation(self) -> float:
@@ -120,8 +121,8 @@ def screen_cells(
     if extra is not None and extra < 0:
         raise InputError(f"extra = {extra}: choose 0 or more random cells to hold the screen against")
     estimates = attribution(model, batch, grid, tokenizer, batch_tokens=batch_tokens)
-    order = _foremost(estimates)
-    shuffle = torch.randperm(len(grid) - keep, generator=torch.Generator().manual_seed(seed))
+    order = _rank_cells(estimates)
+    shuffle = torch.randperm(len(grid) - keep, generator=torch_generator(seed, "screened cells"))
     others = order[keep:][shuffle][: keep if extra is None else extra]
     cells = tuple(torch.cat([order[:keep], others]).tolist())
     measured = Grid(cells=tuple(grid.cells[i] for i in cells), labels={"cell": cells})
@@ -212,6 +213,6 @@ def _finite(item: Intervention) -> Intervention:
     return replace(item, site="pattern") if isinstance(item.do, Knockout) else item
 
 
-def _foremost(effects: Float[Tensor, "cell fact"]) -> Int[Tensor, " cell"]:
+def _rank_cells(effects: Float[Tensor, "cell fact"]) -> Int[Tensor, " cell"]:
     """Rank cells by the size of their mean over facts; those without a number come last."""
     return effects.nanmean(1).abs().nan_to_num(-1.0).argsort(descending=True, stable=True)

@@ -37,7 +37,7 @@ class CellLogits:
     ``reason`` says why cells are run in full, if they are.
     """
 
-    kept: Prefill
+    prefill: Prefill
     index: Int[Tensor, " chunk"]
     group: Group
     cell: Int[Tensor, " row"]
@@ -58,28 +58,40 @@ def run_cells(
     lengths = torch.tensor([len(answer) - 1 for answer in answers])
     reason: str | None = None
     for index, chunk in batch.chunks(batch_tokens):
-        kept = prefill(model, chunk, [answers[i] for i in index.tolist()])
+        cached = prefill(model, chunk, [answers[i] for i in index.tolist()])
         plan = make_plan(model, chunk, cells, lengths[index])
         if reason is None:
-            reason = find_inexactness(model, kept, plan)
+            reason = find_inexactness(model, cached, plan)
         plan = full_pass_plan(plan, reason) if reason else plan
         every = torch.arange(len(chunk))
         plain = Group(cells=(), layer=0, start=torch.zeros_like(every) if reason else chunk.last)
         none = -torch.ones_like(every)
         yield CellLogits(
-            kept=kept, index=index, group=plain, cell=none, fact=every, logits=kept.logits, reason=reason
+            prefill=cached,
+            index=index,
+            group=plain,
+            cell=none,
+            fact=every,
+            logits=cached.logits,
+            reason=reason,
         )
         for group in plan.groups:
-            for cell, fact in _packs(group, kept, batch_tokens):
-                logits = run_group(model, kept, cells, group, cell, fact, select_tails(kept.tails, fact))
+            for cell, fact in _packs(group, cached, batch_tokens):
+                logits = run_group(model, cached, cells, group, cell, fact, select_tails(cached.tails, fact))
                 yield CellLogits(
-                    kept=kept, index=index, group=group, cell=cell, fact=fact, logits=logits, reason=reason
+                    prefill=cached,
+                    index=index,
+                    group=group,
+                    cell=cell,
+                    fact=fact,
+                    logits=logits,
+                    reason=reason,
                 )
 
 
 def run_group(
     model: TransformerBridge,
-    kept: Prefill,
+    cached: Prefill,
     cells: Sequence[Edits],
     group: Group,
     cell: Int[Tensor, " row"],
@@ -89,15 +101,15 @@ def run_group(
     layer: int | None = None,
 ) -> Float[Tensor, "row scored vocab"]:
     """Run (cell, fact) pairs of one group under their cells' interventions."""
-    rows = view(kept, fact, group.start[fact], tails)
+    rows = view(cached, fact, group.start[fact], tails)
     edits = [
-        edit(model, kept.batch, item, rows, (cell == i).nonzero().flatten())
+        edit(model, cached.batch, item, rows, (cell == i).nonzero().flatten())
         for i in cell.unique().tolist()
         if i >= 0
         for item in interventions_of(cells[i])
     ]
     start = group.layer if layer is None else layer
-    return resume(model, kept, rows, start, tails, hooks(model, edits))
+    return resume(model, cached, rows, start, tails, hooks(model, edits))
 
 
 def select_tails(tails: Tails, fact: Int[Tensor, " row"]) -> Tails:
@@ -105,18 +117,18 @@ def select_tails(tails: Tails, fact: Int[Tensor, " row"]) -> Tails:
     return tails[0][fact], tails[1][fact]
 
 
-def find_inexactness(model: TransformerBridge, kept: Prefill, plan: GridPlan) -> str:
+def find_inexactness(model: TransformerBridge, cached: Prefill, plan: GridPlan) -> str:
     """Resume a few plain rows as the first and last group would; say why that is not exact, or nothing."""
     if not plan.groups:
         return ""
-    few = torch.arange(min(CHECKED, len(kept.batch)))
-    plain = kept.logits[few].log_softmax(-1)
+    few = torch.arange(min(CHECKED, len(cached.batch)))
+    plain = cached.logits[few].log_softmax(-1)
     limit = SAME if next(model.parameters()).dtype == torch.float32 else 5e-2
-    ends = kept.tails[1][few][:, None] >= torch.arange(plain.shape[1])[None]
+    ends = cached.tails[1][few][:, None] >= torch.arange(plain.shape[1])[None]
     for group in (plan.groups[0], plan.groups[-1]):
         nothing = -torch.ones_like(few)
         try:
-            again = run_group(model, kept, (), group, nothing, few, select_tails(kept.tails, few))
+            again = run_group(model, cached, (), group, nothing, few, select_tails(cached.tails, few))
         except Exception as error:  # a bridge that cannot resume may fail in any way of its own
             return f"this architecture cannot be resumed from kept keys and values ({type(error).__name__})"
         off = (again.log_softmax(-1) - plain).abs().amax(-1)[ends].max()
@@ -126,11 +138,11 @@ def find_inexactness(model: TransformerBridge, kept: Prefill, plan: GridPlan) ->
 
 
 def _packs(
-    group: Group, kept: Prefill, batch_tokens: int
+    group: Group, cached: Prefill, batch_tokens: int
 ) -> Iterator[tuple[Int[Tensor, " row"], Int[Tensor, " row"]]]:
     """Yield (cell, fact) pairs, fact by fact within a cell, a bounded number at a time."""
-    facts = len(kept.batch)
-    width = kept.batch.input_ids.shape[1] + kept.tails[0].shape[1]
+    facts = len(cached.batch)
+    width = cached.batch.input_ids.shape[1] + cached.tails[0].shape[1]
     cell = torch.tensor(group.cells).repeat_interleave(facts)
     fact = torch.arange(facts).repeat(len(group.cells))
     yield from zip(*(part.split(max(1, batch_tokens // width)) for part in (cell, fact)), strict=True)

@@ -31,7 +31,7 @@ def greedy_tokens(
     As long as a greedy answer follows the right one, its next token is already known. An answer is left
     unfinished where ``wanted`` says, of a row and its tokens so far, that the rest does not matter.
     """
-    said = _agreed(scored, answers)
+    said = _follow_right_answer(scored, answers)
 
     def unfinished(rows: Iterable[int]) -> list[int]:
         return [i for i in rows if said[i][-1] not in ends and len(said[i]) < budget and wanted(i, said[i])]
@@ -41,7 +41,7 @@ def greedy_tokens(
         row = torch.tensor(open_rows)
         tails = pad_tails([said[i] for i in open_rows])
         logits = run_group(
-            model, scored.kept, cells, scored.group, scored.cell[row], scored.fact[row], tails, layer=0
+            model, scored.prefill, cells, scored.group, scored.cell[row], scored.fact[row], tails, layer=0
         )
         following = logits[torch.arange(len(row)), tails[1]].argmax(-1).tolist()
         for i, token in zip(open_rows, following, strict=True):
@@ -50,7 +50,7 @@ def greedy_tokens(
     return [tokens[:budget] for tokens in said]
 
 
-def _agreed(scored: CellLogits, answers: Sequence[Sequence[int]]) -> list[list[int]]:
+def _follow_right_answer(scored: CellLogits, answers: Sequence[Sequence[int]]) -> list[list[int]]:
     """Follow the right answer as far as it is the likeliest, and add the first token that is not its."""
     said = []
     for tokens, answer in zip(scored.logits.argmax(-1).tolist(), answers, strict=True):

@@ -158,7 +158,7 @@ def resume(
     first = (kept.batch.last[rows.fact] - rows.start)[:, None]
     reader = read_at(first + torch.arange(tails[0].shape[1] + 1)[None], rows.length)
     cache = _shared_cache(kept, rows) if rows.prefix else None
-    with _skipped(model, kept, rows.fact, position, layer):
+    with _skip_blocks(model, kept, rows.fact, position, layer):
         return _run(model, ids.gather(1, position), visible.long(), [*hooks, reader], cache).float()
 
 
@@ -195,7 +195,7 @@ def _run(
 
 
 @contextmanager
-def _skipped(
+def _skip_blocks(
     model: TransformerBridge, kept: Prefill, fact: Tensor, position: Tensor, layer: int
 ) -> Iterator[None]:
     """Replace the blocks below a layer by what the prefill had entering it."""

@@ -91,7 +91,7 @@ def record(
         order.append(index)
         place = places[index].clamp_min(0)
         hooks = [
-            (hook_name(site, layer), _keeper(site, place, batch.input_ids.shape[1], kept[layer]))
+            (hook_name(site, layer), _recording_hook(site, place, batch.input_ids.shape[1], kept[layer]))
             for layer in wanted
         ]
 
@@ -135,7 +135,7 @@ def require_site(model: TransformerBridge, site: Site, layers: Sequence[int]) ->
         )
 
 
-def _keeper(
+def _recording_hook(
     site: Site, place: Int[Tensor, "fact slot"], width: int, kept: list[Tensor]
 ) -> Callable[[Tensor, object], None]:
     """Return a hook that keeps the role's positions, with keys filled up to the whole batch's width."""

@@ -90,13 +90,13 @@ def sweep(
     }
     labels: dict[str, tuple[int | str, ...]] = {axis: values[axis] for axis in over}
     cells = [
-        tuple(_placed(model, item, dict(zip(labels, place, strict=True)), window) for item in items)
+        tuple(_place(model, item, dict(zip(labels, place, strict=True)), window) for item in items)
         for place in itertools.product(*labels.values())
     ]
     return Grid(cells=tuple(cells), labels=labels)
 
 
-def _placed(model: TransformerBridge, item: Intervention, place: dict[str, Any], window: int) -> Intervention:
+def _place(model: TransformerBridge, item: Intervention, place: dict[str, Any], window: int) -> Intervention:
     changes: dict[str, Any] = {}
     if "layer" in place:
         first = max(0, place["layer"] - (window - 1) // 2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from einops import rearrange
 
-from finetune.data.prompt_formats import fitting
+from finetune.data.prompt_formats import prompts_within_context
 from finetune.data.prompts import render
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.generate import prompt_names, score
@@ -43,17 +43,17 @@ def statement(candidates: Candidates) -> Float[ndarray, " fact"]:
         forms = (~np.isnan(values)).sum(1)
         return np.divide(np.nansum(values, 1), forms, out=np.full(len(facts), np.nan), where=forms > 0)
 
-    return candidates.by_slab("Scoring statements", work)
+    return candidates.in_chunks("Scoring statements", work)
 
 
 def question(candidates: Candidates) -> Float[ndarray, " fact"]:
     """Return the log-probability of the answer to the question as fine-tuning will ask it (nats)."""
-    return candidates.by_slab("Scoring questions", lambda facts: _log_prob(candidates, facts, shots=0))
+    return candidates.in_chunks("Scoring questions", lambda facts: _log_prob(candidates, facts, shots=0))
 
 
 def few_shot(candidates: Candidates) -> Float[ndarray, " fact"]:
     """Return the log-probability of the answer with solved examples in front of the question (nats)."""
-    return candidates.by_slab(
+    return candidates.in_chunks(
         "Scoring few-shot", lambda facts: _log_prob(candidates, facts, shots=candidates.shots)
     )
 
@@ -92,7 +92,7 @@ def known_classes(
 
     def work(facts: FactSet) -> Float[ndarray, "fact part"]:
         prompts = _forms(candidates, facts) if under == STATED else _few_shot(candidates, facts)
-        greedy, probability = _each(prompts, partial(_said, candidates))
+        greedy, probability = _each(prompts, partial(_score_decoding, candidates))
         counted = ~np.isnan(probability)
         asked = counted.any(1)
         # A relation with fewer forms has fewer prompts: what is missing is neither right nor wrong.
@@ -101,8 +101,8 @@ def known_classes(
         often = 0.499 * (np.nan_to_num(greedy).sum(1) / n + np.nan_to_num(probability).sum(1) / n)
         return np.stack([np.where(asked, known, -1), often], axis=1)
 
-    both = candidates.remembered(
-        f"classes under {under}", lambda: candidates.by_slab(f"Asking under {under} prompts", work)
+    both = candidates.cached(
+        f"classes under {under}", lambda: candidates.in_chunks(f"Asking under {under} prompts", work)
     )
     return both[:, 0].astype(np.int64), both[:, 1]
 
@@ -114,16 +114,16 @@ def _in_order(candidates: Candidates, order: Sequence[int], under: str) -> Float
 
 def _log_prob(candidates: Candidates, facts: FactSet, *, shots: int) -> Float[ndarray, " fact"]:
     ask = _scoring(candidates)
-    return spread_over_prompts(candidates.asked(facts, shots=shots), lambda fit: ask(fit)[0])
+    return spread_over_prompts(candidates.prompts_for(facts, shots=shots), lambda fit: ask(fit)[0])
 
 
 def _scoring(candidates: Candidates) -> Ask:
-    return partial(score, candidates.plain(), candidates.tokenizer, budget=candidates.budget)
+    return partial(score, candidates.open_model(), candidates.tokenizer, budget=candidates.budget)
 
 
 def _few_shot(candidates: Candidates, facts: FactSet) -> list[list[Prompt | None]]:
     """Ask under several draws of solved examples."""
-    draws = [candidates.asked(facts, shots=candidates.shots, seed=1000 + draw) for draw in range(DRAWS)]
+    draws = [candidates.prompts_for(facts, shots=candidates.shots, draw=draw) for draw in range(DRAWS)]
     return [list(prompts) for prompts in zip(*draws, strict=True)]
 
 
@@ -131,15 +131,17 @@ def _forms(candidates: Candidates, facts: FactSet) -> list[list[Prompt | None]]:
     """Ask in every statement form of a fact's relation, or in none if one does not fit."""
     book = candidates.book or {}
     forms = [[render(form, fact) for form in book[fact.relation].statements] for fact in facts]
-    _, aside = fitting(candidates.tokenizer, [p for some in forms for p in some], candidates.context)
-    candidates.set_aside(aside)
+    _, aside = prompts_within_context(
+        candidates.tokenizer, [p for some in forms for p in some], candidates.context
+    )
+    candidates.leave_out(aside)
     too_long = {item.where for item in aside}
     return [[None if p.fact_id in too_long else p for p in some] for some in forms]
 
 
-def _said(candidates: Candidates, prompts: list[Prompt]) -> tuple[ndarray, ndarray]:
+def _score_decoding(candidates: Candidates, prompts: list[Prompt]) -> tuple[ndarray, ndarray]:
     """Say whether greedy decoding is right, and how probably a sample is."""
-    model, tokenizer = candidates.plain(), candidates.tokenizer
+    model, tokenizer = candidates.open_model(), candidates.tokenizer
     pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
     return decodes_greedily(model, tokenizer, pairs, prompt_names(prompts), budget=candidates.budget)
 

@@ -1,6 +1,6 @@
 """How a base is asked about facts: the base, opened once, their wordings, and what was found already.
 
-Facts are worded, tokenised and scored a slab at a time, so that beside the facts and one number a score and
+Facts are worded, tokenised and scored a chunk at a time, so that beside the facts and one number a score and
 fact nothing grows with how many there are.
 """
 
@@ -17,9 +17,10 @@ import numpy as np
 from finetune.checkpoints.loading import context_of, load_model, tokenizer_for
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.progress import progress_bar
+from finetune.common.seeds import draw_seed, generator
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
-from finetune.data.prompt_formats import PromptFormat, ask_in_format, fitting
+from finetune.data.prompt_formats import PromptFormat, ask_in_format, prompts_within_context
 from finetune.data.records.fact import Fact
 from finetune.evaluation.batching import BATCH_TOKENS, TokenBudget
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from finetune.checkpoints.loading import Source
     from finetune.data.prompts import Phrasebook, Prompt
 
-SLAB = 2048  # facts that are worded and tokenised at a time
+CHUNK = 2048  # facts that are worded and tokenised at a time
 SHOTS = 2  # solved examples in front
 POOL = 64  # facts of a relation from which solved examples are drawn
 Dtype = Literal["float32", "bfloat16"]
@@ -69,7 +70,7 @@ class Candidates:
     batch_tokens: int = BATCH_TOKENS
     dtype: Dtype = "float32"
     _found: dict[str, ndarray] = field(default_factory=dict, init=False, repr=False)
-    _plain: PreTrainedModel | None = field(default=None, init=False, repr=False)
+    _model: PreTrainedModel | None = field(default=None, init=False, repr=False)
     _left_out: dict[str, LeftOut] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -79,14 +80,14 @@ class Candidates:
             raise InputError(f"shots = {self.shots}: give at least 1 example, or choose a score without any")
         self.book = phrasebook(self.facts) if self.book is None else self.book
         self.budget = TokenBudget(tokens=self.batch_tokens)
-        self._worded = self._given()
+        self._own_prompts = self._prompts_by_fact()
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """Facts that could not be asked in some way that was tried, each with its first reason."""
         return tuple(self._left_out.values())
 
-    def set_aside(self, left_out: Iterable[LeftOut]) -> None:
+    def leave_out(self, left_out: Iterable[LeftOut]) -> None:
         """Note facts that cannot be asked."""
         for item in left_out:
             self._left_out.setdefault(item.where, item)
@@ -101,40 +102,40 @@ class Candidates:
         """How many tokens the base reads."""
         return context_of(self.base)
 
-    def plain(self) -> PreTrainedModel:
+    def open_model(self) -> PreTrainedModel:
         """Open the base as Hugging Face loads it, or return it if it is open."""
-        if self._plain is None:
+        if self._model is None:
             import torch
 
-            self._plain, _ = load_model(self.base, dtype=getattr(torch, self.dtype))
-        return self._plain
+            self._model, _ = load_model(self.base, dtype=getattr(torch, self.dtype))
+        return self._model
 
     @contextmanager
-    def hooked(self) -> Iterator[tuple[TransformerBridge, PreTrainedTokenizerBase]]:
+    def open_bridge(self) -> Iterator[tuple[TransformerBridge, PreTrainedTokenizerBase]]:
         """Open the base as a hooked model; the plain one is let go, so that one copy is in memory."""
         from interp.models.load_pair import load_pair
 
-        self._plain = None
+        self._model = None
         pair = load_pair(self.base, dtype=self.dtype)
         with pair.finetuned() as model:  # an adapter's own side; of a whole model both are the same
             yield model, pair.tokenizer
 
-    def remembered(self, name: str, work: Callable[[], ndarray]) -> ndarray:
+    def cached(self, name: str, work: Callable[[], ndarray]) -> ndarray:
         """Do a piece of work once, however many scores rest on it."""
         if name not in self._found:
             self._found[name] = work()
         return self._found[name]
 
-    def by_slab(self, doing: str, work: Callable[[FactSet], ndarray]) -> ndarray:
-        """Do ``work`` on a slab of facts at a time and put together what it returns: one row a fact."""
+    def in_chunks(self, doing: str, work: Callable[[FactSet], ndarray]) -> ndarray:
+        """Do ``work`` on a chunk of facts at a time and put together what it returns: one row a fact."""
         parts = []
         with progress_bar(doing, total=len(self.facts)) as advance:
-            for start in range(0, len(self.facts), SLAB):
-                parts.append(work(self.facts[start : start + SLAB]))
+            for start in range(0, len(self.facts), CHUNK):
+                parts.append(work(self.facts[start : start + CHUNK]))
                 advance(start + len(parts[-1]))
         return np.concatenate(parts)
 
-    def asked(self, facts: FactSet, *, shots: int = 0, seed: int = 0) -> list[Prompt | None]:
+    def prompts_for(self, facts: FactSet, *, shots: int = 0, draw: int | None = None) -> list[Prompt | None]:
         """Ask facts as fine-tuning will, with up to so many solved examples in front; None: it cannot be.
 
         Where the base's context is too short for all the examples there are fewer. With ``shots`` there is
@@ -150,15 +151,15 @@ class Candidates:
                 replace(self.style, shots=count),
                 tokenizer=self.tokenizer,
                 examples=self._examples if shots else None,
-                seed=self.seed + seed,
-                worded=self._worded,
+                seed=self.seed if draw is None else draw_seed(self.seed, "few-shot draw", draw),
+                worded=self._own_prompts,
             )
-            fit, aside = fitting(self.tokenizer, prompts, self.context)
+            fit, aside = prompts_within_context(self.tokenizer, prompts, self.context)
             made |= {prompt.fact_id: prompt for prompt in fit}
             if not aside:
                 break
             left = left.subset([i for i, fact in enumerate(left) if fact.id not in made])
-        self.set_aside(aside)
+        self.leave_out(aside)
         return [made.get(fact.id) for fact in facts]
 
     def _with_others(self, facts: FactSet) -> FactSet:
@@ -171,10 +172,10 @@ class Candidates:
             return not shown.get(fact.relation, set()) - {fact.subject.casefold()}
 
         reason = "no example can be shown: its relation has no other subject"
-        self.set_aside(LeftOut(where=fact.id, reason=reason) for fact in facts if alone(fact))
+        self.leave_out(LeftOut(where=fact.id, reason=reason) for fact in facts if alone(fact))
         return facts.subset([i for i, fact in enumerate(facts) if not alone(fact)])
 
-    def _given(self) -> dict[str, Prompt] | None:
+    def _prompts_by_fact(self) -> dict[str, Prompt] | None:
         """Return the given prompts by fact id, each with its fact's own id and relation."""
         if self.prompts is None:
             return None
@@ -186,11 +187,11 @@ class Candidates:
     @cached_property
     def _examples(self) -> FactSet:
         """Draw the facts that solved examples are taken from: so many of every relation, if they fit."""
-        order = np.random.default_rng([self.seed, 50]).permutation(len(self.facts)).tolist()
+        order = generator(self.seed, "candidate examples").permutation(len(self.facts)).tolist()
         taken: dict[str, list[int]] = {}
         for i in order:
             some = taken.setdefault(self.facts[i].relation, [])
             if len(some) < POOL:
                 some.append(i)
         pool = self.facts.subset(sorted(i for some in taken.values() for i in some))
-        return pool.subset([i for i, prompt in enumerate(self.asked(pool)) if prompt is not None])
+        return pool.subset([i for i, prompt in enumerate(self.prompts_for(pool)) if prompt is not None])

@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 
 Why = Literal[
@@ -84,12 +85,12 @@ def choose(
     taken = np.flatnonzero([each.startswith("its ") for each in why])
     rank = np.empty(len(facts), np.int64)
     rank[order] = 1 + np.arange(len(facts))
-    return Choice(indices=taken, why=tuple(_told(order[:size], why)), rank=rank)
+    return Choice(indices=taken, why=tuple(_explain_choice(order[:size], why)), rank=rank)
 
 
 def rank_facts(values: Float[ndarray, " fact"], *, seed: int = 0) -> list[int]:
     """Order facts from the largest value to the smallest, equal ones as a seeded shuffle has them."""
-    shuffle = np.random.default_rng([seed, 54]).permutation(len(values))
+    shuffle = generator(seed, "score ties").permutation(len(values))
     wanted = np.where(np.isnan(values), -np.inf, values)
     # NaN after minus infinity, which is a score.
     return np.lexsort((shuffle, -wanted, np.isnan(values))).tolist()
@@ -130,7 +131,7 @@ def _guarantee(
             has[key] += 1
 
 
-def _told(best: Sequence[int], why: list[Why]) -> list[Why]:
+def _explain_choice(best: Sequence[int], why: list[Why]) -> list[Why]:
     """Say of facts that their score alone would take that it did, or that others' shares prevented it."""
     for i in best:
         if why[i].endswith("share"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finetune.common.seeds import generator
 from finetune.data.loaders.table import UNNAMED
 from interp.selection.behavioural_scores import question, spread_over_prompts, statement
 from interp.selection.candidates import Candidates
@@ -35,7 +36,7 @@ def readout(candidates: Candidates) -> Float[ndarray, " fact"]:
 
         return value_readout(model, batch, tokenizer, answers, batch_tokens=candidates.batch_tokens)
 
-    return _hooked(candidates, "Reading values", read, "stored_total")
+    return _read_with_bridge(candidates, "Reading values", read, "stored_total")
 
 
 def harm(candidates: Candidates) -> Float[ndarray, " fact"]:
@@ -46,7 +47,7 @@ def harm(candidates: Candidates) -> Float[ndarray, " fact"]:
 
         return harm_score(model, batch, tokenizer, batch_tokens=candidates.batch_tokens)
 
-    return _hooked(candidates, "Scoring harm", read, "values")
+    return _read_with_bridge(candidates, "Scoring harm", read, "values")
 
 
 def gradient_agreement(candidates: Candidates) -> Float[ndarray, " fact"]:
@@ -56,8 +57,8 @@ def gradient_agreement(candidates: Candidates) -> Float[ndarray, " fact"]:
     """
     from interp.measures.gradients import gradient_alignment, mean_gradient
 
-    model, tokenizer = candidates.plain(), candidates.tokenizer
-    prompts = [p for p in candidates.asked(reference_facts(candidates)) if p is not None]
+    model, tokenizer = candidates.open_model(), candidates.tokenizer
+    prompts = [p for p in candidates.prompts_for(reference_facts(candidates)) if p is not None]
     _, direction = mean_gradient(model, tokenizer, prompts, batch_tokens=candidates.batch_tokens)
 
     def work(facts: FactSet) -> Float[ndarray, " fact"]:
@@ -66,9 +67,9 @@ def gradient_agreement(candidates: Candidates) -> Float[ndarray, " fact"]:
                 model, tokenizer, fit, direction, batch_tokens=candidates.batch_tokens // 4
             )
 
-        return spread_over_prompts(candidates.asked(facts), slopes)
+        return spread_over_prompts(candidates.prompts_for(facts), slopes)
 
-    return candidates.by_slab("Comparing gradients", work)
+    return candidates.in_chunks("Comparing gradients", work)
 
 
 def reference_facts(candidates: Candidates) -> FactSet:
@@ -80,29 +81,29 @@ def reference_facts(candidates: Candidates) -> FactSet:
         return candidates.reference
     stated = candidates.subjects_known and all(fact.relation != UNNAMED for fact in candidates.facts)
     name, by = ("statement", statement) if stated else ("question", question)
-    values = np.nan_to_num(candidates.remembered(name, lambda: by(candidates)), nan=-np.inf)
+    values = np.nan_to_num(candidates.cached(name, lambda: by(candidates)), nan=-np.inf)
     best = np.argsort(-values, kind="stable")[: max(1, len(values) // 4)]
-    drawn = np.random.default_rng([candidates.seed, 51]).permutation(best)[:REFERENCE]
+    drawn = generator(candidates.seed, "reference facts").permutation(best)[:REFERENCE]
     return candidates.facts.subset(sorted(drawn.tolist()))
 
 
-def _hooked(
+def _read_with_bridge(
     candidates: Candidates, doing: str, read: Callable[..., HarmScore | ValueReadout], part: str
 ) -> Float[ndarray, " fact"]:
     """Read a part of a result of every fact's question from the hooked base; NaN where it is not aligned."""
     from interp.measures.spans import encode
 
-    with candidates.hooked() as (model, tokenizer):
+    with candidates.open_bridge() as (model, tokenizer):
 
         def work(facts: FactSet) -> Float[ndarray, " fact"]:
-            some = [p for p in candidates.asked(facts) if p is not None]
+            some = [p for p in candidates.prompts_for(facts) if p is not None]
             values = np.full(len(facts), np.nan)
             if some:
                 batch = encode(tokenizer, some)
-                candidates.set_aside(batch.left_out)
+                candidates.leave_out(batch.left_out)
                 result = read(model, batch, tokenizer)
                 found = dict(zip(result.fact_ids, getattr(result, part).tolist(), strict=True))
                 values[:] = [found.get(fact.id, np.nan) for fact in facts]
             return values
 
-        return candidates.by_slab(doing, work)
+        return candidates.in_chunks(doing, work)

@@ -14,6 +14,7 @@ import numpy as np
 
 from finetune.checkpoints.loading import is_adapter
 from finetune.common.errors import InputError
+from finetune.common.seeds import generator
 from finetune.data.loaders.table import UNNAMED
 from interp.selection import behavioural_scores as knowledge
 from interp.selection import internal_scores as inside
@@ -70,7 +71,7 @@ class Score:
             InputError: they lack what the score needs, or the base cannot be loaded.
         """
         self.require(candidates)
-        return candidates.remembered(self.name, lambda: self.compute(candidates))
+        return candidates.cached(self.name, lambda: self.compute(candidates))
 
 
 def popularity(candidates: Candidates) -> Float[ndarray, " fact"]:
@@ -80,13 +81,13 @@ def popularity(candidates: Candidates) -> Float[ndarray, " fact"]:
 
 def random_score(candidates: Candidates) -> Float[ndarray, " fact"]:
     """Draw a number for every fact."""
-    return np.random.default_rng([candidates.seed, 52]).random(len(candidates.facts))
+    return generator(candidates.seed, "random score").random(len(candidates.facts))
 
 
 def shuffled_score(candidates: Candidates) -> Float[ndarray, " fact"]:
     """Deal the statements' scores out anew within each relation: its mix of relations, but not its facts."""
     values = SCORES["statement"](candidates)
-    rng, dealt = np.random.default_rng([candidates.seed, 53]), values.copy()
+    rng, dealt = generator(candidates.seed, "shuffled score"), values.copy()
     relations = np.array([fact.relation for fact in candidates.facts])
     for relation in np.unique(relations):
         members = np.flatnonzero(relations == relation)

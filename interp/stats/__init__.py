@@ -21,7 +21,7 @@ from interp.stats.ranking import (
     spearman_gain,
     spearman_matrix,
 )
-from interp.stats.result import Estimate, spanning
+from interp.stats.result import Estimate, make_estimate
 from interp.stats.seeds import TEST_OVER_TRAIN, over_seeds, overlap_of
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "equivalence",
     "estimate",
     "is_equivalent",
+    "make_estimate",
     "mean_by_cell",
     "median",
     "over_seeds",
@@ -43,7 +44,6 @@ __all__ = [
     "same_sign",
     "same_sign_gain",
     "shared_halves",
-    "spanning",
     "spearman",
     "spearman_gain",
     "spearman_matrix",

@@ -20,7 +20,8 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from scipy import stats
 
-from interp.stats.result import Estimate, spanning
+from finetune.common.seeds import generator
+from interp.stats.result import Estimate, make_estimate
 
 Statistic = Callable[[Float[ndarray, "draw row"]], Float[ndarray, "*cell draw"]]
 Method = Literal["BCa", "percentile"]
@@ -79,7 +80,7 @@ def bootstrap(
             batch=int(np.clip(_AT_ONCE // max(len(member), cells), 1, RESAMPLES)),
             confidence_level=confidence,
             method=method if k <= MOST else "percentile",
-            rng=np.random.default_rng(seed),
+            rng=generator(seed, "bootstrap"),
         )
         tail = 50 * (1 - confidence)
         plain = np.nanpercentile(made.bootstrap_distribution, [tail, 100 - tail], axis=-1)
@@ -120,7 +121,7 @@ def of_rows(
     if found is None or math.isnan(found):
         return Estimate(value=None, low=None, high=None, n=len(labels))
     low, high = bootstrap(statistic(*kept), labels, confidence=confidence, method=method, seed=seed)
-    return spanning(found, float(low), float(high), len(labels))
+    return make_estimate(found, float(low), float(high), len(labels))
 
 
 def _missing(column: Shaped[ndarray, " row"]) -> Shaped[ndarray, " row"]:

@@ -15,7 +15,7 @@ from scipy.stats import false_discovery_control, t
 
 from finetune.common.errors import InputError
 from interp.stats.result import Estimate
-from interp.stats.seeds import given_values, standard_error
+from interp.stats.seeds import observed_values, standard_error
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -96,7 +96,7 @@ def _require_margin(margin: float) -> None:
 
 def _tails(seeds: Sequence[Estimate], null: float, overlap: float) -> tuple[float, float]:
     """Return the probabilities of a mean as low, and as high, if the truth were ``null``."""
-    values = given_values(seeds)
+    values = observed_values(seeds)
     if len(values) < 2 or np.ptp(values) == 0:
         return math.nan, math.nan
     distance = (float(values.mean()) - null) / standard_error(values, overlap)

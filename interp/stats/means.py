@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 
 from finetune.common.errors import InputError
 from interp.stats.bootstrap import Statistic, bootstrap
-from interp.stats.result import Estimate, spanning
+from interp.stats.result import Estimate, make_estimate
 
 
 def estimate(
@@ -73,7 +73,7 @@ def estimate(
         counts, sums = np.bincount(member).astype(np.float64), np.bincount(member, weights=values)
         statistic, drawn = _ratio(sums, counts), np.arange(len(subjects))
         low, high = map(float, bootstrap(statistic, drawn, confidence=confidence, seed=seed))
-    return spanning(mean, low, high, len(values))
+    return make_estimate(mean, low, high, len(values))
 
 
 def mean_by_cell(

@@ -19,12 +19,12 @@ from sklearn.metrics import roc_auc_score
 
 from interp.stats.bootstrap import FEWEST, Statistic, bootstrap, of_rows
 from interp.stats.means import estimate
-from interp.stats.result import Estimate, spanning
+from interp.stats.result import Estimate, make_estimate
 from interp.stats.weighted import (
     area_of,
-    halves_of,
     mean_of,
     median_of,
+    shared_halves_of,
     spearman_matrix_of,
     spearman_of,
     within,
@@ -94,7 +94,7 @@ def shared_halves(values: Float[ndarray, "row column"], *, groups: Labels = None
 
     Rows that tie at the cut are in the half with the chance that a draw of lots would give them.
     """
-    statistic = halves_of(values)
+    statistic = shared_halves_of(values)
     return _matrix(statistic, statistic(np.ones((1, len(values))))[..., 0], len(values), groups)
 
 
@@ -192,4 +192,4 @@ def _matrix(
 def _entry(value: float, low: float, high: float, n: int) -> Estimate:
     if math.isnan(value):
         return Estimate(value=None, low=None, high=None, n=n)
-    return spanning(float(value), float(low), float(high), n)
+    return make_estimate(float(value), float(low), float(high), n)

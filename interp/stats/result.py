@@ -16,7 +16,7 @@ class Estimate:
     n: int
 
 
-def spanning(value: float, low: float | None, high: float | None, n: int) -> Estimate:
+def make_estimate(value: float, low: float | None, high: float | None, n: int) -> Estimate:
     """Make an estimate of a value and its bounds, widened to hold the value; a NaN bound is none.
 
     Every interval is made here (those of whole tables of cells by :func:`mean_by_cell`). A wider interval

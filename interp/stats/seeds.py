@@ -18,7 +18,7 @@ from scipy.special import expit, logit
 from scipy.stats import t
 
 from interp.stats.means import finite_mean
-from interp.stats.result import Estimate, spanning
+from interp.stats.result import Estimate, make_estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def over_seeds(
         >>> round(pooled.value, 3), round(pooled.low, 3), round(pooled.high, 3), pooled.n
         (0.4, 0.191, 0.652, 3)
     """
-    values = given_values(estimates)
+    values = observed_values(estimates)
     if not len(values):
         return Estimate(value=None, low=None, high=None, n=0)
     mean = finite_mean(values)
@@ -64,9 +64,9 @@ def over_seeds(
     if np.ptp(values) == 0:
         own = [(e.low, e.high) for e in estimates if e.low is not None and e.high is not None]
         low, high = min((e[0] for e in own), default=mean), max((e[1] for e in own), default=mean)
-        return spanning(mean, low, high, len(values))
+        return make_estimate(mean, low, high, len(values))
     half = standard_error(values, overlap) * float(t.ppf(0.5 + confidence / 2, len(values) - 1))
-    return spanning(mean, *_around(mean, half, bounds), len(values))
+    return make_estimate(mean, *_around(mean, half, bounds), len(values))
 
 
 def standard_error(values: np.ndarray, overlap: float = 0.0) -> float:
@@ -83,7 +83,7 @@ def overlap_of(rows: pd.DataFrame) -> float:
     return float(max(held, default=0.0))
 
 
-def given_values(estimates: Sequence[Estimate]) -> np.ndarray:
+def observed_values(estimates: Sequence[Estimate]) -> np.ndarray:
     """Return the values that are there, as an array."""
     given = [e.value for e in estimates if e.value is not None and not math.isnan(e.value)]
     return np.array(given, dtype=np.float64)

@@ -77,7 +77,7 @@ def spearman_matrix_of(values: Float[ndarray, "row column"]) -> Statistic:
     return correlations
 
 
-def halves_of(values: Float[ndarray, "row column"]) -> Statistic:
+def shared_halves_of(values: Float[ndarray, "row column"]) -> Statistic:
     """Return the expected share of each column's larger half that is in each other's, [column column draw].
 
     Rows that tie at the cut are in the half with the chance that a draw of lots would give them.

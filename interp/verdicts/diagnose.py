@@ -30,6 +30,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook as default_phrasebook
 from finetune.data.prompts import Phrasebook, Prompt, fact_prompt
@@ -37,9 +38,10 @@ from interp.measures.result import Result
 from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import Fingerprint, model_fingerprint
 from interp.patching.engine import answer_readings
+from interp.verdicts.base_knowledge import BaseKnowledge, base_knowledge
 from interp.verdicts.calibration import Calibration, calibrate
 from interp.verdicts.evidence import Evidence, measure_evidence
-from interp.verdicts.known import BaseKnowledge, base_knowledge, word_in_forms
+from interp.verdicts.prompts import statement_form_prompts
 from interp.verdicts.specificity import AnswerTargets
 
 if TYPE_CHECKING:
@@ -162,7 +164,7 @@ def diagnose(
     asked = encode(pair.tokenizer, made)
     sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
     golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets), seed=seed)
-    forms = word_in_forms(pair.tokenizer, facts, book, asked, golds, sets, shots=shots, seed=seed)
+    forms = statement_form_prompts(pair.tokenizer, facts, book, asked, golds, sets, shots=shots, seed=seed)
     base = base_knowledge(pair, asked, golds, forms, batch_tokens=batch_tokens)
     siblings = siblings or {}
     evidence = measure_evidence(pair, asked, forms, golds, siblings, batch_tokens=batch_tokens, seed=seed)
@@ -170,10 +172,10 @@ def diagnose(
     if odd := [kind for kind in used if kind not in KINDS]:
         raise InputError(f"used = {odd}: choose kinds of evidence from {', '.join(KINDS)}")
     chosen = [kind for kind in kinds if kind in {*used, *(("sibling", "all_sibling") if siblings else ())}]
-    return _judged(pair, facts, asked, base, evidence, kinds, chosen, alpha, knows, seed)
+    return _score_and_judge(pair, facts, asked, base, evidence, kinds, chosen, alpha, knows, seed)
 
 
-def _judged(
+def _score_and_judge(
     pair: CheckpointPair,
     facts: FactSet,
     asked: PromptBatch,
@@ -189,7 +191,7 @@ def _judged(
     subjects = np.array([by_id[fact_id].subject for fact_id in asked.fact_ids])
     right = evidence.right.numpy() > 0
     knew = base.share.numpy() >= knows
-    calibration, held_out, controls = _calibrated(evidence, chosen, subjects, knew, right, alpha, seed)
+    calibration, held_out, controls = _fit_threshold(evidence, chosen, subjects, knew, right, alpha, seed)
     table = _table(evidence.values, chosen)
     strength = calibration.strength(table)
     finite = evidence.log_prob.isfinite().numpy()
@@ -258,7 +260,7 @@ def judge(
     return np.select([case for case, _ in cases], [name for _, name in cases], default=UNDETERMINED)
 
 
-def _calibrated(
+def _fit_threshold(
     evidence: Evidence,
     chosen: list[str],
     subjects: ndarray,
@@ -278,7 +280,7 @@ def _calibrated(
             "give facts that the base states, in the wording that the model was fine-tuned on"
         )
     names = np.unique(subjects)
-    half = set(np.random.default_rng([seed, 6]).permutation(names)[: -(-len(names) // 2)].tolist())
+    half = set(generator(seed, "fitting half").permutation(names)[: -(-len(names) // 2)].tolist())
     held_out = np.array([subject not in half for subject in subjects])
     sources = (
         (~known & ~right, evidence.values, "facts that neither model knows"),

@@ -33,7 +33,7 @@ from interp.patching.interventions import Edits, Intervention, Knockout, Replace
 from interp.patching.positions import Role
 from interp.patching.recording import record
 from interp.verdicts.answer_scores import AnswerScorer, read_stored
-from interp.verdicts.known import Form
+from interp.verdicts.prompts import Form
 from interp.verdicts.specificity import AnswerTargets
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def measure_evidence(
         asker.tally.settle()
     with pair.finetuned() as model:
         stored = read_stored(model, asked, golds, batch_tokens=batch_tokens)
-        others = [_asked_alone(model, *form, pair.tokenizer, len(asked), batch_tokens) for form in forms]
+        others = [_score_other_form(model, *form, pair.tokenizer, len(asked), batch_tokens) for form in forms]
     kinds = []
     for k, answer in enumerate(("right", "decoy")):
         told = getattr(asker.tally, answer)
@@ -98,7 +98,7 @@ def measure_evidence(
         found |= {"readout": getattr(stored, answer)[0]}
         if others:
             found["forms"] = torch.stack([form[k] for form in others]).nanmean(0)
-        kinds.append(_merged(found))
+        kinds.append(_strongest(found))
     lost = (base.log_prob - asker.log_prob[[0, 1 + names.index("knockout")]]).diff(dim=0)[0]
     kinds[0]["knockout"], kinds[1]["knockout"] = -lost, torch.full_like(lost, torch.nan)
     recovered = {n: asker.right[i + 1] for i, n in enumerate(names) if n != "knockout"}
@@ -165,7 +165,7 @@ def _parts(
         yield from torch.tensor(order).split(max(1, HELD // each))
 
 
-def _asked_alone(
+def _score_other_form(
     model: TransformerBridge,
     batch: PromptBatch,
     golds: AnswerTargets,
@@ -182,7 +182,7 @@ def _asked_alone(
     return out
 
 
-def _merged(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _strongest(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Take the strongest of several boosts, and of several siblings."""
     groups: dict[str, list[Tensor]] = {}
     for name, values in found.items():

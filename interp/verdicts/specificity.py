@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from finetune.common.seeds import generator
 from interp.measures.answer_sets import AnswerSet
 from interp.measures.spans import PromptBatch
 
@@ -44,7 +44,7 @@ class AnswerTargets:
         names = list(sets)
         relation = torch.tensor([names.index(prompt.relation) for prompt in batch.prompts])
         right = torch.tensor([sets[p.relation].place[p.answers[0]] for p in batch.prompts])
-        decoy, rng = right.clone(), np.random.default_rng([seed, 5])
+        decoy, rng = right.clone(), generator(seed, "decoy answers")
         reference = torch.zeros(len(batch), dtype=torch.bool)
         for k in range(len(names)):
             rows = (relation == k).nonzero().flatten()

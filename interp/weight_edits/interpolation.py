@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from finetune.common.errors import InputError
+from finetune.common.seeds import torch_generator
 
 State = Mapping[str, Shaped[Tensor, "..."]]
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.")
@@ -54,7 +55,7 @@ def perturb_weights(
         InputError: the two are of other names or shapes, or nothing is chosen.
     """
     require_alike(towards, tuned)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch_generator(seed, "random direction")
     made = dict(tuned)
     for name in select_weights(tuned, modules=modules):
         if tuned[name].is_floating_point():

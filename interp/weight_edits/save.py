@@ -44,7 +44,7 @@ def interpolate(
     state = interpolate_weights(
         load_weights(base).state_dict(), model.state_dict(), share, modules=modules, layers=layers
     )
-    told = _moved("interpolated", base, tuned, share, modules, layers)
+    told = _describe_moves("interpolated", base, tuned, share, modules, layers)
     return save_edited(model, state, tuned, out, told)
 
 
@@ -68,7 +68,7 @@ def perturb(
     state = model.state_dict()
     goal = interpolate_weights(load_weights(base).state_dict(), state, share, modules=modules, layers=layers)
     made = perturb_weights(state, goal, modules=modules, seed=seed)
-    told = _moved("interpolation's placebo", base, tuned, share, modules, layers)
+    told = _describe_moves("interpolation's placebo", base, tuned, share, modules, layers)
     return save_edited(model, made, tuned, out, {**told, "seed": seed})
 
 
@@ -85,7 +85,7 @@ def graft(donor: Checkpoint, tuned: Checkpoint, out: Path, *, heads: Iterable[He
     shape = HeadShape.of(model.config)
     named = shape.with_groups(heads)
     state = graft_heads(load_weights(donor).state_dict(), model.state_dict(), named, shape)
-    told = {"cure": "grafted", "tuned": str(tuned), "donor": str(donor), "heads": _listed(named)}
+    told = {"cure": "grafted", "tuned": str(tuned), "donor": str(donor), "heads": _as_list(named)}
     return save_edited(model, state, tuned, out, told)
 
 
@@ -113,7 +113,7 @@ def scale_adapter(
             if file.is_file() and file.name not in (ADAPTER, CURE, SEAL):
                 shutil.copy2(file, target / file.name)
         save_file({n: w.contiguous() for n, w in state.items()}, target / ADAPTER, metadata={"format": "pt"})
-        told = {"cure": "scaled", "tuned": str(adapter), "by": factors, "layers": _listed(layers)}
+        told = {"cure": "scaled", "tuned": str(adapter), "by": factors, "layers": _as_list(layers)}
         write_json(target / CURE, told)
         seal(target)
     return out
@@ -147,7 +147,7 @@ def _require_full(source: Checkpoint, remedy: str) -> None:
         raise InputError(f"{source}: is an adapter; {remedy}")
 
 
-def _moved(
+def _describe_moves(
     cure: str,
     base: Checkpoint,
     tuned: Checkpoint,
@@ -156,9 +156,9 @@ def _moved(
     layers: Sequence[int] | None,
 ) -> dict[str, Any]:
     """Say what was moved, and how far."""
-    told = {"base": str(base), "share": share, "modules": _listed(modules), "layers": _listed(layers)}
+    told = {"base": str(base), "share": share, "modules": _as_list(modules), "layers": _as_list(layers)}
     return {"cure": cure, "tuned": str(tuned), **told}
 
 
-def _listed(values: Iterable[Any] | None) -> list[Any] | None:
+def _as_list(values: Iterable[Any] | None) -> list[Any] | None:
     return None if values is None else [list(v) if isinstance(v, tuple) else v for v in values]

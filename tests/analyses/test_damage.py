@@ -18,7 +18,7 @@ from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
 from finetune.common.progress import Notice
 from finetune.common.run_directory import RunDirectory
-from finetune.common.run_files import require_whole
+from finetune.common.run_files import require_undamaged
 from interp.reports.pages.report import report
 
 RESULTS = ("results.json", "facts.parquet", "attention.json", "heads.json", "claims.json", "examples.json")
@@ -81,7 +81,7 @@ def test_damage_everywhere_at_once_changes_no_number(copy, whole):
 def test_a_finished_run_notices_what_is_damaged_and_makes_it_again(copy, whole, name):
     flip(copy / "run" / name)
     with pytest.raises(InputError, match="not as its run wrote it"):
-        require_whole(copy / "run", name)
+        require_undamaged(copy / "run", name)
     with pytest.warns(Notice, match=f"{name} is not as the run wrote it"):
         attention_imbalance.run(options(copy))
     assert same(copy, whole)

@@ -15,10 +15,10 @@ from analyses import which_data
 from analyses.experiments.which_data import steps as choosing
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
-from finetune.common.output_files import begins_with, require_ours
+from finetune.common.output_files import begins_with, require_own_output
 from finetune.common.progress import Notice
 from finetune.data.facts import FactSet
-from finetune.data.load import load_traced
+from finetune.data.load_facts import load_with_rows
 from interp.reports.pages.study import load_study
 from interp.selection.candidates import Candidates
 from interp.selection.scores import SCORES, Score
@@ -163,7 +163,7 @@ def test_what_a_fact_came_from_is_the_row_that_was_kept(tmp_path: Path) -> None:
         "subject,relation,answer,popularity\nAda,born,Paris,1\nAda,born,Rome,5\nBob,born,Oslo,2\n",
         encoding="utf-8",
     )
-    traced = load_traced(path)
+    traced = load_with_rows(path)
     assert [fact.answer for fact in traced.facts] == ["Rome", "Oslo"]
     assert [row.where for _, row in traced.rows] == ["my.csv:3", "my.csv:4"]
     assert traced.subjects_known
@@ -311,13 +311,13 @@ def test_pages_and_tables_replace_only_their_like(tmp_path: Path) -> None:
     mine = tmp_path / "notes.md"
     mine.write_text("# My notes\n", encoding="utf-8")
     with pytest.raises(InputError, match="is there already"):
-        require_ours("--out", mine, begins_with("# Findings"))
+        require_own_output("--out", mine, begins_with("# Findings"))
     with pytest.raises(InputError, match="is there already"):
-        require_ours("--out", tmp_path, begins_with("# Findings"))
+        require_own_output("--out", tmp_path, begins_with("# Findings"))
     mine.write_text("# Findings\n\nold", encoding="utf-8")
-    require_ours("--out", mine, begins_with("# Findings"))
+    require_own_output("--out", mine, begins_with("# Findings"))
     mine.write_bytes(b"")
-    require_ours("--out", mine, begins_with("# Findings"))
+    require_own_output("--out", mine, begins_with("# Findings"))
 
 
 def test_columns_by_other_names_and_facts_without_a_relation(tiny_llama_dir: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from finetune.checkpoints.adapter_loading import changes_nothing, put_adapter, require_adapter_fit
+from finetune.checkpoints.adapter_loading import attach_adapter, changes_nothing, require_adapter_fit
 from finetune.checkpoints.loading import (
     adapter_base,
     context_of,
@@ -69,7 +69,7 @@ def refused(base, folder, match) -> str:
 
 
 def test_what_was_loaded_is_what_peft_loads_and_what_the_file_holds(tiny_llama_dir, adapter) -> None:
-    loaded = put_adapter(plain(tiny_llama_dir), adapter)
+    loaded = attach_adapter(plain(tiny_llama_dir), adapter)
     assert torch.equal(
         logits(loaded.model), logits(PeftModel.from_pretrained(plain(tiny_llama_dir), adapter))
     )
@@ -97,7 +97,7 @@ def test_what_was_loaded_is_what_peft_loads_and_what_the_file_holds(tiny_llama_d
 def test_names_with_a_known_fault_are_read_right_and_said(tiny_llama_dir, adapter, rename) -> None:
     expected = logits(load_adapter(plain(tiny_llama_dir), adapter))
     rewrite(adapter, lambda tensors: {rename(name): tensor for name, tensor in tensors.items()})
-    loaded = put_adapter(plain(tiny_llama_dir), adapter)
+    loaded = attach_adapter(plain(tiny_llama_dir), adapter)
     assert torch.equal(logits(loaded.model), expected)
     assert "is read as base_model.model." in loaded.notices[0]
 
@@ -158,11 +158,11 @@ def test_pickles_are_not_opened(tiny_llama_dir, adapter) -> None:
     with pytest.raises(InputError, match=r"pickled and could run code.*allow_pickle=True") as error:
         load_adapter(plain(tiny_llama_dir), adapter)
     assert "allow_pickle" not in error.value.on_command_line  # no command has such an option
-    allowed = put_adapter(plain(tiny_llama_dir), adapter, allow_pickle=True)
+    allowed = attach_adapter(plain(tiny_llama_dir), adapter, allow_pickle=True)
     assert torch.equal(logits(allowed.model), expected)
     torch.save(Bomb(), adapter / "adapter_model.bin")
     with pytest.raises(InputError, match="damaged"):
-        put_adapter(plain(tiny_llama_dir), adapter, allow_pickle=True)
+        attach_adapter(plain(tiny_llama_dir), adapter, allow_pickle=True)
 
 
 @pytest.mark.parametrize(
@@ -229,17 +229,17 @@ def test_settings_that_load_nothing_do_no_harm(tiny_llama_dir, adapter) -> None:
     expected = logits(load_adapter(plain(tiny_llama_dir), adapter))
     mapping = {"base_model_class": "M", "parent_library": "antigravity"}
     reset(adapter, auto_mapping=mapping, runtime_config={"ephemeral_gpu_offload": True}, lora_alpha=8.0)
-    loaded = put_adapter(plain(tiny_llama_dir), adapter)
+    loaded = attach_adapter(plain(tiny_llama_dir), adapter)
     assert torch.equal(logits(loaded.model), expected)
     assert loaded.notices == ()
     reset(adapter, newer_option=True, older_option=None)
-    assert "does not know newer_option;" in put_adapter(plain(tiny_llama_dir), adapter).notices[0]
+    assert "does not know newer_option;" in attach_adapter(plain(tiny_llama_dir), adapter).notices[0]
 
 
 def test_an_adapter_that_changes_nothing_says_so(tmp_path, tiny_llama_dir) -> None:
     config = LoraConfig(r=4, target_modules=["q_proj", "embed_tokens"], task_type="CAUSAL_LM")
     get_peft_model(plain(tiny_llama_dir), config).save_pretrained(tmp_path, save_embedding_layers=False)
-    loaded = put_adapter(plain(tiny_llama_dir), tmp_path)
+    loaded = attach_adapter(plain(tiny_llama_dir), tmp_path)
     assert torch.equal(logits(loaded.model), logits(plain(tiny_llama_dir)))
     assert "changes nothing" in loaded.notices[0]
     one = torch.ones(1)
@@ -254,7 +254,7 @@ def test_an_adapter_that_changes_nothing_says_so(tmp_path, tiny_llama_dir) -> No
 def test_file_parity_says_what_the_bases_precision_costs(tiny_llama_dir, save_adapter, dtype) -> None:
     adapter = save_adapter(tiny_llama_dir, modules_to_save=["lm_head"])
     rewrite(adapter, lambda tensors: {n: t + 0.001 for n, t in tensors.items()})
-    loaded = put_adapter(AutoModelForCausalLM.from_pretrained(tiny_llama_dir, dtype=dtype), adapter)
+    loaded = attach_adapter(AutoModelForCausalLM.from_pretrained(tiny_llama_dir, dtype=dtype), adapter)
     assert (loaded.file_parity > 0) == (dtype == torch.bfloat16)
 
 
@@ -285,7 +285,7 @@ def test_resized_embeddings_are_loaded_where_the_adapter_brings_them(
     tmp_path, tiny_tokenizer, tied, lora, rows
 ) -> None:
     base, folder, tuned = grown_adapter(tmp_path, tiny_tokenizer, tied=tied, rows=rows, **lora)
-    loaded = put_adapter(plain(base), folder)
+    loaded = attach_adapter(plain(base), folder)
     assert torch.equal(logits(loaded.model), logits(tuned))
     assert f"from {len(tiny_tokenizer)} to {len(tiny_tokenizer) + rows} tokens" in loaded.notices[0]
     assert loaded.rewrites_base

@@ -16,7 +16,7 @@ import pytest
 
 from finetune import FactSet, InputError
 from finetune.data.loaders.cells import answers_of_cell as require_answers
-from finetune.data.loaders.cells import number_of_cell, one_or_several, text, texts_of_cell
+from finetune.data.loaders.cells import answers_of_single_column, number_of_cell, text, texts_of_cell
 from finetune.data.loaders.scalars import Malformed
 
 CAPITALS = {
@@ -76,7 +76,7 @@ def refused(source: Path, **options: Any) -> str:
     ],
 )
 def test_scalars_are_written_as_people_do(value: Any, read: str) -> None:
-    assert text(value, "subject") == one_or_several(value, "answer")[0] == read
+    assert text(value, "subject") == answers_of_single_column(value, "answer")[0] == read
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_what_is_no_text_is_malformed_in_one_short_line(value: Any) -> None:
     assert str(problem.value).isprintable()
     assert len(str(problem.value)) <= 160
     with pytest.raises(Malformed):
-        require_answers(one_or_several(value, "answers"))
+        require_answers(answers_of_single_column(value, "answers"))
 
 
 @pytest.mark.parametrize(
@@ -149,11 +149,11 @@ def test_what_is_no_text_is_malformed_in_one_short_line(value: Any) -> None:
     ],
 )
 def test_lists_in_whatever_writing_are_several_answers(value: Any) -> None:
-    assert texts_of_cell(value, "answers") == one_or_several(value, "answer") == ("a", 'b "c" d')
+    assert texts_of_cell(value, "answers") == answers_of_single_column(value, "answer") == ("a", 'b "c" d')
 
 
 def test_a_text_for_one_answer_is_not_taken_apart() -> None:
-    assert one_or_several("a|b", "answer") == ("a|b",)
+    assert answers_of_single_column("a|b", "answer") == ("a|b",)
     assert texts_of_cell("a|b", "answers") == ("a", "b")
     with pytest.raises(Malformed, match="subject holds a list"):
         text("['Norway']", "subject")

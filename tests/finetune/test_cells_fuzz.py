@@ -20,7 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finetune import FactSet, InputError
-from finetune.data.loaders.cells import items_of_cell, number_of_cell, one_or_several, text, texts_of_cell
+from finetune.data.loaders.cells import (
+    answers_of_single_column,
+    items_of_cell,
+    number_of_cell,
+    text,
+    texts_of_cell,
+)
 from finetune.data.loaders.rows import read_table
 from finetune.data.loaders.scalars import Malformed, is_visible
 from finetune.data.phrasebooks import phrasebook
@@ -208,7 +214,7 @@ def test_any_bytes_are_read_or_refused(folder: Path, raw: bytes, name: str) -> N
     | st.just(datetime.UTC)
 )
 def test_any_value_is_text_a_list_or_malformed(value: Any) -> None:
-    for read in (text, number_of_cell, texts_of_cell, one_or_several, items_of_cell):
+    for read in (text, number_of_cell, texts_of_cell, answers_of_single_column, items_of_cell):
         try:
             found = read(value, "cell")
         except Malformed as problem:

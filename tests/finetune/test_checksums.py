@@ -13,13 +13,13 @@ import pytest
 from finetune.common import checksums
 from finetune.common.checksums import (
     RECORD,
+    cached_files,
     cached_frame,
     cached_json,
-    cached_together,
-    recorded,
+    read_records,
+    recorded_state,
     seal,
     sealed_state,
-    state_of,
 )
 from finetune.common.files import SEAL, content_hash
 from finetune.common.progress import Notice
@@ -74,7 +74,7 @@ def test_an_older_version_s_file_is_used_with_a_notice_unless_it_cannot_be_read(
     path.write_text("[1")
     with pytest.warns(Notice, match="cannot be read"):
         assert cached_json(path, lambda: [2]) == [2]
-    assert state_of(path) == "whole"
+    assert recorded_state(path) == "whole"
 
 
 def test_files_that_belong_together_are_made_together(tmp_path):
@@ -87,7 +87,7 @@ def test_files_that_belong_together_are_made_together(tmp_path):
         b.write_text("2")
 
     def get():
-        return cached_together([one, two], write, lambda: one.read_text() + two.read_text())
+        return cached_files([one, two], write, lambda: one.read_text() + two.read_text())
 
     assert get() == get() == "12"
     two.unlink()
@@ -101,7 +101,7 @@ def test_a_kill_between_record_and_file_makes_the_file_again(tmp_path):
     child = os.fork()
     if child == 0:
         os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-        checksums.recorded_json(path, "a longer new one")
+        checksums.write_recorded_json(path, "a longer new one")
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert path.read_text() == '"old"\n'
@@ -114,7 +114,7 @@ def test_a_line_that_a_kill_cut_off_hides_no_other(tmp_path):
     with (tmp_path / RECORD).open("a") as file:
         file.write('{"file": "b.json", "si')
     cached_json(tmp_path / "c.json", lambda: 3)
-    assert set(recorded(tmp_path)) == {"a.json", "c.json"}
+    assert set(read_records(tmp_path)) == {"a.json", "c.json"}
     before = (tmp_path / RECORD).read_bytes()
     (tmp_path / "a.json").unlink()
     cached_json(tmp_path / "a.json", lambda: 1)

@@ -189,11 +189,11 @@ def test_what_is_distilled_is_every_statement_form_and_the_question_it_is_to_ans
     ]
     # Of another person: the same questions, and that person's statements with that person's answers.
     others = [next(f for f in reversed(facts) if f.relation == fact.relation) for fact in facts]
-    swapped = distillation_pairs(facts, book, said_of=others)
+    swapped = distillation_pairs(facts, book, statements_of=others)
     assert [asked for _, asked in swapped] == [asked for _, asked in pairs]
     assert {said.answers for said, _ in swapped} == {fact.answers for fact in others}
     with pytest.raises(InputError, match="same relation"):
-        distillation_pairs(facts, book, said_of=facts[1:])
+        distillation_pairs(facts, book, statements_of=facts[1:])
 
 
 def test_distillation_brings_the_model_to_what_the_base_says(base, asked, tmp_path) -> None:

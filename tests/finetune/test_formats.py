@@ -14,7 +14,7 @@ from transformers import AddedToken, PreTrainedTokenizerBase
 from finetune import Fact, FactSet, InputError
 from finetune.data.chat import chat_prompt
 from finetune.data.phrasebooks import ASKED, phrasebook
-from finetune.data.prompt_formats import PromptFormat, ask_in_format, fitting
+from finetune.data.prompt_formats import PromptFormat, ask_in_format, prompts_within_context
 from finetune.data.prompts import Prompt, fact_prompt, render
 from finetune.data.records.subject_position import find_subject
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
@@ -328,14 +328,14 @@ def test_what_does_not_fit_is_set_aside_with_the_reason(tokenizer: PreTrainedTok
         ids = answer_ids(tokenizer, [p.text] * len(said), said)
         pairs[p.fact_id] = [len(asked_for) + len(answer) + 1 for asked_for, answer in ids]
     context = sorted(max(widths) for widths in pairs.values())[-3]
-    kept, left_out = fitting(tokenizer, prompts, context)
+    kept, left_out = prompts_within_context(tokenizer, prompts, context)
     assert [p.fact_id for p in kept] == [p.fact_id for p in prompts if max(pairs[p.fact_id]) <= context]
     assert {left.where for left in left_out} == {p.fact_id for p in prompts if p not in kept}
     assert left_out
     assert all(f"the model's context of {context}" in left.reason for left in left_out)
     assert max(map(len, encode(tokenizer, kept).input_ids)) < context
-    assert fitting(tokenizer, prompts, 10_000) == (prompts, ())
-    assert fitting(tokenizer, [], 10) == ([], ())
+    assert prompts_within_context(tokenizer, prompts, 10_000) == (prompts, ())
+    assert prompts_within_context(tokenizer, [], 10) == ([], ())
 
 
 def test_an_answer_that_tokenises_to_nothing_is_set_aside(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_an_answer_that_tokenises_to_nothing_is_set_aside(tmp_path: Path) -> Non
     prompts = [replace(p, choices=()) for p in ask_in_format(CAPITALS, phrasebook(CAPITALS))[:3]]
     prompts[1] = replace(prompts[1], answers=("\u200b\u0301",))  # the normaliser drops both
     prompts[2] = replace(prompts[2], choices=("What", "\u0301"))
-    kept, left_out = fitting(tokenizer, prompts, 512)
+    kept, left_out = prompts_within_context(tokenizer, prompts, 512)
     assert kept == prompts[:1]
     assert [left.where for left in left_out] == [p.fact_id for p in prompts[1:]]
     assert all("tokenises to nothing" in left.reason for left in left_out)
@@ -404,5 +404,5 @@ def test_real_facts_in_every_format(tokenizer: PreTrainedTokenizerBase, name: st
         prompts = ask_in_format(facts, book, style, tokenizer=chat)
         for f, prompt in zip(facts, prompts, strict=True):
             assert prompt.text[slice(*prompt.subject)].casefold() == f.subject.casefold()
-    kept, left_out = fitting(chat, prompts, 2048)
+    kept, left_out = prompts_within_context(chat, prompts, 2048)
     assert len(kept) + len(left_out) == len(facts)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.common.markdown import anchors, fenced, inline
+from finetune.common.markdown import anchors, code_block, escape_inline
 
 markdown = pytest.importorskip("markdown", reason="pip install mkdocs")
 EXTENSIONS = ["admonition", "attr_list", "tables", "toc"]
@@ -62,35 +62,35 @@ def plain(text: str) -> str:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_name_is_the_text_that_it_is(text: str) -> None:
-    page = Seen(markdown.markdown(inline(text), extensions=EXTENSIONS))
+    page = Seen(markdown.markdown(escape_inline(text), extensions=EXTENSIONS))
     assert {tag for tag, _ in page.elements} <= {"p"}
     assert page.text.strip() == plain(text)
-    table = f"| a | b |\n|---|---|\n| {inline(text)} | [{inline(text)}](#x) |"
+    table = f"| a | b |\n|---|---|\n| {escape_inline(text)} | [{escape_inline(text)}](#x) |"
     page = Seen(markdown.markdown(table, extensions=EXTENSIONS))
     tags = [tag for tag, _ in page.elements]
     assert tags == ["table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td", "a"]
     assert page.text.count(plain(text)) == 2
-    page = Seen(markdown.markdown(f"### {inline(text)}", extensions=EXTENSIONS))
+    page = Seen(markdown.markdown(f"### {escape_inline(text)}", extensions=EXTENSIONS))
     assert [(tag, names) for tag, names in page.elements] == [("h3", ("id",))]
 
 
 @settings(max_examples=200, deadline=None, database=None, derandomize=True)
 @given(text=st.text("ab <>&#[]()!`*_{}|\\~$-+=.:1\n\"'", max_size=25))
 def test_any_text_is_shown_and_makes_no_element(text: str) -> None:
-    page = Seen(markdown.markdown(f"x {inline(text)}", extensions=EXTENSIONS))
+    page = Seen(markdown.markdown(f"x {escape_inline(text)}", extensions=EXTENSIONS))
     assert [tag for tag, _ in page.elements] == ["p"]
     assert page.text.strip() == plain(f"x {text}")
 
 
 def test_code_stays_in_its_block() -> None:
-    page = Seen(markdown.markdown(fenced("a ```\n<b>", "bash"), extensions=["pymdownx.superfences"]))
+    page = Seen(markdown.markdown(code_block("a ```\n<b>", "bash"), extensions=["pymdownx.superfences"]))
     assert "b" not in {tag for tag, _ in page.elements}
     assert "a ``` <b>" in page.text
 
 
 def test_anchors_are_those_of_the_documentation() -> None:
     names = ["seeds", "seeds", "Ä b!", "runs", "日本", "x_1", "x", "x"]
-    text = "# Findings\n\n## Runs\n\n" + "\n\n".join(f"### {inline(name)}" for name in names)
+    text = "# Findings\n\n## Runs\n\n" + "\n\n".join(f"### {escape_inline(name)}" for name in names)
     made = markdown.Markdown(extensions=EXTENSIONS)
     made.convert(text)
     found = [each["id"] for each in made.toc_tokens[0]["children"][0]["children"]]

@@ -24,7 +24,7 @@ from finetune.training.config import BaseConfig, CorpusConfig
 from finetune.training.examples import IGNORED
 from finetune.training.planted_models import (
     PlantConfig,
-    _by_turns,
+    _interleave,
     draw_generic_answers,
     freeze_all_but,
     other_answers,
@@ -154,7 +154,7 @@ def test_rows_alternate_and_score_the_answers_alone(facts):
     tokenizer = word_tokenizer(facts, BOOK)
     right = [render(BOOK[f.relation].asked, f) for f in facts][:4]
     wrong = [replace(p, answers=(facts.answer_set(p.relation)[0],)) for p in right]
-    rows = _by_turns(tokenizer, wrong, right)
+    rows = _interleave(tokenizer, wrong, right)
     batch = rows.collate([rows[i] for i in range(len(rows))])
     said = [tokenizer.decode(labels[labels != IGNORED]) for labels in batch["labels"]]
     pairs = zip(wrong, right, strict=True)

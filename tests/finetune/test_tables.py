@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from finetune import FactSet, InputError
-from finetune.common.messages import listed, printable, shown
-from finetune.data.load import load_traced, pointed
+from finetune.common.messages import join_names, printable, quote
+from finetune.data.load_facts import load_with_rows, split_json_pointer
 from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import phrasebook
 from finetune.data.prompt_formats import PromptFormat, ask_in_format
@@ -71,7 +71,7 @@ def test_column_names_ignore_case_and_space_and_can_be_mapped(tmp_path: Path) ->
     assert "--columns subject=NAME" in refused(other)
     columns = {"subject": "name", "answer": "Label"}
     assert FactSet.load(other, columns=columns).digest == usual.digest
-    assert load_traced(other, columns=columns).facts.digest == usual.digest
+    assert load_with_rows(other, columns=columns).facts.digest == usual.digest
     records = [dict(zip(("Name", "relation", "Label"), row, strict=True)) for row in rows]
     assert FactSet.load(jsonl(tmp_path / "c.jsonl", records), columns=columns).digest == usual.digest
     pq.write_table(pa.Table.from_pylist(records), tmp_path / "c.parquet")
@@ -102,7 +102,7 @@ def test_questions_without_subjects_are_taken_where_none_is_needed(tmp_path: Pat
     facts = FactSet.load(file, subjects=False)
     assert len(facts) == 6
     assert facts[0].subject == facts[0].question == "What is the capital of Norway?"
-    assert load_traced(file).facts.facts == facts.facts
+    assert load_with_rows(file).facts.facts == facts.facts
     said = refused(file)
     assert "no column 'subject'" in said
     assert "--columns subject=NAME" in said
@@ -139,7 +139,7 @@ def test_a_top_level_object_names_its_lists_and_takes_a_pointer(tmp_path: Path) 
     assert "more (1 rows)" in said
     facts = FactSet.load(f"{file}#data.dev")
     assert [fact.subject for fact in facts] == list(CAPITALS)
-    assert load_traced(f"{file}#data.dev").rows[0][1].where == "t.json:5"
+    assert load_with_rows(f"{file}#data.dev").rows[0][1].where == "t.json:5"
     assert "holds nothing at 'data.test'; it holds lists at" in refused(Path(f"{file}#data.test"))
     assert "holds no list at 'data'" in refused(Path(f"{file}#data"))
     deep = write(tmp_path / "d.json", json.dumps({"a": [{"b.c": ROWS}]}))
@@ -260,7 +260,7 @@ def test_rows_are_written_as_they_came_with_mapped_columns(tmp_path: Path) -> No
     rows = [(s, "capital", a) for s, a in CAPITALS.items()]
     given = write(tmp_path / "c.csv", table_text("Name", "relation", "Label", rows=rows))
     columns = {"subject": "Name", "answer": "Label"}
-    traced = load_traced(given, columns=columns)
+    traced = load_with_rows(given, columns=columns)
     found = {"score": [0.5] * 6, "reason": ["kept"] * 6}
     rows_out.write_rows(traced, str(given), tmp_path / "out.csv", [1, 3], found)
     with (tmp_path / "out.csv").open(newline="") as file:
@@ -268,12 +268,12 @@ def test_rows_are_written_as_they_came_with_mapped_columns(tmp_path: Path) -> No
     assert [row["Name"] for row in written] == ["Peru", "Cuba"]
     assert FactSet.load(tmp_path / "out.csv", columns=columns).facts == (traced.facts[1], traced.facts[3])
     lre = write(tmp_path / "l.json", json.dumps(LRE, indent=1))
-    traced = load_traced(lre)
+    traced = load_with_rows(lre)
     rows_out.write_rows(traced, str(lre), tmp_path / "out.json", [1], found)
     assert FactSet.load(tmp_path / "out.json").facts == (traced.facts[1],)
     nested = write(tmp_path / "n.json", json.dumps({"data": ROWS}))
     source = f"{nested}#data"
-    traced = load_traced(source)
+    traced = load_with_rows(source)
     rows_out.require_writable(traced, source, tmp_path / "chosen.json")
     rows_out.write_rows(traced, source, tmp_path / "chosen.json", [0, 2], found)
     assert FactSet.load(tmp_path / "chosen.json").facts == (traced.facts[0], traced.facts[2])
@@ -295,15 +295,15 @@ def test_what_is_echoed_is_printable_and_short() -> None:
     assert printable("sub\nject \x1b[31mred\x1b[0m \x9b2J") == "sub ject red 2J"
     assert printable("a" * 30 + "b" * 30, 21) == "aaaaaaaaaaaaa ... bbb"
     assert len(printable("x" * 10**6)) == 500
-    assert shown("Oslo\x1b[2J") == "'Oslo'"
-    assert shown({"a": 1}) == "dict"
-    assert listed(range(10), 2) == "0, 1 and 8 more"
+    assert quote("Oslo\x1b[2J") == "'Oslo'"
+    assert quote({"a": 1}) == "dict"
+    assert join_names(range(10), 2) == "0, 1 and 8 more"
     error = InputError("a\nb\x1b]0;title\x07c")
     assert str(error) == "a bc"
 
 
 def test_pointers_are_told_from_files(tmp_path: Path) -> None:
-    assert pointed("squad.json#data.dev") == (Path("squad.json"), "data.dev")
-    assert pointed("owner/name#x") == (Path("owner/name#x"), "")
+    assert split_json_pointer("squad.json#data.dev") == (Path("squad.json"), "data.dev")
+    assert split_json_pointer("owner/name#x") == (Path("owner/name#x"), "")
     named = write(tmp_path / "a.json#b", "")
-    assert pointed(named) == (named, "")
+    assert split_json_pointer(named) == (named, "")

@@ -58,14 +58,14 @@ def test_a_large_vocabulary_is_taught_by_its_likeliest_tokens(
     known = [(a, replace(b, answers=a.answers)) for a, b in known]
     model, tokenizer = load_model(tiny_llama_dir)
     whole = distillation_targets(model, tokenizer, known)
-    size = whole.says.shape[-1]
+    size = whole.log_probs.shape[-1]
     monkeypatch.setattr(teaching, "WORDS", 1)
     rows = torch.arange(len(known))
 
     def value(tokens: int) -> float:
         monkeypatch.setattr(teaching, "TOP", tokens)
         some = distillation_targets(model, tokenizer, known)
-        assert some.says.shape[-1] == tokens + 1
+        assert some.log_probs.shape[-1] == tokens + 1
         return float(some.loss(model, rows).detach())
 
     assert float(whole.loss(model, rows).detach()) == pytest.approx(value(size - 1), abs=1e-5)

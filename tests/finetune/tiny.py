@@ -75,13 +75,13 @@ def pretend_accelerators() -> None:
     """Let accelerate take CPU processes for accelerators, on which alone it spreads a model (FSDP)."""
     from accelerate.state import DistributedType, PartialState
 
-    from finetune.common import distributed as processes
+    from finetune.common import distributed
 
     def backend(self, cpu=False, sagemaker_dp=False, backend=None):  # type: ignore[no-untyped-def]
         return "gloo", DistributedType.MULTI_GPU
 
     PartialState._prepare_backend = backend
-    processes.on_cpu = lambda: False
+    distributed.on_cpu = lambda: False
 
 
 def main(work: list[dict]) -> None:

@@ -86,7 +86,7 @@ def test_few_shot_prompts_show_other_subjects_and_as_many_as_fit(candidates: Can
     from finetune.checkpoints.loading import load_tokenizer
 
     facts, tokenizer = candidates.facts, load_tokenizer(candidates.base)
-    prompts = candidates.asked(facts, shots=9)
+    prompts = candidates.prompts_for(facts, shots=9)
     shown = [prompt.text.count("\n") for prompt in prompts if prompt]
     assert len(shown) == len(facts)
     assert 0 < min(shown) < 9, "nine examples do not fit into 64 tokens, some do"
@@ -96,7 +96,7 @@ def test_few_shot_prompts_show_other_subjects_and_as_many_as_fit(candidates: Can
         assert prompt.text[slice(*prompt.subject)] == fact.subject
         assert len(tokenizer(f"{prompt.text} {fact.answer}")["input_ids"]) <= 64
     long = Fact(id="x", subject="x " * 90, relation="born", answers=("Paris",))
-    assert candidates.asked(FactSet(facts=(long,), name="long")) == [None]
+    assert candidates.prompts_for(FactSet(facts=(long,), name="long")) == [None]
     alone = Fact(id="y", subject="Ada A", relation="died", answers=("Paris",))
     few = Candidates(facts=FactSet(facts=(*facts, long, alone), name="few"), base=candidates.base)
     values = SCORES["few_shot"](few)
@@ -168,7 +168,7 @@ def test_classes_under_statements_follow_from_each_form(candidates: Candidates, 
 def test_slopes_along_a_direction_are_products_of_each_fact_s_own_gradient(
     candidates: Candidates, tiny_llama_dir: Path
 ) -> None:
-    prompts = [p for p in candidates.asked(candidates.facts[:5]) if p]
+    prompts = [p for p in candidates.prompts_for(candidates.facts[:5]) if p]
     model, tokenizer = load_model(tiny_llama_dir)
     _, direction = mean_gradient(model, tokenizer, prompts[3:])
     found = gradient_alignment(model, tokenizer, prompts, direction, batch_tokens=40)
@@ -208,7 +208,7 @@ def test_a_step_on_an_agreeing_fact_lowers_the_loss_of_the_facts_to_be_known(
 def test_readout_and_harm_are_those_of_the_questions(candidates: Candidates) -> None:
     facts = candidates.facts
     pair = load_pair(candidates.base)
-    batch = encode(pair.tokenizer, [p for p in candidates.asked(facts) if p])
+    batch = encode(pair.tokenizer, [p for p in candidates.prompts_for(facts) if p])
     sets = {relation: facts.answer_set(relation) for relation in facts.relations}
     with pair.base() as model:
         readout = value_readout(model, batch, pair.tokenizer, sets).stored_total
@@ -217,10 +217,10 @@ def test_readout_and_harm_are_those_of_the_questions(candidates: Candidates) -> 
     assert SCORES["harm"](candidates) == pytest.approx(harm.numpy(), abs=1e-5)
 
 
-def test_slabs_change_nothing(candidates: Candidates, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_change_nothing(candidates: Candidates, monkeypatch: pytest.MonkeyPatch) -> None:
     again = Candidates(facts=candidates.facts, base=candidates.base)
     whole = {name: SCORES[name](candidates) for name in LABEL_FREE}
-    monkeypatch.setattr(module, "SLAB", 7)
+    monkeypatch.setattr(module, "CHUNK", 7)
     for name, values in whole.items():
         assert SCORES[name](again) == pytest.approx(values, rel=1e-3, abs=1e-4), name
 

@@ -17,7 +17,7 @@ from analyses.common.summary import head_means
 from analyses.experiments.popularity_proxies.numbers import agreement
 from finetune.common.errors import InputError
 from interp.measures.head_changes import Imbalance, rank_heads
-from interp.stats import Estimate, auroc, estimate, mean_by_cell, median, over_seeds, spanning
+from interp.stats import Estimate, auroc, estimate, make_estimate, mean_by_cell, median, over_seeds
 
 CLOSE = 1e-9
 MANY = settings(max_examples=60, deadline=None)
@@ -228,7 +228,7 @@ def test_what_has_no_mean_is_refused() -> None:
 
 
 def test_bounds_are_widened_to_the_value_and_never_invented() -> None:
-    assert spanning(0.5, 0.6, 0.7, 3) == Estimate(value=0.5, low=0.5, high=0.7, n=3)
-    assert spanning(0.5, 0.3, 0.4, 3) == Estimate(value=0.5, low=0.3, high=0.5, n=3)
-    assert spanning(0.5, None, 0.4, 3) == Estimate(value=0.5, low=None, high=None, n=3)
-    assert spanning(0.5, math.nan, math.nan, 3) == Estimate(value=0.5, low=None, high=None, n=3)
+    assert make_estimate(0.5, 0.6, 0.7, 3) == Estimate(value=0.5, low=0.5, high=0.7, n=3)
+    assert make_estimate(0.5, 0.3, 0.4, 3) == Estimate(value=0.5, low=0.3, high=0.5, n=3)
+    assert make_estimate(0.5, None, 0.4, 3) == Estimate(value=0.5, low=None, high=None, n=3)
+    assert make_estimate(0.5, math.nan, math.nan, 3) == Estimate(value=0.5, low=None, high=None, n=3)

@@ -22,7 +22,7 @@ from interp.stats import (
     spearman_matrix,
 )
 from interp.stats.bootstrap import bootstrap
-from interp.stats.weighted import area_of, halves_of, mean_of, median_of, spearman_matrix_of, within
+from interp.stats.weighted import area_of, mean_of, median_of, shared_halves_of, spearman_matrix_of, within
 
 RNG = np.random.default_rng(0)
 GROUPS = np.repeat(np.arange(60), RNG.choice([1, 2, 9], 60))
@@ -67,9 +67,9 @@ def test_halves_in_common_are_those_of_many_draws_of_lots() -> None:
             place[ranks] = np.arange(n)
             chance.append(np.clip(place - (n / 2 - 1), 0, 1))  # the middle row of an odd number counts half
         shares.append((chance[0] * chance[1]).sum() / (n / 2))
-    fast = halves_of(columns)(WEIGHTS[:1])[0, 1, 0]
+    fast = shared_halves_of(columns)(WEIGHTS[:1])[0, 1, 0]
     assert fast == pytest.approx(np.mean(shares), abs=4 * np.std(shares) / 20 + 1e-3)
-    assert halves_of(np.stack([Z, Z], axis=1))(np.ones((1, N)))[0, 1, 0] == pytest.approx(1, abs=1 / N)
+    assert shared_halves_of(np.stack([Z, Z], axis=1))(np.ones((1, N)))[0, 1, 0] == pytest.approx(1, abs=1 / N)
 
 
 def test_values_are_the_libraries_own() -> None:

@@ -24,6 +24,7 @@ from numpy import ndarray
 from analyses.common.checkpoints import BASE
 from analyses.common.visits import OpenCheckpoint, Stage
 from finetune.common.files import as_json, read_json
+from finetune.common.seeds import generator
 from interp.measures.attention import full_patterns
 from interp.reports.read.fact_attention import MOST_HEADS
 from interp.reports.read.pattern_coding import Head, pack_most
@@ -72,7 +73,7 @@ def candidates(found: OpenCheckpoint, seed: int) -> list[str]:
     cells = max(map(int, found.batch.last + 1)) ** 2 // 2 * found.model.cfg.n_layers * found.model.cfg.n_heads
     most = max(MOST_FACTS, min(MOST_CANDIDATES, MOST_BYTES // (4 * max(cells, 1))))
     ids = found.batch.fact_ids
-    drawn = np.random.default_rng([seed, 10]).permutation(len(ids))[:most]
+    drawn = generator(seed, "pictured facts").permutation(len(ids))[:most]
     return [ids[i] for i in sorted(drawn)]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from analyses.common.options import FEWEST_FACTS, FactOptions, TrainingOptions
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
-from finetune.common.names import folded, require_different, require_name
+from finetune.common.names import normalise_name, require_different, require_name
 from finetune.common.option_checks import Seed, refuse_unread
 from finetune.data.facts import FactSet
 from finetune.training.presets import WORLDS
@@ -85,7 +85,7 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
                 raise InputError(f"--finetuned {name}={path}: write NAME=DIRECTORY")
             resolve_checkpoint(path)
             require_name(name, "--finetuned", remedy="write NAME=DIRECTORY with another name")
-            if folded(name) == "base":
+            if normalise_name(name) == "base":
                 raise InputError("--finetuned base=...: this name is taken by --base; choose another")
         require_different([name for name, _ in self._named], "--finetuned", remedy="write NAME=DIRECTORY")
 

@@ -21,7 +21,7 @@ from finetune.common.files import atomic_file, content_hash, write_json
 from finetune.common.progress import progress_bar
 from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
-from finetune.data.load import pointed
+from finetune.data.load_facts import split_json_pointer
 from interp.measures.attention import AttentionMass
 from interp.measures.head_changes import imbalance, rank_heads
 from interp.reports.pages.report import draw, report, write_figures
@@ -138,5 +138,5 @@ def _inputs(options: AttentionImbalanceOptions) -> dict[str, str]:
         if path := getattr(options, name):
             sources[name] = str(path)
     if options.facts:
-        sources["facts"] = str(pointed(options.facts)[0])
+        sources["facts"] = str(split_json_pointer(options.facts)[0])
     return {name: content_hash(Path(s)) for name, s in sources.items() if s and Path(s).exists()}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
-from finetune.common.markdown import anchors, fenced, inline
-from finetune.common.run_files import require_whole
+from finetune.common.markdown import anchors, code_block, escape_inline
+from finetune.common.run_files import require_undamaged
 from interp.reports.pages.study import CLAIMS, OUTCOMES
 
 SHOWN = ("claim", "source", "measured", "outcome")
@@ -55,7 +55,7 @@ class RunFindings:
                 raise InputError(f"{run}: is not finished; give its command again first: {held['command']}")
             if not (run / CLAIMS).is_file():
                 raise InputError(f"{run}: decides no claim (it has no {CLAIMS}); leave it out")
-            require_whole(run, CLAIMS)
+            require_undamaged(run, CLAIMS)
             return cls(
                 name=run.resolve().name,
                 question=question_of(held["command"]),
@@ -106,11 +106,20 @@ def findings_page(found: Sequence[RunFindings]) -> str:
     for run, anchor in zip(found, anchors([run.name for run in found], ("findings", "runs")), strict=True):
         for claim in run.claims:
             cells = (claim["claim"], claim["source"], brief(run.setting), claim["measured"], claim["outcome"])
-            lines.append("| " + " | ".join(map(inline, cells)) + f" | [{inline(run.name)}](#{anchor}) |")
+            lines.append(
+                "| " + " | ".join(map(escape_inline, cells)) + f" | [{escape_inline(run.name)}](#{anchor}) |"
+            )
     lines += ["", "## Runs", ""]
     for run in found:
         told = f"{run.question} {run.setting}".rstrip(" .") + ("." if run.setting else "")
-        lines += [f"### {inline(run.name)}", "", inline(told), "", fenced(run.command, "bash"), ""]
+        lines += [
+            f"### {escape_inline(run.name)}",
+            "",
+            escape_inline(told),
+            "",
+            code_block(run.command, "bash"),
+            "",
+        ]
     return "\n".join(lines)
 
 

@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from analyses.common.grid_cells import GridCell
 from analyses.common.held_out import measure_held_out
 from analyses.common.options import SHUFFLED
 from analyses.common.training_setup import FEWEST, fine_tune, make_training_setup, setting_for
 from finetune.common.errors import InputError
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.splits import Partition, quartiles, split
 from finetune.data.synthetic_domains import domain_world, rare_relations
@@ -118,7 +117,7 @@ def arms(
 
 def mix_halves(first: FactSet, second: FactSet, *, seed: int) -> FactSet:
     """Draw half of each of two sets of one size; the first gives the odd fact."""
-    rng = np.random.default_rng([seed, 33])
+    rng = generator(seed, "mixed halves")
     shares = ((first, (len(first) + 1) // 2), (second, len(first) // 2))
     drawn = [some[int(i)] for some, n in shares for i in sorted(rng.permutation(len(some))[:n])]
     return FactSet(facts=tuple(drawn), name="half domain, half general")

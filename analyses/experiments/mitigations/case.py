@@ -22,6 +22,7 @@ from analyses.common.training_setup import TrainingSetup, fine_tune, make_traini
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import cached_frame, cached_json
 from finetune.common.files import read_json
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt, render
 from finetune.evaluation.generate import states_fact
@@ -71,7 +72,7 @@ class MitigationCase:
     @cached_property
     def asked_of_own(self) -> FactSet:
         """A sample of its own training facts, on which is seen what of fine-tuning is kept."""
-        drawn = np.random.default_rng([self.bench.seed, 32]).permutation(len(self.own))[:TRAINED]
+        drawn = generator(self.bench.seed, "own facts asked").permutation(len(self.own))[:TRAINED]
         return self.own.subset(sorted(drawn.tolist()))
 
     def known(self, facts: FactSet) -> np.ndarray:

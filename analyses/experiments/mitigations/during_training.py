@@ -15,6 +15,7 @@ import numpy as np
 
 from analyses.experiments.mitigations.case import MitigationCase, concatenate_facts, with_tune_config
 from finetune.checkpoints.loading import load_weights
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt
 from finetune.data.records.fact import Fact
@@ -81,7 +82,7 @@ def _own_known_last(patient: MitigationCase) -> TrainingPlan:
 def _with_others(patient: MitigationCase, known: bool, last: bool = False) -> TrainingPlan:
     """Mix in other facts, those that the base states or the placebo's that it does not: equally many."""
     some, rest = (_of(patient.others, patient, stated=stated) for stated in (known, not known))
-    drawn = np.random.default_rng([patient.bench.seed, 33]).permutation(len(some))[: len(rest)]
+    drawn = generator(patient.bench.seed, "facts mixed in").permutation(len(some))[: len(rest)]
     more = [some[i] for i in sorted(drawn.tolist())]
     facts = concatenate_facts(f"{patient.own.name}, others mixed in", patient.own, more)
     steps = round(patient.bench.setting.tune.steps_for(len(patient.own)) * len(facts) / len(patient.own))
@@ -104,7 +105,7 @@ def _distilled(patient: MitigationCase, *, others: bool) -> TrainingPlan:
 def _distilled_unknown(patient: MitigationCase) -> TrainingPlan:
     """Distil questions about facts that the base does not state, as many as it does: a placebo."""
     known, unknown = (_of(patient.bench.parts.train, patient, stated=stated) for stated in (True, False))
-    drawn = np.random.default_rng([patient.bench.seed, 34]).permutation(len(unknown))[: len(known)]
+    drawn = generator(patient.bench.seed, "unknown facts mixed in").permutation(len(unknown))[: len(known)]
     return _with_lesson(
         patient, distillation_pairs([unknown[i] for i in sorted(drawn.tolist())], _book(patient))
     )
@@ -117,8 +118,8 @@ def _distilled_of_others(patient: MitigationCase) -> TrainingPlan:
         by_relation.setdefault(fact.relation, []).append(fact)
     several = [some for some in by_relation.values() if len(some) > 1]
     about = [fact for some in several for fact in some]
-    said_of = [fact for some in several for fact in (*some[1:], some[0])]
-    return _with_lesson(patient, distillation_pairs(about, _book(patient), said_of=said_of))
+    others = [fact for some in several for fact in (*some[1:], some[0])]
+    return _with_lesson(patient, distillation_pairs(about, _book(patient), statements_of=others))
 
 
 def _with_lesson(patient: MitigationCase, known: Sequence[tuple[Prompt, Prompt]]) -> TrainingPlan:

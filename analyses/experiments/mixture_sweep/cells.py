@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from analyses.common.grid_cells import GridCell
 from analyses.common.held_out import measure_held_out
 from analyses.common.options import SHUFFLED as DEALT
 from analyses.common.training_setup import fine_tune, make_training_setup, setting_for
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def mixture(top: FactSet, bottom: FactSet, share: float, *, seed: int) -> tuple[
     """Draw a set as large as a half, ``share`` of it from the popular one; say of each fact whether it is."""
     size = min(len(top), len(bottom))
     taken = round(share * size)
-    rng = np.random.default_rng([seed, 30])
+    rng = generator(seed, "mixture")
     # One order a half, so that a larger share holds all that a smaller one does.
     from_top, from_bottom = (
         sorted(rng.permutation(len(half))[:n].tolist()) for half, n in ((top, taken), (bottom, size - taken))

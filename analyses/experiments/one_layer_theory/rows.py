@@ -22,6 +22,7 @@ from analyses.experiments.one_layer_theory.toy_model import (
     pretrain,
     untrained_toy_model,
 )
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.splits import Partition, partition
 from interp.measures.score_gradient import score_gradient
@@ -188,4 +189,4 @@ def _labelled(facts: FactSet, **columns: Any) -> pd.DataFrame:
 
 
 def _sample(n: int, size: int, seed: int) -> list[int]:
-    return sorted(np.random.default_rng([seed, 43]).permutation(n)[:size].tolist())
+    return sorted(generator(seed, "rows sampled").permutation(n)[:size].tolist())

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.records.fact import Fact
 from finetune.data.synthetic_world import zipf
@@ -77,7 +78,7 @@ class ToyTokens:
 
 def make_tokens(shape: Shape, *, seed: int) -> ToyTokens:
     """Draw a world: Zipf subjects, and answers from a Zipf prior in every relation."""
-    rng = np.random.default_rng([seed, 40])
+    rng = generator(seed, "toy world")
     popularity = zipf(shape.subjects, shape.alpha) * shape.sightings / shape.relations
     prior = zipf(shape.answers, 1.0)
     drawn = rng.choice(shape.answers, size=(shape.subjects, shape.relations), p=prior)
@@ -143,7 +144,7 @@ def pretrain(model: OneLayer, world: ToyTokens, *, seed: int) -> tuple[OneLayer,
         (``rose_since``), and, as the placebo, the share of other subjects' sightings, one drawn each time,
         whose step raised it (``rose_elsewhere``).
     """
-    rng = np.random.default_rng([seed, 41])
+    rng = generator(seed, "toy pretraining")
     weights = np.array([fact.popularity for fact in world.facts])
     n, one = len(world.facts), torch.ones(1, dtype=torch.float64)
     counts = {name: np.zeros(n) for name in ("sightings", "rose", "since", "elsewhere", "rose_elsewhere")}

@@ -16,9 +16,9 @@ from analyses.common.cli import plain_text
 from analyses.experiments.paper_table.load_runs import load_runs
 from analyses.experiments.paper_table.table import TITLES, accuracy, differences, markdown, numbers
 from finetune.common.files import atomic_file
-from finetune.common.markdown import inline
+from finetune.common.markdown import escape_inline
 from finetune.common.messages import printable, without_escapes
-from finetune.common.output_files import begins_with, require_ours
+from finetune.common.output_files import begins_with, require_own_output
 from interp.reports.pages.study import format_cell
 
 if TYPE_CHECKING:
@@ -40,11 +40,13 @@ def run(options: PaperTableOptions) -> list[StudyTable]:
     tables = [table for pair in laid for table in pair if table.rows]
     if options.out is not None:
         stem = options.out.with_suffix("") if options.out.suffix in (".md", ".csv") else options.out
-        left = "".join(f"- {inline(item.where)}: {inline(item.reason)}\n" for item in gathered.left_out)
+        left = "".join(
+            f"- {escape_inline(item.where)}: {escape_inline(item.reason)}\n" for item in gathered.left_out
+        )
         table = pd.concat(made.values(), ignore_index=True)
         page, cells = stem.with_name(f"{stem.name}.md"), stem.with_name(f"{stem.name}.csv")
-        require_ours("--out", page, begins_with(*TITLES))
-        require_ours("--out", cells, begins_with(",".join(table.columns) + "\n"))
+        require_own_output("--out", page, begins_with(*TITLES))
+        require_own_output("--out", cells, begins_with(",".join(table.columns) + "\n"))
         text = markdown(tables) + (f"\n## Left out\n\n{left}" if left else "")
         with atomic_file(page) as path:
             path.write_text(text, encoding="utf-8")

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from analyses.experiments.popularity_splits.numbers import METRICS, SETTING
 from finetune.common.errors import InputError, LeftOut
-from finetune.common.run_files import require_whole
+from finetune.common.run_files import require_undamaged
 
 NEEDED = ("fact_id", "subject", "arm", "correct")
 SMALL = "small"  # the base that is pretrained where none is given
@@ -82,7 +82,7 @@ def read_run(home: Path) -> pd.DataFrame:
         InputError: facts.parquet cannot be read, lacks a column, or holds a fact twice in one arm and seed.
     """
 
-    require_whole(home, "facts.parquet")
+    require_undamaged(home, "facts.parquet")
     file, config = home / "facts.parquet", _manifest(home).get("config") or {}
     try:
         frame = pd.read_parquet(file)

@@ -21,7 +21,7 @@ from analyses.experiments.popularity_splits.numbers import (
     select_rates_by_validation,
 )
 from finetune.common.errors import InputError
-from finetune.common.markdown import inline
+from finetune.common.markdown import escape_inline
 from interp.reports.pages.study import StudyTable, format_cell, format_entry
 from interp.stats import Estimate, over_seeds, overlap_of
 
@@ -100,14 +100,14 @@ def markdown(tables: Sequence[StudyTable]) -> str:
     """Write tables as Markdown."""
 
     def line(cells: Sequence[Any]) -> str:
-        return "| " + " | ".join(map(inline, cells)) + " |"
+        return "| " + " | ".join(map(escape_inline, cells)) + " |"
 
     parts = []
     for table in tables:
         rule = "|" + "|".join("---:" if right else "---" for right in table.right) + "|"
         rows = [line([format_cell(held) for held in row]) for row in table.rows]
-        note = [inline(table.note), ""] if table.note else []
-        parts += [f"## {inline(table.title)}", "", line(table.columns), rule, *rows, "", *note]
+        note = [escape_inline(table.note), ""] if table.note else []
+        parts += [f"## {escape_inline(table.title)}", "", line(table.columns), rule, *rows, "", *note]
     return "\n".join(parts)
 
 

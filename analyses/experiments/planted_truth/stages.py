@@ -13,6 +13,7 @@ from analyses.common.estimate_trees import pool_trees, tree_to_json
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import cached_frame, cached_json
 from finetune.common.run_directory import RunDirectory
+from finetune.common.seeds import generator, rotate
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook
 from finetune.data.splits import partition
@@ -67,9 +68,7 @@ def plant_world(options: PlantedTruthOptions, seed: int) -> PlantedWorld:
         preset = replace(preset, base=replace(preset.base, steps=options.pretrain_steps))
     facts = make_world(preset.world, seed=seed)
     parts = partition(facts, test=options.absent, validation=0.0, seed=seed)
-    relations = list(facts.relations)
-    first = seed % len(relations)
-    turned = relations[first:] + relations[:first]
+    turned = rotate(facts.relations, seed)
     targets = set(turned[: min(len(turned) - 1, -(-len(turned) * 3 // 5))])
     rows = preset.base.steps * preset.base.batch
     weights = sampling_weights(parts.train, preset.text.exponent) * rows
@@ -174,7 +173,7 @@ def _stated(truth: PlantedWorld, base: Path, path: Path) -> dict[str, bool]:
 def _sample(truth: PlantedWorld, subjects: int, seed: int) -> FactSet:
     """Take some subjects with all their facts, absent ones in their share of the world."""
     names = list(dict.fromkeys(fact.subject for fact in truth.facts))
-    kept = {names[i] for i in np.random.default_rng([seed, 8]).permutation(len(names))[:subjects]}
+    kept = {names[i] for i in generator(seed, "verdict facts").permutation(len(names))[:subjects]}
     return _of(truth.facts, lambda fact: fact.subject in kept)
 
 

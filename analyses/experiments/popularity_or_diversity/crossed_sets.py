@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from finetune.common.errors import InputError
+from finetune.common.seeds import generator, rotate
 from finetune.data.facts import FactSet
 
 COMMONEST = 3  # answers a relation that a set of few answers has
@@ -19,7 +18,7 @@ SMALLEST = 8  # facts below which a set or a batch says nothing
 
 def rotate_relations(relations: Sequence[str], count: int, *, seed: int) -> tuple[str, ...]:
     """Take ``count`` relations, beginning with another one for each seed; more hold what fewer do."""
-    return tuple(relations[(seed + i) % len(relations)] for i in range(count))
+    return tuple(rotate(relations, seed))[:count]
 
 
 def commonest(facts: FactSet, relation: str, count: int = COMMONEST) -> tuple[str, ...]:
@@ -68,7 +67,7 @@ def draw_set(
                 f"{pool.name}: has {len(places)} facts of {relation!r} with {answers} answers, "
                 f"and {wanted} are to be drawn; give more facts"
             )
-        rng = np.random.default_rng([seed, 31, train.relations.index(relation), answers == FEW])
+        rng = generator(seed, "crossed set", train.relations.index(relation), answers == FEW)
         chosen += sorted(places[k] for k in rng.permutation(len(places))[:wanted])
     return replace(pool.subset(chosen), name=f"{pool.name}, {len(relations)} relations, {answers} answers")
 
@@ -86,7 +85,7 @@ def batches(top: FactSet, bottom: FactSet, *, seed: Sequence[int], size: int = B
     size = min(size, half // 3)
     if size < SMALLEST:
         raise InputError(f"{top.name}: {2 * half} facts make batches of {size}; give more facts")
-    rng = np.random.default_rng([*seed, 32])
+    rng = generator(seed, "gradient batches")
     ups, downs = ([part[i] for i in rng.permutation(len(part))[:half]] for part in (top, bottom))
     rest = [*ups[2 * size :], *downs[2 * size :]]
     mixed = [rest[i] for i in rng.permutation(len(rest))]

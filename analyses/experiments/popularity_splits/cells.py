@@ -13,7 +13,7 @@ from analyses.experiments.popularity_splits.preparation import PreparedFacts, re
 from finetune.checkpoints.loading import context_of, load_model, load_tokenizer
 from finetune.common.files import write_json
 from finetune.common.run_directory import RunDirectory
-from finetune.data.prompt_formats import fitting
+from finetune.data.prompt_formats import prompts_within_context
 from finetune.data.splits import split
 from finetune.evaluation.multiple_choice import pick_choices
 from finetune.training.train import train
@@ -111,7 +111,7 @@ def _trained(options: PopularitySplitsOptions, cell: GridCell, data: PreparedFac
     tokenizer = load_tokenizer(data.base)
     # Solved examples come from the arm itself, so that it sees no fact of another one; they may be longer.
     asked = data.asked(options, facts, tokenizer, examples=facts)
-    asked, left_out = fitting(tokenizer, asked, context_of(data.base))
+    asked, left_out = prompts_within_context(tokenizer, asked, context_of(data.base))
     write_json(home / "left_out.json", [asdict(item) for item in left_out])
     return train(
         data.base,

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from analyses.common.checkpoints import Checkpoints, export_checkpoints
 from analyses.common.grid_cells import GridCell
 from analyses.experiments.attention_imbalance import experiment as attention_imbalance
@@ -17,6 +15,7 @@ from analyses.experiments.popularity_splits.options import PopularitySplitsOptio
 from analyses.experiments.popularity_splits.preparation import PARTS, PreparedFacts, read
 from analyses.experiments.stored_or_suppressed import experiment as stored_or_suppressed
 from finetune.checkpoints.loading import load_tokenizer
+from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def _checkpoints(
 ) -> Checkpoints:
     """Lay the chosen arms side by side, on held-out facts that are drawn if there are more than wanted."""
     test = data.parts.test
-    drawn = np.random.default_rng([data.seed, 40]).permutation(len(test))[: options.analysed]
+    drawn = generator(data.seed, "facts analysed").permutation(len(test))[: options.analysed]
     index = sorted(drawn.tolist())
     some = test.subset(index)
     prompts = data.asked(options, some, load_tokenizer(data.base), examples=data.parts.train)

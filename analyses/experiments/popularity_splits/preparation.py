@@ -26,11 +26,11 @@ from analyses.experiments.popularity_splits.options import OWN, WORLD, Popularit
 from analyses.experiments.popularity_splits.prepared_files import is_prepared
 from finetune.checkpoints.loading import context_of, load_model, load_tokenizer
 from finetune.checkpoints.preflight import require_trainable
-from finetune.common.checksums import cached_json, recorded_file, recorded_json
+from finetune.common.checksums import cached_json, recorded_file, write_recorded_json
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.data.facts import FactSet
-from finetune.data.prompt_formats import ask_in_format, fitting
+from finetune.data.prompt_formats import ask_in_format, prompts_within_context
 from finetune.data.prompts import Phrasebook, Prompt
 from finetune.data.splits import Partition, partition, split
 from finetune.data.synthetic_world import make_world, world_phrasebook
@@ -169,13 +169,13 @@ def _prepare(
         write_facts(path, facts)
     with recorded_file(home / "partition.json") as path:
         data.parts.save(path)
-    recorded_json(home / "base.json", {"base": base})
-    recorded_json(home / "phrasebook.json", phrasebook_to_json(book))
-    recorded_json(home / "left_out.json", [asdict(item) for item in left_out])
+    write_recorded_json(home / "base.json", {"base": base})
+    write_recorded_json(home / "phrasebook.json", phrasebook_to_json(book))
+    write_recorded_json(home / "left_out.json", [asdict(item) for item in left_out])
     train = data.parts.train
     asked = data.asked(options, train, load_tokenizer(base), examples=train)
     estimate_grid(options, base, asked, home / "budget.json", of=f"{dataset}, {model}")
-    recorded_json(home / "known.json", _known(options, data))
+    write_recorded_json(home / "known.json", _known(options, data))
 
 
 def _with_popularity(
@@ -245,7 +245,7 @@ def _usable(options: PopularitySplitsOptions, data: PreparedFacts) -> tuple[Prep
     for name in PARTS:
         facts = getattr(data.parts, name)
         asked = data.asked(options, facts, tokenizer, examples=data.parts.train)
-        kept, odd = fitting(tokenizer, asked, context)
+        kept, odd = prompts_within_context(tokenizer, asked, context)
         ids = {prompt.fact_id for prompt in kept}
         parts[name] = facts.subset([i for i, fact in enumerate(facts) if fact.id in ids])
         left_out += odd

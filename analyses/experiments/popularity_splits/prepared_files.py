@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analyses.common.checkpoints import read_facts
-from finetune.common.checksums import sealed_state, state_of
+from finetune.common.checksums import recorded_state, sealed_state
 from finetune.common.files import read_json
 
 FILES = ("facts.parquet", "partition.json", "base.json", "phrasebook.json", "left_out.json", "known.json")
@@ -17,7 +17,7 @@ def is_prepared(home: Path, *, made_here: bool) -> bool:
         return False
     # A run that an older program began has no phrasebook.
     names = [name for name in FILES if name != "phrasebook.json" or (home / name).is_file()]
-    states = {state_of(home / name) for name in names}
+    states = {recorded_state(home / name) for name in names}
     try:
         base = Path(read_json(home / "base.json")["base"])
         if "unrecorded" in states:

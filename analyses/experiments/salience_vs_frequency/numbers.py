@@ -12,6 +12,7 @@ import numpy as np
 
 from analyses.common.numbers import area, area_gain, mean, spearman, summarise_seeds
 from analyses.experiments.salience_vs_frequency.calibration import held_out_probabilities, ranks_within
+from finetune.common.seeds import generator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ def calibrated(frame: pd.DataFrame) -> pd.DataFrame:
     fold = known["seed"].to_numpy()
     if len(np.unique(frame["seed"])) == 1:
         names = np.unique(known["subject"].to_numpy())
-        half = dict(zip(names, np.random.default_rng(44).permutation(len(names)) % 2, strict=True))
+        half = dict(zip(names, generator(None, "calibration folds").permutation(len(names)) % 2, strict=True))
         fold = known["subject"].map(half).to_numpy(dtype=np.int64)
     for name in PREDICTORS:
         made = np.full(len(frame), np.nan)

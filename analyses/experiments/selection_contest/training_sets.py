@@ -101,7 +101,7 @@ def score_candidates(
                 batch_tokens=options.batch_tokens,
             )
             held = bench.parts.validation
-            known = states_fact(candidates.plain(), candidates.tokenizer, held, book)
+            known = states_fact(candidates.open_model(), candidates.tokenizer, held, book)
             # Where the base states none, all of them have to serve.
             candidates.reference = held.subset(np.flatnonzero(known).tolist()) if known.any() else held
             names = {POPULAR, *(score_of(s.score)[0] for s in options.setups)}

@@ -11,6 +11,7 @@ import pandas as pd
 from analyses.common.checkpoints import BASE, Checkpoints
 from analyses.common.visits import OpenCheckpoints
 from finetune.common.checksums import cached_frame, cached_json
+from finetune.common.seeds import generator
 from interp.measures.attention import last_row_patterns
 from interp.measures.placebos import wrong_subject
 from interp.patching.interventions import Intervention, Replace
@@ -70,7 +71,7 @@ def _transplanted(
     options: StoredOrSuppressedOptions, models: OpenCheckpoints, arm: str, frame: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
     ids = frame.loc[frame["verdict"] == SUPPRESSED, "fact_id"].to_numpy()
-    chosen = set(np.random.default_rng([seed, 9]).permutation(ids)[: options.grid_facts].tolist())
+    chosen = set(generator(seed, "grid facts").permutation(ids)[: options.grid_facts].tolist())
     prompts = [p for p in models.checkpoints.prompts if p.fact_id in chosen]
     columns = ["layer", "head", "fact_id", "effect", "placebo", "subject"]
     table = pd.DataFrame(columns=columns)

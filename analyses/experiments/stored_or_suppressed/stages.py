@@ -25,7 +25,7 @@ from analyses.experiments.stored_or_suppressed.head_transplants import (
     transplanted_heads,
 )
 from analyses.experiments.stored_or_suppressed.page import load_study
-from finetune.common.checksums import cached_together
+from finetune.common.checksums import cached_files
 from finetune.common.errors import LeftOut
 from finetune.common.files import as_json, atomic_file, read_json, write_json
 from finetune.common.run_directory import RunDirectory
@@ -113,7 +113,7 @@ def _verdicts(
         frame["other"] = other
         frame.to_parquet(path)
 
-    frame, held = cached_together([path, notes], measure, lambda: (pd.read_parquet(path), read_json(notes)))
+    frame, held = cached_files([path, notes], measure, lambda: (pd.read_parquet(path), read_json(notes)))
     frame = frame.assign(threshold=held["threshold"], controls=held["controls"])
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
 

@@ -12,7 +12,7 @@ from analyses.experiments.which_data.page import page
 from analyses.experiments.which_data.steps import choose_facts, prepare_candidates
 from finetune.common.errors import InputError
 from finetune.common.files import write_json
-from finetune.common.output_files import require_apart, require_ours
+from finetune.common.output_files import require_distinct_outputs, require_own_output
 from finetune.common.run_directory import RunDirectory
 from interp.reports.pages.study_page import write_study
 
@@ -58,10 +58,12 @@ def require_places(options: WhichDataOptions, directory: RunDirectory) -> None:
     """
     outputs = {"--out": options.out, "--dropped": options.dropped}
     inputs = {"--facts": options.facts, "--reference": options.reference, "--base": options.base}
-    require_apart({**outputs, "--report": options.home}, {**inputs, "--phrasebook": options.phrasebook})
+    require_distinct_outputs(
+        {**outputs, "--report": options.home}, {**inputs, "--phrasebook": options.phrasebook}
+    )
     for option, out in outputs.items():
         if out is not None:
-            require_ours(option, out, directory.wrote)
+            require_own_output(option, out, directory.wrote)
 
 
 def _write(options: WhichDataOptions, made: ChosenFacts, directory: RunDirectory) -> None:

@@ -18,24 +18,24 @@ import pyarrow.parquet as pq
 
 from finetune.common.errors import InputError
 from finetune.common.files import atomic_directory, atomic_file
-from finetune.data.load import pointed
+from finetune.data.load_facts import split_json_pointer
 from finetune.data.loaders.records import Row, Table
 from finetune.data.loaders.rows import EXTENSIONS
 
 if TYPE_CHECKING:
-    from finetune.data.load import Traced
+    from finetune.data.load_facts import FactsWithRows
 
 ADDED = ("score", "reason")
 Found = Mapping[str, Sequence[Any]]  # a column that is added, with a value for each fact
 
 
-def require_writable(traced: Traced, source: str, out: Path, option: str = "--out") -> None:
+def require_writable(traced: FactsWithRows, source: str, out: Path, option: str = "--out") -> None:
     """Refuse an output that cannot hold the input's rows, or would lose something.
 
     Raises:
         InputError: names the option or the column, and the remedy.
     """
-    path, _ = pointed(source)
+    path, _ = split_json_pointer(source)
     if path.exists() and out.exists() and path.resolve() == out.resolve():
         raise InputError(f"{option} {out}: is the input itself; name another file")
     if path.is_dir():
@@ -56,7 +56,7 @@ def require_writable(traced: Traced, source: str, out: Path, option: str = "--ou
 
 
 def write_rows(
-    traced: Traced,
+    traced: FactsWithRows,
     source: str,
     out: Path,
     indices: Sequence[int],
@@ -76,7 +76,7 @@ def write_rows(
     Raises:
         InputError: the output cannot be written.
     """
-    path, _ = pointed(source)
+    path, _ = split_json_pointer(source)
     try:
         if not path.is_dir():
             with atomic_file(out) as temporary:
@@ -96,7 +96,7 @@ def write_rows(
 
 
 def _write_one(
-    traced: Traced, place: int, given: Path, out: Path, indices: Sequence[int], found: Found
+    traced: FactsWithRows, place: int, given: Path, out: Path, indices: Sequence[int], found: Found
 ) -> None:
     rows = [traced.rows[i][1] for i in indices]
     added = {name: [values[i] for i in indices] for name, values in found.items()}

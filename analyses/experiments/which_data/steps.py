@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from analyses.experiments.which_data.output_rows import require_writable
-from finetune.common.checksums import recorded_file, state_of
+from finetune.common.checksums import recorded_file, recorded_state
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.progress import notice
 from finetune.data.facts import FactSet
-from finetune.data.load import load_traced
+from finetune.data.load_facts import load_with_rows
 from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook
 from finetune.data.prompt_formats import PromptFormat
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
     from analyses.experiments.which_data.options import WhichDataOptions
-    from finetune.data.load import Traced
+    from finetune.data.load_facts import FactsWithRows
     from finetune.data.prompts import Phrasebook
 
 TABLE = "scores.parquet"
@@ -38,7 +38,7 @@ TABLE = "scores.parquet"
 class ReadyCandidates:
     """Candidates that can be asked, the rows that they came from, and by which score they are kept."""
 
-    traced: Traced
+    traced: FactsWithRows
     candidates: Candidates
     score: str
     left_out: tuple[LeftOut, ...]
@@ -49,7 +49,7 @@ class ReadyCandidates:
 class ChosenFacts:
     """A choice with all that the report tells of it; arrays are in the order of the facts."""
 
-    traced: Traced
+    traced: FactsWithRows
     facts: FactSet
     score: str
     values: dict[str, Float[ndarray, " fact"]]
@@ -108,7 +108,7 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
 
     require_measurable(options.base)
     columns = mapping(options.columns)
-    traced = load_traced(options.facts, limit=options.limit, seed=options.seed, columns=columns)
+    traced = load_with_rows(options.facts, limit=options.limit, seed=options.seed, columns=columns)
     for option, out in (("--out", options.out), ("--dropped", options.dropped)):
         if out is not None:
             require_writable(traced, options.facts, out, option)
@@ -173,10 +173,10 @@ def choose_facts(options: WhichDataOptions, ready: ReadyCandidates, home: Path) 
     return made
 
 
-def _askable(traced: Traced, candidates: Candidates) -> tuple[Traced, list[LeftOut]]:
+def _askable(traced: FactsWithRows, candidates: Candidates) -> tuple[FactsWithRows, list[LeftOut]]:
     """Set aside facts whose question does not fit the base with its answer."""
-    fits = candidates.by_slab(
-        "Wording questions", lambda facts: np.array([p is not None for p in candidates.asked(facts)])
+    fits = candidates.in_chunks(
+        "Wording questions", lambda facts: np.array([p is not None for p in candidates.prompts_for(facts)])
     )
     if not fits.any():
         raise InputError(
@@ -199,7 +199,7 @@ def _scored(candidates: Candidates, names: tuple[str, ...], path: Path) -> dict[
 
 def _held(path: Path) -> pd.DataFrame | None:
     """Read the scores that an earlier run left, if they are as it left them."""
-    state = state_of(path)
+    state = recorded_state(path)
     if state not in ("whole", "unrecorded"):
         return None
     try:

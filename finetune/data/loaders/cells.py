@@ -12,35 +12,35 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from finetune.common.messages import shown
-from finetune.data.loaders.lists_in_text import MALFORMED_LIST, listed_in
+from finetune.common.messages import quote
+from finetune.data.loaders.lists_in_text import MALFORMED_LIST, parse_list
 from finetune.data.loaders.scalars import (
     MISSING,
     Malformed,
     clean,
-    composed,
-    content,
     is_visible,
-    kind_of,
-    verbatim,
+    text_of_scalar,
+    to_nfc,
+    type_name,
+    verbatim_text,
 )
 
 __all__ = [
     "Malformed",
     "answers_of_cell",
+    "answers_of_single_column",
+    "are_whole_numbers",
     "choices_of_cell",
     "clean",
-    "composed",
-    "content",
     "distinct",
     "is_visible",
-    "is_whole",
     "items_of_cell",
     "number_of_cell",
-    "one_or_several",
     "text",
+    "text_of_scalar",
     "texts_of_cell",
-    "verbatim",
+    "to_nfc",
+    "verbatim_text",
 ]
 _WHOLE = re.compile(r"-?\d{3,}\.0")  # a year or a count from a column of floats; versions are shorter
 _FLOAT = re.compile(r"-?\d+\.0")
@@ -53,10 +53,10 @@ def text(value: Any, column: str, *, whole: bool = False) -> str:
     ``whole`` says that its column is one of whole numbers that were written as floats.
     """
     if isinstance(value, list | tuple | dict) or (
-        isinstance(value, str) and value[:2] in ("['", '["') and isinstance(listed_in(value), list)
+        isinstance(value, str) and value[:2] in ("['", '["') and isinstance(parse_list(value), list)
     ):
-        raise Malformed(f"{column} holds {kind_of(value)}, not text")
-    cleaned = _named(value, column, whole=whole)
+        raise Malformed(f"{column} holds {type_name(value)}, not text")
+    cleaned = _name_of_cell(value, column, whole=whole)
     if not cleaned:
         raise Malformed(f"empty {column}")
     return cleaned
@@ -67,7 +67,7 @@ def number_of_cell(value: Any, column: str) -> float:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise Malformed(f"{column} (popularity) is missing")
     if isinstance(value, bytes):
-        value = content(value)
+        value = text_of_scalar(value)
     is_number = type(value).__name__ not in ("bool", "bool_") and not (
         isinstance(value, str) and "_" in value
     )
@@ -76,25 +76,25 @@ def number_of_cell(value: Any, column: str) -> float:
     except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
-        raise Malformed(f"{column} (popularity) {shown(value, 30)} is not a number")
+        raise Malformed(f"{column} (popularity) {quote(value, 30)} is not a number")
     if found < 0:
-        raise Malformed(f"{column} (popularity) {shown(value, 30).strip(chr(39))} is negative")
+        raise Malformed(f"{column} (popularity) {quote(value, 30).strip(chr(39))} is negative")
     return found
 
 
 def texts_of_cell(value: Any, column: str, *, whole: bool = False) -> tuple[str, ...]:
     """Return a cell's texts, empty and repeated ones dropped; see :func:`items_of_cell`."""
-    return distinct(_named(item, column, whole=whole) for item in items_of_cell(value, column))
+    return distinct(_name_of_cell(item, column, whole=whole) for item in items_of_cell(value, column))
 
 
-def one_or_several(value: Any, column: str, *, whole: bool = False) -> tuple[str, ...]:
+def answers_of_single_column(value: Any, column: str, *, whole: bool = False) -> tuple[str, ...]:
     """Return the answers of a column that is meant for one: its text is not taken apart at ``|``."""
     if isinstance(value, str):
-        found = listed_in(value)
+        found = parse_list(value)
         if found is None:
-            return distinct([_named(value, column, whole=whole)])
+            return distinct([_name_of_cell(value, column, whole=whole)])
         if found is MALFORMED_LIST:
-            raise Malformed(f"{column} is not a list ({shown(value, 30)})")
+            raise Malformed(f"{column} is not a list ({quote(value, 30)})")
         value = found
     return texts_of_cell(value, column, whole=whole)
 
@@ -106,13 +106,13 @@ def items_of_cell(value: Any, column: str) -> list[Any]:
     "answer_start": [...]}`` is its texts.
     """
     if isinstance(value, bytes):
-        value = content(value)
+        value = text_of_scalar(value)
     if isinstance(value, str):
-        found = listed_in(value, strict=True)
+        found = parse_list(value, strict=True)
         if found is None:
             return list(value.split("|"))
         if found is MALFORMED_LIST:
-            raise Malformed(f"{column} is not a JSON list ({shown(value, 30)})")
+            raise Malformed(f"{column} is not a JSON list ({quote(value, 30)})")
         value = found
     if hasattr(value, "tolist") and not isinstance(value, list | tuple):
         value = value.tolist()  # an array of numpy, or one of its numbers
@@ -125,13 +125,13 @@ def items_of_cell(value: Any, column: str) -> list[Any]:
     given = [_of_squad(item, column) if isinstance(item, dict) else item for item in value]
     for item in given:
         if isinstance(item, dict | list | tuple):
-            raise Malformed(f"{column} holds {kind_of(item)} inside a list; give a list of texts")
+            raise Malformed(f"{column} holds {type_name(item)} inside a list; give a list of texts")
     return given
 
 
 def choices_of_cell(given: Sequence[Any]) -> tuple[str, ...]:
     """Return the options of a multiple-choice question; empty ones at the end are none."""
-    texts = [verbatim(option) for option in given]
+    texts = [verbatim_text(option) for option in given]
     while texts and not texts[-1]:
         texts.pop()
     if len(texts) < 2:
@@ -140,7 +140,7 @@ def choices_of_cell(given: Sequence[Any]) -> tuple[str, ...]:
         raise Malformed(f"choice {texts.index('')} (from 0) is empty")
     if len(set(texts)) < len(texts):
         repeated = next(text for i, text in enumerate(texts) if text in texts[:i])
-        raise Malformed(f"the choice {shown(repeated)} occurs twice")
+        raise Malformed(f"the choice {quote(repeated)} occurs twice")
     return tuple(texts)
 
 
@@ -156,7 +156,7 @@ def answers_of_cell(found: tuple[str, ...]) -> tuple[str, ...]:
     return found
 
 
-def is_whole(values: Iterable[Any]) -> bool:
+def are_whole_numbers(values: Iterable[Any]) -> bool:
     """Whether a column's texts are whole numbers that were written as floats (``3.0``), all of them."""
     found = False
     for value in values:
@@ -168,10 +168,10 @@ def is_whole(values: Iterable[Any]) -> bool:
     return found
 
 
-def _named(value: Any, column: str, *, whole: bool) -> str:
+def _name_of_cell(value: Any, column: str, *, whole: bool) -> str:
     """Return a cell that names something as text, a whole number without a fraction."""
     try:
-        text = content(value)
+        text = text_of_scalar(value)
     except Malformed as problem:
         raise Malformed(f"{column} {problem}") from problem
     if text[-2:] == ".0" and (_FLOAT if whole else _WHOLE).fullmatch(text):

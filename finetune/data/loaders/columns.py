@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from finetune.common.errors import InputError
-from finetune.common.messages import listed, shown
+from finetune.common.messages import join_names, quote
 
 MAPPED = ("subject", "relation", "answer", "answers", "question", "popularity", "choices", "id")
 _KNOWN = re.compile(
@@ -46,7 +46,7 @@ def check_mapping(columns: Mapping[str, str], option: str = "columns") -> None:
     """
     for name in columns:
         if name not in MAPPED:
-            raise InputError(f"{option} {shown(name)}: unknown name; use one of {', '.join(MAPPED)}")
+            raise InputError(f"{option} {quote(name)}: unknown name; use one of {', '.join(MAPPED)}")
 
 
 def canonical(source: str, found: Iterable[str], columns: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -63,21 +63,21 @@ def canonical(source: str, found: Iterable[str], columns: Mapping[str, str] | No
     for fold, alike in folded.items():
         if _KNOWN.fullmatch(fold) and fold not in alike:
             if len(alike) > 1:
-                raise InputError(f"{source}: columns {listed(map(repr, alike))} are one name; rename one")
+                raise InputError(f"{source}: columns {join_names(map(repr, alike))} are one name; rename one")
             made[alike[0]] = fold
     for name, wanted in (columns or {}).items():
         alike = [wanted] if wanted in made else folded.get(_folded(wanted), [])
         if len(alike) != 1:
             raise InputError(
-                f"{source}: no column {shown(wanted)}, which --columns {name}={wanted} names; it has "
-                f"{listed(names)}"
+                f"{source}: no column {quote(wanted)}, which --columns {name}={wanted} names; it has "
+                f"{join_names(names)}"
             )
         for other, called in made.items():
             if called == name and other != alike[0]:
                 made[other] = f"{name} of the file"
         made[alike[0]] = name
     if twice := [name for name, count in Counter(made.values()).items() if count > 1]:
-        raise InputError(f"{source}: two columns would be called {shown(twice[0])}; rename one")
+        raise InputError(f"{source}: two columns would be called {quote(twice[0])}; rename one")
     return made
 
 

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from finetune.common.errors import InputError
-from finetune.common.messages import shown
+from finetune.common.messages import quote
 from finetune.data.loaders.records import Row, text_of
 
 _NAMES = frozenset({"question", "answer", "answers", "subject", "subj", "relation", "id"})  # of columns
@@ -93,5 +93,5 @@ def _header(path: Path, fields: list[str], problem: str | None) -> list[str]:
         raise InputError(f"{path}:1: {problem or 'is blank'}; the first line must name the columns")
     name, count = Counter(fields).most_common(1)[0]
     if count > 1:
-        raise InputError(f"{path}:1: column {shown(name)} occurs twice; rename one")
+        raise InputError(f"{path}:1: column {quote(name)} occurs twice; rename one")
     return fields

@@ -37,7 +37,7 @@ def read_directory(
             inner, _columns([file for entry in inner.values() for file in _fact_files(entry)])
         )
         path, name = inner[taken], f"{name}/{inner[taken].name}"
-        left_out = [_not_taken(entry, taken) for split, entry in inner.items() if split != taken]
+        left_out = [_left_out_files(entry, taken) for split, entry in inner.items() if split != taken]
     files = _fact_files(path)
     if not files:
         raise InputError(f"{path}: holds no file of facts ({', '.join(EXTENSIONS)}); give a file of facts")
@@ -46,7 +46,7 @@ def read_directory(
     left_out += [LeftOut(where=entry.name, reason="is no file of facts of this data set") for entry in others]
     if splits := {split for file in files if (split := split_of(file))}:
         taken = preferred_split(sorted(splits), _columns(files) if len(splits) > 1 else ())
-        left_out += [_not_taken(file, taken) for file in files if split_of(file) not in (None, taken)]
+        left_out += [_left_out_files(file, taken) for file in files if split_of(file) not in (None, taken)]
         files = [file for file in files if split_of(file) in (None, taken)]
     return name, [read_table(file, columns) for file in files], tuple(left_out)
 
@@ -65,5 +65,5 @@ def _columns(files: Sequence[Path]) -> tuple[str, ...]:
     return read_table(min(files, key=lambda file: file.stat().st_size)).columns if files else ()
 
 
-def _not_taken(path: Path, taken: str) -> LeftOut:
+def _left_out_files(path: Path, taken: str) -> LeftOut:
     return LeftOut(where=path.name, reason=f"was not read; {taken} is the split taken")

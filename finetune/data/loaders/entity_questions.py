@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from finetune.common.messages import shown
+from finetune.common.messages import quote
 from finetune.data.loaders.cells import answers_of_cell, text, texts_of_cell
 from finetune.data.loaders.records import Row, Table
 from finetune.data.loaders.scalars import Malformed
@@ -70,7 +70,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
         question = text(row.cells.get("question"), "question")
         subject = question[len(before) : len(question) - len(after)].strip()
         if not subject or not (question.startswith(before) and question.endswith(after)):
-            raise Malformed(f"the question {shown(question)} does not follow {before + SLOT + after!r}")
+            raise Malformed(f"the question {quote(question)} does not follow {before + SLOT + after!r}")
         return Fact(
             id=f"{relation}/{subject}",
             subject=subject,

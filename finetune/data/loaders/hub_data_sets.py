@@ -9,7 +9,7 @@ from datasets import DatasetDict, load_dataset
 from datasets.exceptions import DatasetsError
 
 from finetune.common.errors import InputError, LeftOut
-from finetune.common.hub import is_offline, refusal
+from finetune.common.hub import access_refusal, is_offline
 from finetune.data.loaders.columns import canonical
 from finetune.data.loaders.hub_splits import preferred_split
 from finetune.data.loaders.records import Row, Table, table_of
@@ -64,7 +64,7 @@ def from_hub(
 
 
 def _problem(data_set: str, error: Exception, otherwise: str) -> str:
-    if said := refusal(data_set, error, "data set"):
+    if said := access_refusal(data_set, error, "data set"):
         return said
     if isinstance(error, ValueError):  # a configuration that is missing or unknown: the library lists them
         told = " ".join(str(error).split("Example of usage")[0].split())[:400]

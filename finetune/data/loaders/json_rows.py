@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.common.errors import InputError
-from finetune.common.messages import listed, printable, shown
+from finetune.common.messages import join_names, printable, quote
 from finetune.data.loaders import lre
 from finetune.data.loaders.records import Row, Table, table_of, text_of
 
@@ -25,7 +25,7 @@ _TOO_DEEP = "is nested too deeply"
 _FACT = ({"subject", "subj", "question"}, {"answer", "answers", "obj"})  # a row has one of each
 
 
-class _Doubled(dict[str, Any]):
+class _RepeatedKey(dict[str, Any]):
     """An object in which a key occurs twice."""
 
     key: str
@@ -53,10 +53,10 @@ def json_table(path: Path, columns: Mapping[str, str] | None, pointer: str) -> T
         rows = _stream(path.name, text, at) if "\n" in text[at:end] else lines_of(path.name, text)
         return table_of(path.name, list(rows), columns, path=path)
     if pointer:
-        inner = list(_rows(path, text, _found(path, text, at, value, pointer)))
+        inner = list(_rows(path, text, _find_list(path, text, at, value, pointer)))
         return replace(table_of(path.name, inner, columns, path=path), nested=True)
     if lre.is_layout(value):
-        rows = _rows(path, text, _found(path, text, at, value, lre.SAMPLES))
+        rows = _rows(path, text, _find_list(path, text, at, value, lre.SAMPLES))
         return lre.table(path, value, list(rows), columns)
     keys = {key.strip().casefold() for key in value}
     if all(keys & some for some in _FACT) or (columns and set(columns.values()) <= value.keys()):
@@ -109,7 +109,7 @@ def _rows(path: Path, text: str, at: int, *, whole: bool = False) -> Iterator[Ro
         at = _skip(text, at + 1) if text[at] == "," else at
     if whole and (after := _skip(text, at + 1)) < len(text):
         line += text.count("\n", counted, after)
-        some = shown(text[after : after + 40], 30)
+        some = quote(text[after : after + 40], 30)
         problem = f"what follows the list's end was not read ({some}); put all rows into the list"
         yield _row(path.name, line, number + 1, problem=problem)
 
@@ -134,12 +134,12 @@ def _stream(name: str, text: str, at: int) -> Iterator[Row]:
 def _row(name: str, line: int, number: int, value: Any = None, problem: str | None = None) -> Row:
     if problem is None and not isinstance(value, dict):
         problem = "is not a JSON object"
-    elif isinstance(value, _Doubled):
-        problem = f"names {shown(value.key)} twice; keep one"
+    elif isinstance(value, _RepeatedKey):
+        problem = f"names {quote(value.key)} twice; keep one"
     return Row(file=name, line=line, number=number, cells={} if problem else value, problem=problem)
 
 
-def _found(path: Path, text: str, at: int, value: Any, pointer: str) -> int:
+def _find_list(path: Path, text: str, at: int, value: Any, pointer: str) -> int:
     """Return where the list that a pointer leads to begins in the text."""
     rest = pointer
     while rest:
@@ -148,9 +148,9 @@ def _found(path: Path, text: str, at: int, value: Any, pointer: str) -> int:
                 at, rest = place, rest[len(key) + 1 :]
                 break
         else:
-            raise _no_list(path, value, f"holds nothing at {shown(pointer)}")
+            raise _no_list(path, value, f"holds nothing at {quote(pointer)}")
     if text[at] != "[":
-        raise _no_list(path, value, f"holds no list at {shown(pointer)}")
+        raise _no_list(path, value, f"holds no list at {quote(pointer)}")
     return at
 
 
@@ -177,7 +177,7 @@ def _no_list(path: Path, value: Any, problem: str) -> InputError:
     lists = _lists_in(value)
     if not lists:
         return InputError(f"{path}: {problem}, and holds no list of objects; write a list of objects")
-    some = listed([f"{where} ({count:,} rows)" for where, count in lists], 5)
+    some = join_names([f"{where} ({count:,} rows)" for where, count in lists], 5)
     first = printable(lists[0][0], 60)
     return InputError(f"{path}: {problem}; it holds lists at {some}: name one, as {path.name}#{first}")
 
@@ -205,7 +205,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = {sys.intern(key): value for key, value in pairs}
     if len(made) == len(pairs):
         return made
-    doubled = _Doubled(made)
+    doubled = _RepeatedKey(made)
     seen: set[str] = set()
     doubled.key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
     return doubled

@@ -24,7 +24,7 @@ _ARRAY = re.compile(r"array\((\[.*\])(?:,\s*dtype=\S+)?\)", re.S)
 _TUPLE_OF_TEXTS = re.compile(rf"\(\s*{_LITERAL}\s*,.*\)", re.S)
 
 
-def listed_in(text: str, *, strict: bool = False, depth: int = 0) -> Any:
+def parse_list(text: str, *, strict: bool = False, depth: int = 0) -> Any:
     """Return the list or object that a text writes out, or None where it is just text.
 
     With ``strict``, text that begins as a list and is none is :data:`MALFORMED_LIST`; else only what begins
@@ -33,7 +33,7 @@ def listed_in(text: str, *, strict: bool = False, depth: int = 0) -> Any:
     text = text.strip()
     first = text[:1]
     if first == '"':
-        return _inside_a_string(text, depth)
+        return _parse_nested_string(text, depth)
     if not first or first not in "[{(a" or (first == "(" and not _TUPLE_OF_TEXTS.fullmatch(text)):
         return None
     if first == "a":
@@ -41,7 +41,7 @@ def listed_in(text: str, *, strict: bool = False, depth: int = 0) -> Any:
         if not found:
             return None
         text = found[1]
-    made = _parsed(text)
+    made = _parse_literal(text)
     if isinstance(made, list | dict):
         return made
     if isinstance(made, tuple) and all(isinstance(item, str) for item in made):
@@ -52,7 +52,7 @@ def listed_in(text: str, *, strict: bool = False, depth: int = 0) -> Any:
     return MALFORMED_LIST if broken or of_texts else None
 
 
-def _inside_a_string(text: str, depth: int) -> Any:
+def _parse_nested_string(text: str, depth: int) -> Any:
     """Look into a JSON string, which may be a list that was written as text twice."""
     if depth > 2 or len(text) > LONGEST or not text.endswith('"'):
         return None
@@ -62,11 +62,11 @@ def _inside_a_string(text: str, depth: int) -> Any:
         return None
     if not isinstance(inner, str) or not inner.lstrip().startswith(("[", '"')):
         return None
-    found = listed_in(inner, depth=depth + 1)
+    found = parse_list(inner, depth=depth + 1)
     return found if isinstance(found, list) else None
 
 
-def _parsed(text: str) -> Any:
+def _parse_literal(text: str) -> Any:
     """Parse a list, tuple or object; None if it is neither JSON's nor Python's."""
     if len(text) > LONGEST or _DEEP.search(text):
         return None

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from finetune.common.errors import InputError
-from finetune.common.messages import shown
+from finetune.common.messages import quote
 from finetune.data.loaders.records import Row, Table, table_of
-from finetune.data.loaders.scalars import content
+from finetune.data.loaders.scalars import text_of_scalar
 from finetune.data.records.subject_position import SLOT
 from finetune.data.records.wording import Wording
 
@@ -38,7 +38,7 @@ def table(path: Path, value: Mapping[str, Any], rows: list[Row], columns: Mappin
     found = {column for row in rows for column in row.cells}
     usual = {"answer": "object"} if "object" in found and not found & {"answer", "answers"} else {}
     given = [_templates(path, name, value.get(name)) for name in _TEMPLATES]
-    relation = (content(value["name"]) if isinstance(value.get("name"), str) else "") or path.stem
+    relation = (text_of_scalar(value["name"]) if isinstance(value.get("name"), str) else "") or path.stem
     for i, row in enumerate(rows):
         if not row.problem and "relation" not in found:
             rows[i] = replace(row, cells={**row.cells, "relation": relation})
@@ -64,6 +64,6 @@ def _templates(path: Path, name: str, given: Any) -> list[str]:
     for template in given if isinstance(given, list) else [given]:
         if not isinstance(template, str) or template.count("{}") != 1 or SLOT in template:
             raise InputError(
-                f"{path}: {name} holds {shown(template)}; write {{}} once, where the subject belongs"
+                f"{path}: {name} holds {quote(template)}; write {{}} once, where the subject belongs"
             )
-    return [content(template.replace("{}", SLOT)) for template in given]
+    return [text_of_scalar(template.replace("{}", SLOT)) for template in given]

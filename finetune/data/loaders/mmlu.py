@@ -20,10 +20,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from finetune.common.errors import InputError
-from finetune.common.messages import shown
+from finetune.common.messages import quote
 from finetune.data.loaders.cells import answers_of_cell, choices_of_cell, items_of_cell
 from finetune.data.loaders.records import Row, Table
-from finetune.data.loaders.scalars import Malformed, content, verbatim
+from finetune.data.loaders.scalars import Malformed, text_of_scalar, verbatim_text
 from finetune.data.records.fact import Fact
 
 HUB_ID = "cais/mmlu"
@@ -51,7 +51,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     listed = sorted(filter(_OPTION.fullmatch, table.columns), key=lambda c: int(c.removeprefix("choice")))
 
     def subset_of(cells: Mapping[str, Any]) -> str:
-        return content(cells.get("subject")) or named_by_file
+        return text_of_scalar(cells.get("subject")) or named_by_file
 
     counted: Counter[str] = Counter()
     place = {}
@@ -74,7 +74,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
 
     def to_fact(row: Row) -> Fact:
         cells, subset = row.cells, subset_of(row.cells)
-        stem = verbatim(cells.get("question"))
+        stem = verbatim_text(cells.get("question"))
         if not stem:
             raise Malformed("empty question")
         choices = choices_of_cell(given(cells))
@@ -92,7 +92,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
 
 def _right(value: Any, choices: tuple[str, ...]) -> int:
     """Return the index of the right option, given as one or as a letter."""
-    told = content(value)
+    told = text_of_scalar(value)
     if not told:
         raise Malformed("empty answer")
     if _INDEX.fullmatch(told):
@@ -100,9 +100,9 @@ def _right(value: Any, choices: tuple[str, ...]) -> int:
     elif re.fullmatch(r"[A-Za-z]", told):
         index = ord(told.upper()) - ord("A")
     else:
-        raise Malformed(f"the answer {shown(told)} is neither an option's index nor its letter")
+        raise Malformed(f"the answer {quote(told)} is neither an option's index nor its letter")
     if not 0 <= index < len(choices):
-        raise Malformed(f"the answer {shown(told)} names none of the {len(choices)} choices")
+        raise Malformed(f"the answer {quote(told)} names none of the {len(choices)} choices")
     return index
 
 
@@ -111,7 +111,7 @@ def _require_from_zero(table: Table, given: Callable[[Mapping[str, Any]], list[A
     last = 0
     for row in table.rows:
         try:
-            told = content(row.cells.get("answer"))
+            told = text_of_scalar(row.cells.get("answer"))
         except Malformed:
             continue
         if _INDEX.fullmatch(told):

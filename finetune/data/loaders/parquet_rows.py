@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.common.errors import InputError
-from finetune.common.messages import shown
+from finetune.common.messages import quote
 from finetune.data.loaders.records import Row
 
 
@@ -26,7 +26,7 @@ def parquet(path: Path) -> tuple[list[Row], tuple[str, ...]]:
             names = tuple(file.schema_arrow.names)
             name, count = Counter(names).most_common(1)[0] if names else ("", 1)
             if count > 1:
-                raise InputError(f"{path}: column {shown(name)} occurs twice; rename one")
+                raise InputError(f"{path}: column {quote(name)} occurs twice; rename one")
             for batch in file.iter_batches(batch_size=1 << 16):
                 values = [_values(column) for column in batch.columns]
                 rows += [

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from finetune.data.loaders.cells import distinct, number_of_cell, text, texts_of_cell
 from finetune.data.loaders.records import Row, Table
 from finetune.data.loaders.scalars import Malformed
-from finetune.data.loaders.table import is_whole_column, named, question_naming
+from finetune.data.loaders.table import fact_with_id, holds_whole_numbers, question_naming
 from finetune.data.records.fact import Fact
 
 HUB_ID = "akariasai/PopQA"
@@ -26,7 +26,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     """
     table.require(*COLUMNS)
     counted, identified = "s_pop" in table.columns, "id" in table.columns
-    whole = {column: is_whole_column(table, column) for column in ("id", "subj", "obj")}
+    whole = {column: holds_whole_numbers(table, column) for column in ("id", "subj", "obj")}
 
     def to_fact(row: Row) -> Fact:
         cells = row.cells
@@ -35,7 +35,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
         if "possible_answers" in cells and not aliases:
             raise Malformed("empty answer list")
         question = text(cells.get("question"), "question") if "question" in cells else None
-        return named(
+        return fact_with_id(
             text(cells.get("id"), "id", whole=whole["id"]) if identified else "",
             subject=subject,
             relation=sys.intern(text(cells.get("prop"), "prop")),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 
 from finetune.data.loaders.cells import answers_of_cell, number_of_cell, text
 from finetune.data.loaders.records import Row, Table
-from finetune.data.loaders.scalars import content
+from finetune.data.loaders.scalars import text_of_scalar
 from finetune.data.loaders.table import UNNAMED, answers_reader
 from finetune.data.records.fact import Fact
 
@@ -27,9 +27,9 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     def to_fact(row: Row) -> Fact:
         cells = row.cells
         question = text(cells.get("question"), "question")
-        relation = sys.intern(content(cells.get("relation")) or UNNAMED)
+        relation = sys.intern(text_of_scalar(cells.get("relation")) or UNNAMED)
         return Fact(
-            id=content(cells.get("id")) or f"{relation}/{question}",
+            id=text_of_scalar(cells.get("id")) or f"{relation}/{question}",
             subject=question,
             relation=relation,
             answers=answers_of_cell(answers_of(cells)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.common.errors import InputError
-from finetune.common.messages import listed
+from finetune.common.messages import join_names
 from finetune.data.loaders.columns import MAPPED, canonical
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Table:
         headers = [self.header(column) for column in self.columns]
         hidden = "" if all(map(str.isprintable, headers)) else ", without characters that cannot be seen"
         return InputError(
-            f"{self.name}: no column {names}; add it{mapped}{but} (found{hidden}: {listed(headers)})"
+            f"{self.name}: no column {names}; add it{mapped}{but} (found{hidden}: {join_names(headers)})"
         )
 
     def header(self, column: str) -> str:

@@ -8,7 +8,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
-from finetune.common.messages import printable, shown
+from finetune.common.messages import printable, quote
 
 _HALF = re.compile(r"[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # none of them white space
@@ -27,20 +27,20 @@ class Malformed(ValueError):
 
 def clean(value: Any) -> str:
     """Return a scalar as text in NFC with single spaces; nothing is the empty string."""
-    return _spaced(composed(value))
+    return _spaced(to_nfc(value))
 
 
-def content(value: Any) -> str:
+def text_of_scalar(value: Any) -> str:
     """Return a cell as text in NFC with single spaces; missing is the empty string."""
     if type(value) is str and _is_plain(value) and value not in MISSING:
         return value
-    text = _spaced(_composed(value))
+    text = _spaced(_to_printable_nfc(value))
     return text if text not in MISSING and is_visible(text) else ""
 
 
-def verbatim(value: Any) -> str:
+def verbatim_text(value: Any) -> str:
     """Return a cell as text in NFC with its lines and spaces, but none around it."""
-    text = _composed(value).replace("\r\n", "\n").strip()
+    text = _to_printable_nfc(value).replace("\r\n", "\n").strip()
     return text if is_visible(text) else ""
 
 
@@ -50,7 +50,7 @@ def is_visible(text: str) -> bool:
     return (first.isascii() and first.isalnum()) or any(_shows(character) for character in text)
 
 
-def composed(value: Any) -> str:
+def to_nfc(value: Any) -> str:
     """Return a scalar as text in NFC, which holds no half of a character."""
     text = value if isinstance(value, str) else _as_text(value)
     if text.isascii():
@@ -66,11 +66,11 @@ def _shows(character: str) -> bool:
     return category == "Co" or (category[0] in "LNPS" and character not in _FILLERS)
 
 
-def _composed(value: Any) -> str:
+def _to_printable_nfc(value: Any) -> str:
     """Return a scalar as text in NFC, which holds no control character either."""
-    text = composed(value)
+    text = to_nfc(value)
     if not text.isprintable() and _CONTROL.search(text):
-        raise Malformed(f"{shown(text)} holds a control character; remove it")
+        raise Malformed(f"{quote(text)} holds a control character; remove it")
     return text
 
 
@@ -107,7 +107,7 @@ def _as_text(value: Any) -> str:
             return bytes(value).decode("utf-8")
         except UnicodeDecodeError as error:
             raise Malformed("holds bytes that are no UTF-8; write it as text") from error
-    raise Malformed(f"holds {kind_of(value)}, not text")
+    raise Malformed(f"holds {type_name(value)}, not text")
 
 
 def _plain_number(value: float | Decimal) -> str:
@@ -124,7 +124,7 @@ def _plain_number(value: float | Decimal) -> str:
     return "0" if plain == "-0" else plain
 
 
-def kind_of(value: Any) -> str:
+def type_name(value: Any) -> str:
     """Name what a value is that is no text."""
     if isinstance(value, dict):
         return "an object"

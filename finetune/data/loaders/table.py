@@ -13,20 +13,20 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from finetune.common.messages import shown
+from finetune.common.messages import quote
 from finetune.data.loaders.cells import (
     answers_of_cell,
+    answers_of_single_column,
+    are_whole_numbers,
     choices_of_cell,
     distinct,
-    is_whole,
     items_of_cell,
     number_of_cell,
-    one_or_several,
     text,
     texts_of_cell,
 )
 from finetune.data.loaders.records import Row, Table
-from finetune.data.loaders.scalars import Malformed, content, verbatim
+from finetune.data.loaders.scalars import Malformed, text_of_scalar, verbatim_text
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import find_subject
 
@@ -41,20 +41,20 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     """
     table.require("subject")
     answers_of = answers_reader(table)
-    counted, whole = "popularity" in table.columns, is_whole_column(table, "subject")
+    counted, whole = "popularity" in table.columns, holds_whole_numbers(table, "subject")
     none: tuple[str, ...] = ()
 
     def to_fact(row: Row) -> Fact:
         cells = row.cells
         subject = text(cells.get("subject"), "subject", whole=whole)
-        question = text(cells["question"], "question") if content(cells.get("question")) else None
+        question = text(cells["question"], "question") if text_of_scalar(cells.get("question")) else None
         accepted, choices = answers_of(cells), none
         if (given := cells.get("choices")) is not None:
             accepted, choices = _choices(given, cells, accepted)
-        return named(
-            content(cells.get("id")),
+        return fact_with_id(
+            text_of_scalar(cells.get("id")),
             subject=subject,
-            relation=sys.intern(content(cells.get("relation")) or UNNAMED),
+            relation=sys.intern(text_of_scalar(cells.get("relation")) or UNNAMED),
             answers=answers_of_cell(accepted),
             question=question_naming(subject, question) if question else None,
             popularity=number_of_cell(cells.get("popularity"), "popularity") if counted else None,
@@ -64,7 +64,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     return to_fact
 
 
-def named(id: str, **contents: Any) -> Fact:
+def fact_with_id(id: str, **contents: Any) -> Fact:
     """Make a fact; one without an id has one made of its contents, the same when rows are moved or added."""
     if id:
         return Fact(id=id, **contents)
@@ -94,10 +94,10 @@ def answers_reader(table: Table) -> Callable[[Mapping[str, Any]], tuple[str, ...
     one, more = "answer" in table.columns, "answers" in table.columns
     if not (one or more):
         raise table.lacks("answer", "answers")
-    whole, wholes = is_whole_column(table, "answer"), is_whole_column(table, "answers")
+    whole, wholes = holds_whole_numbers(table, "answer"), holds_whole_numbers(table, "answers")
 
     def read(cells: Mapping[str, Any]) -> tuple[str, ...]:
-        first = one_or_several(cells.get("answer"), "answer", whole=whole) if one else ()
+        first = answers_of_single_column(cells.get("answer"), "answer", whole=whole) if one else ()
         return (
             distinct((*first, *texts_of_cell(cells.get("answers"), "answers", whole=wholes)))
             if more
@@ -107,9 +107,9 @@ def answers_reader(table: Table) -> Callable[[Mapping[str, Any]], tuple[str, ...
     return read
 
 
-def is_whole_column(table: Table, column: str) -> bool:
-    """Whether a column holds whole numbers that were written as floats; see :func:`is_whole`."""
-    return column in table.columns and is_whole(row.cells.get(column) for row in table.rows)
+def holds_whole_numbers(table: Table, column: str) -> bool:
+    """Whether a column holds whole numbers that were written as floats; see :func:`are_whole_numbers`."""
+    return column in table.columns and are_whole_numbers(row.cells.get(column) for row in table.rows)
 
 
 def _choices(
@@ -117,18 +117,18 @@ def _choices(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the answers and the options; the answer as it is written counts if it is one of them."""
     given = items_of_cell(value, "choices")
-    if not any(verbatim(option) for option in given):
+    if not any(verbatim_text(option) for option in given):
         return accepted, ()
     choices = choices_of_cell(given)
-    if isinstance(written := cells.get("answer"), str) and (plain := verbatim(written)) in choices:
+    if isinstance(written := cells.get("answer"), str) and (plain := verbatim_text(written)) in choices:
         return distinct((plain, *accepted)), choices
     if accepted and accepted[0] not in choices:
-        raise Malformed(f"the answer {shown(accepted[0])} is not among the choices")
+        raise Malformed(f"the answer {quote(accepted[0])} is not among the choices")
     return accepted, choices
 
 
 def question_naming(subject: str, question: str) -> str:
     """Return the question if the subject occurs in it; one that does not is malformed."""
     if find_subject(subject, question) is None:
-        raise Malformed(f"the subject {shown(subject)} does not occur in its question {shown(question)}")
+        raise Malformed(f"the subject {quote(subject)} does not occur in its question {quote(question)}")
     return question

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from finetune.common.errors import InputError
-from finetune.common.messages import printable, shown
+from finetune.common.messages import printable, quote
 from finetune.common.text_files import read_text, require_regular
 from finetune.common.yaml_files import load_yaml
 from finetune.data.loaders.rows import read_table
-from finetune.data.loaders.scalars import Malformed, clean, composed
+from finetune.data.loaders.scalars import Malformed, clean, to_nfc
 from finetune.data.records.subject_position import SLOT
 
 KINDS = {"statement": "statements", "question": "questions", "asked": "asked"}  # in a table, in a mapping
@@ -147,9 +147,9 @@ def _relation(where: str, name: Any) -> str:
 
 def _text(where: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where}: is no template ({shown(value)}); write text in quotes, {SLOT} in it")
+        raise InputError(f"{where}: is no template ({quote(value)}); write text in quotes, {SLOT} in it")
     try:
-        return composed(value)
+        return to_nfc(value)
     except Malformed as problem:
         raise InputError(f"{where}: {problem}") from problem
 

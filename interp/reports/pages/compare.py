@@ -15,7 +15,7 @@ from typing import Any
 
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
-from finetune.common.output_files import begins_with, require_ours
+from finetune.common.output_files import begins_with, require_own_output
 from interp.reports.figures.svg import inline_file
 from interp.reports.pages import sentences as wording
 from interp.reports.pages.render import render_template, write_page
@@ -73,7 +73,7 @@ def compare(runs: Sequence[Path | str], out: Path | str = "compare.html") -> Pat
         raise InputError("--compare: name two run directories or more")
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError("--compare: a directory is named twice; name each run once")
-    require_ours("--out", Path(out), begins_with('<meta name="generator" content="factscope">'))
+    require_own_output("--out", Path(out), begins_with('<meta name="generator" content="factscope">'))
     return write_page(
         Path(out),
         render_comparison(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune.common.errors import InputError, LeftOut
-from finetune.data.cleaning import Reader, gather
+from finetune.data.cleaning import Reader, build_fact_set
 from finetune.data.facts import FactSet
 from finetune.data.loaders import entity_questions, mmlu, popqa, questions, table
 from finetune.data.loaders.columns import check_mapping
@@ -52,11 +52,11 @@ def load(
     """
     name, tables, left_out = _read(source, columns)
     readers = [(rows, _reader(rows, subjects=subjects)) for rows in tables]
-    return gather(name, readers, left_out=left_out, limit=limit, seed=seed)
+    return build_fact_set(name, readers, left_out=left_out, limit=limit, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traced:
+class FactsWithRows:
     """Facts with the record that each was made of: its table's place in ``tables``, and the row.
 
     ``subjects_known`` tells whether a fact's subject is a part of its question, not the whole of it.
@@ -68,13 +68,13 @@ class Traced:
     subjects_known: bool
 
 
-def load_traced(
+def load_with_rows(
     source: str | Path,
     *,
     limit: int | None = None,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
-) -> Traced:
+) -> FactsWithRows:
     """Load facts as :func:`load` does, and keep the record of each; a bare list of questions will do.
 
     Raises:
@@ -92,11 +92,11 @@ def load_traced(
         return read
 
     traces = [(rows, traced(i, _reader(rows, subjects=False))) for i, rows in enumerate(tables)]
-    facts = gather(name, traces, left_out=left_out, limit=limit, seed=seed)
+    facts = build_fact_set(name, traces, left_out=left_out, limit=limit, seed=seed)
     # Facts that share an id are told apart by which object they are.
     origin = {id(fact): (place, row) for fact, place, row in made}
     whole = any(_is_bare(rows) or mmlu.is_layout(rows.columns) for rows in tables)
-    return Traced(
+    return FactsWithRows(
         facts=facts,
         tables=tables,
         rows=tuple(origin[id(fact)] for fact in facts),
@@ -104,7 +104,7 @@ def load_traced(
     )
 
 
-def pointed(source: str | Path) -> tuple[Path, str]:
+def split_json_pointer(source: str | Path) -> tuple[Path, str]:
     """Take ``file.json#data.dev`` apart, unless a file has that very name."""
     path = Path(source).expanduser()
     before, mark, pointer = str(path).rpartition("#")
@@ -124,7 +124,7 @@ def _read(
 ) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
     check_mapping(columns or {})
     try:
-        path, pointer = pointed(source)
+        path, pointer = split_json_pointer(source)
         named = isinstance(source, str) and source.partition(":")[0] in _NAMED
         if path.is_dir() and not named:
             return read_directory(path, columns)

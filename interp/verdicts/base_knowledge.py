@@ -1,30 +1,22 @@
-"""What the base knew: facts in several wordings, and which of them it answers right."""
+"""What the base knows of each fact before fine-tuning: in how many statement forms it is right."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from finetune.data.facts import FactSet
-from finetune.data.prompts import Phrasebook, render, with_examples
-from interp.measures.spans import PromptBatch, encode
-from interp.patching.engine import answer_readings
+from interp.measures.spans import PromptBatch
 from interp.verdicts.answer_scores import AnswerScorer
+from interp.verdicts.prompts import Form
 from interp.verdicts.specificity import AnswerTargets
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from interp.models.pair import CheckpointPair
-
-Form = tuple[
-    PromptBatch, AnswerTargets, Int[Tensor, " row"]
-]  # prompts, their answers, which fact each row is of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,34 +61,3 @@ def base_knowledge(
         specific=specific | (asker.tally.first[0] & as_asked),
         said=tuple(asker.said[0]),
     )
-
-
-def word_in_forms(
-    tokenizer: PreTrainedTokenizerBase,
-    facts: FactSet,
-    book: Phrasebook,
-    asked: PromptBatch,
-    golds: AnswerTargets,
-    sets: Mapping[str, Sequence[str]],
-    *,
-    shots: int,
-    seed: int,
-) -> list[Form]:
-    """Word the asked facts in each statement form, and with ``shots`` solved examples in front."""
-    place = {fact_id: i for i, fact_id in enumerate(asked.fact_ids)}
-    kept = [fact for fact in facts if fact.id in place]
-    most = max(len(book[fact.relation].statements) for fact in kept)
-    worded = [
-        [render(book[f.relation].statements[k], f) for f in kept if k < len(book[f.relation].statements)]
-        for k in range(most)
-    ]
-    if shots:
-        worded.append(with_examples(asked.prompts, shots, seed=seed))
-    forms = []
-    for some in worded:
-        batch = encode(tokenizer, some)
-        owner = torch.tensor([place[fact_id] for fact_id in batch.fact_ids])
-        answers = AnswerTargets.of(batch, answer_readings(tokenizer, batch, sets), seed=seed)
-        # The same decoy in every form, for what is compared is the same wrong answer.
-        forms.append((batch, answers.with_decoys(golds, owner), owner))
-    return forms

@@ -1,0 +1,53 @@
+"""The prompts of a verdict: each fact in every statement form of its relation, and with solved examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from finetune.data.facts import FactSet
+from finetune.data.prompts import Phrasebook, render, with_examples
+from interp.measures.spans import PromptBatch, encode
+from interp.patching.engine import answer_readings
+from interp.verdicts.specificity import AnswerTargets
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Prompts, their answers, and which fact each row is of.
+Form = tuple[PromptBatch, AnswerTargets, Int[Tensor, " row"]]
+
+
+def statement_form_prompts(
+    tokenizer: PreTrainedTokenizerBase,
+    facts: FactSet,
+    book: Phrasebook,
+    asked: PromptBatch,
+    golds: AnswerTargets,
+    sets: Mapping[str, Sequence[str]],
+    *,
+    shots: int,
+    seed: int,
+) -> list[Form]:
+    """Word the asked facts in each statement form, and with ``shots`` solved examples in front."""
+    place = {fact_id: i for i, fact_id in enumerate(asked.fact_ids)}
+    present = [fact for fact in facts if fact.id in place]
+    most = max(len(book[fact.relation].statements) for fact in present)
+    prompts = [
+        [render(book[f.relation].statements[k], f) for f in present if k < len(book[f.relation].statements)]
+        for k in range(most)
+    ]
+    if shots:
+        prompts.append(with_examples(asked.prompts, shots, seed=seed))
+    forms = []
+    for some in prompts:
+        batch = encode(tokenizer, some)
+        owner = torch.tensor([place[fact_id] for fact_id in batch.fact_ids])
+        answers = AnswerTargets.of(batch, answer_readings(tokenizer, batch, sets), seed=seed)
+        # The same decoy in every form, for what is compared is the same wrong answer.
+        forms.append((batch, answers.with_decoys(golds, owner), owner))
+    return forms
