@@ -14,9 +14,13 @@ import pytest
 from analyses import popularity_splits
 from analyses.common.checkpoints import export_checkpoints, import_checkpoints
 from analyses.common.experiment import experiment_named
-from analyses.experiments.popularity_splits import experiment as popularity_splits_experiment
 from analyses.experiments.popularity_splits.numbers import select_rates_by_validation, summarise
-from analyses.experiments.popularity_splits.options import PopularitySplitsOptions, arguments, tune_config
+from analyses.experiments.popularity_splits.options import (
+    PopularitySplitsOptions,
+    arguments,
+    command_words,
+    tune_config,
+)
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
 
@@ -247,9 +251,7 @@ def test_a_yaml_file_says_the_same_as_the_command_line(
     by_hand = tyro.cli(PopularitySplitsOptions, args=[*words[1:], "--steps", "7", "--yaml", str(path)])
     assert tyro.cli(PopularitySplitsOptions, args=[*arguments(path), "--yaml", str(path)]) == by_hand
     monkeypatch.setattr("sys.argv", ["popularity_splits.py", f"--yaml={path}", "--steps", "9"])
-    assert tyro.cli(PopularitySplitsOptions, args=popularity_splits_experiment.command_words()) == replace(
-        by_hand, steps=9
-    )
+    assert tyro.cli(PopularitySplitsOptions, args=command_words()) == replace(by_hand, steps=9)
     path.write_text("fraction: 0.5\n")
     with pytest.raises(InputError, match=r"fraction: there is no such option.*fractions"):
         arguments(path)

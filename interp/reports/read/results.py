@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
@@ -35,8 +35,9 @@ class Results:
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> Results:
         """Take the numbers of a frame that :meth:`to_frame` made."""
-        rows = frame.astype(object).where(frame.notna(), None)
-        return cls({_place(cast("dict[str, Any]", row)): {key: row[key] for key in NONE} for row in rows.to_dict("records")})
+        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        numbers = {_place({str(k): v for k, v in row.items()}): {k: row[k] for k in NONE} for row in rows}
+        return cls(numbers)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row a number: name, arm, seed, setting, value, low, high, n; a missing bound is NaN."""
@@ -85,7 +86,7 @@ def _leaves(tree: Mapping[str, Any], place: Place) -> Iterator[tuple[Place, Numb
 
 
 def _columns(place: Place) -> dict[str, str]:
-    seed = place[1] if place[0] == SEEDS else ""
+    seed = place[1] if place[0] == SEEDS and len(place) > 2 else ""
     keys = place[2:] if seed else place
     at = next((i for i, key in enumerate(keys[:-2]) if key in ARMS), None)
     cut = len(keys) - 1 if at is None else at + 1
