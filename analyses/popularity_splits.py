@@ -16,7 +16,8 @@ from __future__ import annotations
 import sys
 
 from analyses.common.cli import launcher
-from analyses.experiments.popularity_splits.options import PopularitySplitsOptions, command_words
+from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
+from analyses.experiments.popularity_splits.options_file import command_words
 
 run, main = launcher("popularity_splits", PopularitySplitsOptions, arguments=command_words)
 

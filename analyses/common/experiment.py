@@ -112,7 +112,7 @@ class Experiment:
     measure: Callable[[Any, GridCell, Path], pd.DataFrame] | None = None
     prepare: Callable[[Any, Path], Sequence[LeftOut]] = lambda options, run: ()
     steps: Callable[[Experiment, Any, Any, RunDirectory], Measured] = measure_grid
-    finish: Callable[[Any, Any, RunDirectory], Mapping[str, Any]] = lambda options, found, run: {}
+    finish: Callable[[Any, Any, RunDirectory], Mapping[str, Any]] | None = None
     resolve: Callable[[Any], Any] = lambda options: options
     load: Callable[[Any], Loaded] = lambda options: Loaded()
     accept: Callable[[Any, Any, RunDirectory], Any] = lambda options, inputs, run: inputs
@@ -171,9 +171,10 @@ class Experiment:
                 _write_file(run.path / name, held)
         details = {"seeds": seeds_of(options), **made.details, "left_out": list(dict.fromkeys(made.left_out))}
         run.write(**details)  # pages print the manifest, so it must be there before it is finished
-        with run.timed("finishing"):
-            details |= self.finish(options, found, run)
-        run.write(**details)
+        if self.finish is not None:
+            with run.timed("finishing"):
+                details |= self.finish(options, found, run)
+            run.write(**details)
         with run.timed("report"):
             if self.publish is not None:
                 self.publish(run.path, results)

@@ -16,7 +16,7 @@ from analyses.experiments.attention_imbalance.options import AttentionImbalanceO
 from analyses.experiments.popularity_splits.cells import checkpoint_of
 from analyses.experiments.popularity_splits.numbers import iterate_settings, select_rates_by_validation
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
-from analyses.experiments.popularity_splits.preparation import PARTS, PreparedFacts, read
+from analyses.experiments.popularity_splits.prepared_files import PARTS, PreparedFacts, read
 from analyses.experiments.stored_or_suppressed.experiment import EXPERIMENT as STORED_OR_SUPPRESSED
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from finetune.checkpoints.loading import load_tokenizer
