@@ -12,23 +12,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
 
-
-def run(options: AttentionImbalanceOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.attention_imbalance.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("attention_imbalance", AttentionImbalanceOptions)
-
+run, main = launcher("attention_imbalance", AttentionImbalanceOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

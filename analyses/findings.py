@@ -10,21 +10,10 @@ from __future__ import annotations
 
 import sys
 
+from analyses.common.cli import reader
 from analyses.experiments.findings.options import FindingsOptions
-from finetune.common.command_line import parse_options, run_command
 
-
-def main() -> int:
-    """Write from the command line; the exit status is 2 where a directory is no run that can be used."""
-    return run_command(_command, continues="")
-
-
-def _command() -> None:
-    options = parse_options(FindingsOptions)
-    from analyses.experiments.findings.experiment import write
-
-    write(options)
-
+main = reader("findings", FindingsOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

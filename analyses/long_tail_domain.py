@@ -16,23 +16,11 @@ With --facts: the domain is the half of the relations whose median popularity is
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.long_tail_domain.options import LongTailDomainOptions
 
-
-def run(options: LongTailDomainOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.long_tail_domain.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("long_tail_domain", LongTailDomainOptions)
-
+run, main = launcher("long_tail_domain", LongTailDomainOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

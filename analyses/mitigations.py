@@ -14,23 +14,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.mitigations.options import MitigationsOptions
 
-
-def run(options: MitigationsOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.mitigations.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("mitigations", MitigationsOptions)
-
+run, main = launcher("mitigations", MitigationsOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

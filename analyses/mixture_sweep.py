@@ -13,23 +13,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.mixture_sweep.options import MixtureSweepOptions
 
-
-def run(options: MixtureSweepOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.mixture_sweep.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("mixture_sweep", MixtureSweepOptions)
-
+run, main = launcher("mixture_sweep", MixtureSweepOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

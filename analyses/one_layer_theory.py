@@ -20,23 +20,11 @@ Deep model, the embedded world's base:
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.one_layer_theory.options import OneLayerTheoryOptions
 
-
-def run(options: OneLayerTheoryOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.one_layer_theory.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("one_layer_theory", OneLayerTheoryOptions)
-
+run, main = launcher("one_layer_theory", OneLayerTheoryOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,21 +11,10 @@ from __future__ import annotations
 
 import sys
 
+from analyses.common.cli import reader
 from analyses.experiments.paper_table.options import PaperTableOptions
-from finetune.common.command_line import parse_options, run_command
 
-
-def main() -> int:
-    """Write from the command line; the exit status is 2 where a directory is no run that can be used."""
-    return run_command(_command, continues="")
-
-
-def _command() -> None:
-    options = parse_options(PaperTableOptions)
-    from analyses.experiments.paper_table.experiment import write
-
-    write(options)
-
+main = reader("paper_table", PaperTableOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

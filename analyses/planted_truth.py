@@ -13,23 +13,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.planted_truth.options import PlantedTruthOptions
 
-
-def run(options: PlantedTruthOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.planted_truth.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("planted_truth", PlantedTruthOptions)
-
+run, main = launcher("planted_truth", PlantedTruthOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

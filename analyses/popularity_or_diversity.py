@@ -15,23 +15,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.popularity_or_diversity.options import PopularityOrDiversityOptions
 
-
-def run(options: PopularityOrDiversityOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.popularity_or_diversity.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("popularity_or_diversity", PopularityOrDiversityOptions)
-
+run, main = launcher("popularity_or_diversity", PopularityOrDiversityOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,23 +12,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.popularity_proxies.options import PopularityProxiesOptions
 
-
-def run(options: PopularityProxiesOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.popularity_proxies.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("popularity_proxies", PopularityProxiesOptions)
-
+run, main = launcher("popularity_proxies", PopularityProxiesOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

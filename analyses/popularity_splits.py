@@ -14,23 +14,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
-from analyses.experiments.popularity_splits.options import PopularitySplitsOptions, command_words
+from analyses.common.cli import launcher
+from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
+from analyses.experiments.popularity_splits.options_file import command_words
 
-
-def run(options: PopularitySplitsOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.popularity_splits.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("popularity_splits", PopularitySplitsOptions, arguments=command_words)
-
+run, main = launcher("popularity_splits", PopularitySplitsOptions, arguments=command_words)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,23 +17,11 @@ With --facts: the same on real facts, where frequency is page views and levels a
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.salience_vs_frequency.options import SalienceVsFrequencyOptions
 
-
-def run(options: SalienceVsFrequencyOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.salience_vs_frequency.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("salience_vs_frequency", SalienceVsFrequencyOptions)
-
+run, main = launcher("salience_vs_frequency", SalienceVsFrequencyOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

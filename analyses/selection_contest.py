@@ -16,23 +16,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.selection_contest.options import SelectionContestOptions
 
-
-def run(options: SelectionContestOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.selection_contest.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("selection_contest", SelectionContestOptions)
-
+run, main = launcher("selection_contest", SelectionContestOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,23 +12,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 
-
-def run(options: StoredOrSuppressedOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.stored_or_suppressed.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("stored_or_suppressed", StoredOrSuppressedOptions)
-
+run, main = launcher("stored_or_suppressed", StoredOrSuppressedOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,23 +14,11 @@ A table needs questions and answers; with subjects and relations more scores can
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from analyses.common import cli
+from analyses.common.cli import launcher
 from analyses.experiments.which_data.options import WhichDataOptions
 
-
-def run(options: WhichDataOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory."""
-    from analyses.experiments.which_data.experiment import run as run_now
-
-    return run_now(options)
-
-
-def main() -> int:
-    """Run from the command line; print what was found and where the report is."""
-    return cli.main("which_data", WhichDataOptions)
-
+run, main = launcher("which_data", WhichDataOptions)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -24,7 +24,6 @@ from finetune.common.distributed import is_main
 from finetune.common.files import read_json
 from finetune.common.messages import without_controls, without_escapes
 from finetune.common.progress import prepare_process
-from interp.reports.pages.study import headline, load_study
 
 
 class HasOutput(Protocol):
@@ -50,22 +49,39 @@ class HasOutput(Protocol):
 Chosen = TypeVar("Chosen", bound=HasOutput)
 
 
-def main(name: str, options: type[Chosen], *, arguments: Callable[[], Sequence[str]] | None = None) -> int:
-    """Run ``analyses.experiments.<name>`` from the command line and print what it found and where it is.
+def launcher(
+    name: str, options: type[Chosen], *, arguments: Callable[[], Sequence[str]] | None = None
+) -> tuple[Callable[[Chosen], Path], Callable[[], int]]:
+    """Make a script's ``run`` and ``main`` of ``analyses.experiments.<name>``.
 
-    The experiment is imported once the options are known, so that ``--help`` is quick. ``arguments`` is as in
-    :func:`launch`.
+    ``run`` takes options and returns the run directory; ``main`` parses the command line, runs, and prints
+    what was found and where it is. The experiment is imported once the options are known, so that ``--help``
+    is quick. ``arguments`` is as in :func:`launch`.
     """
 
     def experiment() -> Any:
-        return import_module(f"analyses.experiments.{name}.experiment")
+        return import_module(f"analyses.experiments.{name}.experiment").EXPERIMENT
 
-    return launch(
-        options,
-        lambda chosen: experiment().run(chosen),
-        lambda out: experiment().show(out),
-        arguments=arguments,
-    )
+    def run(chosen: Chosen) -> Path:
+        """Run the analysis, or continue it, and return the run directory."""
+        out: Path = experiment().run(chosen)
+        return out
+
+    def main() -> int:
+        """Run from the command line; print what was found and where the report is."""
+        return launch(options, run, lambda out: experiment().show(out), arguments=arguments)
+
+    return run, main
+
+
+def reader(name: str, options: type[Any]) -> Callable[[], int]:
+    """Make the ``main`` of a script that reads runs and writes a page: ``write`` of its experiment."""
+
+    def write() -> None:
+        chosen = parse_options(options)
+        import_module(f"analyses.experiments.{name}.experiment").write(chosen)
+
+    return lambda: run_command(write, continues="")
 
 
 def launch(
@@ -98,11 +114,6 @@ def _launched(
         out = run(chosen)
     if is_main():
         _tell(chosen, out, show)
-
-
-def show_study(out: Path) -> object:
-    """Make what a terminal shows of a run that left a study: its finding and first table."""
-    return headline(load_study(out))
 
 
 def as_json(out: Path, shown: object) -> dict[str, Any]:

@@ -1,67 +1,186 @@
-"""An experiment: a grid of cells measured one by one, then summed up as claims that its numbers decide."""
+"""The shell that every analysis runs in: its options checked, steps measured, numbers and a page written.
+
+1. Check the options and load what they name, before anything is written.
+2. Own the run directory; a finished one is returned as it is.
+3. Measure: a grid of cells, or steps of the experiment's own, each of which leaves what a later start reads.
+4. Sum up rows as numbers with intervals: ``facts.parquet``, ``results.json``.
+5. Write what the numbers decide (``claims.json``) and the page, and mark the run as finished.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from analyses.common.grid import CellFailure, is_input_error, run_cells
 from analyses.common.grid_cells import GridCell, read_cells
+from analyses.common.sharding import processes
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import atomic_file, read_json, write_json
 from finetune.common.messages import printable
 from finetune.common.run_directory import RunDirectory
-from interp.reports.pages.study import headline
+from interp.reports.pages.study import Study, headline, load_study
 from interp.reports.pages.study_page import write_study
-
-if TYPE_CHECKING:
-    from interp.reports.pages.study import Study
-from analyses.common.options import GridOptions
+from interp.reports.read.results import Results
 
 CELLS = "cells/"  # where cells are, below a run
+
+
+class NothingMeasured(InputError):
+    """No cell could be run, for a reason that its own directory tells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What was loaded before anything is written, and what the run's configuration and inputs tell of it."""
+
+    inputs: Any = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What steps left: rows, further files by name, what the manifest tells, and whether all was measured.
+
+    ``found`` is what numbers and the page are made of, where that is not the rows.
+    """
+
+    rows: pd.DataFrame | None = None
+    found: Any = None
+    files: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Sequence[LeftOut] = ()
+    complete: bool = True
+
+
+def no_cells(options: Any) -> Sequence[GridCell]:
+    """List no cell: the experiment has steps of its own."""
+    return ()
+
+
+def measure_grid(experiment: Experiment, options: Any, inputs: Any, run: RunDirectory) -> Measured:
+    """Run the cells of a grid; those that fail are listed on the page, and the same command tries them again.
+
+    Raises:
+        InputError: no cell could be run.
+    """
+    cells = list(experiment.cells(options))
+    details = {"cells": len(cells), "setting": options.setting}
+    run.write(seeds=options.seeds, **details)
+    with run.timed("preparing"):
+        set_aside = experiment.prepare(options, run.path)
+    with run.timed("cells"):
+        failures = run_cells(experiment.name, options, cells, run.path, options.machines)
+    rows = read_cells(run.path, cells)
+    if rows.empty and all(is_input_error(failure.reason) for failure in failures):
+        raise InputError(failures[0].reason.removeprefix("InputError: "))
+    if rows.empty:
+        raise NothingMeasured(
+            f"--out {options.out}: no cell of the grid could be run; the first one's reason: "
+            f"{failures[0].reason} (the rest is in cells/*/error.txt)"
+        )
+    left_out = (*set_aside, *map(_left_out, failures))
+    return Measured(rows=rows, details=details, left_out=left_out, complete=not failures)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """What makes an experiment, found as ``EXPERIMENT`` in ``analyses.experiments.<name>.experiment``.
 
-    ``cells`` lists the grid of some options; ``measure`` runs one cell in a directory of its own and returns
-    its rows; ``summarise`` makes numbers with intervals of all rows; ``study`` makes the page of both.
-    ``prepare`` makes what cells share before any of them runs, and says what it left out; ``finish`` goes on
-    from all rows, and returns what the manifest is to tell of that.
+    A grid gives ``cells``, which lists those of some options, ``measure``, which runs one in a directory of
+    its own and returns its rows, and ``prepare``, which makes what cells share and says what it left out.
+    Others give ``steps``. ``summarise`` makes numbers of all rows and ``study`` the page of both; ``publish``
+    writes another page. ``finish`` goes on from the rows and returns what the manifest is to tell of that.
+
+    ``resolve`` completes options, ``load`` reads what they name, and ``accept`` refuses, now that the
+    directory is known, what cannot be run there. A ``shared`` experiment may run in several processes, and
+    one that ``repeats`` runs again where it is finished.
     """
 
     name: str
-    options: type[Any]
-    cells: Callable[[Any], Sequence[GridCell]]
-    measure: Callable[[Any, GridCell, Path], pd.DataFrame]
-    summarise: Callable[[pd.DataFrame], dict[str, Any]]
-    study: Callable[[pd.DataFrame, dict[str, Any]], Study]
+    summarise: Callable[[Any], dict[str, Any]]
+    study: Callable[[Any, Results], Study] | None = None
+    cells: Callable[[Any], Sequence[GridCell]] = no_cells
+    measure: Callable[[Any, GridCell, Path], pd.DataFrame] | None = None
     prepare: Callable[[Any, Path], Sequence[LeftOut]] = lambda options, run: ()
-    finish: Callable[[Any, pd.DataFrame, Path], dict[str, Any]] = lambda options, frame, run: {}
+    steps: Callable[[Experiment, Any, Any, RunDirectory], Measured] = measure_grid
+    finish: Callable[[Any, Any, RunDirectory], Mapping[str, Any]] | None = None
+    resolve: Callable[[Any], Any] = lambda options: options
+    load: Callable[[Any], Loaded] = lambda options: Loaded()
+    accept: Callable[[Any, Any, RunDirectory], Any] = lambda options, inputs, run: inputs
+    publish: Callable[[Path, Any], object] | None = None
+    headline: Callable[[Path], object] = lambda out: headline(load_study(out))
+    home: Callable[[Any], Path] = attrgetter("out")
+    shared: bool = False
+    repeats: bool = False
 
     def show(self, out: Path) -> object:
         """Make what a terminal shows of a run; cells that could not be run are said on standard error."""
-        failed = (
-            i for i in read_json(out / "manifest.json").get("left_out", ()) if i["where"].startswith(CELLS)
-        )
-        for item in failed:
-            print(printable(f"not run: {item['where']}: {item['reason']}", 500), file=sys.stderr)
-        return headline(self.load_study(out))
+        for item in read_json(out / "manifest.json").get("left_out", ()):
+            if item["where"].startswith(CELLS):
+                print(printable(f"not run: {item['where']}: {item['reason']}", 500), file=sys.stderr)
+        return self.headline(out)
 
-    def load_study(self, out: Path) -> Study:
-        """Make the page of a run directory again."""
-        return self.study(pd.read_parquet(out / "facts.parquet"), read_json(out / "results.json"))
+    def run(self, options: Any) -> Path:
+        """Run the experiment, or continue it, and return the run directory.
 
-    def run(self, options: GridOptions) -> Path:
-        """Run the experiment, or continue it, and return the run directory; see :func:`run_experiment`."""
-        return run_experiment(self, options)
+        Raises:
+            InputError: an option or an input is wrong, or nothing could be measured.
+        """
+        options = self.resolve(options)
+        options.check()
+        loaded = self.load(options)
+        config = {**options.config(), **loaded.config}
+        run = RunDirectory(self.home(options), config, analysis=self.name, inputs=loaded.sources)
+        if run.finished and not self.repeats:
+            return run.path
+        inputs = self.accept(options, loaded.inputs, run)
+        team = processes() if self.shared else None
+        if team:
+            team.wait()
+        writes = team is None or team.is_main
+        try:
+            if writes:
+                run.write(seeds=seeds_of(options))
+            made = self.steps(self, options, inputs, run)
+        except InputError as error:
+            if not isinstance(error, NothingMeasured):
+                run.discard()
+            raise
+        if writes:
+            self._write(options, made, run)
+        if team:
+            team.wait()
+        return run.path
+
+    def _write(self, options: Any, made: Measured, run: RunDirectory) -> None:
+        """Write numbers, tables and the page; the manifest last, marked finished."""
+        found = made.rows if made.found is None else made.found
+        with run.timed("summary"):
+            results = self.summarise(found)
+            tables = {} if made.rows is None else {"facts.parquet": made.rows}
+            for name, held in {**tables, "results.json": results, **made.files}.items():
+                _write_file(run.path / name, held)
+        details = {"seeds": seeds_of(options), **made.details, "left_out": list(dict.fromkeys(made.left_out))}
+        run.write(**details)  # pages print the manifest, so it must be there before it is finished
+        if self.finish is not None:
+            with run.timed("finishing"):
+                details |= self.finish(options, found, run)
+            run.write(**details)
+        with run.timed("report"):
+            if self.publish is not None:
+                self.publish(run.path, results)
+            elif self.study is not None:
+                write_study(run.path, self.study(found, Results.of(results)))
+        run.write(finished=made.complete, **details)
 
 
 def experiment_named(name: str) -> Experiment:
@@ -70,62 +189,19 @@ def experiment_named(name: str) -> Experiment:
     return experiment
 
 
-def run_experiment(experiment: Experiment, options: GridOptions) -> Path:
-    """Run an experiment, or continue it, and return the run directory.
-
-    Cells that failed are listed on the page and in the manifest; the run then counts as unfinished, so that
-    the same command tries them again.
-
-    Raises:
-        InputError: an option is wrong, or no cell could be run.
-    """
-
-    options.check()
-    models = dict(getattr(options, "models", ()))
-    directory = RunDirectory(options.out, options.config(), analysis=experiment.name, inputs=models)
-    if directory.finished:
-        return options.out
-    cells = list(experiment.cells(options))
-    details: dict[str, Any] = {"seeds": options.seeds, "cells": len(cells), "setting": options.setting}
-    directory.write(**details)
-    try:
-        with directory.timed("preparing"):
-            set_aside = list(experiment.prepare(options, directory.path))
-    except InputError:
-        directory.discard()
-        raise
-    with directory.timed("cells"):
-        failures = run_cells(experiment.name, options, cells, directory.path, options.machines)
-    frame = read_cells(directory.path, cells)
-    if frame.empty:
-        if all(is_input_error(failure.reason) for failure in failures):
-            directory.discard()
-            raise InputError(failures[0].reason.removeprefix("InputError: "))
-        raise InputError(
-            f"--out {options.out}: no cell of the grid could be run; the first one's reason: "
-            f"{failures[0].reason} (the rest is in cells/*/error.txt)"
-        )
-    results = experiment.summarise(frame)
-    with atomic_file(directory.path / "facts.parquet") as path:
-        frame.to_parquet(path)
-    write_json(directory.path / "results.json", results)
-    details["left_out"] = [*set_aside, *map(_left_out, failures)]
-    directory.write(**details)
-    with directory.timed("finishing"):
-        details |= experiment.finish(options, frame, directory.path)
-    directory.write(**details)
-    write_study(directory.path, experiment.study(frame, results))
-    directory.write(finished=not failures, **details)
-    return options.out
+def seeds_of(options: Any) -> tuple[int, ...]:
+    """Return the seeds of a run, whose options may have but one."""
+    return getattr(options, "seeds", None) or (options.seed,)
 
 
-def load_study(name: str, out: Path) -> Study:
-    """Make the page of an experiment's run directory again."""
-    return experiment_named(name).load_study(out)
+def _write_file(path: Path, held: Any) -> None:
+    if not isinstance(held, pd.DataFrame):
+        write_json(path, held)
+        return
+    with atomic_file(path) as temporary:
+        held.to_parquet(temporary)
 
 
 def _left_out(failure: CellFailure) -> LeftOut:
-    where = CELLS + failure.cell.key
-    return LeftOut(
-        where=where, reason=f"{failure.reason} (see error.txt there; the same command tries again)"
-    )
+    reason = f"{failure.reason} (see error.txt there; the same command tries again)"
+    return LeftOut(where=CELLS + failure.cell.key, reason=reason)

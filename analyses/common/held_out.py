@@ -74,21 +74,16 @@ def measure_held_out(
     checkpoints = checkpoints_side_by_side(bench, {name: str(path) for name, path in arms.items()}, test=test)
     read = list(arms if names is None else names)
     known = stated_by_base(bench, checkpoints, home)
-    answers = {
-        name: answers_stage(checkpoints, name, home / "answers" / f"{name}.parquet", seed=bench.seed)
-        for name in read
-    }
-    masses = {
-        name: mass_stage(name, home / "readings" / f"{name}.safetensors", batch_tokens=batch_tokens)
-        for name in read
-    }
+    answers, masses = {}, {}
+    for name in read:
+        path = home / "answers" / f"{name}.parquet"
+        answers[name] = answers_stage(checkpoints, name, path, seed=bench.seed)
+        masses[name] = mass_stage(name, home / "readings" / f"{name}.safetensors", batch_tokens=batch_tokens)
     moved = _transplant(home, answers, bench.seed, batch_tokens) if recovery else {}
     for name in dict.fromkeys((BASE, *read)):
-        plain: list[Stage[Any]] = [known] if name == BASE else []
-        hooked: list[Stage[Any]] = []
-        if name in read:
-            plain, hooked = [*plain, answers[name]], [masses[name], *moved.get(name, ())]
-        visit(checkpoints, name, plain=plain, hooked=hooked)
+        asked = name in read
+        plain: list[Stage[Any]] = [*([known] if name == BASE else []), *([answers[name]] if asked else [])]
+        visit(checkpoints, name, plain=plain, hooked=[masses[name], *moved.get(name, ())] if asked else ())
     frames = [_averaged(answers[name].read(), masses[name].read(), layers) for name in read]
     frame = with_known(pd.concat(frames, ignore_index=True), known.read() * len(read))
     if recovery:

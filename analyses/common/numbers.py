@@ -43,8 +43,15 @@ def summarise_seeds(
 
 def mean(rows: pd.DataFrame, column: str, *, difference: bool = False, share: bool = True) -> Estimate:
     """Average a column over facts, with an interval over subjects; ``share`` is False for nats and counts."""
-    values = rows[column].to_numpy(dtype=np.float64)
-    return estimate(values, groups=rows["subject"].to_numpy(), difference=difference, share=share)
+    return mean_of(rows[column], rows, difference=difference, share=share)
+
+
+def mean_of(
+    values: pd.Series[Any], rows: pd.DataFrame, *, difference: bool = False, share: bool = True
+) -> Estimate:
+    """Average values that go with some rows, as :func:`mean` does a column of theirs."""
+    numbers = values.to_numpy(dtype=np.float64)
+    return estimate(numbers, groups=rows["subject"].to_numpy(), difference=difference, share=share)
 
 
 def paired_difference(

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from analyses.common.estimate_trees import Tree, pool_trees, tree_to_json
-from analyses.common.numbers import mean
-from interp.stats import mean_by_cell, overlap_of
+from analyses.common.estimate_trees import Tree
+from analyses.common.numbers import mean, paired_difference, summarise_seeds
+from interp.stats import mean_by_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
 def summarise(facts: pd.DataFrame) -> Tree:
     """Return ``arms``, ``contrasts`` and ``recovery`` over seeds, and the same per seed under ``seeds``."""
-    seeds = sorted(facts["seed"].unique())
-    trees = [_one_seed(facts[facts["seed"] == seed]) for seed in seeds]
-    by_seed = {str(s): t for s, t in zip(seeds, trees, strict=True)}
-    overlap = overlap_of(facts)
-    return tree_to_json({**pool_trees(trees, _bounds, lambda path: overlap), "seeds": by_seed})
+    return summarise_seeds(facts, _one_seed, _bounds)
 
 
 def _one_seed(facts: pd.DataFrame) -> Tree:
@@ -73,15 +69,11 @@ def _contrasts(facts: pd.DataFrame) -> Tree:
 
 def _contrast(facts: pd.DataFrame, first: str, second: str) -> Tree:
     """Pair two arms by fact and average the differences."""
-    columns = ["correct", "subject_attention"]
-    by_fact = facts.set_index("fact_id")
-    a, b = (by_fact[by_fact["arm"] == arm] for arm in (first, second))
-    difference = a[columns].astype(float) - b.loc[a.index, columns].astype(float)
-    difference[["subject", "known"]] = a[["subject", "known"]]
+    sides = {"arm": first}, {"arm": second}
     return {
-        "accuracy": mean(difference, "correct", difference=True),
-        "accuracy_known": mean(difference[difference["known"]], "correct", difference=True),
-        "subject_attention": mean(difference, "subject_attention", difference=True),
+        "accuracy": paired_difference(facts, *sides, "correct"),
+        "accuracy_known": paired_difference(facts[facts["known"]], *sides, "correct"),
+        "subject_attention": paired_difference(facts, *sides, "subject_attention"),
     }
 
 

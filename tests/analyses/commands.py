@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import analyses
+from finetune.common.errors import InputError
 
 
 def commands() -> dict[str, type[Any]]:
@@ -33,6 +34,15 @@ def _options(module: ModuleType) -> type[Any]:
 def check(options: Any) -> None:
     """Check options as the command does before it writes anything."""
     getattr(options, "resolved", lambda: options)().check()
+
+
+def refusal(options: Any) -> str | None:
+    """Return what a command says against options before it writes anything; None where it takes them."""
+    try:
+        check(options)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def numbers(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, bool]]:

@@ -12,6 +12,7 @@ from analyses import findings
 from analyses.common.claims import claims_on_arms, claims_on_planted_truth, claims_on_verdicts
 from analyses.experiments.findings import page as findings_page
 from finetune.common.errors import InputError
+from interp.reports.read.results import Results
 
 
 def number(value: float, half: float = 0.01) -> dict:
@@ -71,14 +72,14 @@ def test_a_run_that_decides_nothing_is_refused(tmp_path: Path, how: dict, proble
 def test_the_papers_claims_are_decided_by_the_main_jobs_contrasts() -> None:
     gap = {"accuracy": number(-0.1), "accuracy_known": number(0.3), "subject_attention": number(0.0)}
     results = {"contrasts": {"top_minus_bottom": gap}, "recovery": {"difference": number(0.2)}}
-    outcomes = [claim.outcome for claim in claims_on_arms(results)]
+    outcomes = [claim.outcome for claim in claims_on_arms(Results.of(results))]
     assert outcomes == ["supported", "not supported", "inconclusive", "supported"]
-    assert claims_on_arms({"contrasts": {"mine_minus_base": gap}, "recovery": {}}) == ()
+    assert claims_on_arms(Results.of({"contrasts": {"mine_minus_base": gap}, "recovery": {}})) == ()
 
 
 def test_verdicts_must_beat_the_share_that_chance_allows() -> None:
     arms = {"a": {"suppressed_of_lost": number(0.055)}, "b": {"suppressed_of_lost": number(0.3)}}
-    assert [claim.outcome for claim in claims_on_verdicts({"arms": arms}, 0.05)] == [
+    assert [claim.outcome for claim in claims_on_verdicts(Results.of({"arms": arms}), 0.05)] == [
         "inconclusive",
         "supported",
     ]
@@ -90,7 +91,7 @@ def test_verdicts_must_beat_the_share_that_chance_allows() -> None:
 def test_false_positives_are_held_against_what_is_allowed(rate: float, outcome: str) -> None:
     suppressed = {"precision": number(0.95), "recall": number(0.7)}
     verdict = {"suppressed": suppressed, "false_positive_rate": number(rate)}
-    precision, recall, spared = claims_on_planted_truth({"verdict": verdict})
+    precision, recall, spared = claims_on_planted_truth(Results.of({"verdict": verdict}))
     assert (precision.outcome, recall.outcome, spared.outcome) == ("supported", "not supported", outcome)
     assert spared.number["value"] == pytest.approx(0.05 - rate)
     assert spared.number["low"] < spared.number["high"]

@@ -14,7 +14,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from analyses.common.experiment import Experiment, run_experiment
+from analyses.common.experiment import Experiment
 from analyses.common.grid import run_cells
 from analyses.common.grid_cells import GridCell, is_finished, read_cells
 from analyses.common.grid_options import Machines
@@ -25,6 +25,7 @@ from analyses.experiments.mixture_sweep import experiment as mixture_sweep_exper
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from interp.reports.pages.study import Study, StudyTable, claim_sentence, decide_claim
+from interp.reports.read.results import Results
 from interp.stats import Estimate
 
 CELLS = [GridCell.of(seed, x=x) for x in (1, 2) for seed in (0, 1)]
@@ -66,9 +67,8 @@ def summarise(frame: pd.DataFrame) -> dict:
     return summarise_seeds(frame, one, lambda path: None)
 
 
-def study(frame: pd.DataFrame, results: dict) -> Study:
-    none = {"value": None, "low": None, "high": None, "n": 0}
-    claims = (decide_claim("y rises with x", "trial", results.get("rise", none)),)
+def study(frame: pd.DataFrame, results: Results) -> Study:
+    claims = (decide_claim("y rises with x", "trial", results.at("rise")),)
     table = StudyTable(title="Rows", columns=("Rows",), rows=((len(frame),),))
     return Study(
         title="Trial",
@@ -82,7 +82,6 @@ def study(frame: pd.DataFrame, results: dict) -> Study:
 
 EXPERIMENT = Experiment(
     name="trial",
-    options=Options,
     cells=lambda options: CELLS,
     measure=measure,
     summarise=summarise,
@@ -99,7 +98,7 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_grid_leaves_its_rows_numbers_claims_and_page(tmp_path: Path) -> None:
-    out = run_experiment(EXPERIMENT, Options(out=tmp_path / "run", seeds=(0, 1), workers=1))
+    out = EXPERIMENT.run(Options(out=tmp_path / "run", seeds=(0, 1), workers=1))
     frame = pd.read_parquet(out / "facts.parquet")
     assert len(frame) == 40
     assert set(frame["seed"]) == {0, 1}
@@ -112,13 +111,13 @@ def test_a_grid_leaves_its_rows_numbers_claims_and_page(tmp_path: Path) -> None:
     assert "y rises with x" in (out / "report.html").read_text()
     assert read_json(out / "manifest.json")["finished"]
     stamp = (out / "results.json").stat().st_mtime_ns
-    run_experiment(EXPERIMENT, Options(out=out, seeds=(0, 1), workers=3))
+    EXPERIMENT.run(Options(out=out, seeds=(0, 1), workers=3))
     assert (out / "results.json").stat().st_mtime_ns == stamp, "where cells run is no other configuration"
 
 
 def test_a_failed_cell_is_tried_again_then_listed_and_the_rest_survives(tmp_path: Path) -> None:
     options = Options(out=tmp_path / "run", workers=1, retries=2, odd=2)
-    out = run_experiment(EXPERIMENT, options)
+    out = EXPERIMENT.run(options)
     assert len(pd.read_parquet(out / "facts.parquet")) == 20
     manifest = read_json(out / "manifest.json")
     assert not manifest["finished"]
@@ -132,13 +131,13 @@ def test_a_failed_cell_is_tried_again_then_listed_and_the_rest_survives(tmp_path
 
 def test_the_same_command_runs_only_what_is_missing(tmp_path: Path) -> None:
     options = Options(out=tmp_path / "run", workers=1, retries=0, odd=2, times=1)
-    run_experiment(EXPERIMENT, options)
+    EXPERIMENT.run(options)
     stamp = (options.out / "cells" / "x=1,seed=0" / "facts.parquet").stat().st_mtime_ns
-    run_experiment(EXPERIMENT, options)
+    EXPERIMENT.run(options)
     assert read_json(options.out / "manifest.json")["finished"]
     assert not (options.out / "cells" / "x=2,seed=0" / "error.txt").exists()
     assert (options.out / "cells" / "x=1,seed=0" / "facts.parquet").stat().st_mtime_ns == stamp
-    whole = run_experiment(EXPERIMENT, Options(out=tmp_path / "other", workers=1))
+    whole = EXPERIMENT.run(Options(out=tmp_path / "other", workers=1))
     assert read_json(options.out / "results.json") == read_json(whole / "results.json")
 
 
@@ -149,10 +148,10 @@ def test_wrong_input_is_not_tried_again_and_leaves_nothing_behind(tmp_path: Path
     wrong = Experiment(**{**EXPERIMENT.__dict__, "cells": all_odd})
     out = tmp_path / "run"
     with pytest.raises(InputError, match=r"^--odd 2: cannot be$"):
-        run_experiment(wrong, Options(out=out, workers=1, odd=2, how="input", retries=5))
+        wrong.run(Options(out=out, workers=1, odd=2, how="input", retries=5))
     assert not out.exists()
     with pytest.raises(InputError, match="numbers ran out"):
-        run_experiment(wrong, Options(out=out, workers=1, odd=2, retries=0))
+        wrong.run(Options(out=out, workers=1, odd=2, retries=0))
     assert (out / "cells" / "x=2,seed=0" / "error.txt").is_file(), "a crash leaves what it left"
 
 
@@ -169,7 +168,7 @@ def test_wrong_input_is_not_tried_again_and_leaves_nothing_behind(tmp_path: Path
 )
 def test_mistakes_name_the_setting(setting: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        run_experiment(EXPERIMENT, Options(out=tmp_path / "run", **setting))
+        EXPERIMENT.run(Options(out=tmp_path / "run", **setting))
     assert not (tmp_path / "run").exists()
 
 
@@ -196,7 +195,7 @@ def mixtures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         options = mixture_sweep.MixtureSweepOptions(
             out=folder / "run", cache=folder / "cache", quiet=True, **MIXTURE, **machines
         )
-        made[name] = run_experiment(mixture_sweep_experiment.EXPERIMENT, options)
+        made[name] = mixture_sweep_experiment.EXPERIMENT.run(options)
     return made
 
 

@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 
 from analyses import long_tail_domain as experiment
-from analyses.common.experiment import load_study
 from analyses.experiments.long_tail_domain import cells as experiment_cells
-from analyses.experiments.long_tail_domain import claims as domain_page_claims
-from analyses.experiments.long_tail_domain import experiment as experiment_experiment
 from analyses.experiments.long_tail_domain import numbers as domain_page_numbers
+from analyses.experiments.long_tail_domain import page as domain_page
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.data.facts import FactSet
 from finetune.data.records.fact import Fact
 from finetune.data.splits import partition
+from interp.reports.pages.study import load_study
+from interp.reports.read.results import Results
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def _rows(seed: int, right: dict[str, int]) -> pd.DataFrame:
 def test_claims_follow_the_rows() -> None:
     right = {"base": 0, "top": 12, "bottom": 6, "random": 12, "whole": 14, "general_top": 2, "mixed": 10}
     frame = pd.concat([_rows(0, right), _rows(1, {**right, "top": 14, "bottom": 9})], ignore_index=True)
-    results = experiment_experiment.summarise(frame)
+    results = domain_page_numbers.summarise(frame)
     change = results["contrasts"]["top_minus_bottom"]
     assert change["accuracy"]["value"] == pytest.approx((6 / 20 + 5 / 20) / 2)
     # Of the facts that the base states, those with even numbers, the arms answer 6 less 3 and 7 less 5.
@@ -92,7 +92,7 @@ def test_claims_follow_the_rows() -> None:
     assert results["arms"]["top"]["accuracy_by_quartile"]["4"]["value"] == 0
     assert results["arms"]["top"]["general"]["value"] == pytest.approx(0.5)
     assert results["facts"]["domain"]["sightings"]["value"] == pytest.approx(10)
-    outcomes = {claim.claim: claim for claim in domain_page_claims.claims(results)}
+    outcomes = {claim.claim: claim for claim in domain_page.claims(Results.of(results))}
     other = outcomes[
         "popular facts of the general domain serve the domain better than the domain's own popular half"
     ]
@@ -121,7 +121,7 @@ def test_the_experiment_runs_in_a_world_with_its_placebo(cache: Path, tmp_path: 
     once = frame[frame["domain"] & (frame["arm"] == "base")]
     assert once.groupby("domain_quartile")["sightings"].min().is_monotonic_decreasing
     assert once["domain_quartile"].value_counts().max() - once["domain_quartile"].value_counts().min() <= 1
-    assert load_study("long_tail_domain", out).claims[0].source == "paper, claim 1; open: long tail"
+    assert load_study(out).claims[0].source == "paper, claim 1; open: long tail"
 
 
 def test_real_facts_make_a_domain_of_their_rarest_relations(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from analyses import mitigations
-from analyses.common.experiment import load_study, run_experiment
 from analyses.experiments.mitigations import cells as mitigations_cells
 from analyses.experiments.mitigations import during_training as during
 from analyses.experiments.mitigations import experiment as mitigations_experiment
@@ -30,6 +29,8 @@ from analyses.experiments.mitigations.treatments import (
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.data.prompts import Prompt
+from interp.reports.pages.study import load_study
+from interp.reports.read.results import Results
 
 
 def _prompts(n: int) -> tuple[Prompt, ...]:
@@ -142,7 +143,7 @@ def test_a_cure_is_laid_beside_its_placebo_on_the_same_suppressed_facts() -> Non
     beyond = results["cures"][cure]["beyond"]
     assert beyond["value"] == pytest.approx(11 / 20)
     assert results["seeds"]["2"]["cures"][cure]["beyond"]["value"] == pytest.approx(12 / 20)
-    (told,) = [c for c in claims(results) if placebo in c.claim]
+    (told,) = [c for c in claims(Results.of(results)) if placebo in c.claim]
     assert told.outcome == "supported"
     assert "beyond" not in results["cures"][placebo]
 
@@ -191,7 +192,7 @@ def _number(value: float, low: float, high: float) -> dict:
     ],
 )
 def test_the_aim_is_met_by_both_intervals_or_not(restored, rest, said) -> None:
-    assert aim({"restored": _number(*restored), "rest": _number(*rest)}) == said
+    assert aim(Results.of({"restored": _number(*restored), "rest": _number(*rest)})) == said
 
 
 def test_every_name_is_one_cell_a_seed_and_a_word_that_is_none_is_refused() -> None:
@@ -230,7 +231,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> mitigations.Mitigations
 
 @pytest.fixture(scope="module")
 def run(options: mitigations.MitigationsOptions) -> Path:
-    return run_experiment(mitigations_experiment.EXPERIMENT, options)
+    return mitigations_experiment.EXPERIMENT.run(options)
 
 
 def test_a_run_leaves_one_row_a_fact_group_and_cure_and_cured_checkpoints(run: Path, options) -> None:
@@ -246,7 +247,7 @@ def test_a_run_leaves_one_row_a_fact_group_and_cure_and_cured_checkpoints(run: P
     assert "strength" in read_json(cured / "cure.json") or "heads" in read_json(cured / "cure.json")
     AutoModelForCausalLM.from_pretrained(cured)
     assert all(json.loads(told) is not None for told in frame["told"])
-    study = load_study("mitigations", run)
+    study = load_study(run)
     assert study.claims[0].source.startswith("issue")
     assert len(study.tables) == 4
 
@@ -292,5 +293,5 @@ def test_placebos_of_distillation_teach_what_the_base_does_not_know_or_of_others
 
 def test_a_run_given_again_is_the_same(run: Path, options) -> None:
     before = (run / "results.json").read_bytes()
-    assert run_experiment(mitigations_experiment.EXPERIMENT, options) == run
+    assert mitigations_experiment.EXPERIMENT.run(options) == run
     assert (run / "results.json").read_bytes() == before

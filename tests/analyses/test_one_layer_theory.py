@@ -10,7 +10,6 @@ import pytest
 import torch
 from scipy import stats
 
-from analyses.common.experiment import run_experiment
 from analyses.experiments.one_layer_theory import toy_model
 from analyses.experiments.one_layer_theory.cells import cells
 from analyses.experiments.one_layer_theory.experiment import EXPERIMENT
@@ -106,7 +105,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         workers=1,
         quiet=True,
     )
-    return run_experiment(EXPERIMENT, options)
+    return EXPERIMENT.run(options)
 
 
 def test_a_run_leaves_its_claims_and_numbers(out: Path) -> None:

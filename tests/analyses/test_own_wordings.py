@@ -23,7 +23,8 @@ from analyses.common.options import FactOptions, TrainingOptions
 from analyses.common.training_setup import setting_for
 from analyses.experiments.attention_imbalance.checkpoints import own_checkpoints
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
-from analyses.experiments.popularity_splits.preparation import home_of, prepare, read
+from analyses.experiments.popularity_splits.preparation import prepare
+from analyses.experiments.popularity_splits.prepared_files import home_of, read
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.data.facts import FactSet

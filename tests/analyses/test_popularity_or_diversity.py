@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from analyses import popularity_or_diversity as experiment
-from analyses.common.experiment import load_study
 from analyses.common.training_setup import make_training_setup, setting_for
 from analyses.experiments.popularity_or_diversity import cells as experiment_cells
 from analyses.experiments.popularity_or_diversity import (
@@ -28,6 +27,7 @@ from finetune.common.files import read_json
 from finetune.data.splits import partition
 from finetune.data.synthetic_world import WorldConfig, make_world
 from interp.measures.gradients import mean_gradient
+from interp.reports.pages.study import load_study
 
 TRAIN = partition(make_world(WorldConfig(subjects=300, answers=12), seed=4), seed=4).train
 
@@ -223,7 +223,7 @@ def test_the_experiment_runs_and_its_numbers_follow_from_its_rows(cache: Path, t
         assert results[state]["cosine"]["all"]["own_kind"]["value"] == pytest.approx(own)
     losses = frame[frame["kind"] == "loss"].groupby("part")["value"].mean()
     assert losses["gradients_taught"] < losses["gradients"], "the second model has been trained"
-    page = load_study("popularity_or_diversity", out)
+    page = load_study(out)
     assert len(page.tables) == 6
     assert (
         page.claims[0].claim == "popular facts help more than unpopular ones at equal relations and answers"

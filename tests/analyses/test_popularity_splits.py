@@ -15,12 +15,8 @@ from analyses import popularity_splits
 from analyses.common.checkpoints import export_checkpoints, import_checkpoints
 from analyses.common.experiment import experiment_named
 from analyses.experiments.popularity_splits.numbers import select_rates_by_validation, summarise
-from analyses.experiments.popularity_splits.options import (
-    PopularitySplitsOptions,
-    arguments,
-    command_words,
-    tune_config,
-)
+from analyses.experiments.popularity_splits.options import PopularitySplitsOptions, tune_config
+from analyses.experiments.popularity_splits.options_file import command_words
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
 
@@ -249,17 +245,17 @@ def test_a_yaml_file_says_the_same_as_the_command_line(
     )
     words = ["x", "--facts", "mine=facts.csv", "--fractions", "0.3", "0.5", "--methods", "lora", "--chat"]
     by_hand = tyro.cli(PopularitySplitsOptions, args=[*words[1:], "--steps", "7", "--yaml", str(path)])
-    assert tyro.cli(PopularitySplitsOptions, args=[*arguments(path), "--yaml", str(path)]) == by_hand
+    assert tyro.cli(PopularitySplitsOptions, args=[*words(path), "--yaml", str(path)]) == by_hand
     monkeypatch.setattr("sys.argv", ["popularity_splits.py", f"--yaml={path}", "--steps", "9"])
     assert tyro.cli(PopularitySplitsOptions, args=command_words()) == replace(by_hand, steps=9)
     path.write_text("fraction: 0.5\n")
     with pytest.raises(InputError, match=r"fraction: there is no such option.*fractions"):
-        arguments(path)
+        words(path)
     path.write_text("facts: [a\n")
     with pytest.raises(InputError, match=r"runs.yaml:\d: is not YAML"):
-        arguments(path)
+        words(path)
     with pytest.raises(InputError, match=r"missing.yaml: cannot be read"):
-        arguments(tmp_path / "missing.yaml")
+        words(tmp_path / "missing.yaml")
 
 
 @pytest.mark.parametrize(

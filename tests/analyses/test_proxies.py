@@ -35,6 +35,7 @@ from finetune.data.prompts import Prompt
 from finetune.data.records.fact import Fact
 from finetune.data.splits import split
 from finetune.data.tokenizers import bpe_tokenizer
+from interp.reports.read.results import Results
 from interp.selection.candidates import Candidates
 from interp.selection.scores import SCORES
 from interp.stats import shared_halves
@@ -397,7 +398,7 @@ def test_too_little_to_compare_is_refused():
 
 def test_the_figure_writes_every_number_and_marks_what_is_beyond_chance():
     names = ["x", "same", "noisy", "unrelated", "constant"]
-    results = agreement(many(), names)
+    results = Results.of(agreement(many(), names))
     assert names_of(results) == names
     figure = heatmap(results)
     texts = {(t.get_position(), i): t for i, axes in enumerate(figure.axes) for t in axes.texts}
@@ -421,7 +422,7 @@ def test_the_script_leaves_a_run_that_continues(facts, base, corpus, tmp_path, m
     assert popularity_proxies.main() == 0
     assert "agree most" in capsys.readouterr().out
     results = read_json(out / "results.json")
-    assert set(names_of(results)) == {*PROXIES, PLACEBO}
+    assert set(names_of(Results.of(results))) == {*PROXIES, PLACEBO}
     assert (out / "report.html").is_file()
     assert (out / "figures" / "agreement.svg").is_file()
     stamp = (out / "results.json").stat().st_mtime_ns

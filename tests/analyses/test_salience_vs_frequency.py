@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analyses.common.experiment import run_experiment
 from analyses.experiments.salience_vs_frequency.calibration import (
     fit_logistic,
     held_out_probabilities,
@@ -18,11 +17,13 @@ from analyses.experiments.salience_vs_frequency.calibration import (
 )
 from analyses.experiments.salience_vs_frequency.cells import cells, measure, setting_of
 from analyses.experiments.salience_vs_frequency.experiment import EXPERIMENT
-from analyses.experiments.salience_vs_frequency.numbers import answer_tiers, calibrated, summarise_survival
+from analyses.experiments.salience_vs_frequency.numbers import answer_tiers, calibrated, summarise
 from analyses.experiments.salience_vs_frequency.options import TINY, SalienceVsFrequencyOptions
+from analyses.experiments.salience_vs_frequency.page import study
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.training.examples import sampling_weights
+from interp.reports.read.results import Results
 
 
 def test_a_curve_is_the_maximum_of_the_likelihood() -> None:
@@ -93,7 +94,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         workers=1,
         quiet=True,
     )
-    return run_experiment(EXPERIMENT, options)
+    return EXPERIMENT.run(options)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +203,7 @@ def test_a_perfect_predictor_is_told_from_a_useless_one() -> None:
             )
             for arm in ("top", "bottom")
         ]
-    results = summarise_survival(pd.concat(frames, ignore_index=True))
+    results = summarise(pd.concat(frames, ignore_index=True))
     assert results["any_arm"]["stored"]["area"]["value"] == 1
     assert results["any_arm"]["stored"]["over_frequency"]["low"] > 0.3
     assert results["any_arm"]["frequency"]["area"]["value"] == pytest.approx(0.5, abs=0.08)
@@ -227,7 +228,7 @@ def test_real_facts_are_measured_by_their_views(tmp_path: Path) -> None:
     assert frame["frequency"].to_numpy(float) == pytest.approx(
         np.log2(1 + frame["popularity"].to_numpy(float))
     )
-    page = EXPERIMENT.study(frame, summarise_survival(frame.assign(seed=0)))
+    page = study(frame, Results.of(summarise(frame.assign(seed=0))))
     assert "viewed more often" in page.finding
 
 

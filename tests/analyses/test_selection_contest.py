@@ -12,11 +12,10 @@ import pandas as pd
 import pytest
 
 from analyses import selection_contest
-from analyses.common.experiment import load_study, run_experiment
 from analyses.common.training_setup import make_training_setup, setting_for
 from analyses.experiments.selection_contest import experiment as selection_contest_experiment
 from analyses.experiments.selection_contest.claims import MARGIN, claims, failures, worst
-from analyses.experiments.selection_contest.numbers import best_score_elsewhere, summarise_contest
+from analyses.experiments.selection_contest.numbers import best_score_elsewhere, summarise
 from analyses.experiments.selection_contest.setups import (
     HALF,
     MAIN,
@@ -32,6 +31,8 @@ from analyses.experiments.which_data.expected_gains import from_contest, measure
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.data.splits import split
+from interp.reports.pages.study import load_study
+from interp.reports.read.results import Results
 from interp.selection.candidates import Candidates
 from interp.selection.choose import answer_types, choose
 from interp.selection.scores import LABEL_FREE, SCORES
@@ -85,7 +86,7 @@ def test_the_default_compares_every_score_at_a_half_and_some_at_less() -> None:
 
 def test_numbers_are_paired_differences_on_the_same_facts() -> None:
     right = {WHOLE: 0.6, "statement": 0.8, "popularity": 0.7, "random": 0.5}
-    results = summarise_contest(frame_of(right))
+    results = summarise(frame_of(right))
     ahead = results["ahead"]["full"]["steps"]["statement"]["0.5"]
     assert ahead["popularity"]["all"]["value"] == pytest.approx(0.1, abs=1e-6)
     assert ahead["whole"]["all"]["value"] == pytest.approx(0.2, abs=1e-6)
@@ -111,7 +112,7 @@ def test_the_winner_of_a_seed_is_chosen_on_the_others() -> None:
 
 
 def outcomes(right: dict[str, float]) -> dict[str, str]:
-    return {claim.claim: claim.outcome for claim in claims(summarise_contest(frame_of(right)), "full")}
+    return {claim.claim: claim.outcome for claim in claims(Results.of(summarise(frame_of(right))), "full")}
 
 
 def test_claims_follow_from_the_numbers() -> None:
@@ -140,8 +141,8 @@ def test_the_worst_comparison_decides() -> None:
 
 
 def test_failures_are_listed() -> None:
-    results = summarise_contest(frame_of({WHOLE: 0.5, "statement": 0.8, "popularity": 0.5, "harm": 0.2}))
-    found = {(row[3], row[4]) for row in failures(results)}
+    results = summarise(frame_of({WHOLE: 0.5, "statement": 0.8, "popularity": 0.5, "harm": 0.2}))
+    found = {(row[3], row[4]) for row in failures(Results.of(results))}
     assert found == {("harm", "popularity"), ("harm", WHOLE)}
 
 
@@ -216,7 +217,7 @@ def test_a_domain_is_kept_to_its_own_relations(cache: Path, tmp_path: Path) -> N
 
 def test_a_contest_runs_and_its_numbers_are_those_of_its_rows(cache: Path, tmp_path: Path) -> None:
     options = make_options(cache, tmp_path / "run")
-    out = run_experiment(selection_contest_experiment.EXPERIMENT, options)
+    out = selection_contest_experiment.EXPERIMENT.run(options)
     frame, results = pd.read_parquet(out / "facts.parquet"), read_json(out / "results.json")
     assert set(frame["score"]) == {WHOLE, "statement", "popularity"}
     right = frame.groupby("score")["correct"].mean()
@@ -230,7 +231,7 @@ def test_a_contest_runs_and_its_numbers_are_those_of_its_rows(cache: Path, tmp_p
     assert expected.popularity[0] == pytest.approx(gained, abs=1e-4)
     assert expected.random is None, "it was not compared"
     assert merge_contests([out, out])["statement"] == (expected, expected)
-    study = load_study("selection_contest", out)
+    study = load_study(out)
     assert study.claims[0].source == "open: choosing data"
     assert "statement" in study.finding
 

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from analyses import depth_sweep, pretraining_sweep
-from analyses.common.experiment import run_experiment
 from analyses.common.training_setup import setting_for
 from analyses.experiments.depth_sweep import cells as depth_sweep_cells
 from analyses.experiments.depth_sweep import experiment as depth_sweep_experiment
@@ -20,6 +19,7 @@ from analyses.experiments.pretraining_sweep import page as pretraining_sweep_pag
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.training.config import BaseConfig
+from interp.reports.read.results import Results
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4, 8, 12])
@@ -96,13 +96,13 @@ def test_claims_follow_gaps_that_shrink_with_length_and_grow_with_the_exponent()
     assert contrasts["shortest_minus_longest"]["value"] == pytest.approx(0.3)
     assert contrasts["steepest_minus_flattest"]["value"] == pytest.approx(0.4)
     assert results["fall"]["gap_all"]["value"] == pytest.approx(1), "each point stated takes one point of gap"
-    outcomes = {claim.claim: claim.outcome for claim in pretraining_sweep_page.claims(results)}
+    outcomes = {claim.claim: claim.outcome for claim in pretraining_sweep_page.claims(Results.of(results))}
     assert all(outcome == "supported" for claim, outcome in outcomes.items() if "all held-out" in claim)
     turned = {(axis, -x): value for (axis, x), value in gap.items()}
     against = pretraining_sweep_numbers.summarise(
         pd.concat([_rows(turned, 0), _rows(turned, 1)], ignore_index=True)
     )
-    lost = {c.claim: c.outcome for c in pretraining_sweep_page.claims(against)}
+    lost = {c.claim: c.outcome for c in pretraining_sweep_page.claims(Results.of(against))}
     assert (
         lost["on all held-out facts, the gap between halves shrinks with longer pretraining"]
         == "not supported"
@@ -127,7 +127,7 @@ def test_the_pretraining_sweep_runs_with_its_placebo(cache: Path, tmp_path: Path
         workers=1,
         quiet=True,
     )
-    out = run_experiment(pretraining_sweep_experiment.EXPERIMENT, options)
+    out = pretraining_sweep_experiment.EXPERIMENT.run(options)
     frame = pd.read_parquet(out / "facts.parquet")
     results = read_json(out / "results.json")
     assert set(frame["arm"]) == {"top", "bottom", "shuffled_top", "shuffled_bottom"}
@@ -151,7 +151,7 @@ def test_the_depth_sweep_reads_every_layer_and_transplants(cache: Path, tmp_path
         workers=1,
         quiet=True,
     )
-    out = run_experiment(depth_sweep_experiment.EXPERIMENT, options)
+    out = depth_sweep_experiment.EXPERIMENT.run(options)
     frame = pd.read_parquet(out / "facts.parquet")
     results = read_json(out / "results.json")
     for depth in (1, 3):

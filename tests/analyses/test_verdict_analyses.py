@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analyses import planted_truth, stored_or_suppressed
-from analyses.experiments.attention_imbalance.experiment import run as main_job
+from analyses.attention_imbalance import run as main_job
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions as MainOptions
 from analyses.experiments.stored_or_suppressed import stages as suppression
 from finetune.common.errors import InputError

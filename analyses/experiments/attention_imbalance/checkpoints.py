@@ -6,11 +6,19 @@ from pathlib import Path
 
 from analyses.common.arms import _alignable, _answer_sets, train_arms
 from analyses.common.checkpoints import Checkpoints, import_checkpoints
+from analyses.common.experiment import Loaded
 from analyses.common.training_setup import setting_for
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
 from finetune.data.facts import FactSet
 from finetune.data.prompts import fact_prompt
 from interp.models.preflight import require_measurable
+
+
+def load_inputs(options: AttentionImbalanceOptions) -> Loaded:
+    """Load the user's facts; there are none of a world, whose facts each seed draws anew."""
+    facts = None if options.facts is None else options.load(options.facts, limit=options.limit)
+    digest = {"facts_digest": facts.digest if facts else None}
+    return Loaded(inputs=facts, config=digest, sources={"base": options.base, **options.own})
 
 
 def checkpoints_of(

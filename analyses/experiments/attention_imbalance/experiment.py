@@ -1,53 +1,39 @@
-"""The experiment attention_imbalance: its grid, numbers and page put together."""
+"""The experiment attention_imbalance: its steps, numbers and report put together."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from analyses.common.sharding import processes
-from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, load_facts
-from analyses.experiments.attention_imbalance.stages import measure_seed, write_results
-from finetune.common.errors import InputError
-from finetune.common.run_directory import RunDirectory
-from interp.reports.pages.report import headline_table
+from analyses.common.claims import claims_on_arms
+from analyses.common.experiment import Experiment
+from analyses.common.summary import summarise
+from analyses.experiments.attention_imbalance.checkpoints import load_inputs
+from analyses.experiments.attention_imbalance.stages import measure_seeds, require_one_process_to_train
+from finetune.common.progress import progress_bar
+from interp.reports.pages.report import draw, headline_table, report, write_figures
+from interp.reports.pages.study import write_claims
+from interp.reports.read.results import Results
 from interp.reports.read.run import Run
 
 
-def run(options: AttentionImbalanceOptions) -> Path:
-    """Run the analysis, or continue it, and return the run directory.
-
-    Raises:
-        InputError: an option or an input file is wrong; nothing has been written.
-    """
-
-    options.check()
-    facts = load_facts(options)
-    config = {**options.config(), "facts_digest": facts.digest if facts else None}
-    directory = RunDirectory(
-        options.out, config, analysis="attention_imbalance", inputs={"base": options.base, **options.own}
-    )
-    if directory.finished:
-        return options.out
-
-    team = processes()
-    if team.count > 1 and not (options.base or options.checkpoints):
-        raise InputError(
-            "several processes measure checkpoints but do not train; run this once without a launcher"
-        )
-    team.wait()
-    try:
-        if team.is_main:
-            directory.write(seeds=options.seeds)
-        seeds = [measure_seed(options, facts, directory, seed, team=team) for seed in options.seeds]
-    except InputError:
-        directory.discard()
-        raise
-    if team.is_main:
-        write_results(options, facts, directory, seeds)
-    team.wait()
-    return options.out
+def publish(run: Path, results: dict[str, Any]) -> None:
+    """Write what the numbers decide, the figures and the report."""
+    write_claims(run, claims_on_arms(Results.of(results)))
+    with progress_bar("Drawing the figures and the report", total=2) as advance:
+        drawn = draw(run)
+        write_figures(run, drawn=drawn)
+        advance(1)
+        report(run, drawn=drawn)
 
 
-def show(out: Path) -> object:
-    """Make what a terminal shows of a run: its headline."""
-    return headline_table(Run.load(out))
+EXPERIMENT = Experiment(
+    name="attention_imbalance",
+    load=load_inputs,
+    accept=require_one_process_to_train,
+    steps=measure_seeds,
+    summarise=summarise,
+    publish=publish,
+    headline=lambda out: headline_table(Run.load(out)),
+    shared=True,
+)

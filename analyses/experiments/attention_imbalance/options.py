@@ -126,13 +126,6 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
         return {name: resolve_checkpoint(path) for name, path in self._named}
 
 
-def load_facts(options: AttentionImbalanceOptions) -> FactSet | None:
-    """Load the user's facts, or return None for a world, whose facts each seed draws anew."""
-    if options.facts is None:
-        return None
-    return options.load(options.facts, limit=options.limit)
-
-
 def describe(options: AttentionImbalanceOptions, facts: FactSet | None) -> str:
     """Say in one sentence what was set up, for the report."""
     if options.checkpoints:

@@ -1,31 +1,27 @@
-"""The stages of the main job: one seed measured, then all seeds summed up in the run directory."""
+"""The steps of the main job: each seed's checkpoints made or taken, asked, and their attention read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analyses.common.claims import claims_on_arms
+from analyses.common.experiment import Experiment, Measured
 from analyses.common.measurements import with_recovery
-from analyses.common.sharding import Processes
-from analyses.common.summary import head_means, summarise
+from analyses.common.sharding import Processes, processes
+from analyses.common.summary import head_means
 from analyses.experiments.attention_imbalance.checkpoints import checkpoints_of
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, describe
 from analyses.experiments.attention_imbalance.seed_stages import SeedStages
-from finetune.common.errors import LeftOut
-from finetune.common.files import atomic_file, content_hash, write_json
-from finetune.common.progress import progress_bar
+from finetune.common.errors import InputError, LeftOut
+from finetune.common.files import content_hash, write_json
 from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
 from finetune.data.load_facts import split_json_pointer
 from interp.measures.attention import AttentionMass
 from interp.measures.head_changes import imbalance, rank_heads
-from interp.reports.pages.report import draw, report, write_figures
-from interp.reports.pages.study import write_claims
 from interp.stats import TEST_OVER_TRAIN
 
 
@@ -87,37 +83,35 @@ def measure_seed(
     )
 
 
-def write_results(
-    options: AttentionImbalanceOptions, facts: FactSet | None, run: RunDirectory, seeds: Sequence[SeedResults]
-) -> None:
-    """Write the tables, the numbers, the figures and the report; the manifest last, marked finished."""
-    frame = pd.concat([seed.frame for seed in seeds], ignore_index=True)
-    with run.timed("summary"):
-        with atomic_file(run.path / "facts.parquet") as path:
-            frame.to_parquet(path)
-        results = summarise(frame)
-        write_json(run.path / "results.json", results)
-        write_claims(run.path, claims_on_arms(results))
-        mass = {name: m.values.numpy() for name, m in seeds[0].mass.items()}
-        write_json(run.path / "attention.json", head_means(seeds[0].frame, mass))
-        write_json(run.path / "heads.json", _moved_heads(seeds[0]))
-        write_json(run.path / "example.json", seeds[0].example)
-        write_json(run.path / "examples.json", seeds[0].examples)
-    left_out = [*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)]
-    details: dict[str, Any] = {
-        "seeds": options.seeds,
-        "inputs": _inputs(options),
-        "left_out": list(dict.fromkeys(left_out)),
-        "facts": seeds[0].sizes,
-        "setting": describe(options, facts),
-    }
-    run.write(**details)  # the report prints the manifest, so it must be there before it is finished
-    with run.timed("report"), progress_bar("Drawing the figures and the report", total=2) as advance:
-        drawn = draw(run.path)
-        write_figures(run.path, drawn=drawn)
-        advance(1)
-        report(run.path, drawn=drawn)
-    run.write(finished=True, **details)
+def measure_seeds(
+    experiment: Experiment, options: AttentionImbalanceOptions, facts: FactSet | None, run: RunDirectory
+) -> Measured:
+    """Measure every seed; what is shown of single heads and facts is the first one's."""
+    team = processes()
+    seeds = [measure_seed(options, facts, run, seed, team=team) for seed in options.seeds]
+    first, mass = seeds[0], {name: m.values.numpy() for name, m in seeds[0].mass.items()}
+    return Measured(
+        rows=pd.concat([seed.frame for seed in seeds], ignore_index=True),
+        files={
+            "attention.json": head_means(first.frame, mass),
+            "heads.json": _moved_heads(first),
+            "example.json": first.example,
+            "examples.json": first.examples,
+        },
+        details={"inputs": _inputs(options), "facts": first.sizes, "setting": describe(options, facts)},
+        left_out=(*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)),
+    )
+
+
+def require_one_process_to_train(
+    options: AttentionImbalanceOptions, facts: FactSet | None, run: RunDirectory
+) -> FactSet | None:
+    """Refuse several processes where arms are to be trained."""
+    if processes().count > 1 and not (options.base or options.checkpoints):
+        raise InputError(
+            "several processes measure checkpoints but do not train; run this once without a launcher"
+        )
+    return facts
 
 
 def _moved_heads(seed: SeedResults, most: int = 20) -> list[dict[str, Any]]:

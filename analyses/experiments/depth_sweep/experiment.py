@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from analyses.common.experiment import Experiment
-from analyses.experiments.depth_sweep.cells import cells, measure
-from analyses.experiments.depth_sweep.numbers import summarise
-from analyses.experiments.depth_sweep.options import DepthSweepOptions
-from analyses.experiments.depth_sweep.page import study
+from analyses.experiments.depth_sweep import cells, numbers, page
 
 EXPERIMENT = Experiment(
     name="depth_sweep",
-    options=DepthSweepOptions,
-    cells=cells,
-    measure=measure,
-    summarise=summarise,
-    study=study,
+    cells=cells.cells,
+    measure=cells.measure,
+    summarise=numbers.summarise,
+    study=page.study,
 )
-
-
-run = EXPERIMENT.run
-show = EXPERIMENT.show

@@ -2,100 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from interp.reports.figures.experiments import depth_layers, depth_recovery
-from interp.reports.pages.study import (
-    Study,
-    StudyFigure,
-    StudyTable,
-    claim_sentence,
-    decide_claim,
-    format_entry,
-)
+from interp.reports.pages.results_tables import decide_each, decided_study, results_table
+from interp.reports.pages.study import Claim, Study, StudyFigure
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from interp.reports.pages.study import Claim
+    from interp.reports.read.results import Results
 
 
-def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
+def study(frame: pd.DataFrame, results: Results) -> Study:
     """Say what the numbers decide, with a table and the layers as curves."""
-
-    made, depths = claims(results), results["depths"]
-
     widths = dict(zip(frame["layers"].tolist(), frame["width"].tolist(), strict=True))
-    rows = tuple(
-        (
-            int(depth),
-            widths[int(depth)],
-            format_entry(part["stated"], unit="%"),
-            format_entry(part["gap_known"], unit="%", signed=True),
-            format_entry(part["gap_attention"], digits=3, signed=True),
-            format_entry(part["recovery"]["pattern_only"], unit="%"),
-            format_entry(part["recovery"]["placebo"], unit="%"),
-        )
-        for depth, part in depths.items()
+    table = results_table(
+        "By depth",
+        ("Layers", "Width"),
+        {(int(depth), widths[int(depth)]): part for depth, part in results.below("depths").items()},
+        {
+            "Base states": ("stated", "%"),
+            "Gap": ("gap_known", "+%"),
+            "Gap in attention": ("gap_attention", "+3"),
+            "Recovered": ("recovery/pattern_only", "%"),
+            "Placebo": ("recovery/placebo", "%"),
+        },
+        note="Gap: popular less unpopular half, on held-out facts that the base states; attention on all.",
     )
-    columns = ("Layers", "Width", "Base states", "Gap", "Gap in attention", "Recovered", "Placebo")
-    note = "Gap: popular less unpopular half, on held-out facts that the base states; attention on all."
-    return Study(
+    return decided_study(
         title="Depth",
         question="Does the attention imbalance persist in depth, where, and does pattern-only recovery?",
-        finding=claim_sentence(made),
-        outcome=made[0].outcome,
-        claims=made,
-        tables=(StudyTable(title="By depth", columns=columns, rows=rows, note=note),),
+        claims=claims(results),
+        tables=(table,),
         figures=(
-            StudyFigure(name="layers", figure=depth_layers(results), caption=_LAYERS),
-            StudyFigure(name="recovery", figure=depth_recovery(results), caption=_RECOVERY),
+            StudyFigure(name="layers", figure=depth_layers(results.tree()), caption=_LAYERS),
+            StudyFigure(name="recovery", figure=depth_recovery(results.tree()), caption=_RECOVERY),
         ),
-        notes=(_MATCHED,),
+        notes=("Depths are matched in the parameters of their layers, so deeper models are narrower.",),
     )
 
 
-def claims(results: dict[str, Any]) -> tuple[Claim, ...]:
+def claims(results: Results) -> tuple[Claim, ...]:
     """Let the numbers decide, at the greatest depth, what the paper claims."""
-    depth = max(results["depths"], key=int)
-    deep = results["depths"][depth]
-    paper = "paper, claim 3; open: depth"
-    return (
-        decide_claim(
-            f"with {depth} layers, the popular half attends more to the subject than the unpopular half does",
-            paper,
-            deep["gap_attention"],
-            digits=3,
-        ),
-        decide_claim(
-            f"with {depth} layers, the popular half answers more of the facts that the base states",
-            "paper, claim 1; open: depth",
-            deep["gap_known"],
-            unit="points",
-        ),
-        decide_claim(
-            f"with {depth} layers, the imbalance is there in the first half of the layers",
-            paper,
-            deep["gap_front"],
-            digits=3,
-        ),
-        decide_claim(
-            f"with {depth} layers, the imbalance is there in the second half of the layers",
-            paper,
-            deep["gap_back"],
-            digits=3,
-        ),
-        decide_claim(
-            f"with {depth} layers, the popular half's attention recovers more lost facts than the placebo",
-            "paper, claim 4; open: depth",
-            deep["recovery"]["difference"],
-            unit="points",
-        ),
-        decide_claim(
-            "the imbalance grows with depth",
-            "open: depth",
-            results["contrasts"]["gap_attention"],
-            digits=3,
+    depth = max(results.below("depths"), key=int)
+    deep, layers, paper = f"depths/{depth}", f"with {depth} layers, the", "paper, claim 3; open: depth"
+    answers = f"{layers} popular half answers more of the facts that the base states"
+    recovers = f"{layers} popular half's attention recovers more lost facts than the placebo"
+    return decide_each(
+        results,
+        (
+            (
+                f"{layers} popular half attends more to the subject than the unpopular half does",
+                paper,
+                f"{deep}/gap_attention",
+                "3",
+            ),
+            (answers, "paper, claim 1; open: depth", f"{deep}/gap_known", "points"),
+            (f"{layers} imbalance is there in the first half of the layers", paper, f"{deep}/gap_front", "3"),
+            (f"{layers} imbalance is there in the second half of the layers", paper, f"{deep}/gap_back", "3"),
+            (recovers, "paper, claim 4; open: depth", f"{deep}/recovery/difference", "points"),
+            ("the imbalance grows with depth", "open: depth", "contrasts/gap_attention", "3"),
         ),
     )
 
@@ -104,12 +71,7 @@ _LAYERS = (
     "How much more the last token attends to the subject after fine-tuning on the popular half than on the "
     "unpopular one, layer by layer (mean over heads and held-out facts; 95% over trainings)."
 )
-
-
 _RECOVERY = (
     "Of the held-out facts that the popular half answers and the unpopular one does not, how many the latter "
     "answers with the former's attention at the last token, in all layers at once."
 )
-
-
-_MATCHED = "Depths are matched in the parameters of their layers, so deeper models are narrower."

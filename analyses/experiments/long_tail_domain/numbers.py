@@ -1,16 +1,15 @@
-"""Numbers of the experiment on a domain of rare facts, for one seed."""
+"""Numbers of the experiment on a domain of rare facts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analyses.common.estimate_trees import SHARE, Bounds, Tree
-from analyses.common.numbers import mean, paired_difference
+from analyses.common.numbers import mean, paired_difference, summarise_seeds
 from analyses.common.options import SHUFFLED
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 NAMES = {
     "base": "base",
@@ -23,8 +22,6 @@ NAMES = {
     "shuffled_top": "domain, half by chance",
     "shuffled_bottom": "domain, other half by chance",
 }
-
-
 PAIRS = (
     ("top", "bottom"),
     ("top", "random"),
@@ -36,20 +33,21 @@ PAIRS = (
     ("base", "general_top"),
     (f"{SHUFFLED}top", f"{SHUFFLED}bottom"),
 )
-
-
 QUARTILES = (1, 2, 3, 4)
 
 
-def bounds(path: tuple[str, ...]) -> Bounds | None:
-    """Say between what a number must lie."""
+def summarise(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return each arm's accuracy and attention in the domain and outside, and what arms differ by."""
+    return summarise_seeds(frame, _one_seed, _bounds)
+
+
+def _bounds(path: tuple[str, ...]) -> Bounds | None:
     if path[-1] == "sightings":
         return None
     return (-1, 1) if path[0] == "contrasts" else SHARE
 
 
-def one_seed(rows: pd.DataFrame) -> Tree:
-    """Return one seed's accuracy and attention by arm, what arms differ by, and what the base states."""
+def _one_seed(rows: pd.DataFrame) -> Tree:
     inside, outside = rows[rows["domain"]], rows[~rows["domain"]]
     tree: Tree = {"facts": _facts(inside, outside), "arms": {}, "contrasts": {}}
     for arm in sorted(set(rows["arm"])):

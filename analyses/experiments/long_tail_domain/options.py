@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analyses.common.options import WorldOrFactsOptions
+from analyses.common.world_options import WorldOrFactsOptions
 from finetune.common.errors import InputError
 from finetune.common.option_checks import Positive, refuse_unread
 from finetune.data.synthetic_domains import DomainConfig

@@ -32,7 +32,7 @@ from interp.verdicts.diagnose import diagnose
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analyses.common.options import WorldOrFactsOptions
+    from analyses.common.world_options import WorldOrFactsOptions
 
 UNCURED, OTHERS = "bottom", ("top", "whole")
 TRAINED = 1000  # own training facts that a cure is chosen on and asked, at most

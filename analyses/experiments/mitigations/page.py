@@ -15,147 +15,111 @@ from analyses.experiments.mitigations.treatments import (
     PLACEBOS,
     REFERENCES,
 )
-from interp.reports.figures.curves import Curve
 from interp.reports.figures.forest import forests
-from interp.reports.pages.study import (
-    Claim,
-    Study,
-    StudyFigure,
-    StudyTable,
-    claim_sentence,
-    decide,
-    decide_claim,
-    format_entry,
-)
+from interp.reports.pages.results_tables import Wording, curve, decide_each, write_number
+from interp.reports.pages.study import Claim, Study, StudyFigure, StudyTable, claim_sentence, decide
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-Results = dict[str, Any]
+    from interp.reports.read.results import Results
+
 SOURCE = "issue: cures"
+# Heading, place, how it is written, and whether it is told of the uncured arm, too.
 COLUMNS = (
-    "Cure",
-    "Restored, %",
-    "Rest, points",
-    "Newly learned, points",
-    "Known kept, %",
-    "Held out, %",
-    "Statements, nats",
-    "Time",
-    "Aim",
+    ("Restored, %", "restored", "share", True),
+    ("Rest, points", "rest", "points", False),
+    ("Newly learned, points", "new", "points", False),
+    ("Known kept, %", "known_kept", "share", False),
+    ("Held out, %", "all", "share", True),
+    ("Statements, nats", "statements", "2", True),
 )
+COSTS = {"rest": "the other held-out facts", "new": "what was newly learned"}
 
 
 def claims(results: Results) -> tuple[Claim, ...]:
     """Let the numbers decide, first of the cure chosen on other seeds, then of every cure."""
-    made = _three("the cure that is best on the other seeds", results["chosen"])
+    held = results.below("cures")
+    made = _three("the cure that is best on the other seeds", "chosen")
     for cure in CURES:
-        if cure in results["cures"]:
-            made += _three(cure, results["cures"][cure])
+        made += _three(cure, f"cures/{cure}") if cure in held else []
     made += [
-        decide_claim(
+        (
             f"{cure}: restores more of the suppressed facts than its placebo, {placebo}",
             SOURCE,
-            results["cures"][cure]["beyond"],
-            unit="points",
+            f"cures/{cure}/beyond",
+            "points",
         )
         for cure, placebo in PLACEBO_OF.items()
-        if "beyond" in results["cures"].get(cure, {})
+        if f"cures/{cure}/beyond" in results
     ]
-    return tuple(made)
+    return decide_each(results, made)
 
 
-def _three(cure: str, numbers: Results) -> list[Claim]:
-    points = 100 * ALLOWED
+def _three(cure: str, place: str) -> list[Wording]:
+    restores = f"{cure}: restores at least {GOAL:.0%} of the suppressed facts"
+    costs = f"{cure}: costs at most {100 * ALLOWED:g} points of"
     return [
-        decide_claim(
-            f"{cure}: restores at least {GOAL:.0%} of the suppressed facts",
-            SOURCE,
-            numbers["restored"],
-            above=GOAL,
-            unit="%",
-        ),
-        *(
-            decide_claim(
-                f"{cure}: costs at most {points:g} points of {what}",
-                SOURCE,
-                numbers[key],
-                above=-ALLOWED,
-                unit="points",
-            )
-            for key, what in (("rest", "the other held-out facts"), ("new", "what was newly learned"))
-        ),
+        (restores, SOURCE, f"{place}/restored", "%", GOAL),
+        *((f"{costs} {what}", SOURCE, f"{place}/{key}", "points", -ALLOWED) for key, what in COSTS.items()),
     ]
 
 
 def aim(numbers: Results) -> str:
     """Say whether a cure restores enough and costs little enough: by its intervals, or else by its means."""
-    outcomes = [decide(numbers["restored"], above=GOAL), decide(numbers["rest"], above=-ALLOWED)]
+    restored, rest = numbers.at("restored"), numbers.at("rest")
+    outcomes = [decide(restored, above=GOAL), decide(rest, above=-ALLOWED)]
     if all(outcome == "supported" for outcome in outcomes):
         return "met"
     if "not supported" in outcomes:
         return "missed"
-    values = numbers["restored"]["value"], numbers["rest"]["value"]
-    if None in values:
+    if None in (restored["value"], rest["value"]):
         return "open"
-    return (
-        "open, on average met" if values[0] >= GOAL and values[1] >= -ALLOWED else "open, on average missed"
-    )
+    met = restored["value"] >= GOAL and rest["value"] >= -ALLOWED
+    return f"open, on average {'met' if met else 'missed'}"
 
 
 def study(frame: pd.DataFrame, results: Results) -> Study:
     """Say what the numbers decide, with tables, a figure and what was chosen on validation facts."""
-    made, took = claims(results), relative_times(frame)
-    kinds = {
-        "cures": (*REFERENCES, *CURES),
-        "placebos": (NONE, *PLACEBOS),
-        "any": tuple(name + ANY for name in (*CURES, *PLACEBOS)),
-    }
+    made, took, held = claims(results), relative_times(frame), results.below("cures")
+    at_any = tuple(name + ANY for name in (*CURES, *PLACEBOS))
+    placebos = "The same without what a cure is meant to act by."
     tables = tuple(
-        StudyTable(title=title, columns=COLUMNS, rows=_rows(results, took, kinds[kind]), note=note)
-        for kind, title, note in (
-            ("cures", "What each cure restores and costs", _NOTE),
-            ("placebos", "Placebos", "The same without what a cure is meant to act by."),
-            ("any", "Cures after training of which the strength was chosen whatever it costs", _ANY),
+        StudyTable(
+            title=title,
+            columns=("Cure", *(heading for heading, *_ in COLUMNS), "Time", "Aim"),
+            rows=tuple(_row(name, held[name], took[name]) for name in names if name in held),
+            note=note,
+        )
+        for title, names, note in (
+            ("What each cure restores and costs", (*REFERENCES, *CURES), _NOTE),
+            ("Placebos", (NONE, *PLACEBOS), placebos),
+            ("Cures after training of which the strength was chosen whatever it costs", at_any, _ANY),
         )
     )
-    met = [cure for cure in CURES if cure in results["cures"] and aim(results["cures"][cure]) == "met"]
-    reached = f"Of {sum(c in results['cures'] for c in CURES)} cures {len(met)} meet the aim"
-    finding = f"{reached}{': ' + ', '.join(met) if met else ''}. {claim_sentence(made[:3])}"
+    tried = [cure for cure in CURES if cure in held]
+    met = [cure for cure in tried if aim(held[cure]) == "met"]
+    reached = f"Of {len(tried)} cures {len(met)} meet the aim{': ' + ', '.join(met) if met else ''}"
     return Study(
         title="Mitigations",
         question="How does one get suppressed facts back, and what does it cost?",
-        finding=finding,
+        finding=f"{reached}. {claim_sentence(made[:3])}",
         outcome="supported" if met else made[0].outcome,
         claims=made,
         tables=(*tables, _strengths(frame)),
-        figures=(StudyFigure(name="cures", figure=_figure(results), caption=_CAPTION),),
+        figures=(StudyFigure(name="cures", figure=_figure(held), caption=_CAPTION),),
         notes=_NOTES,
     )
 
 
-def _rows(results: Results, took: dict[str, float], names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    held = results["cures"]
-    return tuple(_row(name, held[name], took[name]) for name in names if name in held)
-
-
 def _row(name: str, numbers: Results, time: float) -> tuple[str, ...]:
-    def share(key: str, *, signed: bool = False) -> str:
-        return format_entry(numbers[key], unit="%", signed=signed).replace("%", "")
-
-    is_cure = name not in REFERENCES
-    return (
-        name,
-        share("restored"),
-        share("rest", signed=True) if name != NONE else "",
-        share("new", signed=True) if name != NONE else "",
-        share("known_kept") if name != NONE else "",
-        share("all"),
-        format_entry(numbers["statements"], digits=2),
-        f"{time:.2f}" if is_cure else "",
-        aim(numbers) if is_cure else "",
+    cells = (
+        write_number(numbers.at(place), how) if always or name != NONE else ""
+        for _, place, how, always in COLUMNS
     )
+    own = ("", "") if name in REFERENCES else (f"{time:.2f}", aim(numbers))
+    return (name, *cells, *own)
 
 
 def _strengths(frame: pd.DataFrame) -> StudyTable:
@@ -181,21 +145,21 @@ def _worded(told: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _figure(results: Results) -> Figure:
+def _figure(cures: dict[str, Results]) -> Figure:
     """Draw what is restored and what that costs, a row a cure, those that restore most on top."""
-
-    held = {
-        name: numbers
-        for name, numbers in results["cures"].items()
-        if name != NONE and not name.endswith(ANY) and numbers["restored"]["value"] is not None
+    restored = {
+        name: part.at("restored")["value"]
+        for name, part in cures.items()
+        if name != NONE and not name.endswith(ANY)
     }
-    ranked = sorted(held, key=lambda name: -held[name]["restored"]["value"])
+    there = {name: value for name, value in restored.items() if value is not None}
+    ranked = sorted(there, key=lambda name: -there[name])
     kinds = {"cure": CURES, "placebo": PLACEBOS, "other data": tuple(REFERENCES)}
     panels = {
         title: [
-            Curve(label=kind, x=own, y=[held[name][key] for name in own])
+            curve(kind, own, key)
             for kind, names in kinds.items()
-            if (own := [name for name in ranked if name in names])
+            if (own := {name: cures[name] for name in ranked if name in names})
         ]
         for key, title in _PANELS.items()
     }

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from analyses.common.experiment import Experiment
-from analyses.experiments.mixture_sweep.cells import cells, measure
-from analyses.experiments.mixture_sweep.numbers import summarise
-from analyses.experiments.mixture_sweep.options import MixtureSweepOptions
-from analyses.experiments.mixture_sweep.page import study
+from analyses.experiments.mixture_sweep import cells, numbers, page
 
 EXPERIMENT = Experiment(
     name="mixture_sweep",
-    options=MixtureSweepOptions,
-    cells=cells,
-    measure=measure,
-    summarise=summarise,
-    study=study,
+    cells=cells.cells,
+    measure=cells.measure,
+    summarise=numbers.summarise,
+    study=page.study,
 )
-
-
-run = EXPERIMENT.run
-show = EXPERIMENT.show

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from analyses.common.options import WorldOptions
+from analyses.common.world_options import WorldOptions
 from finetune.common.errors import InputError
 from finetune.common.option_checks import Share
 

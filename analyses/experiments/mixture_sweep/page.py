@@ -2,93 +2,72 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from analyses.experiments.mixture_sweep.cells import FIRST, LAST
+from analyses.experiments.mixture_sweep.numbers import TESTS
 from interp.reports.figures.experiments import mixture_curves
-from interp.reports.pages.study import (
-    Study,
-    StudyFigure,
-    StudyTable,
-    claim_sentence,
-    decide_claim,
-    format_entry,
-)
+from interp.reports.pages.results_tables import decide_each, decided_study, results_table
+from interp.reports.pages.study import Claim, Study, StudyFigure
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from interp.reports.pages.study import Claim
-from analyses.experiments.mixture_sweep.cells import FIRST, LAST
-from analyses.experiments.mixture_sweep.numbers import TESTS
+    from interp.reports.read.results import Results
 
 
-def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
+def study(frame: pd.DataFrame, results: Results) -> Study:
     """Say what the numbers decide, with a table and the curves."""
-
-    made, shares = claims(results), results["shares"]
-
-    keys = ("accuracy_known", "accuracy")
-    table = StudyTable(
-        title="Accuracy on held-out facts by mixture, %",
-        columns=("Popular facts", *(f"{test}, {known}" for test in TESTS for known in ("known", "all"))),
-        rows=tuple(
-            (
-                f"{100 * float(share):.0f}%",
-                *(format_entry(part[t][k], unit="%") for t in TESTS for k in keys),
-            )
-            for share, part in shares.items()
-        ),
+    keys = {"known": "accuracy_known", "all": "accuracy"}
+    table = results_table(
+        "Accuracy on held-out facts by mixture, %",
+        "Popular facts",
+        {f"{100 * float(share):.0f}%": part for share, part in results.below("shares").items()},
+        {f"{test}, {known}": (f"{test}/{key}", "%") for test in TESTS for known, key in keys.items()},
     )
-    return Study(
+    caption = "Held-out accuracy by the share of popular facts in a fine-tuning set of one size."
+    return decided_study(
         title="Mixture ratio",
         question="How many popular facts should a fine-tuning set hold, and in which order?",
-        finding=claim_sentence(made),
-        outcome=made[0].outcome,
-        claims=made,
+        claims=claims(results),
         tables=(table,),
-        figures=(StudyFigure(name="mixture", figure=mixture_curves(results), caption=_CAPTION),),
-        notes=(_CHOSEN,),
+        figures=(StudyFigure(name="mixture", figure=mixture_curves(results.tree()), caption=caption),),
+        notes=(
+            "The mixture that is compared with popular facts alone was chosen, for each seed, on the other "
+            "seeds.",
+        ),
     )
 
 
-def claims(results: dict[str, Any]) -> tuple[Claim, ...]:
+def claims(results: Results) -> tuple[Claim, ...]:
     """Let the numbers decide what the paper claims and what it leaves open."""
-    contrasts = results["contrasts"]
     paper = [
-        decide_claim(
+        (
             f"popular facts alone serve {test} held-out facts{known} better than unpopular ones alone do",
             "paper, claim 1",
-            contrasts[f"all_minus_none_{test}{key}"],
-            unit="points",
+            f"contrasts/all_minus_none_{test}{key}",
+            "points",
         )
         for key, known in (("", " that the base states"), ("_all", ", all of them,"))
         for test in reversed(TESTS)
     ]
     mixed = [
-        decide_claim(
+        (
             f"for {test} held-out facts some mixture beats popular facts alone",
             "open: mixture ratio",
-            results["gain"][test],
-            unit="points",
+            f"gain/{test}",
+            "points",
         )
         for test in TESTS
     ]
     ordered = [
-        decide_claim(
+        (
             f"on the even mix, {order} serves {test} held-out facts better than shuffled",
             "open: order",
-            contrasts[f"{order.replace(' ', '_')}_minus_shuffled_{test}"],
-            unit="points",
+            f"contrasts/{order.replace(' ', '_')}_minus_shuffled_{test}",
+            "points",
         )
         for order in (FIRST, LAST)
         for test in TESTS
     ]
-    return (*paper, *mixed, *ordered)
-
-
-_CAPTION = "Held-out accuracy by the share of popular facts in a fine-tuning set of one size."
-
-
-_CHOSEN = (
-    "The mixture that is compared with popular facts alone was chosen, for each seed, on the other seeds."
-)
+    return decide_each(results, (*paper, *mixed, *ordered))

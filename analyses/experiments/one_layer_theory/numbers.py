@@ -22,8 +22,11 @@ WHERE = ("own", "untrained")
 READINGS = ("m", "m_exact", "m_other")
 
 
-def summarise_parts(frame: pd.DataFrame) -> dict[str, Any]:
-    """Sum up each part over its seeds; ``seeds`` holds every seed's own numbers."""
+def summarise(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the gradients' gap, and of the one-layer model and the deep one what m says and what moved.
+
+    Each part is summed up over its seeds; ``seeds`` holds every seed's own numbers.
+    """
     results: dict[str, Any] = {"seeds": {}}
     for part in (*GEOMETRIES, DEEP):
         rows = frame[frame["part"] == part]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from analyses.common.options import WorldOptions
+from analyses.common.world_options import WorldOptions
 from finetune.common.option_checks import MOST, Rate, Seed, Within
 
 if TYPE_CHECKING:

@@ -2,108 +2,105 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from analyses.experiments.one_layer_theory.claims import PLACES, claims, number_at
+from analyses.experiments.one_layer_theory.claims import PLACES, claims
 from analyses.experiments.one_layer_theory.numbers import DEEP, GEOMETRIES, READINGS, WHERE, key
 from analyses.experiments.one_layer_theory.rows import STEPPED, TRAINED
-from interp.reports.figures.curves import Curve, curves
-from interp.reports.pages.study import Study, StudyFigure, StudyTable, claim_sentence, format_entry
+from interp.reports.figures.curves import curves
+from interp.reports.pages.results_tables import curve, decided_study, results_table, write_number
+from interp.reports.pages.study import Study, StudyFigure, StudyTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from interp.reports.read.results import Results
 
 NAMES = {**PLACES, "m": "m (proxy)", "m_exact": "m, exact", "m_other": "another's m"}
+SMALL = {
+    "Examples with m below 0, %": ("step/negative", "share"),
+    "Sign of m and of the step's change agree: own subject, %": ("step/sign_own", "share"),
+    "untrained subjects, mean, %": ("step/sign_untrained", "share"),
+    "untrained subjects, one by one, %": ("step/sign_pairs", "share"),
+    "placebo: another fact's m, %": ("step/sign_placebo", "share"),
+    "placebo: other question tokens, %": ("step/sign_other_prompts", "share"),
+    "Salience higher after a fact's own sighting, %": ("salience/rose", "share"),
+    "than after its sighting before, %": ("salience/rose_since", "share"),
+    "placebo: after another subject's sighting, %": ("salience/rose_elsewhere", "share"),
+    "Rank correlation of m with the change: own subject": ("step/rank_own", "+2"),
+    "untrained subjects": ("step/rank_untrained", "+2"),
+    "placebo: another fact's m, untrained": ("step/rank_placebo", "+2"),
+    "Rank correlation of sightings with salience": ("salience/rank", "+2"),
+}
 
 
-def page(results: dict[str, Any]) -> Study:
+def study(frame: pd.DataFrame, results: Results) -> Study:
     """Say what the numbers decide, with tables and figures."""
-    made = claims(results)
-    small = [geometry for geometry in GEOMETRIES if geometry in results]
-    tables = [_small_table(results, small), _runs_table(results, small)] if small else []
-    figures = [_runs_figure(results, small)] if small else []
-    if DEEP in results:
-        tables.append(_deep_table(results[DEEP]))
-        figures.append(_deep_figure(results[DEEP]))
-    return Study(
+    held = results.below()
+    small = {geometry: held[geometry] for geometry in GEOMETRIES if geometry in held}
+    tables, figures = [], []
+    if small:
+        tables = [_small_table(small), _runs_table(small)]
+        figures = [_runs_figure(small)]
+    if DEEP in held:
+        tables.append(_deep_table(held[DEEP]))
+        figures.append(_deep_figure(held[DEEP]))
+    return decided_study(
         title="One-layer theory",
         question="Does the sign of m say where attention goes, in the one-layer model and in a deep one?",
-        finding=claim_sentence(made),
-        outcome=made[0].outcome,
-        claims=made,
+        claims=claims(results),
         tables=tuple(tables),
         figures=tuple(figures),
         notes=_NOTES,
     )
 
 
-def _small_table(results: dict[str, Any], geometries: list[str]) -> StudyTable:
-    shares = {
-        "Examples with m below 0, %": "step.negative",
-        "Sign of m and of the step's change agree: own subject, %": "step.sign_own",
-        "untrained subjects, mean, %": "step.sign_untrained",
-        "untrained subjects, one by one, %": "step.sign_pairs",
-        "placebo: another fact's m, %": "step.sign_placebo",
-        "placebo: other question tokens, %": "step.sign_other_prompts",
-        "Salience higher after a fact's own sighting, %": "salience.rose",
-        "than after its sighting before, %": "salience.rose_since",
-        "placebo: after another subject's sighting, %": "salience.rose_elsewhere",
-    }
-    ranks = {
-        "Rank correlation of m with the change: own subject": "step.rank_own",
-        "untrained subjects": "step.rank_untrained",
-        "placebo: another fact's m, untrained": "step.rank_placebo",
-        "Rank correlation of sightings with salience": "salience.rank",
-    }
-    rows = [
-        (name, *(format_entry(number_at(results[g], path), unit="%").replace("%", "") for g in geometries))
-        for name, path in shares.items()
-    ]
-    rows += [
-        (name, *(format_entry(number_at(results[g], path), digits=2, signed=True) for g in geometries))
-        for name, path in ranks.items()
-    ]
+def _small_table(small: dict[str, Results]) -> StudyTable:
     return StudyTable(
         title="One-layer model: single steps and sightings",
-        columns=("Measure", *(f"{geometry} embeddings" for geometry in geometries)),
-        rows=tuple(rows),
-    )
-
-
-def _runs_table(results: dict[str, Any], geometries: list[str]) -> StudyTable:
-    rows = []
-    for geometry in geometries:
-        for trained in TRAINED:
-            for arm, part in results[geometry]["runs"][key(trained)]["arms"].items():
-                cells = (
-                    format_entry(part[name], unit="%", signed=name == "change")
-                    for name in ("change", *_ACCURACY)
-                )
-                means = (format_entry(part[name], digits=3, signed=True) for name in ("m_start", "m_whole"))
-                rows.append((f"{geometry}, {trained}, {arm}", *means, *(c.replace("%", "") for c in cells)))
-    return StudyTable(
-        title="One-layer model: whole fine-tunings, held-out subjects",
-        columns=(
-            "Embeddings, trained, arm",
-            "mean m at the start",
-            "mean m over the run",
-            "attention, points",
-            "accuracy, %",
-            "accuracy, stated facts, %",
+        columns=("Measure", *(f"{geometry} embeddings" for geometry in small)),
+        rows=tuple(
+            (name, *(write_number(part.at(place), how) for part in small.values()))
+            for name, (place, how) in SMALL.items()
         ),
-        rows=tuple(rows),
     )
 
 
-def _deep_table(deep: dict[str, Any]) -> StudyTable:
+def _runs_table(small: dict[str, Results]) -> StudyTable:
+    return results_table(
+        "One-layer model: whole fine-tunings, held-out subjects",
+        "Embeddings, trained, arm",
+        {
+            f"{geometry}, {trained}, {arm}": part
+            for geometry, results in small.items()
+            for trained in TRAINED
+            for arm, part in results.below(f"runs/{key(trained)}/arms").items()
+        },
+        {
+            "mean m at the start": ("m_start", "+3"),
+            "mean m over the run": ("m_whole", "+3"),
+            "attention, points": ("change", "points"),
+            "accuracy, %": ("accuracy", "share"),
+            "accuracy, stated facts, %": ("accuracy_known", "share"),
+        },
+    )
+
+
+def _deep_table(deep: Results) -> StudyTable:
     rows = []
     for stepped in STEPPED:
         for where in WHERE:
-            part = deep[key(stepped)][where]
+            part = deep.part(f"{key(stepped)}/{where}")
             for name in READINGS:
                 cells = (
-                    format_entry(part[f"rank_{name}"], digits=2, signed=True),
-                    format_entry(part[f"rank_within_{name}"], digits=2, signed=True),
-                    format_entry(part[f"sign_{name}"], unit="%").replace("%", ""),
-                    format_entry(part[f"heads_rank_{name}"], digits=2, signed=True),
-                    format_entry(part[f"sign_heads_{name}"], unit="%").replace("%", ""),
+                    write_number(part.at(place + name), how)
+                    for place, how in (
+                        ("rank_", "+2"),
+                        ("rank_within_", "+2"),
+                        ("sign_", "share"),
+                        ("heads_rank_", "+2"),
+                        ("sign_heads_", "share"),
+                    )
                 )
                 rows.append((f"{stepped}, {NAMES[where]}, {NAMES[name]}", *cells))
     return StudyTable(
@@ -120,18 +117,16 @@ def _deep_table(deep: dict[str, Any]) -> StudyTable:
     )
 
 
-def _runs_figure(results: dict[str, Any], geometries: list[str]) -> StudyFigure:
-
-    def of_geometry(geometry: str) -> list[Curve]:
-        runs = results[geometry]["runs"]
-        return [
-            Curve(label=f"{t} trained", x=list(arms), y=[arm["change"] for arm in arms.values()])
-            for t in TRAINED
-            if (arms := runs[key(t)]["arms"])
-        ]
-
+def _runs_figure(small: dict[str, Results]) -> StudyFigure:
     figure = curves(
-        {f"{g.capitalize()} embeddings": of_geometry(g) for g in geometries},
+        {
+            f"{geometry.capitalize()} embeddings": [
+                curve(f"{trained} trained", arms, "change")
+                for trained in TRAINED
+                if (arms := part.below(f"runs/{key(trained)}/arms"))
+            ]
+            for geometry, part in small.items()
+        },
         x="fine-tuned on",
         y="held-out subject attention (points)",
         percent=True,
@@ -141,18 +136,13 @@ def _runs_figure(results: dict[str, Any], geometries: list[str]) -> StudyFigure:
     return StudyFigure(name="one-layer-runs", figure=figure, caption=caption)
 
 
-def _deep_figure(deep: dict[str, Any]) -> StudyFigure:
+def _deep_figure(deep: Results) -> StudyFigure:
+    def ranks(stepped: str, where: str) -> dict[str, Results]:
+        return {NAMES[name]: deep.part(f"{key(stepped)}/{where}/rank_{name}") for name in READINGS}
 
     figure = curves(
         {
-            f"On {NAMES[where]}": [
-                Curve(
-                    label=f"step on {stepped}",
-                    x=[NAMES[name] for name in READINGS],
-                    y=[deep[key(stepped)][where][f"rank_{name}"] for name in READINGS],
-                )
-                for stepped in STEPPED
-            ]
+            f"On {NAMES[where]}": [curve(f"step on {each}", ranks(each, where), "") for each in STEPPED]
             for where in WHERE
         },
         x="predictor at the base",
@@ -163,7 +153,6 @@ def _deep_figure(deep: dict[str, Any]) -> StudyFigure:
     return StudyFigure(name="deep-steps", figure=figure, caption=caption)
 
 
-_ACCURACY = ("accuracy", "accuracy_known")
 _NOTES = (
     "Prompts of different relations have levels of their own, and another fact of the same relation shares "
     "them: where the placebo's correlation is far from zero, read the one within relations. That column and "

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyses.common.claims import claims_on_planted_truth
 from analyses.experiments.planted_truth.stages import TRUTHS
 from interp.reports.figures.style import in_house_style, new_figure
-from interp.reports.pages.study import Cell, Study, StudyFigure, StudyTable, format_entry
+from interp.reports.pages.results_tables import results_table, write_number
+from interp.reports.pages.study import Study, StudyFigure, StudyTable
 from interp.verdicts.diagnose import ERASED, NEVER_STORED, RETAINED, SUPPRESSED, USED, VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from interp.reports.read.results import Results
 
-def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
+
+def study(frame: pd.DataFrame, results: Results) -> Study:
     """Say in one sentence, tables and a figure what was found."""
-    verdict = results["verdict"]
-    precision, recall = verdict["suppressed"]["precision"], verdict["suppressed"]["recall"]
-    rate, claims = verdict["false_positive_rate"], claims_on_planted_truth(results)
+    places = ("suppressed/precision", "suppressed/recall", "false_positive_rate")
+    precision, recall, rate = (write_number(results.at(f"verdict/{place}"), "%") for place in places)
+    claims = claims_on_planted_truth(results)
     outcomes = {claim.outcome for claim in claims}
-    finding = (
-        f"Of the facts called suppressed {_percent(precision)} are; of the facts that are suppressed "
-        f"{_percent(recall)} are called so; {_percent(rate)} of never-stored facts show storage."
-    )
     return Study(
         title="Planted truth",
         question="Is a verdict right where the truth is known by construction?",
-        finding=finding,
+        finding=f"Of the facts called suppressed {precision} are; of the facts that are suppressed "
+        f"{recall} are called so; {rate} of never-stored facts show storage.",
         outcome=outcomes.pop() if len(outcomes) == 1 else "inconclusive",
         claims=claims,
         tables=(_confusion_table(frame, results), _evidence_table(results)),
@@ -52,49 +52,36 @@ _NOTES = (
 )
 
 
-def _percent(number: dict[str, Any]) -> str:
-    return format_entry(number, unit="%")
-
-
-def _confusion_table(frame: pd.DataFrame, results: dict[str, Any]) -> StudyTable:
-    known = frame[frame["truth"] != ""]
-    counts = known.groupby("truth").size()
-    rows: list[tuple[Cell, ...]] = []
-    for truth in TRUTHS:
-        shares = results["confusion"].get(truth.replace(" ", "_"))
-        if shares:
-            cells = [_percent(shares[verdict.replace(" ", "_")]) for verdict in VERDICTS]
-            rows.append((truth, int(counts[truth]), *cells))
-    return StudyTable(
-        title="Verdicts by truth",
-        columns=("Truth", "Facts", *(v.capitalize() for v in VERDICTS)),
-        rows=tuple(rows),
+def _confusion_table(frame: pd.DataFrame, results: Results) -> StudyTable:
+    counts, held = frame.groupby("truth").size(), results.below("confusion")
+    return results_table(
+        "Verdicts by truth",
+        ("Truth", "Facts"),
+        {
+            (truth, int(counts[truth])): held[key]
+            for truth in TRUTHS
+            if (key := truth.replace(" ", "_")) in held
+        },
+        {verdict.capitalize(): (verdict.replace(" ", "_"), "%") for verdict in VERDICTS},
         note="Share of each truth's facts, %, with intervals over seeds (over subjects for one seed).",
     )
 
 
-def _evidence_table(results: dict[str, Any]) -> StudyTable:
-    columns = {
-        "auroc": "AUROC",
-        "auroc_suppressed_in_every_form": "Suppressed in every form",
-        "auroc_suppressed_as_asked": "Suppressed as asked",
-        "auroc_against_erased": "Against erased only",
+def _evidence_table(results: Results) -> StudyTable:
+    rows = {
+        (kind.replace("_", " "), "yes" if kind in USED else "no"): part
+        for kind, part in results.below("evidence").items()
     }
-    rows: list[tuple[Cell, ...]] = [
-        (
-            kind.replace("_", " "),
-            "yes" if kind in USED else "no",
-            *(format_entry(part[key], digits=2) for key in columns),
-        )
-        for kind, part in results["evidence"].items()
-    ]
-    rows.append(
-        ("all that the verdict uses", "", format_entry(results["verdict"]["auroc"], digits=2), "", "", "")
-    )
-    return StudyTable(
-        title="Each kind of evidence alone",
-        columns=("Evidence", "Used", *columns.values()),
-        rows=tuple(rows),
+    return results_table(
+        "Each kind of evidence alone",
+        ("Evidence", "Used"),
+        rows | {("all that the verdict uses", ""): results.part("verdict")},
+        {
+            "AUROC": ("auroc", "2"),
+            "Suppressed in every form": ("auroc_suppressed_in_every_form", "2?"),
+            "Suppressed as asked": ("auroc_suppressed_as_asked", "2?"),
+            "Against erased only": ("auroc_against_erased", "2?"),
+        },
         note="Area under the ROC curve: suppressed against erased and never stored; 0.5 tells nothing.",
     )
 

@@ -1,4 +1,4 @@
-"""The stages of the planted-truth analysis: models made, diagnosed, compared with how they were made."""
+"""The steps of the planted-truth analysis: models made, and diagnosed beside what is known of their facts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analyses.common.estimate_trees import pool_trees, tree_to_json
+from analyses.common.experiment import Experiment, Measured
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import cached_frame, cached_json
 from finetune.common.run_directory import RunDirectory
@@ -25,17 +25,7 @@ from finetune.training.planted_models import Forms, Part, PlantConfig, plant
 from finetune.training.presets import WORLDS, Preset
 from finetune.training.pretrain import pretrained_base
 from interp.models.load_pair import load_pair
-from interp.stats import Estimate, auroc, estimate
-from interp.verdicts.diagnose import (
-    ERASED,
-    KINDS,
-    NEVER_STORED,
-    PLACEBOS,
-    RETAINED,
-    SUPPRESSED,
-    VERDICTS,
-    diagnose,
-)
+from interp.verdicts.diagnose import ERASED, NEVER_STORED, RETAINED, SUPPRESSED, diagnose
 
 if TYPE_CHECKING:
     from analyses.experiments.planted_truth.options import PlantedTruthOptions
@@ -80,6 +70,17 @@ def plant_world(options: PlantedTruthOptions, seed: int) -> PlantedWorld:
         targets=frozenset(fact.id for fact in parts.train if fact.relation in targets),
         book=world_phrasebook(question_form="seen"),
         met={fact.id: float(n) for fact, n in zip(parts.train, weights, strict=True)},
+    )
+
+
+def measure_seeds(
+    experiment: Experiment, options: PlantedTruthOptions, inputs: None, run: RunDirectory
+) -> Measured:
+    """Plant and diagnose every seed's models."""
+    frames = [measure_seed(options, run, seed) for seed in options.seeds]
+    return Measured(
+        rows=pd.concat(frames, ignore_index=True),
+        details={"setting": f"world {options.world}, planted facts"},
     )
 
 
@@ -184,73 +185,3 @@ def _plant_config(options: PlantedTruthOptions) -> PlantConfig:
 
 def _of(facts: FactSet, wanted: Any) -> FactSet:
     return facts.subset([i for i, fact in enumerate(facts) if wanted(fact)])
-
-
-def summarise(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return ``verdict``, ``evidence`` and ``confusion``, over seeds, and the same of each seed."""
-    trees = {str(seed): _one_seed(rows) for seed, rows in frame.groupby("seed")}
-    return {**tree_to_json(pool_trees(list(trees.values()))), "seeds": tree_to_json(trees)}
-
-
-def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
-    known = frame[frame["truth"] != ""]
-    is_suppressed = (known["truth"] == SUPPRESSED).astype(float)
-    called = known["verdict"] == SUPPRESSED
-    # Storage is asked after only where an answer is wrong, and on subjects that no threshold was fitted on.
-    absent = frame[(frame["truth"] == NEVER_STORED) & frame["held_out"] & ~frame["right"]]
-    shown = (absent["strength"] > absent["threshold"]).astype(float)
-    verdict = {
-        "suppressed": {
-            "precision": _mean(is_suppressed[called], known[called]),
-            "recall": _mean(called[is_suppressed > 0], known[is_suppressed > 0]),
-        },
-        "false_positive_rate": _mean(shown, absent),
-        "never_stored_called_suppressed": _mean(absent["verdict"] == SUPPRESSED, absent),
-        "erased_called_suppressed": _mean(called[known["truth"] == ERASED], known[known["truth"] == ERASED]),
-        "auroc": _auroc(known, "strength"),
-        "by_model": {
-            name: _mean(rows["verdict"] == rows["truth"], rows)
-            for name, rows in known[known["truth"].isin((SUPPRESSED, ERASED))].groupby("model", sort=False)
-        },
-    }
-    kinds = [kind for kind in (*KINDS, *PLACEBOS) if f"evidence_{kind}" in frame]
-    evidence = {
-        kind: {
-            "auroc": _auroc(known, f"evidence_{kind}"),
-            **{
-                f"auroc_{name.replace(' ', '_')}": _auroc(
-                    known[(known["model"] == name) | (known["truth"] != SUPPRESSED)], f"evidence_{kind}"
-                )
-                for name in PLANTS
-                if name != ERASED
-            },
-            "auroc_against_erased": _auroc(known[known["truth"] != NEVER_STORED], f"evidence_{kind}"),
-        }
-        for kind in kinds
-    }
-    return {"verdict": verdict, "evidence": evidence, "confusion": _confusion(known)}
-
-
-def _confusion(known: pd.DataFrame) -> dict[str, Any]:
-    """Return, for each truth, the share of its facts that gets each verdict."""
-    return {
-        truth.replace(" ", "_"): {
-            verdict.replace(" ", "_"): _mean(rows["verdict"] == verdict, rows) for verdict in VERDICTS
-        }
-        for truth in TRUTHS
-        if len(rows := known[known["truth"] == truth])
-    }
-
-
-def _mean(values: pd.Series, rows: pd.DataFrame) -> Estimate:
-    return estimate(values.to_numpy(dtype=np.float64), groups=rows["subject"].to_numpy())
-
-
-def _auroc(rows: pd.DataFrame, column: str) -> Estimate:
-    """Measure how well a number tells suppressed facts from those that are not stored."""
-    rows = rows[rows["truth"].isin((SUPPRESSED, ERASED, NEVER_STORED)) & rows[column].notna()]
-    return auroc(
-        rows[column].to_numpy(dtype=np.float64),
-        (rows["truth"] == SUPPRESSED).to_numpy(),
-        groups=rows["subject"].to_numpy(),
-    )

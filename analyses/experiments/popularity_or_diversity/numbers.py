@@ -1,4 +1,4 @@
-"""Numbers of the cross of popularity, relations and answers, and of gradients, for one seed.
+"""Numbers of the cross of popularity, relations and answers, and of gradients.
 
 A factor's effect is taken fact by fact: what the mean over all sets of one level answers more than the mean
 over the sets of another level that are their like in the other two factors.
@@ -7,11 +7,12 @@ over the sets of another level that are their like in the other two factors.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 
 from analyses.common.estimate_trees import Bounds, Tree
-from analyses.common.numbers import mean, paired_difference, unpaired_difference
+from analyses.common.numbers import mean, paired_difference, summarise_seeds, unpaired_difference
 from analyses.experiments.popularity_or_diversity.crossed_sets import ALL, FEW
 from interp.stats import Estimate, estimate
 
@@ -20,8 +21,12 @@ POPULAR, UNPOPULAR, RANDOM = "popular", "unpopular", "random"
 OWN_KIND = "own_kind"  # the geometric mean of popular-popular and unpopular-unpopular cosines
 
 
-def bounds(path: tuple[str, ...]) -> Bounds | None:
-    """Say between what a number must lie."""
+def summarise(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return accuracy in every cell of the cross, each factor's effect, and what gradients have in common."""
+    return summarise_seeds(frame, _one_seed, _bounds)
+
+
+def _bounds(path: tuple[str, ...]) -> Bounds | None:
     if path[0].startswith("gradient"):
         kind = "difference" if path[0].startswith("gradient_contrasts") else path[1]
         return {"cosine": (-1.0, 1.0), "difference": (-2.0, 2.0)}.get(kind, (0.0, math.inf))
@@ -32,8 +37,7 @@ def bounds(path: tuple[str, ...]) -> Bounds | None:
     return (0, 1)
 
 
-def one_seed(rows: pd.DataFrame) -> Tree:
-    """Return one seed's accuracy by cell, effects and gradients."""
+def _one_seed(rows: pd.DataFrame) -> Tree:
     tree: Tree = {"sets": {}, "effects": {}, "placebo": {}}
     arms = rows[rows["part"] == "arms"]
     if len(arms):

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from analyses.experiments.popularity_or_diversity.claims import STATES, WORDS, claims, words_of
+from analyses.experiments.popularity_or_diversity.claims import (
+    STATES,
+    WORDS,
+    claims,
+    contrasts_of,
+    words_of,
+)
 from analyses.experiments.popularity_or_diversity.crossed_sets import ALL, COMMONEST, FEW
 from analyses.experiments.popularity_or_diversity.group_gradients import EVERYTHING, MODULES, NORMS
 from analyses.experiments.popularity_or_diversity.numbers import OWN_KIND, key_of
 from interp.reports.figures.curves import Curve, curves
-from interp.reports.pages.study import Study, StudyFigure, StudyTable, claim_sentence, format_entry
+from interp.reports.pages.results_tables import curve, decided_study, results_table, write_number
+from interp.reports.pages.study import Study, StudyFigure, StudyTable
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from interp.reports.read.results import Results
 
 EFFECTS = {
     "popular_minus_unpopular": "popular − unpopular",
@@ -34,46 +43,40 @@ COSINES = {
 }
 
 
-def page(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
+def study(frame: pd.DataFrame, results: Results) -> Study:
     """Say what the numbers decide, with tables and figures."""
-    made, words = claims(frame, results), words_of(frame)
     tables, figures = [], []
-    if results["sets"]:
-        tables += [_effects(results, words), _sets(frame, results)]
+    if results.below("sets"):
+        tables += [_effects(results, words_of(frame)), _sets(frame, results)]
         figures.append(_accuracy(frame, results))
-    states = [state for state in STATES if results[state]]
+    states = [state for state in STATES if results.below(state)]
     for state in states:
         tables += [_cosines(results, state), _norms(results, state)]
     if states:
         figures.append(_directions(results, states))
-    return Study(
+    return decided_study(
         title="Popularity or diversity",
         question="Is it popularity, or diversity of relations and answers? Why does a random half do nearly "
         "as well?",
-        finding=claim_sentence(made),
-        outcome=made[0].outcome,
-        claims=made,
+        claims=claims(frame, results),
         tables=tuple(tables),
         figures=tuple(figures),
         notes=_NOTES,
     )
 
 
-def _effects(results: dict[str, Any], words: dict[str, str]) -> StudyTable:
-    effects = results["effects"]
+def _effects(results: Results, words: dict[str, str]) -> StudyTable:
+    effects = results.part("effects")
     rows = [
         (
             text.format_map(words),
-            *(
-                format_entry(effects[f"{test}_{name}"], unit="%", signed=True)
-                for test in ("known", "all", "first_known")
-            ),
+            *(write_number(effects.at(f"{test}_{name}"), "+%") for test in ("known", "all", "first_known")),
         )
         for name, text in EFFECTS.items()
     ]
-    for number in results["placebo"].values():
-        rows.append(("popularity shuffled (placebo)", format_entry(number, unit="%", signed=True), "", ""))
-    attention = format_entry(effects["subject_attention_popular_minus_unpopular"], digits=3, signed=True)
+    for number in results.part("placebo").numbers.values():
+        rows.append(("popularity shuffled (placebo)", write_number(number, "+%"), "", ""))
+    attention = write_number(effects.at("subject_attention_popular_minus_unpopular"), "+3")
     return StudyTable(
         title="Effects on held-out accuracy, points",
         columns=("Effect", "Known to the base", "All", "Known, relation that every set has"),
@@ -83,32 +86,25 @@ def _effects(results: dict[str, Any], words: dict[str, str]) -> StudyTable:
     )
 
 
-def _sets(frame: pd.DataFrame, results: dict[str, Any]) -> StudyTable:
-    columns = {
-        "accuracy_known": "Known",
-        "accuracy_known_trained": "Trained relations",
-        "accuracy_known_others": "Other relations",
-        "accuracy_known_popular": "Popular",
-        "accuracy_known_unpopular": "Unpopular",
-        "genericness": "Generic errors",
-    }
-    rows: list[tuple[str | int, ...]] = []
-    for popularity, count, answers in _crossed(frame):
-        part = results["sets"].get(key_of(popularity, count, answers))
-        if part:
-            rows.append((popularity, count, answers, *(format_entry(part[key], unit="%") for key in columns)))
+def _sets(frame: pd.DataFrame, results: Results) -> StudyTable:
+    held = results.below("sets")
     sizes = sorted({int(n) for n in frame["size"].dropna()})
-    return StudyTable(
-        title="Held-out accuracy by fine-tuning set, facts that the base states, %",
-        columns=("Facts", "Relations", "Answers", *columns.values()),
-        rows=tuple(rows),
-        note=f"Every set of a seed has the same number of facts ({_span(sizes)} by seed). Generic errors: "
+    span = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    return results_table(
+        "Held-out accuracy by fine-tuning set, facts that the base states, %",
+        ("Facts", "Relations", "Answers"),
+        {level: held[key_of(*level)] for level in _crossed(frame) if key_of(*level) in held},
+        {
+            "Known": ("accuracy_known", "%"),
+            "Trained relations": ("accuracy_known_trained", "%"),
+            "Other relations": ("accuracy_known_others", "%"),
+            "Popular": ("accuracy_known_popular", "%"),
+            "Unpopular": ("accuracy_known_unpopular", "%"),
+            "Generic errors": ("genericness", "%"),
+        },
+        note=f"Every set of a seed has the same number of facts ({span} by seed). Generic errors: "
         "wrong answers, in relations of the set, that are the set's commonest answer of the relation.",
     )
-
-
-def _span(sizes: list[int]) -> str:
-    return str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
 
 
 def _crossed(frame: pd.DataFrame) -> list[tuple[str, int, str]]:
@@ -117,53 +113,47 @@ def _crossed(frame: pd.DataFrame) -> list[tuple[str, int, str]]:
     return [(str(p), int(r), str(a)) for p, r, a in some.itertuples(index=False)]
 
 
-def _cosines(results: dict[str, Any], state: str) -> StudyTable:
-    groups, contrasts = _groups(results, state), results[state.replace("gradients", "gradient_contrasts")]
+def _cosines(results: Results, state: str) -> StudyTable:
     columns = {**COSINES, OWN_KIND: "one kind (geometric mean)"}
-    rows = tuple(
-        (
-            group,
-            *(format_entry(results[state]["cosine"][group][name], digits=3) for name in columns),
-            format_entry(contrasts[group]["own_kind_minus_cross"], digits=3, signed=True),
-        )
-        for group in groups
-    )
+    rows = []
+    for group, part in _groups(results, state).items():
+        turned = results.at(f"{contrasts_of(state)}/{group}/own_kind_minus_cross")
+        rows.append((group, *(write_number(part.at(n), "3") for n in columns), write_number(turned, "+3")))
     return StudyTable(
         title=f"Cosine between loss gradients on disjoint batches, {STATES[state]}",
         columns=("Group", *columns.values(), "one kind − popular, unpopular"),
-        rows=rows,
+        rows=tuple(rows),
         note="Two batches of one kind differ by the draw of facts alone, so theirs is the highest to expect.",
     )
 
 
-def _norms(results: dict[str, Any], state: str) -> StudyTable:
-    kinds = ("popular", "unpopular", "random")
-    part, groups = results[state], _groups(results, state)
-    rows = [(group, *(format_entry(part["norm"][group][k], digits=3) for k in kinds)) for group in groups]
-    rows.append(
-        ("loss (nats a token)", *(format_entry(part["loss"]["all"][kind], digits=3) for kind in kinds))
-    )
+def _norms(results: Results, state: str) -> StudyTable:
+    kinds, held = ("popular", "unpopular", "random"), results.part(state)
+    rows = {group: held.part(f"norm/{group}") for group in _groups(results, state)}
     title = f"Norm of the mean gradient on a batch, {STATES[state]}"
-    return StudyTable(title=title, columns=("Group", *kinds), rows=tuple(rows))
+    losses = {"loss (nats a token)": held.part("loss/all")}
+    return results_table(title, "Group", rows | losses, {kind: (kind, "3") for kind in kinds})
 
 
-def _groups(results: dict[str, Any], state: str) -> list[str]:
-    return [g for g in (EVERYTHING, *MODULES, NORMS) if g in results[state]["cosine"]]
+def _groups(results: Results, state: str) -> dict[str, Results]:
+    """Return the cosines of each group of parameters that the model has."""
+    held = results.below(f"{state}/cosine")
+    return {group: held[group] for group in (EVERYTHING, *MODULES, NORMS) if group in held}
 
 
-def _accuracy(frame: pd.DataFrame, results: dict[str, Any]) -> StudyFigure:
-
+def _accuracy(frame: pd.DataFrame, results: Results) -> StudyFigure:
     names = {ALL: "all answers", FEW: f"the {WORDS[COMMONEST]} commonest answers"}
-    crossed = [each for each in _crossed(frame) if key_of(*each) in results["sets"]]
+    sets = results.below("sets")
+    crossed = [each for each in _crossed(frame) if key_of(*each) in sets]
 
-    def curve(popularity: str, answers: str) -> Curve:
+    def line(popularity: str, answers: str) -> Curve:
         counts = sorted({r for p, r, a in crossed if (p, a) == (popularity, answers)})
-        numbers = [results["sets"][key_of(popularity, count, answers)]["accuracy_known"] for count in counts]
-        return Curve(label=popularity, x=[str(count) for count in counts], y=numbers)
+        parts = {str(count): sets[key_of(popularity, count, answers)] for count in counts}
+        return curve(popularity, parts, "accuracy_known")
 
     pools = list(dict.fromkeys(popularity for popularity, _, _ in crossed))
     figure = curves(
-        {name: [curve(pool, answers) for pool in pools] for answers, name in names.items()},
+        {name: [line(pool, answers) for pool in pools] for answers, name in names.items()},
         x="relations in the set",
         y="held-out accuracy (%)",
         percent=True,
@@ -171,14 +161,12 @@ def _accuracy(frame: pd.DataFrame, results: dict[str, Any]) -> StudyFigure:
     return StudyFigure(name="accuracy", figure=figure, caption=_ACCURACY)
 
 
-def _directions(results: dict[str, Any], states: list[str]) -> StudyFigure:
-
+def _directions(results: Results, states: list[str]) -> StudyFigure:
     some = ("popular_unpopular", "random_popular", "random_unpopular", "random_random")
 
     def lines(state: str) -> list[Curve]:
-        groups, part = _groups(results, state), results[state]["cosine"]
-        short = [SHORT.get(group, group) for group in groups]
-        return [Curve(label=COSINES[name], x=short, y=[part[g][name] for g in groups]) for name in some]
+        groups = {SHORT.get(group, group): part for group, part in _groups(results, state).items()}
+        return [curve(COSINES[name], groups, name) for name in some]
 
     figure = curves({STATES[state]: lines(state) for state in states}, x="", y="cosine of gradients")
     return StudyFigure(name="gradients", figure=figure, caption=_GRADIENTS)

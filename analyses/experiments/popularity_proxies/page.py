@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analyses.experiments.popularity_proxies.proxies import PLACEBO, PROXIES
 from interp.reports.figures.style import DIVERGING, INK, MUTED, in_house_style, new_figure
-from interp.reports.pages.study import Study, StudyFigure, StudyTable, format_entry
+from interp.reports.pages.results_tables import Column, results_table, write_number
+from interp.reports.pages.study import Study, StudyFigure, StudyTable
+from interp.reports.read.results import Number, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Numbers = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
 _PANELS = (
     ("spearman", "Rank correlation, all facts", 0.0, 1.0),
     ("within_relation", "Rank correlation, within relations", 0.0, 1.0),
@@ -23,12 +24,12 @@ _PANELS = (
 )
 
 
-def study(results: Numbers, *, facts: str) -> Study:
+def study(results: Results, *, facts: str) -> Study:
     """Say how far proxies agree, with the heat map and the table."""
     first, second, number = strongest(results)
     finding = (
         f"Of {len(names_of(results)) - 1} proxies, {proxy_label(first)} and {proxy_label(second)} "
-        f"agree most: rank correlation {format_entry(dict(number), digits=2, signed=True)}, "
+        f"agree most: rank correlation {write_number(number, '+2')}, "
         f"n = {number['n']:,}."
         if number["value"] is not None
         else "No two proxies could be compared."
@@ -53,15 +54,20 @@ def study(results: Numbers, *, facts: str) -> Study:
     )
 
 
-def names_of(results: Numbers) -> list[str]:
+def names_of(results: Results) -> list[str]:
     """Return the proxies that were compared, in their order."""
-    pairs = results["spearman"]
-    return list(dict.fromkeys([*pairs, *(b for row in pairs.values() for b in row)]))
+    return list(dict.fromkeys(name for pair in pairs_of(results) for name in pair))
 
 
-def strongest(results: Numbers) -> tuple[str, str, Mapping[str, Any]]:
+def pairs_of(results: Results) -> dict[tuple[str, str], Number]:
+    """Return every pair of proxies with its rank correlation."""
+    rows = results.below("spearman")
+    return {(a, b): number for a, row in rows.items() for (b,), number in row.numbers.items()}
+
+
+def strongest(results: Results) -> tuple[str, str, Number]:
     """Return the pair with the largest rank correlation, the placebo left out."""
-    pairs = [(a, b, n) for a, row in results["spearman"].items() for b, n in row.items() if b != PLACEBO]
+    pairs = [(a, b, number) for (a, b), number in pairs_of(results).items() if b != PLACEBO]
     return max(pairs, key=lambda pair: -2.0 if pair[2]["value"] is None else pair[2]["value"])
 
 
@@ -70,31 +76,22 @@ def proxy_label(name: str) -> str:
     return name.replace("_", " ")
 
 
-def table(results: Numbers) -> StudyTable:
+def table(results: Results) -> StudyTable:
     """Lay every pair out, a row each."""
-    rows = tuple(
-        (
-            proxy_label(a),
-            proxy_label(b),
-            format_entry(dict(number), digits=2, signed=True),
-            format_entry(dict(results["within_relation"][a][b]), digits=2, signed=True),
-            format_entry(dict(results["top_half"][a][b]), unit="%"),
-            number["n"],
-        )
-        for a, row in results["spearman"].items()
-        for b, number in row.items()
-    )
-    return StudyTable(
-        title="How far proxies agree",
-        columns=(
-            "Proxy",
-            "and",
-            "Rank correlation",
-            "within relations",
-            "Top half in common (chance: 50%)",
-            "Facts",
-        ),
-        rows=rows,
+    by_pair: dict[tuple[str, str], dict[tuple[str, ...], Number]] = {pair: {} for pair in pairs_of(results)}
+    for (kind, *pair), number in results.numbers.items():
+        by_pair[pair[0], pair[1]][(kind,)] = number
+    columns: dict[str, Column] = {
+        "Rank correlation": ("spearman", "+2"),
+        "within relations": ("within_relation", "+2"),
+        "Top half in common (chance: 50%)": ("top_half", "%"),
+        "Facts": lambda part: part.at("spearman")["n"],
+    }
+    return results_table(
+        "How far proxies agree",
+        ("Proxy", "and"),
+        {(proxy_label(a), proxy_label(b)): Results(part) for (a, b), part in by_pair.items()},
+        columns,
         note="Shuffled: the first proxy dealt out among the subjects anew, the placebo.",
     )
 
@@ -105,7 +102,7 @@ def _glossary(names: Sequence[str]) -> StudyTable:
 
 
 @in_house_style
-def heatmap(results: Numbers) -> Figure:
+def heatmap(results: Results) -> Figure:
     """Draw every pair: rank correlations, of all facts and within relations, and the halves in common.
 
     Bold numbers are those whose 95% interval leaves out what chance gives.
@@ -115,9 +112,9 @@ def heatmap(results: Numbers) -> Figure:
     figure = new_figure(max(7.0, 1.1 + 3 * (side - 0.6)), side + 0.75)
     grid = figure.subplots(1, len(_PANELS), sharey=True)
     for axes, (kind, title, chance, reach) in zip(grid, _PANELS, strict=True):
-        _panel(axes, results[kind], names, chance, reach, percent=kind == "top_half")
+        _panel(axes, results.part(kind), names, chance, reach, percent=kind == "top_half")
         axes.set_title(title)
-    counts = [number["n"] for row in results["spearman"].values() for number in row.values()]
+    counts = [number["n"] for number in pairs_of(results).values()]
     n = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
     grid[0].annotate(
         f"n = {n} facts a pair", (1, 1), (0, -4), "axes fraction", "offset points", ha="right", va="top"
@@ -127,7 +124,7 @@ def heatmap(results: Numbers) -> Figure:
 
 def _panel(
     axes: Axes,
-    pairs: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    pairs: Results,
     names: Sequence[str],
     chance: float,
     reach: float,
@@ -137,22 +134,18 @@ def _panel(
     """Draw one measure of all pairs below the diagonal, chance in the colour scale's middle."""
     rows, columns = names[1:], names[:-1]
     values = np.full((len(rows), len(columns)), np.nan)
-    for j, a in enumerate(columns):
-        for b, number in pairs[a].items():
-            values[rows.index(b), j] = np.nan if number["value"] is None else number["value"]
+    for (a, b), number in pairs.numbers.items():
+        values[rows.index(b), columns.index(a)] = np.nan if number["value"] is None else number["value"]
     image = axes.imshow(values, cmap=DIVERGING, vmin=chance - reach, vmax=chance + reach, aspect="auto")
-    for j, a in enumerate(columns):
-        for b, number in pairs[a].items():
-            _write(axes, image, j, rows.index(b), number, chance, percent=percent)
+    for (a, b), number in pairs.numbers.items():
+        _write(axes, image, columns.index(a), rows.index(b), number, chance, percent=percent)
     axes.set_xticks(range(len(columns)), [proxy_label(name) for name in columns], rotation=90)
     axes.set_yticks(range(len(rows)), [proxy_label(name) for name in rows])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
-def _write(
-    axes: Axes, image: Any, x: int, y: int, number: Mapping[str, Any], chance: float, *, percent: bool
-) -> None:
+def _write(axes: Axes, image: Any, x: int, y: int, number: Number, chance: float, *, percent: bool) -> None:
     """Write a pair's number into its cell, readable on the cell's colour."""
     value, low, high = number["value"], number["low"], number["high"]
     if value is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analyses.common.evaluate import answer_rows, with_known
 from analyses.common.grid_cells import GridCell
 from analyses.experiments.popularity_splits.options import WORLD, PopularitySplitsOptions, tune_config
-from analyses.experiments.popularity_splits.preparation import PreparedFacts, read
+from analyses.experiments.popularity_splits.prepared_files import PreparedFacts, read
 from finetune.checkpoints.loading import context_of, load_model, load_tokenizer
 from finetune.common.files import write_json
 from finetune.common.run_directory import RunDirectory

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyses.common.checkpoints import Checkpoints, export_checkpoints
+from analyses.common.experiment import Experiment
 from analyses.common.grid_cells import GridCell
-from analyses.experiments.attention_imbalance import experiment as attention_imbalance
+from analyses.experiments.attention_imbalance.experiment import EXPERIMENT as ATTENTION_IMBALANCE
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
 from analyses.experiments.popularity_splits.cells import checkpoint_of
 from analyses.experiments.popularity_splits.numbers import iterate_settings, select_rates_by_validation
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
-from analyses.experiments.popularity_splits.preparation import PARTS, PreparedFacts, read
-from analyses.experiments.stored_or_suppressed import experiment as stored_or_suppressed
+from analyses.experiments.popularity_splits.prepared_files import PARTS, PreparedFacts, read
+from analyses.experiments.stored_or_suppressed.experiment import EXPERIMENT as STORED_OR_SUPPRESSED
+from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from finetune.checkpoints.loading import load_tokenizer
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
@@ -21,7 +24,13 @@ from finetune.data.prompts import Prompt
 if TYPE_CHECKING:
     import pandas as pd
 
+    from finetune.common.run_directory import RunDirectory
+
 HANDED = "handed_on"
+ANALYSES: dict[str, tuple[Experiment, type[AttentionImbalanceOptions]]] = {
+    "attention": (ATTENTION_IMBALANCE, AttentionImbalanceOptions),
+    "verdicts": (STORED_OR_SUPPRESSED, StoredOrSuppressedOptions),
+}
 
 
 def export_all(options: PopularitySplitsOptions, frame: pd.DataFrame, run: Path) -> dict[str, Path]:
@@ -35,28 +44,28 @@ def export_all(options: PopularitySplitsOptions, frame: pd.DataFrame, run: Path)
     return made
 
 
+def finish(options: PopularitySplitsOptions, frame: pd.DataFrame, run: RunDirectory) -> dict[str, Any]:
+    """Hand the chosen checkpoints on, look inside them, and return what the manifest tells of that."""
+    handed = export_all(options, frame, run.path)
+    return {"handed_on": sorted(handed), "reports": analyse(options, handed, run.path)}
+
+
 def analyse(options: PopularitySplitsOptions, handed: dict[str, Path], run: Path) -> dict[str, str]:
     """Run the analyses that the options name on every directory; return where each one's report is."""
+    chosen = {name: each for name, each in ANALYSES.items() if name in options.analyse}
     reports = {}
     for name, directory in handed.items():
-        seed = int(name.rsplit(",", 1)[1])
-        shared: dict[str, Any] = {
-            "seeds": (seed,),
-            "batch_tokens": options.batch_tokens,
-            "quiet": options.quiet,
-        }
-        attention = run / "analyses" / name / "attention"
-        if "attention" in options.analyse:
-            attention_imbalance.run(
-                attention_imbalance.AttentionImbalanceOptions(out=attention, checkpoints=directory, **shared)
+        for analysis, (experiment, kind) in chosen.items():
+            experiment.run(
+                kind(
+                    out=run / "analyses" / name / analysis,
+                    checkpoints=directory,
+                    seeds=(int(name.rsplit(",", 1)[1]),),
+                    batch_tokens=options.batch_tokens,
+                    quiet=options.quiet,
+                )
             )
-            reports[f"{name}: attention"] = f"analyses/{name}/attention/report.html"
-        if "verdicts" in options.analyse:
-            verdicts = run / "analyses" / name / "verdicts"
-            stored_or_suppressed.run(
-                stored_or_suppressed.StoredOrSuppressedOptions(out=verdicts, checkpoints=directory, **shared)
-            )
-            reports[f"{name}: verdicts"] = f"analyses/{name}/verdicts/report.html"
+            reports[f"{name}: {analysis}"] = f"analyses/{name}/{analysis}/report.html"
     return reports
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from analyses.common.options import ARMS, FEWEST_FACTS, FactOptions, GridOptions
-from analyses.experiments.popularity_splits.options_file import words
 from finetune.common.errors import InputError
 from finetune.common.names import require_different, require_name
 from finetune.common.option_checks import (
@@ -239,15 +237,6 @@ def tune_config(options: PopularitySplitsOptions, method: Method) -> TuneConfig:
 RATES: dict[Method, tuple[float, ...]] = {"full": (3e-4, 1e-3), "lora": (1e-3, 3e-3)}
 
 
-def arguments(path: Path, options: type[PopularitySplitsOptions] = PopularitySplitsOptions) -> list[str]:
-    """Turn a YAML file of options into command-line arguments.
-
-    Raises:
-        InputError: no such file, not YAML, not a mapping, or an option that there is not.
-    """
-    return words(path, options)
-
-
 def _named(entry: str) -> tuple[str, str]:
     """Split NAME=SOURCE; a source alone is named by its last part without extension."""
     name, mark, source = entry.partition("=")
@@ -256,15 +245,3 @@ def _named(entry: str) -> tuple[str, str]:
     last = entry.removeprefix(WORLD).rstrip("/").rsplit("/", 1)[-1]
     stem = re.sub(r"\.(csv|tsv|jsonl?|parquet)$", "", last)
     return re.sub(r"[^\w.+-]", "_", stem), entry
-
-
-def command_words() -> list[str]:
-    """Return the arguments of the command line, those of its --yaml file in front."""
-    words = sys.argv[1:]
-    for i, word in enumerate(words):
-        flag, mark, value = word.partition("=")
-        if flag == "--yaml":
-            if not mark and i + 1 == len(words):
-                raise InputError("--yaml: name a file of options")
-            return [*arguments(Path(value if mark else words[i + 1])), *words]
-    return words

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
 from finetune.common.errors import InputError
 from finetune.common.messages import printable
 from finetune.common.yaml_files import load_yaml
@@ -13,7 +15,19 @@ from finetune.common.yaml_files import load_yaml
 FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-def words(path: Path, options: type[Any]) -> list[str]:
+def command_words() -> list[str]:
+    """Return the arguments of the command line, those of its --yaml file in front."""
+    given = sys.argv[1:]
+    for i, word in enumerate(given):
+        flag, mark, value = word.partition("=")
+        if flag == "--yaml":
+            if not mark and i + 1 == len(given):
+                raise InputError("--yaml: name a file of options")
+            return [*words(Path(value if mark else given[i + 1])), *given]
+    return given
+
+
+def words(path: Path, options: type[Any] = PopularitySplitsOptions) -> list[str]:
     """Turn a YAML file of options into command-line arguments.
 
     Raises:

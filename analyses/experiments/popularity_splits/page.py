@@ -2,107 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from analyses.experiments.popularity_splits.numbers import select_rates_by_validation
 from interp.reports.figures.curves import Curve, curves
 from interp.reports.figures.forest import forest
-from interp.reports.pages.study import (
-    Claim,
-    Study,
-    StudyFigure,
-    StudyTable,
-    claim_sentence,
-    decide_claim,
-    format_entry,
-)
+from interp.reports.pages.results_tables import curve, decide_each, decided_study, results_table
+from interp.reports.pages.study import Claim, Study, StudyFigure, StudyTable
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from interp.reports.read.results import Results
+
 Setting = tuple[str, str, str, str]  # data set, model, method, share
+HEADS = ("Data", "Model", "Method", "Share")
 _PLACES = {"q1": "most popular", "q2": "2nd", "q3": "3rd", "q4": "least popular"}
 
 
-def study(frame: pd.DataFrame, results: dict[str, Any]) -> Study:
+def study(frame: pd.DataFrame, results: Results) -> Study:
     """Say what the numbers decide, with the tables and the figures."""
-    made = claims(results)
-    return Study(
+    return decided_study(
         title="Popularity splits",
         question="Which facts should one fine-tune on: the popular ones, the unpopular ones, or all?",
-        finding=claim_sentence(made) if made else "No pair of arms was trained that could be compared.",
-        outcome=made[0].outcome if made else "measured",
-        claims=made,
+        claims=claims(results),
+        otherwise=("No pair of arms was trained that could be compared.", "measured"),
         tables=(_accuracy(results), _differences(results), _rates(frame)),
         figures=tuple(_figures(results)),
         notes=(_KNOWN, _CHOSEN),
     )
 
 
-def setting_numbers(results: Mapping[str, Any]) -> Iterator[tuple[Setting, Mapping[str, Any]]]:
-    """Yield every data set, model, method and share with its numbers."""
-    for dataset, models in results.items():
-        if dataset == "seeds":
-            continue
-        for model, methods in models.items():
-            for method, shares in methods.items():
-                for share, part in shares.items():
-                    yield (dataset, model, method, share), part
+def setting_numbers(results: Results) -> dict[Setting, Results]:
+    """Return the numbers of every data set, model, method and share."""
+    settings = dict.fromkeys(place[:4] for place in results.numbers if place[0] != "seeds")
+    return {(d, m, w, s): results.part((d, m, w, s)) for d, m, w, s in settings}
 
 
-def claims(results: Mapping[str, Any]) -> tuple[Claim, ...]:
+def claims(results: Results) -> tuple[Claim, ...]:
     """Let the numbers decide the paper's first claim, for every data set, model, method and share."""
-    made = []
-    for setting, part in setting_numbers(results):
-        for name, what in _CLAIMS.items():
-            if name not in part["contrasts"]:
-                continue
-            for key, facts in _ASKED.items():
-                made.append(
-                    decide_claim(
-                        f"{_told(setting)}: {what} on {facts}",
-                        "paper, claim 1",
-                        part["contrasts"][name][key],
-                        unit="points",
-                    )
-                )
-    return tuple(made)
-
-
-def _accuracy(results: Mapping[str, Any]) -> StudyTable:
-    columns = {
-        "All held-out facts": "accuracy",
-        "Known to the base": "accuracy_known",
-        "Unknown to it": "accuracy_unknown",
-        "Contains the answer": "contains",
-    }
-    if any("choice" in arm for _, part in setting_numbers(results) for arm in part["arms"].values()):
-        columns["Multiple choice"] = "choice"
-    rows = []
-    for setting, part in setting_numbers(results):
-        for arm, numbers in part["arms"].items():
-            cells = (format_entry(numbers[k], unit="%") if k in numbers else None for k in columns.values())
-            rows.append((*_places(setting, arm), *cells))
-    names = ("Data", "Model", "Method", "Share", "Arm")
-    return StudyTable(title="Accuracy by arm", columns=(*names, *columns), rows=tuple(rows))
-
-
-def _differences(results: Mapping[str, Any]) -> StudyTable:
-    rows = tuple(
-        (
-            *setting,
-            name.replace("_minus_", " − "),
-            format_entry(numbers["accuracy"], unit="%", signed=True),
-            format_entry(numbers["accuracy_known"], unit="%", signed=True),
-        )
-        for setting, part in setting_numbers(results)
-        for name, numbers in part["contrasts"].items()
+    return decide_each(
+        results,
+        [
+            (f"{', '.join(setting)}: {what} on {facts}", "paper, claim 1", place, "points")
+            for setting in setting_numbers(results)
+            for name, what in _CLAIMS.items()
+            for key, facts in _ASKED.items()
+            if (place := f"{'/'.join(setting)}/contrasts/{name}/{key}") in results
+        ],
     )
-    return StudyTable(
-        title="Paired differences between arms, in points",
-        columns=("Data", "Model", "Method", "Share", "Arms", "All held-out facts", "Known to the base"),
-        rows=rows,
+
+
+def _accuracy(results: Results) -> StudyTable:
+    columns = {
+        "All held-out facts": ("accuracy", "%"),
+        "Known to the base": ("accuracy_known", "%"),
+        "Unknown to it": ("accuracy_unknown", "%"),
+        "Contains the answer": ("contains", "%"),
+    }
+    rows = {
+        _places(setting, arm): part
+        for setting, held in setting_numbers(results).items()
+        for arm, part in held.below("arms").items()
+    }
+    if any("choice" in part for part in rows.values()):
+        columns["Multiple choice"] = ("choice", "%")
+    return results_table("Accuracy by arm", (*HEADS, "Arm"), rows, columns)
+
+
+def _differences(results: Results) -> StudyTable:
+    return results_table(
+        "Paired differences between arms, in points",
+        (*HEADS, "Arms"),
+        {
+            (*setting, name.replace("_minus_", " − ")): part
+            for setting, held in setting_numbers(results).items()
+            for name, part in held.below("contrasts").items()
+        },
+        {"All held-out facts": ("accuracy", "+%"), "Known to the base": ("accuracy_known", "+%")},
     )
 
 
@@ -125,51 +103,34 @@ def _rates(frame: pd.DataFrame) -> StudyTable:
     )
 
 
-def _figures(results: Mapping[str, Any]) -> Iterator[StudyFigure]:
-
-    gaps: dict[str, Curve] = {}
+def _figures(results: Results) -> Iterator[StudyFigure]:
+    settings = {", ".join(setting): part for setting, part in setting_numbers(results).items()}
+    gaps = []
     for name in _CLAIMS:
-        places, numbers = [], []
-        for setting, part in setting_numbers(results):
-            if name in part["contrasts"]:
-                number = part["contrasts"][name]["accuracy"]
-                places.append(_told(setting))
-                numbers.append({k: 100 * v if k != "n" and v is not None else v for k, v in number.items()})
-        if places:
-            gaps[name] = Curve(label=name.replace("_minus_", " − "), x=places, y=numbers)
+        parts = {told: part.part(f"contrasts/{name}") for told, part in settings.items()}
+        line = curve(
+            name.replace("_minus_", " − "), {t: p for t, p in parts.items() if p.numbers}, "accuracy"
+        )
+        points = [{k: 100 * v if k != "n" and v is not None else v for k, v in y.items()} for y in line.y]
+        gaps += [Curve(label=line.label, x=line.x, y=points)] if points else []
     if gaps:
-        figure = forest(list(gaps.values()), x="difference on all held-out facts (points)", mark=0)
+        figure = forest(gaps, x="difference on all held-out facts (points)", mark=0)
         yield StudyFigure(name="differences", figure=figure, caption=_GAPS)
-    panels = {
-        _told(setting): [
-            Curve(
-                label=arm,
-                x=list(_PLACES.values()),
-                y=[numbers["accuracy_by_quartile"][q] for q in _PLACES],
-            )
-            for arm, numbers in part["arms"].items()
-            if "accuracy_by_quartile" in numbers
+    for i, (told, part) in enumerate(settings.items()):
+        lines = [
+            curve(arm, {place: by[quarter] for quarter, place in _PLACES.items()}, "")
+            for arm, numbers in part.below("arms").items()
+            if (by := numbers.below("accuracy_by_quartile"))
         ]
-        for setting, part in setting_numbers(results)
-    }
-    for i, (title, lines) in enumerate(panels.items()):
         if lines:
-            figure = curves({title: lines}, x="quarter of the facts", y="accuracy (%)", percent=True)
-            yield StudyFigure(name=f"by_quartile_{i}", figure=figure, caption=f"{title}. {_QUARTILES}")
+            figure = curves({told: lines}, x="quarter of the facts", y="accuracy (%)", percent=True)
+            yield StudyFigure(name=f"by_quartile_{i}", figure=figure, caption=f"{told}. {_QUARTILES}")
 
 
 def _places(setting: Setting, arm: str) -> tuple[str, ...]:
     dataset, model, method, share = setting
-    return dataset, model, "none" if arm == "base" else method, _share(arm, share), arm
-
-
-def _share(arm: str, share: str) -> str:
-    return "1" if arm == "whole" else "" if arm == "base" else share
-
-
-def _told(setting: Setting) -> str:
-    dataset, model, method, share = setting
-    return f"{dataset}, {model}, {method}, {share}"
+    of_arm = {"whole": "1", "base": ""}.get(arm, share)
+    return dataset, model, "none" if arm == "base" else method, of_arm, arm
 
 
 _CLAIMS = {

@@ -1,83 +1,39 @@
-"""What the cells of one data set, model and seed have in common, made once before any of them runs.
-
-data/<data set>,<model>,<seed>/
-    facts.parquet     the facts with the popularity that splits them
-    partition.json    which of them are trained on, validated on and held out
-    base.json         the model that arms are fine-tuned from
-    phrasebook.json   how relations are worded
-    known.json        which held-out facts the base knows
-"""
+"""Preparing popularity_splits: facts with their popularity, parts, the base and what it knows, made once."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.common.checkpoints import phrasebook_from_json, phrasebook_to_json, read_facts, write_facts
+from analyses.common.checkpoints import phrasebook_to_json, write_facts
 from analyses.common.evaluate import knows_statements
 from analyses.common.options import TrainingOptions
 from analyses.common.training_setup import FEWEST, setting_for
 from analyses.experiments.popularity_proxies.proxies import measure, with_popularity
 from analyses.experiments.popularity_splits.cost_estimate import estimate_grid
 from analyses.experiments.popularity_splits.options import OWN, WORLD, PopularitySplitsOptions
-from analyses.experiments.popularity_splits.prepared_files import is_prepared
+from analyses.experiments.popularity_splits.prepared_files import (
+    PARTS,
+    PreparedFacts,
+    book_of,
+    home_of,
+    is_prepared,
+)
 from finetune.checkpoints.loading import context_of, load_model, load_tokenizer
 from finetune.checkpoints.preflight import require_trainable
 from finetune.common.checksums import cached_json, recorded_file, write_recorded_json
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.data.facts import FactSet
-from finetune.data.prompt_formats import ask_in_format, prompts_within_context
-from finetune.data.prompts import Phrasebook, Prompt
+from finetune.data.prompt_formats import prompts_within_context
+from finetune.data.prompts import Phrasebook
 from finetune.data.splits import Partition, partition, split
-from finetune.data.synthetic_world import make_world, world_phrasebook
+from finetune.data.synthetic_world import make_world
 from finetune.evaluation.multiple_choice import pick_choices
 from finetune.training.presets import WORLDS
 from finetune.training.pretrain import pretrained_base
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-PARTS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreparedFacts:
-    """Facts in parts that share no subject, their wording, the base, and what it knows of those held out."""
-
-    dataset: str
-    model: str
-    seed: int
-    parts: Partition
-    phrasebook: Phrasebook
-    base: str
-    known: tuple[bool, ...]
-
-    def asked(
-        self,
-        options: PopularitySplitsOptions,
-        facts: FactSet,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        examples: FactSet,
-    ) -> list[Prompt]:
-        """Word facts as the options ask them; solved examples are taken from ``examples``."""
-        return ask_in_format(
-            facts,
-            self.phrasebook,
-            options.style,
-            tokenizer=tokenizer,
-            examples=examples,
-            seed=self.seed,
-        )
-
-
-def home_of(run: Path, dataset: str, model: str, seed: int) -> Path:
-    """Return where one data set, model and seed are prepared."""
-    return run / "data" / f"{dataset},{model},{seed}"
 
 
 def prepare(options: PopularitySplitsOptions, run: Path) -> list[LeftOut]:
@@ -105,29 +61,6 @@ def prepare(options: PopularitySplitsOptions, run: Path) -> list[LeftOut]:
     return list(dict.fromkeys(left_out))
 
 
-def read(options: PopularitySplitsOptions, run: Path, dataset: str, model: str, seed: int) -> PreparedFacts:
-    """Read what :func:`prepare` left."""
-    home = home_of(run, dataset, model, seed)
-    facts = read_facts(home / "facts.parquet", dataset)
-    book = home / "phrasebook.json"  # a run that an older program began has none
-    return PreparedFacts(
-        dataset=dataset,
-        model=model,
-        seed=seed,
-        parts=Partition.load(home / "partition.json", facts),
-        phrasebook=phrasebook_from_json(read_json(book))
-        if book.is_file()
-        else _book(options, dataset, facts),
-        base=read_json(home / "base.json")["base"],
-        known=tuple(read_json(home / "known.json")),
-    )
-
-
-def _book(options: PopularitySplitsOptions, dataset: str, facts: FactSet) -> Phrasebook:
-    is_world = dict(options.sources)[dataset].startswith(WORLD)
-    return world_phrasebook() if is_world else options.worded(facts)
-
-
 def _invented(source: str, seed: int) -> FactSet:
 
     return make_world(WORLDS[source.removeprefix(WORLD)].world, seed=seed)
@@ -143,7 +76,7 @@ def _prepare(
     seed: int,
 ) -> None:
     source, before = dict(options.sources)[dataset], len(facts.left_out)
-    book = _book(options, dataset, facts)
+    book = book_of(options, dataset, facts)
     if checkpoint is None:  # its text is sampled by popularity, which therefore cannot come from it
         facts = _with_popularity(options, facts, book, None, home)
         base = _pretrained(options, facts, book, source, seed)

@@ -1,12 +1,94 @@
-"""Whether a preparation of popularity_splits is whole: its files as written, and the base made here."""
+"""What one data set, model and seed of popularity_splits have in common, on disk: written whole, and read.
+
+data/<data set>,<model>,<seed>/
+    facts.parquet     the facts with the popularity that splits them
+    partition.json    which of them are trained on, validated on and held out
+    base.json         the model that arms are fine-tuned from
+    phrasebook.json   how relations are worded
+    known.json        which held-out facts the base knows
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analyses.common.checkpoints import read_facts
+from analyses.common.checkpoints import phrasebook_from_json, read_facts
+from analyses.experiments.popularity_splits.options import WORLD, PopularitySplitsOptions
 from finetune.common.checksums import recorded_state, sealed_state
 from finetune.common.files import read_json
+from finetune.data.facts import FactSet
+from finetune.data.prompt_formats import ask_in_format
+from finetune.data.prompts import Phrasebook, Prompt
+from finetune.data.splits import Partition
+from finetune.data.synthetic_world import world_phrasebook
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedFacts:
+    """Facts in parts that share no subject, their wording, the base, and what it knows of those held out."""
+
+    dataset: str
+    model: str
+    seed: int
+    parts: Partition
+    phrasebook: Phrasebook
+    base: str
+    known: tuple[bool, ...]
+
+    def asked(
+        self,
+        options: PopularitySplitsOptions,
+        facts: FactSet,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        examples: FactSet,
+    ) -> list[Prompt]:
+        """Word facts as the options ask them; solved examples are taken from ``examples``."""
+        return ask_in_format(
+            facts,
+            self.phrasebook,
+            options.style,
+            tokenizer=tokenizer,
+            examples=examples,
+            seed=self.seed,
+        )
+
+
+def home_of(run: Path, dataset: str, model: str, seed: int) -> Path:
+    """Return where one data set, model and seed are prepared."""
+    return run / "data" / f"{dataset},{model},{seed}"
+
+
+def read(options: PopularitySplitsOptions, run: Path, dataset: str, model: str, seed: int) -> PreparedFacts:
+    """Read what :func:`prepare` left."""
+    home = home_of(run, dataset, model, seed)
+    facts = read_facts(home / "facts.parquet", dataset)
+    book = home / "phrasebook.json"  # a run that an older program began has none
+    return PreparedFacts(
+        dataset=dataset,
+        model=model,
+        seed=seed,
+        parts=Partition.load(home / "partition.json", facts),
+        phrasebook=phrasebook_from_json(read_json(book))
+        if book.is_file()
+        else book_of(options, dataset, facts),
+        base=read_json(home / "base.json")["base"],
+        known=tuple(read_json(home / "known.json")),
+    )
+
+
+def book_of(options: PopularitySplitsOptions, dataset: str, facts: FactSet) -> Phrasebook:
+    """Return how a data set's relations are worded."""
+    is_world = dict(options.sources)[dataset].startswith(WORLD)
+    return world_phrasebook() if is_world else options.worded(facts)
+
 
 FILES = ("facts.parquet", "partition.json", "base.json", "phrasebook.json", "left_out.json", "known.json")
 

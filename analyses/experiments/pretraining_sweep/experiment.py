@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from analyses.common.experiment import Experiment
-from analyses.experiments.pretraining_sweep.cells import cells, measure
-from analyses.experiments.pretraining_sweep.numbers import summarise
-from analyses.experiments.pretraining_sweep.options import PretrainingSweepOptions
-from analyses.experiments.pretraining_sweep.page import study
+from analyses.experiments.pretraining_sweep import cells, numbers, page
 
 EXPERIMENT = Experiment(
     name="pretraining_sweep",
-    options=PretrainingSweepOptions,
-    cells=cells,
-    measure=measure,
-    summarise=summarise,
-    study=study,
+    cells=cells.cells,
+    measure=cells.measure,
+    summarise=numbers.summarise,
+    study=page.study,
 )
-
-
-run = EXPERIMENT.run
-show = EXPERIMENT.show

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from analyses.common.options import WorldOptions
+from analyses.common.world_options import WorldOptions
 from finetune.common.errors import InputError
 from finetune.common.option_checks import Positive, Within
 

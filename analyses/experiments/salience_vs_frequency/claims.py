@@ -2,84 +2,84 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
-
-from interp.reports.pages.study import decide_claim
-
-if TYPE_CHECKING:
-    from interp.reports.pages.study import Claim
+from interp.reports.pages.results_tables import Wording, decide_each
+from interp.reports.pages.study import Claim
+from interp.reports.read.results import Results
 
 CURVED = ("frequency", "stored", "statement", "question")  # whose calibration is claimed and drawn
-OPEN = "open question"
+PAPER, OPEN, AREA = "paper, claim 2", "open question", "AUROC 3"
 
 
 def names_of(*, real: bool) -> dict[str, str]:
     """Return what each predictor is called."""
+    often = "page views" if real else "sightings"
     return {
-        "frequency": "page views" if real else "sightings",
+        "frequency": often,
         "answer_prior": "answer's prior",
         "stored": "readout, stored",
         "used": "readout, used",
         "statement": "log p(statement)",
         "question": "log p(question)",
         "harm_score": "harm score m",
-        "shuffled": f"{'page views' if real else 'sightings'}, shuffled",
+        "shuffled": f"{often}, shuffled",
     }
 
 
-def claims(results: dict[str, Any], *, real: bool) -> tuple[Claim, ...]:
+def claims(results: Results, *, real: bool) -> tuple[Claim, ...]:
     """Let the numbers decide what the paper claims and what it leaves open."""
-    of_area = partial(decide_claim, unit="AUROC", digits=3)
-    often, names, found = "viewed" if real else "met", names_of(real=real), results["any_arm"]
-    made = [
-        of_area(
-            f"facts {often} more often survive fine-tuning more often (any arm)",
-            "paper, claim 2",
-            found["frequency"]["area"],
-            above=0.5,
+    met, names = "viewed" if real else "met", names_of(real=real)
+    often = names["frequency"]
+    first: tuple[Wording, ...] = (
+        (
+            f"facts {met} more often survive fine-tuning more often (any arm)",
+            PAPER,
+            "any_arm/frequency/area",
+            AREA,
+            0.5,
         ),
-        of_area(
-            f"{names['frequency']} predict survival better than {names['shuffled']} among subjects (any arm)",
-            "paper, claim 2",
-            found["frequency"]["over_placebo"],
+        (
+            f"{often} predict survival better than {names['shuffled']} among subjects (any arm)",
+            PAPER,
+            "any_arm/frequency/over_placebo",
+            AREA,
         ),
-        decide_claim(
-            f"salience (the stored readout) rises with {names['frequency']}",
-            "paper, claim 2",
-            results["salience"]["stored"],
-            unit="rank correlation",
-            digits=2,
+        (
+            f"salience (the stored readout) rises with {often}",
+            PAPER,
+            "salience/stored",
+            "rank correlation 2",
         ),
-        of_area(
-            f"among facts with rare answers, those {often} more often survive more often (any arm)",
-            "paper, claim 2",
-            results["tiers"]["rare"]["area"],
-            above=0.5,
+        (
+            f"among facts with rare answers, those {met} more often survive more often (any arm)",
+            PAPER,
+            "tiers/rare/area",
+            AREA,
+            0.5,
         ),
-        of_area(
+        (
             "facts with common answers survive more often (any arm)",
             OPEN,
-            found["answer_prior"]["area"],
-            above=0.5,
+            "any_arm/answer_prior/area",
+            AREA,
+            0.5,
         ),
-    ]
-    made += [
-        of_area(
-            f"{names[name]} predicts survival better than {names['frequency']} do (any arm)",
+    )
+    better = [
+        (
+            f"{names[name]} predicts survival better than {often} do (any arm)",
             OPEN,
-            found[name]["over_frequency"],
+            f"any_arm/{name}/over_frequency",
+            AREA,
         )
         for name in ("stored", "used", "statement", "question", "harm_score")
     ]
-    made += [
-        decide_claim(
+    curves = [
+        (
             f"a curve fitted elsewhere to {names[name]} foretells survival better than the base rate",
             OPEN,
-            results["calibration"][name]["brier_gain"],
-            unit="Brier score",
-            digits=3,
+            f"calibration/{name}/brier_gain",
+            "Brier score 3",
         )
         for name in CURVED
     ]
-    return tuple(made)
+    return decide_each(results, (*first, *better, *curves))

@@ -34,7 +34,7 @@ TIERS = ("common", "rare")
 BINS = 5
 
 
-def summarise_survival(frame: pd.DataFrame) -> dict[str, Any]:
+def summarise(frame: pd.DataFrame) -> dict[str, Any]:
     """Return storage by level, survival by arm and level, and how well each predictor foretells it."""
     return summarise_seeds(calibrated(answer_tiers(frame)), _one_seed, _bounds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from analyses.common.options import WorldOrFactsOptions
+from analyses.common.world_options import WorldOrFactsOptions
 from finetune.common.errors import InputError
 from finetune.data.synthetic_world import LevelsConfig
 

@@ -19,8 +19,11 @@ PARTS = ("all", "known", "q1", "q2", "q3", "q4")
 LOST = ("suppressed", "erased")
 
 
-def summarise_contest(frame: pd.DataFrame) -> dict[str, Any]:
-    """Sum up each seed and pool them; the winner that a seed is judged by was chosen on the others."""
+def summarise(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return each set's accuracy, what it is ahead of popular, random and all facts by, and its verdicts.
+
+    The winner that a seed is judged by was chosen on the others.
+    """
     winners = best_score_elsewhere(frame)
     return summarise_seeds(frame, lambda rows: _one_seed(rows, winners), _bounds)
 

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from analyses.experiments.selection_contest.claims import (
-    MARGIN,
-    NONE,
-    claims,
-    failures,
-    number_of,
-    sets_of,
-)
+from analyses.experiments.selection_contest.claims import MARGIN, claims, failures, number_of, sets_of
 from analyses.experiments.selection_contest.numbers import PARTS
 from analyses.experiments.selection_contest.setups import (
     HALF,
@@ -24,9 +17,12 @@ from analyses.experiments.selection_contest.setups import (
 )
 from interp.reports.figures.curves import Curve, curves
 from interp.reports.figures.forest import forests
-from interp.reports.pages.study import Study, StudyFigure, StudyTable, claim_sentence, format_entry
+from interp.reports.pages.results_tables import curve, decided_study, results_table, write_number
+from interp.reports.pages.study import Study, StudyFigure, StudyTable
+from interp.reports.read.results import Results
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 COLUMNS = {
@@ -47,19 +43,22 @@ HALVES = (
 )
 
 
-def page(results: dict[str, Any]) -> Study:
+def study(frame: pd.DataFrame, results: Results) -> Study:
     """Make the page of a contest's numbers."""
-    method = next(iter(results["sets"]))
-    made = claims(results, method)
-    tables = [table for way in results["sets"] for table in _tables(results, way)]
-    return Study(
+    methods = list(results.below("sets"))
+    method = methods[0]
+    worse = StudyTable(
+        title=f"Where a label-free score is worse by more than {100 * MARGIN:g} points",
+        columns=("Method", "As many", "Kept", "Score", "Than", "Held-out facts", "Points"),
+        rows=tuple(failures(results)),
+        note="Comparisons whose whole interval is below the margin; one in forty would be so by chance.",
+    )
+    return decided_study(
         title="Choosing training facts",
         question="Which score of the base's own chooses training facts best, and is a half of them better "
         "than all?",
-        finding=claim_sentence(made),
-        outcome=made[0].outcome,
-        claims=made,
-        tables=(*tables, _failures(results)),
+        claims=claims(results, method),
+        tables=(*(table for way in methods for table in _tables(results, way)), worse),
         figures=(
             StudyFigure(name="halves", figure=_halves(results, method), caption=HALVES),
             StudyFigure(name="keeps", figure=_curves(results, method), caption=CAPTION),
@@ -74,85 +73,66 @@ def page(results: dict[str, Any]) -> Study:
     )
 
 
-def _tables(results: dict[str, Any], method: str) -> list[StudyTable]:
+def _tables(results: Results, method: str) -> list[StudyTable]:
     made = []
-    for budget in results["sets"][method]:
-        scores = results["sets"][method][budget]
-        keeps = sorted({float(keep) for some in scores.values() for keep in some} - {1.0}, reverse=True)
-        for keep in sorted(keeps, key=lambda keep: keep != HALF):
+    for budget, scores in results.below(f"sets/{method}").items():
+        keeps = {float(keep) for some in scores.below().values() for keep in some.below()} - {1.0}
+        for keep in sorted(sorted(keeps, reverse=True), key=lambda keep: keep != HALF):
             made.append(_table(results, method, budget, keep))
     judged = _verdicts(results, method)
     return [*made, *([judged] if judged.rows else [])]
 
 
-def _table(results: dict[str, Any], method: str, budget: str, keep: float) -> StudyTable:
-    whole = results["sets"][method].get("steps", {}).get(WHOLE, {}).get("1")
-    rows = [] if whole is None else [(WHOLE, *(format_entry(whole[p], unit="%") for p in PARTS), "", "", "")]
+def _table(results: Results, method: str, budget: str, keep: float) -> StudyTable:
+    whole = results.part(f"sets/{method}/steps/{WHOLE}/1")
+    rows = []
+    if whole.numbers:
+        rows.append((WHOLE, *(write_number(whole.at(p), "%") for p in PARTS), "", "", ""))
     for name in _names(results, method, budget, keep):
-        own = results["sets"][method][budget][name][f"{keep:g}"]
-        ahead = results["ahead"][method][budget][name][f"{keep:g}"]
-        gains = (ahead.get(rival, {}).get("all", NONE) for rival in AHEAD)
-        written = (
-            "" if g is NONE else format_entry(g, unit="%", signed=True).replace("%", "")  # its own rival
-            for g in gains
-        )
+        place = f"{method}/{budget}/{name}/{keep:g}"
+        own, ahead = results.part(f"sets/{place}"), results.part(f"ahead/{place}")
         rows.append(
             (
                 name,
-                *(format_entry(own[p], unit="%") for p in PARTS),
-                *written,
-                format_entry(own["popular"], unit="%"),
+                *(write_number(own.at(p), "%") for p in PARTS),
+                *(write_number(ahead.at(f"{rival}/all"), "points?") for rival in AHEAD),  # none over itself
+                write_number(own.at("popular"), "%"),
             )
         )
     how = {"full": "full fine-tuning", "lora": "LoRA"}[method]
+    gains = (f"less {name}, points" for name in AHEAD.values())
     return StudyTable(
         title=f"Held-out accuracy where {100 * keep:g}% of the facts are kept, %, {how}, as many {budget}",
-        columns=(
-            "Kept by",
-            *COLUMNS.values(),
-            *(f"less {name}, points" for name in AHEAD.values()),
-            "in the popular half",
-        ),
+        columns=("Kept by", *COLUMNS.values(), *gains, "in the popular half"),
         rows=tuple(rows),
     )
 
 
-def _verdicts(results: dict[str, Any], method: str) -> StudyTable:
-    sets = results["sets"][method].get("steps", {})
-    own = {name: keeps.get("1" if name == WHOLE else f"{HALF:g}", {}) for name, keeps in sets.items()}
-    return StudyTable(
-        title="Of the held-out facts that the base knew: lost, and of these suppressed rather than erased, %",
-        columns=("Kept by", "lost", "suppressed"),
-        rows=tuple(
-            (name, format_entry(part["lost"], unit="%"), format_entry(part["suppressed"], unit="%"))
-            for name, part in own.items()
-            if "lost" in part
-        ),
+def _verdicts(results: Results, method: str) -> StudyTable:
+    own = {
+        name: keeps.part("1" if name == WHOLE else f"{HALF:g}")
+        for name, keeps in results.below(f"sets/{method}/steps").items()
+    }
+    return results_table(
+        "Of the held-out facts that the base knew: lost, and of these suppressed rather than erased, %",
+        "Kept by",
+        {name: part for name, part in own.items() if "lost" in part},
+        {"lost": ("lost", "%"), "suppressed": ("suppressed", "%")},
         note="Half of the facts, or all; see docs/verdict.md for how a verdict is reached.",
     )
 
 
-def _failures(results: dict[str, Any]) -> StudyTable:
-    return StudyTable(
-        title=f"Where a label-free score is worse by more than {100 * MARGIN:g} points",
-        columns=("Method", "As many", "Kept", "Score", "Than", "Held-out facts", "Points"),
-        rows=tuple(failures(results)),
-        note="Comparisons whose whole interval is below the margin; one in forty would be so by chance.",
-    )
-
-
-def _names(results: dict[str, Any], method: str, budget: str, keep: float) -> list[str]:
+def _names(results: Results, method: str, budget: str, keep: float) -> list[str]:
     """Return the scores that were compared at a share, the most accurate label-free ones first."""
-    sets = results["sets"][method].get(budget, {})
-    there = {name: keeps[f"{keep:g}"]["all"]["value"] for name, keeps in sets.items() if f"{keep:g}" in keeps}
+    sets, place = results.below(f"sets/{method}/{budget}"), f"{keep:g}/all"
+    there = {name: keeps.at(place)["value"] for name, keeps in sets.items() if place in keeps}
     return sorted(there, key=lambda name: (name not in WITHOUT_LABELS, -(there[name] or 0), name))
 
 
-def _halves(results: dict[str, Any], method: str) -> Figure:
+def _halves(results: Results, method: str) -> Figure:
     """Draw what each half is ahead of all facts, of the popular and of a random half by."""
-
-    halves, sets = sets_of(results, method, "steps"), results["sets"][method]["steps"]
-    order = sorted(halves, key=lambda name: -sets[name][f"{HALF:g}"]["all"]["value"])
+    halves, sets = sets_of(results, method, "steps"), results.below(f"sets/{method}/steps")
+    order = sorted(halves, key=lambda name: -sets[name].at(f"{HALF:g}/all")["value"])
     kinds = {
         "without labels": [name for name in order if name in WITHOUT_LABELS],
         POPULAR: [name for name in order if name == POPULAR],
@@ -162,11 +142,7 @@ def _halves(results: dict[str, Any], method: str) -> Figure:
     rivals[RANDOM] = "less random half\n(points)"
     panels = {
         title: [
-            Curve(
-                label=kind,
-                x=own,
-                y=[number_of(halves, name, rival, "all") for name in own],
-            )
+            Curve(label=kind, x=own, y=[number_of(halves, name, rival, "all") for name in own])
             for kind, own in kinds.items()
             if own
         ]
@@ -176,16 +152,20 @@ def _halves(results: dict[str, Any], method: str) -> Figure:
     return forests(panels, marks=marks, order=order, percent=True)
 
 
-def _curves(results: dict[str, Any], method: str) -> Figure:
-    sets = results["sets"][method]["steps"]
-    whole = sets.get(WHOLE, {}).get("1")
-    panels: dict[str, list[Curve]] = {}
-    for part, title in (("all", "All held-out facts"), ("known", "Known to the base")):
-        panels[title] = []
-        for name in MAIN:
-            places = sorted(sets.get(name, {}), key=float)
-            y = [sets[name][keep][part] for keep in places]
-            if places:
-                x = [100 * float(keep) for keep in places] + ([100.0] if whole else [])
-                panels[title].append(Curve(label=name, x=x, y=[*y, *([whole[part]] if whole else [])]))
+def _curves(results: Results, method: str) -> Figure:
+    sets = results.below(f"sets/{method}/steps")
+    whole = {100.0: sets[WHOLE].part("1")} if WHOLE in sets else {}
+    kept = {
+        name: {100 * float(keep): part for keep, part in sorted(sets[name].below().items(), key=_share)}
+        for name in MAIN
+        if name in sets
+    }
+    panels = {
+        title: [curve(name, {**parts, **whole}, part) for name, parts in kept.items()]
+        for part, title in (("all", "All held-out facts"), ("known", "Known to the base"))
+    }
     return curves(panels, x="training facts kept (%)", y="held-out accuracy (%)", percent=True)
+
+
+def _share(item: tuple[str, Results]) -> float:
+    return float(item[0])

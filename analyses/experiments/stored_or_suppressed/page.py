@@ -1,9 +1,8 @@
-"""What stored_or_suppressed says: one sentence, tables, figures and examples, all from its run directory."""
+"""What stored_or_suppressed says: one sentence, tables, figures and examples."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,78 +10,76 @@ import pandas as pd
 from analyses.common.claims import claims_on_verdicts
 from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_suppressed
-from finetune.common.files import read_json
-from interp.reports.pages.study import Study, StudyTable, format_entry, format_interval
+from interp.reports.pages.results_tables import results_table, write_number
+from interp.reports.pages.study import Study, StudyTable, format_interval
+
+if TYPE_CHECKING:
+    from analyses.experiments.stored_or_suppressed.stages import Diagnosed
+    from interp.reports.read.results import Results
 
 
-def load_study(path: Path) -> Study:
-    """Make the page of a run directory from its tables."""
-    frame = pd.read_parquet(path / "facts.parquet")
-    heads = pd.read_parquet(path / "heads.parquet")
-    results = read_json(path / "results.json")
-    alpha = read_json(path / "manifest.json")["config"]["alpha"]
+def study(found: Diagnosed, results: Results) -> Study:
+    """Say what became of the facts that arms lost."""
+    frame = found.rows
+    controls = " / ".join(sorted(set(frame["controls"])))
     return Study(
         title="Stored or suppressed",
         question="Of the facts that each fine-tuned arm lost, which are still stored?",
         finding=_finding(results),
         outcome="measured",
-        claims=claims_on_verdicts(results, alpha),
-        tables=(_verdict_table(frame, results), _recovery_table(results), _head_table(heads)),
-        figures=tuple(figures(frame, heads, read_json(path / "pictures.json"))),
+        claims=claims_on_verdicts(results, found.alpha),
+        tables=(_verdict_table(frame, results), _recovery_table(results), _head_table(found.heads)),
+        figures=tuple(figures(frame, found.heads, found.pictures)),
         examples=(_examples(frame),),
-        notes=_notes(frame),
+        notes=(
+            f"Thresholds were fitted on one half of the controls ({controls}) and hold for this table only.",
+            "Suppressed: storage is shown. Erased: it is not shown, which is not a proof that nothing is "
+            "left. Undetermined: the evidence is in doubt, or the base's own answer was only its relation's "
+            "commonest.",
+        ),
     )
 
 
-def _finding(results: dict[str, Any]) -> str:
-    arms = {k: arm for k, arm in results["arms"].items() if arm["suppressed_of_lost"]["value"] is not None}
-    if not arms:
-        return "No arm lost a fact that the base knew."
+def _finding(results: Results) -> str:
     parts = [
-        f"{name} lost {_percent(arm['lost'])} of the known facts, and {_percent(arm['suppressed_of_lost'])} "
-        "of these are shown to be still stored"
-        for name, arm in arms.items()
+        f"{name} lost {write_number(arm.at('lost'), '%')} of the known facts, and "
+        f"{write_number(arm.at('suppressed_of_lost'), '%')} of these are shown to be still stored"
+        for name, arm in results.below("arms").items()
+        if arm.at("suppressed_of_lost")["value"] is not None
     ]
-    return "; ".join(parts) + "."
+    return f"{'; '.join(parts)}." if parts else "No arm lost a fact that the base knew."
 
 
-def _percent(number: dict[str, Any]) -> str:
-    return format_entry(number, unit="%")
-
-
-def _verdict_table(frame: pd.DataFrame, results: dict[str, Any]) -> StudyTable:
+def _verdict_table(frame: pd.DataFrame, results: Results) -> StudyTable:
     known = frame[frame["base_knew"] == 1].groupby("arm").size()
-    keys = ("lost", "suppressed_of_lost", "erased_of_lost", "undetermined_of_lost")
-    rows = [
-        (name, int(known.get(name, 0)), *(_percent(arm[key]) for key in keys))
-        for name, arm in results["arms"].items()
-    ]
-    return StudyTable(
-        title="What became of the facts that the base knew",
-        columns=("Arm", "Known facts", "Lost, %", "Suppressed, % of lost", "Erased", "Undetermined"),
-        rows=tuple(rows),
+    return results_table(
+        "What became of the facts that the base knew",
+        ("Arm", "Known facts"),
+        {(name, int(known.get(name, 0))): arm for name, arm in results.below("arms").items()},
+        {
+            "Lost, %": ("lost", "%"),
+            "Suppressed, % of lost": ("suppressed_of_lost", "%"),
+            "Erased": ("erased_of_lost", "%"),
+            "Undetermined": ("undetermined_of_lost", "%"),
+        },
         note="95% intervals over subjects; over seeds where there are several.",
     )
 
 
-def _recovery_table(results: dict[str, Any]) -> StudyTable:
-    names = {
-        "patterns": "Base's last row",
-        "placebo": "… of another subject",
-        "sibling": "Sibling's last row",
-        "sibling_placebo": "… of another subject",
-        "all_sibling": "All of the sibling's rows",
-        "boost_8": "Subject attention × 8",
-        "boost_placebo_8": "Relation attention × 8",
-    }
-    rows = [
-        (arm, *(_percent(tree["recovery"][key]) if key in tree["recovery"] else None for key in names))
-        for arm, tree in results["arms"].items()
-    ]
-    return StudyTable(
-        title="Lost facts answered right under other attention, values untouched",
-        columns=("Arm", *names.values()),
-        rows=tuple(rows),
+def _recovery_table(results: Results) -> StudyTable:
+    return results_table(
+        "Lost facts answered right under other attention, values untouched",
+        "Arm",
+        results.below("arms"),
+        (
+            ("Base's last row", ("recovery/patterns", "%")),
+            ("… of another subject", ("recovery/placebo", "%")),
+            ("Sibling's last row", ("recovery/sibling", "%")),
+            ("… of another subject", ("recovery/sibling_placebo", "%")),
+            ("All of the sibling's rows", ("recovery/all_sibling", "%")),
+            ("Subject attention × 8", ("recovery/boost_8", "%")),
+            ("Relation attention × 8", ("recovery/boost_placebo_8", "%")),
+        ),
         note="% of lost facts. Each intervention stands beside its placebo.",
     )
 
@@ -144,13 +141,4 @@ def _examples(frame: pd.DataFrame) -> StudyTable:
         rows=tuple(rows),
         note="Evidence in nats: 0 is certainty; an answer that is the same to every subject is far below. "
         "Attention to the subject: the other model's, then the arm's.",
-    )
-
-
-def _notes(frame: pd.DataFrame) -> tuple[str, ...]:
-    controls = " / ".join(sorted(set(frame["controls"])))
-    return (
-        f"Thresholds were fitted on one half of the controls ({controls}) and hold for this table only.",
-        "Suppressed: storage is shown. Erased: it is not shown, which is not a proof that nothing is left. "
-        "Undetermined: the evidence is in doubt, or the base's own answer was only its relation's commonest.",
     )

@@ -1,17 +1,15 @@
-"""The stages of stored_or_suppressed: arms diagnosed, suppression located head by head, numbers summed up."""
+"""The steps of stored_or_suppressed: arms diagnosed, and suppression located head by head."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from analyses.common.checkpoints import BASE
-from analyses.common.estimate_trees import pool_trees, tree_to_json
+from analyses.common.experiment import Experiment, Measured
 from analyses.common.measurements import mean_masses
 from analyses.common.visits import OpenCheckpoints
 from analyses.experiments.attention_imbalance.checkpoints import checkpoints_of
@@ -24,20 +22,17 @@ from analyses.experiments.stored_or_suppressed.head_transplants import (
     siblings_of,
     transplanted_heads,
 )
-from analyses.experiments.stored_or_suppressed.page import load_study
 from finetune.common.checksums import cached_files
 from finetune.common.errors import LeftOut
-from finetune.common.files import as_json, atomic_file, read_json, write_json
+from finetune.common.files import as_json, read_json
 from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
-from interp.reports.pages.study_page import write_study
-from interp.stats import TEST_OVER_TRAIN, Estimate, estimate, overlap_of
-from interp.verdicts.diagnose import ERASED, SUPPRESSED, UNDETERMINED, diagnose
+from interp.stats import TEST_OVER_TRAIN
+from interp.verdicts.diagnose import diagnose
 
 if TYPE_CHECKING:
     from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 
-LOST = (SUPPRESSED, ERASED, UNDETERMINED)
 _TOLD = ("threshold", "false_positives", "controls", "left_out")  # kept beside the verdicts
 
 
@@ -49,6 +44,33 @@ class SeedVerdicts:
     grids: dict[str, pd.DataFrame]
     pictures: dict[str, list[dict[str, Any]]]
     left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosed:
+    """All seeds' verdicts, a row per fact and arm; the first seed's heads, a row each, and pictured facts."""
+
+    rows: pd.DataFrame
+    heads: pd.DataFrame
+    pictures: dict[str, list[dict[str, Any]]]
+    alpha: float
+
+
+def measure_seeds(
+    experiment: Experiment, options: StoredOrSuppressedOptions, facts: FactSet | None, run: RunDirectory
+) -> Measured:
+    """Diagnose every seed's arms."""
+    seeds = [measure_seed(options, facts, run, seed) for seed in options.seeds]
+    rows = pd.concat([seed.frame for seed in seeds], ignore_index=True)
+    tables = [head_table(grid).assign(arm=arm) for arm, grid in seeds[0].grids.items()]
+    heads, seen = pd.concat(tables, ignore_index=True), seeds[0].pictures
+    return Measured(
+        rows=rows,
+        found=Diagnosed(rows=rows, heads=heads, pictures=seen, alpha=options.alpha),
+        files={"heads.parquet": heads, "pictures.json": seen},
+        details={"setting": describe(options, facts)},
+        left_out=(*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)),
+    )
 
 
 def measure_seed(
@@ -116,96 +138,3 @@ def _verdicts(
     frame, held = cached_files([path, notes], measure, lambda: (pd.read_parquet(path), read_json(notes)))
     frame = frame.assign(threshold=held["threshold"], controls=held["controls"])
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
-
-
-def summarise(seeds: Sequence[SeedVerdicts]) -> dict[str, Any]:
-    """Return by arm: shares of verdicts, recovery with placebo, attention and popularity; and each seed's."""
-    names = [str(seed.frame["seed"].iloc[0]) for seed in seeds]
-    trees = [_one_seed(seed.frame) for seed in seeds]
-    overlap = max((overlap_of(seed.frame) for seed in seeds), default=0.0)
-    tree = pool_trees(trees, _bounds, lambda path: overlap)
-    return tree_to_json({**tree, "seeds": dict(zip(names, trees, strict=True))})
-
-
-def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
-    return (-1, 1) if path[-1].startswith("difference") or "attention_lost" in path else (0, 1)
-
-
-def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
-    return {"arms": {str(arm): _arm(rows) for arm, rows in frame.groupby("arm", sort=False)}}
-
-
-def _arm(rows: pd.DataFrame) -> dict[str, Any]:
-    known = rows[rows["base_knew"] == 1]
-    kept, lost = known[known["right"]], known[~known["right"]]
-    suppressed, erased = lost[lost["verdict"] == SUPPRESSED], lost[lost["verdict"] == ERASED]
-    tree: dict[str, Any] = {
-        "known": _share(known["right"], known),
-        "lost": _share(~known["right"], known),
-        "suppressed_of_lost": _share(lost["verdict"] == SUPPRESSED, lost),
-        "erased_of_lost": _share(lost["verdict"] == ERASED, lost),
-        "undetermined_of_lost": _share(lost["verdict"] == UNDETERMINED, lost),
-        "recovery": _recovery(lost),
-        "attention_lost": {
-            name: _share(some["attention_other"] - some["attention"], some, difference=True)
-            for name, some in {"suppressed": suppressed, "erased": erased, "retained": kept}.items()
-        },
-    }
-    if rows["popularity"].notna().all():
-        quartile = pd.qcut(rows["popularity"].rank(method="first", ascending=False), 4, labels=False) + 1
-        tree["suppressed_of_known_by_quartile"] = {
-            f"q{q}": _share(some["verdict"] == SUPPRESSED, some)
-            for q in range(1, 5)
-            if len(some := known[quartile[known.index] == q])
-        }
-    return tree
-
-
-def _recovery(lost: pd.DataFrame) -> dict[str, Estimate]:
-    """Average how many lost facts are answered right under other attention, and under the placebo."""
-    # Arms have siblings of other names, so that of several siblings' columns one is an arm's own.
-    lost = lost.dropna(axis=1, how="all") if len(lost) else lost
-    columns = [str(column) for column in lost if str(column).startswith("recovered_")]
-    named = {column.removeprefix("recovered_").split(":")[0]: lost[column] for column in columns}
-    tree = {name: _share(values, lost) for name, values in named.items()}
-    for name, placebo in (("patterns", "placebo"), ("sibling", "sibling_placebo")):
-        if {name, placebo} <= set(named):
-            change = named[name] - named[placebo]
-            tree[f"difference_{name}"] = _share(change, lost, difference=True)
-    return tree
-
-
-def _share(values: pd.Series, rows: pd.DataFrame, *, difference: bool = False) -> Estimate:
-    numbers = values.to_numpy(dtype=np.float64)
-    return estimate(numbers, groups=rows["subject"].to_numpy(), difference=difference)
-
-
-def write_results(
-    options: StoredOrSuppressedOptions,
-    facts: FactSet | None,
-    run: RunDirectory,
-    seeds: Sequence[SeedVerdicts],
-) -> None:
-    """Write the tables, the numbers, the figures and the report; the manifest last, marked finished."""
-
-    frame = pd.concat([seed.frame for seed in seeds], ignore_index=True)
-    with atomic_file(run.path / "facts.parquet") as path:
-        frame.to_parquet(path)
-    heads = _by_arm({arm: head_table(grid) for arm, grid in seeds[0].grids.items()})
-    with atomic_file(run.path / "heads.parquet") as path:
-        heads.to_parquet(path)
-    write_json(run.path / "pictures.json", seeds[0].pictures)
-    write_json(run.path / "results.json", summarise(seeds))
-    left_out = [*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)]
-    details: dict[str, Any] = {
-        "seeds": options.seeds,
-        "left_out": list(dict.fromkeys(left_out)),
-        "setting": describe(options, facts),
-    }
-    run.write(**details)
-    write_study(run.path, load_study(run.path))
-    run.write(finished=True, **details)
-
-
-def _by_arm(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat([table.assign(arm=arm) for arm, table in tables.items()], ignore_index=True)

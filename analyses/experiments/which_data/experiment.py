@@ -1,56 +1,33 @@
-"""The experiment which_data: its grid, numbers and page put together."""
+"""The experiment which_data: its steps, numbers and page put together."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import Any
 
-from analyses.common.cli import show_study
-from analyses.experiments.which_data import output_rows as rows_out
+from analyses.common.experiment import Experiment, Loaded, Measured
 from analyses.experiments.which_data.numbers import results
+from analyses.experiments.which_data.options import WhichDataOptions
+from analyses.experiments.which_data.output_rows import write_rows
 from analyses.experiments.which_data.page import page
-from analyses.experiments.which_data.steps import choose_facts, prepare_candidates
-from finetune.common.errors import InputError
-from finetune.common.files import write_json
+from analyses.experiments.which_data.steps import (
+    ChosenFacts,
+    ReadyCandidates,
+    choose_facts,
+    prepare_candidates,
+)
 from finetune.common.output_files import require_distinct_outputs, require_own_output
 from finetune.common.run_directory import RunDirectory
-from interp.reports.pages.study_page import write_study
-
-if TYPE_CHECKING:
-    from analyses.experiments.which_data.steps import ChosenFacts
-from analyses.experiments.which_data.options import WhichDataOptions
 
 
-def run(options: WhichDataOptions) -> Path:
-    """Choose, write the chosen rows and the report, and return the report's directory.
-
-    The same command given again takes the scores from there.
-
-    Raises:
-        InputError: an option or an input file is wrong; nothing has been written.
-    """
-
-    options.check()
+def load(options: WhichDataOptions) -> Loaded:
+    """Load the candidates and set aside what the base cannot be asked."""
     ready = prepare_candidates(options)
-    directory = RunDirectory(
-        options.home,
-        {**options.config(), "facts_digest": ready.candidates.facts.digest},
-        analysis="which_data",
-        inputs={"base": options.base},
-    )
-    require_places(options, directory)
-    try:
-        directory.write(seeds=(options.seed,))
-        with directory.timed("scoring"):
-            made = choose_facts(options, ready, directory.path)
-    except InputError:
-        directory.discard()
-        raise
-    _write(options, made, directory)
-    return directory.path
+    digest = {"facts_digest": ready.candidates.facts.digest}
+    return Loaded(inputs=ready, config=digest, sources={"base": options.base})
 
 
-def require_places(options: WhichDataOptions, directory: RunDirectory) -> None:
+def require_places(options: WhichDataOptions, ready: Any, run: RunDirectory) -> Any:
     """Refuse to write over what this very command has not written, or over one of its inputs.
 
     Raises:
@@ -63,21 +40,36 @@ def require_places(options: WhichDataOptions, directory: RunDirectory) -> None:
     )
     for option, out in outputs.items():
         if out is not None:
-            require_own_output(option, out, directory.wrote)
+            require_own_output(option, out, run.wrote)
+    return ready
 
 
-def _write(options: WhichDataOptions, made: ChosenFacts, directory: RunDirectory) -> None:
+def measure(
+    experiment: Experiment, options: WhichDataOptions, ready: ReadyCandidates, run: RunDirectory
+) -> Measured:
+    """Score the candidates, or take the scores of an earlier start, and choose."""
+    with run.timed("scoring"):
+        made = choose_facts(options, ready, run.path)
+    return Measured(found=made, details={"setting": made.setting}, left_out=made.left_out)
 
-    left_out = made.left_out
-    numbers = results(made)
-    directory.write(seeds=(options.seed,), left_out=left_out, setting=made.setting)
-    write_json(directory.path / "results.json", numbers)
-    write_study(directory.path, page(made, numbers))
-    require_places(options, directory)  # again: scoring takes a while
+
+def write_chosen(options: WhichDataOptions, made: ChosenFacts, run: RunDirectory) -> dict[str, Any]:
+    """Write the chosen rows, and the others on demand."""
+    require_places(options, made, run)  # again: scoring takes a while
     for out, indices in ((options.out, made.kept), (options.dropped, made.others)):
         if out is not None:
-            rows_out.write_rows(made.traced, options.facts, out, indices, made.columns, directory.note_output)
-    directory.write(seeds=(options.seed,), left_out=left_out, setting=made.setting, finished=True)
+            write_rows(made.traced, options.facts, out, indices, made.columns, run.note_output)
+    return {}
 
 
-show = show_study
+EXPERIMENT = Experiment(
+    name="which_data",
+    load=load,
+    accept=require_places,
+    steps=measure,
+    summarise=results,
+    study=page,
+    finish=write_chosen,
+    home=attrgetter("home"),
+    repeats=True,
+)

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyses.experiments.selection_contest.setups import meaning, way_of
 from analyses.experiments.which_data.expected_gains import measured_gains
-from interp.reports.pages.study import Study, StudyTable, format_entry, format_interval
+from interp.reports.pages.results_tables import Column, results_table
+from interp.reports.pages.study import Cell, Study, StudyTable, format_interval
 from interp.selection.scores import SCORES
 
 if TYPE_CHECKING:
     from analyses.experiments.which_data.steps import ChosenFacts
+    from interp.reports.read.results import Results
 
 MOST = 40  # rows of a table; what is beyond them is summed up
 EXAMPLES = 8
 NOT_YET = "This score has not been measured in the contest of scores (docs/which_data.md)."
 
 
-def page(made: ChosenFacts, results: dict[str, Any]) -> Study:
+def page(made: ChosenFacts, results: Results) -> Study:
     """Make the page of a choice."""
     score, way = SCORES[made.score], way_of(made.score, made.floor)
     tables = [_sides(made, results), _relations(results), _types(results)]
-    if results["scores"]:
+    if results.below("scores"):
         tables.append(_others(made, results))
     if way in measured_gains():
         tables.append(_expected(way))
+    base = Path(made.base).name if Path(made.base).is_dir() else made.base
     return Study(
         title="Which data to train on",
-        question=f"Which {100 * made.keep:g}% of {len(made.facts):,} facts should {_name(made.base)} be "
-        "fine-tuned on?",
+        question=f"Which {100 * made.keep:g}% of {len(made.facts):,} facts should {base} be fine-tuned on?",
         finding=_finding(made, results),
         outcome="measured",
         tables=tuple(tables),
@@ -45,13 +47,8 @@ def page(made: ChosenFacts, results: dict[str, Any]) -> Study:
     )
 
 
-def _name(base: str) -> str:
-    """Name a base by its directory, or a hub id by itself."""
-    return Path(base).name if Path(base).is_dir() else base
-
-
-def _finding(made: ChosenFacts, results: dict[str, Any]) -> str:
-    kept, dropped = (results["sides"][side]["score"]["value"] for side in ("kept", "dropped"))
+def _finding(made: ChosenFacts, results: Results) -> str:
+    kept, dropped = (results.at(f"sides/{side}/score")["value"] for side in ("kept", "dropped"))
     unit = SCORES[made.score].unit
     told = f"Kept {len(made.kept):,} of {len(made.facts):,} facts by {made.score} in {made.out}"
     if kept is not None and dropped is not None:
@@ -69,90 +66,63 @@ def _number(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def _sides(made: ChosenFacts, results: dict[str, Any]) -> StudyTable:
-    sides = results["sides"]
+def _sides(made: ChosenFacts, results: Results) -> StudyTable:
     counts = {"kept": len(made.kept), "dropped": len(made.others), "all": len(made.facts)}
+    sides = results.below("sides")
     popular = all("popularity" in side for side in sides.values())
-    columns = ("Which", "Facts", "Relations", "Answer types", "Answers", f"Median {made.score}")
-    return StudyTable(
-        title="What was kept",
-        columns=(*columns, *(["Median popularity"] if popular else [])),
-        rows=tuple(
-            (
-                name,
-                counts[name],
-                *(int(side[f"{what}s"]["value"]) for what in ("relation", "answer_type", "answer")),
-                format_entry(side["score"], digits=2),
-                *([format_entry(side["popularity"], digits=0)] if popular else []),
-            )
-            for name, side in sides.items()
-        ),
+    columns: dict[str, Column] = {
+        "Relations": lambda side: int(side.at("relations")["value"]),
+        "Answer types": lambda side: int(side.at("answer_types")["value"]),
+        "Answers": lambda side: int(side.at("answers")["value"]),
+        f"Median {made.score}": ("score", "2"),
+        **({"Median popularity": ("popularity", "0")} if popular else {}),
+    }
+    return results_table(
+        "What was kept",
+        ("Which", "Facts"),
+        {(name, counts[name]): side for name, side in sides.items()},
+        columns,
     )
 
 
-def _relations(results: dict[str, Any]) -> StudyTable:
-    return _coverage(
-        "By relation",
-        "Relation",
-        results["relations"],
-        lambda part: (int(part["answers_kept"]["value"]), int(part["answers"]["value"])),
-        ("Answers kept", "of"),
-    )
+def _relations(results: Results) -> StudyTable:
+    more = {"Answers kept": "answers_kept", "of": "answers"}
+    return _coverage("By relation", "Relation", results.below("relations"), more)
 
 
-def _types(results: dict[str, Any]) -> StudyTable:
-    return _coverage(
-        "By relation and answer type",
-        "Relation: answer type",
-        results["answer_types"],
-        lambda part: (),
-        (),
-        note="An answer that its relation has ten times or more is a type of its own; others go by shape.",
-    )
+def _types(results: Results) -> StudyTable:
+    note = "An answer that its relation has ten times or more is a type of its own; others go by shape."
+    groups = results.below("answer_types")
+    return _coverage("By relation and answer type", "Relation: answer type", groups, {}, note)
 
 
 def _coverage(
-    title: str, first: str, groups: dict[str, Any], more: Any, columns: tuple[str, ...], note: str = ""
+    title: str, first: str, groups: dict[str, Results], more: dict[str, str], note: str = ""
 ) -> StudyTable:
-    ordered = sorted(groups.items(), key=lambda item: (-item[1]["share"]["n"], item[0]))
-    rest = ordered[MOST:]
-    rows = [
-        (
-            name,
-            part["share"]["n"],
-            round(part["share"]["value"] * part["share"]["n"]),
-            f"{100 * part['share']['value']:.0f}%",
-            _number(part["score"]["value"]) if part["score"]["value"] is not None else None,
-            *more(part),
-        )
-        for name, part in ordered[:MOST]
-    ]
-    if rest:
-        n = sum(part["share"]["n"] for _, part in rest)
-        kept = round(sum(part["share"]["value"] * part["share"]["n"] for _, part in rest))
-        blank = ("",) * (1 + len(columns))
+    """Say how much of every group was kept, the largest first; many small ones are summed up."""
+    shares = {name: part.at("share") for name, part in groups.items()}
+    order = sorted(shares, key=lambda name: (-shares[name]["n"], name))
+    rows: list[tuple[Cell, ...]] = []
+    for name in order[:MOST]:
+        score = groups[name].at("score")["value"]
+        n, share = shares[name]["n"], shares[name]["value"]
+        counts = (int(groups[name].at(place)["value"]) for place in more.values())
+        median = None if score is None else _number(score)
+        rows.append((name, n, round(share * n), f"{100 * share:.0f}%", median, *counts))
+    if rest := [shares[name] for name in order[MOST:]]:
+        n, kept = sum(s["n"] for s in rest), round(sum(s["value"] * s["n"] for s in rest))
+        blank = ("",) * (1 + len(more))
         rows.append((f"{len(rest):,} others", n, kept, f"{100 * kept / n:.0f}%", *blank))
-    return StudyTable(
-        title=title,
-        columns=(first, "Facts", "Kept", "Share", "Median score", *columns),
-        rows=tuple(rows),
-        note=note,
-    )
+    heads = (first, "Facts", "Kept", "Share", "Median score", *more)
+    return StudyTable(title=title, columns=heads, rows=tuple(rows), note=note)
 
 
-def _others(made: ChosenFacts, results: dict[str, Any]) -> StudyTable:
-    return StudyTable(
-        title=f"How far other scores would keep the same facts as {made.score}",
-        columns=("Score", "Meaning", "Kept by both, % of those kept", "Rank correlation"),
-        rows=tuple(
-            (
-                name,
-                SCORES[name].meaning,
-                format_entry(part["shared"], unit="%"),
-                format_entry(part["rank_correlation"], digits=2),
-            )
-            for name, part in results["scores"].items()
-        ),
+def _others(made: ChosenFacts, results: Results) -> StudyTable:
+    return results_table(
+        f"How far other scores would keep the same facts as {made.score}",
+        ("Score", "Meaning"),
+        {(name, SCORES[name].meaning): part for name, part in results.below("scores").items()},
+        {"Kept by both, % of those kept": ("shared", "%"), "Rank correlation": ("rank_correlation", "2")},
         note="By chance, as large a share of those kept would be kept by both as of all.",
     )
 
@@ -183,22 +153,15 @@ def _examples(made: ChosenFacts) -> list[StudyTable]:
         "Dropped, the first": dropped[:EXAMPLES],
         "Dropped, the worst": dropped[-EXAMPLES:],
     }
-    columns = made.columns
+    heads = ("Question about", "Relation", "Answer", "Score", "Why")
+    scores, reasons = made.columns["score"], made.columns["reason"]
+
+    def row(i: int) -> tuple[Cell, ...]:
+        fact = made.facts[i]
+        return fact.subject, fact.relation, fact.answer, scores[i], reasons[i]
+
     return [
-        StudyTable(
-            title=title,
-            columns=("Question about", "Relation", "Answer", "Score", "Why"),
-            rows=tuple(
-                (
-                    made.facts[i].subject,
-                    made.facts[i].relation,
-                    made.facts[i].answer,
-                    columns["score"][i],
-                    columns["reason"][i],
-                )
-                for i in some
-            ),
-        )
+        StudyTable(title=title, columns=heads, rows=tuple(map(row, some)))
         for title, some in shown.items()
         if some
     ]

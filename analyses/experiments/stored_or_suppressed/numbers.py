@@ -1,0 +1,65 @@
+"""Numbers of verdicts on arms: what was lost, what of it is stored, and what other attention brings back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from analyses.common.numbers import mean_of, summarise_seeds
+from analyses.experiments.stored_or_suppressed.stages import Diagnosed
+from interp.stats import Estimate
+from interp.verdicts.diagnose import ERASED, SUPPRESSED, UNDETERMINED
+
+
+def summarise(found: Diagnosed) -> dict[str, Any]:
+    """Return by arm: shares of verdicts, recovery with placebo, attention and popularity; and each seed's."""
+    return summarise_seeds(found.rows, _one_seed, _bounds)
+
+
+def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
+    return (-1, 1) if path[-1].startswith("difference") or "attention_lost" in path else (0, 1)
+
+
+def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
+    return {"arms": {str(arm): _arm(rows) for arm, rows in frame.groupby("arm", sort=False)}}
+
+
+def _arm(rows: pd.DataFrame) -> dict[str, Any]:
+    known = rows[rows["base_knew"] == 1]
+    kept, lost = known[known["right"]], known[~known["right"]]
+    suppressed, erased = lost[lost["verdict"] == SUPPRESSED], lost[lost["verdict"] == ERASED]
+    tree: dict[str, Any] = {
+        "known": mean_of(known["right"], known),
+        "lost": mean_of(~known["right"], known),
+        "suppressed_of_lost": mean_of(lost["verdict"] == SUPPRESSED, lost),
+        "erased_of_lost": mean_of(lost["verdict"] == ERASED, lost),
+        "undetermined_of_lost": mean_of(lost["verdict"] == UNDETERMINED, lost),
+        "recovery": _recovery(lost),
+        "attention_lost": {
+            name: mean_of(some["attention_other"] - some["attention"], some, difference=True)
+            for name, some in {"suppressed": suppressed, "erased": erased, "retained": kept}.items()
+        },
+    }
+    if rows["popularity"].notna().all():
+        quartile = pd.qcut(rows["popularity"].rank(method="first", ascending=False), 4, labels=False) + 1
+        tree["suppressed_of_known_by_quartile"] = {
+            f"q{q}": mean_of(some["verdict"] == SUPPRESSED, some)
+            for q in range(1, 5)
+            if len(some := known[quartile[known.index] == q])
+        }
+    return tree
+
+
+def _recovery(lost: pd.DataFrame) -> dict[str, Estimate]:
+    """Average how many lost facts are answered right under other attention, and under the placebo."""
+    # Arms have siblings of other names, so that of several siblings' columns one is an arm's own.
+    lost = lost.dropna(axis=1, how="all") if len(lost) else lost
+    columns = [str(column) for column in lost if str(column).startswith("recovered_")]
+    named = {column.removeprefix("recovered_").split(":")[0]: lost[column] for column in columns}
+    tree = {name: mean_of(values, lost) for name, values in named.items()}
+    for name, placebo in (("patterns", "placebo"), ("sibling", "sibling_placebo")):
+        if {name, placebo} <= set(named):
+            change = named[name] - named[placebo]
+            tree[f"difference_{name}"] = mean_of(change, lost, difference=True)
+    return tree
