@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_TOKENS = 16_384
+IGNORED = -100  # the label that torch's cross entropy skips
 _log = logging.getLogger(__name__)
 
 

@@ -113,6 +113,8 @@ def generate(
     """
     import torch
 
+    from finetune.evaluation.unembedding import contiguous_head
+
     rows = [tokens.ids for tokens in tokenize(tokenizer, prompts)]
     if not rows:
         return []
@@ -127,7 +129,7 @@ def generate(
         ids, mask = pad_rows([rows[i] for i in chunk], pad, left=True)
         width = ids.shape[1]
         room = longest if limit is None else min(longest, limit - width)
-        with torch.inference_mode():
+        with torch.inference_mode(), contiguous_head(model):
             out = model.generate(  # type: ignore[operator]
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),

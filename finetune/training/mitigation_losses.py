@@ -15,6 +15,7 @@ from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import subject_tokens, tokenize, tokenize_with_answer
 from finetune.evaluation.batching import pad_id, pad_rows
+from finetune.evaluation.unembedding import logits_at
 from finetune.training.examples import TokenRows
 
 if TYPE_CHECKING:
@@ -190,9 +191,8 @@ def _at_answers(
     model: Any, ids: Tensor, mask: Tensor, at: Tensor, device: Any
 ) -> Float[Tensor, "fact nth token"]:
     longest = int(mask.sum(1).max())
-    logits = model(input_ids=ids[:, :longest].to(device), attention_mask=mask[:, :longest].to(device)).logits
-    here = logits[torch.arange(len(at), device=device)[:, None], at.to(device)]
-    return here.float().log_softmax(-1)
+    here = logits_at(model, ids[:, :longest], mask[:, :longest], at)
+    return here.to(device).float().log_softmax(-1)
 
 
 @contextmanager

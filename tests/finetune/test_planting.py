@@ -21,7 +21,7 @@ from finetune.data.tokenizers import word_tokenizer
 from finetune.evaluation.generate import score
 from finetune.evaluation.judging import matches
 from finetune.training.config import BaseConfig, CorpusConfig
-from finetune.training.examples import IGNORED
+from finetune.evaluation.batching import IGNORED
 from finetune.training.planted_models import (
     PlantConfig,
     _by_turns,
