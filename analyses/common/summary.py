@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy import ndarray
 
+ATTENTION = ("subject_attention", "subject_attention_raw")  # without sinks, and with them
+
 
 def summarise(facts: pd.DataFrame) -> Tree:
     """Return ``arms``, ``contrasts`` and ``recovery`` over seeds, and the same per seed under ``seeds``."""
@@ -44,7 +46,7 @@ def _arm(rows: pd.DataFrame) -> Tree:
         "accuracy": mean(rows, "correct"),
         "accuracy_known": mean(known, "correct"),
         "accuracy_by_quartile": quartiles,
-        "subject_attention": mean(rows, "subject_attention"),
+        **{name: mean(rows, name) for name in ATTENTION if name in rows},
         **_evidence(known),
     }
 
@@ -73,7 +75,8 @@ def _contrasts(facts: pd.DataFrame) -> Tree:
 
 def _contrast(facts: pd.DataFrame, first: str, second: str) -> Tree:
     """Pair two arms by fact and average the differences."""
-    columns = ["correct", "subject_attention"]
+    attention = [name for name in ATTENTION if name in facts]
+    columns = ["correct", *attention]
     by_fact = facts.set_index("fact_id")
     a, b = (by_fact[by_fact["arm"] == arm] for arm in (first, second))
     difference = a[columns].astype(float) - b.loc[a.index, columns].astype(float)
@@ -81,7 +84,7 @@ def _contrast(facts: pd.DataFrame, first: str, second: str) -> Tree:
     return {
         "accuracy": mean(difference, "correct", difference=True),
         "accuracy_known": mean(difference[difference["known"]], "correct", difference=True),
-        "subject_attention": mean(difference, "subject_attention", difference=True),
+        **{name: mean(difference, name, difference=True) for name in attention},
     }
 
 

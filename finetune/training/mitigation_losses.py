@@ -118,8 +118,11 @@ def read_base_attention(
     subject = torch.zeros(rows.ids.shape, dtype=torch.bool)
     for mask, tokens, prompt in zip(subject, tokenize(tokenizer, prompts), prompts, strict=True):
         mask[: len(tokens)] = torch.tensor(subject_tokens(prompt.text, tokens.offsets, [prompt.subject]))
+        mask[0] = False  # the first token draws attention whatever it is
         if not mask.any():
-            raise InputError(f"prompt {prompt.fact_id or prompt.text[:40]!r}: no token is its subject's")
+            raise InputError(
+                f"prompt {prompt.fact_id or prompt.text[:40]!r}: no token behind its first is its subject's"
+            )
     last = torch.from_numpy(rows.scored_from - 1)
     parts = []
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Occurrence = Literal["all"] | int | None
+SUNK = (
+    "its prompt begins with the subject, and a first token draws attention whatever it is; word it with "
+    "something in front (--phrasebook)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,17 @@ class PromptBatch:
     def last_mask(self) -> Bool[Tensor, "fact pos"]:
         """Mark the last real token of every row."""
         return torch.arange(self.input_ids.shape[1])[None] == self.last[:, None]
+
+    @property
+    def sink_mask(self) -> Bool[Tensor, "fact pos"]:
+        """Mark attention sinks: special tokens, and the first token whatever it is."""
+        first = torch.arange(self.input_ids.shape[1])[None] == 0
+        return (self.special_mask | first) & self.attention_mask.bool()
+
+    @property
+    def sunk(self) -> Bool[Tensor, " fact"]:
+        """Tell which prompts begin with their subject, whose attention cannot be told from a sink's."""
+        return self.subject_mask[:, 0]
 
     @property
     def relation_mask(self) -> Bool[Tensor, "fact pos"]:

@@ -130,7 +130,7 @@ def test_a_result_comes_back_as_it_was_saved(mass: AttentionMass, tmp_path: Path
     mass.save(tmp_path / "deep" / "mass.safetensors")
     loaded = AttentionMass.load(tmp_path / "deep" / "mass.safetensors")
     assert (loaded.fact_ids, loaded.model) == (mass.fact_ids, mass.model)
-    assert all(torch.equal(getattr(loaded, n), getattr(mass, n)) for n in ("values", "without_bos", "rest"))
+    assert all(torch.equal(getattr(loaded, n), getattr(mass, n)) for n in ("values", "raw", "rest"))
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["mass.safetensors"]
 
 
