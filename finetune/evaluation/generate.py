@@ -24,6 +24,7 @@ from finetune.evaluation.batching import (
     pad_rows,
     require_context,
     require_embedded,
+    rows_within,
     run_in_batches,
 )
 from finetune.evaluation.scoring import score_pairs
@@ -113,7 +114,7 @@ def generate(
     """
     import torch
 
-    from finetune.evaluation.unembedding import contiguous_head
+    from finetune.evaluation.unembedding import contiguous_head, vocabulary
 
     rows = [tokens.ids for tokens in tokenize(tokenizer, prompts)]
     if not rows:
@@ -153,6 +154,7 @@ def generate(
         [widths[i] for i in roomy],
         lambda chunk: work([roomy[k] for k in chunk]),
         budget=budget or TokenBudget(),
+        most=rows_within(vocabulary(model)),
         advance=lambda done: advance(len(tight) + done),
     )
     return said

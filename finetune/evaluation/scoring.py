@@ -14,6 +14,7 @@ from finetune.evaluation.batching import (
     pad_rows,
     require_context,
     require_embedded,
+    rows_within,
     run_in_batches,
 )
 
@@ -47,7 +48,7 @@ def score_pairs(
     """
     import torch
 
-    from finetune.evaluation.unembedding import logits_at
+    from finetune.evaluation.unembedding import logits_at, vocabulary
 
     ends, pad = end_ids(model, tokenizer), pad_id(tokenizer, model)
     widths = [len(prompt) + len(answer) for prompt, answer in pairs]
@@ -64,7 +65,8 @@ def score_pairs(
             answer = pairs[i][1]
             log_prob[i], exact[i] = _against(logits[k, : len(answer) + 1].cpu(), answer, ends)
 
-    run_in_batches(widths, work, budget=budget or TokenBudget(), advance=advance)
+    most = rows_within(vocabulary(model), max((len(answer) + 1 for _, answer in pairs), default=1))
+    run_in_batches(widths, work, budget=budget or TokenBudget(), most=most, advance=advance)
     return log_prob, exact
 
 

@@ -75,7 +75,7 @@ def packed_loss(model: Any) -> Iterator[None]:
 
     def pack(module: Any, arguments: Any, given: dict[str, Any]) -> Any:
         labels = given.get("labels")
-        if labels is None or not is_packed(labels.numel() * _vocabulary(model)):
+        if labels is None or not is_packed(labels.numel() * vocabulary(model)):
             return None
         position, packed = pack_labels(labels)
         waiting.append(position)
@@ -126,5 +126,6 @@ def _gathered(values: Tensor, position: Int[Tensor, "row read"]) -> Tensor:
     return values[row, position.to(values.device)]
 
 
-def _vocabulary(model: Any) -> int:
+def vocabulary(model: Any) -> int:
+    """Return how many logits a position has."""
     return int(model.config.get_text_config().vocab_size)

@@ -21,6 +21,7 @@ from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from finetune.common.errors import InputError
 from finetune.common.progress import progress_bar
+from finetune.evaluation.batching import rows_within
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
 from interp.models.identity import model_fingerprint
@@ -92,15 +93,23 @@ def subject_attention(
 
 
 def chunk_batch(
-    batch: PromptBatch, batch_tokens: int, progress: str | None = None
+    batch: PromptBatch, batch_tokens: int, progress: str | None = None, *, rows: int | None = None
 ) -> Iterator[tuple[Int[Tensor, " row"], PromptBatch]]:
-    """Yield a batch's chunks with their rows, under a progress bar if the work is given a name."""
+    """Yield a batch's chunks with their rows, under a progress bar if the work is given a name.
+
+    ``rows`` bounds a chunk's prompts where their logits are read (:func:`logit_rows`).
+    """
     done = 0
     with progress_bar(progress, total=len(batch)) if progress else nullcontext(lambda done: None) as advance:
-        for index, chunk in batch.chunks(batch_tokens):
+        for index, chunk in batch.chunks(batch_tokens, rows):
             yield index, chunk
             done += len(index)
             advance(done)
+
+
+def logit_rows(model: TransformerBridge, positions: int = 1) -> int:
+    """Return how many prompts' logits, read at so many positions each, one pass may hold."""
+    return rows_within(model.cfg.d_vocab, positions)
 
 
 def blocks(batch: PromptBatch) -> dict[str, Bool[Tensor, "fact pos"]]:
@@ -180,9 +189,18 @@ def last_token_logits(
     model: TransformerBridge, batch: PromptBatch, hooks: Sequence[Hook]
 ) -> Float[Tensor, "fact vocab"]:
     """Run prompts with hooks and return the logits at each last token."""
-    logits = run_hooked(model, batch, hooks)
-    fact: Int[Tensor, " fact"] = torch.arange(len(batch), device=logits.device)
-    return logits[fact, batch.last.to(logits.device)].float()
+    reader = read_at(batch.last[:, None], batch.input_ids.shape[1])
+    return run_hooked(model, batch, [*hooks, reader])[:, 0].float()
+
+
+def read_at(position: Int[Tensor, "row scored"], length: int) -> Hook:
+    """Return a hook that hands only some positions to the unembedding."""
+
+    def take(residual: Float[Tensor, "row pos d_model"], hook: object) -> Tensor:
+        row = torch.arange(len(position), device=residual.device)[:, None]
+        return residual[row, position.clamp_max(length - 1).to(residual.device)]
+
+    return "unembed.hook_in", take
 
 
 def run_hooked(model: TransformerBridge, batch: PromptBatch, hooks: Sequence[Hook]) -> Tensor:

@@ -30,6 +30,7 @@ from finetune.evaluation.batching import (
     pad_rows,
     require_context,
     require_embedded,
+    rows_within,
     run_in_batches,
 )
 
@@ -61,7 +62,7 @@ def decodes_greedily(
     """
     import torch
 
-    from finetune.evaluation.unembedding import logits_at
+    from finetune.evaluation.unembedding import logits_at, vocabulary
 
     widths = [len(prompt) + len(answer) for prompt, answer in pairs]
     require_context(model, widths, names)
@@ -80,7 +81,8 @@ def decodes_greedily(
                 each = (own / temperature).log_softmax(-1).gather(-1, wanted[:, None])
                 probability[i] = float(each.sum().exp())
 
-    run_in_batches(widths, work, budget=budget or TokenBudget())
+    most = rows_within(vocabulary(model), max((len(answer) + 1 for _, answer in pairs), default=1))
+    run_in_batches(widths, work, budget=budget or TokenBudget(), most=most)
     return greedy, probability
 
 
