@@ -3,9 +3,11 @@ from .measures.attention import subject_attention as subject_attention
 from .measures.head_changes import imbalance as imbalance
 from .measures.head_changes import rank_heads as rank_heads
 from .measures.placebos import wrong_subject as wrong_subject
+from .measures.recall_parts import RecallParts as RecallParts
+from .measures.recall_parts import recall_parts as recall_parts
+from .measures.score_gradient import harm_score as harm_score
 from .measures.spans import PromptBatch as PromptBatch
 from .measures.spans import encode as encode
-from .measures.value_readout import harm_score as harm_score
 from .measures.value_readout import value_readout as value_readout
 from .models.load_pair import load_pair as load_pair
 from .models.pair import CheckpointPair as CheckpointPair

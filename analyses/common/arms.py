@@ -13,9 +13,10 @@ from analyses.common.evaluate import answer_rows, knows_statements
 from analyses.common.options import TrainingOptions
 from analyses.common.training_setup import TrainingSetup, WorldSetting, fine_tune, make_training_setup
 from analyses.common.visits import Stage
+from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import as_json, read_json
 from finetune.data.facts import FactSet
-from interp.measures.spans import encode
+from interp.measures.spans import SUNK, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -85,12 +86,19 @@ def _answer_sets(facts: FactSet) -> dict[str, tuple[str, ...]]:
 def _alignable(checkpoints: Checkpoints) -> Checkpoints:
     """Set aside, with the reason, every fact whose prompt cannot be asked of every checkpoint, or aligned.
 
+    So are those whose prompt begins with the subject, where nothing tells attention to it from a sink's.
+
     Raises:
-        InputError: the checkpoints' tokenizers disagree, or one brings none.
+        InputError: the checkpoints' tokenizers disagree, or one brings none; or no fact is left.
     """
     batch = encode(checkpoints.tokenizer, checkpoints.prompts)
-    if not batch.left_out:
+    sunk = [LeftOut(where=fact_id, reason=SUNK) for fact_id in batch[batch.sunk].fact_ids]
+    if len(sunk) == len(batch):
+        raise InputError(f"fact {sunk[0].where!r}, and every other: {SUNK}")
+    left_out = (*batch.left_out, *sunk)
+    if not left_out:
         return checkpoints
+    batch = batch[~batch.sunk]
     kept = set(batch.fact_ids)
     index = [i for i, fact in enumerate(checkpoints.test) if fact.id in kept]
     known = checkpoints.known
@@ -98,6 +106,6 @@ def _alignable(checkpoints: Checkpoints) -> Checkpoints:
         checkpoints,
         test=checkpoints.test.subset(index),
         prompts=batch.prompts,
-        left_out=batch.left_out,
+        left_out=left_out,
         known=None if known is None else tuple(known[i] for i in index),
     )

@@ -111,6 +111,7 @@ def _averaged(frame: pd.DataFrame, mass: AttentionMass, layers: bool) -> pd.Data
     if tuple(frame["fact_id"]) != mass.fact_ids:
         raise RuntimeError("other facts were read than were asked; remove the run directory")
     frame["subject_attention"] = mass.values.mean((1, 2)).numpy()
+    frame["subject_attention_raw"] = mass.raw.mean((1, 2)).numpy()
     if not layers:
         return frame
     by_layer = mass.values.mean(2).numpy().T

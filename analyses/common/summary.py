@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy import ndarray
 
+ATTENTION = ("subject_attention", "subject_attention_raw")  # without sinks, and with them
+
 
 def summarise(facts: pd.DataFrame) -> Tree:
     """Return ``arms``, ``contrasts`` and ``recovery`` over seeds, and the same per seed under ``seeds``."""
@@ -40,7 +42,7 @@ def _arm(rows: pd.DataFrame) -> Tree:
         "accuracy": mean(rows, "correct"),
         "accuracy_known": mean(known, "correct"),
         "accuracy_by_quartile": quartiles,
-        "subject_attention": mean(rows, "subject_attention"),
+        **{name: mean(rows, name) for name in ATTENTION if name in rows},
         **_evidence(known),
     }
 
@@ -73,7 +75,7 @@ def _contrast(facts: pd.DataFrame, first: str, second: str) -> Tree:
     return {
         "accuracy": paired_difference(facts, *sides, "correct"),
         "accuracy_known": paired_difference(facts[facts["known"]], *sides, "correct"),
-        "subject_attention": paired_difference(facts, *sides, "subject_attention"),
+        **{name: paired_difference(facts, *sides, name) for name in ATTENTION if name in facts},
     }
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_TOKENS = 16_384
+LOGITS = 2**25  # of a forward pass, at most: 128 MiB in float32
+IGNORED = -100  # the label that torch's cross entropy skips
 _log = logging.getLogger(__name__)
 
 
@@ -41,12 +43,20 @@ def run_in_batches(
     work: Callable[[list[int]], None],
     *,
     budget: TokenBudget,
+    most: int | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Do ``work`` on groups of row numbers, narrow rows first, so that rows times width stays in budget.
 
     A row wider than the budget goes alone. A group that runs out of memory (as accelerate recognises it) is
     tried again in halves.
+
+    Args:
+        widths: how many tokens each row takes.
+        work: what is done with a group of row numbers.
+        budget: bound on the tokens of a group.
+        most: bound on its rows (:func:`rows_within`); none without it.
+        advance: is told how many rows are done.
 
     Raises:
         InputError: one row alone does not fit into memory.
@@ -55,7 +65,7 @@ def run_in_batches(
 
     left = sorted(range(len(widths)), key=widths.__getitem__)
     while left:
-        rows = left[: _rows_that_fit([widths[i] for i in left], budget.tokens)]
+        rows = left[: min(_rows_that_fit([widths[i] for i in left], budget.tokens), most or len(left))]
         try:
             work(rows)
         except RuntimeError as error:
@@ -73,6 +83,11 @@ def run_in_batches(
             continue
         # Only here, after the handler, has the traceback let go of the failed batch's tensors.
         clear_device_cache(garbage_collection=True)
+
+
+def rows_within(vocabulary: int, positions: int = 1) -> int:
+    """Return how many rows, each unembedded at so many positions, have no more than ``LOGITS`` logits."""
+    return max(1, LOGITS // (vocabulary * max(1, positions)))
 
 
 def require_context(model: PreTrainedModel, widths: Sequence[int], names: Sequence[str]) -> int | None:

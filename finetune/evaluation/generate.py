@@ -24,6 +24,7 @@ from finetune.evaluation.batching import (
     pad_rows,
     require_context,
     require_embedded,
+    rows_within,
     run_in_batches,
 )
 from finetune.evaluation.scoring import score_pairs
@@ -113,6 +114,8 @@ def generate(
     """
     import torch
 
+    from finetune.evaluation.unembedding import contiguous_head, vocabulary
+
     rows = [tokens.ids for tokens in tokenize(tokenizer, prompts)]
     if not rows:
         return []
@@ -127,7 +130,7 @@ def generate(
         ids, mask = pad_rows([rows[i] for i in chunk], pad, left=True)
         width = ids.shape[1]
         room = longest if limit is None else min(longest, limit - width)
-        with torch.inference_mode():
+        with torch.inference_mode(), contiguous_head(model):
             out = model.generate(  # type: ignore[operator]
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),
@@ -151,6 +154,7 @@ def generate(
         [widths[i] for i in roomy],
         lambda chunk: work([roomy[k] for k in chunk]),
         budget=budget or TokenBudget(),
+        most=rows_within(vocabulary(model)),
         advance=lambda done: advance(len(tight) + done),
     )
     return said

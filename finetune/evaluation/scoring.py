@@ -14,6 +14,7 @@ from finetune.evaluation.batching import (
     pad_rows,
     require_context,
     require_embedded,
+    rows_within,
     run_in_batches,
 )
 
@@ -47,6 +48,8 @@ def score_pairs(
     """
     import torch
 
+    from finetune.evaluation.unembedding import logits_at, vocabulary
+
     ends, pad = end_ids(model, tokenizer), pad_id(tokenizer, model)
     widths = [len(prompt) + len(answer) for prompt, answer in pairs]
     require_context(model, widths, names)
@@ -56,29 +59,24 @@ def score_pairs(
 
     def work(chunk: list[int]) -> None:
         ids, mask = pad_rows([(*pairs[i][0], *pairs[i][1]) for i in chunk], pad)
-        first = min(len(pairs[i][0]) for i in chunk) - 1
         with torch.inference_mode():
-            logits = _logits(model, ids, mask, first)
+            logits = logits_at(model, ids, mask, answer_positions([pairs[i] for i in chunk]))
         for k, i in enumerate(chunk):
-            prompt, answer = pairs[i]
-            at = len(prompt) - 1 - first
-            predicted = logits[k, at : at + len(answer) + 1].cpu()
-            log_prob[i], exact[i] = _score_answer(predicted, answer, ends)
+            answer = pairs[i][1]
+            log_prob[i], exact[i] = _score_answer(logits[k, : len(answer) + 1].cpu(), answer, ends)
 
-    run_in_batches(widths, work, budget=budget or TokenBudget(), advance=advance)
+    most = rows_within(vocabulary(model), max((len(answer) + 1 for _, answer in pairs), default=1))
+    run_in_batches(widths, work, budget=budget or TokenBudget(), most=most, advance=advance)
     return log_prob, exact
 
 
-def _logits(
-    model: PreTrainedModel, ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"], first: int
-) -> Float[Tensor, "row kept vocab"]:
-    """Return the logits from position ``first`` on, computing no others where the model allows that."""
-    inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
-    supported = getattr(model, "_supports_logits_to_keep", None)
-    if supported is None or not supported():
-        return model(**inputs).logits[:, first:]
-    # A vocabulary's logits at every token of a long prompt are most of what a forward pass holds.
-    return model(**inputs, logits_to_keep=ids.shape[1] - first).logits
+def answer_positions(pairs: Sequence[tuple[Ids, Ids]]) -> Int[Tensor, "pair nth"]:
+    """Return the positions that predict each answer's tokens and what follows; a row's last one repeats."""
+    import torch
+
+    starts = torch.tensor([len(prompt) - 1 for prompt, _ in pairs])
+    lengths = torch.tensor([len(answer) for _, answer in pairs])
+    return starts[:, None] + torch.minimum(torch.arange(int(lengths.max()) + 1), lengths[:, None])
 
 
 def _score_answer(

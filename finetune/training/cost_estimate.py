@@ -35,6 +35,7 @@ from transformers.pytorch_utils import Conv1D
 
 from finetune.checkpoints.weight_keys import attention_of
 from finetune.common.errors import InputError
+from finetune.evaluation.unembedding import is_packed, unembedded_at
 from finetune.training.config import TuneConfig
 from finetune.training.lora import lora_config
 from finetune.training.machine import GIB, Machine, duration, size
@@ -91,17 +92,25 @@ def estimate_cost(
     tune: TuneConfig,
     *,
     tokens_per_row: float,
+    answer_tokens: float | None = None,
     rows: int,
     machine: Machine | None = None,
 ) -> CostEstimate:
     """Estimate memory and time of fine-tuning a model of this configuration.
 
-    ``tokens_per_row`` counts a row's tokens with its answer and its padding; ``rows`` is the number of facts,
-    from which epochs get their steps. ``machine`` is this one unless given.
+    Args:
+        config: the model's.
+        tune: how it is trained.
+        tokens_per_row: a row's tokens with its answer and its padding.
+        answer_tokens: those of them that are scored, all without it; a large vocabulary's logits are only of
+            these (:func:`finetune.evaluation.unembedding.packed_loss`).
+        rows: the number of facts, from which epochs get their steps.
+        machine: this one unless given.
     """
     machine = machine or this_machine(tune.dtype)
     length = max(2, round(tokens_per_row))
     micro = max(1, tune.batch // (machine.processes * tune.accumulate))
+    read = length if answer_tokens is None else min(length, round(answer_tokens) + 1)
     model = _on_meta(config, tune)
     total = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -119,7 +128,7 @@ def estimate_cost(
         weights=weights // shared_by,
         gradients=4 * learning // shared_by,
         optimizer=8 * learning // shared_by,
-        activations=_activations(config, tune, micro=micro, length=length),
+        activations=_activations(config, tune, micro=micro, length=length, read=read),
         runtime=RUNTIME[machine.kind],
         flops=flops * machine.processes,
         seconds=flops / machine.flops,
@@ -208,10 +217,11 @@ def _linear_weights(model: Any) -> int:
     return sum(m.weight.numel() for m in model.modules() if isinstance(m, kinds))
 
 
-def _activations(config: PreTrainedConfig, tune: TuneConfig, *, micro: int, length: int) -> int:
+def _activations(config: PreTrainedConfig, tune: TuneConfig, *, micro: int, length: int, read: int) -> int:
     text = config.get_text_config()
+    read = read if is_packed(micro * length * text.vocab_size) else length
     one, two = (
-        _saved_for_backward(_on_meta(config, tune, layers=n), tune, micro=micro, length=length)
+        _saved_for_backward(_on_meta(config, tune, layers=n), tune, micro=micro, length=length, read=read)
         for n in (1, 2)
     )
     layer = two - one
@@ -220,10 +230,10 @@ def _activations(config: PreTrainedConfig, tune: TuneConfig, *, micro: int, leng
     kept = layers * layer
     if tune.gradient_checkpointing:
         kept = layers * micro * length * text.hidden_size * width + layer
-    return once + kept + micro * length * text.vocab_size * (4 + width)
+    return once + kept + micro * read * text.vocab_size * (4 + width)
 
 
-def _saved_for_backward(model: Any, tune: TuneConfig, *, micro: int, length: int) -> int:
+def _saved_for_backward(model: Any, tune: TuneConfig, *, micro: int, length: int, read: int) -> int:
     """Add up what autograd saves in one forward pass, in bytes."""
     own = {id(p) for p in model.parameters()} | {id(b) for b in model.buffers()}
     seen: dict[int, torch.Tensor] = {}
@@ -239,8 +249,9 @@ def _saved_for_backward(model: Any, tune: TuneConfig, *, micro: int, length: int
     # A ready mask, for making one looks at its values, which there are none.
     mask = torch.ones((micro, 1, length, length), dtype=torch.bool, device="meta")
     precision = _autocast() if tune.dtype == "bfloat16" else nullcontext()
-    with torch.autograd.graph.saved_tensors_hooks(pack, unpack), precision:
-        model.train()(input_ids=ids, attention_mask=mask, labels=ids, use_cache=False)
+    reading = unembedded_at(model, ids[:, :read])  # any positions, for there are no values
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack), precision, reading:
+        model.train()(input_ids=ids, attention_mask=mask, labels=ids[:, :read], use_cache=False)
     return sum(tensor.numel() * tensor.element_size() for tensor in seen.values())
 
 

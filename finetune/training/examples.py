@@ -17,13 +17,12 @@ from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import tokenize_with_answer
+from finetune.evaluation.batching import IGNORED
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 from finetune.training.config import CorpusConfig
-
-IGNORED = -100  # the label that torch's cross entropy skips
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import subject_tokens, tokenize, tokenize_with_answer
 from finetune.evaluation.batching import pad_id, pad_rows
+from finetune.evaluation.unembedding import logits_at
 from finetune.training.examples import TokenRows
 
 if TYPE_CHECKING:
@@ -117,8 +118,11 @@ def read_base_attention(
     subject = torch.zeros(rows.ids.shape, dtype=torch.bool)
     for mask, tokens, prompt in zip(subject, tokenize(tokenizer, prompts), prompts, strict=True):
         mask[: len(tokens)] = torch.tensor(subject_tokens(prompt.text, tokens.offsets, [prompt.subject]))
+        mask[0] = False  # the first token draws attention whatever it is
         if not mask.any():
-            raise InputError(f"prompt {prompt.fact_id or prompt.text[:40]!r}: no token is its subject's")
+            raise InputError(
+                f"prompt {prompt.fact_id or prompt.text[:40]!r}: no token behind its first is its subject's"
+            )
     last = torch.from_numpy(rows.scored_from - 1)
     parts = []
 
@@ -192,9 +196,8 @@ def _at_answers(
     model: Any, ids: Tensor, mask: Tensor, at: Tensor, device: Any
 ) -> Float[Tensor, "fact nth token"]:
     longest = int(mask.sum(1).max())
-    logits = model(input_ids=ids[:, :longest].to(device), attention_mask=mask[:, :longest].to(device)).logits
-    here = logits[torch.arange(len(at), device=device)[:, None], at.to(device)]
-    return here.float().log_softmax(-1)
+    here = logits_at(model, ids[:, :longest], mask[:, :longest], at)
+    return here.to(device).float().log_softmax(-1)
 
 
 @contextmanager

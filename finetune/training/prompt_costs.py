@@ -36,10 +36,12 @@ def estimate_prompt_costs(
         processes=distributed.process_count(),
         sharded=os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true",
     )
+    said = np.array([len(answer) + 1 for _, answer in pairs])
     return estimate_cost(
         configuration_of(base),
         tune,
-        tokens_per_row=float(np.quantile([len(asked) + len(said) + 1 for asked, said in pairs], LONG)),
+        tokens_per_row=float(np.quantile(said + [len(asked) for asked, _ in pairs], LONG)),
+        answer_tokens=float(np.quantile(said, LONG)),
         rows=len(prompts),
         machine=machine,
     )

@@ -75,6 +75,8 @@ def fit(
     """
     from transformers import PrinterCallback, Trainer
 
+    from finetune.evaluation.unembedding import packed_loss
+
     arguments = _arguments(schedule, work, seed)
     bar = (
         progress_bar(description, total=schedule.steps)
@@ -94,7 +96,8 @@ def fit(
             if hasattr(callback, "set_trainer"):
                 callback.set_trainer(trainer)
         state = distributed.broadcast_from_main(_resumable(work) if distributed.is_main() else None)
-        result = trainer.train(resume_from_checkpoint=state)
+        with packed_loss(model):
+            result = trainer.train(resume_from_checkpoint=state)
     return float(result.training_loss)
 
 

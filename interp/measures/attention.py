@@ -1,8 +1,9 @@
 """How much of the last prompt token's attention goes to the subject, per fact, layer and head.
 
-``mass[f, l, h] = sum over the subject's tokens s of pattern[f, l, h, last, s]``. The first token (BOS) often
-draws most attention whatever the prompt, so the mass is also given with BOS left out and the rest
-renormalised: ``mass / (1 - pattern[..., BOS])``.
+1. ``raw[f, l, h] = sum over the subject's tokens s of pattern[f, l, h, last, s]``.
+2. A prompt's first token draws most attention whatever it is (Xiao et al. 2024, "attention sinks"), BOS or
+   not, and so do other special tokens. The mass leaves sinks out and renormalises: ``raw / (1 - sinks)``.
+3. Of a prompt that begins with its subject nothing can be said, for its attention is a sink's: it is NaN.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from finetune.common.errors import InputError
 from finetune.common.progress import progress_bar
+from finetune.evaluation.batching import rows_within
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
 from interp.models.identity import model_fingerprint
@@ -35,23 +37,27 @@ Hook = tuple[str | Callable[..., Any], Callable[..., Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionMass(Result):
-    """Attention of the last prompt token, by where it goes: every tensor is Float [fact, layer, head].
+    """Attention of the last prompt token, by where it goes: every tensor is [fact, layer, head].
 
-    ``values`` is the mass on the subject and ``without_bos`` the same with special tokens left out and the
-    rest renormalised. With ``values``, the masses on ``bos`` (all special tokens), on ``relation`` (the
-    prompt's other words) and on ``rest`` (the last token itself) add up to one.
+    ``values`` is the mass on the subject with sinks left out and the rest renormalised, ``raw`` the same with
+    them in. With ``raw``, the masses on ``bos`` (all sinks), on ``relation`` (the prompt's other words) and on
+    ``rest`` (the last token itself) add up to one. ``rank`` counts the tokens, sinks aside, that draw more
+    attention than the subject's most attended one. A fact whose prompt begins with its subject is NaN (rank
+    -1) and named in ``sunk``.
     """
 
     values: Float[Tensor, "fact layer head"]
-    without_bos: Float[Tensor, "fact layer head"]
+    raw: Float[Tensor, "fact layer head"]
+    rank: Int[Tensor, "fact layer head"]
     bos: Float[Tensor, "fact layer head"]
     relation: Float[Tensor, "fact layer head"]
     rest: Float[Tensor, "fact layer head"]
+    sunk: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """One row per fact, layer and head."""
         _, layers, heads = self.values.shape
-        columns = {n: getattr(self, n) for n in ("without_bos", "bos", "relation", "rest")}
+        columns = {n: getattr(self, n) for n in ("raw", "rank", "bos", "relation", "rest")}
         return long_frame(
             {"fact_id": self.fact_ids, "layer": range(layers), "head": range(heads)},
             {"subject": self.values, **columns},
@@ -64,40 +70,56 @@ def subject_attention(
     """Measure subject-attention mass; memory is bounded by ``batch_tokens``, not by the number of facts."""
     shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads)
     mass = {block: torch.zeros(shape) for block in BLOCKS}
+    rank = torch.zeros(shape, dtype=torch.long)
     for index, chunk in chunk_batch(batch, batch_tokens, progress):
         rows = last_row_patterns(model, chunk)
         for block, mask in blocks(chunk).items():
             mass[block][index] = row_mass(rows, mask)
-    subject, bos = mass["subject"], mass["bos"]
+        rank[index] = subject_rank(rows, chunk)
+    raw, bos = mass["subject"], mass["bos"]
+    raw[batch.sunk], rank[batch.sunk] = torch.nan, -1
     return AttentionMass(
-        values=subject,
-        # Where all attention is on BOS there is nothing to renormalise, and the subject's share is 0.
-        without_bos=torch.where(bos < 1, subject / (1 - bos).clamp_min(1e-12), torch.zeros(())).clamp(0, 1),
+        # Where all attention is on sinks there is nothing to renormalise, and the subject's share is 0.
+        values=torch.where(bos < 1, raw / (1 - bos).clamp_min(1e-12), 0 * raw).clamp(0, 1),
+        raw=raw,
+        rank=rank,
         bos=bos,
         relation=mass["relation"],
         rest=mass["rest"],
+        sunk=tuple(i for i, sunk in zip(batch.fact_ids, batch.sunk.tolist(), strict=True) if sunk),
         fact_ids=batch.fact_ids,
         model=model_fingerprint(model),
     )
 
 
 def chunk_batch(
-    batch: PromptBatch, batch_tokens: int, progress: str | None = None
+    batch: PromptBatch, batch_tokens: int, progress: str | None = None, *, rows: int | None = None
 ) -> Iterator[tuple[Int[Tensor, " row"], PromptBatch]]:
-    """Yield a batch's chunks with their rows, under a progress bar if the work is given a name."""
+    """Yield a batch's chunks with their rows, under a progress bar if the work is given a name.
+
+    ``rows`` bounds a chunk's prompts where their logits are read (:func:`logit_rows`).
+    """
     done = 0
     with progress_bar(progress, total=len(batch)) if progress else nullcontext(lambda done: None) as advance:
-        for index, chunk in batch.chunks(batch_tokens):
+        for index, chunk in batch.chunks(batch_tokens, rows):
             yield index, chunk
             done += len(index)
             advance(done)
 
 
+def logit_rows(model: TransformerBridge, positions: int = 1) -> int:
+    """Return how many prompts' logits, read at so many positions each, one pass may hold."""
+    return rows_within(model.cfg.d_vocab, positions)
+
+
 def blocks(batch: PromptBatch) -> dict[str, Bool[Tensor, "fact pos"]]:
-    """Mark the tokens of each of ``BLOCKS``; they are disjoint and cover the prompt."""
-    rest = batch.last_mask & ~batch.subject_mask & ~batch.special_mask
-    masks = (batch.subject_mask, batch.relation_mask, batch.special_mask, rest)
-    return dict(zip(BLOCKS, masks, strict=True))
+    """Mark the tokens of each of ``BLOCKS``; they are disjoint and cover the prompt.
+
+    ``bos`` are the sinks, the first token among them even where it is the subject's or another word.
+    """
+    sinks = batch.sink_mask
+    masks = (batch.subject_mask, batch.relation_mask, sinks, batch.last_mask & ~batch.subject_mask)
+    return {name: mask if mask is sinks else mask & ~sinks for name, mask in zip(BLOCKS, masks, strict=True)}
 
 
 def indices(name: str, chosen: Sequence[int] | None, count: int) -> tuple[int, ...]:
@@ -115,6 +137,14 @@ def indices(name: str, chosen: Sequence[int] | None, count: int) -> tuple[int, .
 def row_mass(rows: Row, mask: Bool[Tensor, "fact pos"]) -> Float[Tensor, "fact layer head"]:
     """Sum attention rows over marked positions."""
     return einsum(rows, mask.to(rows.dtype), "fact layer head pos, fact pos -> fact layer head")
+
+
+def subject_rank(rows: Row, batch: PromptBatch) -> Int[Tensor, "fact layer head"]:
+    """Count the tokens, sinks aside, that draw more attention than the subject's most attended one."""
+    marked = blocks(batch)
+    subject = rows.masked_fill(~marked["subject"][:, None, None], -1).amax(-1, keepdim=True)
+    others = (marked["relation"] | marked["rest"])[:, None, None]
+    return ((rows > subject) & others).sum(-1)
 
 
 def last_row_patterns(model: TransformerBridge, batch: PromptBatch) -> Row:
@@ -157,9 +187,18 @@ def last_token_logits(
     model: TransformerBridge, batch: PromptBatch, hooks: Sequence[Hook]
 ) -> Float[Tensor, "fact vocab"]:
     """Run prompts with hooks and return the logits at each last token."""
-    logits = run_hooked(model, batch, hooks)
-    fact: Int[Tensor, " fact"] = torch.arange(len(batch), device=logits.device)
-    return logits[fact, batch.last.to(logits.device)].float()
+    reader = read_at(batch.last[:, None], batch.input_ids.shape[1])
+    return run_hooked(model, batch, [*hooks, reader])[:, 0].float()
+
+
+def read_at(position: Int[Tensor, "row scored"], length: int) -> Hook:
+    """Return a hook that hands only some positions to the unembedding."""
+
+    def take(residual: Float[Tensor, "row pos d_model"], hook: object) -> Tensor:
+        row = torch.arange(len(position), device=residual.device)[:, None]
+        return residual[row, position.clamp_max(length - 1).to(residual.device)]
+
+    return "unembed.hook_in", take
 
 
 def run_hooked(model: TransformerBridge, batch: PromptBatch, hooks: Sequence[Hook]) -> Tensor:

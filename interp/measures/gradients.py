@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from finetune.evaluation.batching import TokenBudget, run_in_batches
-from finetune.training.examples import IGNORED, answer_examples
+from finetune.evaluation.batching import IGNORED, TokenBudget, run_in_batches
+from finetune.evaluation.unembedding import logits_at, pack_labels, unembedded_at
+from finetune.training.examples import answer_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -42,9 +43,10 @@ def mean_gradient(
     for start in range(0, len(prompts), at_once):
         texts = [examples[row] for row in range(start, min(start + at_once, len(prompts)))]
         batch = {name: part.to(model.device) for name, part in examples.collate(texts).items()}
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        position, labels = pack_labels(batch["labels"])
+        logits = logits_at(model, batch["input_ids"], batch["attention_mask"], position)
         # Sums over chunks, so that how facts are cut into chunks does not matter.
-        loss = answer_losses(logits, batch["labels"]).sum() / len(prompts)
+        loss = answer_losses(logits, labels).sum() / len(prompts)
         loss.backward()
         total += float(loss.detach())
     named = {name: p.grad.detach().clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -101,11 +103,13 @@ def _slopes(
 ) -> Float[Tensor, " fact"]:
     inputs = {name: part.to(model.device) for name, part in batch.items()}
     named = {name: p.detach() for name, p in model.named_parameters() if name in direction}
+    position, labels = pack_labels(inputs["labels"])
 
     def losses(parameters: dict[str, Tensor]) -> Tensor:
         given = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
-        logits = torch.func.functional_call(model, parameters, (), {**given, "use_cache": False}).logits
-        return answer_losses(logits, inputs["labels"])
+        with unembedded_at(model, position):
+            logits = torch.func.functional_call(model, parameters, (), {**given, "use_cache": False}).logits
+        return answer_losses(logits, labels)
 
     tangents = {name: direction[name].to(p) for name, p in named.items()}
     with torch.no_grad():

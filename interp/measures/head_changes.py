@@ -31,17 +31,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Imbalance(Result):
-    """Base minus fine-tuned mass on the subject, per fact; ``model`` is the base, ``finetuned`` the other."""
+    """Base minus fine-tuned mass on the subject, per fact, without sinks and ``raw``.
+
+    ``model`` is the base, ``finetuned`` the other.
+    """
 
     values: Float[Tensor, "fact layer head"]
-    without_bos: Float[Tensor, "fact layer head"]
+    raw: Float[Tensor, "fact layer head"]
     finetuned: Fingerprint | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """One row per fact, layer and head."""
         _, layers, heads = self.values.shape
         axes = {"fact_id": self.fact_ids, "layer": range(layers), "head": range(heads)}
-        return long_frame(axes, {"imbalance": self.values, "without_bos": self.without_bos})
+        return long_frame(axes, {"imbalance": self.values, "raw": self.raw})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,7 @@ def imbalance(base: AttentionMass, finetuned: AttentionMass) -> Imbalance:
     rows = _same_facts(base.fact_ids, finetuned.fact_ids)
     return Imbalance(
         values=base.values - finetuned.values[rows],
-        without_bos=base.without_bos - finetuned.without_bos[rows],
+        raw=base.raw - finetuned.raw[rows],
         fact_ids=base.fact_ids,
         model=base.model,
         finetuned=finetuned.model,

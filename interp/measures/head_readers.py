@@ -58,9 +58,13 @@ class HeadSources:
 
 
 def read_sources(
-    model: TransformerBridge, batch: PromptBatch, mask: Bool[Tensor, "fact pos"] | None = None
+    model: TransformerBridge,
+    batch: PromptBatch,
+    mask: Bool[Tensor, "fact pos"] | None = None,
+    *,
+    hooks: Sequence[Hook] = (),
 ) -> HeadSources:
-    """Run the prompts once and keep what the heads read from ``mask`` (the subject by default)."""
+    """Run the prompts once, under further hooks, and keep what heads read from ``mask`` (by default the subject)."""
     chosen = batch.subject_mask if mask is None else mask
     fact = torch.arange(len(batch))
     values: dict[str, Tensor] = {}
@@ -86,14 +90,17 @@ def read_sources(
 
     def keep_last(name: str) -> Hook:
         def keep(activation: Float[Tensor, "fact pos _"], hook: object) -> None:
-            last[name] = activation[fact, batch.last].float()
+            # The unembedding is handed the last position alone.
+            last[name] = (
+                activation[fact, batch.last] if activation.shape[1] > 1 else activation[:, 0]
+            ).float()
 
         return name, keep
 
     names = ["unembed.hook_out", *(["ln_final.hook_scale"] if is_norm(model.ln_final) else [])]
     layers = range(model.cfg.n_layers)
     last_token_logits(
-        model, batch, [*(h for layer in layers for h in hooks_of(layer)), *map(keep_last, names)]
+        model, batch, [*hooks, *(h for layer in layers for h in hooks_of(layer)), *map(keep_last, names)]
     )
     logits = last["unembed.hook_out"]
     ones = torch.ones(len(batch), device=logits.device)

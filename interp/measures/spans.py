@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Occurrence = Literal["all"] | int | None
+SUNK = (
+    "its prompt begins with the subject, and a first token draws attention whatever it is; word it with "
+    "something in front (--phrasebook)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,17 @@ class PromptBatch:
         return torch.arange(self.input_ids.shape[1])[None] == self.last[:, None]
 
     @property
+    def sink_mask(self) -> Bool[Tensor, "fact pos"]:
+        """Mark attention sinks: special tokens, and the first token whatever it is."""
+        first = torch.arange(self.input_ids.shape[1])[None] == 0
+        return (self.special_mask | first) & self.attention_mask.bool()
+
+    @property
+    def sunk(self) -> Bool[Tensor, " fact"]:
+        """Tell which prompts begin with their subject, whose attention cannot be told from a sink's."""
+        return self.subject_mask[:, 0]
+
+    @property
     def relation_mask(self) -> Bool[Tensor, "fact pos"]:
         """Mark the prompt's own words: neither special, nor subject, nor the last token, nor padding."""
         return self.attention_mask.bool() & ~self.special_mask & ~self.subject_mask & ~self.last_mask
@@ -86,16 +101,22 @@ class PromptBatch:
         rows = [self.input_ids[i, : int(self.last[i]) + 1].tolist() for i in range(len(self))]
         return [[str(tokenizer.decode([token])) for token in row] for row in rows]
 
-    def chunks(self, batch_tokens: int) -> Iterator[tuple[Int[Tensor, " row"], PromptBatch]]:
+    def chunks(
+        self, batch_tokens: int, rows: int | None = None
+    ) -> Iterator[tuple[Int[Tensor, " row"], PromptBatch]]:
         """Yield (original rows, trimmed batch) in order of length, each of at most ``batch_tokens`` tokens.
 
-        A prompt longer than the bound comes alone.
+        A prompt longer than the bound comes alone; ``rows`` bounds the prompts of a chunk, too.
         """
+        most = rows or len(self)
         order = torch.argsort(self.last, stable=True)
         start = 0
         while start < len(order):
             end = start + 1
-            while end < len(order) and (end + 1 - start) * (int(self.last[order[end]]) + 1) <= batch_tokens:
+            while (
+                end < min(len(order), start + most)
+                and (end + 1 - start) * (int(self.last[order[end]]) + 1) <= batch_tokens
+            ):
                 end += 1
             yield order[start:end], self[order[start:end]]
             start = end

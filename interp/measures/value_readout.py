@@ -1,32 +1,24 @@
-"""How strongly a model's values hold each fact, and how a fine-tuning example would move its attention.
+"""How strongly a model's values hold each fact: the value readout.
 
 *Value readout*: the sum over the subject's tokens of ``v . W_O . W_U[a]`` per head, read at the last prompt
 token's norm scales: ``stored`` unweighted, ``used`` weighted by attention. On a one-layer attention-only
 model without norms, ``stored`` is the factual salience phi(a)^T W_V phi(s). Both are given as the gold
 answer's logit over the mean of its relation's answer set, and as its rank there (0 is first).
-
-*Harm score*: ``m = sum over heads of mass (1 - mass) (s_rel - p_rel)``, where ``s_rel`` and ``p_rel`` are
-what the attention-weighted mean values of the subject and of the rest of the prompt add to the
-log-probability of the answer's first token. It is minus the loss's derivative in the attention score of the
-subject: below zero, a step on the example pushes attention off the subject. Exact for one attention layer
-without a final norm; in a deep model a proxy that counts each head's direct path to the logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from finetune.common.errors import InputError
-from interp.measures.answer_sets import AnswerSet, Reading
-from interp.measures.attention import chunk_batch
-from interp.measures.decode import answer_tokens
+from interp.measures.answer_sets import Reading, answer_sets_of
+from interp.measures.attention import chunk_batch, logit_rows
 from interp.measures.head_readers import HeadSources, read_sources, readers
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
@@ -71,18 +63,6 @@ class ValueReadout(Result):
         return long_frame(axes, {name: getattr(self, name) for name in names})
 
 
-@dataclass(frozen=True, kw_only=True)
-class HarmScore(Result):
-    """m of each fact as a fine-tuning example (nats per unit of attention score), summed and per head."""
-
-    values: Float[Tensor, " fact"]
-    per_head: Float[Tensor, "fact layer head"]
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per fact."""
-        return long_frame({"fact_id": self.fact_ids}, {"harm_score": self.values})
-
-
 def value_readout(
     model: TransformerBridge,
     batch: PromptBatch,
@@ -107,7 +87,7 @@ def value_readout(
     Raises:
         InputError: another reading, a relation without an answer set, or an answer that is not in its set.
     """
-    sets = _answer_sets(tokenizer, batch, answer_sets, tokens)
+    sets = answer_sets_of(tokenizer, batch, answer_sets, tokens)
     n, shape = len(batch), (len(batch), model.cfg.n_layers, model.cfg.n_heads)
     result: dict[str, Tensor] = {}
     for kind in ("stored", "used"):
@@ -115,7 +95,7 @@ def value_readout(
         result |= {f"{kind}_total": torch.zeros(n), f"{kind}_total_rank": torch.zeros(n, dtype=torch.long)}
     with torch.inference_mode():
         directions = {relation: answers.directions(model) for relation, answers in sets.items()}
-    for index, chunk in chunk_batch(batch, batch_tokens, progress):
+    for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=logit_rows(model)):
         sources = read_sources(model, chunk)
         for relation in {p.relation for p in chunk.prompts}:
             rows = [i for i, p in enumerate(chunk.prompts) if p.relation == relation]
@@ -127,33 +107,6 @@ def value_readout(
         **result,
         candidates=torch.tensor([len(sets[p.relation].readings) for p in batch.prompts]),
         collisions=tuple(text for answers in sets.values() for text in answers.collisions),
-        fact_ids=batch.fact_ids,
-        model=model_fingerprint(model),
-    )
-
-
-def harm_score(
-    model: TransformerBridge,
-    batch: PromptBatch,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    batch_tokens: int = 8192,
-    progress: str | None = None,
-) -> HarmScore:
-    """Score each fact as a fine-tuning example by m, on the answer's first token.
-
-    Where the attention scores of all the subject's tokens at the last position rise by e, the loss falls by
-    m times e, to first order.
-    """
-    answers = torch.tensor([ids[0] for ids in answer_tokens(tokenizer, batch)])
-    per_head = torch.zeros(len(batch), model.cfg.n_layers, model.cfg.n_heads)
-    for index, chunk in chunk_batch(batch, batch_tokens, progress):
-        sources = read_sources(model, chunk)
-        residual = _residual(model, sources.logits, answers[index])
-        per_head[index] = _harm(model, sources, residual).cpu()
-    return HarmScore(
-        values=per_head.sum((1, 2)),
-        per_head=per_head,
         fact_ids=batch.fact_ids,
         model=model_fingerprint(model),
     )
@@ -192,56 +145,3 @@ def _advantage(
     """Return the gold answer's readout over the set's mean, and how many answers are read more strongly."""
     own = read.gather(-1, gold[..., None])
     return own[..., 0] - read.mean(-1), (read > own).sum(-1)
-
-
-def _residual(
-    model: TransformerBridge, logits: Float[Tensor, "fact vocab"], answers: Int[Tensor, " fact"]
-) -> Float[Tensor, "fact vocab"]:
-    """Return d log p(answer) / d logits: one-hot minus softmax, through a softcap where there is one."""
-    with torch.inference_mode(False), torch.enable_grad():
-        raw = logits.clone().requires_grad_()
-        log_probs = model.adapter.apply_output_logits_transform(raw).log_softmax(-1)
-        chosen = log_probs.gather(-1, answers.to(raw.device)[:, None]).sum()
-        return torch.autograd.grad(chosen, raw)[0]
-
-
-@torch.inference_mode()
-def _harm(
-    model: TransformerBridge, sources: HeadSources, residual: Float[Tensor, "fact vocab"]
-) -> Float[Tensor, "fact layer head"]:
-    """Return mass (1 - mass) (s_rel - p_rel), which is used_rel - mass * everything_rel."""
-    direction = residual @ model.W_U.float().T
-    scores = []
-    for layer in range(model.cfg.n_layers):
-        mass = rearrange(sources.mass[:, layer], "fact head -> fact head 1")
-        moved = sources.used[:, layer] - mass * sources.everything[:, layer]
-        reader = readers(model, layer, direction).to(moved.device)
-        score = einsum(moved, reader, "fact head d, fact head d -> fact head")
-        scores.append(score / rearrange(sources.scale(layer), "fact -> fact 1"))
-    return torch.stack(scores, dim=1)
-
-
-def _answer_sets(
-    tokenizer: PreTrainedTokenizerBase,
-    batch: PromptBatch,
-    answer_sets: Mapping[str, Sequence[str]],
-    reading: Reading,
-) -> dict[str, AnswerSet]:
-    """Tokenise the answer set of every relation in the batch, behind one of the relation's prompts."""
-    if reading not in get_args(Reading):
-        raise InputError(f"tokens = {reading!r}: choose one of {', '.join(get_args(Reading))}")
-    sets: dict[str, AnswerSet] = {}
-    for prompt in batch.prompts:
-        if not prompt.answers:
-            raise InputError(f"fact {prompt.fact_id!r}: has no answer to read; leave it out or give it one")
-        relation, answer = prompt.relation, prompt.answers[0]
-        if relation not in answer_sets:
-            raise InputError(f"relation {relation!r} has no answer set; add it to answer_sets")
-        if relation not in sets:
-            names = answer_sets[relation]
-            sets[relation] = AnswerSet.tokenized(tokenizer, prompt, relation, names, reading)
-        if answer not in sets[relation].place:
-            raise InputError(
-                f"fact {prompt.fact_id!r}: answer {answer!r} is not in the answer set of {relation!r}; add it"
-            )
-    return sets

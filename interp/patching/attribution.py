@@ -28,13 +28,13 @@ from transformer_lens.tools.analysis.attribution_patching import cache_activatio
 
 from finetune.common.errors import InputError
 from finetune.common.seeds import torch_generator
-from interp.measures.attention import Hook
+from interp.measures.attention import Hook, logit_rows, read_at
 from interp.measures.decode import answer_tokens
 from interp.measures.spans import PromptBatch
 from interp.patching.editing import edit, hooks
 from interp.patching.engine import Cells, measure, require_cells
 from interp.patching.interventions import Intervention, Knockout, interventions_of, layers_of
-from interp.patching.prefill import ResumedRows, pad_tails, read_at, sequences
+from interp.patching.prefill import ResumedRows, pad_tails, sequences
 from interp.patching.recording import hook_name
 from interp.patching.scoring import PatchResult, edited_mask
 from interp.patching.sweeps import Grid
@@ -158,7 +158,8 @@ def attribution(
     finite = [tuple(map(_finite, interventions_of(cell))) for cell in made]
     names = {hook_name(i.site, layer) for cell in finite for i in cell for layer in layers_of(model, i)}
     estimates = torch.zeros(len(made), len(batch))
-    for index, chunk in batch.chunks(batch_tokens):
+    most = logit_rows(model, max(map(len, answers)))
+    for index, chunk in batch.chunks(batch_tokens, most):
         cache = _gradients(model, chunk, [answers[i] for i in index.tolist()], names)
         for row, cell in zip(estimates, finite, strict=True):
             row[index] = _first_order(model, chunk, cell, cache)

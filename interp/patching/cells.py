@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.measures.attention import logit_rows
 from interp.measures.spans import PromptBatch
 from interp.patching.editing import edit, hooks
 from interp.patching.interventions import Edits, interventions_of
@@ -57,7 +58,8 @@ def run_cells(
     """Yield the logits of every chunk's plain pass, then those of its cells."""
     lengths = torch.tensor([len(answer) - 1 for answer in answers])
     reason: str | None = None
-    for index, chunk in batch.chunks(batch_tokens):
+    positions = int(lengths.max()) + 1
+    for index, chunk in batch.chunks(batch_tokens, logit_rows(model, positions)):
         cached = prefill(model, chunk, [answers[i] for i in index.tolist()])
         plan = make_plan(model, chunk, cells, lengths[index])
         if reason is None:
@@ -76,7 +78,7 @@ def run_cells(
             reason=reason,
         )
         for group in plan.groups:
-            for cell, fact in _packs(group, cached, batch_tokens):
+            for cell, fact in _packs(group, cached, batch_tokens, logit_rows(model, positions)):
                 logits = run_group(model, cached, cells, group, cell, fact, select_tails(cached.tails, fact))
                 yield CellLogits(
                     prefill=cached,
@@ -138,11 +140,13 @@ def find_inexactness(model: TransformerBridge, cached: Prefill, plan: GridPlan) 
 
 
 def _packs(
-    group: Group, cached: Prefill, batch_tokens: int
+    group: Group, cached: Prefill, batch_tokens: int, most: int
 ) -> Iterator[tuple[Int[Tensor, " row"], Int[Tensor, " row"]]]:
     """Yield (cell, fact) pairs, fact by fact within a cell, a bounded number at a time."""
     facts = len(cached.batch)
     width = cached.batch.input_ids.shape[1] + cached.tails[0].shape[1]
     cell = torch.tensor(group.cells).repeat_interleave(facts)
     fact = torch.arange(facts).repeat(len(group.cells))
-    yield from zip(*(part.split(max(1, batch_tokens // width)) for part in (cell, fact)), strict=True)
+    yield from zip(
+        *(part.split(max(1, min(most, batch_tokens // width))) for part in (cell, fact)), strict=True
+    )

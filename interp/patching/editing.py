@@ -23,6 +23,7 @@ from interp.patching.interventions import (
     heads_of,
     layers_of,
 )
+from interp.patching.positions import keys as role_keys
 from interp.patching.positions import positions, slots
 from interp.patching.prefill import ResumedRows
 from interp.patching.recording import ATTENTION, Site, hook_name
@@ -116,7 +117,7 @@ def edit(
         slot = (positions(batch, item.at).long().cumsum(1) - 1)[fact, at]
     key_positions = view.key_positions[row]
     seen = (key_positions >= 0) & (key_positions <= at[:, None])
-    keys = seen if item.keys is None else seen & view.keys(positions(batch, item.keys))[row]
+    keys = seen if item.keys is None else seen & view.keys(role_keys(batch, item.keys))[row]
     return RowEdit(
         item=item,
         heads=torch.tensor(heads_of(model, item), dtype=torch.long),

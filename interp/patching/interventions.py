@@ -22,6 +22,7 @@ from finetune.common.errors import InputError
 from interp.measures.attention import indices
 from interp.measures.spans import PromptBatch
 from interp.patching.positions import Role, slots
+from interp.patching.positions import keys as role_keys
 from interp.patching.positions import positions as role_positions
 from interp.patching.recording import ATTENTION, Recording, Site, require_site
 
@@ -131,7 +132,7 @@ def edits(item: Intervention, batch: PromptBatch) -> Bool[Tensor, "fact pos"]:
     """Mark the positions that an intervention edits; none in a prompt without a token for its keys."""
     mask = role_positions(batch, item.at) & facts_mask(item, batch)[:, None]
     if item.keys is not None:
-        mask = mask & role_positions(batch, item.keys).any(1, keepdim=True)
+        mask = mask & role_keys(batch, item.keys).any(1, keepdim=True)
     return mask
 
 

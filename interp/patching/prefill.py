@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
-from interp.measures.attention import Hook
+from interp.measures.attention import Hook, read_at
 from interp.measures.spans import PromptBatch
 
 if TYPE_CHECKING:
@@ -170,16 +170,6 @@ def sequences(batch: PromptBatch, tails: Tails) -> tuple[Int[Tensor, "row pos"],
     position = batch.last[:, None] + 1 + torch.arange(room)[None]
     ids = ids.scatter(1, position, more)
     return ids, (torch.arange(ids.shape[1])[None] <= (batch.last + lengths)[:, None]).long()
-
-
-def read_at(position: Int[Tensor, "row scored"], length: int) -> Hook:
-    """Return a hook that hands only some positions to the unembedding."""
-
-    def take(residual: Float[Tensor, "row pos d_model"], hook: object) -> Tensor:
-        row = torch.arange(len(position), device=residual.device)[:, None]
-        return residual[row, position.clamp_max(length - 1).to(residual.device)]
-
-    return "unembed.hook_in", take
 
 
 def _run(

@@ -30,8 +30,10 @@ from finetune.evaluation.batching import (
     pad_rows,
     require_context,
     require_embedded,
+    rows_within,
     run_in_batches,
 )
+from finetune.evaluation.scoring import answer_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -59,6 +61,8 @@ def decodes_greedily(
     """
     import torch
 
+    from finetune.evaluation.unembedding import logits_at, vocabulary
+
     widths = [len(prompt) + len(answer) for prompt, answer in pairs]
     require_context(model, widths, names)
     require_embedded(model, tokenizer, [(*prompt, *answer) for prompt, answer in pairs], names)
@@ -67,22 +71,17 @@ def decodes_greedily(
 
     def work(chunk: list[int]) -> None:
         ids, mask = pad_rows([(*pairs[i][0], *pairs[i][1]) for i in chunk], pad)
-        first = min(len(pairs[i][0]) for i in chunk) - 1
-        # The logits of a whole prompt are most of what a pass holds, and only the answer's are read.
-        few = getattr(model, "_supports_logits_to_keep", bool)()
-        kept = {"logits_to_keep": ids.shape[1] - first} if few else {}
-        inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
         with torch.inference_mode():
-            logits = model(**inputs, **kept).logits[:, first - ids.shape[1] :].float()
+            logits = logits_at(model, ids, mask, answer_positions([pairs[i] for i in chunk])).float()
             for k, i in enumerate(chunk):
-                at = len(pairs[i][0]) - 1 - first
-                own = logits[k, at : at + len(pairs[i][1])]
+                own = logits[k, : len(pairs[i][1])]
                 wanted = torch.tensor(pairs[i][1], device=own.device)
                 greedy[i] = bool((own.argmax(-1) == wanted).all())
                 each = (own / temperature).log_softmax(-1).gather(-1, wanted[:, None])
                 probability[i] = float(each.sum().exp())
 
-    run_in_batches(widths, work, budget=budget or TokenBudget())
+    most = rows_within(vocabulary(model), max((len(answer) + 1 for _, answer in pairs), default=1))
+    run_in_batches(widths, work, budget=budget or TokenBudget(), most=most)
     return greedy, probability
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from finetune.data.facts import FactSet
     from finetune.data.prompts import Prompt
-    from interp.measures.value_readout import HarmScore, ValueReadout
+    from interp.measures.score_gradient import HarmScore
+    from interp.measures.value_readout import ValueReadout
 
 REFERENCE = 256  # facts that gradients are compared with
 
@@ -43,7 +44,7 @@ def harm(candidates: Candidates) -> Float[ndarray, " fact"]:
     """Return the harm score m: below zero, a step on the example pushes attention off its subject."""
 
     def read(model, batch, tokenizer) -> HarmScore:  # type: ignore[no-untyped-def]
-        from interp.measures.value_readout import harm_score
+        from interp.measures.score_gradient import harm_score
 
         return harm_score(model, batch, tokenizer, batch_tokens=candidates.batch_tokens)
 

@@ -158,7 +158,7 @@ SCORES: dict[str, Score] = {
             name="harm",
             compute=inside.harm,
             meaning="harm score m: does a step on it push attention off the subject?",
-            forwards=1,
+            forwards=3,
             needs=("subject",),
             unit="nats",
         ),

@@ -143,39 +143,54 @@ import json, os, sys
 import torch
 from benchmarks.peak import peak_memory
 from transformers import LlamaConfig, LlamaForCausalLM
-shape, rows, length, method = json.loads(sys.argv[1])
-model = LlamaForCausalLM(LlamaConfig(**shape)).train()
+from finetune.evaluation.unembedding import contiguous_head, logits_at, packed_loss
+from finetune.training.config import TuneConfig
+from finetune.training.lora import lora_config
+shape, rows, length, answer, method, dtype = json.loads(sys.argv[1])
+half = dtype == "bfloat16"
+frozen = torch.bfloat16 if half and method == "lora" else torch.float32
+model = LlamaForCausalLM(LlamaConfig(**shape)).to(frozen).train()
 if method == "lora":
     from peft import get_peft_model
-    from finetune.training.lora import lora_config
-    from finetune.training.config import TuneConfig
     model = get_peft_model(model, lora_config(model, TuneConfig(method="lora")))
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
 ids = torch.randint(shape["vocab_size"], (rows, length))
+labels = ids.masked_fill(torch.arange(length) < length - answer, -100)
+mask = torch.ones_like(ids)
 resident = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 for _ in range(2):
-    model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, use_cache=False).loss.backward()
+    with packed_loss(model), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss.backward()
     optimizer.step()
     optimizer.zero_grad()
-print(peak_memory() - resident + 4 * sum(p.numel() for p in model.parameters()))
+    with torch.inference_mode():  # as validation asks
+        logits_at(model, ids, mask, torch.arange(length - answer, length).expand(rows, -1))
+        with contiguous_head(model):
+            model.generate(input_ids=ids[:, :32], attention_mask=mask[:, :32], max_new_tokens=2)
+print(peak_memory() - resident + sum(p.numel() * p.element_size() for p in model.parameters()))
 """
+SMALL = {"hidden_size": 512, "intermediate_size": 1376, "num_attention_heads": 8, "vocab_size": 4000}
+REAL = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "vocab_size": 49_152}
 
 
 @pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc"
 )
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_the_estimate_is_near_the_memory_that_a_training_takes(method):
+@pytest.mark.parametrize(
+    ("method", "dtype", "shape", "rows", "answer"),
+    [
+        ("full", "float32", SMALL, 16, 64),
+        ("lora", "float32", SMALL, 16, 64),
+        # A vocabulary of a real model: its head in bfloat16 must not be copied once per row.
+        ("lora", "bfloat16", REAL, 64, 4),
+        ("lora", "float32", REAL, 64, 4),
+    ],
+)
+def test_the_estimate_is_near_the_memory_that_a_training_takes(method, dtype, shape, rows, answer):
     """Within a third of what a fresh process takes above its libraries."""
-    shape = {
-        **SHAPE,
-        "hidden_size": 512,
-        "intermediate_size": 1376,
-        "num_attention_heads": 8,
-        "vocab_size": 4000,
-    }
+    shape = {**SHAPE, **shape}
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, json.dumps([shape, 16, 64, method])],
+        [sys.executable, "-c", MEASURED, json.dumps([shape, rows, 64, answer, method, dtype])],
         cwd=ROOT,
         # Freed tensors go back to the system at once, so that the peak is of what was held.
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
@@ -184,7 +199,8 @@ def test_the_estimate_is_near_the_memory_that_a_training_takes(method):
         check=True,
     )
     taken = int(done.stdout.splitlines()[-1])
-    found = _estimate(LlamaConfig(**shape), TuneConfig(method=method, batch=16), tokens_per_row=64)
+    tune = TuneConfig(method=method, batch=rows, dtype=dtype)
+    found = _estimate(LlamaConfig(**shape), tune, tokens_per_row=64, answer_tokens=answer)
     assert found.total - found.runtime == pytest.approx(taken, rel=1 / 3)
 
 

@@ -45,10 +45,10 @@ def test_masses_are_sums_of_the_plain_models_attention(name: str) -> None:
         return (rows * mask[:, None, None]).sum(-1)
 
     subject, bos = summed(batch.subject_mask), summed(batch.special_mask)
-    torch.testing.assert_close(mass.values, subject, atol=1e-5, rtol=0)
-    torch.testing.assert_close(mass.without_bos, subject / (1 - bos), atol=1e-4, rtol=0)
+    torch.testing.assert_close(mass.raw, subject, atol=1e-5, rtol=0)
+    torch.testing.assert_close(mass.values, subject / (1 - bos), atol=1e-4, rtol=0)
     torch.testing.assert_close(mass.relation, summed(batch.relation_mask), atol=1e-5, rtol=0)
-    assert mass.values.std() > 0.01
+    assert mass.raw.std() > 0.01
     assert mass.fact_ids == batch.fact_ids
 
 
@@ -70,7 +70,7 @@ def test_chunking_does_not_change_values(name: str, batch_tokens: int) -> None:
         subject_attention(model, batch, batch_tokens=batch_tokens),
     )
     torch.testing.assert_close(chunked.values, whole.values, atol=1e-6, rtol=0)
-    torch.testing.assert_close(chunked.without_bos, whole.without_bos, atol=1e-5, rtol=0)
+    torch.testing.assert_close(chunked.raw, whole.raw, atol=1e-5, rtol=0)
 
 
 def _hooks(model: TransformerBridge) -> dict[str, int]:
@@ -110,7 +110,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path) -> None:
     loaded = AttentionMass.load(tmp_path / "mass.safetensors")
     assert loaded.fact_ids == mass.fact_ids
     assert torch.equal(loaded.values, mass.values)
-    assert torch.equal(loaded.without_bos, mass.without_bos)
+    assert torch.equal(loaded.raw, mass.raw)
 
 
 def test_no_pass_is_larger_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,8 @@ def mass(seed: int) -> AttentionMass:
     zeros = torch.zeros_like(values)
     return AttentionMass(
         values=values,
-        without_bos=values,
+        raw=values,
+        rank=torch.zeros_like(values, dtype=torch.long),
         bos=zeros,
         relation=zeros,
         rest=1 - values,

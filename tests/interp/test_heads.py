@@ -18,7 +18,7 @@ from tests.interp import measuring_fixtures as tiny
 
 def _change(values: torch.Tensor) -> Imbalance:
     ids = tuple(f"f{i}" for i in range(len(values)))
-    return Imbalance(values=values, without_bos=values, fact_ids=ids)
+    return Imbalance(values=values, raw=values, fact_ids=ids)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_imbalance_is_base_minus_finetuned_whatever_the_order_of_facts(masses) -
     shuffled = replace(
         finetuned,
         values=finetuned.values[order],
-        without_bos=finetuned.without_bos[order],
+        raw=finetuned.raw[order],
         fact_ids=tuple(finetuned.fact_ids[i] for i in order),
     )
     change = imbalance(base, shuffled)

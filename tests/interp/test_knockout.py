@@ -99,7 +99,7 @@ def test_blocks_partition_the_prompt_and_their_masses_add_up_to_one() -> None:
     assert set(BLOCKS) == set(get_args(Block))
     assert torch.equal(sum(m.long() for m in blocks(batch).values()), batch.attention_mask)
     mass = subject_attention(tiny.both("gpt2").hooked, batch)
-    total = mass.values + mass.bos + mass.relation + mass.rest
+    total = mass.raw + mass.bos + mass.relation + mass.rest
     torch.testing.assert_close(total, torch.ones_like(total))
 
 

@@ -1,129 +1,183 @@
-"""The results frame: a row a number, back again to the bit, looked up by its place, and written as told."""
+"""Estimates against theory: coverage by simulation, scipy's t interval, exact binomial, empty inputs."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import torch
+from peft import LoraConfig, get_peft_model
+from scipy import stats
 
-from interp.reports.pages.results_tables import (
-    curve,
-    decide_each,
-    decided_study,
-    results_table,
-    write_number,
-)
-from interp.reports.pages.study import format_entry
-from interp.reports.read.results import COLUMNS, NONE, Results
-
-FLOAT = st.floats(allow_nan=False, allow_infinity=False)
-NUMBER = st.fixed_dictionaries(
-    {
-        "value": st.none() | FLOAT,
-        "low": st.none() | FLOAT,
-        "high": st.none() | FLOAT,
-        "n": st.integers(0, 2**40),
-    }
-)
-KEY = st.text("ab/~.1 ", min_size=1, max_size=4) | st.sampled_from(("arms", "cures", "seeds", "0"))
-TREE = st.dictionaries(
-    KEY,
-    st.recursive(NUMBER, lambda inner: st.dictionaries(KEY, inner, min_size=1, max_size=3), max_leaves=8),
-    min_size=1,
-    max_size=3,
-)
+from finetune.common.errors import InputError
+from interp.measures.attention import AttentionMass, subject_attention
+from interp.measures.result import Result
+from interp.models.identity import model_fingerprint
+from interp.models.parity import boot_checked_bridge
+from interp.stats import Estimate, estimate, over_seeds
+from tests.architectures import build
+from tests.interp import measuring_fixtures as tiny
 
 
-def number(value: float | None, n: int = 3) -> dict[str, Any]:
-    low, high = (None, None) if value is None else (value - 0.1, value + 0.1)
-    return {"value": value, "low": low, "high": high, "n": n}
+def test_intervals_over_clusters_cover_the_truth_as_often_as_they_say() -> None:
+    """Facts of one subject share an offset: bootstrap over subjects covers, bootstrap over facts does not."""
+    rng = np.random.default_rng(0)
+    trials, clusters, size = 200, 40, 5
+    groups = np.repeat(np.arange(clusters), size)
+    covered = {"clustered": 0, "naive": 0}
+    for trial in range(trials):
+        values = 0.3 + rng.normal(size=clusters)[groups] + 0.3 * rng.normal(size=clusters * size)
+        for kind, labels in (("clustered", groups), ("naive", None)):
+            e = estimate(values, groups=labels, seed=trial)
+            covered[kind] += e.low <= 0.3 <= e.high
+    # A percentile bootstrap over 40 clusters covers a little under its nominal 95%; 3 sd of 200 trials is 5%.
+    assert 0.88 <= covered["clustered"] / trials <= 0.99
+    assert covered["naive"] / trials < 0.8
 
 
-ARM = {"accuracy": number(0.5), "accuracy_by_quartile": {"q1": number(0.25)}}
-RESULTS: dict[str, Any] = {
-    "arms": {"top": ARM, "a/b": {"accuracy": number(None)}},
-    "depths": {"4": {"recovery": {"placebo": number(0.125)}}},
-    "seeds": {"7": {"arms": {"top": ARM}}},
-}
+def test_the_mean_of_unequal_clusters_is_the_mean_over_facts() -> None:
+    values, groups = np.array([1.0, 1, 1, 0]), np.array(["a", "a", "a", "b"])
+    e = estimate(values, groups=groups)
+    assert e.value == 0.75
+    assert (e.low, e.high) == (0, 1)
+    assert e.n == 4
 
 
-@settings(deadline=None)
-@given(TREE)
-def test_a_tree_comes_back_to_the_bit(tree: dict[str, Any]) -> None:
-    found = Results.of(tree)
-    frame = found.to_frame()
-    assert tuple(frame.columns) == COLUMNS
-    assert len(frame) == len(found.numbers)
-    back = Results.from_frame(frame)
-    assert list(back.numbers) == list(found.numbers)
-    told = [json.dumps(each, sort_keys=True) for each in (back.tree(), found.tree(), tree)]
-    assert len(set(told)) == 1
+def test_a_paired_difference_is_tighter_than_two_separate_means() -> None:
+    rng = np.random.default_rng(1)
+    shared = rng.normal(size=300)
+    a, b = shared + 0.1 * rng.normal(size=300), shared + 0.1 * rng.normal(size=300) + 0.2
+    paired, alone = estimate(b - a), estimate(b)
+    assert paired.low > 0.15
+    assert paired.high - paired.low < 0.3 * (alone.high - alone.low)
 
 
-def test_a_number_is_told_by_its_arm_seed_setting_and_name() -> None:
-    frame = Results.of(RESULTS).to_frame()
-    rows = [tuple(row) for row in frame[["name", "arm", "seed", "setting"]].to_numpy()]
-    assert rows == [
-        ("accuracy", "top", "", "arms"),
-        ("accuracy_by_quartile/q1", "top", "", "arms"),
-        ("accuracy", "a/b", "", "arms"),
-        ("placebo", "", "", "depths/4/recovery"),
-        ("accuracy", "top", "7", "arms"),
-        ("accuracy_by_quartile/q1", "top", "7", "arms"),
-    ]
-    assert frame["value"].isna().tolist() == [False, False, True, False, False, False]
+def test_the_interval_agrees_with_the_normal_one_on_many_independent_values() -> None:
+    values = np.random.default_rng(2).normal(size=2000)
+    e = estimate(values)
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert (e.high - e.low) / 2 == pytest.approx(half, rel=0.08)
+    wide = estimate(values, confidence=0.99)
+    assert wide.low < e.low < e.high < wide.high
 
 
-def test_numbers_are_looked_up_by_their_places() -> None:
-    results = Results.of(RESULTS)
-    assert results.at("depths/4/recovery/placebo") == number(0.125)
-    assert results.at(("arms", "a/b", "accuracy")) == results.at("arms/a~1b/accuracy") == number(None)
-    assert results.at("depths/4") is results.at("no/where") is NONE
-    assert list(results.below("arms")) == ["top", "a/b"]
-    assert results.below("arms")["top"].tree() == results.part("arms/top").tree() == ARM
-    assert results.below("winner") == {}
-    assert "arms/top/accuracy" in results
-    assert "arms/top" not in results
+def test_missing_values_do_not_count() -> None:
+    values = np.array([1.0, np.nan, 0, np.nan, 1])
+    assert estimate(values) == estimate(np.array([1.0, 0, 1]))
+    assert estimate(np.full(3, np.nan)) == Estimate(value=None, low=None, high=None, n=0)
+    assert estimate(np.array([])) == Estimate(value=None, low=None, high=None, n=0)
 
 
-@pytest.mark.parametrize(
-    ("how", "options", "bare"),
-    [
-        ("%", {"unit": "%"}, False),
-        ("share", {"unit": "%"}, True),
-        ("+%", {"unit": "%", "signed": True}, False),
-        ("points", {"unit": "%", "signed": True}, True),
-        ("0", {"digits": 0}, False),
-        ("+3", {"digits": 3, "signed": True}, False),
-    ],
-)
-def test_a_word_says_how_a_number_is_written(how: str, options: dict[str, Any], bare: bool) -> None:
-    whole = format_entry(number(0.25), **options)
-    assert write_number(number(0.25), how) == write_number(number(0.25), f"{how}?")
-    assert write_number(number(0.25), how) == (whole.replace("%", "") if bare else whole)
-    assert write_number(number(None), f"{how}?") == "not measured"
-    assert (write_number(NONE, how), write_number(NONE, f"{how}?")) == ("not measured", "")
+def test_one_subject_has_a_value_and_no_interval() -> None:
+    e = estimate(np.array([0.0, 1]), groups=np.array([7, 7]))
+    assert e == Estimate(value=0.5, low=None, high=None, n=2)
 
 
-def test_tables_claims_and_curves_read_a_selection() -> None:
-    arms = Results.of(RESULTS).below("arms")
-    columns = (("Right", ("accuracy", "%")), ("Right", lambda part: part.at("accuracy")["n"]))
-    table = results_table("T", ("Arm", "Of"), {(arm, 1): part for arm, part in arms.items()}, columns)
-    assert table.columns == ("Arm", "Of", "Right", "Right")
-    assert table.rows == (("top", 1, "50.0% (40.0 to 60.0)", 3), ("a/b", 1, "not measured", 3))
-    line = curve("right", arms, "accuracy")
-    assert (line.x, line.y) == (["top", "a/b"], [number(0.5), number(None)])
-    wordings = (
-        ("more than a third", "me", "arms/top/accuracy", "%", 0.3),
-        ("above nothing", "me", "depths/4/recovery/placebo", "rank correlation 2"),
-        ("never seen", "me", "no/where", "points"),
-    )
-    claims = decide_each(Results.of(RESULTS), wordings)
-    assert [claim.outcome for claim in claims] == ["supported", "supported", "inconclusive"]
-    assert claims[1].measured == "+0.12 (+0.02 to +0.23) rank correlation, n = 3"
-    study = decided_study(title="", question="", claims=claims, tables=(table,))
-    assert (study.outcome, study.finding[:10]) == ("supported", "Supported:")
-    assert decided_study(title="", question="", claims=(), tables=(table,)).outcome == "inconclusive"
+@pytest.mark.parametrize(("value", "n"), [(1.0, 20), (0.0, 7)])
+def test_all_right_or_all_wrong_gives_the_exact_binomial_interval(value: float, n: int) -> None:
+    e = estimate(np.full(n, value))
+    exact = stats.binomtest(int(value * n), n).proportion_ci(0.95, method="exact")
+    assert (e.low, e.high) == (exact.low, exact.high)
+    assert e.high - e.low > 0.1
+
+
+def test_a_constant_that_is_no_share_has_a_point_interval() -> None:
+    assert estimate(np.full(5, 0.3)) == Estimate(value=0.3, low=0.3, high=0.3, n=5)
+
+
+def test_one_seed_gives_one_interval() -> None:
+    values = np.random.default_rng(3).normal(size=50)
+    assert estimate(values, seed=5) == estimate(values, seed=5)
+    assert estimate(values, seed=5) != estimate(values, seed=6)
+
+
+def test_over_seeds_is_scipys_t_interval() -> None:
+    values = [0.2, 0.25, 0.31, 0.22]
+    e = over_seeds([Estimate(value=v, low=None, high=None, n=9) for v in values])
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+    assert (e.value, e.low, e.high, e.n) == pytest.approx((np.mean(values), low, high, 4))
+
+
+def test_over_seeds_needs_two_values_for_an_interval() -> None:
+    one, none = Estimate(value=0.4, low=0.1, high=0.5, n=9), Estimate(value=None, low=None, high=None, n=0)
+    assert over_seeds([one, none]) == Estimate(value=0.4, low=None, high=None, n=1)
+    assert over_seeds([none]) == none
+
+
+def test_over_seeds_keeps_the_interval_within_what_can_be_and_refuses_a_mean_that_cannot() -> None:
+    shares = [Estimate(value=v, low=None, high=None, n=9) for v in (0.9, 1.0, 0.95)]
+    assert over_seeds(shares).high > 1 > over_seeds(shares, bounds=(0, 1)).high
+    assert over_seeds(shares, bounds=(-1, 1)).high == 1
+    with pytest.raises(ValueError, match="does not lie between 0 and 1"):
+        over_seeds([Estimate(value=v, low=None, high=None, n=9) for v in (-0.2, -0.1)], bounds=(0, 1))
+
+
+def test_seeds_that_agree_exactly_keep_the_widest_of_their_own_intervals() -> None:
+    own = [Estimate(value=1.0, low=low, high=1.0, n=n) for low, n in ((0.9, 30), (0.8, 14))]
+    assert over_seeds(own, bounds=(0, 1)) == Estimate(value=1.0, low=0.8, high=1.0, n=2)
+    bare = [Estimate(value=0.0, low=None, high=None, n=1)] * 2
+    assert over_seeds(bare) == Estimate(value=0.0, low=0.0, high=0.0, n=2)
+
+
+@pytest.fixture(scope="module")
+def mass() -> AttentionMass:
+    return subject_attention(tiny.both("llama").hooked, tiny.batch())
+
+
+def test_a_result_comes_back_as_it_was_saved(mass: AttentionMass, tmp_path: Path) -> None:
+    mass.save(tmp_path / "deep" / "mass.safetensors")
+    loaded = AttentionMass.load(tmp_path / "deep" / "mass.safetensors")
+    assert (loaded.fact_ids, loaded.model) == (mass.fact_ids, mass.model)
+    assert all(torch.equal(getattr(loaded, n), getattr(mass, n)) for n in ("values", "raw", "rest"))
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["mass.safetensors"]
+
+
+def test_a_result_accepts_its_own_model_and_no_other(mass: AttentionMass) -> None:
+    mass.require(tiny.both("llama").hooked)
+    for other in (tiny.both("llama", seed=1), tiny.both("gpt2")):
+        with pytest.raises(InputError, match="another model"):
+            mass.require(other.hooked)
+
+
+def test_merging_an_adapter_makes_another_model_and_taking_it_out_makes_the_first_again() -> None:
+    """Unmerging leaves the weights off by rounding, which bytes would not forgive; the probe does."""
+    torch.manual_seed(0)
+    peft = get_peft_model(build("llama", len(tiny.tokenizer())), LoraConfig(init_lora_weights=False))
+    bridge, _ = boot_checked_bridge(peft.base_model.model, tiny.tokenizer(), "adapted")
+    adapted = model_fingerprint(bridge)
+    with peft.disable_adapter():
+        plain = model_fingerprint(bridge)
+    peft.merge_adapter()
+    assert model_fingerprint(bridge).matches(adapted)
+    peft.unmerge_adapter()
+    with peft.disable_adapter():
+        assert model_fingerprint(bridge).matches(plain)
+    assert not adapted.matches(plain)
+
+
+def test_a_result_without_a_model_is_refused(mass: AttentionMass) -> None:
+    with pytest.raises(InputError, match="does not say"):
+        replace(mass, model=None).require(tiny.both("llama").hooked)
+
+
+def test_a_file_of_another_kind_is_refused(mass: AttentionMass, tmp_path: Path) -> None:
+    mass.save(tmp_path / "mass.safetensors")
+    with pytest.raises(InputError, match=r"mass\.safetensors: holds a AttentionMass, not a Result"):
+        Result.load(tmp_path / "mass.safetensors")
+    (tmp_path / "text").write_text("nothing of the kind")
+    with pytest.raises(InputError, match="cannot be read"):
+        AttentionMass.load(tmp_path / "text")
+
+
+def test_results_are_frozen(mass: AttentionMass) -> None:
+    with pytest.raises(FrozenInstanceError):
+        mass.fact_ids = ()
+
+
+def test_differences_that_are_all_zero_have_a_two_sided_interval():
+    told = estimate(np.zeros(30), difference=True)
+    assert told.value == 0
+    assert told.low == -told.high < 0
+    assert told.high == estimate(np.zeros(30)).high

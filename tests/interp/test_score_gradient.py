@@ -7,16 +7,15 @@ import torch
 
 from interp.measures.attention import pattern_hooks
 from interp.measures.decode import answer_tokens
-from interp.measures.score_gradient import score_gradient
-from interp.measures.value_readout import harm_score
+from interp.measures.score_gradient import direct_path_score, harm_score
 from tests.interp import measuring_fixtures as tiny
 from tests.interp.test_salience import one_layer
 
 
 def test_on_one_attention_layer_it_is_the_harm_score_of_every_head() -> None:
     model, batch, tokenizer = one_layer(), tiny.batch(), tiny.tokenizer()
-    exact = score_gradient(model, batch, tokenizer)
-    closed = harm_score(model, batch, tokenizer).per_head
+    exact = harm_score(model, batch, tokenizer).per_head
+    closed = direct_path_score(model, batch, tokenizer)
     assert exact.abs().max() > 1e-3
     torch.testing.assert_close(exact, closed, atol=1e-6, rtol=1e-4)
 
@@ -42,11 +41,11 @@ def test_in_a_deep_model_it_is_the_slope_of_the_loss_in_one_heads_scores(name: s
                 )
             gained.append(logits[fact, batch.last].double().log_softmax(-1)[fact, answers])
         slope = (gained[0] - gained[1]) / (2 * by)
-        exact = score_gradient(model, batch, tokenizer)[:, layer, head].double()
+        exact = harm_score(model, batch, tokenizer).per_head[:, layer, head].double()
         torch.testing.assert_close(exact, slope, atol=5e-5, rtol=5e-2)
 
 
 def test_chunks_do_not_matter() -> None:
     model, batch, tokenizer = tiny.both("llama").hooked, tiny.batch(), tiny.tokenizer()
-    whole, parts = (score_gradient(model, batch, tokenizer, batch_tokens=n) for n in (8192, 1))
+    whole, parts = (harm_score(model, batch, tokenizer, batch_tokens=n).per_head for n in (8192, 1))
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-4)

@@ -141,7 +141,7 @@ def test_maps_and_rankings_of_heads_do_too(frame: pd.DataFrame) -> None:
     change = torch.from_numpy(mass)
     ids = tuple(frame["fact_id"])
     ranking = rank_heads(
-        Imbalance(values=change, without_bos=change, fact_ids=ids),
+        Imbalance(values=change, raw=change, fact_ids=ids),
         groups=list(frame["subject"]),
         permutations=50,
     )
@@ -187,7 +187,7 @@ def test_intervals_of_heads_cover_the_mean_over_facts_where_sizes_say_something(
         level = np.where(sizes == 10, 0.9, 0.1) + 0.2 * rng.normal(size=60)
         values = torch.from_numpy(level[subject])[:, None, None]
         ranking = rank_heads(
-            Imbalance(values=values, without_bos=values, fact_ids=tuple(map(str, range(len(values))))),
+            Imbalance(values=values, raw=values, fact_ids=tuple(map(str, range(len(values))))),
             groups=list(subject),
             permutations=50,
         )

@@ -120,7 +120,8 @@ class SeedStages:
         if not tuple(frame["fact_id"]) == mass.fact_ids == tuple(evidence["fact_id"]):
             raise RuntimeError("other facts were read than were asked; remove the run directory")
         flat = mass.values.flatten(1).numpy()
-        columns = {each: evidence[each].to_numpy() for each in evidence.columns if each != "fact_id"}
+        columns = {"subject_attention_raw": mass.raw.mean((1, 2)).numpy()}
+        columns |= {each: evidence[each].to_numpy() for each in evidence.columns if each != "fact_id"}
         frame = with_known(frame, self.known.read())
         return frame.assign(subject_attention=flat.mean(1), mass=list(flat), **columns)
 

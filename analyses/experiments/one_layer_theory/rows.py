@@ -25,10 +25,9 @@ from analyses.experiments.one_layer_theory.toy_model import (
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.splits import Partition, partition
-from interp.measures.score_gradient import score_gradient
+from interp.measures.score_gradient import direct_path_score, harm_score
 from interp.measures.spans import encode
 from interp.measures.theory import OneLayer, attention, read_theory, step
-from interp.measures.value_readout import harm_score
 from interp.models.load_pair import load_pair
 
 if TYPE_CHECKING:
@@ -156,8 +155,8 @@ def _read(bench: TrainingSetup, taught: FactSet, seed: int, batch_tokens: int) -
     pair = load_pair(str(bench.base))
     batch = encode(pair.tokenizer, bench.asked(taught))
     with pair.finetuned() as model:
-        proxy = harm_score(model, batch, pair.tokenizer, batch_tokens=batch_tokens).per_head
-        exact = score_gradient(model, batch, pair.tokenizer, batch_tokens=batch_tokens)
+        proxy = direct_path_score(model, batch, pair.tokenizer, batch_tokens=batch_tokens)
+        exact = harm_score(model, batch, pair.tokenizer, batch_tokens=batch_tokens).per_head
     other = derangement([fact.relation for fact in taught], seed=seed)
     return {"m": proxy, "m_exact": exact, "m_other": proxy[other]}
 

@@ -19,7 +19,8 @@ from finetune.common.checksums import cached_frame
 from finetune.common.errors import InputError
 from finetune.data.splits import shuffle_popularity
 from finetune.data.synthetic_world import world_in_levels
-from interp.measures.value_readout import harm_score, value_readout
+from interp.measures.score_gradient import harm_score
+from interp.measures.value_readout import value_readout
 from interp.selection.candidates import Candidates
 from interp.selection.scores import SCORES
 
