@@ -11,7 +11,7 @@ import torch
 from finetune.common.errors import InputError
 from finetune.common.progress import progress_bar
 from finetune.evaluation.generate import answer_budget
-from interp.measures.answer_sets import AnswerSet
+from interp.measures.answer_sets import AnswerSet, Reading
 from interp.measures.decode import answer_tokens
 from interp.measures.spans import PromptBatch
 from interp.models.edit_check import require_edits
@@ -105,9 +105,12 @@ def require_cells(model: TransformerBridge, batch: PromptBatch, cells: Sequence[
 
 
 def answer_readings(
-    tokenizer: PreTrainedTokenizerBase, batch: PromptBatch, answer_sets: Mapping[str, Sequence[str]]
+    tokenizer: PreTrainedTokenizerBase,
+    batch: PromptBatch,
+    answer_sets: Mapping[str, Sequence[str]],
+    reading: Reading = "first",
 ) -> dict[str, AnswerSet]:
-    """Tokenise the answer set of every relation in the batch, by first tokens.
+    """Tokenise the answer set of every relation in the batch, by first tokens or as ``reading`` says.
 
     Raises:
         InputError: a relation without an answer set.
@@ -118,5 +121,5 @@ def answer_readings(
             raise InputError(f"relation {prompt.relation!r} has no answer set; add it to answer_sets")
         if prompt.relation not in sets:
             names = answer_sets[prompt.relation]
-            sets[prompt.relation] = AnswerSet.tokenized(tokenizer, prompt, prompt.relation, names, "first")
+            sets[prompt.relation] = AnswerSet.tokenized(tokenizer, prompt, prompt.relation, names, reading)
     return sets

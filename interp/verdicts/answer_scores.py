@@ -17,10 +17,11 @@ from interp.measures.attention import chunk_batch
 from interp.measures.decode import answer_tokens, text_of
 from interp.measures.head_readers import HeadSources, read_sources, readers
 from interp.measures.spans import PromptBatch
-from interp.patching.cells import CellLogits, run_cells
+from interp.patching.cells import CellLogits, run_cells, run_group
 from interp.patching.engine import require_cells
 from interp.patching.greedy import greedy_tokens
 from interp.patching.interventions import Edits
+from interp.patching.prefill import pad_tails
 from interp.patching.scoring import answer_log_prob
 from interp.verdicts.specificity import AnswerTargets, SpecificityAccumulator
 
@@ -88,8 +89,12 @@ class AnswerScorer:
         self.log_prob[cell, fact] = answer_log_prob(scored, wanted)
         first = scored.logits[:, 0].log_softmax(-1)
         for relation, here in self.golds.by_relation(fact):
-            columns = self.golds.sets[relation].first_tokens
-            scores = first[here.to(first.device)][:, columns].cpu()
+            answers = self.golds.sets[relation]
+            after = {
+                ids: _after(model, cells, scored, here, ids)[:, answers.following(ids)]
+                for ids in answers.branches
+            }
+            scores = answers.log_probs(first[here.to(first.device)], after).cpu()
             self.tally.add(relation, cell[here], fact[here], scores)
         if not self.say:
             return
@@ -119,6 +124,20 @@ class AnswerScorer:
         accepted = [normalise(answer) for answer in self.batch.prompts[fact].answers]
         # An article is not yet a beginning: exact match leaves it out.
         return begun in ("", "the", "a", "an") or any(answer.startswith(begun) for answer in accepted)
+
+
+def _after(
+    model: TransformerBridge,
+    cells: Sequence[Edits],
+    scored: CellLogits,
+    here: Int[Tensor, " some"],
+    beginning: tuple[int, ...],
+) -> Float[Tensor, "some vocab"]:
+    """Return the log-probabilities of what some rows say behind the beginning of an answer."""
+    cell, fact = scored.cell[here], scored.fact[here]
+    tails = pad_tails([beginning] * len(here))
+    logits = run_group(model, scored.kept, cells, scored.group, cell, fact, tails, layer=0)
+    return logits[:, -1].log_softmax(-1)
 
 
 def read_stored(
