@@ -3,11 +3,11 @@
 A right answer that is its relation's commonest shows no knowledge of the subject, and a model that gives one
 answer to all questions of a relation is right as often as that answer is common. So, within each relation:
 
-- ``modal``: the answer given is the one that this model gives most often (share: 1 of a wholly generic model);
+- ``modal``: the answer given is the one that this model gives most often (share: 1 if it knows no other);
 - ``surprisal``: -log2 of how often this answer is given; its mean is the entropy of the answers (bits);
 - ``information``: log2 p(given, right) / (p(given) p(right)), less what answers dealt out at random would
-  have by chance (Vinh, Epps & Bailey 2010); its mean is how much what is said tells of the right answer, hence
-  of the subject (bits; 0 of a generic model, negative by chance);
+  have by chance (Vinh, Epps & Bailey 2010); its mean is how much what is said tells of the right answer,
+  hence of the subject (bits; 0 of a generic model, negative by chance);
 - ``uncommon``: the right answer is not the relation's commonest.
 
 Each is a number a fact, so that means over facts and their intervals are made as those of any other column.

@@ -10,7 +10,7 @@ import torch
 
 from finetune.common.errors import InputError
 from finetune.common.progress import progress_bar
-from finetune.evaluation.generate import answer_budget
+from finetune.evaluation.generate import LEAD_TOKENS, answer_budget
 from interp.measures.answer_sets import AnswerSet, Reading
 from interp.measures.decode import answer_tokens
 from interp.measures.spans import PromptBatch
@@ -49,7 +49,8 @@ def measure(
             sequence of them one cell that makes them all.
         tokenizer: the model's own, as training used it; the bridge's without it.
         answer_sets: the possible answers of every relation, for ranks among them.
-        max_new_tokens: bound on greedy answers; the longest canonical answer's without it, 0 for none.
+        max_new_tokens: bound on greedy answers; what the longest canonical answer and words in front of it
+            take without it, 0 for none.
         batch_tokens: bound on the keys of one forward pass, hence on memory.
         progress: what to call the work in a progress bar.
 
@@ -61,7 +62,8 @@ def measure(
     grid = Grid.of(cells)
     require_cells(model, batch, grid.cells)
     answers = answer_tokens(tokenizer, batch)
-    budget = answer_budget(tokenizer, batch.prompts) if max_new_tokens is None else max_new_tokens
+    longest = answer_budget(tokenizer, batch.prompts) + LEAD_TOKENS
+    budget = longest if max_new_tokens is None else max_new_tokens
     sets = None if answer_sets is None else answer_readings(tokenizer, batch, answer_sets)
     table = ScoreTable(model, batch, grid, answers, sets, budget, tokenizer)
     total, done, reason = len(batch) * (len(grid.cells) + 1), 0, ""

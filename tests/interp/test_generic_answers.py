@@ -26,7 +26,9 @@ def test_means_are_entropy_and_information_within_each_relation() -> None:
     rng = np.random.default_rng(0)
     relations = ["a"] * 70 + ["b"] * 30
     right = [f"{r}{rng.integers(4)}" for r in relations]
-    said = [g if rng.random() < 0.5 else f"{r}{rng.integers(4)}" for r, g in zip(relations, right, strict=True)]
+    said = [
+        g if rng.random() < 0.5 else f"{r}{rng.integers(4)}" for r, g in zip(relations, right, strict=True)
+    ]
     found = answer_genericness(relations, said, right)
     for name in ("a", "b"):
         rows = [i for i, r in enumerate(relations) if r == name]
@@ -46,7 +48,8 @@ def test_answers_at_random_carry_no_information_on_average() -> None:
     rng = np.random.default_rng(1)
     right = [str(k) for k in rng.integers(8, size=60)]
     found = [
-        answer_genericness(["r"] * 60, list(rng.permutation(right)), right).information.mean() for _ in range(200)
+        answer_genericness(["r"] * 60, list(rng.permutation(right)), right).information.mean()
+        for _ in range(200)
     ]
     assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(200)
     perfect = answer_genericness(["r"] * 60, right, right)
