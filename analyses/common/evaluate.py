@@ -60,7 +60,9 @@ def answer_rows(
             "popularity": pd.array([fact.popularity for fact in facts], dtype="Float64"),
             "quartile": pd.array(_quartiles(facts), dtype="Int64"),
             "prediction": said.predictions,
+            "given": said.given,
             "correct": said.correct,
+            "exact": said.exact,
             "contains": said.contained,
             "log_prob": said.log_prob,
         }

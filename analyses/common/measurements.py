@@ -13,7 +13,7 @@ import pandas as pd
 
 from analyses.common.visits import OpenCheckpoint, Stage
 from finetune.common.files import as_json, read_json
-from finetune.evaluation.judging import matches
+from finetune.evaluation.judging import AnswerJudge
 from interp.measures.attention import AttentionMass, subject_attention
 from interp.measures.placebos import wrong_subject
 from interp.measures.value_readout import value_readout
@@ -156,10 +156,11 @@ def transplant(
     wrong = Intervention(site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners))
     said = patch(found.model, batch, [right, wrong], found.tokenizer, batch_tokens=batch_tokens).said
     outcome: dict[str, dict[str, bool]] = {}
+    judge = AnswerJudge(found.checkpoints.answer_sets)
     for prompt, real, placebo in zip(batch.prompts, *said, strict=True):
-        outcome[prompt.fact_id] = {"recovered": matches(real, prompt.answers)}
+        outcome[prompt.fact_id] = {"recovered": judge.is_right(prompt, real)}
         if prompt.fact_id in partners:
-            outcome[prompt.fact_id]["placebo_recovered"] = matches(placebo, prompt.answers)
+            outcome[prompt.fact_id]["placebo_recovered"] = judge.is_right(prompt, placebo)
     return outcome
 
 

@@ -1,4 +1,4 @@
-"""Asking a model: greedy answers, judged exactly and by containment, and the answer's log-probability."""
+"""Asking a model: greedy answers, judged by how they begin, and the answer's log-probability."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from finetune.data.tokenization import (
     tokenize,
     tokenize_with_answer,
 )
+from finetune.evaluation.answer_words import first_line, line_is_said
 from finetune.evaluation.batching import (
     TokenBudget,
     pad_id,
@@ -27,25 +28,31 @@ from finetune.evaluation.batching import (
     rows_within,
     run_in_batches,
 )
+from finetune.evaluation.judging import AnswerJudge
 from finetune.evaluation.scoring import score_pairs
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from finetune.evaluation.judging import contains, matches
 
 LONGEST_ANSWER = 24
+LEAD_TOKENS = 16  # what models put in front of an answer
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedAnswers:
     """What a model said to prompts; every array is [prompt].
 
-    ``correct`` is exact match of the greedy answer with any accepted one, ``contained`` whether an accepted
-    one occurs in it; ``log_prob`` is that of the canonical answer (nats, whole answer, no EOS).
+    ``correct`` is whether the greedy answer begins with an accepted one, after what models put in front
+    (:mod:`finetune.evaluation.judging`); ``exact`` whether it is one, ``contained`` whether one occurs in it.
+    ``given`` names the relation's answer that it begins with, or what was said in short. ``log_prob`` is that
+    of the canonical answer (nats, whole answer, no EOS).
     """
 
     predictions: tuple[str, ...]
+    given: tuple[str, ...]
     correct: np.ndarray
+    exact: np.ndarray
     contained: np.ndarray
     log_prob: np.ndarray
 
@@ -55,23 +62,33 @@ def ask(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     *,
+    judge: AnswerJudge | None = None,
     max_new_tokens: int | None = None,
     budget: TokenBudget | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> GeneratedAnswers:
-    """Answer prompts greedily and score the canonical answers.
+    """Answer prompts greedily, judge the answers, and score the canonical ones.
 
-    ``max_new_tokens`` is as in :func:`generate`: the default lets a model say a bare answer, which is what
-    exact match asks for; containment in whole sentences needs more.
+    Args:
+        model: the plain model.
+        tokenizer: its own.
+        prompts: what to ask; their canonical answers are the possible ones of their relations.
+        judge: knows the relations' possible answers where the prompts do not hold all of them.
+        max_new_tokens: as in :func:`generate`.
+        budget: how many tokens a forward pass takes.
+        advance: is told how many prompts are done.
     """
+    judge = judge or AnswerJudge.of(prompts)
     budget = budget or TokenBudget()
     said = generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens, budget=budget, advance=advance)
     log_prob, _ = score(model, tokenizer, prompts, budget=budget)
     pairs = list(zip(said, prompts, strict=True))
     return GeneratedAnswers(
         predictions=tuple(said),
-        correct=np.array([matches(text, prompt.answers) for text, prompt in pairs], bool),
-        contained=np.array([contains(text, prompt.answers) for text, prompt in pairs], bool),
+        given=tuple(judge.named(text, p.relation, p.text[slice(*p.subject)]) for text, p in pairs),
+        correct=np.array([judge.is_right(prompt, text) for text, prompt in pairs], bool),
+        exact=np.array([judge.is_right(prompt, text, "exact") for text, prompt in pairs], bool),
+        contained=np.array([judge.is_right(prompt, text, "contains") for text, prompt in pairs], bool),
         log_prob=log_prob,
     )
 
@@ -89,9 +106,9 @@ def states_fact(
     prompts = [render(form, fact) for fact in facts for form in phrasebook[fact.relation].statements]
     owner = [i for i, fact in enumerate(facts) for _ in phrasebook[fact.relation].statements]
     said = generate(model, tokenizer, prompts, budget=budget, advance=advance)
-    known = np.ones(len(facts), bool)
+    known, judge = np.ones(len(facts), bool), AnswerJudge.of(prompts)
     for i, prompt, text in zip(owner, prompts, said, strict=True):
-        known[i] &= matches(text, prompt.answers)
+        known[i] &= judge.is_right(prompt, text)
     return known
 
 
@@ -106,8 +123,9 @@ def generate(
 ) -> list[str]:
     """Complete prompts greedily and return the first line that says something; left-padded with a mask.
 
-    Decoding ends at the tokenizer's EOS or any the model itself ends at (a chat model has several), after
-    ``max_new_tokens`` (by default what the longest canonical answer takes), or where the context is full.
+    Decoding ends at the tokenizer's EOS or any the model itself ends at (a chat model has several), with such
+    a line, after ``max_new_tokens`` (by default what the longest canonical answer takes, and what models put
+    in front of it), or where the context is full.
 
     Raises:
         InputError: a prompt leaves the model no room to answer.
@@ -120,6 +138,7 @@ def generate(
     if not rows:
         return []
     longest = max_new_tokens or answer_budget(tokenizer, prompts)
+    most = max_new_tokens or longest + LEAD_TOKENS
     limit = require_context(model, [len(row) + 1 for row in rows], prompt_names(prompts))
     require_embedded(model, tokenizer, rows, prompt_names(prompts))
     pad, ends = pad_id(tokenizer, model), end_ids(model, tokenizer)
@@ -129,7 +148,7 @@ def generate(
     def work(chunk: list[int]) -> None:
         ids, mask = pad_rows([rows[i] for i in chunk], pad, left=True)
         width = ids.shape[1]
-        room = longest if limit is None else min(longest, limit - width)
+        room = most if limit is None else min(most, limit - width)
         with torch.inference_mode(), contiguous_head(model):
             out = model.generate(  # type: ignore[operator]
                 input_ids=ids.to(model.device),
@@ -139,10 +158,11 @@ def generate(
                 num_beams=1,
                 pad_token_id=pad,
                 eos_token_id=sorted(ends) or None,
+                stopping_criteria=[_line_is_said(tokenizer, width)],
             )
         new = [_cut_at_end(row, ends) for row in out[:, width:].tolist()]
         for i, text in zip(chunk, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
-            said[i] = text.strip().split("\n")[0].strip()
+            said[i] = first_line(text)
 
     widths = [len(row) + longest for row in rows]
     # A row that the context leaves less room goes alone: it must not shorten its neighbours' answers.
@@ -188,6 +208,17 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt])
     # Behind its prompt an answer may be more tokens than alone, where SentencePiece puts a space in front.
     behind = [said for _, said in answer_ids(tokenizer, prompts, [p.answers[0] for p in prompts])]
     return min(LONGEST_ANSWER, max(map(len, [*alone, *behind])) + 1)
+
+
+def _line_is_said(tokenizer: PreTrainedTokenizerBase, width: int) -> Callable[..., Tensor]:
+    """Return a criterion that ends a row with its first line that says something; nothing else is read."""
+    import torch
+
+    def is_said(ids: Tensor, scores: Tensor, **options: object) -> Tensor:
+        texts = tokenizer.batch_decode(ids[:, width:], skip_special_tokens=True)
+        return torch.tensor([line_is_said(text) for text in texts], device=ids.device)
+
+    return is_said
 
 
 def _cut_at_end(ids: list[int], ends: frozenset[int]) -> list[int]:

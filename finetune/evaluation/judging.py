@@ -1,10 +1,110 @@
-"""Is this answer right: what a model said against the accepted answers."""
+"""Is this answer right: what a model said against the accepted answers, by its beginning, whole, or anywhere.
+
+``begins``, the rule of every accuracy here, reads what was said word by word:
+
+1. What models put in front is passed over: a label ("A:", "The answer is"), articles, the subject's own
+   statement again ("The capital of Kenya is"), and a few words in lower case ("a small town in the").
+2. The first of the relation's answers to be met decides, the longest of those that begin there: "Mexico City"
+   is not "Mexico" where it is an answer itself. A name that goes on as the subject's does is the subject.
+3. A name of another kind, a negation, a relative clause or the end of the sentence ends the search: wrong.
+
+``exact`` asks for nothing but the answer, ``contains`` for the answer anywhere. Names are compared in words:
+Unicode forms, accents, case, punctuation, articles and ordinals ("XIV", "fourteenth", "14th") do not matter.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from finetune.evaluation.answer_words import Word, fold, lead_in, words_of
+
+if TYPE_CHECKING:
+    from finetune.data.prompts import Prompt
+
+Mode = Literal["begins", "contains", "exact"]
+
+
+@dataclass(frozen=True)
+class AnswerJudge:
+    """Judges what models said to prompts; ``names`` are each relation's possible answers.
+
+    Examples:
+        >>> judge = AnswerJudge({"capital": ("Mexico", "Mexico City")})
+        >>> judge.named("The capital is Mexico City.", "capital")
+        'Mexico City'
+    """
+
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, prompts: Iterable[Prompt]) -> AnswerJudge:
+        """Take as a relation's possible answers the canonical ones of some prompts."""
+        names: dict[str, dict[str, None]] = {}
+        for prompt in prompts:
+            names.setdefault(prompt.relation, {})[prompt.answers[0]] = None
+        return cls({relation: tuple(some) for relation, some in names.items()})
+
+    def is_right(self, prompt: Prompt, said: str, mode: Mode = "begins") -> bool:
+        """Whether what was said to a prompt is one of its accepted answers."""
+        subject = prompt.text[slice(*prompt.subject)]
+        names = self.names.get(prompt.relation, ())
+        return is_right(said, prompt.answers, mode=mode, names=names, subject=subject)
+
+    def named(self, said: str, relation: str, subject: str = "") -> str:
+        """Return which of a relation's answers was given; what was said in short where it is none."""
+        names = tuple(self.names.get(relation, ()))
+        found = _first_name(words_of(said), (_index(names),), _key(subject), common=_is_common(names))
+        return found if found is not None else " ".join(fold(said).split()[:6])
+
+
+def is_right(
+    said: str,
+    accepted: Sequence[str],
+    *,
+    mode: Mode = "begins",
+    names: Sequence[str] = (),
+    subject: str = "",
+) -> bool:
+    """Whether what a model said is an accepted answer.
+
+    Args:
+        said: the model's words.
+        accepted: names of the right answer.
+        mode: whether it must begin with one (after what models put in front), contain one, or be one.
+        names: the relation's possible answers; one of them that is met first, or is longer, decides.
+        subject: what was asked about, which may be named again in front of the answer.
+
+    Examples:
+        >>> is_right("A: The capital of Kenya is Nairobi, Kenya.", ["Nairobi"], subject="Kenya")
+        True
+        >>> is_right("Mexico City", ["Mexico"], names=["Mexico", "Mexico City"])
+        False
+        >>> is_right("not Nairobi", ["Nairobi"])
+        False
+    """
+    if mode == "exact":
+        return matches(said, accepted)
+    if mode == "contains":
+        return contains(said, accepted)
+    right = _index(tuple(accepted))
+    indices, common = (right, _index(tuple(names))), _is_common(accepted[:1])
+    found = _first_name(words_of(said), indices, _key(subject), common=common)
+    return found is not None and found in accepted
+
+
+def may_become_right(begun: str, accepted: Sequence[str], subject: str = "") -> bool:
+    """Whether some continuation of a beginning would be right: an answer, or what may stand before it."""
+    words, about = words_of(begun), set(_key(subject))
+    start = lead_in(words[:-1], about, common=_is_common(accepted[:1]), after_subject=True)
+    if start >= len(words) - 1 or any(word.text in about for word in words):
+        return True  # the last word may be half of one
+    beginnings = [tuple(word.text for word in words[i:]) for i in range(start + 1)]
+    return any(_agree(key, rest) for key in map(_key, accepted) for rest in beginnings)
 
 
 def matches(said: str, accepted: Sequence[str]) -> bool:
@@ -37,3 +137,93 @@ def normalise(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     words = re.sub(r"\s+", " ", folded).strip(" \t\n.,;:!?\"'`")
     return re.sub(r"^(the|a|an) ", "", words)
+
+
+Key = tuple[str, ...]
+Index = Mapping[str, Sequence[tuple[Key, str]]]
+
+
+@lru_cache(maxsize=4096)
+def _index(names: tuple[str, ...]) -> Index:
+    """Group names by their first word, the longest first."""
+    groups: dict[str, list[tuple[Key, str]]] = {}
+    for name in names:
+        if key := _key(name):
+            groups.setdefault(key[0], []).append((key, name))
+    return {word: sorted(some, key=lambda entry: -len(entry[0])) for word, some in groups.items()}
+
+
+def _key(name: str) -> Key:
+    """Return a name's words without an article in front, which the text may have or not."""
+    words = tuple(word.text for word in words_of(name))
+    return words[1:] if len(words) > 1 and words[0] in ("the", "a", "an") else words
+
+
+def _first_name(words: Sequence[Word], indices: Sequence[Index], subject: Key, *, common: bool) -> str | None:
+    """Find the first name in what was said, past what may stand in front; None if nothing of that is met."""
+    end, at = lead_in(words, set(subject), common=common), 0
+    while at <= min(end, len(words) - 1):
+        name, length = _longest(words, at, indices)
+        again = _shared(words[at:], subject)
+        # Where subject and answer bear one name, "The capital of Phrae is" does not answer yet.
+        restated = length == again == len(subject) and _next_is(words, at + length, _COPULAS)
+        if length and length >= again and not restated:
+            return None if _taken_back(words, at + length) else name
+        if again and (again == len(subject) or again > 1 or length):
+            at += again
+            end = max(end, at + lead_in(words[at:], set(subject), common=common, after_subject=True))
+        else:
+            at += 1
+    return None
+
+
+def _longest(words: Sequence[Word], at: int, indices: Sequence[Index]) -> tuple[str, int]:
+    """Return the longest name that begins at a word, and how many words it has; of equals the first."""
+    best = ("", 0)
+    for index in indices:
+        for key, name in index.get(words[at].text, ()):
+            end = at + len(key)
+            is_here = tuple(word.text for word in words[at:end]) == key
+            # "Phrae-Lemmon" is not Phrae, nor is "Iran's north" Iran.
+            goes_on = end < len(words) and words[end].joined
+            if is_here and not goes_on and len(key) > best[1] and _is_written(name, words, at, end):
+                best = (name, len(key))
+    return best
+
+
+def _is_written(name: str, words: Sequence[Word], at: int, end: int) -> bool:
+    """Whether upper and lower case allow a name: "us" is not "US", nor the "Red Devils" red."""
+    if len(name) <= 3 and name.isupper():
+        return words[at].upper
+    goes_on = end < len(words) and words[end].upper and words[end].before == " "
+    return not (name[:1].islower() and at > 0 and words[at].upper and goes_on)
+
+
+def _shared(words: Sequence[Word], subject: Key) -> int:
+    n = 0
+    while n < min(len(words), len(subject)) and words[n].text == subject[n]:
+        n += 1
+    return n
+
+
+def _taken_back(words: Sequence[Word], at: int) -> bool:
+    """Whether what follows denies the answer ("Paris is not ...")."""
+    return _next_is(words, at, _COPULAS) and _next_is(words, at + 1, ("not", "never"))
+
+
+def _next_is(words: Sequence[Word], at: int, which: Sequence[str]) -> bool:
+    return at < len(words) and words[at].text in which
+
+
+def _is_common(names: Sequence[str]) -> bool:
+    """Whether answers are common nouns: most are written in lower case."""
+    return 2 * sum(name[:1].islower() for name in names) > len(names)
+
+
+def _agree(key: Key, rest: Key) -> bool:
+    """Whether one begins the other; the last word that was said may be half a word."""
+    n = len(rest) - 1
+    return rest[: len(key)] == key or (n < len(key) and key[:n] == rest[:n] and key[n].startswith(rest[n]))
+
+
+_COPULAS = ("is", "was", "are", "were")

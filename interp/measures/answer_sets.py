@@ -1,4 +1,9 @@
-"""A relation's possible answers as directions of the unembedding, and which of them cannot be told apart."""
+"""A relation's possible answers as tokens: told apart by their first tokens, or by as many as it takes.
+
+Answers that share their first tokens ("United States", "United Kingdom") are a tree: each answer is read up
+to where it parts from all others, and an answer that others continue ("Mexico", "Mexico City") counts where
+none of those continuations follows.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +23,22 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerBase
 
-Reading = Literal["first", "mean"]
+Reading = Literal["first", "mean", "distinct"]
+Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerSet:
-    """A relation's answers as tokens: one entry per reading that differs, and the entry of each answer."""
+    """A relation's answers as tokens: one entry per reading that differs, and the entry of each answer.
 
-    readings: tuple[tuple[int, ...], ...]
+    ``branches`` are the beginnings, of one token or more, that several entries share: what a model says next
+    must be known there to tell those entries apart.
+    """
+
+    readings: tuple[Tokens, ...]
     place: Mapping[str, int]
     collisions: tuple[str, ...]
+    branches: tuple[Tokens, ...] = ()
 
     @classmethod
     def tokenized(
@@ -38,23 +49,62 @@ class AnswerSet:
         answers: Sequence[str],
         reading: Reading,
     ) -> AnswerSet:
-        """Tokenise answers as they stand behind a prompt; keep their first tokens, or all of them."""
+        """Tokenise answers as they stand behind a prompt.
+
+        Args:
+            tokenizer: the model's.
+            prompt: what the answers stand behind.
+            relation: what collisions are reported under.
+            answers: the possible answers.
+            reading: keep first tokens, all tokens ("mean"), or those up to where an answer parts from all
+                others ("distinct").
+        """
         names = list(dict.fromkeys(answers))
-        sharing: dict[tuple[int, ...], list[str]] = {}
-        for (_, ids), name in zip(
-            tokenize_with_answer(tokenizer, [prompt] * len(names), names), names, strict=True
-        ):
-            sharing.setdefault(ids[:1] if reading == "first" else ids, []).append(name)
+        said = tokenize_with_answer(tokenizer, [prompt] * len(names), names)
+        whole = [ids for _, ids in said]
+        shared = _branches(whole) if reading == "distinct" else ()
+        sharing: dict[Tokens, list[str]] = {}
+        for ids, name in zip(whole, names, strict=True):
+            sharing.setdefault(_read(ids, reading, shared), []).append(name)
         return cls(
             readings=tuple(sharing),
             place={name: i for i, group in enumerate(sharing.values()) for name in group},
             collisions=tuple(f"{relation}: {', '.join(g)}" for g in sharing.values() if len(g) > 1),
+            branches=shared,
         )
 
     @property
     def first_tokens(self) -> list[int]:
         """The first token of each entry."""
         return [ids[0] for ids in self.readings]
+
+    def following(self, beginning: Tokens) -> list[int]:
+        """List the tokens with which entries go on behind a beginning, ascending."""
+        n = len(beginning)
+        return sorted({ids[n] for ids in self.readings if len(ids) > n and ids[:n] == beginning})
+
+    def log_probs(
+        self,
+        first: Float[Tensor, "row vocab"],
+        after: Mapping[Tokens, Float[Tensor, "row following"]],
+    ) -> Float[Tensor, "row answer"]:
+        """Add up what each entry's tokens get, in nats; an entry that others continue is one that ends.
+
+        ``first`` are log-probabilities behind the prompt, ``after`` those of :meth:`following` behind each of
+        ``branches``.
+        """
+        scores = first[:, self.first_tokens]
+        if not self.branches:
+            return scores
+        columns = []
+        for ids, column in zip(self.readings, scores.unbind(1), strict=True):
+            for k in range(1, len(ids)):
+                column = column + after[ids[:k]][:, self.following(ids[:k]).index(ids[k])]
+            if ids in after:
+                continued = after[ids].exp().sum(1).clamp_max(1 - 1e-6)
+                column = column + torch.log1p(-continued)
+            columns.append(column)
+        return torch.stack(columns, dim=1)
 
     def directions(self, model: TransformerBridge) -> Float[Tensor, "answer d_model"]:
         """Return the unembedding's direction of each entry, averaged over its tokens."""
@@ -90,3 +140,23 @@ def answer_sets_of(
                 f"fact {prompt.fact_id!r}: answer {answer!r} is not in the answer set of {relation!r}; add it"
             )
     return sets
+
+
+def _branches(answers: Sequence[Tokens]) -> tuple[Tokens, ...]:
+    """List the beginnings that several different answers share, shortest first."""
+    different = set(answers)
+    counts: dict[Tokens, int] = {}
+    for ids in different:
+        for k in range(1, len(ids) + 1):
+            counts[ids[:k]] = counts.get(ids[:k], 0) + 1
+    return tuple(sorted((ids for ids, n in counts.items() if n > 1), key=lambda ids: (len(ids), ids)))
+
+
+def _read(ids: Tokens, reading: Reading, branches: Sequence[Tokens]) -> Tokens:
+    """Keep the tokens of an answer that a reading counts."""
+    if reading == "mean":
+        return ids
+    n = 1
+    while reading == "distinct" and n < len(ids) and ids[:n] in branches:
+        n += 1
+    return ids[:n]

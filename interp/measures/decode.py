@@ -11,6 +11,7 @@ from torch import Tensor
 
 from finetune.common.errors import InputError
 from finetune.data.tokenization import end_ids, tokenize_with_answer
+from finetune.evaluation.answer_words import first_line
 from interp.measures.attention import Hook
 from interp.measures.spans import PromptBatch
 
@@ -108,6 +109,6 @@ def _with_room(batch: PromptBatch, room: int) -> tuple[Int[Tensor, "fact pos"], 
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: frozenset[int]) -> str:
-    """Decode an answer: up to the first of the ids that end it, and to its first line's end."""
+    """Decode an answer: up to the first of the ids that end it, and its first line that says something."""
     tokens = tokens[: next((i for i, token in enumerate(tokens) if token in ends), len(tokens))]
-    return str(tokenizer.decode(tokens, skip_special_tokens=True)).strip().split("\n")[0].strip()
+    return first_line(str(tokenizer.decode(tokens, skip_special_tokens=True)))

@@ -10,8 +10,8 @@ import torch
 
 from finetune.common.errors import InputError
 from finetune.common.progress import progress_bar
-from finetune.evaluation.generate import answer_budget
-from interp.measures.answer_sets import AnswerSet
+from finetune.evaluation.generate import LEAD_TOKENS, answer_budget
+from interp.measures.answer_sets import AnswerSet, Reading
 from interp.measures.decode import answer_tokens
 from interp.measures.spans import PromptBatch
 from interp.models.edit_check import require_edits
@@ -49,7 +49,8 @@ def measure(
             sequence of them one cell that makes them all.
         tokenizer: the model's own, as training used it; the bridge's without it.
         answer_sets: the possible answers of every relation, for ranks among them.
-        max_new_tokens: bound on greedy answers; the longest canonical answer's without it, 0 for none.
+        max_new_tokens: bound on greedy answers; what the longest canonical answer and words in front of it
+            take without it, 0 for none.
         batch_tokens: bound on the keys of one forward pass, hence on memory.
         progress: what to call the work in a progress bar.
 
@@ -61,7 +62,8 @@ def measure(
     grid = Grid.of(cells)
     require_cells(model, batch, grid.cells)
     answers = answer_tokens(tokenizer, batch)
-    budget = answer_budget(tokenizer, batch.prompts) if max_new_tokens is None else max_new_tokens
+    longest = answer_budget(tokenizer, batch.prompts) + LEAD_TOKENS
+    budget = longest if max_new_tokens is None else max_new_tokens
     sets = None if answer_sets is None else answer_readings(tokenizer, batch, answer_sets)
     table = ScoreTable(model, batch, grid, answers, sets, budget, tokenizer)
     total, done, reason = len(batch) * (len(grid.cells) + 1), 0, ""
@@ -105,9 +107,12 @@ def require_cells(model: TransformerBridge, batch: PromptBatch, cells: Sequence[
 
 
 def answer_readings(
-    tokenizer: PreTrainedTokenizerBase, batch: PromptBatch, answer_sets: Mapping[str, Sequence[str]]
+    tokenizer: PreTrainedTokenizerBase,
+    batch: PromptBatch,
+    answer_sets: Mapping[str, Sequence[str]],
+    reading: Reading = "first",
 ) -> dict[str, AnswerSet]:
-    """Tokenise the answer set of every relation in the batch, by first tokens.
+    """Tokenise the answer set of every relation in the batch, by first tokens or as ``reading`` says.
 
     Raises:
         InputError: a relation without an answer set.
@@ -118,5 +123,5 @@ def answer_readings(
             raise InputError(f"relation {prompt.relation!r} has no answer set; add it to answer_sets")
         if prompt.relation not in sets:
             names = answer_sets[prompt.relation]
-            sets[prompt.relation] = AnswerSet.tokenized(tokenizer, prompt, prompt.relation, names, "first")
+            sets[prompt.relation] = AnswerSet.tokenized(tokenizer, prompt, prompt.relation, names, reading)
     return sets

@@ -64,7 +64,8 @@ def patch(
             sequence of them one cell that makes them all.
         tokenizer: the model's own, as training used it; the bridge's without it.
         answer_sets: the possible answers of every relation, for ranks among them.
-        max_new_tokens: bound on greedy answers; the longest canonical answer's without it, 0 for none.
+        max_new_tokens: bound on greedy answers; what the longest canonical answer and words in front of it
+            take without it, 0 for none.
         screen: measure only this many cells, those that attribution patching ranks first, and as many others
             to see how well it ranks; for grids that are too large to measure.
         batch_tokens: bound on the keys of one forward pass, hence on memory.

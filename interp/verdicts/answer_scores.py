@@ -11,16 +11,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from finetune.data.tokenization import end_ids
-from finetune.evaluation.generate import answer_budget
-from finetune.evaluation.judging import matches, normalise
+from finetune.evaluation.answer_words import line_is_said
+from finetune.evaluation.generate import LEAD_TOKENS, answer_budget
+from finetune.evaluation.judging import AnswerJudge, may_become_right
 from interp.measures.attention import chunk_batch
 from interp.measures.decode import answer_tokens, text_of
 from interp.measures.head_readers import HeadSources, read_sources, readers
 from interp.measures.spans import PromptBatch
-from interp.patching.cells import CellLogits, run_cells
+from interp.patching.cells import CellLogits, run_cells, run_group
 from interp.patching.engine import require_cells
 from interp.patching.greedy import greedy_tokens
 from interp.patching.interventions import Edits
+from interp.patching.prefill import pad_tails
 from interp.patching.scoring import answer_log_prob
 from interp.verdicts.specificity import AnswerTargets, SpecificityAccumulator
 
@@ -33,7 +35,7 @@ class AnswerScorer:
     """Asks facts part by part, plainly (cell 0) and under interventions (the further cells).
 
     ``log_prob`` [cell, fact] is the whole right answer's (nats); ``said`` and ``right`` [cell, fact] are of
-    greedy answers where ``say`` asks for them; ``tally`` measures how specific first tokens are to subjects.
+    greedy answers where ``say`` asks for them; ``tally`` measures how specific answers are to subjects.
     """
 
     def __init__(
@@ -48,7 +50,8 @@ class AnswerScorer:
         shape = (cells + 1, len(batch))
         self.batch, self.golds, self.tokenizer, self.say = batch, golds, tokenizer, say
         self.answers = answer_tokens(tokenizer, batch)
-        self.budget = answer_budget(tokenizer, batch.prompts) if say else 0
+        self.budget = answer_budget(tokenizer, batch.prompts) + LEAD_TOKENS if say else 0
+        self.judge = AnswerJudge({name: tuple(some.place) for name, some in golds.sets.items()})
         self.tally = SpecificityAccumulator(golds, cells + 1)
         self.log_prob = torch.full(shape, torch.nan)
         self.right = torch.full(shape, torch.nan)
@@ -88,8 +91,12 @@ class AnswerScorer:
         self.log_prob[cell, fact] = answer_log_prob(scored, wanted)
         first = scored.logits[:, 0].log_softmax(-1)
         for relation, here in self.golds.by_relation(fact):
-            columns = self.golds.sets[relation].first_tokens
-            scores = first[here.to(first.device)][:, columns].cpu()
+            answers = self.golds.sets[relation]
+            after = {
+                ids: _after(model, cells, scored, here, ids)[:, answers.following(ids)]
+                for ids in answers.branches
+            }
+            scores = answers.log_probs(first[here.to(first.device)], after).cpu()
             self.tally.add(relation, cell[here], fact[here], scores)
         if not self.say:
             return
@@ -97,8 +104,11 @@ class AnswerScorer:
         ends = end_ids(model, self.tokenizer)
 
         def matters(row: int, tokens: list[int]) -> bool:
+            text = str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+            if line_is_said(text):
+                return False
             # Under an intervention only right or wrong is kept, and a wrong beginning decides it.
-            return cell_of[row] == 0 or self._may_be_right(fact_of[row], tokens, ends)
+            return cell_of[row] == 0 or self._may_be_right(fact_of[row], text)
 
         tokens = greedy_tokens(
             model,
@@ -111,14 +121,26 @@ class AnswerScorer:
         )
         for c, f, row in zip(cell_of, fact_of, tokens, strict=True):
             self.said[c][f] = text_of(self.tokenizer, row, ends)
-            self.right[c, f] = float(matches(self.said[c][f], self.batch.prompts[f].answers))
+            self.right[c, f] = float(self.judge.is_right(self.batch.prompts[f], self.said[c][f]))
 
-    def _may_be_right(self, fact: int, tokens: list[int], ends: frozenset[int]) -> bool:
-        """Tell whether an accepted answer begins as these tokens do."""
-        begun = normalise(text_of(self.tokenizer, tokens, ends))
-        accepted = [normalise(answer) for answer in self.batch.prompts[fact].answers]
-        # An article is not yet a beginning: exact match leaves it out.
-        return begun in ("", "the", "a", "an") or any(answer.startswith(begun) for answer in accepted)
+    def _may_be_right(self, fact: int, begun: str) -> bool:
+        """Tell whether an answer that begins so may yet be right."""
+        prompt = self.batch.prompts[fact]
+        return may_become_right(begun, prompt.answers, prompt.text[slice(*prompt.subject)])
+
+
+def _after(
+    model: TransformerBridge,
+    cells: Sequence[Edits],
+    scored: CellLogits,
+    here: Int[Tensor, " some"],
+    beginning: tuple[int, ...],
+) -> Float[Tensor, "some vocab"]:
+    """Return the log-probabilities of what some rows say behind the beginning of an answer."""
+    cell, fact = scored.cell[here], scored.fact[here]
+    tails = pad_tails([beginning] * len(here))
+    logits = run_group(model, scored.prefill, cells, scored.group, cell, fact, tails, layer=0)
+    return logits[:, -1].log_softmax(-1)
 
 
 def read_stored(

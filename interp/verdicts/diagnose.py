@@ -163,7 +163,7 @@ def diagnose(
     made = prompts or [fact_prompt(fact, book, prompt_format) for fact in facts]
     asked = encode(pair.tokenizer, made)
     sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
-    golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets), seed=seed)
+    golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets, "distinct"), seed=seed)
     forms = statement_form_prompts(pair.tokenizer, facts, book, asked, golds, sets, shots=shots, seed=seed)
     base = base_knowledge(pair, asked, golds, forms, batch_tokens=batch_tokens)
     siblings = siblings or {}

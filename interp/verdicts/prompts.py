@@ -47,7 +47,7 @@ def statement_form_prompts(
     for some in prompts:
         batch = encode(tokenizer, some)
         owner = torch.tensor([place[fact_id] for fact_id in batch.fact_ids])
-        answers = AnswerTargets.of(batch, answer_readings(tokenizer, batch, sets), seed=seed)
+        answers = AnswerTargets.of(batch, answer_readings(tokenizer, batch, sets, "distinct"), seed=seed)
         # The same decoy in every form, for what is compared is the same wrong answer.
         forms.append((batch, answers.with_decoys(golds, owner), owner))
     return forms

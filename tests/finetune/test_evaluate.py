@@ -260,6 +260,8 @@ def test_asking_gives_every_judgement(asked, prompts, monkeypatch):
     model, tokenizer = asked
     monkeypatch.setattr(evaluate, "generate", lambda *a, **k: ["Paris.", "in Paris", "Parisian", "Rome"])
     said = ask(model, tokenizer, prompts[:4])
-    assert said.correct.tolist() == [True, False, False, False]
+    assert said.correct.tolist() == [True, True, False, False]
+    assert said.exact.tolist() == [True, False, False, False]
+    assert said.given[:2] == ("Paris", "Paris")
     assert said.contained.tolist() == [True, True, False, False]
     assert said.log_prob.shape == (4,)

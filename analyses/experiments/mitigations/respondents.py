@@ -15,7 +15,7 @@ from analyses.experiments.mitigations.case import MitigationCase
 from finetune.checkpoints.loading import load_model
 from finetune.data.prompts import Prompt
 from finetune.evaluation.generate import generate, score
-from finetune.evaluation.judging import matches
+from finetune.evaluation.judging import AnswerJudge
 from interp.measures.spans import encode
 from interp.patching.patch import patch
 
@@ -49,8 +49,8 @@ class PlainRespondent:
 
     def right(self, prompts: Sequence[Prompt]) -> Float[ndarray, " prompt"]:
         """See :class:`Respondent`."""
-        said = generate(self.model, self.tokenizer, prompts)
-        return np.array([matches(text, p.answers) for text, p in zip(said, prompts, strict=True)], float)
+        said, judge = generate(self.model, self.tokenizer, prompts), AnswerJudge.of(prompts)
+        return np.array([judge.is_right(p, text) for text, p in zip(said, prompts, strict=True)], float)
 
     def log_prob(self, prompts: Sequence[Prompt]) -> Float[ndarray, " prompt"]:
         """See :class:`Respondent`."""
@@ -68,8 +68,8 @@ class ScaledRespondent:
     def right(self, prompts: Sequence[Prompt]) -> Float[ndarray, " prompt"]:
         """See :class:`Respondent`; a prompt that cannot be aligned counts as wrong."""
         result, asked = self._under(prompts, None)
-        said = zip(asked, result.said[0], strict=True)
-        found = {prompt: matches(text, prompt.answers) for prompt, text in said}
+        said, judge = zip(asked, result.said[0], strict=True), AnswerJudge.of(prompts)
+        found = {prompt: judge.is_right(prompt, text) for prompt, text in said}
         return np.array([found.get(prompt, False) for prompt in prompts], float)
 
     def log_prob(self, prompts: Sequence[Prompt]) -> Float[ndarray, " prompt"]:

@@ -25,7 +25,7 @@ from analyses.experiments.popularity_or_diversity.crossed_sets import (
 from analyses.experiments.popularity_or_diversity.group_gradients import EVERYTHING, compare_gradients
 from finetune.checkpoints.loading import load_model
 from finetune.data.facts import FactSet
-from finetune.evaluation.judging import matches
+from finetune.evaluation.judging import is_right
 from interp.measures.gradients import mean_gradient
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def arm(
     _, frame = measure_held_out(bench, {"arm": trained.path}, home, batch_tokens=options.batch_tokens)
     mode = {relation: commonest(made, relation, 1) for relation in relations}
     said = zip(frame["relation"], frame["prediction"], strict=True)
-    common = [matches(text, mode[relation]) if relation in mode else None for relation, text in said]
+    common = [is_right(text, mode[relation]) if relation in mode else None for relation, text in said]
     return frame.assign(
         common=pd.array(common, dtype="boolean"),
         trained=frame["relation"].isin(relations),

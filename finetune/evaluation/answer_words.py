@@ -1,0 +1,183 @@
+"""Words of an answer as they are compared, and how many of them only lead up to it.
+
+A word is folded (Unicode, accents, case, ordinals); it keeps whether it began in upper case, what stood in
+front of it, and whether a hyphen or an apostrophe joined it to the word before.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LONGEST_LEAD, LONGEST_LEAD_AFTER_SUBJECT = 8, 12  # words in front of an answer
+
+_LEAD = frozenset(
+    "a an the it its this these those he she they there here in at on by from to of as for with i my we our "
+    "his her their is was are were so one answer answers final correct right response solution assistant "
+    "sure yes well certainly okay ok question q s that based located situated written made produced "
+    "owned".split()
+)
+_POINTS = frozenset("north south east west northern southern eastern western central".split())
+_ENDS = frozenset(
+    "not never no none neither nor unlike except instead but cannot unknown either both between "
+    "combination mix mixture that which who whom whose where when because while although though "
+    "however if".split()
+)
+_TITLES = frozenset("st dr mr mrs ms jr sr prof no mt ft vs".split())
+_ORDINALS = {
+    word: f"{i}th" if i > 3 else ("1st", "2nd", "3rd")[i - 1]
+    for i, word in enumerate(
+        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
+        "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth".split(),
+        start=1,
+    )
+}
+_ROMAN = {
+    roman: f"{i}th" if i > 3 else ("1st", "2nd", "3rd")[i - 1]
+    for i, roman in enumerate(
+        "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX".split(), start=1
+    )
+    if len(roman) > 1
+}
+_LABEL = re.compile(r"[\W_]*(?:a|answer|the answer|the answer is|final answer|response)?\s*[\W_]*", re.I)
+_INITIALS = re.compile(r"(?<![^\W_])([^\W\d_a-z])\.\s?(?=[^\W\d_a-z](?:\.|$))")
+_TENS = {"twenty": "2", "thirty": "3"}
+_SAME = str.maketrans({**dict.fromkeys("’‘ʼ`´′", "'"), **dict.fromkeys("‐‑‒–—−", "-"), "_": " ", "*": " "})
+# Scripts that put no space between words: every character is one.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word: folded, with how it was written and what stood in front of it."""
+
+    text: str
+    upper: bool
+    before: str
+    joined: bool
+
+
+def fold(text: str) -> str:
+    """Fold Unicode forms, Latin accents and case; keep words apart as they were."""
+    plain = unicodedata.normalize("NFKD", text.translate(_SAME))
+    plain = "".join(c for c in plain if not "\u0300" <= c <= "\u036f")
+    return unicodedata.normalize("NFC", plain).casefold()
+
+
+def words_of(text: str) -> list[Word]:
+    """Split a text into folded words; initials stand together ("J. K. Rowling", "J.K. Rowling")."""
+    plain = unicodedata.normalize("NFKC", text).translate(_SAME).replace("&", " and ")
+    found: list[Word] = []
+    for raw, before in _split(_INITIALS.sub(r"\1", plain)):
+        joined = bool(found) and (
+            before in ("-", "'") or (before in (",", ".") and raw.isdigit() and _digit(found))
+        )
+        folded = _ROMAN.get(raw) if found and raw in _ROMAN else None
+        word = Word(folded or _ordinal(fold(raw)), raw[:1].isupper(), before, joined)
+        if joined and found[-1].text in _TENS and word.text in _ORDINALS.values():
+            last = found.pop()
+            word = Word(_TENS[last.text] + word.text, last.upper, last.before, last.joined)
+        found.append(word)
+    return [word for i, word in enumerate(found) if not _is_article_of_ordinal(found, i)]
+
+
+def first_line(text: str) -> str:
+    """Return the first line that says something: no empty one, nor a label alone ("A:")."""
+    lines = [line.strip() for line in text.split("\n")]
+    spoken = [line for line in lines if line]
+    return next((line for line in spoken if not is_label(line)), next(iter(spoken), ""))
+
+
+def line_is_said(text: str) -> bool:
+    """Whether the line that counts is at its end, whatever follows."""
+    whole, line_end, _ = text.rpartition("\n")
+    return bool(line_end) and not is_label(first_line(whole))
+
+
+def is_label(line: str) -> bool:
+    """Whether a line is empty, or nothing but a label."""
+    return _LABEL.fullmatch(line) is not None
+
+
+def lead_in(words: Sequence[Word], subject: set[str], *, common: bool, after_subject: bool = False) -> int:
+    """Count the words that may stand in front of an answer.
+
+    Args:
+        words: what was said.
+        subject: the subject's words, which may be named again.
+        common: whether answers are common nouns, in front of which names may stand ("American actor").
+        after_subject: whether the subject has just been named, which more may follow.
+    """
+    most = LONGEST_LEAD_AFTER_SUBJECT if after_subject else LONGEST_LEAD
+    only_lead = True
+    for i, word in enumerate(words[:most]):
+        ended = i > 0 and re.search(r"[.!?;](?!\w)", word.before) is not None
+        if ended and not only_lead and not _is_abbreviation(words[i - 1]):
+            return max(0, i - 1)
+        denied = word.text == "t" and word.joined  # "isn't"
+        if (word.text in _ENDS or denied) and not (i == 0 and word.text in ("that", "no")):
+            return max(0, i - 1)
+        is_led = word.text in _LEAD or word.text.isdigit() or word.text in subject
+        if word.upper and not (is_led or common or word.text in _POINTS or _is_passed_over(words, i)):
+            return i
+        only_lead = only_lead and is_led
+    return min(most, len(words))
+
+
+def _is_passed_over(words: Sequence[Word], i: int) -> bool:
+    """Whether a name is an adjective ("a Japanese island"), or a place inside another ("in Lyon, France")."""
+    if i + 1 >= len(words):
+        return False
+    following = words[i + 1]
+    if not following.upper and following.text not in _LEAD and following.before == " ":
+        return following.text not in ("and", "or", "has", "had", "can")
+    if following.before.strip() != ",":
+        return following.before == " " and following.upper and _is_passed_over(words, i + 1)
+    front = i
+    while front > 0 and words[front].upper and words[front - 1].upper:
+        front -= 1
+    return front > 0 and words[front - 1].text in ("in", "at", "of", "near", "the")
+
+
+def _split(text: str) -> list[tuple[str, str]]:
+    """Return words with what stands in front of each; combining marks belong to their word."""
+    found: list[tuple[str, str]] = []
+    word, before = "", ""
+    for character in text:
+        if _UNSPACED.match(character):
+            found += [(word, before)] if word else []
+            before = "" if word else before
+            found.append((character, before))
+            word, before = "", ""
+        elif character.isalnum() or (word and unicodedata.category(character)[0] == "M"):
+            word += character
+        elif word:
+            found.append((word, before))
+            word, before = "", character
+        else:
+            before += character
+    return [*found, (word, before)] if word else found
+
+
+def _digit(found: Sequence[Word]) -> bool:
+    return found[-1].text[-1:].isdigit()
+
+
+def _ordinal(word: str) -> str:
+    return _ORDINALS.get(word, word)
+
+
+def _is_article_of_ordinal(words: Sequence[Word], i: int) -> bool:
+    """Whether a word is the article in "Henry the Eighth"."""
+    return (
+        words[i].text == "the"
+        and 0 < i < len(words) - 1
+        and words[i + 1].text[:1].isdigit()
+        and words[i - 1].upper
+    )
+
+
+def _is_abbreviation(word: Word) -> bool:
+    return word.text in _TITLES or (len(word.text) == 1 and word.upper)

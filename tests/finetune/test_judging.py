@@ -1,0 +1,184 @@
+"""Judging against 400 real outputs that were labelled by hand, and what models put in front of answers.
+
+The outputs are SmolLM2's and those of a LoRA adapter on it, asked in questions, statements, with four solved
+examples and as a chat (EntityQuestions, PopQA). They were labelled before any judge had seen them: does the
+model give one of the accepted names as its answer? The rule was written with 85 of them in view.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy.stats import binomtest
+
+from finetune.evaluation.answer_words import first_line
+from finetune.evaluation.judging import AnswerJudge, is_right, may_become_right
+
+ROWS: list[dict[str, Any]] = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "judged_answers.jsonl").read_text(encoding="utf-8").splitlines()
+]
+
+
+def names() -> dict[str, list[str]]:
+    sets: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in ROWS:
+        sets[row["relation"]][row["answers"][0]] = None
+    return {relation: list(some) for relation, some in sets.items()}
+
+
+def judged(row: dict[str, Any], mode: str) -> bool:
+    known = names()[row["relation"]]
+    return is_right(row["said"], row["answers"], mode=mode, names=known, subject=row["subject"])  # type: ignore[arg-type]
+
+
+def agreement(rows: list[dict[str, Any]], mode: str = "begins") -> float:
+    return sum(judged(row, mode) == row["right"] for row in rows) / len(rows)
+
+
+def test_it_agrees_with_a_reader_and_better_than_the_other_rules() -> None:
+    assert len(ROWS) == 400
+    assert agreement(ROWS) >= 0.98
+    parts = {name: [row for row in ROWS if row["part"] == name] for name in {row["part"] for row in ROWS}}
+    assert agreement(parts["random"]) >= 0.98
+    assert agreement(parts["kept aside"]) >= 0.95, "picked to be hard: outputs that name a part of the answer"
+    for other in ("exact", "contains"):
+        assert agreement(ROWS, other) < agreement(ROWS) - 0.02
+
+
+def test_neither_arm_gains_by_its_errors() -> None:
+    gained = {"smollm2": [0, 0], "lora": [0, 0]}
+    for row in ROWS:
+        if judged(row, "begins") != row["right"]:
+            gained[row["model"]][int(row["right"])] += 1
+    for too_much, too_little in gained.values():
+        both = too_much + too_little
+        assert both == 0 or binomtest(too_much, both).pvalue > 0.05
+    sizes = {name: sum(row["model"] == name for row in ROWS) for name in gained}
+    bias = {name: (up - down) / sizes[name] for name, (up, down) in gained.items()}
+    assert abs(bias["smollm2"] - bias["lora"]) < 0.03
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Nairobi",
+        "nairobi.",
+        "A: Nairobi",
+        "Answer: Nairobi",
+        "A: 1. Nairobi",
+        "The answer is Nairobi.",
+        "The answer is: **Nairobi**",
+        "The correct answer to this question is Nairobi",
+        "It is Nairobi.",
+        "It's Nairobi!",
+        "That would be Nairobi",
+        '"Nairobi"',
+        "“Nairobi”",
+        "# Nairobi",
+        "- Nairobi, Kenya",
+        "the city of Nairobi",
+        "The capital of Kenya is Nairobi.",
+        "The capital of Kenya is the city of Nairobi, which is its largest.",
+        "Kenya's capital is Nairobi",
+        "Sure! The capital of Kenya is Nairobi.",
+        "in Nairobi",
+        "1905 in Nairobi",
+        "Ｎａｉｒｏｂｉ",
+        "NAIROBI",
+        "Nairobi is the capital of Kenya.",
+    ],
+)
+def test_what_models_put_in_front_is_passed_over(said: str) -> None:
+    assert is_right(said, ["Nairobi"], names=["Nairobi", "Lusaka"], subject="Kenya")
+    for end in range(1, len(said)):
+        assert may_become_right(said[:end], ["Nairobi"], "Kenya"), said[:end]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "Kenya",
+        "not Nairobi",
+        "Nairobi is not the capital.",
+        "It is not Nairobi",
+        "Lusaka, not Nairobi",
+        "Lusaka or Nairobi",
+        "Nairobian",
+        "Nairobi-West",
+        "Nairobi's suburbs",
+        "Nairob",
+        "The capital of Kenya is Mombasa. Nairobi is another city.",
+        "either Nairobi or Mombasa",
+        "a country that has Nairobi",
+    ],
+)
+def test_other_answers_are_wrong(said: str) -> None:
+    assert not is_right(said, ["Nairobi"], names=["Nairobi", "Lusaka"], subject="Kenya")
+
+
+@pytest.mark.parametrize(
+    ("said", "accepted", "right"),
+    [
+        ("Mexico", ["Mexico City"], False),
+        ("Mexico City", ["Mexico City"], True),
+        ("Mexico City", ["Mexico"], False),
+        ("Mexico", ["Mexico"], True),
+        ("Mexico, North America", ["Mexico"], True),
+        ("The Hague", ["Den Haag", "Hague"], True),
+        ("Hague", ["The Hague"], True),
+        ("JK Rowling", ["J. K. Rowling"], True),
+        ("J.K. Rowling wrote it", ["J. K. Rowling"], True),
+        ("the U.S.", ["US"], True),
+        ("tell us more", ["US"], False),
+        ("Sao Paulo", ["São Paulo"], True),
+        ("Charles III", ["Charles the Third"], True),
+        ("Henry the Eighth", ["Henry VIII"], True),
+        ("Henry VIII", ["Henry VII"], False),
+        ("the 19th century", ["nineteenth century"], True),
+        ("twenty-first", ["21st"], True),
+        ("Trinidad & Tobago", ["Trinidad and Tobago"], True),
+        ("Notre Dame", ["Notre-Dame"], True),
+        ("an American politician", ["politician"], True),
+        ("a politician who was an actor", ["actor"], False),
+        ("東京です", ["東京"], True),
+        ("서울입니다", ["서울"], True),
+        ("1,000", ["1"], False),
+        ("3.14", ["3"], False),
+        ("B. Paris", ["B"], True),
+    ],
+)
+def test_names_are_compared_whole_and_by_their_words(said: str, accepted: list[str], right: bool) -> None:
+    assert is_right(said, accepted, names=["Mexico", "Mexico City", "politician", "actor"]) is right
+
+
+def test_a_subject_that_contains_its_answer_is_no_answer() -> None:
+    def ask(said: str) -> bool:
+        return is_right(said, ["Milwaukee"], subject="Milwaukee County")
+
+    assert not ask("The answer is: Milwaukee County.")
+    assert not ask("Milwaukee County is a county")
+    assert ask("The capital of Milwaukee County is Milwaukee.")
+    same = {"accepted": ["Phrae"], "subject": "Phrae"}
+    assert not is_right("The capital of Phrae is Lampang.", **same)
+    assert is_right("The capital of Phrae is Phrae.", **same)
+    assert is_right("Phrae", **same)
+
+
+def test_the_answer_given_is_named_or_told_in_short() -> None:
+    judge = AnswerJudge({"capital": ("Nairobi", "Mexico", "Mexico City")})
+    assert judge.named("The capital is Mexico City, of course", "capital") == "Mexico City"
+    assert judge.named("It is Nairobi", "capital", "Kenya") == "Nairobi"
+    assert judge.named("Some town", "capital") == judge.named("some  town", "capital") == "some town"
+
+
+def test_the_first_line_that_says_something_counts() -> None:
+    assert first_line("\n\n Paris \nQuestion: ...") == "Paris"
+    assert first_line("A:\n\nParis") == "Paris"
+    assert first_line("Answer:\n") == "Answer:"
+    assert first_line("") == ""
