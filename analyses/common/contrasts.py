@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyses.common.estimate_trees import Tree
 from analyses.common.held_out import measure_held_out
-from analyses.common.numbers import mean, paired_difference
+from analyses.common.numbers import Tree, mean, paired_difference
 from analyses.common.options import SHUFFLED, TrainingOptions
 from analyses.common.training_setup import TrainingSetup, fine_tune
 

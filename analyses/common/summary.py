@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from analyses.common.estimate_trees import Tree
-from analyses.common.numbers import mean, paired_difference, summarise_seeds
+from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from interp.stats import mean_by_cell
 
 if TYPE_CHECKING:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analyses.common.contrasts import half_contrasts
-from analyses.common.numbers import paired_difference, summarise_seeds, unpaired_difference
+from analyses.common.numbers import Bounds, Tree, paired_difference, summarise_seeds, unpaired_difference
 from analyses.common.summary import recovery
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from analyses.common.estimate_trees import Bounds, Tree
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:

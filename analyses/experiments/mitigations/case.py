@@ -18,9 +18,10 @@ from filelock import FileLock
 
 from analyses.common.arms import checkpoints_side_by_side
 from analyses.common.checkpoints import Checkpoints
+from analyses.common.grid_cells import shared_frame
 from analyses.common.training_setup import TrainingSetup, fine_tune, make_training_setup, setting_for
 from finetune.checkpoints.loading import load_model
-from finetune.common.checksums import cached_frame, cached_json
+from finetune.common.checksums import cached_json
 from finetune.common.files import read_json
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt, render
@@ -101,24 +102,22 @@ class MitigationCase:
     def verdicts(self) -> pd.DataFrame:
         """Diagnose the uncured arm on the held-out facts, with the popular half as its sibling."""
 
-        path = self.home / "verdicts.parquet"
         uncured, sibling = self.uncured, self.arm(OTHERS[0])
-        with FileLock(self.home / "verdicts.lock"):
 
-            def judge() -> pd.DataFrame:
-                checkpoints = self.checkpoints({})
-                return diagnose(
-                    load_pair(str(self.bench.base), uncured),
-                    checkpoints.test,
-                    phrasebook=checkpoints.phrasebook,
-                    prompts=checkpoints.prompts,
-                    answer_sets=checkpoints.answer_sets,
-                    siblings={OTHERS[0]: load_pair(str(self.bench.base), sibling)},
-                    batch_tokens=self.batch_tokens,
-                    seed=self.bench.seed,
-                ).to_frame()
+        def judge() -> pd.DataFrame:
+            checkpoints = self.checkpoints({})
+            return diagnose(
+                load_pair(str(self.bench.base), uncured),
+                checkpoints.test,
+                phrasebook=checkpoints.phrasebook,
+                prompts=checkpoints.prompts,
+                answer_sets=checkpoints.answer_sets,
+                siblings={OTHERS[0]: load_pair(str(self.bench.base), sibling)},
+                batch_tokens=self.batch_tokens,
+                seed=self.bench.seed,
+            ).to_frame()
 
-            return cached_frame(path, judge)
+        return shared_frame(self.home / "verdicts.parquet", judge)
 
     def checkpoints(self, arms: dict[str, str]) -> Checkpoints:
         """Lay arms beside the base on the held-out facts whose prompts can be aligned."""

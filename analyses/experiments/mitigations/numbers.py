@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analyses.common.estimate_trees import Tree
-from analyses.common.numbers import mean, paired_difference, summarise_seeds
+from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from analyses.experiments.mitigations.strength import ALLOWED
 from analyses.experiments.mitigations.treatments import (
     CURES,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analyses.common.numbers import mean, paired_difference, summarise_seeds
+from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from interp.stats import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analyses.common.estimate_trees import Tree
 from analyses.experiments.mixture_sweep.cells import BY, FIRST, LAST, SHUFFLED
 
 TESTS = ("popular", "unpopular")

@@ -6,14 +6,22 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from analyses.common.numbers import columns, mean, paired_difference, same_sign, spearman, summarise_seeds
+from analyses.common.numbers import (
+    Bounds,
+    Tree,
+    columns,
+    mean,
+    paired_difference,
+    same_sign,
+    spearman,
+    summarise_seeds,
+)
 from analyses.experiments.one_layer_theory.rows import STEPPED, TRAINED
 from interp.stats import same_sign_gain, spearman_gain
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analyses.common.estimate_trees import Bounds, Tree
     from interp.stats import Estimate
 
 GEOMETRIES = ("random", "orthonormal")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.common.estimate_trees import tree_to_json
+from analyses.common.numbers import tree_to_json
 from analyses.experiments.popularity_proxies.proxies import PLACEBO, PROXIES
 from finetune.common.errors import InputError
 from interp.stats import Estimate, shared_halves, spearman_matrix

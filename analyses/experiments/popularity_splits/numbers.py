@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from analyses.common.estimate_trees import Tree
-from analyses.common.numbers import mean, paired_difference, summarise_seeds
+from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from analyses.experiments.popularity_splits.cells import BASE
 from interp.stats import overlap_of
 

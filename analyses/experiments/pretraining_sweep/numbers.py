@@ -8,13 +8,12 @@ import numpy as np
 from scipy.stats import linregress
 
 from analyses.common.contrasts import half_contrasts
-from analyses.common.numbers import summarise_seeds, unpaired_difference
+from analyses.common.numbers import Bounds, Tree, summarise_seeds, unpaired_difference
 from interp.stats import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analyses.common.estimate_trees import Bounds, Tree
 from analyses.experiments.pretraining_sweep.options import EXPONENT, LENGTH
 
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyses.common.numbers import area, area_gain, mean, spearman, summarise_seeds
+from analyses.common.numbers import Bounds, Tree, area, area_gain, mean, spearman, summarise_seeds
 from analyses.experiments.salience_vs_frequency.calibration import held_out_probabilities, ranks_within
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analyses.common.estimate_trees import Bounds, Tree
 
 PREDICTORS = (
     "frequency",

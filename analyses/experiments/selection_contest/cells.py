@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from analyses.common.grid_cells import GridCell
 from analyses.common.training_setup import fine_tune
-from analyses.experiments.selection_contest.setups import (
-    ContestSet,
-)
+from analyses.experiments.selection_contest.setups import ContestSet
 from analyses.experiments.selection_contest.training_sets import (
     ask_held_out_facts,
     score_candidates,
