@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from interp import stats
 from interp.stats import Estimate, estimate, over_seeds, overlap_of
 from interp.stats.bootstrap import FEWEST
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 Tree = dict[str, Any]  # nested names down to Estimate or its dict
 Bounds = tuple[float, float]

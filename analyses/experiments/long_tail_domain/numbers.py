@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from analyses.common.numbers import SHARE, Bounds, Tree, mean, paired_difference, summarise_seeds
 from analyses.common.options import SHUFFLED
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NAMES = {
     "base": "base",

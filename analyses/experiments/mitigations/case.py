@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from filelock import FileLock
 
 from analyses.common.arms import checkpoints_side_by_side
 from analyses.common.checkpoints import Checkpoints
 from analyses.common.grid_cells import shared_frame
 from analyses.common.training_setup import TrainingSetup, fine_tune, make_training_setup, setting_for
+from analyses.common.world_options import WorldOrFactsOptions
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import cached_json
 from finetune.common.files import read_json
@@ -28,11 +30,6 @@ from finetune.data.prompts import Prompt, render
 from finetune.evaluation.generate import states_fact
 from interp.models.load_pair import load_pair
 from interp.verdicts.diagnose import diagnose
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.common.world_options import WorldOrFactsOptions
 
 UNCURED, OTHERS = "bottom", ("top", "whole")
 TRAINED = 1000  # own training facts that a cure is chosen on and asked, at most
@@ -101,7 +98,6 @@ class MitigationCase:
 
     def verdicts(self) -> pd.DataFrame:
         """Diagnose the uncured arm on the held-out facts, with the popular half as its sibling."""
-
         uncured, sibling = self.uncured, self.arm(OTHERS[0])
 
         def judge() -> pd.DataFrame:
@@ -144,7 +140,6 @@ def load_case(options: WorldOrFactsOptions, seed: int, run: Path) -> MitigationC
 
 
 def _stated(bench: TrainingSetup) -> list[str]:
-
     model, tokenizer = load_model(bench.base)
     parts = (bench.parts.train, bench.parts.validation, bench.parts.test)
     book = bench.setting.phrasebook

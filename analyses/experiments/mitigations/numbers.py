@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from analyses.experiments.mitigations.strength import ALLOWED
@@ -15,9 +17,6 @@ from analyses.experiments.mitigations.treatments import (
     TRAINED,
 )
 from interp.verdicts.diagnose import SUPPRESSED
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 GOAL = 0.5  # of the suppressed facts, which a cure is to restore
 OPEN = ("statements", "statements_change")  # nats, without bounds

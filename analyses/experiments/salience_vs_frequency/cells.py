@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from analyses.common.checkpoints import Checkpoints
 from analyses.common.grid_cells import GridCell, shared_frame
 from analyses.common.held_out import measure_held_out
 from analyses.common.options import SHUFFLED
-from analyses.common.training_setup import fine_tune, make_training_setup, setting_for
+from analyses.common.training_setup import (
+    TrainingSetup,
+    WorldSetting,
+    fine_tune,
+    make_training_setup,
+    setting_for,
+)
 from analyses.common.visits import opened
+from analyses.experiments.salience_vs_frequency.options import SalienceVsFrequencyOptions
 from finetune.common.errors import InputError
 from finetune.data.splits import shuffle_popularity
 from finetune.data.synthetic_world import world_in_levels
 from interp.measures.value_readout import harm_score, value_readout
 from interp.selection.candidates import Candidates
 from interp.selection.scores import SCORES
-
-if TYPE_CHECKING:
-    from analyses.common.checkpoints import Checkpoints
-    from analyses.common.training_setup import TrainingSetup, WorldSetting
-from analyses.experiments.salience_vs_frequency.options import SalienceVsFrequencyOptions
 
 TUNED = ("top", "bottom", "random")
 HELD_OUT = 0.5  # of the subjects: every level needs enough facts to be asked
@@ -38,7 +40,6 @@ def cells(options: SalienceVsFrequencyOptions) -> list[GridCell]:
 
 def measure(options: SalienceVsFrequencyOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune one arm, ask the held-out facts, and read each of them at the base."""
-
     setting = setting_of(options, cell.seed)
     bench = make_training_setup(setting, cache=options.bases, seed=cell.seed, test=HELD_OUT)
     name = cell.params["arm"]
@@ -55,7 +56,6 @@ def measure(options: SalienceVsFrequencyOptions, cell: GridCell, home: Path) -> 
 
 def setting_of(options: SalienceVsFrequencyOptions, seed: int) -> WorldSetting:
     """Resolve one seed's facts and base; a world's pretraining has as many rows as its facts expect."""
-
     if options.facts is not None:
         return setting_for(options, options.load(options.facts, limit=options.limit), seed)
     setting = setting_for(options, None, seed)
@@ -67,7 +67,6 @@ def setting_of(options: SalienceVsFrequencyOptions, seed: int) -> WorldSetting:
 
 def predictors(bench: TrainingSetup, checkpoints: Checkpoints, batch_tokens: int) -> pd.DataFrame:
     """Read every held-out fact at the base: one row per fact."""
-
     facts, prompts = checkpoints.test, checkpoints.prompts
     with opened(checkpoints, "base") as found:
         asked_of = found.model, found.batch, found.tokenizer

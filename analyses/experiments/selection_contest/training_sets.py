@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
 
 from analyses.common.grid_cells import shared_frame
 from analyses.common.held_out import asked_only
@@ -21,6 +22,7 @@ from analyses.common.training_setup import (
 )
 from analyses.experiments.long_tail_domain.cells import facts_of_relations, setting_of
 from analyses.experiments.long_tail_domain.options import LongTailDomainOptions
+from analyses.experiments.selection_contest.options import SelectionContestOptions
 from analyses.experiments.selection_contest.setups import HALF, POPULAR, WHOLE, ContestSet, score_of
 from finetune.common.checksums import cached_json
 from finetune.common.errors import InputError
@@ -31,12 +33,6 @@ from interp.selection.candidates import Candidates
 from interp.selection.choose import choose
 from interp.selection.scores import SCORES
 from interp.verdicts.diagnose import diagnose
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from numpy import ndarray
-
-    from analyses.experiments.selection_contest.options import SelectionContestOptions
 
 
 def training_setup_of(options: SelectionContestOptions, setup: ContestSet, seed: int) -> TrainingSetup:
@@ -84,7 +80,6 @@ def score_candidates(
 
     Gradients are compared with validation facts that the base states in every form.
     """
-
     facts, book = bench.parts.train, bench.setting.phrasebook
 
     def score() -> pd.DataFrame:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from analyses.experiments.which_data.steps import choice_frame
+from analyses.experiments.which_data.steps import ChosenFacts, choice_frame
 from interp.selection.choose import choose
 from interp.stats import Estimate, estimate, median, spearman
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.experiments.which_data.steps import ChosenFacts
 
 
 def results(made: ChosenFacts) -> dict[str, Any]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyses.experiments.selection_contest.setups import meaning, way_of
 from analyses.experiments.which_data.expected_gains import measured_gains
+from analyses.experiments.which_data.steps import ChosenFacts
 from interp.reports.pages.results_tables import Column, results_table
 from interp.reports.pages.study import Cell, Study, StudyTable, format_interval
+from interp.reports.read.results import Results
 from interp.selection.scores import SCORES
-
-if TYPE_CHECKING:
-    from analyses.experiments.which_data.steps import ChosenFacts
-    from interp.reports.read.results import Results
 
 MOST = 40  # rows of a table; what is beyond them is summed up
 EXAMPLES = 8

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
 
+from analyses.experiments.which_data.options import WhichDataOptions
 from analyses.experiments.which_data.output_rows import require_writable
 from finetune.common.checksums import recorded_file, state_of
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.progress import notice
 from finetune.data.facts import FactSet
-from finetune.data.load import load_traced
+from finetune.data.load import Traced, load_traced
 from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook
 from finetune.data.prompt_formats import PromptFormat
+from finetune.data.prompts import Phrasebook
 from interp.models.preflight import require_measurable
 from interp.selection.candidates import Candidates
 from interp.selection.choose import Choice, answer_types, choose
 from interp.selection.scores import DEFAULT, SCORES, WITHOUT_SUBJECT
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from numpy import ndarray
-
-    from analyses.experiments.which_data.options import WhichDataOptions
-    from finetune.data.load import Traced
-    from finetune.data.prompts import Phrasebook
 
 TABLE = "scores.parquet"
 
@@ -108,7 +104,6 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
     Raises:
         InputError: the facts or the base cannot be used, or the output cannot hold what would be chosen.
     """
-
     require_measurable(options.base)
     columns = mapping(options.columns)
     traced = load_traced(options.facts, limit=options.limit, seed=options.seed, columns=columns)
