@@ -1,1 +1,1 @@
-"""What analyses share: options, set-up, arms, visits to checkpoints, grids, numbers, the command line."""
+"""What analyses share: the experiment shell, options, set-up, arms, visits to checkpoints, grids, numbers."""

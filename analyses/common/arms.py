@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
+from transformers import PreTrainedModel
 
 from analyses.common.checkpoints import Checkpoints
 from analyses.common.evaluate import answer_rows, knows_statements
@@ -17,9 +17,6 @@ from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import as_json, read_json
 from finetune.data.facts import FactSet
 from interp.measures.spans import SUNK, encode
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 def train_arms(options: TrainingOptions, setting: WorldSetting, directory: Path, *, seed: int) -> Checkpoints:

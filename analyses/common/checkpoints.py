@@ -11,9 +11,10 @@ import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.checksums import checksum_entry, matches_entry, sealed_state
 from finetune.common.errors import InputError, LeftOut
@@ -24,9 +25,6 @@ from finetune.data.prompts import Phrasebook, Phrases, Prompt
 from finetune.data.records.fact import Fact
 from interp.models.sources import LoadingSettings, resolve_source
 from interp.models.tokenizers import common_tokenizer
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 BASE, TOP, BOTTOM = "base", "top", "bottom"
 LISTED, FACTS, PROMPTS = "checkpoints.json", "facts.parquet", "prompts.jsonl"
@@ -59,7 +57,6 @@ class Checkpoints:
         Raises:
             InputError: theirs disagree, or none brings one.
         """
-
         return common_tokenizer(
             resolve_source(self.base),
             [resolve_source(source) for source in self.arms.values()],

@@ -128,7 +128,6 @@ def as_json(out: Path, shown: object) -> dict[str, Any]:
 
 def plain_text(shown: object) -> str:
     """Render for a pipe or a log: no escape codes, tables drawn with ASCII, no row wrapped or cut."""
-
     text = io.StringIO()
     console = Console(
         file=text, width=10_000, color_system=None, force_terminal=False, markup=False, emoji=False

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from analyses.common.estimate_trees import Tree
+import pandas as pd
+
 from analyses.common.held_out import measure_held_out
-from analyses.common.numbers import mean, paired_difference
+from analyses.common.numbers import Tree, mean, paired_difference
 from analyses.common.options import SHUFFLED, TrainingOptions
 from analyses.common.training_setup import TrainingSetup, fine_tune
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HALVES = ("top", "bottom")
 

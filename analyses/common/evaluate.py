@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.common.progress import progress_bar
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt
 from finetune.data.splits import quartiles
 from finetune.evaluation.generate import ask, states_fact
-
-if TYPE_CHECKING:
-    import numpy as np
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def knows_statements(

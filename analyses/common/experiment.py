@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -121,6 +122,14 @@ class Experiment:
     home: Callable[[Any], Path] = attrgetter("out")
     shared: bool = False
     repeats: bool = False
+
+    @classmethod
+    def of_grid(
+        cls, name: str, cells: ModuleType, numbers: ModuleType, page: ModuleType, **more: Any
+    ) -> Experiment:
+        """Put a grid together of the modules that hold its ``cells`` and ``measure``, numbers and page."""
+        parts = {"cells": cells.cells, "measure": cells.measure, "study": page.study}
+        return cls(name=name, summarise=numbers.summarise, **parts, **more)
 
     def show(self, out: Path) -> object:
         """Make what a terminal shows of a run; cells that could not be run are said on standard error."""

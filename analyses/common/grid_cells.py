@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
-from finetune.common.checksums import recorded_state, sealed_state
+from finetune.common.checksums import cached_frame, recorded_state, sealed_state
 from finetune.common.files import SEAL
 from finetune.common.names import as_file_name
 from finetune.common.progress import notice
@@ -75,3 +76,10 @@ def read_cells(run: Path, cells: Sequence[GridCell]) -> pd.DataFrame:
 def facts_of(run: Path, cell: GridCell) -> Path:
     """Return where a finished cell's rows are."""
     return run / "cells" / cell.key / FACTS
+
+
+def shared_frame(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Read a table that several cells need; whichever comes first makes it, and the others wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        return cached_frame(path, make)

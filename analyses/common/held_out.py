@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -21,9 +21,7 @@ from analyses.common.measurements import (
 from analyses.common.training_setup import TrainingSetup
 from analyses.common.visits import Stage, visit
 from finetune.data.facts import FactSet
-
-if TYPE_CHECKING:
-    from interp.measures.attention import AttentionMass
+from interp.measures.attention import AttentionMass
 
 ROWS = "rows.safetensors"  # of the transplant's donor, removed when it was made
 

@@ -1,19 +1,22 @@
-"""From rows of a grid to numbers with intervals: per seed first, then pooled over seeds."""
+"""From rows to trees of numbers with intervals: per seed first, then pooled over seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from analyses.common.estimate_trees import Bounds, Tree, pool_trees, tree_to_json
 from interp import stats
-from interp.stats import Estimate, estimate, overlap_of
+from interp.stats import Estimate, estimate, over_seeds, overlap_of
 from interp.stats.bootstrap import FEWEST
 
-if TYPE_CHECKING:
-    import pandas as pd
+Tree = dict[str, Any]  # nested names down to Estimate or its dict
+Bounds = tuple[float, float]
+SHARE: Bounds = (0, 1)
+UNBOUNDED: Bounds = (-math.inf, math.inf)
 
 
 def summarise_seeds(
@@ -36,9 +39,31 @@ def summarise_seeds(
     of_all = overlap_of(rows)
     trees = {str(seed): one_seed(some) for seed, some in rows.groupby("seed")}
     return {
-        **tree_to_json(pool_trees(list(trees.values()), bounds, overlap or (lambda path: of_all))),
+        **tree_to_json(_pooled(list(trees.values()), bounds, overlap or (lambda path: of_all))),
         "seeds": tree_to_json(trees),
     }
+
+
+def _pooled(
+    trees: Sequence[Any],
+    bounds: Callable[[tuple[str, ...]], Bounds | None],
+    overlap: Callable[[tuple[str, ...]], float],
+    path: tuple[str, ...] = (),
+) -> Any:
+    """Pool seeds' trees leaf by leaf; a leaf that a seed lacks is left out, and one tree stays as it is."""
+    if len(trees) == 1:
+        return trees[0]
+    if isinstance(trees[0], Estimate):
+        return over_seeds(trees, bounds=bounds(path) or UNBOUNDED, overlap=overlap(path))
+    shared = [key for key in trees[0] if all(key in tree for tree in trees)]
+    return {key: _pooled([tree[key] for tree in trees], bounds, overlap, (*path, key)) for key in shared}
+
+
+def tree_to_json(tree: Mapping[str, Any] | Estimate) -> Any:
+    """Turn estimates into JSON-able dicts."""
+    if isinstance(tree, Estimate):
+        return {"value": tree.value, "low": tree.low, "high": tree.high, "n": tree.n}
+    return {key: tree_to_json(part) for key, part in tree.items()}
 
 
 def mean(rows: pd.DataFrame, column: str, *, difference: bool = False, share: bool = True) -> Estimate:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 from rich.box import SIMPLE_HEAD
@@ -21,11 +21,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from analyses.common.grid_cells import FACTS, RUNNING
+from analyses.common.grid_cells import FACTS, RUNNING, GridCell
 from finetune.common.progress import QUIET
-
-if TYPE_CHECKING:
-    from analyses.common.grid_cells import GridCell
 
 WITHIN = ("seed", "learning_rate")  # what cells of one row of the table differ in
 MOST_ROWS = 20
@@ -63,7 +60,6 @@ class ProgressBoard:
 
     def table(self) -> Table:
         """Lay the cells out, a row for those that differ in seed or learning rate only."""
-
         table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, caption=self.caption())
         table.add_column("cells")
         for name in ("done", "running", "failed", "accuracy"):

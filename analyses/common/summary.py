@@ -9,18 +9,15 @@ split the same facts (``test_over_train`` in the rows), whose trainings are not 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
+from numpy import ndarray
 
-from analyses.common.estimate_trees import Tree
-from analyses.common.numbers import mean, paired_difference, summarise_seeds
+from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from interp.stats import mean_by_cell
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from numpy import ndarray
 
 ATTENTION = ("subject_attention", "subject_attention_raw")  # without sinks, and with them
 

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pandas as pd
+from transformers import PreTrainedTokenizerFast
+
+from analyses.common.options import FactOptions, TrainingOptions
 from finetune.common.errors import InputError
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
-from finetune.data.prompts import Prompt, render
+from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.splits import Partition, partition
 from finetune.data.synthetic_world import make_world, world_phrasebook
 from finetune.data.tokenizers import bpe_tokenizer, word_tokenizer
+from finetune.training.config import BaseConfig, CorpusConfig, TuneConfig
+from finetune.training.finished_training import Checkpoint
 from finetune.training.learning_rate import select
 from finetune.training.presets import REAL_BASE, REAL_TEXT, REAL_TUNE, WORLDS
 from finetune.training.pretrain import pretrained_base
 from interp.stats import TEST_OVER_TRAIN
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from transformers import PreTrainedTokenizerFast
-
-    from finetune.data.prompts import Phrasebook
-    from finetune.training.config import BaseConfig, CorpusConfig, TuneConfig
-from analyses.common.options import FactOptions, TrainingOptions
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from finetune.training.finished_training import Checkpoint
 
 FEWEST = 8  # facts below which an arm, the validation or the test part says nothing
 
@@ -133,7 +124,6 @@ def setting_for(options: TrainingOptions, facts: FactSet | None, seed: int) -> W
     In a world a seed draws everything anew: facts, base, splits, fine-tuning. With real facts the base is
     trained once and a seed redraws splits and fine-tuning.
     """
-
     real = facts is not None
     if facts is None:
         preset = WORLDS[options.world]

@@ -13,22 +13,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from analyses.common.checkpoints import BASE, Checkpoints
 from finetune.checkpoints.loading import is_adapter, load_model
 from finetune.common.checksums import are_valid, write_together
 from finetune.data.prompts import Prompt
-from interp.measures.spans import encode
+from interp.measures.spans import PromptBatch, encode
 from interp.models.load_pair import load_pair
-from interp.models.pair import join_pairs
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from interp.measures.spans import PromptBatch
-    from interp.models.pair import CheckpointPair, Side
+from interp.models.pair import CheckpointPair, Side, join_pairs
 
 T = TypeVar("T")
 

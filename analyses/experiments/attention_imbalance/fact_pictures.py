@@ -15,9 +15,10 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 
@@ -28,9 +29,6 @@ from finetune.common.seeds import generator
 from interp.measures.attention import full_patterns
 from interp.reports.read.fact_attention import MOST_HEADS
 from interp.reports.read.pattern_coding import Head, pack_most
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_FACTS = 20
 MOST_CANDIDATES = 200

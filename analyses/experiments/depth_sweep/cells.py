@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from analyses.common.contrasts import measure_halves
 from analyses.common.grid_cells import GridCell
 from analyses.common.training_setup import make_training_setup, setting_for
-from finetune.common.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from finetune.training.config import BaseConfig
 from analyses.experiments.depth_sweep.options import DepthSweepOptions
+from finetune.common.errors import InputError
+from finetune.training.config import BaseConfig
 
 
 def cells(options: DepthSweepOptions) -> list[GridCell]:
@@ -27,7 +24,6 @@ def cells(options: DepthSweepOptions) -> list[GridCell]:
 
 def measure(options: DepthSweepOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Pretrain one base, fine-tune the halves, read their attention and transplant it."""
-
     setting = setting_for(options, None, cell.seed)
     setting = replace(setting, base=reshape_base(setting.base, cell.params["layers"]))
     bench = make_training_setup(setting, cache=options.bases, seed=cell.seed)

@@ -5,10 +5,4 @@ from __future__ import annotations
 from analyses.common.experiment import Experiment
 from analyses.experiments.depth_sweep import cells, numbers, page
 
-EXPERIMENT = Experiment(
-    name="depth_sweep",
-    cells=cells.cells,
-    measure=cells.measure,
-    summarise=numbers.summarise,
-    study=page.study,
-)
+EXPERIMENT = Experiment.of_grid("depth_sweep", cells, numbers, page)

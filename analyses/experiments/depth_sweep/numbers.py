@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from analyses.common.contrasts import half_contrasts
-from analyses.common.numbers import paired_difference, summarise_seeds, unpaired_difference
+from analyses.common.numbers import Bounds, Tree, paired_difference, summarise_seeds, unpaired_difference
 from analyses.common.summary import recovery
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.common.estimate_trees import Bounds, Tree
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
@@ -27,7 +24,6 @@ def _bounds(path: tuple[str, ...]) -> Bounds:
 
 
 def _one_seed(rows: pd.DataFrame) -> Tree:
-
     tree: Tree = {"depths": {}}
     for depth in sorted(set(rows["layers"].tolist())):
         some = rows[rows["layers"] == depth]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from interp.reports.figures.experiments import depth_layers, depth_recovery
 from interp.reports.pages.results_tables import decide_each, decided_study, results_table
 from interp.reports.pages.study import Claim, Study, StudyFigure
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from interp.reports.read.results import Results
+from interp.reports.read.results import Results
 
 
 def study(frame: pd.DataFrame, results: Results) -> Study:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from analyses.common.grid_cells import GridCell
 from analyses.common.held_out import measure_held_out
 from analyses.common.options import SHUFFLED
-from analyses.common.training_setup import FEWEST, fine_tune, make_training_setup, setting_for
+from analyses.common.training_setup import (
+    FEWEST,
+    TrainingSetup,
+    WorldSetting,
+    fine_tune,
+    make_training_setup,
+    setting_for,
+)
+from analyses.experiments.long_tail_domain.options import LongTailDomainOptions
 from finetune.common.errors import InputError
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
@@ -17,21 +26,9 @@ from finetune.data.splits import Partition, quartiles, split
 from finetune.data.synthetic_domains import domain_world, rare_relations
 from finetune.training.examples import sampling_weights
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.common.training_setup import TrainingSetup, WorldSetting
-from analyses.experiments.long_tail_domain.options import LongTailDomainOptions
-
 BASE = "base"
-
-
 WITHIN = ("top", "bottom", "random", "whole")
-
-
 OUTSIDE = ("general_top", "mixed")
-
-
 FEWEST_OF_RELATION = 10  # facts below which a real relation is in neither half
 
 
@@ -43,7 +40,6 @@ def cells(options: LongTailDomainOptions) -> list[GridCell]:
 
 def measure(options: LongTailDomainOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune one arm and ask the held-out facts of the domain and the general ones."""
-
     setting, domain, general, rows = setting_of(options, cell.seed)
     bench = make_training_setup(setting, cache=options.bases, seed=cell.seed)
     # The domain is what is to be served, so its facts choose the checkpoint.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from analyses.common.estimate_trees import SHARE, Bounds, Tree
-from analyses.common.numbers import mean, paired_difference, summarise_seeds
+import pandas as pd
+
+from analyses.common.numbers import SHARE, Bounds, Tree, mean, paired_difference, summarise_seeds
 from analyses.common.options import SHUFFLED
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NAMES = {
     "base": "base",

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from analyses.common.options import SHUFFLED
 from analyses.experiments.long_tail_domain.numbers import NAMES, PAIRS, QUARTILES
 from interp.reports.figures.curves import curves
 from interp.reports.pages.results_tables import Column, curve, decide_each, decided_study, results_table
 from interp.reports.pages.study import Claim, Study, StudyFigure
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from interp.reports.read.results import Results
+from interp.reports.read.results import Results
 
 PAPER, OPEN = "paper, claim 1; open: long tail", "open: long tail"
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from analyses.experiments.mitigations.case import OTHERS, MitigationCase
 from analyses.experiments.mitigations.strength import Ask
@@ -19,19 +21,13 @@ from finetune.evaluation.generate import score
 from finetune.training.projections import ROUTING
 from interp.measures.spans import encode
 from interp.models.load_pair import load_pair
-from interp.patching.interventions import Intervention, Replace
+from interp.patching.interventions import Edits, Intervention, Replace
 from interp.patching.patch import patch
 from interp.patching.recording import record
 from interp.patching.sweeps import sweep
 from interp.weight_edits import HeadShape, graft_heads, interpolate_weights, scale_subject_attention
 from interp.weight_edits.head_grafts import Head
 from interp.weight_edits.interpolation import layer_of, perturb_weights, select_weights
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from interp.patching.interventions import Edits
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 FACTORS = (2.0, 4.0, 8.0, 16.0)

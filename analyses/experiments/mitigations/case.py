@@ -11,16 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from filelock import FileLock
 
 from analyses.common.arms import checkpoints_side_by_side
 from analyses.common.checkpoints import Checkpoints
+from analyses.common.grid_cells import shared_frame
 from analyses.common.training_setup import TrainingSetup, fine_tune, make_training_setup, setting_for
+from analyses.common.world_options import WorldOrFactsOptions
 from finetune.checkpoints.loading import load_model
-from finetune.common.checksums import cached_frame, cached_json
+from finetune.common.checksums import cached_json
 from finetune.common.files import read_json
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
@@ -28,11 +31,6 @@ from finetune.data.prompts import Prompt, render
 from finetune.evaluation.generate import states_fact
 from interp.models.load_pair import load_pair
 from interp.verdicts.diagnose import diagnose
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.common.world_options import WorldOrFactsOptions
 
 UNCURED, OTHERS = "bottom", ("top", "whole")
 TRAINED = 1000  # own training facts that a cure is chosen on and asked, at most
@@ -101,25 +99,22 @@ class MitigationCase:
 
     def verdicts(self) -> pd.DataFrame:
         """Diagnose the uncured arm on the held-out facts, with the popular half as its sibling."""
-
-        path = self.home / "verdicts.parquet"
         uncured, sibling = self.uncured, self.arm(OTHERS[0])
-        with FileLock(self.home / "verdicts.lock"):
 
-            def judge() -> pd.DataFrame:
-                checkpoints = self.checkpoints({})
-                return diagnose(
-                    load_pair(str(self.bench.base), uncured),
-                    checkpoints.test,
-                    phrasebook=checkpoints.phrasebook,
-                    prompts=checkpoints.prompts,
-                    answer_sets=checkpoints.answer_sets,
-                    siblings={OTHERS[0]: load_pair(str(self.bench.base), sibling)},
-                    batch_tokens=self.batch_tokens,
-                    seed=self.bench.seed,
-                ).to_frame()
+        def judge() -> pd.DataFrame:
+            checkpoints = self.checkpoints({})
+            return diagnose(
+                load_pair(str(self.bench.base), uncured),
+                checkpoints.test,
+                phrasebook=checkpoints.phrasebook,
+                prompts=checkpoints.prompts,
+                answer_sets=checkpoints.answer_sets,
+                siblings={OTHERS[0]: load_pair(str(self.bench.base), sibling)},
+                batch_tokens=self.batch_tokens,
+                seed=self.bench.seed,
+            ).to_frame()
 
-            return cached_frame(path, judge)
+        return shared_frame(self.home / "verdicts.parquet", judge)
 
     def checkpoints(self, arms: dict[str, str]) -> Checkpoints:
         """Lay arms beside the base on the held-out facts whose prompts can be aligned."""
@@ -146,7 +141,6 @@ def load_case(options: WorldOrFactsOptions, seed: int, run: Path) -> MitigationC
 
 
 def _stated(bench: TrainingSetup) -> list[str]:
-
     model, tokenizer = load_model(bench.base)
     parts = (bench.parts.train, bench.parts.validation, bench.parts.test)
     book = bench.setting.phrasebook

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from analyses.common.grid_cells import GridCell
 from analyses.experiments.mitigations.case import load_case
-from analyses.experiments.mitigations.treatments import NONE, rows
-
-if TYPE_CHECKING:
-    import pandas as pd
 from analyses.experiments.mitigations.options import MitigationsOptions
+from analyses.experiments.mitigations.treatments import NONE, rows
 
 
 def cells(options: MitigationsOptions) -> list[GridCell]:
@@ -21,7 +19,6 @@ def cells(options: MitigationsOptions) -> list[GridCell]:
 
 def measure(options: MitigationsOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Make one cure of one seed's uncured arm and ask it everything."""
-
     patient = load_case(options, cell.seed, home.parents[1])
     cure = cell.params["treatment"]
     frame = rows(patient, cure, home)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +19,11 @@ from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt
 from finetune.data.records.fact import Fact
+from finetune.training.finished_training import Checkpoint
 from finetune.training.learning_rate import select
 from finetune.training.lora import linear_layers
 from finetune.training.mitigations import distillation_pairs
 from finetune.training.projections import ROUTING
-
-if TYPE_CHECKING:
-    from finetune.training.finished_training import Checkpoint
 
 LORA_RATE = 10  # LoRA's usual learning rate, as a multiple of full fine-tuning's
 
@@ -41,38 +39,21 @@ class TrainingPlan:
     known: Sequence[tuple[Prompt, Prompt]] = ()
 
 
-def _frozen(patient: MitigationCase) -> TrainingPlan:
-    return TrainingPlan(facts=patient.own, settings={"qk_rate": 0.0})
+def _changed(**settings: Any) -> Callable[[MitigationCase], TrainingPlan]:
+    """Plan the arm's own facts again, with other settings."""
+    return lambda patient: TrainingPlan(facts=patient.own, settings=settings)
 
 
-def _slow(patient: MitigationCase) -> TrainingPlan:
-    return TrainingPlan(facts=patient.own, settings={"qk_rate": 0.1})
-
-
-def _lora(patient: MitigationCase) -> TrainingPlan:
-    return TrainingPlan(facts=patient.own, settings=_lora_settings(patient))
-
-
-def _lora_without_routing(patient: MitigationCase) -> TrainingPlan:
-
-    names = {name.rsplit(".", 1)[-1] for name in linear_layers(load_weights(patient.bench.base))}
-    settings = _lora_settings(patient) | {"targets": tuple(sorted(names - set(ROUTING)))}
+def _lora(patient: MitigationCase, *, routing: bool) -> TrainingPlan:
+    """Plan LoRA on all linear layers, or on all but those of W_Q and W_K."""
+    tune, settings = patient.bench.setting.tune, dict[str, Any]()
+    if tune.method != "lora":
+        rates = tuple(LORA_RATE * rate for rate in tune.learning_rates)
+        settings = {"method": "lora", "learning_rates": rates}
+    if not routing:
+        names = {name.rsplit(".", 1)[-1] for name in linear_layers(load_weights(patient.bench.base))}
+        settings["targets"] = tuple(sorted(names - set(ROUTING)))
     return TrainingPlan(facts=patient.own, settings=settings)
-
-
-def _lora_settings(patient: MitigationCase) -> dict[str, Any]:
-    tune = patient.bench.setting.tune
-    if tune.method == "lora":
-        return {}
-    return {"method": "lora", "learning_rates": tuple(LORA_RATE * rate for rate in tune.learning_rates)}
-
-
-def _penalised(patient: MitigationCase) -> TrainingPlan:
-    return TrainingPlan(facts=patient.own, settings={"attention_penalty": 1.0})
-
-
-def _stopped_on_known(patient: MitigationCase) -> TrainingPlan:
-    return TrainingPlan(facts=patient.own, stop_on_known=True)
 
 
 def _own_known_last(patient: MitigationCase) -> TrainingPlan:
@@ -136,12 +117,12 @@ def _of(facts: FactSet, patient: MitigationCase, *, stated: bool) -> list[Fact]:
 
 
 DURING: dict[str, Callable[[MitigationCase], TrainingPlan]] = {
-    "W_Q and W_K frozen": _frozen,
-    "W_Q and W_K at a tenth of the rate": _slow,
-    "LoRA on all linear layers": _lora,
-    "LoRA without W_Q and W_K": _lora_without_routing,
-    "attention penalty": _penalised,
-    "stopped on known facts": _stopped_on_known,
+    "W_Q and W_K frozen": _changed(qk_rate=0.0),
+    "W_Q and W_K at a tenth of the rate": _changed(qk_rate=0.1),
+    "LoRA on all linear layers": lambda patient: _lora(patient, routing=True),
+    "LoRA without W_Q and W_K": lambda patient: _lora(patient, routing=False),
+    "attention penalty": _changed(attention_penalty=1.0),
+    "stopped on known facts": lambda patient: TrainingPlan(facts=patient.own, stop_on_known=True),
     "own known facts last": _own_known_last,
     "other known facts mixed in": lambda patient: _with_others(patient, True),
     "other known facts last": lambda patient: _with_others(patient, True, last=True),

@@ -5,10 +5,4 @@ from __future__ import annotations
 from analyses.common.experiment import Experiment
 from analyses.experiments.mitigations import cells, numbers, page
 
-EXPERIMENT = Experiment(
-    name="mitigations",
-    cells=cells.cells,
-    measure=cells.measure,
-    summarise=numbers.summarise,
-    study=page.study,
-)
+EXPERIMENT = Experiment.of_grid("mitigations", cells, numbers, page)

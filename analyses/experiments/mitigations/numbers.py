@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from analyses.common.estimate_trees import Tree
-from analyses.common.numbers import mean, paired_difference, summarise_seeds
+import pandas as pd
+
+from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from analyses.experiments.mitigations.strength import ALLOWED
 from analyses.experiments.mitigations.treatments import (
     CURES,
@@ -16,9 +17,6 @@ from analyses.experiments.mitigations.treatments import (
     TRAINED,
 )
 from interp.verdicts.diagnose import SUPPRESSED
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 GOAL = 0.5  # of the suppressed facts, which a cure is to restore
 OPEN = ("statements", "statements_change")  # nats, without bounds

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
 
 from analyses.experiments.mitigations.numbers import GOAL, relative_times
 from analyses.experiments.mitigations.strength import ALLOWED
@@ -18,12 +21,7 @@ from analyses.experiments.mitigations.treatments import (
 from interp.reports.figures.forest import forests
 from interp.reports.pages.results_tables import Wording, curve, decide_each, write_number
 from interp.reports.pages.study import Claim, Study, StudyFigure, StudyTable, claim_sentence, decide
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from interp.reports.read.results import Results
+from interp.reports.read.results import Results
 
 SOURCE = "issue: cures"
 # Heading, place, how it is written, and whether it is told of the uncured arm, too.

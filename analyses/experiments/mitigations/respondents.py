@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -17,12 +17,10 @@ from finetune.data.prompts import Prompt
 from finetune.evaluation.generate import generate, score
 from finetune.evaluation.judging import AnswerJudge
 from interp.measures.spans import encode
+from interp.models.pair import CheckpointPair
+from interp.patching.interventions import Edits
 from interp.patching.patch import patch
-
-if TYPE_CHECKING:
-    from interp.models.pair import CheckpointPair
-    from interp.patching.interventions import Edits
-    from interp.patching.scoring import PatchResult
+from interp.patching.scoring import PatchResult
 
 
 class Respondent(Protocol):
@@ -82,7 +80,6 @@ class ScaledRespondent:
     def _under(
         self, prompts: Sequence[Prompt], max_new_tokens: int | None
     ) -> tuple[PatchResult, tuple[Prompt, ...]]:
-
         batch = encode(self.pair.tokenizer, prompts)
         options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_tokens": self.batch_tokens}
         with self.pair.finetuned() as model:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,10 +26,8 @@ from analyses.experiments.mitigations.strength import Ask, ValidationSelector, s
 from finetune.common.checksums import sealed_state
 from finetune.data.prompts import Prompt
 from interp.models.load_pair import load_pair
+from interp.patching.interventions import Edits
 from interp.weight_edits.save import save_edited
-
-if TYPE_CHECKING:
-    from interp.patching.interventions import Edits
 
 HELD_OUT, TRAINED, STATEMENTS = "held out", "trained", "statements"
 NONE = "uncured"

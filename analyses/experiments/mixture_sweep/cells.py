@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from analyses.common.grid_cells import GridCell
 from analyses.common.held_out import measure_held_out
 from analyses.common.options import SHUFFLED as DEALT
 from analyses.common.training_setup import fine_tune, make_training_setup, setting_for
+from analyses.experiments.mixture_sweep.options import MixtureSweepOptions
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-from analyses.experiments.mixture_sweep.options import MixtureSweepOptions
-
 SHUFFLED, FIRST, LAST = "shuffled", "popular first", "popular last"
-
-
 BY = ("popularity", "chance")  # what the halves were made by
 
 
@@ -37,7 +32,6 @@ def cells(options: MixtureSweepOptions) -> list[GridCell]:
 
 def measure(options: MixtureSweepOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune on one mixture and ask the held-out facts."""
-
     bench = make_training_setup(setting_for(options, None, cell.seed), cache=options.bases, seed=cell.seed)
     halves = options.arms(bench.parts.train, seed=cell.seed)
     prefix = "" if cell.params["by"] == BY[0] else DEALT

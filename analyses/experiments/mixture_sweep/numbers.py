@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from analyses.common.numbers import mean, paired_difference, summarise_seeds
-from interp.stats import Estimate
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.common.estimate_trees import Tree
+from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from analyses.experiments.mixture_sweep.cells import BY, FIRST, LAST, SHUFFLED
+from interp.stats import Estimate
 
 TESTS = ("popular", "unpopular")
 
@@ -72,9 +69,5 @@ def _one_seed(rows: pd.DataFrame, best: dict[str, dict[int, float]]) -> Tree:
         tree["gain"][test] = paired_difference(
             mixed, {"share": best[test][seed]}, {"share": shares[-1]}, "correct"
         )
-        tree.setdefault("best_mixture", {})[test] = _number(best[test][seed])
+        tree.setdefault("best_mixture", {})[test] = Estimate(value=best[test][seed], low=None, high=None, n=1)
     return tree
-
-
-def _number(value: float) -> Estimate:
-    return Estimate(value=value, low=None, high=None, n=1)

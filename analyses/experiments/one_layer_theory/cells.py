@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from analyses.common.grid_cells import GridCell
-from analyses.experiments.one_layer_theory.rows import deep_rows, one_layer_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.experiments.one_layer_theory.toy_model import Geometry
 from analyses.experiments.one_layer_theory.options import OneLayerTheoryOptions
+from analyses.experiments.one_layer_theory.rows import deep_rows, one_layer_rows
+from analyses.experiments.one_layer_theory.toy_model import Geometry
 
 GEOMETRIES: tuple[Geometry, ...] = ("random", "orthonormal")
-
-
 DEEP = "deep"
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from analyses.common.numbers import columns, mean, paired_difference, same_sign, spearman, summarise_seeds
+import pandas as pd
+
+from analyses.common.numbers import (
+    Bounds,
+    Tree,
+    columns,
+    mean,
+    paired_difference,
+    same_sign,
+    spearman,
+    summarise_seeds,
+)
 from analyses.experiments.one_layer_theory.rows import STEPPED, TRAINED
-from interp.stats import same_sign_gain, spearman_gain
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.common.estimate_trees import Bounds, Tree
-    from interp.stats import Estimate
+from interp.stats import Estimate, same_sign_gain, spearman_gain
 
 GEOMETRIES = ("random", "orthonormal")
 DEEP = "deep"
@@ -123,7 +128,9 @@ def _deep(rows: pd.DataFrame) -> Tree:
                     f"rank_within_{name}": spearman(whole, name, where, within="relation")
                     for name in READINGS
                 },
-                "rank_gain": _rank_gain(whole, where),
+                "rank_gain": spearman_gain(
+                    *columns(whole, "m", "m_other", where), groups=whole["subject"].to_numpy()
+                ),
                 **{f"sign_{name}": same_sign(whole, name, where) for name in READINGS},
                 "sign_gain": _sign_gain(whole, where),
                 **{f"heads_rank_{name}": _over_heads(heads, name, where) for name in READINGS},
@@ -135,11 +142,6 @@ def _deep(rows: pd.DataFrame) -> Tree:
     tree["proxy"] = {"rank": spearman(first, "m", "m_exact"), "sign": same_sign(first, "m", "m_exact")}
     tree["m"] = {"negative": mean(first.assign(negative=first["m"] < 0), "negative")}
     return tree
-
-
-def _rank_gain(rows: pd.DataFrame, where: str) -> Estimate:
-    """Measure how much better m ranks the changes than another fact's m does."""
-    return spearman_gain(*columns(rows, "m", "m_other", where), groups=rows["subject"].to_numpy())
 
 
 def _sign_gain(rows: pd.DataFrame, where: str) -> Estimate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from analyses.experiments.one_layer_theory.claims import PLACES, claims
 from analyses.experiments.one_layer_theory.numbers import DEEP, GEOMETRIES, READINGS, WHERE, key
@@ -10,11 +10,7 @@ from analyses.experiments.one_layer_theory.rows import STEPPED, TRAINED
 from interp.reports.figures.curves import curves
 from interp.reports.pages.results_tables import curve, decided_study, results_table, write_number
 from interp.reports.pages.study import Study, StudyFigure, StudyTable
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from interp.reports.read.results import Results
+from interp.reports.read.results import Results
 
 NAMES = {**PLACES, "m": "m (proxy)", "m_exact": "m, exact", "m_other": "another's m"}
 SMALL = {

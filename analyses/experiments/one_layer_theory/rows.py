@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
+from analyses.common.options import TrainingOptions
 from analyses.common.placebos import derangement
-from analyses.common.training_setup import make_training_setup, setting_for
+from analyses.common.training_setup import TrainingSetup, make_training_setup, setting_for
 from analyses.experiments.one_layer_theory.single_steps import load_exact, step_effects
 from analyses.experiments.one_layer_theory.toy_model import (
     Geometry,
@@ -29,12 +31,6 @@ from interp.measures.score_gradient import direct_path_score, harm_score
 from interp.measures.spans import encode
 from interp.measures.theory import OneLayer, attention, read_theory, step
 from interp.models.load_pair import load_pair
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from analyses.common.options import TrainingOptions
-    from analyses.common.training_setup import TrainingSetup
 
 TRAINED = ("W_KQ", "W_KQ and W_V")
 STEPPED = ("all weights", "W_Q and W_K")
@@ -151,7 +147,6 @@ def deep_rows(
 
 def _read(bench: TrainingSetup, taught: FactSet, seed: int, batch_tokens: int) -> dict[str, Tensor]:
     """Return m at the base as the proxy has it, exactly, and, as the placebo, another fact's; per head."""
-
     pair = load_pair(str(bench.base))
     batch = encode(pair.tokenizer, bench.asked(taught))
     with pair.finetuned() as model:

@@ -11,21 +11,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.checkpoints.loading import load_tokenizer, load_weights
+from finetune.data.prompts import Prompt
 from finetune.training.examples import answer_examples
 from interp.measures.attention import row_mass
 from interp.measures.spans import PromptBatch, encode
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from finetune.data.prompts import Prompt
 
 QUERY_KEY = ("q_proj", "k_proj")  # what holds W_Q and W_K in the bases that are pretrained here
 

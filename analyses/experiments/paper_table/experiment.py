@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -14,16 +13,13 @@ from rich.text import Text
 
 from analyses.common.cli import plain_text
 from analyses.experiments.paper_table.load_runs import load_runs
+from analyses.experiments.paper_table.options import PaperTableOptions
 from analyses.experiments.paper_table.table import TITLES, accuracy, differences, markdown, numbers
 from finetune.common.files import atomic_file
 from finetune.common.markdown import escape_inline
 from finetune.common.messages import printable, without_escapes
 from finetune.common.output_files import begins_with, require_own_output
-from interp.reports.pages.study import format_cell
-
-if TYPE_CHECKING:
-    from interp.reports.pages.study import StudyTable
-from analyses.experiments.paper_table.options import PaperTableOptions
+from interp.reports.pages.study import StudyTable, format_cell
 
 
 def run(options: PaperTableOptions) -> list[StudyTable]:
@@ -32,7 +28,6 @@ def run(options: PaperTableOptions) -> list[StudyTable]:
     Raises:
         InputError: no run, or one that cannot be part of the table; nothing has been written.
     """
-
     options.check()
     gathered = load_runs(options.runs)
     made = {by: numbers(gathered.rows, by=by) for by in (None, *options.by)}
@@ -81,7 +76,6 @@ def _show(tables: Sequence[StudyTable]) -> None:
 
 def _drawn(table: StudyTable) -> Table:
     """Draw a table for a terminal."""
-
     drawn = Table(title=Text(table.title, "bold"), title_justify="left", box=SIMPLE_HEAD)
     drawn.caption, drawn.caption_justify = Text(table.note), "left"
     for name, right in zip(table.columns, table.right, strict=True):

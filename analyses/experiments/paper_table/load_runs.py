@@ -81,7 +81,6 @@ def read_run(home: Path) -> pd.DataFrame:
     Raises:
         InputError: facts.parquet cannot be read, lacks a column, or holds a fact twice in one arm and seed.
     """
-
     require_undamaged(home, "facts.parquet")
     file, config = home / "facts.parquet", _manifest(home).get("config") or {}
     try:

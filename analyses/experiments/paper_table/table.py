@@ -6,7 +6,8 @@ values, with one seed a bootstrap over subjects. Differences are paired by fact 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from analyses.experiments.popularity_splits.numbers import (
 )
 from finetune.common.errors import InputError
 from finetune.common.markdown import escape_inline
-from interp.reports.pages.study import StudyTable, format_cell, format_entry
+from interp.reports.pages.results_tables import write_number
+from interp.reports.pages.study import Cell, StudyTable, format_cell
 from interp.stats import Estimate, over_seeds, overlap_of
 
 PAIRS = (("top", "bottom"), ("top", WHOLE), ("top", "random"))
@@ -68,32 +70,37 @@ def numbers(frame: pd.DataFrame, *, by: str | None = None) -> pd.DataFrame:
 def accuracy(table: pd.DataFrame, *, by: str | None = None) -> StudyTable:
     """Lay the arms' accuracies out, a row each."""
     rows = table[table["kind"] == "arm"]
-    columns = _columns(rows)
-    laid = [
-        (*_names(key, whole_row), *_counts(whole_row), *(_cell(whole_row, column) for column in columns))
-        for key, whole_row in rows.groupby(_KEYS, sort=False)
-    ]
-    return StudyTable(
-        title=f"{ACCURACY}{_told(by)}, %",
-        columns=("Data", "Model", "Method", "Share", "Arm", "Seeds", "Facts", *map(_titled, columns)),
-        rows=tuple(laid),
-        note=_note(rows),
-    )
+    title = f"{ACCURACY}{_told(by)}, %"
+    return _laid(rows, title, ("Arm", "Seeds", "Facts"), "share", counts=_counts, note=_note(rows))
 
 
 def differences(table: pd.DataFrame, *, by: str | None = None) -> StudyTable:
     """Lay the paired differences out, a row each."""
     rows = table[table["kind"] == "difference"]
-    columns = _columns(rows)
-    laid = [
-        (*_names(key, some), *(_cell(some, column, signed=True) for column in columns))
-        for key, some in rows.groupby(_KEYS, sort=False)
-    ]
-    return StudyTable(
-        title=f"{DIFFERENCES}{_told(by)}, points",
-        columns=("Data", "Model", "Method", "Share", "Difference", *map(_titled, columns)),
-        rows=tuple(laid),
-    )
+    return _laid(rows, f"{DIFFERENCES}{_told(by)}, points", ("Difference",), "points")
+
+
+def _laid(
+    rows: pd.DataFrame,
+    title: str,
+    first: tuple[str, ...],
+    how: str,
+    *,
+    counts: Callable[[pd.DataFrame], tuple[Cell, ...]] = lambda rows: (),
+    note: str = "",
+) -> StudyTable:
+    """Lay numbers out: a row an arm or difference of a setting, a column a measure on some facts."""
+    held = rows.drop_duplicates(["measure", "facts"])
+    pairs = list(zip(held["measure"], held["facts"], strict=True))
+    pairs.sort(key=lambda pair: METRICS.index(pair[0]))
+    heads = (_MEASURES[m] if facts == ALL else f"{_MEASURES[m]}, {facts}" for m, facts in pairs)
+    laid: list[tuple[Cell, ...]] = []
+    for (*place, fraction, quantity), some in rows.groupby(_KEYS, sort=False):
+        share = "" if quantity == BASE else f"{100 * fraction:g}%"
+        cells = (_cell(some, measure, facts, how) for measure, facts in pairs)
+        laid.append((*place, share, quantity, *counts(some), *cells))
+    columns = ("Data", "Model", "Method", "Share", *first, *heads)
+    return StudyTable(title=title, columns=columns, rows=tuple(laid), note=note)
 
 
 def markdown(tables: Sequence[StudyTable]) -> str:
@@ -174,13 +181,7 @@ def _of_rows(rows: pd.DataFrame, measure: str) -> Iterator[tuple[str, str, dict[
 def _pooled(estimates: Sequence[Estimate], bounds: tuple[float, float], overlap: float) -> dict[str, Any]:
     """Pool one number over seeds; ``n`` is what its interval is over."""
     number = estimates[0] if len(estimates) == 1 else over_seeds(estimates, bounds=bounds, overlap=overlap)
-    return {
-        "value": number.value,
-        "low": number.low,
-        "high": number.high,
-        "n": number.n,
-        "seeds": len(estimates),
-    }
+    return {**asdict(number), "seeds": len(estimates)}
 
 
 def _place(setting: tuple[str, str, str, float], quantity: str, kind: str) -> dict[str, Any]:
@@ -201,26 +202,8 @@ def _place_of(arm: str) -> int:
     return _ORDER.index(arm) if arm in _ORDER else len(_ORDER)
 
 
-def _columns(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """List the (measure, facts) that any row has, measures first."""
-    held = rows.drop_duplicates(["measure", "facts"])
-    pairs = list(zip(held["measure"], held["facts"], strict=True))
-    return sorted(pairs, key=lambda pair: METRICS.index(pair[0]))
-
-
-def _titled(column: tuple[str, str]) -> str:
-    measure, facts = column
-    return _MEASURES[measure] if facts == ALL else f"{_MEASURES[measure]}, {facts}"
-
-
 def _told(by: str | None) -> str:
     return "" if by is None else f", by {by}"
-
-
-def _names(key: tuple[Any, ...], rows: pd.DataFrame) -> tuple[str, ...]:
-    dataset, model, method, fraction, quantity = key
-    share = "" if quantity == BASE else f"{100 * fraction:g}%"
-    return dataset, model, method, share, quantity
 
 
 def _counts(rows: pd.DataFrame) -> tuple[int, int]:
@@ -229,17 +212,13 @@ def _counts(rows: pd.DataFrame) -> tuple[int, int]:
     return int(most["seeds"]), round(most["asked"] / most["seeds"])
 
 
-def _cell(rows: pd.DataFrame, column: tuple[str, str], *, signed: bool = False) -> str | None:
-    measure, facts = column
+def _cell(rows: pd.DataFrame, measure: str, facts: str, how: str) -> str | None:
     found = rows[(rows["measure"] == measure) & (rows["facts"] == facts)]
     if not len(found):
         return None
-    number = {name: _plain(found.iloc[0][name]) for name in ("value", "low", "high", "n")}
-    return format_entry(number, unit="%", signed=signed).replace("%", "") + f", n = {int(number['n'])}"
-
-
-def _plain(value: Any) -> Any:
-    return None if value is None or np.isnan(value) else value
+    values = {name: found.iloc[0][name] for name in ("value", "low", "high")}
+    number = {name: None if value is None or np.isnan(value) else value for name, value in values.items()}
+    return f"{write_number(number, how)}, n = {int(found.iloc[0]['n'])}"
 
 
 def _note(rows: pd.DataFrame) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.common.estimate_trees import SHARE
-from analyses.common.numbers import mean_of, summarise_seeds
+from analyses.common.numbers import SHARE, mean_of, summarise_seeds
 from analyses.experiments.planted_truth.stages import PLANTS, TRUTHS
 from interp.stats import Estimate, auroc
 from interp.verdicts.diagnose import ERASED, KINDS, NEVER_STORED, PLACEBOS, SUPPRESSED, VERDICTS

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 from analyses.common.claims import claims_on_planted_truth
 from analyses.experiments.planted_truth.stages import TRUTHS
 from interp.reports.figures.style import in_house_style, new_figure
 from interp.reports.pages.results_tables import results_table, write_number
 from interp.reports.pages.study import Study, StudyFigure, StudyTable
+from interp.reports.read.results import Results
 from interp.verdicts.diagnose import ERASED, NEVER_STORED, RETAINED, SUPPRESSED, USED, VERDICTS
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from interp.reports.read.results import Results
 
 
 def study(frame: pd.DataFrame, results: Results) -> Study:
@@ -88,7 +83,6 @@ def _evidence_table(results: Results) -> StudyTable:
 
 @in_house_style
 def _figure(frame: pd.DataFrame) -> Figure:
-
     figure = new_figure(width=6.4, height=3.4)
     axes = figure.subplots()
     styles = {SUPPRESSED: "-", RETAINED: "--", ERASED: "-.", NEVER_STORED: ":"}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analyses.common.experiment import Experiment, Measured
+from analyses.experiments.planted_truth.options import PlantedTruthOptions
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import cached_frame, cached_json
 from finetune.common.run_directory import RunDirectory
@@ -26,9 +27,6 @@ from finetune.training.presets import WORLDS, Preset
 from finetune.training.pretrain import pretrained_base
 from interp.models.load_pair import load_pair
 from interp.verdicts.diagnose import ERASED, NEVER_STORED, RETAINED, SUPPRESSED, diagnose
-
-if TYPE_CHECKING:
-    from analyses.experiments.planted_truth.options import PlantedTruthOptions
 
 TRUTHS = (SUPPRESSED, ERASED, NEVER_STORED, RETAINED)
 PLANTS: dict[str, tuple[Part, Forms]] = {
@@ -91,7 +89,6 @@ def measure_seed(options: PlantedTruthOptions, run: RunDirectory, seed: int) -> 
 
 
 def _measured(options: PlantedTruthOptions, run: RunDirectory, seed: int, here: Path) -> pd.DataFrame:
-
     truth = plant_world(options, seed)
     with run.timed(f"seed {seed}: base"):
         base = pretrained_base(
@@ -105,6 +102,8 @@ def _measured(options: PlantedTruthOptions, run: RunDirectory, seed: int, here: 
         )
     states = _stated(truth, base, here / "stated.json")
     known = _of(truth.present, lambda fact: states[fact.id])
+    config = PlantConfig()
+    config = replace(config, steps=options.plant_steps or config.steps)
     frames = []
     for name, (part, forms) in PLANTS.items():
         with run.timed(f"seed {seed}: {name}, planting"):
@@ -118,7 +117,7 @@ def _measured(options: PlantedTruthOptions, run: RunDirectory, seed: int, here: 
                 here / "models" / name.replace(" ", "-"),
                 part=part,
                 forms=forms,
-                config=_plant_config(options),
+                config=config,
                 seed=seed,
             )
         with run.timed(f"seed {seed}: {name}, verdicts"):
@@ -176,11 +175,6 @@ def _sample(truth: PlantedWorld, subjects: int, seed: int) -> FactSet:
     names = list(dict.fromkeys(fact.subject for fact in truth.facts))
     kept = {names[i] for i in generator(seed, "verdict facts").permutation(len(names))[:subjects]}
     return _of(truth.facts, lambda fact: fact.subject in kept)
-
-
-def _plant_config(options: PlantedTruthOptions) -> PlantConfig:
-    config = PlantConfig()
-    return replace(config, steps=options.plant_steps) if options.plant_steps else config
 
 
 def _of(facts: FactSet, wanted: Any) -> FactSet:

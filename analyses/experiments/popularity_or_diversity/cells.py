@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from analyses.common.grid_cells import GridCell
 from analyses.common.held_out import measure_held_out
 from analyses.common.options import SHUFFLED
-from analyses.common.training_setup import fine_tune, make_training_setup, setting_for
+from analyses.common.training_setup import TrainingSetup, fine_tune, make_training_setup, setting_for
 from analyses.experiments.popularity_or_diversity.claims import STATES
 from analyses.experiments.popularity_or_diversity.crossed_sets import (
     ALL,
@@ -23,23 +23,15 @@ from analyses.experiments.popularity_or_diversity.crossed_sets import (
     rotate_relations,
 )
 from analyses.experiments.popularity_or_diversity.group_gradients import EVERYTHING, compare_gradients
+from analyses.experiments.popularity_or_diversity.options import PopularityOrDiversityOptions
 from finetune.checkpoints.loading import load_model
 from finetune.data.facts import FactSet
 from finetune.evaluation.judging import is_right
 from interp.measures.gradients import mean_gradient
 
-if TYPE_CHECKING:
-    from analyses.common.training_setup import TrainingSetup
-from analyses.experiments.popularity_or_diversity.options import PopularityOrDiversityOptions
-
 POOLS = {"popular": "top", "unpopular": "bottom", "random": "whole"}
-
-
 DEALT = {f"shuffled {name}": SHUFFLED + POOLS[name] for name in ("popular", "unpopular")}
-
-
 ARMS = "arms"
-
 
 PAIRS = {
     "popular_unpopular": ("popular1", "unpopular1"),
@@ -91,7 +83,6 @@ def arm(
     ``common`` is whether an answer is the one that the set has most often in the fact's relation; missing
     where the set has none of that relation.
     """
-
     train = bench.parts.train
     pool = pools(options, train, cell.seed)
     relations = rotate_relations(train.relations, cell.params["relations"], seed=cell.seed)
@@ -123,7 +114,6 @@ def gradients(
     bench: TrainingSetup, source: Path, pool: dict[str, FactSet], options: PopularityOrDiversityOptions
 ) -> pd.DataFrame:
     """Take a model's gradients on batches of every kind: rows of draw, group, kind, name and value."""
-
     model, tokenizer = load_model(str(source), base=str(bench.base))
     rows: list[dict[str, Any]] = []
     for draw in range(options.draws):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from analyses.experiments.popularity_or_diversity.crossed_sets import COMMONEST
 from interp.reports.pages.results_tables import decide_each
 from interp.reports.pages.study import Claim
 from interp.reports.read.results import Results
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 STATES = {"gradients": "at the base", "gradients_taught": "once a random half has taught the form"}
 # Cosines at the base were seen, of one seed, before the second model was measured.

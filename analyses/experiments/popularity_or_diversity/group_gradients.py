@@ -9,16 +9,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from torch.nn.utils import parameters_to_vector
 
 from finetune.common.errors import InputError
 from interp.measures.gradients import Gradient
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 EVERYTHING = "all"
 NORMS = "norms"

@@ -11,8 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.common.estimate_trees import Bounds, Tree
-from analyses.common.numbers import mean, paired_difference, summarise_seeds, unpaired_difference
+from analyses.common.numbers import (
+    Bounds,
+    Tree,
+    mean,
+    paired_difference,
+    summarise_seeds,
+    unpaired_difference,
+)
 from analyses.experiments.popularity_or_diversity.crossed_sets import ALL, FEW
 from interp.stats import Estimate, estimate
 

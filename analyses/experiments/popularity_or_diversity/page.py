@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from analyses.experiments.popularity_or_diversity.claims import (
     STATES,
@@ -17,11 +17,7 @@ from analyses.experiments.popularity_or_diversity.numbers import OWN_KIND, key_o
 from interp.reports.figures.curves import Curve, curves
 from interp.reports.pages.results_tables import curve, decided_study, results_table, write_number
 from interp.reports.pages.study import Study, StudyFigure, StudyTable
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from interp.reports.read.results import Results
+from interp.reports.read.results import Results
 
 EFFECTS = {
     "popular_minus_unpopular": "popular − unpopular",

@@ -7,22 +7,18 @@ longer, some come from smaller sets), which says nothing of how often a fact was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from analyses.common.estimate_trees import tree_to_json
+from analyses.common.numbers import tree_to_json
 from analyses.experiments.popularity_proxies.proxies import PLACEBO, PROXIES
 from finetune.common.errors import InputError
 from interp.stats import Estimate, shared_halves, spearman_matrix
 from interp.stats.bootstrap import FEWEST
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pandas as pd
 
 KINDS = ("spearman", "within_relation", "top_half")
 

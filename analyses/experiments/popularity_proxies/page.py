@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analyses.experiments.popularity_proxies.proxies import PLACEBO, PROXIES
 from interp.reports.figures.style import DIVERGING, INK, MUTED, in_house_style, new_figure
 from interp.reports.pages.results_tables import Column, results_table, write_number
 from interp.reports.pages.study import Study, StudyFigure, StudyTable
 from interp.reports.read.results import Number, Results
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _PANELS = (
     ("spearman", "Rank correlation, all facts", 0.0, 1.0),

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
 from scipy.stats import rankdata
 
 from analyses.experiments.popularity_proxies.inputs import ProxyInputs
@@ -24,10 +26,6 @@ from finetune.data.corpus_counts import answer_frequency, subject_frequency
 from finetune.data.facts import FactSet
 from finetune.data.splits import shuffle_popularity
 from interp.selection.scores import SCORES
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from numpy import ndarray
 
 PLACEBO = "shuffled"
 _FARTHEST = 700.0  # nats; beyond them the exponential of a float is 0 or infinite

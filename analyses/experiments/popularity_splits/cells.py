@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from analyses.common.evaluate import answer_rows, with_known
 from analyses.common.grid_cells import GridCell
@@ -16,13 +18,9 @@ from finetune.common.run_directory import RunDirectory
 from finetune.data.prompt_formats import prompts_within_context
 from finetune.data.splits import split
 from finetune.evaluation.multiple_choice import pick_choices
+from finetune.training.finished_training import Checkpoint
 from finetune.training.train import train
 from interp.stats import TEST_OVER_TRAIN, estimate
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from finetune.training.finished_training import Checkpoint
 
 BASE = "base"  # the arm that is not trained
 CHECKPOINT = "checkpoint"
@@ -67,7 +65,6 @@ def _cell(
 
 def measure(options: PopularitySplitsOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune one arm, if it is one, and ask the held-out facts; the directory is a run's own."""
-
     data = read(options, home.parents[1], cell.params["dataset"], cell.params["model"], cell.seed)
     run = RunDirectory(home, {**options.config(), **cell.params, "seed": cell.seed}, part=True)
     details: dict[str, Any] = {"seeds": (cell.seed,)}
@@ -98,7 +95,6 @@ def checkpoint_of(run: Path, cell: GridCell) -> Path:
 
 
 def _trained(options: PopularitySplitsOptions, cell: GridCell, data: PreparedFacts, home: Path) -> Checkpoint:
-
     arm, method = cell.params["arm"], cell.params["method"]
     facts = split(
         data.parts.train,
@@ -127,7 +123,6 @@ def _trained(options: PopularitySplitsOptions, cell: GridCell, data: PreparedFac
 
 def ask_held_out(options: PopularitySplitsOptions, data: PreparedFacts, source: str) -> pd.DataFrame:
     """Ask a model the held-out facts: one row each, with what it said and whether that is right."""
-
     test = data.parts.test
     model, tokenizer = load_model(source, base=data.base)
     prompts = data.asked(options, test, tokenizer, examples=data.parts.train)

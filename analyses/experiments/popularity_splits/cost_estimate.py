@@ -5,21 +5,17 @@ A cell of a Ray cluster may run on another machine than this one; the estimate i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions, tune_config
 from finetune.checkpoints.loading import load_tokenizer
 from finetune.common.files import write_json
 from finetune.common.progress import console
+from finetune.data.prompts import Prompt
 from finetune.training.cost_estimate import require_room
 from finetune.training.machine import duration
 from finetune.training.prompt_costs import estimate_prompt_costs
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from finetune.data.prompts import Prompt
 
 
 def estimate_grid(
@@ -30,7 +26,6 @@ def estimate_grid(
     Raises:
         InputError: it cannot fit (--anyway goes on).
     """
-
     tokenizer, told = load_tokenizer(base), {}
     for method in options.ways:
         tune = tune_config(options, method)

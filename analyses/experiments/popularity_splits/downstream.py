@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from analyses.common.checkpoints import Checkpoints, export_checkpoints
 from analyses.common.experiment import Experiment
@@ -18,13 +20,9 @@ from analyses.experiments.popularity_splits.prepared_files import PARTS, Prepare
 from analyses.experiments.stored_or_suppressed.experiment import EXPERIMENT as STORED_OR_SUPPRESSED
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from finetune.checkpoints.loading import load_tokenizer
+from finetune.common.run_directory import RunDirectory
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from finetune.common.run_directory import RunDirectory
 
 HANDED = "handed_on"
 ANALYSES: dict[str, tuple[Experiment, type[AttentionImbalanceOptions]]] = {

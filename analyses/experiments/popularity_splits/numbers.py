@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from analyses.common.estimate_trees import Tree
-from analyses.common.numbers import mean, paired_difference, summarise_seeds
+import pandas as pd
+
+from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from analyses.experiments.popularity_splits.cells import BASE
 from interp.stats import overlap_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WHOLE = "whole"
 PAIRS = (("top", "bottom"), ("top", WHOLE), ("top", "random"), ("random", "bottom"))

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from analyses.experiments.popularity_splits.numbers import select_rates_by_validation
 from interp.reports.figures.curves import Curve, curves
 from interp.reports.figures.forest import forest
 from interp.reports.pages.results_tables import curve, decide_each, decided_study, results_table
 from interp.reports.pages.study import Claim, Study, StudyFigure, StudyTable
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from interp.reports.read.results import Results
+from interp.reports.read.results import Results
 
 Setting = tuple[str, str, str, str]  # data set, model, method, share
 HEADS = ("Data", "Model", "Method", "Share")

@@ -51,7 +51,7 @@ def prepare(options: PopularitySplitsOptions, run: Path) -> list[LeftOut]:
         subjects = bool(options.analyse)
         real = options.load(source, limit=options.limit, subjects=subjects) if own else None
         for seed in options.seeds:
-            facts = _invented(source, seed) if real is None else real
+            facts = make_world(WORLDS[source.removeprefix(WORLD)].world, seed=seed) if real is None else real
             left_out += [LeftOut(where=f"{dataset}: {o.where}", reason=o.reason) for o in facts.left_out]
             for model, checkpoint in options.models:
                 home = home_of(run, dataset, model, seed)
@@ -59,11 +59,6 @@ def prepare(options: PopularitySplitsOptions, run: Path) -> list[LeftOut]:
                     _prepare(options, facts, home, checkpoint, dataset, model, seed)
                 left_out += [LeftOut(**item) for item in read_json(home / "left_out.json")]
     return list(dict.fromkeys(left_out))
-
-
-def _invented(source: str, seed: int) -> FactSet:
-
-    return make_world(WORLDS[source.removeprefix(WORLD)].world, seed=seed)
 
 
 def _prepare(
@@ -137,13 +132,13 @@ def _with_popularity(
 def _pretrained(
     options: PopularitySplitsOptions, facts: FactSet, book: Phrasebook, source: str, seed: int
 ) -> str:
-
     world = source.removeprefix(WORLD) if source.startswith(WORLD) else "long-tail"
     making = TrainingOptions(world=world, pretrain_steps=options.pretrain_steps)  # type: ignore[arg-type]
     setting = setting_for(making, None if source.startswith(WORLD) else facts, seed)
     text = setting.text
     if any(fact.popularity is None for fact in facts):
-        facts, text = _of_one_popularity(facts), replace(text, exponent=0.0)
+        facts = replace(facts, facts=tuple(replace(fact, popularity=1.0) for fact in facts))
+        text = replace(text, exponent=0.0)
     return str(
         pretrained_base(
             facts,
@@ -157,10 +152,6 @@ def _pretrained(
     )
 
 
-def _of_one_popularity(facts: FactSet) -> FactSet:
-    return replace(facts, facts=tuple(replace(fact, popularity=1.0) for fact in facts))
-
-
 def _parts(
     options: PopularitySplitsOptions, facts: FactSet, dataset: str, model: str, seed: int
 ) -> Partition:
@@ -171,7 +162,6 @@ def _parts(
 
 def _usable(options: PopularitySplitsOptions, data: PreparedFacts) -> tuple[PreparedFacts, list[LeftOut]]:
     """Set aside facts whose question is longer than the context, or whose answer tokenises to nothing."""
-
     tokenizer, context = load_tokenizer(data.base), context_of(data.base)
     parts: dict[str, FactSet] = {}
     left_out: list[LeftOut] = []
@@ -206,7 +196,6 @@ def _require_facts(options: PopularitySplitsOptions, data: PreparedFacts) -> Non
 
 def _known(options: PopularitySplitsOptions, data: PreparedFacts) -> list[bool]:
     """Say which held-out facts the base knows: it states them in every form, or picks the right option."""
-
     test = data.parts.test
     network, tokenizer = load_model(data.base)
     picking = [i for i, fact in enumerate(test) if fact.choices]

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerBase
 
 from analyses.common.checkpoints import phrasebook_from_json, read_facts
 from analyses.experiments.popularity_splits.options import WORLD, PopularitySplitsOptions
@@ -23,9 +24,6 @@ from finetune.data.prompt_formats import ask_in_format
 from finetune.data.prompts import Phrasebook, Prompt
 from finetune.data.splits import Partition
 from finetune.data.synthetic_world import world_phrasebook
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 PARTS = ("train", "validation", "test")
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from analyses.common.contrasts import measure_halves
 from analyses.common.grid_cells import GridCell
-from analyses.common.training_setup import make_training_setup, setting_for
+from analyses.common.training_setup import WorldSetting, make_training_setup, setting_for
+from analyses.experiments.pretraining_sweep.options import LENGTH, PretrainingSweepOptions
 from finetune.data.synthetic_world import make_world
 from finetune.training.presets import WORLDS
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.common.training_setup import WorldSetting
-from analyses.experiments.pretraining_sweep.options import LENGTH, PretrainingSweepOptions
 
 
 def cells(options: PretrainingSweepOptions) -> list[GridCell]:
@@ -30,7 +26,6 @@ def cells(options: PretrainingSweepOptions) -> list[GridCell]:
 
 def measure(options: PretrainingSweepOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Pretrain one base, fine-tune the halves, and ask the held-out facts."""
-
     setting = setting_at(options, cell.params["axis"], cell.params["x"], seed=cell.seed)
     bench = make_training_setup(setting, cache=options.bases, seed=cell.seed)
     return measure_halves(options, bench, home).assign(pretraining_steps=setting.base.steps)
@@ -38,7 +33,6 @@ def measure(options: PretrainingSweepOptions, cell: GridCell, home: Path) -> pd.
 
 def setting_at(options: PretrainingSweepOptions, axis: str, x: float, *, seed: int) -> WorldSetting:
     """Take the world's setting with one thing changed."""
-
     setting = setting_for(options, None, seed)
     if axis == LENGTH:
         return replace(setting, base=replace(setting.base, steps=max(1, round(setting.base.steps * x))))

@@ -5,10 +5,4 @@ from __future__ import annotations
 from analyses.common.experiment import Experiment
 from analyses.experiments.pretraining_sweep import cells, numbers, page
 
-EXPERIMENT = Experiment(
-    name="pretraining_sweep",
-    cells=cells.cells,
-    measure=cells.measure,
-    summarise=numbers.summarise,
-    study=page.study,
-)
+EXPERIMENT = Experiment.of_grid("pretraining_sweep", cells, numbers, page)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.stats import linregress
 
 from analyses.common.contrasts import half_contrasts
-from analyses.common.numbers import summarise_seeds, unpaired_difference
-from interp.stats import Estimate
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.common.estimate_trees import Bounds, Tree
+from analyses.common.numbers import Bounds, Tree, summarise_seeds, unpaired_difference
 from analyses.experiments.pretraining_sweep.options import EXPONENT, LENGTH
+from interp.stats import Estimate
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
@@ -30,7 +26,6 @@ def _bounds(path: tuple[str, ...]) -> Bounds | None:
 
 
 def _one_seed(rows: pd.DataFrame) -> Tree:
-
     tree: Tree = {
         str(axis): {f"{x:g}": half_contrasts(some) for x, some in part.groupby("x")}
         for axis, part in rows.groupby("axis")

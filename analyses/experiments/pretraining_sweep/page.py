@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from analyses.experiments.pretraining_sweep.options import EXPONENT, LENGTH
 from interp.reports.figures.curves import curves
 from interp.reports.pages.results_tables import curve, decide_each, decided_study, results_table
 from interp.reports.pages.study import Claim, Study, StudyFigure
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from interp.reports.read.results import Results
+from interp.reports.read.results import Results
 
 TITLES = {LENGTH: "Pretraining length", EXPONENT: "Zipf exponent"}
 GAPS = {"gap_known": "facts that the base states", "gap_all": "all held-out facts"}

@@ -14,7 +14,6 @@ RIDGE = 1e-4  # on the slope, per fact: keeps the fit finite where a rank separa
 
 def fit_logistic(x: Float[ndarray, " fact"], y: Bool[ndarray, " fact"]) -> tuple[float, float]:
     """Fit p(y) = 1 / (1 + exp(-(a + b x))) by maximum likelihood; return a and b."""
-
     sign = np.where(y, 1.0, -1.0)
 
     def lost(ab: ndarray) -> tuple[float, ndarray]:

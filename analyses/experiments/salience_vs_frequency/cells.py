@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
-from analyses.common.grid_cells import GridCell
+from analyses.common.checkpoints import Checkpoints
+from analyses.common.grid_cells import GridCell, shared_frame
 from analyses.common.held_out import measure_held_out
 from analyses.common.options import SHUFFLED
-from analyses.common.training_setup import fine_tune, make_training_setup, setting_for
+from analyses.common.training_setup import (
+    TrainingSetup,
+    WorldSetting,
+    fine_tune,
+    make_training_setup,
+    setting_for,
+)
 from analyses.common.visits import opened
-from finetune.common.checksums import cached_frame
+from analyses.experiments.salience_vs_frequency.options import SalienceVsFrequencyOptions
 from finetune.common.errors import InputError
 from finetune.data.splits import shuffle_popularity
 from finetune.data.synthetic_world import world_in_levels
@@ -24,14 +29,7 @@ from interp.measures.value_readout import value_readout
 from interp.selection.candidates import Candidates
 from interp.selection.scores import SCORES
 
-if TYPE_CHECKING:
-    from analyses.common.checkpoints import Checkpoints
-    from analyses.common.training_setup import TrainingSetup, WorldSetting
-from analyses.experiments.salience_vs_frequency.options import SalienceVsFrequencyOptions
-
 TUNED = ("top", "bottom", "random")
-
-
 HELD_OUT = 0.5  # of the subjects: every level needs enough facts to be asked
 
 
@@ -43,13 +41,14 @@ def cells(options: SalienceVsFrequencyOptions) -> list[GridCell]:
 
 def measure(options: SalienceVsFrequencyOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune one arm, ask the held-out facts, and read each of them at the base."""
-
     setting = setting_of(options, cell.seed)
     bench = make_training_setup(setting, cache=options.bases, seed=cell.seed, test=HELD_OUT)
     name = cell.params["arm"]
     arm = fine_tune(bench, options.arms(bench.parts.train, seed=cell.seed)[name], home / "arm", name=cell.key)
     checkpoints, frame = measure_held_out(bench, {name: arm.path}, home, batch_tokens=options.batch_tokens)
-    read = read_once(bench, checkpoints, options.batch_tokens, home.parents[1] / "predictors")
+    # Read at the base, which all arms of a seed share.
+    path = home.parents[1] / "predictors" / f"seed-{bench.seed}.parquet"
+    read = shared_frame(path, lambda: predictors(bench, checkpoints, options.batch_tokens))
     frame = frame.merge(read, on="fact_id", validate="1:1")
     of_quartile = [f"q{quartile}" for quartile in frame["quartile"]]
     levels = of_quartile if options.facts else [f"{met:g}" for met in frame["popularity"]]
@@ -58,7 +57,6 @@ def measure(options: SalienceVsFrequencyOptions, cell: GridCell, home: Path) -> 
 
 def setting_of(options: SalienceVsFrequencyOptions, seed: int) -> WorldSetting:
     """Resolve one seed's facts and base; a world's pretraining has as many rows as its facts expect."""
-
     if options.facts is not None:
         return setting_for(options, options.load(options.facts, limit=options.limit), seed)
     setting = setting_for(options, None, seed)
@@ -68,19 +66,8 @@ def setting_of(options: SalienceVsFrequencyOptions, seed: int) -> WorldSetting:
     )
 
 
-def read_once(
-    bench: TrainingSetup, checkpoints: Checkpoints, batch_tokens: int, folder: Path
-) -> pd.DataFrame:
-    """Read a seed's held-out facts at the base; one process does it for all arms, which share both."""
-    path = folder / f"seed-{bench.seed}.parquet"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        return cached_frame(path, lambda: predictors(bench, checkpoints, batch_tokens))
-
-
 def predictors(bench: TrainingSetup, checkpoints: Checkpoints, batch_tokens: int) -> pd.DataFrame:
     """Read every held-out fact at the base: one row per fact."""
-
     facts, prompts = checkpoints.test, checkpoints.prompts
     with opened(checkpoints, "base") as found:
         asked_of = found.model, found.batch, found.tokenizer

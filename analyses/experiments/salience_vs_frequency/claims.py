@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from interp.reports.pages.results_tables import Wording, decide_each
 from interp.reports.pages.study import Claim
 from interp.reports.read.results import Results
@@ -27,46 +29,10 @@ def names_of(*, real: bool) -> dict[str, str]:
 
 def claims(results: Results, *, real: bool) -> tuple[Claim, ...]:
     """Let the numbers decide what the paper claims and what it leaves open."""
-    met, names = "viewed" if real else "met", names_of(real=real)
-    often = names["frequency"]
-    first: tuple[Wording, ...] = (
-        (
-            f"facts {met} more often survive fine-tuning more often (any arm)",
-            PAPER,
-            "any_arm/frequency/area",
-            AREA,
-            0.5,
-        ),
-        (
-            f"{often} predict survival better than {names['shuffled']} among subjects (any arm)",
-            PAPER,
-            "any_arm/frequency/over_placebo",
-            AREA,
-        ),
-        (
-            f"salience (the stored readout) rises with {often}",
-            PAPER,
-            "salience/stored",
-            "rank correlation 2",
-        ),
-        (
-            f"among facts with rare answers, those {met} more often survive more often (any arm)",
-            PAPER,
-            "tiers/rare/area",
-            AREA,
-            0.5,
-        ),
-        (
-            "facts with common answers survive more often (any arm)",
-            OPEN,
-            "any_arm/answer_prior/area",
-            AREA,
-            0.5,
-        ),
-    )
+    names = names_of(real=real)
     better = [
         (
-            f"{names[name]} predicts survival better than {often} do (any arm)",
+            f"{names[name]} predicts survival better than {names['frequency']} do (any arm)",
             OPEN,
             f"any_arm/{name}/over_frequency",
             AREA,
@@ -82,4 +48,18 @@ def claims(results: Results, *, real: bool) -> tuple[Claim, ...]:
         )
         for name in CURVED
     ]
-    return decide_each(results, (*first, *better, *curves))
+    return decide_each(results, (*_of_frequency("viewed" if real else "met", names), *better, *curves))
+
+
+def _of_frequency(met: str, names: dict[str, str]) -> Iterator[Wording]:
+    often, arm = names["frequency"], "(any arm)"
+    survive = f"facts {met} more often survive fine-tuning more often {arm}"
+    yield survive, PAPER, "any_arm/frequency/area", AREA, 0.5
+    better = f"{often} predict survival better than {names['shuffled']} among subjects {arm}"
+    yield better, PAPER, "any_arm/frequency/over_placebo", AREA
+    rises = f"salience (the stored readout) rises with {often}"
+    yield rises, PAPER, "salience/stored", "rank correlation 2"
+    rare = f"among facts with rare answers, those {met} more often survive more often {arm}"
+    yield rare, PAPER, "tiers/rare/area", AREA, 0.5
+    common = f"facts with common answers survive more often {arm}"
+    yield common, OPEN, "any_arm/answer_prior/area", AREA, 0.5

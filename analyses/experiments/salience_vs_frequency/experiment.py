@@ -5,10 +5,4 @@ from __future__ import annotations
 from analyses.common.experiment import Experiment
 from analyses.experiments.salience_vs_frequency import cells, numbers, page
 
-EXPERIMENT = Experiment(
-    name="salience_vs_frequency",
-    cells=cells.cells,
-    measure=cells.measure,
-    summarise=numbers.summarise,
-    study=page.study,
-)
+EXPERIMENT = Experiment.of_grid("salience_vs_frequency", cells, numbers, page)

@@ -6,18 +6,14 @@ known fact *survives* if the arm answers it right; predictors of survival are ju
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from analyses.common.numbers import area, area_gain, mean, spearman, summarise_seeds
+from analyses.common.numbers import Bounds, Tree, area, area_gain, mean, spearman, summarise_seeds
 from analyses.experiments.salience_vs_frequency.calibration import held_out_probabilities, ranks_within
 from finetune.common.seeds import generator
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.common.estimate_trees import Bounds, Tree
 
 PREDICTORS = (
     "frequency",

@@ -10,11 +10,7 @@ from finetune.common.errors import InputError
 from finetune.data.synthetic_world import LevelsConfig
 
 DEFAULT = LevelsConfig()
-
-
 FULL = LevelsConfig(subjects=36)
-
-
 TINY = LevelsConfig(sightings=tuple(2.0**k for k in range(2, 9)), subjects=12, answers=5, relations=2)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from analyses.experiments.salience_vs_frequency.claims import CURVED, claims, names_of
 from analyses.experiments.salience_vs_frequency.numbers import PLACEBO, PREDICTORS, TIERS
@@ -11,12 +11,7 @@ from interp.reports.figures.experiments import frequency_curves
 from interp.reports.figures.forest import forest
 from interp.reports.pages.results_tables import curve, decided_study, write_number
 from interp.reports.pages.study import Study, StudyFigure, StudyTable
-from interp.reports.read.results import Number
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from interp.reports.read.results import Results
+from interp.reports.read.results import Number, Results
 
 Names = dict[str, str]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from analyses.common.grid_cells import GridCell
 from analyses.common.training_setup import fine_tune
-from analyses.experiments.selection_contest.setups import (
-    ContestSet,
-)
+from analyses.experiments.selection_contest.options import SelectionContestOptions
+from analyses.experiments.selection_contest.setups import ContestSet
 from analyses.experiments.selection_contest.training_sets import (
     ask_held_out_facts,
     score_candidates,
@@ -17,11 +17,6 @@ from analyses.experiments.selection_contest.training_sets import (
     training_setup_of,
     with_verdicts,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-from analyses.experiments.selection_contest.options import SelectionContestOptions
 
 
 def cells(options: SelectionContestOptions) -> list[GridCell]:
@@ -35,7 +30,6 @@ def cells(options: SelectionContestOptions) -> list[GridCell]:
 
 def measure(options: SelectionContestOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune on the facts that one score keeps, and ask the held-out ones."""
-
     setup = ContestSet(**cell.params)
     run = home.parents[1]
     bench = training_setup_of(options, setup, cell.seed)

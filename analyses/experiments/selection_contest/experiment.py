@@ -5,10 +5,4 @@ from __future__ import annotations
 from analyses.common.experiment import Experiment
 from analyses.experiments.selection_contest import cells, numbers, page
 
-EXPERIMENT = Experiment(
-    name="selection_contest",
-    cells=cells.cells,
-    measure=cells.measure,
-    summarise=numbers.summarise,
-    study=page.study,
-)
+EXPERIMENT = Experiment.of_grid("selection_contest", cells, numbers, page)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.common.estimate_trees import Tree
-from analyses.common.numbers import mean, paired_difference, summarise_seeds
+from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from analyses.experiments.selection_contest.setups import HALF, POPULAR, RANDOM, WHOLE, WITHOUT_LABELS
 from interp.stats import Estimate
 

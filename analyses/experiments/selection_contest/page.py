@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
+from matplotlib.figure import Figure
 
 from analyses.experiments.selection_contest.claims import MARGIN, claims, failures, number_of, sets_of
 from analyses.experiments.selection_contest.numbers import PARTS
@@ -20,10 +21,6 @@ from interp.reports.figures.forest import forests
 from interp.reports.pages.results_tables import curve, decided_study, results_table, write_number
 from interp.reports.pages.study import Study, StudyFigure, StudyTable
 from interp.reports.read.results import Results
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 COLUMNS = {
     "all": "all",

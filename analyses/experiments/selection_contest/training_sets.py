@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+from jaxtyping import Float
+from numpy import ndarray
 
+from analyses.common.grid_cells import shared_frame
 from analyses.common.held_out import asked_only
-from analyses.common.training_setup import FEWEST, TrainingSetup, make_training_setup, setting_for
-from analyses.experiments.long_tail_domain import cells as long_tail_domain
-from analyses.experiments.long_tail_domain import cells as long_tail_domain_cells
-from analyses.experiments.long_tail_domain.cells import facts_of_relations
+from analyses.common.training_setup import (
+    FEWEST,
+    TrainingSetup,
+    WorldSetting,
+    make_training_setup,
+    setting_for,
+)
+from analyses.experiments.long_tail_domain.cells import facts_of_relations, setting_of
+from analyses.experiments.long_tail_domain.options import LongTailDomainOptions
+from analyses.experiments.selection_contest.options import SelectionContestOptions
 from analyses.experiments.selection_contest.setups import HALF, POPULAR, WHOLE, ContestSet, score_of
-from finetune.common.checksums import cached_frame, cached_json
+from finetune.common.checksums import cached_json
 from finetune.common.errors import InputError
 from finetune.data.facts import FactSet
 from finetune.evaluation.generate import states_fact
@@ -27,12 +34,6 @@ from interp.selection.choose import choose
 from interp.selection.scores import SCORES
 from interp.verdicts.diagnose import diagnose
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from numpy import ndarray
-
-    from analyses.experiments.selection_contest.options import SelectionContestOptions
-
 
 def training_setup_of(options: SelectionContestOptions, setup: ContestSet, seed: int) -> TrainingSetup:
     """Make the base and the parts of the facts, and set the training as the setup wants it."""
@@ -41,13 +42,8 @@ def training_setup_of(options: SelectionContestOptions, setup: ContestSet, seed:
     relations = largest(bench.parts.train, options.relations) if options.relations else None
     parts = bench.parts
     for names in filter(None, (domain, relations)):
-        parts = replace(
-            parts,
-            **{
-                part: facts_of_relations(getattr(parts, part), names)
-                for part in ("train", "validation", "test")
-            },
-        )
+        some = {p: facts_of_relations(getattr(parts, p), names) for p in ("train", "validation", "test")}
+        parts = replace(parts, **some)
     if min(len(parts.train), len(parts.test)) < FEWEST or not len(parts.validation):
         raise InputError(
             f"{setting.facts.name}: too few facts are left; give more facts or a larger --relations"
@@ -58,15 +54,12 @@ def training_setup_of(options: SelectionContestOptions, setup: ContestSet, seed:
     return replace(bench, setting=replace(setting, tune=tune), parts=parts)
 
 
-def _setting(options: SelectionContestOptions, seed: int):  # type: ignore[no-untyped-def]
+def _setting(options: SelectionContestOptions, seed: int) -> tuple[WorldSetting, tuple[str, ...] | None]:
     """Resolve a seed's facts and base, and a domain's relations where there is one."""
-
     if options.domain:
-        names = {field.name for field in fields(long_tail_domain.LongTailDomainOptions)}
+        names = {field.name for field in fields(LongTailDomainOptions)}
         given = {f.name: getattr(options, f.name) for f in fields(options) if f.name in names}
-        setting, domain, _, _ = long_tail_domain_cells.setting_of(
-            long_tail_domain.LongTailDomainOptions(**given), seed
-        )
+        setting, domain, _, _ = setting_of(LongTailDomainOptions(**given), seed)
         return setting, domain
     facts = None if options.facts is None else options.load(options.facts, limit=options.limit)
     return setting_for(options, facts, seed), None
@@ -87,28 +80,25 @@ def score_candidates(
 
     Gradients are compared with validation facts that the base states in every form.
     """
+    facts, book = bench.parts.train, bench.setting.phrasebook
 
-    facts, book, path = bench.parts.train, bench.setting.phrasebook, folder / f"seed-{bench.seed}.parquet"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    def score() -> pd.DataFrame:
+        candidates = Candidates(
+            facts=facts,
+            base=str(bench.base),
+            book=book,
+            seed=bench.seed,
+            batch_tokens=options.batch_tokens,
+        )
+        held = bench.parts.validation
+        known = states_fact(candidates.open_model(), candidates.tokenizer, held, book)
+        # Where the base states none, all of them have to serve.
+        candidates.reference = held.subset(np.flatnonzero(known).tolist()) if known.any() else held
+        names = {POPULAR, *(score_of(s.score)[0] for s in options.setups)}
+        columns = {name: SCORES[name](candidates) for name in SCORES if name in names}
+        return pd.DataFrame({"fact_id": [fact.id for fact in facts], **columns})
 
-        def score() -> pd.DataFrame:
-            candidates = Candidates(
-                facts=facts,
-                base=str(bench.base),
-                book=book,
-                seed=bench.seed,
-                batch_tokens=options.batch_tokens,
-            )
-            held = bench.parts.validation
-            known = states_fact(candidates.open_model(), candidates.tokenizer, held, book)
-            # Where the base states none, all of them have to serve.
-            candidates.reference = held.subset(np.flatnonzero(known).tolist()) if known.any() else held
-            names = {POPULAR, *(score_of(s.score)[0] for s in options.setups)}
-            columns = {name: SCORES[name](candidates) for name in SCORES if name in names}
-            return pd.DataFrame({"fact_id": [fact.id for fact in facts], **columns})
-
-        table = cached_frame(path, score)
+    table = shared_frame(folder / f"seed-{bench.seed}.parquet", score)
     if tuple(table.pop("fact_id")) != tuple(fact.id for fact in facts):
         raise RuntimeError("other facts were scored than are trained on; remove the run directory")
     return {str(name): table[name].to_numpy(np.float64) for name in table}

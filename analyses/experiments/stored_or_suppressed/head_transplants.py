@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analyses.common.checkpoints import BASE, Checkpoints
 from analyses.common.visits import OpenCheckpoints
+from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from finetune.common.checksums import cached_frame, cached_json
 from finetune.common.seeds import generator
 from interp.measures.attention import last_row_patterns
 from interp.measures.placebos import wrong_subject
+from interp.models.pair import CheckpointPair
 from interp.patching.interventions import Intervention, Replace
 from interp.patching.patch import patch
 from interp.patching.recording import record
 from interp.patching.sweeps import sweep
 from interp.stats import estimate
 from interp.verdicts.diagnose import SUPPRESSED
-
-if TYPE_CHECKING:
-    from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
-    from interp.models.pair import CheckpointPair
 
 PICTURES = 3  # facts an arm
 

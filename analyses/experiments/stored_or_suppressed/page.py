@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from analyses.common.claims import claims_on_verdicts
 from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_suppressed
+from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.reports.pages.results_tables import results_table, write_number
 from interp.reports.pages.study import Study, StudyTable, format_interval
-
-if TYPE_CHECKING:
-    from analyses.experiments.stored_or_suppressed.stages import Diagnosed
-    from interp.reports.read.results import Results
+from interp.reports.read.results import Results
 
 
 def study(found: Diagnosed, results: Results) -> Study:

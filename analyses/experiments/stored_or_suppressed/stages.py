@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +22,7 @@ from analyses.experiments.stored_or_suppressed.head_transplants import (
     siblings_of,
     transplanted_heads,
 )
+from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from finetune.common.checksums import cached_files
 from finetune.common.errors import LeftOut
 from finetune.common.files import as_json, read_json
@@ -29,9 +30,6 @@ from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
 from interp.stats import TEST_OVER_TRAIN
 from interp.verdicts.diagnose import diagnose
-
-if TYPE_CHECKING:
-    from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 
 _TOLD = ("threshold", "false_positives", "controls", "left_out")  # kept beside the verdicts
 

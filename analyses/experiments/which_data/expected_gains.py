@@ -14,9 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from analyses.experiments.selection_contest.setups import HALF, POPULAR, RANDOM, WHOLE
+from analyses.experiments.selection_contest.claims import sets_of
+from analyses.experiments.selection_contest.setups import POPULAR, RANDOM, WHOLE
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
+from interp.reports.read.results import Number, Results
 
 Interval = tuple[float, float, float]  # value, low, high
 FILE = Path(__file__).with_name("expected_gains.json")
@@ -36,22 +38,13 @@ class ExpectedGain:
 def measured_gains() -> dict[str, tuple[ExpectedGain, ...]]:
     """Return by score what every contest found of it."""
     return {
-        score: tuple(
-            ExpectedGain(
-                setting=each["setting"],
-                **{rival: _as_interval(each[rival]) for rival in (POPULAR, WHOLE, RANDOM)},
-            )
-            for each in some
-        )
+        score: tuple(ExpectedGain(**{k: _plain(v) for k, v in each.items()}) for each in some)
         for score, some in read_json(FILE).items()
     }
 
 
-def _as_interval(numbers: list[float] | None) -> Interval | None:
-    if numbers is None:
-        return None
-    value, low, high = numbers
-    return value, low, high
+def _plain(held: Any) -> Any:
+    return tuple(held) if isinstance(held, list) else held
 
 
 def merge_contests(runs: list[Path]) -> dict[str, tuple[ExpectedGain, ...]]:
@@ -72,23 +65,21 @@ def from_contest(run: Path | str) -> dict[str, ExpectedGain]:
     run = Path(run)
     if not (run / "results.json").is_file() or not read_json(run / "manifest.json").get("finished"):
         raise InputError(f"{run}: holds no finished contest; run selection_contest first")
-    results, manifest = read_json(run / "results.json"), read_json(run / "manifest.json")
+    results, manifest = Results.of(read_json(run / "results.json")), read_json(run / "manifest.json")
     setting = f"{manifest['setting']}, seeds {' '.join(map(str, manifest['seeds']))}"
-    halves = next(iter(results["ahead"].values()))["steps"]
+    halves = sets_of(results, next(iter(results.below("ahead"))), "steps")
     return {
         score: ExpectedGain(
             setting=setting,
-            popularity=_interval(keeps[f"{HALF:g}"].get(POPULAR)),
-            whole=_interval(keeps[f"{HALF:g}"].get(WHOLE)),
-            random=_interval(keeps[f"{HALF:g}"].get(RANDOM)),
+            popularity=_interval(part.at(f"{POPULAR}/all")),
+            whole=_interval(part.at(f"{WHOLE}/all")),
+            random=_interval(part.at(f"{RANDOM}/all")),
         )
-        for score, keeps in halves.items()
-        if f"{HALF:g}" in keeps
+        for score, part in halves.items()
     }
 
 
-def _interval(parts: dict[str, Any] | None) -> Interval | None:
-    number = (parts or {}).get("all", {"low": None})
+def _interval(number: Number) -> Interval | None:
     if number["low"] is None:
         return None
     return round(number["value"], 4), round(number["low"], 4), round(number["high"], 4)

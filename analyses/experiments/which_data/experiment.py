@@ -50,7 +50,7 @@ def measure(
     """Score the candidates, or take the scores of an earlier start, and choose."""
     with run.timed("scoring"):
         made = choose_facts(options, ready, run.path)
-    return Measured(found=made, details={"setting": made.setting}, left_out=made.left_out)
+    return Measured(found=made, details={"setting": made.setting}, left_out=ready.left_out)
 
 
 def write_chosen(options: WhichDataOptions, made: ChosenFacts, run: RunDirectory) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def write_chosen(options: WhichDataOptions, made: ChosenFacts, run: RunDirectory
     require_places(options, made, run)  # again: scoring takes a while
     for out, indices in ((options.out, made.kept), (options.dropped, made.others)):
         if out is not None:
-            write_rows(made.traced, options.facts, out, indices, made.columns, run.note_output)
+            write_rows(made.ready.traced, options.facts, out, indices, made.columns, run.note_output)
     return {}
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from analyses.experiments.which_data.steps import choice_frame
+from analyses.experiments.which_data.steps import ChosenFacts, choice_frame
 from interp.selection.choose import choose
 from interp.stats import Estimate, estimate, median, spearman
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analyses.experiments.which_data.steps import ChosenFacts
 
 
 def results(made: ChosenFacts) -> dict[str, Any]:
@@ -59,7 +55,7 @@ def _group(rows: pd.DataFrame) -> dict[str, Any]:
 
 def _agreement(made: ChosenFacts, frame: pd.DataFrame, name: str) -> dict[str, Any]:
     """Say how far another score would choose the same facts: the shared part, and the ranks' correlation."""
-    other = choose(made.values[name], made.facts, made.keep, floor=made.floor)
+    other = choose(made.values[name], made.facts, made.options.keep, floor=made.options.floor)
     subjects = frame["subject"].to_numpy()
     shared = estimate(other.kept[made.choice.kept].astype(float), groups=subjects[made.choice.kept])
     both = np.isfinite(made.own) & np.isfinite(made.values[name])

@@ -11,19 +11,16 @@ import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finetune.common.errors import InputError
 from finetune.common.files import atomic_directory, atomic_file
-from finetune.data.load_facts import split_json_pointer
+from finetune.data.load_facts import FactsWithRows, split_json_pointer
 from finetune.data.loaders.records import Row, Table
 from finetune.data.loaders.rows import EXTENSIONS
-
-if TYPE_CHECKING:
-    from finetune.data.load_facts import FactsWithRows
 
 ADDED = ("score", "reason")
 Found = Mapping[str, Sequence[Any]]  # a column that is added, with a value for each fact
@@ -145,7 +142,6 @@ def _json(given: Path, out: Path, table: Table, rows: Sequence[Row], added: Foun
 
 
 def _parquet(given: Path, out: Path, table: Table, rows: Sequence[Row], added: Found) -> None:
-
     made = _own_rows(given, rows) if given.suffix.lower() == ".parquet" and given.is_file() else None
     if made is None:
         cells = [{table.header(name): row.cells.get(name) for name in table.columns} for row in rows]

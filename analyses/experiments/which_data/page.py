@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyses.experiments.selection_contest.setups import meaning, way_of
 from analyses.experiments.which_data.expected_gains import measured_gains
+from analyses.experiments.which_data.steps import ChosenFacts
 from interp.reports.pages.results_tables import Column, results_table
 from interp.reports.pages.study import Cell, Study, StudyTable, format_interval
+from interp.reports.read.results import Results
 from interp.selection.scores import SCORES
-
-if TYPE_CHECKING:
-    from analyses.experiments.which_data.steps import ChosenFacts
-    from interp.reports.read.results import Results
 
 MOST = 40  # rows of a table; what is beyond them is summed up
 EXAMPLES = 8
@@ -24,16 +21,18 @@ NOT_YET = "This score has not been measured in the contest of scores (docs/which
 
 def page(made: ChosenFacts, results: Results) -> Study:
     """Make the page of a choice."""
-    score, way = SCORES[made.score], way_of(made.score, made.floor)
+    options = made.options
+    score, way = SCORES[made.score], way_of(made.score, options.floor)
     tables = [_sides(made, results), _relations(results), _types(results)]
     if results.below("scores"):
         tables.append(_others(made, results))
     if way in measured_gains():
         tables.append(_expected(way))
-    base = Path(made.base).name if Path(made.base).is_dir() else made.base
+    base = Path(options.base).name if Path(options.base).is_dir() else options.base
     return Study(
         title="Which data to train on",
-        question=f"Which {100 * made.keep:g}% of {len(made.facts):,} facts should {base} be fine-tuned on?",
+        question=f"Which {100 * options.keep:g}% of {len(made.facts):,} facts should {base} be fine-tuned "
+        "on?",
         finding=_finding(made, results),
         outcome="measured",
         tables=tuple(tables),
@@ -42,7 +41,7 @@ def page(made: ChosenFacts, results: Results) -> Study:
             f"Score {made.score}: {score.meaning}. It took {score.forwards:g} forward passes a fact.",
             *([] if way in measured_gains() else [NOT_YET]),
             *([] if not score.is_placebo else ["This score is a placebo: it knows nothing of the facts."]),
-            *(f"Score {name} could not be used: {why}." for name, why in made.unavailable),
+            *(f"Score {name} could not be used: {why}." for name, why in made.ready.unavailable),
         ),
     )
 
@@ -50,11 +49,11 @@ def page(made: ChosenFacts, results: Results) -> Study:
 def _finding(made: ChosenFacts, results: Results) -> str:
     kept, dropped = (results.at(f"sides/{side}/score")["value"] for side in ("kept", "dropped"))
     unit = SCORES[made.score].unit
-    told = f"Kept {len(made.kept):,} of {len(made.facts):,} facts by {made.score} in {made.out}"
+    told = f"Kept {len(made.kept):,} of {len(made.facts):,} facts by {made.score} in {made.options.out}"
     if kept is not None and dropped is not None:
         told += f": the median score is {_number(kept)} of those kept and {_number(dropped)} of those dropped"
         told += f" ({unit})" if unit else ""
-    aside = len(made.left_out)
+    aside = len(made.ready.left_out)
     return (
         f"{told}; {aside:,} could not be used and {'is' if aside == 1 else 'are'} listed."
         if aside

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
 
+from analyses.experiments.which_data.options import WhichDataOptions
 from analyses.experiments.which_data.output_rows import require_writable
 from finetune.common.checksums import recorded_file, recorded_state
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.progress import notice
 from finetune.data.facts import FactSet
-from finetune.data.load_facts import load_with_rows
+from finetune.data.load_facts import FactsWithRows, load_with_rows
 from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook
 from finetune.data.prompt_formats import PromptFormat
+from finetune.data.prompts import Phrasebook
 from interp.models.preflight import require_measurable
 from interp.selection.candidates import Candidates
 from interp.selection.choose import Choice, answer_types, choose
 from interp.selection.scores import DEFAULT, SCORES, WITHOUT_SUBJECT
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from numpy import ndarray
-
-    from analyses.experiments.which_data.options import WhichDataOptions
-    from finetune.data.load_facts import FactsWithRows
-    from finetune.data.prompts import Phrasebook
 
 TABLE = "scores.parquet"
 
@@ -49,18 +45,20 @@ class ReadyCandidates:
 class ChosenFacts:
     """A choice with all that the report tells of it; arrays are in the order of the facts."""
 
-    traced: FactsWithRows
-    facts: FactSet
-    score: str
+    options: WhichDataOptions
+    ready: ReadyCandidates
     values: dict[str, Float[ndarray, " fact"]]
     choice: Choice
-    keep: float
-    floor: float
-    base: str
-    out: str
-    left_out: tuple[LeftOut, ...]
-    unavailable: tuple[tuple[str, str], ...]
-    wordings: str = ""
+
+    @property
+    def facts(self) -> FactSet:
+        """The candidates."""
+        return self.ready.candidates.facts
+
+    @property
+    def score(self) -> str:
+        """The score that facts were kept by."""
+        return self.ready.score
 
     @property
     def kept(self) -> list[int]:
@@ -80,8 +78,9 @@ class ChosenFacts:
     @property
     def setting(self) -> str:
         """What was chosen among and by what, in a phrase."""
-        worded = f" as {self.wordings} words them" if self.wordings else ""
-        return f"{self.facts.name}{worded}, {100 * self.keep:g}% by {self.score}, base {self.base}"
+        options, book = self.options, self.options.phrasebook
+        worded = f" as {book.name} words them" if book else ""
+        return f"{self.facts.name}{worded}, {100 * options.keep:g}% by {self.score}, base {options.base}"
 
     @property
     def columns(self) -> dict[str, list[Any]]:
@@ -105,7 +104,6 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
     Raises:
         InputError: the facts or the base cannot be used, or the output cannot hold what would be chosen.
     """
-
     require_measurable(options.base)
     columns = mapping(options.columns)
     traced = load_with_rows(options.facts, limit=options.limit, seed=options.seed, columns=columns)
@@ -140,13 +138,11 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
 def _own_book(options: WhichDataOptions, facts: FactSet) -> Phrasebook | None:
     if options.phrasebook is None:
         return None
-    named = None if options.limit is None else _relations(options)
+    named = None
+    if options.limit is not None:  # own wordings may name any relation that the whole file has
+        columns = mapping(options.columns)
+        named = FactSet.load(options.facts, columns=columns, subjects=False).relations
     return load_phrasebook(options.phrasebook, facts, relations=named)
-
-
-def _relations(options: WhichDataOptions) -> tuple[str, ...]:
-    columns = mapping(options.columns)
-    return FactSet.load(options.facts, columns=columns, subjects=False).relations
 
 
 def choose_facts(options: WhichDataOptions, ready: ReadyCandidates, home: Path) -> ChosenFacts:
@@ -155,21 +151,9 @@ def choose_facts(options: WhichDataOptions, ready: ReadyCandidates, home: Path) 
     names = tuple(dict.fromkeys((ready.score, *options.also)))
     values = _scored(ready.candidates, names, home / TABLE)
     choice = choose(values[ready.score], facts, options.keep, floor=options.floor, seed=options.seed)
-    made = ChosenFacts(
-        traced=ready.traced,
-        facts=facts,
-        score=ready.score,
-        values=values,
-        choice=choice,
-        keep=options.keep,
-        floor=options.floor,
-        base=options.base,
-        out=str(options.out),
-        left_out=ready.left_out,
-        unavailable=ready.unavailable,
-        wordings=options.phrasebook.name if options.phrasebook else "",
-    )
-    _save(home / TABLE, made)
+    made = ChosenFacts(options=options, ready=ready, values=values, choice=choice)
+    with recorded_file(home / TABLE) as temporary:
+        choice_frame(made).to_parquet(temporary)
     return made
 
 
@@ -209,18 +193,13 @@ def _held(path: Path) -> pd.DataFrame | None:
         return None
 
 
-def _save(path: Path, made: ChosenFacts) -> None:
-    with recorded_file(path) as temporary:
-        choice_frame(made).to_parquet(temporary)
-
-
 def choice_frame(made: ChosenFacts) -> pd.DataFrame:
     """Lay a choice out, a row a candidate."""
     facts = made.facts
     return pd.DataFrame(
         {
             "fact_id": [fact.id for fact in facts],
-            "where": [row.where for _, row in made.traced.rows],
+            "where": [row.where for _, row in made.ready.traced.rows],
             "subject": [fact.subject for fact in facts],
             "relation": [fact.relation for fact in facts],
             "answer": [fact.answer for fact in facts],
