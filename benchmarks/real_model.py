@@ -26,7 +26,8 @@ from transformer_lens.patching import generic_activation_patch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from finetune.data.facts import FactSet
-from finetune.data.phrasebooks import phrasebook
+from finetune.data.phrasebooks import ASKED, phrasebook
+
 from finetune.data.prompts import fact_prompt
 from interp import Intervention, Knockout, PromptBatch, encode, load_pair, patch, subject_attention, sweep
 from interp.measures.decode import answer_tokens
@@ -53,7 +54,7 @@ def main(options: Options) -> None:
     book = phrasebook(facts)
     plain = AutoModelForCausalLM.from_pretrained(options.base, attn_implementation="eager").eval()
     pair = load_pair(options.base)
-    batch = encode(pair.tokenizer, [fact_prompt(fact, book) for fact in chosen])
+    batch = encode(pair.tokenizer, [fact_prompt(fact, book, ASKED) for fact in chosen])
     with pair.base() as model:
         figures = grid(model, pair.tokenizer, batch[list(range(options.limit))], options)
         figures |= mass(model, plain, batch, options.repeats)

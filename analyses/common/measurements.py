@@ -6,9 +6,11 @@ Each is a stage of a visit (:mod:`analyses.common.visits`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analyses.common.visits import OpenCheckpoint, Stage
@@ -21,7 +23,11 @@ from interp.models.edit_check import InterventionError
 from interp.patching.interventions import Intervention, Replace
 from interp.patching.knockout import Block, knockout
 from interp.patching.patch import patch
+from interp.patching.recall_heads import RecallHeads, recall_heads
 from interp.patching.recording import Recording, record
+
+FINDING = 32  # facts that recall heads are looked for on
+FEWEST_SUBJECTS = 8
 
 
 def mass_stage(name: str, path: Path, *, batch_tokens: int) -> Stage[AttentionMass]:
@@ -36,6 +42,32 @@ def mass_stage(name: str, path: Path, *, batch_tokens: int) -> Stage[AttentionMa
         ).save(to)
 
     return Stage(paths=(path,), make=make, read=lambda: AttentionMass.load(path))
+
+
+def recall_stage(
+    path: Path, answers: Callable[[], pd.DataFrame], *, seed: int, batch_tokens: int
+) -> Stage[RecallHeads]:
+    """Find the open checkpoint's recall heads, on a few test facts that are then left out of their mean.
+
+    They are drawn among the facts that ``answers`` says are right, half of these at most. Where they are of too
+    few subjects, or the architecture ignores edits of its attention, no head is looked for.
+    """
+
+    def make(found: OpenCheckpoint, to: Path) -> None:
+        rows = answers()
+        right = np.random.default_rng([seed, 61]).permutation(sorted(rows.loc[rows["correct"], "fact_id"]))
+        chosen = set(right[: min(FINDING, len(right) // 2)].tolist())
+        prompts = [prompt for prompt in found.checkpoints.prompts if prompt.fact_id in chosen]
+        subjects = [prompt.text[slice(*prompt.subject)] for prompt in prompts]
+        heads = RecallHeads.none(found.model.cfg.n_layers, found.model.cfg.n_heads)
+        if len(set(subjects)) >= FEWEST_SUBJECTS:
+            options: dict[str, Any] = {"groups": subjects, "batch_tokens": batch_tokens}
+            options["progress"] = "Finding the heads that recall needs"
+            with suppress(InterventionError):
+                heads = recall_heads(found.model, found.encoded(prompts), found.tokenizer, **options)
+        heads.save(to)
+
+    return Stage(paths=(path,), make=make, read=lambda: RecallHeads.load(path))
 
 
 def mean_masses(found: OpenCheckpoint, batch_tokens: int) -> dict[str, float]:

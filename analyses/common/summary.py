@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy import ndarray
 
-ATTENTION = ("subject_attention", "subject_attention_raw")  # without sinks, and with them
+# Without sinks, with them, and in the recall heads of the first model compared, on facts not used to find them.
+ATTENTION = ("subject_attention", "subject_attention_raw", "subject_attention_recall")
 
 
 def summarise(facts: pd.DataFrame) -> Tree:
@@ -46,7 +47,7 @@ def _arm(rows: pd.DataFrame) -> Tree:
         "accuracy": mean(rows, "correct"),
         "accuracy_known": mean(known, "correct"),
         "accuracy_by_quartile": quartiles,
-        **{name: mean(rows, name) for name in ATTENTION if name in rows},
+        **{name: mean(rows[rows[name].notna()], name) for name in ATTENTION if name in rows},
         **_evidence(known),
     }
 
@@ -84,7 +85,7 @@ def _contrast(facts: pd.DataFrame, first: str, second: str) -> Tree:
     return {
         "accuracy": mean(difference, "correct", difference=True),
         "accuracy_known": mean(difference[difference["known"]], "correct", difference=True),
-        **{name: mean(difference, name, difference=True) for name in attention},
+        **{name: mean(difference[difference[name].notna()], name, difference=True) for name in attention},
     }
 
 

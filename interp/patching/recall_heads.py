@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -51,20 +51,19 @@ class RecallHeads(Result):
     high: Float[Tensor, "layer head"]
     heads: tuple[tuple[int, int], ...]
 
-    def mean(self, values: Float[Tensor, "fact layer head"], fact_ids: Sequence[str]) -> Float[Tensor, " fact"]:
-        """Average a measurement over the recall heads, for facts that these were not found on; NaN for none.
+    @classmethod
+    def none(cls, layers: int, heads: int) -> Self:
+        """Say that no head could be looked for."""
+        nothing = torch.full((layers, heads), torch.nan)
+        return cls(effect=nothing, low=nothing.clone(), high=nothing.clone(), heads=(), fact_ids=())
 
-        Raises:
-            InputError: a fact that the heads were found on.
-        """
-        if both := sorted(set(fact_ids) & set(self.fact_ids)):
-            raise InputError(
-                f"fact {both[0]!r}: the recall heads were found on it; measure them on facts set aside"
-            )
+    def mean(self, values: Float[Tensor, "fact layer head"], fact_ids: Sequence[str]) -> Float[Tensor, " fact"]:
+        """Average a measurement over the recall heads, for facts that these were not found on; NaN for others."""
         if not self.heads:
             return torch.full((len(values),), torch.nan)
         layers, heads = torch.tensor(self.heads).T
-        return values[:, layers, heads].mean(1)
+        seen = torch.tensor([fact_id in set(self.fact_ids) for fact_id in fact_ids])
+        return values[:, layers, heads].mean(1).masked_fill(seen, torch.nan)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per head, the most needed first; ``n`` is the number of facts it was found on."""

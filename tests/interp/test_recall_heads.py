@@ -44,8 +44,15 @@ def test_they_are_measured_on_other_facts_only(found: RecallHeads, tmp_path) -> 
     mean = RecallHeads.load(tmp_path / "heads.safetensors").mean(mass.values, mass.fact_ids)
     expected = sum(mass.values[:, layer, head] for layer, head in found.heads) / len(found.heads)
     torch.testing.assert_close(mean, expected)
-    with pytest.raises(InputError, match="were found on it"):
-        found.mean(mass.values, tiny.batch().fact_ids)
+    whole = subject_attention(model, tiny.batch())
+    seen = found.mean(whole.values, whole.fact_ids)
+    assert seen[:12].isnan().all() and seen[12:].isfinite().all()
+    assert RecallHeads.none(2, 4).mean(mass.values, mass.fact_ids).isnan().all()
+
+
+def test_one_subject_is_too_few_to_find_heads_on() -> None:
+    with pytest.raises(InputError, match="give at least 2 facts"):
+        recall_heads(tiny.both("llama").hooked, tiny.batch()[:1], tiny.tokenizer())
 
 
 @pytest.mark.parametrize("name", tiny.FEW)

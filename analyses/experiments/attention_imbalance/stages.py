@@ -24,6 +24,7 @@ from finetune.data.facts import FactSet
 from finetune.data.load import pointed
 from interp.measures.attention import AttentionMass
 from interp.measures.head_changes import imbalance, rank_heads
+from interp.patching.recall_heads import RecallHeads
 from interp.reports.pages.report import draw, report, write_figures
 from interp.reports.pages.study import write_claims
 from interp.stats import TEST_OVER_TRAIN
@@ -33,12 +34,13 @@ from interp.stats import TEST_OVER_TRAIN
 class SeedResults:
     """What one seed left: a row per fact and arm, and what is told about it.
 
-    ``mass`` maps an arm to its subject-attention mass.
+    ``mass`` maps an arm to its subject-attention mass, ``recall`` are the heads that recall needs.
     """
 
     seed: int
     frame: pd.DataFrame
     mass: dict[str, AttentionMass]
+    recall: RecallHeads
     example: dict[str, Any]
     examples: list[dict[str, Any]]
     sizes: dict[str, int]
@@ -80,6 +82,7 @@ def measure_seed(
         seed=seed,
         frame=frame,
         mass={name: stages.readings(name).read()[0] for name in stages.names},
+        recall=stages.recall.read(),
         example=stages.example.read(),
         examples=stages.examples.read(),
         sizes=checkpoints.sizes,
@@ -101,6 +104,9 @@ def write_results(
         mass = {name: m.values.numpy() for name, m in seeds[0].mass.items()}
         write_json(run.path / "attention.json", head_means(seeds[0].frame, mass))
         write_json(run.path / "heads.json", _moved_heads(seeds[0]))
+        recall = seeds[0].recall
+        rows = recall.to_frame().to_dict("records") if recall.fact_ids else []
+        write_json(run.path / "recall_heads.json", rows)
         write_json(run.path / "example.json", seeds[0].example)
         write_json(run.path / "examples.json", seeds[0].examples)
     left_out = [*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)]
