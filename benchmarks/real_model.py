@@ -1,9 +1,9 @@
-"""Speed on a real model: the head knock-out grid against TransformerLens' own loop, the mass against a forward.
+"""Speed on a real model: head knock-outs against TransformerLens' own loop, the mass against a forward pass.
 
     python benchmarks/real_model.py --base DIR --facts FILE [--limit 32 --cells 8 --repeats 3]
 
-All in one process, in turns, medians; the two must agree to 1e-4 nats on every cell that both measure. What is
-scored is the whole answer: TransformerLens runs prompts with their answers behind them. Its loop makes one
+All in one process, in turns, medians; the two must agree to 1e-4 nats on every cell that both measure. What
+is scored is the whole answer: TransformerLens runs prompts with their answers behind them. Its loop makes one
 forward pass a cell, so a sample of cells gives its time for all. The last line is JSON.
 """
 
@@ -27,7 +27,6 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import ASKED, phrasebook
-
 from finetune.data.prompts import fact_prompt
 from interp import Intervention, Knockout, PromptBatch, encode, load_pair, patch, subject_attention, sweep
 from interp.measures.decode import answer_tokens

@@ -49,8 +49,8 @@ def recall_stage(
 ) -> Stage[RecallHeads]:
     """Find the open checkpoint's recall heads, on a few test facts that are then left out of their mean.
 
-    They are drawn among the facts that ``answers`` says are right, half of these at most. Where they are of too
-    few subjects, or the architecture ignores edits of its attention, no head is looked for.
+    They are drawn among the facts that ``answers`` says are right, half of these at most. Where they are of
+    too few subjects, or the architecture ignores edits of its attention, no head is looked for.
     """
 
     def make(found: OpenCheckpoint, to: Path) -> None:

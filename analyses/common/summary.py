@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy import ndarray
 
-# Without sinks, with them, and in the recall heads of the first model compared, on facts not used to find them.
+# Without sinks, with them, and in the recall heads of the first model compared, on facts not used to find
+# them.
 ATTENTION = ("subject_attention", "subject_attention_raw", "subject_attention_recall")
 
 

@@ -83,7 +83,9 @@ def packed_loss(model: Any) -> Iterator[None]:
 
     handle = model.register_forward_pre_hook(pack, with_kwargs=True)
     try:
-        with _before_head(model, lambda residual: _gathered(residual, waiting.pop()) if waiting else residual):
+        with _before_head(
+            model, lambda residual: _gathered(residual, waiting.pop()) if waiting else residual
+        ):
             yield
     finally:
         handle.remove()

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from finetune.common.errors import InputError
 from finetune.data.tokenization import Text, tokenize_with_answer
-
 from interp.measures.spans import PromptBatch
 
 if TYPE_CHECKING:

@@ -40,8 +40,8 @@ class AttentionMass(Result):
     """Attention of the last prompt token, by where it goes: every tensor is [fact, layer, head].
 
     ``values`` is the mass on the subject with sinks left out and the rest renormalised, ``raw`` the same with
-    them in. With ``raw``, the masses on ``bos`` (all sinks), on ``relation`` (the prompt's other words) and on
-    ``rest`` (the last token itself) add up to one. ``rank`` counts the tokens, sinks aside, that draw more
+    them in. With ``raw``, the masses on ``bos`` (all sinks), on ``relation`` (the prompt's other words) and
+    on ``rest`` (the last token itself) add up to one. ``rank`` counts the tokens, sinks aside, that draw more
     attention than the subject's most attended one. A fact whose prompt begins with its subject is NaN (rank
     -1) and named in ``sunk``.
     """
@@ -119,9 +119,7 @@ def blocks(batch: PromptBatch) -> dict[str, Bool[Tensor, "fact pos"]]:
     """
     sinks = batch.sink_mask
     masks = (batch.subject_mask, batch.relation_mask, sinks, batch.last_mask & ~batch.subject_mask)
-    return {
-        name: mask if mask is sinks else mask & ~sinks for name, mask in zip(BLOCKS, masks, strict=True)
-    }
+    return {name: mask if mask is sinks else mask & ~sinks for name, mask in zip(BLOCKS, masks, strict=True)}
 
 
 def indices(name: str, chosen: Sequence[int] | None, count: int) -> tuple[int, ...]:

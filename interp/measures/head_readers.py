@@ -64,7 +64,7 @@ def read_sources(
     *,
     hooks: Sequence[Hook] = (),
 ) -> HeadSources:
-    """Run the prompts once, under further hooks, and keep what heads read from ``mask`` (by default the subject)."""
+    """Run the prompts once, under further hooks; keep what heads read from ``mask`` (or from the subject)."""
     chosen = batch.subject_mask if mask is None else mask
     fact = torch.arange(len(batch))
     values: dict[str, Tensor] = {}
@@ -91,7 +91,9 @@ def read_sources(
     def keep_last(name: str) -> Hook:
         def keep(activation: Float[Tensor, "fact pos _"], hook: object) -> None:
             # The unembedding is handed the last position alone.
-            last[name] = (activation[fact, batch.last] if activation.shape[1] > 1 else activation[:, 0]).float()
+            last[name] = (
+                activation[fact, batch.last] if activation.shape[1] > 1 else activation[:, 0]
+            ).float()
 
         return name, keep
 

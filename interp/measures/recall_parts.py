@@ -5,8 +5,8 @@ direct logit attribution with the final norm held at its scale. The quantity is 
 the mean logit of its relation's answers.
 
 1. At the last prompt token the residual stream is a sum, so the difference is one too:
-   ``embedding + sum over layers of (extraction + attention_elsewhere + mlp) + constant``, where ``extraction``
-   is what heads read from the subject's tokens, ``attention_elsewhere`` what they read from all others and
+   ``embedding + sum over layers of (extraction + attention_elsewhere + mlp) + constant``. ``extraction`` is
+   what heads read from the subject's tokens, ``attention_elsewhere`` what they read from all others and
    their bias, and ``mlp`` whatever else a layer adds.
 2. ``enrichment`` is the same difference read off the residual stream at the subject's *last* token, entering
    each layer and leaving the last, with that token's own norm (a logit lens).
@@ -45,7 +45,7 @@ Residuals = Float[Tensor, "fact depth d_model"]
 
 @dataclass(frozen=True, kw_only=True)
 class RecallParts(Result):
-    """Where a model's preference for the right answer comes from, in logits; depth d is what enters layer d."""
+    """Where a model's preference for the right answer comes from, in logits; depth d enters layer d."""
 
     extraction: Float[Tensor, "fact layer"]
     attention_elsewhere: Float[Tensor, "fact layer"]
@@ -127,7 +127,7 @@ def _parts(
 
 
 def _residuals(model: TransformerBridge, place: Int[Tensor, " fact"]) -> tuple[list[Tensor], list[Hook]]:
-    """Return hooks that append the residual stream at some place, entering each layer and leaving the last."""
+    """Return hooks that keep the residual stream at some place, entering each layer and leaving the last."""
     kept: list[Tensor] = []
     fact, layers = torch.arange(len(place)), model.cfg.n_layers
 
@@ -188,7 +188,7 @@ def _lens(
 
 def _over_mean(
     logits: Sequence[Float[Tensor, "*depth answer"]], gold: Sequence[int]
-) -> tuple[Float[Tensor, "fact *depth"], Int[Tensor, "fact *depth"]]:
+) -> tuple[Float[Tensor, fact * depth], Int[Tensor, fact * depth]]:
     """Return the right answer's logit over the mean of its set's, and how many of the set are higher."""
     both = [(some[..., g], some) for some, g in zip(logits, gold, strict=True)]
     over = torch.stack([own - some.mean(-1) for own, some in both])

@@ -101,7 +101,9 @@ class PromptBatch:
         rows = [self.input_ids[i, : int(self.last[i]) + 1].tolist() for i in range(len(self))]
         return [[str(tokenizer.decode([token])) for token in row] for row in rows]
 
-    def chunks(self, batch_tokens: int, rows: int | None = None) -> Iterator[tuple[Int[Tensor, " row"], PromptBatch]]:
+    def chunks(
+        self, batch_tokens: int, rows: int | None = None
+    ) -> Iterator[tuple[Int[Tensor, " row"], PromptBatch]]:
         """Yield (original rows, trimmed batch) in order of length, each of at most ``batch_tokens`` tokens.
 
         A prompt longer than the bound comes alone; ``rows`` bounds the prompts of a chunk, too.
@@ -111,7 +113,10 @@ class PromptBatch:
         start = 0
         while start < len(order):
             end = start + 1
-            while end < min(len(order), start + most) and (end + 1 - start) * (int(self.last[order[end]]) + 1) <= batch_tokens:
+            while (
+                end < min(len(order), start + most)
+                and (end + 1 - start) * (int(self.last[order[end]]) + 1) <= batch_tokens
+            ):
                 end += 1
             yield order[start:end], self[order[start:end]]
             start = end

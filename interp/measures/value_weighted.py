@@ -1,9 +1,9 @@
 """Value-weighted attention: the norm of what each head writes from the subject's tokens at the last token.
 
-``values[f, l, h] = || sum over the subject's tokens s of pattern[last, s] v(s) W_O ||``, and ``total`` the same
-over the whole prompt. Attention to a token whose value is small moves nothing; an attention sink is such a
-token, which is why models use it (Kobayashi et al. 2020, "Attention is Not Only a Weight"). Norms are of what
-leaves W_O, before a bias and before a norm that a model may apply to attention's output.
+``values[f, l, h] = || sum over the subject's tokens s of pattern[last, s] v(s) W_O ||``, and ``total`` the
+same over the whole prompt. Attention to a token whose value is small moves nothing; an attention sink is
+such a token, which is why models use it (Kobayashi et al. 2020, "Attention is Not Only a Weight"). Norms are
+of what leaves W_O, before a bias and before a norm that a model may apply to attention's output.
 """
 
 from __future__ import annotations

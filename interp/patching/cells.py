@@ -140,4 +140,6 @@ def _packs(
     by_length = torch.argsort(kept.tails[1], stable=True)
     cell = torch.tensor(group.cells).repeat(len(by_length))
     fact = by_length.repeat_interleave(len(group.cells))
-    yield from zip(*(part.split(max(1, min(most, batch_tokens // width))) for part in (cell, fact)), strict=True)
+    yield from zip(
+        *(part.split(max(1, min(most, batch_tokens // width))) for part in (cell, fact)), strict=True
+    )

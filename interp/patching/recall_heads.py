@@ -2,10 +2,10 @@
 
 A mean of the subject-attention mass over all heads hides the handful that retrieve. So:
 
-1. On facts set aside for this (training facts), each head's attention from the last prompt token to the subject
-   is knocked out in turn; its effect is the change of log p(whole answer), in nats.
-2. The ``count`` heads that cost the answers most on average, of those whose 95% interval over subjects is below
-   zero, are the recall heads.
+1. On facts set aside for this, each head's attention from the last prompt token to the subject is knocked
+   out in turn; its effect is the change of log p(whole answer), in nats.
+2. The ``count`` heads that cost the answers most on average, of those whose 95% interval over subjects is
+   below zero, are the recall heads.
 3. Their mass is measured on *other* facts (:meth:`RecallHeads.mean`), beside the mean over all heads.
 
 After the knock-outs of Geva et al. (2023) and the mover heads of Wang et al. (2023, "IOI").
@@ -57,8 +57,10 @@ class RecallHeads(Result):
         nothing = torch.full((layers, heads), torch.nan)
         return cls(effect=nothing, low=nothing.clone(), high=nothing.clone(), heads=(), fact_ids=())
 
-    def mean(self, values: Float[Tensor, "fact layer head"], fact_ids: Sequence[str]) -> Float[Tensor, " fact"]:
-        """Average a measurement over the recall heads, for facts that these were not found on; NaN for others."""
+    def mean(
+        self, values: Float[Tensor, "fact layer head"], fact_ids: Sequence[str]
+    ) -> Float[Tensor, " fact"]:
+        """Average a measurement over the recall heads; NaN for the facts that these were found on."""
         if not self.heads:
             return torch.full((len(values),), torch.nan)
         layers, heads = torch.tensor(self.heads).T
@@ -102,7 +104,9 @@ def recall_heads(
     if count < 1:
         raise InputError(f"count = {count}: ask for at least 1 head")
     grid = sweep(model, Intervention(site="pattern", do=Knockout(), keys="subject"), over=("layer", "head"))
-    found = patch(model, batch, grid, tokenizer, max_new_tokens=0, batch_tokens=batch_tokens, progress=progress)
+    found = patch(
+        model, batch, grid, tokenizer, max_new_tokens=0, batch_tokens=batch_tokens, progress=progress
+    )
     there = found.effect.isfinite().all(0)
     labels = np.array([str(group) for group in (groups or batch.fact_ids)])[there.numpy()]
     if len(set(labels)) < 2:

@@ -33,7 +33,6 @@ from finetune.evaluation.batching import (
     rows_within,
     run_in_batches,
 )
-
 from finetune.evaluation.scoring import answer_positions
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from finetune.data.prompts import render
 from finetune.data.records.fact import Fact
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 from finetune.data.tokenizers import word_tokenizer
+from finetune.evaluation.batching import IGNORED
 from finetune.evaluation.generate import score
 from finetune.evaluation.judging import matches
 from finetune.training.config import BaseConfig, CorpusConfig
-from finetune.evaluation.batching import IGNORED
 from finetune.training.planted_models import (
     PlantConfig,
     _by_turns,

@@ -138,13 +138,15 @@ def _without_bos(batch: PromptBatch) -> PromptBatch:
 
 
 def test_the_first_token_is_a_sink_whatever_it_is() -> None:
-    """Without BOS the first word is left out and the rest renormalised; a subject there cannot be measured."""
+    """Without BOS the first word is left out, the rest renormalised; a subject there cannot be measured."""
     model, batch = tiny.both("llama").hooked, _without_bos(tiny.batch())
     mass, rows = subject_attention(model, batch), last_row_patterns(model, batch)
     begins = batch.subject_mask[:, 0]
-    assert begins.any() and not begins.all()
+    assert begins.any()
+    assert not begins.all()
     assert mass.sunk == tuple(i for i, sunk in zip(batch.fact_ids, begins.tolist(), strict=True) if sunk)
-    assert mass.values[begins].isnan().all() and (mass.rank[begins] == -1).all()
+    assert mass.values[begins].isnan().all()
+    assert (mass.rank[begins] == -1).all()
     raw = (rows * batch.subject_mask[:, None, None]).sum(-1)[~begins]
     torch.testing.assert_close(mass.raw[~begins], raw)
     torch.testing.assert_close(mass.values[~begins], raw / (1 - rows[~begins, ..., 0]), atol=1e-5, rtol=1e-4)
@@ -166,4 +168,6 @@ def test_edits_of_attention_leave_the_first_token_alone(role: str) -> None:
     batch = _without_bos(tiny.batch())
     assert not keys(batch, role)[:, 0].any()
     assert keys(batch, "bos")[:, 0].all()
-    assert torch.equal(positions(batch, "subject"), batch.subject_mask)  # of the residual stream it is a place
+    assert torch.equal(
+        positions(batch, "subject"), batch.subject_mask
+    )  # of the residual stream it is a place

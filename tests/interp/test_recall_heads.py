@@ -46,7 +46,8 @@ def test_they_are_measured_on_other_facts_only(found: RecallHeads, tmp_path) -> 
     torch.testing.assert_close(mean, expected)
     whole = subject_attention(model, tiny.batch())
     seen = found.mean(whole.values, whole.fact_ids)
-    assert seen[:12].isnan().all() and seen[12:].isfinite().all()
+    assert seen[:12].isnan().all()
+    assert seen[12:].isfinite().all()
     assert RecallHeads.none(2, 4).mean(mass.values, mass.fact_ids).isnan().all()
 
 
@@ -70,5 +71,7 @@ def test_value_weighted_attention_is_the_norm_of_pattern_times_values_times_w_o(
         w_o = model.blocks[layer].attn.W_O
         for mask, found in ((batch.subject_mask, weighted.values), (batch.attention_mask, weighted.total)):
             weights = rows[:, layer] * mask[:, None]
-            wrote = einsum(weights, values, w_o, "fact head pos, fact pos head d, head d out -> fact head out")
+            wrote = einsum(
+                weights, values, w_o, "fact head pos, fact pos head d, head d out -> fact head out"
+            )
             torch.testing.assert_close(found[:, layer], wrote.norm(dim=-1), atol=1e-4, rtol=1e-3)

@@ -14,9 +14,7 @@ from tests.interp import measuring_fixtures as tiny
 
 
 def _measured(name: str, **options: int) -> RecallParts:
-    return recall_parts(
-        tiny.both(name).hooked, tiny.batch(), tiny.tokenizer(), tiny.ANSWERS, **options
-    )
+    return recall_parts(tiny.both(name).hooked, tiny.batch(), tiny.tokenizer(), tiny.ANSWERS, **options)
 
 
 def _plain_differences(name: str) -> torch.Tensor:
@@ -57,7 +55,9 @@ def test_what_is_left_to_the_mlps_is_what_they_write(name: str) -> None:
         scale = cache["ln_final.hook_scale"][fact, batch.last, 0]
         for i, prompt in enumerate(batch.prompts):
             rows = sets[prompt.relation].directions(model)
-            along = through_norm(model.ln_final, (rows[sets[prompt.relation].place[prompt.answers[0]]] - rows.mean(0))[None])[0]
+            along = through_norm(
+                model.ln_final, (rows[sets[prompt.relation].place[prompt.answers[0]]] - rows.mean(0))[None]
+            )[0]
             wrote = torch.stack([cache[each][i, batch.last[i]] @ along for each in names]) / scale[i]
             torch.testing.assert_close(parts.mlp[i], wrote, atol=1e-4, rtol=0)
 

@@ -21,8 +21,8 @@ from finetune.data.records.fact import Fact
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.training.examples import answer_examples
 from interp.measures.gradients import answer_losses, gradient_alignment, mean_gradient
-from interp.measures.spans import encode
 from interp.measures.score_gradient import harm_score
+from interp.measures.spans import encode
 from interp.measures.value_readout import value_readout
 from interp.models.load_pair import load_pair
 from interp.selection import behavioural_scores as knowledge

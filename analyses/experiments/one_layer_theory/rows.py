@@ -24,9 +24,9 @@ from analyses.experiments.one_layer_theory.toy_model import (
 )
 from finetune.data.facts import FactSet
 from finetune.data.splits import Partition, partition
+from interp.measures.score_gradient import direct_path_score, harm_score
 from interp.measures.spans import encode
 from interp.measures.theory import OneLayer, attention, read_theory, step
-from interp.measures.score_gradient import direct_path_score, harm_score
 from interp.models.load_pair import load_pair
 
 if TYPE_CHECKING:

@@ -129,8 +129,8 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
     score = options.score or (DEFAULT if DEFAULT not in unavailable else WITHOUT_SUBJECT)
     if not options.score and score == WITHOUT_SUBJECT:
         notice(
-            f"score {DEFAULT} {unavailable[DEFAULT]}; scores that do without chose worse than chance where they "
-            "were measured, so facts are kept at random: better train on all of them (--keep 1), or add the column"
+            f"score {DEFAULT} {unavailable[DEFAULT]}; scores that do without chose worse than chance where "
+            "they were measured, so facts are kept at random: rather train on all (--keep 1) or add the column"
         )
     traced, too_long = _askable(traced, candidates)
     return ReadyCandidates(

@@ -141,7 +141,8 @@ def _recall_heads(run: Run, name: str) -> str:
     if gap is None or gap.value is None:
         return ""
     size = format_number(gap.value, "subject_attention", signed=True)
-    return f" In the heads that recall needs it is {size} {format_evidence(run, gap, 'subject_attention', signed=True)}."
+    stands = format_evidence(run, gap, "subject_attention", signed=True)
+    return f" In the heads that recall needs it is {size} {stands}."
 
 
 def recovery_sentence(run: Run) -> str:
