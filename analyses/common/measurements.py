@@ -16,12 +16,12 @@ import pandas as pd
 from analyses.common.visits import OpenCheckpoint, Stage
 from finetune.common.files import as_json, read_json
 from finetune.evaluation.judging import matches
-from interp.measures.attention import AttentionMass, subject_attention
+from interp.measures.attention import AttentionMass, MassTable, subject_attention
 from interp.measures.placebos import wrong_subject
 from interp.measures.value_readout import value_readout
 from interp.models.edit_check import InterventionError
-from interp.patching.interventions import Intervention, Replace
-from interp.patching.knockout import Block, knockout
+from interp.patching.interventions import Intervention, Knockout, Replace
+from interp.patching.knockout import Block
 from interp.patching.patch import patch
 from interp.patching.recall_heads import RecallHeads, recall_heads
 from interp.patching.recording import Recording, record
@@ -89,19 +89,22 @@ def readings_stage(
     evidence = directory / f"{name}.parquet"
 
     def make(found: OpenCheckpoint, masses: Path, rows: Path) -> None:
-        mass.make(found, masses)
-        _evidence(found, name, batch_tokens).to_parquet(rows)
+        table = MassTable(found.model, found.batch)
+        _evidence(found, name, batch_tokens, table).to_parquet(rows)
+        table.result().save(masses)
 
     return Stage(
         paths=(*mass.paths, evidence), make=make, read=lambda: (mass.read(), pd.read_parquet(evidence))
     )
 
 
-def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int) -> pd.DataFrame:
+def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int, masses: MassTable) -> pd.DataFrame:
+    """Measure knock-outs and readouts, and fill the masses on the way."""
     asked = found.model, found.batch, found.tokenizer
     readout = value_readout(
         *asked,
         found.checkpoints.answer_sets,
+        masses=masses,
         batch_tokens=batch_tokens,
         progress=f"Reading the values of {name}",
     )
@@ -113,13 +116,15 @@ def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int) -> pd.DataFra
         "used_rank": readout.used_total_rank.numpy(),
     }
     blocks: tuple[Block, ...] = ("subject", "relation")
-    for block in blocks:
-        told = f"Hiding the {block} from {name}"
-        try:
-            cut = knockout(*asked, block=block, batch_tokens=batch_tokens, progress=told)
-            columns[f"knockout_{block}"] = -cut.change.numpy()
-        except InterventionError:
-            columns[f"knockout_{block}"] = float("nan")
+    # Both are cells of one grid, so that the prompts are run once.
+    cuts = [Intervention(site="pattern", do=Knockout(), keys=block) for block in blocks]
+    told = f"Hiding subject and relation from {name}"
+    columns |= dict.fromkeys((f"knockout_{block}" for block in blocks), float("nan"))
+    with suppress(InterventionError):
+        model, batch, tokenizer = asked
+        options: dict[str, Any] = {"max_new_tokens": 0, "batch_tokens": batch_tokens, "progress": told}
+        lost = -patch(model, batch, cuts, tokenizer, **options).effect.numpy()
+        columns |= {f"knockout_{block}": row for block, row in zip(blocks, lost, strict=True)}
     return pd.DataFrame(columns)
 
 

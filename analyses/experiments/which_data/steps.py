@@ -130,7 +130,7 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
     if not options.score and score == WITHOUT_SUBJECT:
         notice(
             f"score {DEFAULT} {unavailable[DEFAULT]}; scores that do without chose worse than chance where "
-            "they were measured, so facts are kept at random: rather train on all (--keep 1) or add the column"
+            "they were measured, so facts are kept at random: train on all (--keep 1), or add the column"
         )
     traced, too_long = _askable(traced, candidates)
     return ReadyCandidates(
