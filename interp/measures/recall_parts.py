@@ -94,10 +94,8 @@ def recall_parts(
     sets = answer_sets_of(tokenizer, batch, answer_sets, "first")
     n, layers = len(batch), model.cfg.n_layers
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(LAYERWISE, (n, layers))
-    shapes |= {
-        "enrichment": (n, layers + 1),
-        **dict.fromkeys(("embedding", "constant", "logit_difference"), (n,)),
-    }
+    shapes |= dict.fromkeys(("embedding", "constant", "logit_difference"), (n,))
+    shapes["enrichment"] = (n, layers + 1)
     found = {name: torch.zeros(shape) for name, shape in shapes.items()} | {"surfaces": torch.zeros(n).long()}
     for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=logit_rows(model)):
         for name, values in _parts(model, chunk, sets).items():
