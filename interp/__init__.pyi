@@ -9,6 +9,8 @@ from .measures.score_gradient import harm_score as harm_score
 from .measures.spans import PromptBatch as PromptBatch
 from .measures.spans import encode as encode
 from .measures.value_readout import value_readout as value_readout
+from .measures.value_weighted import ValueWeightedAttention as ValueWeightedAttention
+from .measures.value_weighted import value_weighted_attention as value_weighted_attention
 from .models.load_pair import load_pair as load_pair
 from .models.pair import CheckpointPair as CheckpointPair
 from .patching.attribution import Screened as Screened
@@ -22,6 +24,8 @@ from .patching.interventions import Scale as Scale
 from .patching.interventions import Zero as Zero
 from .patching.knockout import knockout as knockout
 from .patching.patch import patch as patch
+from .patching.recall_heads import RecallHeads as RecallHeads
+from .patching.recall_heads import recall_heads as recall_heads
 from .patching.recording import Recording as Recording
 from .patching.recording import record as record
 from .patching.scoring import PatchResult as PatchResult

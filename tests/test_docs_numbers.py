@@ -404,7 +404,11 @@ def test_main_table_of_the_readme_is_what_the_findings_say() -> None:
         row[0].strip("*"): row[1]
         for row in rows_under(ROOT / "README.md", "| | `long-tail` world, seeds 0 1 2")
     }
-    for label in ("top − bottom, accuracy", "top − bottom, attention mass", "transplant − placebo, points"):
+    for label in (
+        "top − bottom, accuracy",
+        "top − bottom, raw attention mass",
+        "transplant − placebo, points",
+    ):
         told = INTERVAL.search(rows[label])
         assert told
         assert tuple(map(number, told.groups())) in known, label

@@ -6,22 +6,28 @@ Each is a stage of a visit (:mod:`analyses.common.visits`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analyses.common.visits import OpenCheckpoint, Stage
 from finetune.common.files import as_json, read_json
 from finetune.evaluation.judging import AnswerJudge
-from interp.measures.attention import AttentionMass, subject_attention
+from interp.measures.attention import AttentionMass, MassTable, subject_attention
 from interp.measures.placebos import wrong_subject
 from interp.measures.value_readout import value_readout
 from interp.models.edit_check import InterventionError
-from interp.patching.interventions import Intervention, Replace
-from interp.patching.knockout import Block, knockout
+from interp.patching.interventions import Intervention, Knockout, Replace
+from interp.patching.knockout import Block
 from interp.patching.patch import patch
+from interp.patching.recall_heads import RecallHeads, recall_heads
 from interp.patching.recording import Recording, record
+
+FINDING = 32  # facts that recall heads are looked for on
+FEWEST_SUBJECTS = 8
 
 
 def mass_stage(name: str, path: Path, *, batch_tokens: int) -> Stage[AttentionMass]:
@@ -36,6 +42,32 @@ def mass_stage(name: str, path: Path, *, batch_tokens: int) -> Stage[AttentionMa
         ).save(to)
 
     return Stage(paths=(path,), make=make, read=lambda: AttentionMass.load(path))
+
+
+def recall_stage(
+    path: Path, answers: Callable[[], pd.DataFrame], *, seed: int, batch_tokens: int
+) -> Stage[RecallHeads]:
+    """Find the open checkpoint's recall heads, on a few test facts that are then left out of their mean.
+
+    They are drawn among the facts that ``answers`` says are right, half of these at most. Where they are of
+    too few subjects, or the architecture ignores edits of its attention, no head is looked for.
+    """
+
+    def make(found: OpenCheckpoint, to: Path) -> None:
+        rows = answers()
+        right = np.random.default_rng([seed, 61]).permutation(sorted(rows.loc[rows["correct"], "fact_id"]))
+        chosen = set(right[: min(FINDING, len(right) // 2)].tolist())
+        prompts = [prompt for prompt in found.checkpoints.prompts if prompt.fact_id in chosen]
+        subjects = [prompt.text[slice(*prompt.subject)] for prompt in prompts]
+        heads = RecallHeads.none(found.model.cfg.n_layers, found.model.cfg.n_heads)
+        if len(set(subjects)) >= FEWEST_SUBJECTS:
+            options: dict[str, Any] = {"groups": subjects, "batch_tokens": batch_tokens}
+            options["progress"] = "Finding the heads that recall needs"
+            with suppress(InterventionError):
+                heads = recall_heads(found.model, found.encoded(prompts), found.tokenizer, **options)
+        heads.save(to)
+
+    return Stage(paths=(path,), make=make, read=lambda: RecallHeads.load(path))
 
 
 def mean_masses(found: OpenCheckpoint, batch_tokens: int) -> dict[str, float]:
@@ -57,19 +89,22 @@ def readings_stage(
     evidence = directory / f"{name}.parquet"
 
     def make(found: OpenCheckpoint, masses: Path, rows: Path) -> None:
-        mass.make(found, masses)
-        _evidence(found, name, batch_tokens).to_parquet(rows)
+        table = MassTable(found.model, found.batch)
+        _evidence(found, name, batch_tokens, table).to_parquet(rows)
+        table.result().save(masses)
 
     return Stage(
         paths=(*mass.paths, evidence), make=make, read=lambda: (mass.read(), pd.read_parquet(evidence))
     )
 
 
-def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int) -> pd.DataFrame:
+def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int, masses: MassTable) -> pd.DataFrame:
+    """Measure knock-outs and readouts, and fill the masses on the way."""
     asked = found.model, found.batch, found.tokenizer
     readout = value_readout(
         *asked,
         found.checkpoints.answer_sets,
+        masses=masses,
         batch_tokens=batch_tokens,
         progress=f"Reading the values of {name}",
     )
@@ -81,13 +116,15 @@ def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int) -> pd.DataFra
         "used_rank": readout.used_total_rank.numpy(),
     }
     blocks: tuple[Block, ...] = ("subject", "relation")
-    for block in blocks:
-        told = f"Hiding the {block} from {name}"
-        try:
-            cut = knockout(*asked, block=block, batch_tokens=batch_tokens, progress=told)
-            columns[f"knockout_{block}"] = -cut.change.numpy()
-        except InterventionError:
-            columns[f"knockout_{block}"] = float("nan")
+    # Both are cells of one grid, so that the prompts are run once.
+    cuts = [Intervention(site="pattern", do=Knockout(), keys=block) for block in blocks]
+    told = f"Hiding subject and relation from {name}"
+    columns |= dict.fromkeys((f"knockout_{block}" for block in blocks), float("nan"))
+    with suppress(InterventionError):
+        model, batch, tokenizer = asked
+        options: dict[str, Any] = {"max_new_tokens": 0, "batch_tokens": batch_tokens, "progress": told}
+        lost = -patch(model, batch, cuts, tokenizer, **options).effect.numpy()
+        columns |= {f"knockout_{block}": row for block, row in zip(blocks, lost, strict=True)}
     return pd.DataFrame(columns)
 
 

@@ -19,7 +19,9 @@ from numpy import ndarray
 from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from interp.stats import mean_by_cell
 
-ATTENTION = ("subject_attention", "subject_attention_raw")  # without sinks, and with them
+# Without sinks, with them, and in the recall heads of the first model compared, on facts not used to find
+# them.
+ATTENTION = ("subject_attention", "subject_attention_raw", "subject_attention_recall")
 
 
 def summarise(facts: pd.DataFrame) -> Tree:
@@ -39,7 +41,7 @@ def _arm(rows: pd.DataFrame) -> Tree:
         "accuracy": mean(rows, "correct"),
         "accuracy_known": mean(known, "correct"),
         "accuracy_by_quartile": quartiles,
-        **{name: mean(rows, name) for name in ATTENTION if name in rows},
+        **{name: mean(rows[rows[name].notna()], name) for name in ATTENTION if name in rows},
         **_evidence(known),
     }
 
@@ -72,7 +74,11 @@ def _contrast(facts: pd.DataFrame, first: str, second: str) -> Tree:
     return {
         "accuracy": paired_difference(facts, *sides, "correct"),
         "accuracy_known": paired_difference(facts[facts["known"]], *sides, "correct"),
-        **{name: paired_difference(facts, *sides, name) for name in ATTENTION if name in facts},
+        **{
+            name: paired_difference(facts[facts[name].notna()], *sides, name)
+            for name in ATTENTION
+            if name in facts
+        },
     }
 
 

@@ -40,8 +40,8 @@ class AttentionMass(Result):
     """Attention of the last prompt token, by where it goes: every tensor is [fact, layer, head].
 
     ``values`` is the mass on the subject with sinks left out and the rest renormalised, ``raw`` the same with
-    them in. With ``raw``, the masses on ``bos`` (all sinks), on ``relation`` (the prompt's other words) and on
-    ``rest`` (the last token itself) add up to one. ``rank`` counts the tokens, sinks aside, that draw more
+    them in. With ``raw``, the masses on ``bos`` (all sinks), on ``relation`` (the prompt's other words) and
+    on ``rest`` (the last token itself) add up to one. ``rank`` counts the tokens, sinks aside, that draw more
     attention than the subject's most attended one. A fact whose prompt begins with its subject is NaN (rank
     -1) and named in ``sunk``.
     """
@@ -64,32 +64,47 @@ class AttentionMass(Result):
         )
 
 
+class MassTable:
+    """Fills an attention mass chunk by chunk, from rows that a pass made for this or for something else."""
+
+    def __init__(self, model: TransformerBridge, batch: PromptBatch) -> None:
+        shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads)
+        self.batch, self.model = batch, model_fingerprint(model)
+        self.mass = {block: torch.zeros(shape) for block in BLOCKS}
+        self.rank = torch.zeros(shape, dtype=torch.long)
+
+    def add(self, index: Int[Tensor, " row"], chunk: PromptBatch, rows: Row) -> None:
+        """Take in the attention rows of a chunk's last tokens; ``index`` are its rows of the batch."""
+        for block, mask in blocks(chunk).items():
+            self.mass[block][index] = row_mass(rows, mask)
+        self.rank[index] = subject_rank(rows, chunk)
+
+    def result(self) -> AttentionMass:
+        """Renormalise without sinks, and set aside prompts that begin with their subject."""
+        raw, bos, sunk = self.mass["subject"].clone(), self.mass["bos"], self.batch.sunk
+        raw[sunk] = torch.nan
+        return AttentionMass(
+            # Where all attention is on sinks there is nothing to renormalise, and the subject's share is 0.
+            values=torch.where(bos < 1, raw / (1 - bos).clamp_min(1e-12), 0 * raw).clamp(0, 1),
+            raw=raw,
+            rank=self.rank.masked_fill(sunk[:, None, None], -1),
+            bos=bos,
+            relation=self.mass["relation"],
+            rest=self.mass["rest"],
+            sunk=tuple(i for i, first in zip(self.batch.fact_ids, sunk.tolist(), strict=True) if first),
+            fact_ids=self.batch.fact_ids,
+            model=self.model,
+        )
+
+
 def subject_attention(
     model: TransformerBridge, batch: PromptBatch, *, batch_tokens: int = 8192, progress: str | None = None
 ) -> AttentionMass:
     """Measure subject-attention mass; memory is bounded by ``batch_tokens``, not by the number of facts."""
-    shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads)
-    mass = {block: torch.zeros(shape) for block in BLOCKS}
-    rank = torch.zeros(shape, dtype=torch.long)
+    table = MassTable(model, batch)
     for index, chunk in chunk_batch(batch, batch_tokens, progress):
-        rows = last_row_patterns(model, chunk)
-        for block, mask in blocks(chunk).items():
-            mass[block][index] = row_mass(rows, mask)
-        rank[index] = subject_rank(rows, chunk)
-    raw, bos = mass["subject"], mass["bos"]
-    raw[batch.sunk], rank[batch.sunk] = torch.nan, -1
-    return AttentionMass(
-        # Where all attention is on sinks there is nothing to renormalise, and the subject's share is 0.
-        values=torch.where(bos < 1, raw / (1 - bos).clamp_min(1e-12), 0 * raw).clamp(0, 1),
-        raw=raw,
-        rank=rank,
-        bos=bos,
-        relation=mass["relation"],
-        rest=mass["rest"],
-        sunk=tuple(i for i, sunk in zip(batch.fact_ids, batch.sunk.tolist(), strict=True) if sunk),
-        fact_ids=batch.fact_ids,
-        model=model_fingerprint(model),
-    )
+        table.add(index, chunk, last_row_patterns(model, chunk))
+    return table.result()
 
 
 def chunk_batch(

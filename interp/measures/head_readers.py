@@ -36,14 +36,15 @@ class HeadSources:
 
     ``stored`` is the sum of the chosen tokens' value vectors, ``used`` the same weighted by attention,
     ``everything`` the attention-weighted sum over the whole prompt; ``mass`` is the attention to the chosen
-    tokens. ``post_scale`` and ``final_scale`` are the norms' scales at the last token, ``logits`` the
-    unembedding's output there.
+    tokens and ``rows`` to every token. ``post_scale`` and ``final_scale`` are the norms' scales at the last
+    token, ``logits`` the unembedding's output there.
     """
 
     stored: HeadVectors
     used: HeadVectors
     everything: HeadVectors
     mass: Float[Tensor, "fact layer head"]
+    rows: Float[Tensor, "fact layer head pos"]
     post_scale: Float[Tensor, "fact layer"]
     final_scale: Float[Tensor, " fact"]
     logits: Float[Tensor, "fact vocab"]
@@ -64,11 +65,13 @@ def read_sources(
     *,
     hooks: Sequence[Hook] = (),
 ) -> HeadSources:
-    """Run the prompts once, under further hooks, and keep what heads read from ``mask`` (by default the subject)."""
+    """Run the prompts once, under further hooks; keep what heads read from ``mask`` (or the subject)."""
     chosen = batch.subject_mask if mask is None else mask
     fact = torch.arange(len(batch))
     values: dict[str, Tensor] = {}
-    kept: dict[str, dict[int, Tensor]] = {name: {} for name in ("stored", "used", "everything", "mass")}
+    kept: dict[str, dict[int, Tensor]] = {
+        name: {} for name in ("stored", "used", "everything", "mass", "rows")
+    }
     post: dict[int, Tensor] = {}
     last: dict[str, Tensor] = {}
 
@@ -159,5 +162,6 @@ def _weigh(
         "stored": repeat(stored, "fact kv d -> fact (kv group) d", group=row.shape[1] // n_kv),
         "used": weighted(grouped * chosen[:, None, None]),
         "everything": weighted(grouped),
+        "rows": row,
         "mass": einsum(row, chosen, "fact head pos, fact pos -> fact head"),
     }

@@ -5,8 +5,8 @@ direct logit attribution with the final norm held at its scale. The quantity is 
 the mean logit of its relation's answers.
 
 1. At the last prompt token the residual stream is a sum, so the difference is one too:
-   ``embedding + sum over layers of (extraction + attention_elsewhere + mlp) + constant``, where ``extraction``
-   is what heads read from the subject's tokens, ``attention_elsewhere`` what they read from all others and
+   ``embedding + sum over layers of (extraction + attention_elsewhere + mlp) + constant``. ``extraction`` is
+   what heads read from the subject's tokens, ``attention_elsewhere`` what they read from all others and
    their bias, and ``mlp`` whatever else a layer adds.
 2. ``enrichment`` is the same difference read off the residual stream at the subject's *last* token, entering
    each layer and leaving the last, with that token's own norm (a logit lens).
@@ -45,7 +45,7 @@ Residuals = Float[Tensor, "fact depth d_model"]
 
 @dataclass(frozen=True, kw_only=True)
 class RecallParts(Result):
-    """Where a model's preference for the right answer comes from, in logits; depth d is what enters layer d."""
+    """Where a model's preference for the right answer comes from, in logits; depth d enters layer d."""
 
     extraction: Float[Tensor, "fact layer"]
     attention_elsewhere: Float[Tensor, "fact layer"]
@@ -93,8 +93,9 @@ def recall_parts(
     """
     sets = answer_sets_of(tokenizer, batch, answer_sets, "first")
     n, layers = len(batch), model.cfg.n_layers
-    shapes = dict.fromkeys(LAYERWISE, (n, layers)) | {"enrichment": (n, layers + 1)}
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(LAYERWISE, (n, layers))
     shapes |= dict.fromkeys(("embedding", "constant", "logit_difference"), (n,))
+    shapes["enrichment"] = (n, layers + 1)
     found = {name: torch.zeros(shape) for name, shape in shapes.items()} | {"surfaces": torch.zeros(n).long()}
     for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=logit_rows(model)):
         for name, values in _parts(model, chunk, sets).items():
@@ -127,7 +128,7 @@ def _parts(
 
 
 def _residuals(model: TransformerBridge, place: Int[Tensor, " fact"]) -> tuple[list[Tensor], list[Hook]]:
-    """Return hooks that append the residual stream at some place, entering each layer and leaving the last."""
+    """Return hooks that keep the residual stream at some place, entering each layer and leaving the last."""
     kept: list[Tensor] = []
     fact, layers = torch.arange(len(place)), model.cfg.n_layers
 

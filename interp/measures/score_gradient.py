@@ -6,10 +6,10 @@
    counts, through later layers and norms.
 
 In one attention layer without a final norm m has a closed form, ``mass (1 - mass) (s_rel - p_rel)``, where
-``s_rel`` and ``p_rel`` are what the attention-weighted mean values of the subject and of the rest of the prompt
-add to the answer's log-probability. :func:`direct_path_score` takes it to any model. Deep ones are another
-matter: there it counts each head's direct path only, and its ranks have little to do with m's (SmolLM2: 0.19),
-so nothing rests on it but the comparison of the two.
+``s_rel`` and ``p_rel`` are what the attention-weighted mean values of the subject and of the rest of the
+prompt add to the answer's log-probability. :func:`direct_path_score` takes it to any model. In deep ones it
+counts each head's direct path only, and over heads its ranks have little to do with m's (SmolLM2: 0.19), so
+nothing rests on it but the comparison of the two.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.measures.answer_sets import Reading, answer_sets_of
-from interp.measures.attention import chunk_batch, logit_rows
+from interp.measures.attention import MassTable, chunk_batch, logit_rows
 from interp.measures.head_readers import HeadSources, read_sources, readers
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
@@ -70,6 +70,7 @@ def value_readout(
     answer_sets: Mapping[str, Sequence[str]],
     *,
     tokens: Reading = "first",
+    masses: MassTable | None = None,
     batch_tokens: int = 8192,
     progress: str | None = None,
 ) -> ValueReadout:
@@ -81,6 +82,7 @@ def value_readout(
         tokenizer: the model's own.
         answer_sets: the possible answers of every relation in the batch, the facts' own among them.
         tokens: read an answer's first token, or the mean over its tokens.
+        masses: is filled on the way, for the attention rows are at hand.
         batch_tokens: bound on the tokens of one forward pass.
         progress: what to call the work in a progress bar.
 
@@ -97,6 +99,8 @@ def value_readout(
         directions = {relation: answers.directions(model) for relation, answers in sets.items()}
     for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=logit_rows(model)):
         sources = read_sources(model, chunk)
+        if masses is not None:
+            masses.add(index, chunk, sources.rows.cpu())
         for relation in {p.relation for p in chunk.prompts}:
             rows = [i for i, p in enumerate(chunk.prompts) if p.relation == relation]
             gold = torch.tensor([sets[relation].place[chunk.prompts[i].answers[0]] for i in rows])

@@ -115,8 +115,9 @@ def run_group(
 
 
 def select_tails(tails: Tails, fact: Int[Tensor, " row"]) -> Tails:
-    """Take the tails of some facts."""
-    return tails[0][fact], tails[1][fact]
+    """Take the tails of some facts, as wide as the longest of them."""
+    lengths = tails[1][fact]
+    return tails[0][fact, : int(lengths.max())], lengths
 
 
 def find_inexactness(model: TransformerBridge, cached: Prefill, plan: GridPlan) -> str:
@@ -124,13 +125,14 @@ def find_inexactness(model: TransformerBridge, cached: Prefill, plan: GridPlan) 
     if not plan.groups:
         return ""
     few = torch.arange(min(CHECKED, len(cached.batch)))
-    plain = cached.logits[few].log_softmax(-1)
+    tails = select_tails(cached.tails, few)
+    plain = cached.logits[few, : tails[0].shape[1] + 1].log_softmax(-1)
     limit = SAME if next(model.parameters()).dtype == torch.float32 else 5e-2
-    ends = cached.tails[1][few][:, None] >= torch.arange(plain.shape[1])[None]
+    ends = tails[1][:, None] >= torch.arange(plain.shape[1])[None]
     for group in (plan.groups[0], plan.groups[-1]):
         nothing = -torch.ones_like(few)
         try:
-            again = run_group(model, cached, (), group, nothing, few, select_tails(cached.tails, few))
+            again = run_group(model, cached, (), group, nothing, few, tails)
         except Exception as error:  # a bridge that cannot resume may fail in any way of its own
             return f"this architecture cannot be resumed from kept keys and values ({type(error).__name__})"
         off = (again.log_softmax(-1) - plain).abs().amax(-1)[ends].max()
@@ -142,11 +144,14 @@ def find_inexactness(model: TransformerBridge, cached: Prefill, plan: GridPlan) 
 def _packs(
     group: Group, cached: Prefill, batch_tokens: int, most: int
 ) -> Iterator[tuple[Int[Tensor, " row"], Int[Tensor, " row"]]]:
-    """Yield (cell, fact) pairs, fact by fact within a cell, a bounded number at a time."""
-    facts = len(cached.batch)
+    """Yield (cell, fact) pairs a bounded number at a time, those of short answers first.
+
+    So that a pass is hardly wider than its rows: answers of one relation take from one to ten tokens.
+    """
     width = cached.batch.input_ids.shape[1] + cached.tails[0].shape[1]
-    cell = torch.tensor(group.cells).repeat_interleave(facts)
-    fact = torch.arange(facts).repeat(len(group.cells))
+    by_length = torch.argsort(cached.tails[1], stable=True)
+    cell = torch.tensor(group.cells).repeat(len(by_length))
+    fact = by_length.repeat_interleave(len(group.cells))
     yield from zip(
         *(part.split(max(1, min(most, batch_tokens // width))) for part in (cell, fact)), strict=True
     )

@@ -189,4 +189,6 @@ SCORES: dict[str, Score] = {
 }
 LABEL_FREE = tuple(name for name, s in SCORES.items() if not s.is_placebo and "popularity" not in s.needs)
 DEFAULT = "statement"  # the best label-free score so far; docs/which_data.md says by what
-WITHOUT_SUBJECT = "few_shot"  # what stands in for it where subjects are unknown
+# What stands in for it where subjects or relations are unknown: the scores that do without them, question and
+# few_shot, chose worse than chance in both worlds where they were measured (docs/which_data.md).
+WITHOUT_SUBJECT = "random"

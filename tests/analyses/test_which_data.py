@@ -148,7 +148,7 @@ def test_a_bare_list_of_questions_is_enough(bare: Path, tiny_llama_dir: Path, tm
     chosen = pd.read_csv(out)
     assert list(chosen.columns) == ["question", "answer", "score", "reason"]
     assert len(chosen) == 4
-    assert chosen["reason"].str.contains("by few_shot").all()
+    assert chosen["reason"].str.contains("by random").all()
     notes = " ".join(load_study(home).notes)
     for name in ("statement", "readout", "harm"):
         assert f"Score {name} could not be used: needs to know what each question is about" in notes

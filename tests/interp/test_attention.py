@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
@@ -9,12 +11,14 @@ from transformer_lens.model_bridge import TransformerBridge
 from interp.measures import attention
 from interp.measures.attention import (
     AttentionMass,
+    blocks,
     full_patterns,
     last_row_patterns,
     last_token_logits,
     subject_attention,
 )
 from interp.measures.spans import PromptBatch
+from interp.patching.positions import keys, positions
 from tests.architectures import ARCHITECTURES
 from tests.interp import measuring_fixtures as tiny
 
@@ -125,3 +129,45 @@ def test_no_pass_is_larger_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> No
     subject_attention(tiny.both("llama").hooked, tiny.batch(), batch_tokens=30)
     assert max(sizes) <= 30
     assert sum(sizes) >= tiny.batch().attention_mask.sum()
+
+
+def _without_bos(batch: PromptBatch) -> PromptBatch:
+    """Take the BOS in front of every prompt away, as tokenizers without one leave it."""
+    names = ("input_ids", "attention_mask", "subject_mask", "special_mask")
+    return replace(batch, **{name: getattr(batch, name)[:, 1:] for name in names}, last=batch.last - 1)
+
+
+def test_the_first_token_is_a_sink_whatever_it_is() -> None:
+    """Without BOS the first word is left out, the rest renormalised; a subject there cannot be measured."""
+    model, batch = tiny.both("llama").hooked, _without_bos(tiny.batch())
+    mass, rows = subject_attention(model, batch), last_row_patterns(model, batch)
+    begins = batch.subject_mask[:, 0]
+    assert begins.any()
+    assert not begins.all()
+    assert mass.sunk == tuple(i for i, sunk in zip(batch.fact_ids, begins.tolist(), strict=True) if sunk)
+    assert mass.values[begins].isnan().all()
+    assert (mass.rank[begins] == -1).all()
+    raw = (rows * batch.subject_mask[:, None, None]).sum(-1)[~begins]
+    torch.testing.assert_close(mass.raw[~begins], raw)
+    torch.testing.assert_close(mass.values[~begins], raw / (1 - rows[~begins, ..., 0]), atol=1e-5, rtol=1e-4)
+    assert not blocks(batch)["relation"][:, 0].any()
+    assert blocks(batch)["bos"][:, 0].all()
+
+
+def test_the_rank_counts_tokens_that_draw_more_than_the_subject() -> None:
+    model, batch = tiny.both("llama").hooked, tiny.batch()
+    rank, rows = subject_attention(model, batch).rank, last_row_patterns(model, batch)
+    for i, layer, head in ((0, 0, 0), (7, 1, 3), (13, 0, 2)):
+        row = rows[i, layer, head, 1 : int(batch.last[i]) + 1]  # BOS aside
+        subject = batch.subject_mask[i, 1 : int(batch.last[i]) + 1]
+        assert rank[i, layer, head] == (row[~subject] > row[subject].max()).sum()
+
+
+@pytest.mark.parametrize("role", ["subject", "relation", "rest"])
+def test_edits_of_attention_leave_the_first_token_alone(role: str) -> None:
+    batch = _without_bos(tiny.batch())
+    assert not keys(batch, role)[:, 0].any()
+    assert keys(batch, "bos")[:, 0].all()
+    assert torch.equal(
+        positions(batch, "subject"), batch.subject_mask
+    )  # of the residual stream it is a place

@@ -17,7 +17,13 @@ import pandas as pd
 from analyses.common.arms import answers_stage, known_stage
 from analyses.common.checkpoints import BASE, BOTTOM, TOP, Checkpoints
 from analyses.common.evaluate import with_known
-from analyses.common.measurements import lost_facts, readings_stage, rows_stage, transplant_stage
+from analyses.common.measurements import (
+    lost_facts,
+    readings_stage,
+    recall_stage,
+    rows_stage,
+    transplant_stage,
+)
 from analyses.common.visits import Stage, visit
 from analyses.experiments.attention_imbalance.fact_pictures import (
     Patterns,
@@ -27,6 +33,7 @@ from analyses.experiments.attention_imbalance.fact_pictures import (
     patterns_stage,
 )
 from interp.measures.attention import AttentionMass
+from interp.patching.recall_heads import RecallHeads
 from interp.patching.recording import Recording
 
 
@@ -79,6 +86,16 @@ class SeedStages:
         return readings_stage(name, self.directory / "readings", batch_tokens=self.batch_tokens)
 
     @cached_property
+    def recall(self) -> Stage[RecallHeads]:
+        """The recall heads of the first model that is compared."""
+        return recall_stage(
+            self.directory / "recall_heads.safetensors",
+            self.answers(self.compared[0]).read,
+            seed=self.seed,
+            batch_tokens=self.batch_tokens,
+        )
+
+    @cached_property
     def transplant(self) -> Stage[dict[str, dict[str, bool]]]:
         """What the bottom arm says with the top arm's attention rows."""
         return transplant_stage(
@@ -103,6 +120,8 @@ class SeedStages:
         """Make what is missing of one checkpoint's stages, opening it at most once."""
         asked = [self.known] if name == BASE else []
         read: list[Stage[Any]] = [self.readings(name)]
+        if name == self.compared[0]:
+            read.append(self.recall)
         if name == self.last:
             read += [*([self.transplant] if self.paired else []), self.example, self.examples]
         elif name in self.compared and self.paired and self.transplant.due:
@@ -120,7 +139,10 @@ class SeedStages:
         if not tuple(frame["fact_id"]) == mass.fact_ids == tuple(evidence["fact_id"]):
             raise RuntimeError("other facts were read than were asked; remove the run directory")
         flat = mass.values.flatten(1).numpy()
-        columns = {"subject_attention_raw": mass.raw.mean((1, 2)).numpy()}
+        columns = {
+            "subject_attention_raw": mass.raw.mean((1, 2)).numpy(),
+            "subject_attention_recall": self.recall.read().mean(mass.values, mass.fact_ids).numpy(),
+        }
         columns |= {each: evidence[each].to_numpy() for each in evidence.columns if each != "fact_id"}
         frame = with_known(frame, self.known.read())
         return frame.assign(subject_attention=flat.mean(1), mass=list(flat), **columns)

@@ -22,6 +22,7 @@ from finetune.data.facts import FactSet
 from finetune.data.load_facts import split_json_pointer
 from interp.measures.attention import AttentionMass
 from interp.measures.head_changes import imbalance, rank_heads
+from interp.patching.recall_heads import RecallHeads
 from interp.stats import TEST_OVER_TRAIN
 
 
@@ -29,12 +30,13 @@ from interp.stats import TEST_OVER_TRAIN
 class SeedResults:
     """What one seed left: a row per fact and arm, and what is told about it.
 
-    ``mass`` maps an arm to its subject-attention mass.
+    ``mass`` maps an arm to its subject-attention mass, ``recall`` are the heads that recall needs.
     """
 
     seed: int
     frame: pd.DataFrame
     mass: dict[str, AttentionMass]
+    recall: RecallHeads
     example: dict[str, Any]
     examples: list[dict[str, Any]]
     sizes: dict[str, int]
@@ -76,6 +78,7 @@ def measure_seed(
         seed=seed,
         frame=frame,
         mass={name: stages.readings(name).read()[0] for name in stages.names},
+        recall=stages.recall.read(),
         example=stages.example.read(),
         examples=stages.examples.read(),
         sizes=checkpoints.sizes,
@@ -89,12 +92,14 @@ def measure_seeds(
     """Measure every seed; what is shown of single heads and facts is the first one's."""
     team = processes()
     seeds = [measure_seed(options, facts, run, seed, team=team) for seed in options.seeds]
+    recall = seeds[0].recall
     first, mass = seeds[0], {name: m.values.numpy() for name, m in seeds[0].mass.items()}
     return Measured(
         rows=pd.concat([seed.frame for seed in seeds], ignore_index=True),
         files={
             "attention.json": head_means(first.frame, mass),
             "heads.json": _moved_heads(first),
+            "recall_heads.json": recall.to_frame().to_dict("records") if recall.fact_ids else [],
             "example.json": first.example,
             "examples.json": first.examples,
         },

@@ -125,6 +125,11 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
     for name in filter(None, (options.score, *options.also)):
         SCORES[name].require(candidates)
     score = options.score or (DEFAULT if DEFAULT not in unavailable else WITHOUT_SUBJECT)
+    if not options.score and score == WITHOUT_SUBJECT:
+        notice(
+            f"score {DEFAULT} {unavailable[DEFAULT]}; scores that do without chose worse than chance where "
+            "they were measured, so facts are kept at random: train on all (--keep 1), or add the column"
+        )
     traced, too_long = _askable(traced, candidates)
     return ReadyCandidates(
         traced=traced,

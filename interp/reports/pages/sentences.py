@@ -126,12 +126,23 @@ def _attention(run: Run, name: str) -> str:
         size = format_number(gap.value, "subject_attention", signed=True)
         return (
             f"Attention to the subject does not differ clearly between {first} and {second}: {size} {stands}."
+            f"{_recall_heads(run, name)}"
         )
     more = "more" if gap.direction > 0 else "less"
     return (
         f"The last prompt token of {first} pays {size} {more} of its attention to the subject "
-        f"than that of {second} {stands}."
+        f"than that of {second} {stands}.{_recall_heads(run, name)}"
     )
+
+
+def _recall_heads(run: Run, name: str) -> str:
+    """Say what the mean over all heads hides: the difference in the heads that recall needs."""
+    gap = run.number("contrasts", name, "subject_attention_recall")
+    if gap is None or gap.value is None:
+        return ""
+    size = format_number(gap.value, "subject_attention", signed=True)
+    stands = format_evidence(run, gap, "subject_attention", signed=True)
+    return f" In the heads that recall needs it is {size} {stands}."
 
 
 def recovery_sentence(run: Run) -> str:
