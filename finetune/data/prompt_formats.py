@@ -61,13 +61,15 @@ def ask_in_format(
     examples: FactSet | None = None,
     seed: int = 0,
     worded: Mapping[str, Prompt] | None = None,
+    shared: bool = False,
 ) -> list[Prompt]:
     """Ask facts in a format, one prompt each, in their order.
 
     Solved examples are drawn from ``examples`` (the training facts, so that no answer of a test leaks), or
     from ``facts`` without them. A fact's draw depends on its id and ``seed`` only, not on the other facts
     that are asked; where its relation has fewer other subjects, there are fewer examples. ``worded`` holds,
-    by fact id, questions that are asked as they are, in no template.
+    by fact id, questions that are asked as they are, in no template. With ``shared`` all facts of a relation
+    are shown the same examples, but for those of their own subject.
 
     Raises:
         InputError: a question that does not name its subject, more options than letters, or a chat without a
@@ -84,7 +86,8 @@ def ask_in_format(
         pool = facts if examples is None else examples
         pooled = _by_relation(words(pool), pool)
         shown = [
-            _draw_examples(fact, pooled.get(fact.relation, []), style.shots, seed=seed) for fact in facts
+            _draw_examples(fact, pooled.get(fact.relation, []), style.shots, seed=seed, shared=shared)
+            for fact in facts
         ]
     both = list(zip(prompts, shown, strict=True))
     if not style.chat:
@@ -179,8 +182,12 @@ def _by_relation(prompts: Sequence[Prompt], facts: FactSet) -> Mapping[str, list
     return groups
 
 
-def _draw_examples(fact: Fact, pool: Sequence[tuple[str, Prompt]], shots: int, *, seed: int) -> list[Prompt]:
-    rng = generator(seed, "solved examples of a format", crc32(fact.id.encode()))
+def _draw_examples(
+    fact: Fact, pool: Sequence[tuple[str, Prompt]], shots: int, *, seed: int, shared: bool
+) -> list[Prompt]:
+    rng = generator(
+        seed, "solved examples of a format", crc32((fact.relation if shared else fact.id).encode())
+    )
     subject = fact.subject.casefold()
     found: list[Prompt] = []
     # One subject seldom has several facts of a relation, so a few to spare are nearly always enough.

@@ -96,9 +96,8 @@ def require_context(model: PreTrainedModel, widths: Sequence[int], names: Sequen
     Raises:
         InputError: names the first row that is longer.
     """
-    config = model.config.get_text_config()
-    limit = getattr(config, "max_position_embeddings", None)
-    if not isinstance(limit, int) or limit < 1:
+    limit = context_limit(model)
+    if limit is None:
         return None
     for width, name in zip(widths, names, strict=True):
         if width > limit:
@@ -107,6 +106,12 @@ def require_context(model: PreTrainedModel, widths: Sequence[int], names: Sequen
                 "examples in front, or leave it out"
             )
     return limit
+
+
+def context_limit(model: PreTrainedModel) -> int | None:
+    """Return how many tokens a model can read, or None if it sets no limit."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
 
 
 def pad_rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from finetune.evaluation.batching import (
     run_in_batches,
 )
 from finetune.evaluation.judging import AnswerJudge
-from finetune.evaluation.scoring import score_pairs
+from finetune.evaluation.scoring import fewest_logits, score_pairs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 LONGEST_ANSWER = 24
 LEAD_TOKENS = 16  # what models put in front of an answer
+FEWEST_SHARED = 16  # tokens that prompts must have in common for running them once to pay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,7 @@ def generate(
     prompts: Sequence[Prompt],
     *,
     max_new_tokens: int | None = None,
+    share_prefix: bool = False,
     budget: TokenBudget | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> list[str]:
@@ -125,7 +127,8 @@ def generate(
 
     Decoding ends at the tokenizer's EOS or any the model itself ends at (a chat model has several), with such
     a line, after ``max_new_tokens`` (by default what the longest canonical answer takes, and what models put
-    in front of it), or where the context is full.
+    in front of it), or where the context is full. With ``share_prefix`` what all prompts of a batch begin
+    with (the same solved examples) is run once.
 
     Raises:
         InputError: a prompt leaves the model no room to answer.
@@ -146,7 +149,12 @@ def generate(
     model.eval()
 
     def work(chunk: list[int]) -> None:
-        ids, mask = pad_rows([rows[i] for i in chunk], pad, left=True)
+        front = _common_prefix([rows[i] for i in chunk]) if share_prefix else 0
+        ids, mask = pad_rows([rows[i][front:] for i in chunk], pad, left=True)
+        cached = _run_prefix(model, rows[chunk[0]][:front], len(chunk)) if front else {}
+        if front:
+            before = torch.tensor(rows[chunk[0]][:front]).expand(len(chunk), -1)
+            ids, mask = torch.cat([before, ids], 1), torch.cat([torch.ones_like(before), mask], 1)
         width = ids.shape[1]
         room = most if limit is None else min(most, limit - width)
         with torch.inference_mode(), contiguous_head(model):
@@ -159,6 +167,7 @@ def generate(
                 pad_token_id=pad,
                 eos_token_id=sorted(ends) or None,
                 stopping_criteria=[_line_is_said(tokenizer, width)],
+                **cached,
             )
         new = [_cut_at_end(row, ends) for row in out[:, width:].tolist()]
         for i, text in zip(chunk, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
@@ -208,6 +217,24 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt])
     # Behind its prompt an answer may be more tokens than alone, where SentencePiece puts a space in front.
     behind = [said for _, said in answer_ids(tokenizer, prompts, [p.answers[0] for p in prompts])]
     return min(LONGEST_ANSWER, max(map(len, [*alone, *behind])) + 1)
+
+
+def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
+    """Count the tokens that all rows begin with, but for the last of each, where that saves some work."""
+    n = min(map(len, rows)) - 1
+    same = next((k for k in range(n) if any(row[k] != rows[0][k] for row in rows)), n)
+    return same if len(rows) > 1 and same >= FEWEST_SHARED else 0
+
+
+def _run_prefix(model: PreTrainedModel, ids: Sequence[int], rows: int) -> dict[str, Any]:
+    """Run tokens once and give their keys and values to so many rows."""
+    import torch
+
+    with torch.inference_mode():
+        row = torch.tensor([list(ids)], device=model.device)
+        cache = model(input_ids=row, use_cache=True, **fewest_logits(model)).past_key_values
+        cache.batch_repeat_interleave(rows)
+    return {"past_key_values": cache}
 
 
 def _line_is_said(tokenizer: PreTrainedTokenizerBase, width: int) -> Callable[..., Tensor]:

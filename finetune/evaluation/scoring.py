@@ -79,6 +79,67 @@ def answer_positions(pairs: Sequence[tuple[Ids, Ids]]) -> Int[Tensor, "pair nth"
     return starts[:, None] + torch.minimum(torch.arange(int(lengths.max()) + 1), lengths[:, None])
 
 
+def score_grid(
+    model: PreTrainedModel,
+    prompts: Sequence[Ids],
+    answers: Sequence[Ids],
+    names: Sequence[str],
+    *,
+    budget: TokenBudget | None = None,
+) -> Float[np.ndarray, "prompt answer"]:
+    """Score every answer behind every prompt, in nats; a prompt is run once for all of them.
+
+    Args:
+        model: the plain model.
+        prompts: their tokens.
+        answers: their tokens, as they stand behind these prompts.
+        names: what a prompt is called in an error.
+        budget: how many tokens a forward pass takes.
+
+    Raises:
+        InputError: a prompt with an answer is longer than the model can read.
+    """
+    import torch
+
+    from finetune.evaluation.unembedding import contiguous_head
+
+    longest = max(map(len, answers), default=0)
+    widths = [len(prompt) + longest for prompt in prompts]
+    require_context(model, widths, names)
+    scores = np.zeros((len(prompts), len(answers)))
+    model.eval()
+
+    def work(chunk: list[int]) -> None:
+        ids, mask = (part.to(model.device) for part in pad_rows([prompts[i] for i in chunk], 0, left=True))
+        at = mask.cumsum(1).sub(1).clamp_min(0)
+        kept = {"use_cache": True, **fewest_logits(model)}
+        with torch.inference_mode(), contiguous_head(model):
+            out = model(input_ids=ids, attention_mask=mask, position_ids=at, **kept)
+            cache, first = out.past_key_values, out.logits[:, -1].float().log_softmax(-1)
+            for k, answer in enumerate(answers):
+                total = first[:, answer[0]]
+                if len(answer) > 1:
+                    tail = torch.tensor(answer[:-1], device=ids.device).expand(len(chunk), -1)
+                    seen = torch.cat([mask, torch.ones_like(tail)], 1)
+                    place = at[:, -1:] + 1 + torch.arange(tail.shape[1], device=ids.device)
+                    more = model(
+                        input_ids=tail, attention_mask=seen, position_ids=place, past_key_values=cache
+                    ).logits.float()
+                    wanted = torch.tensor(answer[1:], device=ids.device).expand(len(chunk), -1)
+                    total = total + more.log_softmax(-1).gather(-1, wanted[..., None])[..., 0].sum(1)
+                    cache.crop(-tail.shape[1])
+                scores[chunk, k] = total.cpu().numpy()
+
+    run_in_batches(widths, work, budget=budget or TokenBudget())
+    return scores
+
+
+def fewest_logits(model: PreTrainedModel) -> dict[str, int]:
+    """Ask for the logits of the last position only, where a model allows that."""
+    supported = getattr(model, "_supports_logits_to_keep", None)
+    return {"logits_to_keep": 1} if supported is not None and supported() else {}
+
+
 def _score_answer(
     logits: Float[Tensor, "pos vocab"], answer: Ids, ends: frozenset[int]
 ) -> tuple[float, bool]:

@@ -10,10 +10,10 @@ of them is worth its cost.
 
 from __future__ import annotations
 
+from finetune.evaluation.consistency import CLASSES
 from interp.selection.behavioural_scores import known_classes
 from interp.selection.candidates import Candidates
 from interp.selection.choose import Choice, answer_types, choose, rank_facts
-from interp.selection.consistency import CLASSES
 from interp.selection.scores import DEFAULT, LABEL_FREE, SCORES, WITHOUT_SUBJECT, Score
 
 __all__ = [

@@ -15,8 +15,8 @@ from einops import rearrange
 from finetune.data.prompt_formats import prompts_within_context
 from finetune.data.prompts import render
 from finetune.data.tokenization import tokenize_with_answer
+from finetune.evaluation.consistency import consistency_classes, decodes_greedily
 from finetune.evaluation.generate import prompt_names, score
-from interp.selection.consistency import consistency_classes, decodes_greedily
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -61,7 +61,7 @@ def few_shot(candidates: Candidates) -> Float[ndarray, " fact"]:
 def consistency(candidates: Candidates) -> Float[ndarray, " fact"]:
     """Rank HighlyKnown, MaybeKnown, WeaklyKnown, Unknown under few-shot prompts, then by how often right.
 
-    Classes are those of :mod:`interp.selection.consistency`.
+    Classes are those of :mod:`finetune.evaluation.consistency`.
     """
     return _in_order(candidates, (0, 1, 2, 3), FEW_SHOT)
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune.common.errors import InputError
+from finetune.data.tokenization import tokenize, tokenize_with_answer
 from finetune.evaluation import generate as evaluate
 from finetune.evaluation.batching import TokenBudget
 from finetune.evaluation.generate import ask, generate, score
 from finetune.evaluation.judging import contains, matches
 from finetune.evaluation.multiple_choice import pick_choices
-from finetune.evaluation.scoring import score_pairs
+from finetune.evaluation.scoring import score_grid, score_pairs
 
 OPTIONS = ("Warsaw", "the city of Paris", "東京", "O'Neill")
 
@@ -265,3 +266,33 @@ def test_asking_gives_every_judgement(asked, prompts, monkeypatch):
     assert said.given[:2] == ("Paris", "Paris")
     assert said.contained.tolist() == [True, True, False, False]
     assert said.log_prob.shape == (4,)
+
+
+def test_solved_examples_that_prompts_share_are_run_once_with_the_same_answers(asked, prompts):
+    model, tokenizer = asked
+    front = " ".join(["Marie Curie was born in Paris"] * 4) + " "
+    some = [
+        replace(p, text=front + p.text, subject=(p.subject[0] + len(front), p.subject[1] + len(front)))
+        for p in prompts
+    ]
+    plain = generate(model, tokenizer, some, max_new_tokens=5)
+    read = []
+    hook = model.register_forward_pre_hook(
+        lambda _, args, given: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    assert generate(model, tokenizer, some, max_new_tokens=5, share_prefix=True) == plain
+    shared, read[:] = sum(read), []
+    assert generate(model, tokenizer, some, max_new_tokens=5) == plain
+    hook.remove()
+    assert shared < 0.6 * sum(read)
+
+
+def test_a_grid_of_answers_is_scored_as_each_alone(asked, prompts):
+    model, tokenizer = asked
+    pairs = tokenize_with_answer(tokenizer, [prompts[0]] * 3, ["Paris", "New York", "Rome"])
+    heads = [tokens.ids for tokens in tokenize(tokenizer, prompts[:4])]
+    answers = [answer for _, answer in pairs]
+    found = score_grid(model, heads, answers, ["x"] * 4)
+    for i, head in enumerate(heads):
+        alone, _ = score_pairs(model, tokenizer, [(tuple(head), a) for a in answers], ["x"] * 3)
+        assert np.allclose(found[i], alone, atol=1e-5)

@@ -19,6 +19,7 @@ from finetune.data.prompt_formats import PromptFormat
 from finetune.data.prompts import render
 from finetune.data.records.fact import Fact
 from finetune.data.tokenization import tokenize_with_answer
+from finetune.evaluation.consistency import CLASSES
 from finetune.training.examples import answer_examples
 from interp.measures.gradients import answer_losses, gradient_alignment, mean_gradient
 from interp.measures.score_gradient import harm_score
@@ -31,7 +32,6 @@ from interp.selection import consistency
 from interp.selection.behavioural_scores import known_classes
 from interp.selection.candidates import Candidates
 from interp.selection.choose import answer_types, choose, rank_facts
-from interp.selection.consistency import CLASSES
 from interp.selection.scores import LABEL_FREE, SCORES
 
 ANSWERS = {"born": ("Paris", "Rome", "Oslo"), "job": ("poet", "king")}

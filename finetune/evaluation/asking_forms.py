@@ -1,0 +1,89 @@
+"""Forms of asking: their wording, how many facts each finds, which are kept, and what is known by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from finetune.data.facts import FactSet
+from finetune.evaluation.consistency import HIGHLY, MAYBE, WEAKLY
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from numpy import ndarray
+
+Known = Literal["highly", "maybe", "weakly"]
+CUTS: dict[Known, int] = {"highly": HIGHLY, "maybe": MAYBE, "weakly": WEAKLY}
+MOST_FORMS, WORTH = 3, 0.04  # forms that are kept a relation, and the share of facts that one more must add
+SPECIFIC = 0.95  # the share of other subjects for which a specific answer is less likely
+
+
+@dataclass(frozen=True, order=True)
+class AskingForm:
+    """One way to ask: a kind of wording (a statement by its number) and how many solved examples."""
+
+    kind: str
+    shots: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}, {self.shots} examples" if self.shots else self.kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormYield:
+    """How many training facts of a relation a form finds, and whether it is kept."""
+
+    relation: str
+    form: AskingForm
+    found: int
+    n: int
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elicited:
+    """What the base knows of each fact.
+
+    ``degree`` is a place in :data:`finetune.evaluation.consistency.CLASSES`; ``right`` the share of answers
+    that are right; ``above`` the share of other subjects for which the answer is less likely, NaN where it
+    was not compared. ``said`` is what was said in the best form, ``forms`` what each form finds.
+    """
+
+    degree: Int[ndarray, " fact"]
+    right: Float[ndarray, " fact"]
+    above: Float[ndarray, " fact"]
+    said: tuple[str, ...]
+    forms: tuple[FormYield, ...]
+
+    @property
+    def specific(self) -> Bool[ndarray, " fact"]:
+        """Whether an answer is tied to its subject; true where too few other subjects could tell."""
+        return ~(self.above < SPECIFIC)
+
+    def known(self, cut: Known = "maybe") -> Bool[ndarray, " fact"]:
+        """Return which facts are known to a degree, and specifically."""
+        return (self.degree >= CUTS[cut]) & self.specific
+
+
+def split_pool(pool: FactSet) -> tuple[FactSet, FactSet]:
+    """Split training facts into those that forms are compared on, and those that are shown."""
+    names = list(dict.fromkeys(fact.subject.casefold() for fact in pool))
+    shown = set(names[: max(8, len(names) // 2)])
+    probes = [i for i, fact in enumerate(pool) if fact.subject.casefold() not in shown]
+    return pool.subset(probes), pool.subset([i for i in range(len(pool)) if i not in set(probes)])
+
+
+def cover(found: Bool[ndarray, "form fact"]) -> list[int]:
+    """Choose forms greedily by how many facts each adds, as long as that is worth a form."""
+    kept: list[int] = []
+    covered = np.zeros(found.shape[1], bool)
+    while len(kept) < MOST_FORMS:
+        gains = (found & ~covered).sum(1)
+        best = int(gains.argmax())
+        if kept and gains[best] < max(1.0, WORTH * found.shape[1]):
+            break
+        kept.append(best)
+        covered |= found[best]
+    return kept

@@ -1,0 +1,206 @@
+"""Elicitation: what a base model knows, asked in the forms in which it answers best, over draws of examples.
+
+1. Each relation is asked in several forms: its question, its statements and the tokenizer's chat, each with
+   0, 2, 4 or 8 solved examples in front. On *training* facts, half of which are the examples, the forms are
+   compared; those that find the most facts are kept, as long as one more form finds others.
+2. The facts in question are asked in the kept forms, under several draws of examples, greedily. A fact is
+   HighlyKnown if every answer is right, MaybeKnown if one is, WeaklyKnown if only a sampled answer would be
+   right, else Unknown (Gekhman et al. 2024; :mod:`finetune.evaluation.consistency`).
+3. A known fact is *specific* if its answer is likelier for this subject than for 95% of the relation's other
+   subjects, those with other answers, asked in the same form: what is said of any subject is no knowledge.
+
+No fact that is asked is ever an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import ASKED
+from finetune.data.prompt_formats import PromptFormat, ask_in_format, prompts_within_context
+from finetune.data.prompts import Phrasebook, Prompt, render
+from finetune.data.tokenization import answer_ids, tokenize, tokenize_with_answer
+from finetune.evaluation.asking_forms import AskingForm, Elicited, FormYield, cover, split_pool
+from finetune.evaluation.batching import TokenBudget, context_limit
+from finetune.evaluation.consistency import WEAKLY, consistency_classes, decodes_greedily
+from finetune.evaluation.generate import generate, prompt_names, score
+from finetune.evaluation.judging import AnswerJudge
+from finetune.evaluation.scoring import score_grid
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from numpy import ndarray
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SHOTS, DRAWS, PROBES = (0, 2, 4, 8), 4, 24
+FEWEST_OTHERS, OTHERS = 8, 64  # other subjects that an answer is compared over
+
+
+@dataclass
+class Elicitation:
+    """Asks a plain model in forms; ``examples`` are training facts, none of which is asked about later.
+
+    Attributes:
+        model: the base.
+        tokenizer: its own.
+        book: how relations are worded.
+        examples: training facts: solved examples, and facts to compare forms on.
+        template: what stands around a question.
+        seed: of draws.
+        budget: how many tokens a forward pass takes.
+        advance: is told how many prompts are done.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    book: Phrasebook
+    examples: FactSet
+    template: str = ASKED
+    seed: int = 0
+    budget: TokenBudget = field(default_factory=TokenBudget)
+    advance: Callable[[int], None] = lambda done: None
+    asked: int = field(default=0, init=False)
+
+    def elicit(self, facts: FactSet) -> Elicited:
+        """Choose forms on the training facts and ask ``facts`` in them."""
+        n = len(facts)
+        degree, right = np.zeros(n, np.int64), np.zeros(n)
+        above, said = np.full(n, np.nan), [""] * n
+        yields: list[FormYield] = []
+        for relation in facts.relations:
+            rows = [i for i, fact in enumerate(facts) if fact.relation == relation]
+            some, pool = facts.subset(rows), self._pool(relation, facts.subset(rows))
+            found = self.compare(pool)
+            yields += found
+            kept = [each.form for each in found if each.kept]
+            made = self._degrees(some, pool, kept)
+            degree[rows], right[rows] = made[0], made[1]
+            for i, text in zip(rows, made[2], strict=True):
+                said[i] = text
+            above[rows] = self._above(some, pool, kept[0], made[0] >= WEAKLY)
+        return Elicited(degree=degree, right=right, above=above, said=tuple(said), forms=tuple(yields))
+
+    def forms(self, relation: str, pool: int) -> list[AskingForm]:
+        """List the forms in which a relation can be asked, with as many examples as there are facts for."""
+        kinds = ["question", *(f"statement {k + 1}" for k in range(len(self.book[relation].statements)))]
+        kinds += ["chat"] if self.tokenizer.chat_template else []
+        return [AskingForm(kind, shots) for shots in SHOTS if shots <= pool // 2 for kind in kinds]
+
+    def compare(self, pool: FactSet) -> list[FormYield]:
+        """Say how many of a relation's training facts each form finds, and which are kept, best first."""
+        probes, examples = split_pool(pool)
+        probes = probes[:PROBES]
+        relation = pool[0].relation if len(pool) else ""
+        if not len(probes):
+            return [FormYield(relation=relation, form=AskingForm("question", 0), found=0, n=0, kept=True)]
+        forms = self.forms(relation, len(pool))
+        found = np.stack([self._right(probes, examples, form, draw=0)[0] for form in forms])
+        kept = cover(found)
+        order = [*kept, *(i for i in np.argsort(-found.sum(1), kind="stable").tolist() if i not in kept)]
+        return [
+            FormYield(
+                relation=relation, form=forms[i], found=int(found[i].sum()), n=len(probes), kept=i in kept
+            )
+            for i in order
+        ]
+
+    def prompts(self, facts: FactSet, examples: FactSet, form: AskingForm, draw: int) -> list[Prompt]:
+        """Word facts in a form, behind the examples of a draw."""
+        chat = form.kind == "chat"
+        style = PromptFormat(template=self.template, shots=form.shots, chat=chat)
+        worded = self._statements([*facts, *examples], form)
+        return ask_in_format(
+            facts,
+            self.book,
+            style,
+            tokenizer=self.tokenizer,
+            examples=examples,
+            seed=self.seed + 1000 * draw,
+            worded=worded,
+            shared=True,
+        )
+
+    def _statements(self, facts: Sequence, form: AskingForm) -> Mapping[str, Prompt] | None:  # type: ignore[type-arg]
+        if not form.kind.startswith("statement"):
+            return None
+        k = int(form.kind.split()[1]) - 1
+        return {fact.id: render(self.book[fact.relation].statements[k], fact) for fact in facts}
+
+    def _pool(self, relation: str, asked: FactSet) -> FactSet:
+        """Return the training facts of a relation, none of an asked subject, in an order of their own."""
+        subjects = {fact.subject.casefold() for fact in asked}
+        rows = [
+            i
+            for i, fact in enumerate(self.examples)
+            if fact.relation == relation and fact.subject.casefold() not in subjects
+        ]
+        order = np.random.default_rng([self.seed, 71]).permutation(len(rows))
+        return self.examples.subset([rows[i] for i in order])
+
+    def _right(
+        self, facts: FactSet, examples: FactSet, form: AskingForm, *, draw: int
+    ) -> tuple[Bool[ndarray, " fact"], list[Prompt], list[str]]:
+        """Ask facts in a form; what does not fit the context is not right."""
+        prompts = self.prompts(facts, examples, form, draw)
+        limit = context_limit(self.model)
+        fits = prompts if limit is None else prompts_within_context(self.tokenizer, prompts, limit)[0]
+        said = generate(self.model, self.tokenizer, fits, share_prefix=form.shots > 0, budget=self.budget)
+        texts = dict(zip([prompt.fact_id for prompt in fits], said, strict=True))
+        names = tuple(dict.fromkeys(fact.answer for fact in (*facts, *examples)))
+        judge = AnswerJudge({facts[0].relation: names})
+        self.asked += len(facts)
+        self.advance(self.asked)
+        given = [texts.get(prompt.fact_id, "") for prompt in prompts]
+        right = [judge.is_right(prompt, text) for prompt, text in zip(prompts, given, strict=True)]
+        return np.array(right, bool), prompts, given
+
+    def _degrees(
+        self, facts: FactSet, pool: FactSet, kept: Sequence[AskingForm]
+    ) -> tuple[Int[ndarray, " fact"], Float[ndarray, " fact"], list[str]]:
+        """Ask facts in the kept forms and over draws: their class, the share right, and the first answer."""
+        asked = [(form, draw) for form in kept for draw in range(DRAWS if form.shots else 1)]
+        made = [self._right(facts, pool, form, draw=draw) for form, draw in asked]
+        greedy = np.stack([right for right, _, _ in made], axis=1)
+        sampled = np.zeros(greedy.shape)
+        never = np.flatnonzero(~greedy.any(1)).tolist()
+        for k, (_, prompts, _) in enumerate(made):
+            some = [prompts[i] for i in never]
+            pairs = tokenize_with_answer(self.tokenizer, some, [p.answers[0] for p in some])
+            names = prompt_names(some)
+            sampled[never, k] = decodes_greedily(
+                self.model, self.tokenizer, pairs, names, budget=self.budget
+            )[1]
+        classes = consistency_classes(greedy, sampled, np.ones_like(greedy))
+        return classes, greedy.mean(1), made[0][2]
+
+    def _above(
+        self, facts: FactSet, pool: FactSet, form: AskingForm, wanted: Bool[ndarray, " fact"]
+    ) -> Float[ndarray, " fact"]:
+        """Return the share of other subjects for which a fact's answer is less likely than for its own."""
+        above = np.full(len(facts), np.nan)
+        rows = np.flatnonzero(wanted).tolist()
+        if not rows:
+            return above
+        prompts = self.prompts(facts, pool, form, 0)
+        own, _ = score(self.model, self.tokenizer, [prompts[i] for i in rows], budget=self.budget)
+        others = [prompts[i] for i in np.random.default_rng([self.seed, 72]).permutation(len(prompts))]
+        others = others[:OTHERS]
+        names = list(dict.fromkeys(facts[i].answer for i in rows))
+        ids = [said for _, said in answer_ids(self.tokenizer, [prompts[rows[0]]] * len(names), names)]
+        heads = [tokens.ids for tokens in tokenize(self.tokenizer, others)]
+        grid = score_grid(self.model, heads, ids, prompt_names(others), budget=self.budget)
+        for value, i in zip(own.tolist(), rows, strict=True):
+            accepted, subject = set(facts[i].answers), prompts[i].text[slice(*prompts[i].subject)]
+            apart = [
+                k
+                for k, p in enumerate(others)
+                if not accepted & set(p.answers) and p.text[slice(*p.subject)] != subject
+            ]
+            if len(apart) >= FEWEST_OTHERS:
+                above[i] = float((grid[apart, names.index(facts[i].answer)] < value).mean())
+        return above
