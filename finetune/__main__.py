@@ -133,7 +133,6 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     from finetune.training.learning_rate import select
 
     options.check()
-    distributed.join_processes()
     require_trainable(options.base)
     parts = _parts(options)
     tokenizer = load_tokenizer(options.base)

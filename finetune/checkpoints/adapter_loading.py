@@ -22,7 +22,7 @@ import torch
 from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM
 
-from finetune.checkpoints.adapter_files import first_line, read_config, unknown_settings
+from finetune.checkpoints.adapter_files import read_config, unknown_settings
 from finetune.checkpoints.adapter_names import (
     ADAPTER,
     bare_name,
@@ -39,6 +39,7 @@ from finetune.checkpoints.adapter_vocabulary import (
 )
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
+from finetune.common.messages import one_line
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -161,7 +162,7 @@ def _build(model: PreTrainedModel, config: PeftConfig, source: str | Path, base:
             peft: Any = get_peft_model(model, config, adapter_name=ADAPTER)
     except Exception as error:  # a tuner raises whatever kind it likes
         raise InputError(
-            f"{source}: does not fit the base {base} ({first_line(error)}); "
+            f"{source}: does not fit the base {base} ({one_line(error)}); "
             "name the base that the adapter was trained on"
         ) from error
     return peft.eval()
@@ -190,7 +191,7 @@ def _place_tensors(
         raise InputError(
             _mismatch(peft, tensors, own, source, base)
             or (
-                f"{source}: does not fit the base {base} ({first_line(error)}); "
+                f"{source}: does not fit the base {base} ({one_line(error)}); "
                 "name the base that the adapter was trained on"
             )
         ) from error

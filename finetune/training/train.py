@@ -90,7 +90,6 @@ def train(
         seed=seed,
         name=name,
     )
-    distributed.join_processes()
     recipe, work = training.recipe(), out.with_name(f"{out.name}.partial")
     if (made := finished_training(out, recipe)) is not None:
         if distributed.is_main():  # a run that was killed at the very end leaves it

@@ -168,11 +168,11 @@ def test_pickles_are_not_opened(tiny_llama_dir, adapter) -> None:
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("[1, 2]", "holds a list, not settings"),
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
-        ("", "is no JSON"),
-        ("\ufffd\x00", "is no JSON"),
+        ("[1, 2]", "holds a list, not an object"),
+        ("{", "is no readable JSON"),
+        ("[" * 100_000, "is no readable JSON"),
+        ("", "is no readable JSON"),
+        ("\ufffd\x00", "is no readable JSON"),
         ("{}", "peft_type = None"),
     ],
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analyses.common.sharding import processes
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, load_facts
 from analyses.experiments.attention_imbalance.stages import measure_seed, write_results
+from finetune.common.distributed import processes
 from finetune.common.errors import InputError
 from finetune.common.run_directory import RunDirectory
 from interp.reports.pages.report import headline_table

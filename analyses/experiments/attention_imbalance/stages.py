@@ -11,11 +11,11 @@ import pandas as pd
 
 from analyses.common.claims import claims_on_arms
 from analyses.common.measurements import with_recovery
-from analyses.common.sharding import Processes
 from analyses.common.summary import head_means, summarise
 from analyses.experiments.attention_imbalance.checkpoints import checkpoints_of
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, describe
 from analyses.experiments.attention_imbalance.seed_stages import SeedStages
+from finetune.common.distributed import Processes
 from finetune.common.errors import LeftOut
 from finetune.common.files import atomic_file, content_hash, write_json
 from finetune.common.progress import progress_bar
