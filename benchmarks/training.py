@@ -29,7 +29,7 @@ from finetune.training.cost_estimate import estimate_cost, step_flops, this_mach
 from finetune.training.examples import TokenRows
 from finetune.training.lora import lora_config
 from finetune.training.machine import GIB
-from finetune.training.recipes import RECIPES
+from finetune.training.presets import RECIPES
 from finetune.training.trainer import Schedule, fit
 
 SHAPES = {

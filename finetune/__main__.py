@@ -35,7 +35,7 @@ from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
 from finetune.data.prompt_formats import PromptFormat
 from finetune.training.config import LORA, TuneConfig
-from finetune.training.recipes import recipe
+from finetune.training.presets import recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
