@@ -247,8 +247,7 @@ def _worded(options: Options, part: FactSet, parts: dict[str, FactSet]) -> Phras
 
 
 def _require_room(options: Options, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> None:
-    from finetune.training.cost_estimate import require_room
-    from finetune.training.prompt_costs import estimate_prompt_costs
+    from finetune.training.cost_estimate import estimate_prompt_costs, require_room
 
     budget = estimate_prompt_costs(options.base, tokenizer, prompts, options.tune)
     if not options.quiet:

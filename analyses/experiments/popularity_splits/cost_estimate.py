@@ -12,9 +12,8 @@ from analyses.experiments.popularity_splits.options import PopularitySplitsOptio
 from finetune.checkpoints.loading import load_tokenizer
 from finetune.common.files import write_json
 from finetune.common.progress import console
-from finetune.training.cost_estimate import require_room
+from finetune.training.cost_estimate import estimate_prompt_costs, require_room
 from finetune.training.machine import duration
-from finetune.training.prompt_costs import estimate_prompt_costs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
