@@ -111,8 +111,6 @@ def generate(
     Raises:
         InputError: a prompt leaves the model no room to answer.
     """
-    import torch
-
     rows = [tokens.ids for tokens in tokenize(tokenizer, prompts)]
     if not rows:
         return []
@@ -125,19 +123,8 @@ def generate(
 
     def work(chunk: list[int]) -> None:
         ids, mask = pad_rows([rows[i] for i in chunk], pad, left=True)
-        width = ids.shape[1]
-        room = longest if limit is None else min(longest, limit - width)
-        with torch.inference_mode():
-            out = model.generate(  # type: ignore[operator]
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                max_new_tokens=room,
-                do_sample=False,
-                num_beams=1,
-                pad_token_id=pad,
-                eos_token_id=sorted(ends) or None,
-            )
-        new = [_cut_at_end(row, ends) for row in out[:, width:].tolist()]
+        room = longest if limit is None else min(longest, limit - ids.shape[1])
+        new = _decode_greedily(model, ids, mask, room=room, pad=pad, ends=ends)
         for i, text in zip(chunk, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             said[i] = text.strip().split("\n")[0].strip()
 
@@ -186,9 +173,24 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt])
     return min(LONGEST_ANSWER, max(map(len, [*alone, *behind])) + 1)
 
 
-def _cut_at_end(ids: list[int], ends: frozenset[int]) -> list[int]:
-    """Cut at the first end; what follows is padding, which need not be a special token."""
-    return ids[: next((k for k, each in enumerate(ids) if each in ends), len(ids))]
+def _decode_greedily(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor, *, room: int, pad: int, ends: frozenset[int]
+) -> list[list[int]]:
+    """Return the new ids of each row, cut at the first end: what follows need not be a special token."""
+    import torch
+
+    with torch.inference_mode():
+        out = model.generate(  # type: ignore[operator]
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            max_new_tokens=room,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=pad,
+            eos_token_id=sorted(ends) or None,
+        )
+    rows = out[:, ids.shape[1] :].tolist()
+    return [row[: next((k for k, each in enumerate(row) if each in ends), len(row))] for row in rows]
 
 
 def prompt_names(prompts: Sequence[Prompt]) -> list[str]:
