@@ -149,6 +149,7 @@ def test_a_run_killed_before_its_first_manifest_can_be_started_again(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/lock").touch()
     RunDirectory(tmp_path / "run", {}).write(seeds=[0])
+    assert (tmp_path / "run/manifest.json").is_file()
 
 
 def test_a_grid_makes_damaged_cells_and_preparations_again_and_hands_on_what_is_whole(tmp_path):

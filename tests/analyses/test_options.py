@@ -46,7 +46,7 @@ def test_all_commands_are_found() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_defaults_of_every_command_pass(name: str) -> None:
-    check(COMMANDS[name](**NEEDED.get(name, {})))
+    assert run_command(lambda: check(COMMANDS[name](**NEEDED.get(name, {})))) == 0
 
 
 @pytest.mark.parametrize("name", COMMANDS)
