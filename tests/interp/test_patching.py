@@ -118,7 +118,7 @@ def reference(name: str, cell: Edits, batch: Any = None) -> tuple[torch.Tensor, 
 
 
 def distance(name: str, cells: Sequence[Edits]) -> float:
-    """Return how far packed cells are off one plain forward pass each; infinite where another answer is said."""
+    """Return how far packed cells are off one plain forward pass each; infinite if another answer is said."""
     result = patch(tiny.both(name).hooked, tiny.batch(), cells, tiny.tokenizer(), max_new_tokens=3)
     largest = 0.0
     for i, cell in enumerate(cells):

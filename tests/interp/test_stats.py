@@ -53,9 +53,8 @@ def clustered(draw: st.DrawFn, most: int = 12) -> pd.DataFrame:
 def is_consistent(found: Estimate) -> bool:
     """Whether an estimate holds what every one promises; the bounds exactly, not up to rounding."""
     if found.value is None or found.low is None or found.high is None:
-        return (
-            found.low is None and found.high is None and (found.value is None or math.isfinite(found.value))
-        )
+        without = found.low is None and found.high is None
+        return without and (found.value is None or math.isfinite(found.value))
     return math.isfinite(found.value) and found.low <= found.value <= found.high
 
 
