@@ -120,14 +120,11 @@ def reference(name: str, cell: Edits, batch: Any = None) -> tuple[torch.Tensor, 
 def distance(name: str, cells: Sequence[Edits]) -> float:
     """Return how far packed cells are off one plain forward pass each; infinite if another answer is said."""
     result = patch(tiny.both(name).hooked, tiny.batch(), cells, tiny.tokenizer(), max_new_tokens=3)
-    largest = 0.0
+    found = []
     for i, cell in enumerate(cells):
         log_prob, said = reference(name, cell)
-        if list(result.said[i]) != said:
-            return inf
-        largest = max(largest, float((result.log_prob[i] - log_prob).abs().max()))
-        assert log_prob.isfinite().all()
-    return largest
+        found.append((result.log_prob[i] - log_prob).abs().max() if list(result.said[i]) == said else inf)
+    return float(torch.tensor(found).max())  # NaN where some difference is
 
 
 def cells_at(name: str, site: Site) -> list[Edits]:
