@@ -25,11 +25,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import tyro
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.kill_commands import COMMANDS, write_inputs
 
 # What says when and where a run was made, and is another each time.
 TIMED = {"manifest.json", "report.html", "study.json", "budget.json", "checksums.jsonl", "trainer_state.json"}
@@ -42,78 +44,8 @@ class Tally:
     kills: int = 0
     runs: int = 0
     identical: int = 0
-    told: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
     by_phase: list[float] = field(default_factory=list)
-
-
-def attention_imbalance(home: Path) -> None:
-    from analyses import attention_imbalance as main
-
-    options = main.WhichDataOptions(
-        world="tiny", pretrain_steps=40, tune_steps=10, out=home / "run", cache=home / "cache", quiet=True
-    )
-    main.run(options)
-
-
-def mixture_sweep(home: Path) -> None:
-    from analyses import mixture_sweep as main
-
-    options = main.WhichDataOptions(
-        world="tiny",
-        tune_steps=10,
-        shares=(0.0, 1.0),
-        seeds=(0,),
-        workers=1,
-        retries=0,
-        out=home / "run",
-        cache=home / "cache",
-        quiet=True,
-    )
-    main.run(options)
-
-
-def which_data(home: Path) -> None:
-    from analyses import which_data as main
-
-    main.run(
-        main.WhichDataOptions(
-            base=str(_given(home) / "base"),
-            facts=str(_given(home) / "facts.csv"),
-            also=("question",),
-            out=home / "chosen.csv",
-            dropped=home / "dropped.csv",
-            quiet=True,
-        )
-    )
-
-
-def finetune(home: Path) -> None:
-    from finetune.__main__ import Options
-    from finetune.__main__ import finetune as main
-    from finetune.training.config import TuneConfig
-
-    tune = TuneConfig(
-        method="lora",
-        steps=12,
-        batch=8,
-        learning_rates=(1e-3, 3e-3),
-        check_every=3,
-        save_every=4,
-        trajectory=6,
-    )
-    given = _given(home)
-    options = Options(
-        facts=str(given / "facts.csv"), base=str(given / "base"), out=home / "run", quiet=True, tune=tune
-    )
-    main(options)
-
-
-COMMANDS: dict[str, Callable[[Path], None]] = {
-    "attention_imbalance": attention_imbalance,
-    "which_data": which_data,
-    "finetune": finetune,
-    "mixture_sweep": mixture_sweep,
-}
 
 
 def measure(name: str, kills: int, home: Path, *, seed: int = 0) -> Tally:
@@ -126,7 +58,7 @@ def measure(name: str, kills: int, home: Path, *, seed: int = 0) -> Tally:
         seed: decides the moments.
     """
     command, rng, tally = COMMANDS[name], random.Random(seed), Tally()
-    _give(home)
+    write_inputs(home)
     started = time.monotonic()
     _run(command, home / "whole", None)
     took = time.monotonic() - started
@@ -139,8 +71,8 @@ def measure(name: str, kills: int, home: Path, *, seed: int = 0) -> Tally:
             tally.kills, hit = tally.kills + 1, hit + 1
             continue
         tally.runs += 1
-        if differing := _differing(wanted, _contents(disturbed)):
-            tally.told.append(f"after {hit} kills: {', '.join(differing[:5])}")
+        if apart := _differing(wanted, _contents(disturbed)):
+            tally.differing.append(f"after {hit} kills: {', '.join(apart[:5])}")
         else:
             tally.identical += hit
         shutil.rmtree(disturbed)
@@ -218,39 +150,6 @@ def _differing(wanted: dict[str, str], found: dict[str, str]) -> list[str]:
     ]
 
 
-def _given(home: Path) -> Path:
-    return home.parent / "given"
-
-
-def _give(home: Path) -> None:
-    """Write a random tiny base and a table of facts for the commands that need them."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
-    from finetune.data.tokenizers import word_tokenizer
-
-    facts = make_world(WorldConfig(subjects=40, answers=4, relations=2), seed=0)
-    tokenizer = word_tokenizer(facts, world_phrasebook())
-    torch.manual_seed(0)
-    config: Any = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    given = home / "given"
-    LlamaForCausalLM(config).save_pretrained(given / "base")
-    tokenizer.save_pretrained(given / "base")
-    rows = [f"{fact.subject},{fact.relation},{fact.answer},{fact.popularity:.6f}" for fact in facts]
-    (given / "facts.csv").write_text("\n".join(["subject,relation,answer,popularity", *rows]) + "\n")
-
-
 def results(kills: int, commands: Sequence[str], seed: int) -> Iterator[tuple[str, Tally, float]]:
     """Yield each command's tally and how many seconds it took."""
     for name in commands:
@@ -290,7 +189,7 @@ def main() -> None:
     for name, tally, seconds in results(options.kills, options.commands or tuple(COMMANDS), options.seed):
         numbers = f"{tally.kills} | {tally.runs} | {tally.identical} | {seconds:.0f}"
         print(f"| {name} | {numbers} |", flush=True)
-        for line in tally.told:
+        for line in tally.differing:
             print(f"  {name}: {line}", flush=True)
 
 

@@ -25,11 +25,11 @@ from peak import peak_memory
 from transformers import AutoModelForCausalLM, LlamaConfig, TrainerCallback
 
 from finetune.training.config import Dtype, Method, TuneConfig
-from finetune.training.cost_estimate import estimate_cost, step_flops, this_machine
+from finetune.training.cost_estimate import estimate_cost, step_flops
 from finetune.training.examples import TokenRows
 from finetune.training.lora import lora_config
-from finetune.training.machine import GIB
-from finetune.training.recipes import RECIPES
+from finetune.training.machine import GIB, this_machine
+from finetune.training.presets import RECIPES
 from finetune.training.trainer import Schedule, fit
 
 SHAPES = {

@@ -35,7 +35,7 @@ from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
 from finetune.data.prompt_formats import PromptFormat
 from finetune.training.config import LORA, TuneConfig
-from finetune.training.recipes import recipe
+from finetune.training.presets import recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -130,10 +130,10 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     from finetune.checkpoints.preflight import require_trainable
     from finetune.common.files import content_hash, write_json
     from finetune.common.run_directory import RunDirectory
+    from finetune.training.config import COST
     from finetune.training.learning_rate import select
 
     options.check()
-    distributed.join_processes()
     require_trainable(options.base)
     parts = _parts(options)
     tokenizer = load_tokenizer(options.base)
@@ -144,7 +144,9 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
         settings |= {name: part.digest for name, part in parts.items()}
         if own := options.phrasebook:
             settings |= {"phrasebook": str(own), "phrasebook_digest": content_hash(own.expanduser())}
-        run = RunDirectory(options.out, _plain(settings), analysis="finetune")
+        # What may change between the starts of one run decides no result.
+        settings["tune"] = {name: value for name, value in settings["tune"].items() if name not in COST}
+        run = RunDirectory(options.out, settings, analysis="finetune")
         run.write(seeds=[options.seed], left_out=left_out)
         write_json(options.out / "partition.json", {n: [f.id for f in part] for n, part in parts.items()})
     distributed.wait_for_everyone()
@@ -184,8 +186,7 @@ def _defaults(arguments: Sequence[str]) -> Any:
     words = " ".join(arguments).replace("--preset=", "--preset ").split()
     if "--preset" not in words[:-1]:
         return None
-    name = words[words.index("--preset") + 1]
-    held = recipe(name)
+    held = recipe(name := words[words.index("--preset") + 1])
     return Options(facts=tyro.MISSING, out=tyro.MISSING, base=held.base, preset=name, tune=held.tune)
 
 
@@ -196,11 +197,10 @@ def _parts(options: Options) -> dict[str, FactSet]:
     facts = FactSet.load(
         options.facts, limit=options.limit, seed=options.seed, columns=columns, subjects=False
     )
-    own = bool(options.validation)
-    share = 0.0 if own else options.validation_share
+    share = 0.0 if options.validation else options.validation_share
     dealt = partition(facts, test=options.test_share, validation=share, seed=options.seed)
     parts = {"train": dealt.train, "validation": dealt.validation, "test": dealt.test}
-    if own:
+    if options.validation:
         parts["validation"] = FactSet.load(options.validation, columns=columns, subjects=False)
     for name in ("train", "validation"):
         if not len(parts[name]):
@@ -242,27 +242,18 @@ def _worded(options: Options, part: FactSet, parts: dict[str, FactSet]) -> Phras
         return phrasebook(part)
     known = {relation for some in parts.values() for relation in some.relations}
     if options.limit is not None:
-        columns = mapping(options.columns)
-        known |= set(FactSet.load(options.facts, columns=columns, subjects=False).relations)
+        known |= set(FactSet.load(options.facts, columns=mapping(options.columns), subjects=False).relations)
     return load_phrasebook(options.phrasebook, part, relations=known)
 
 
 def _require_room(options: Options, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> None:
-    from finetune.training.cost_estimate import require_room
-    from finetune.training.prompt_costs import estimate_prompt_costs
+    from finetune.training.cost_estimate import estimate_prompt_costs, require_room
 
     budget = estimate_prompt_costs(options.base, tokenizer, prompts, options.tune)
     if not options.quiet:
         print(f"Expected at each learning rate: {budget.sentence()}", file=sys.stderr)
     if not options.anyway:
         require_room(budget)
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what may change between the starts of one run: it decides no result."""
-    from finetune.training.config import COST
-
-    return {**settings, "tune": {k: v for k, v in settings["tune"].items() if k not in COST}}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import pandas as pd
 
 from analyses.common.grid import CellFailure, is_input_error, run_cells
 from analyses.common.grid_cells import GridCell, read_cells
-from analyses.common.sharding import processes
+from finetune.common.distributed import processes
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import atomic_file, read_json, write_json
 from finetune.common.messages import printable

@@ -16,6 +16,8 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
+from finetune.common.messages import one_line, printable
+from finetune.common.text_files import read_json_object
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -38,15 +40,12 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
         InputError: it is no JSON object, or names its base by something else than text.
     """
     file = Path(folder) / CONFIG
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file}: is no JSON ({first_line(error)}); save the adapter again") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{file}: holds a {type(settings).__name__}, not settings; save the adapter again")
+    settings = read_json_object(file, remedy="save the adapter again")
     named = settings.get("base_model_name_or_path")
     if named is not None and not isinstance(named, str):
-        raise InputError(f"{file}: base_model_name_or_path = {_shown(named)} is no name; correct it")
+        raise InputError(
+            f"{file}: base_model_name_or_path = {printable(repr(named), 60)} is no name; correct it"
+        )
     return settings
 
 
@@ -64,8 +63,8 @@ def read_config(folder: str | Path) -> PeftConfig:
     kind = settings.get("peft_type")
     if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise InputError(
-            f"{file}: peft_type = {_shown(kind)} is no kind of adapter that peft {__version__} knows; "
-            "correct it, or upgrade peft"
+            f"{file}: peft_type = {printable(repr(kind), 60)} is no kind of adapter that peft "
+            f"{__version__} knows; correct it, or upgrade peft"
         )
     if kind == "XLORA" or settings.get("megatron_config") is not None:
         what = (
@@ -82,14 +81,14 @@ def read_config(folder: str | Path) -> PeftConfig:
         raise InputError(f"{file}: says nothing of {', '.join(sorted(missing))}; save the adapter again")
     held = {name: value for name, value in settings.items() if name in fields}
     if getattr(known, "r", None) and not held.get("r", True):  # other kinds of adapters may have no rank
-        raise InputError(f"{file}: r = {_shown(held['r'])}: a rank is at least 1; correct it")
+        raise InputError(f"{file}: r = {printable(repr(held['r']), 60)}: a rank is at least 1; correct it")
     _require_types(file, held, typing.get_type_hints(known))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return known.from_peft_type(**held)
     except Exception as error:  # whatever a configuration's own checks raise
-        raise InputError(f"{file}: cannot be used ({first_line(error)}); correct it") from error
+        raise InputError(f"{file}: cannot be used ({one_line(error)}); correct it") from error
 
 
 def unknown_settings(folder: str | Path) -> list[str]:
@@ -146,12 +145,6 @@ def is_quantised(name: str) -> bool:
     return owner.lower() == "unsloth" or bool(QUANTISED.search(model))
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of a library's message, or the error's kind if it has none."""
-    lines = str(error).strip().splitlines()
-    return (lines[0].rstrip(".") if lines else type(error).__name__)[:200]
-
-
 def _fields(config: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(config)} - ASIDE
 
@@ -173,7 +166,7 @@ def _require_types(file: Path, settings: Mapping[str, Any], hints: Mapping[str, 
     every = CollectionCheckStrategy.ALL_ITEMS
     for name, value in settings.items():
         if isinstance(value, float) and not isfinite(value):
-            raise InputError(f"{file}: {name} = {_shown(value)} cannot be; correct it")
+            raise InputError(f"{file}: {name} = {printable(repr(value), 60)} cannot be; correct it")
         tries = [value, int(value)] if isinstance(value, float) and value.is_integer() else [value]
         if value is None:
             continue
@@ -184,8 +177,6 @@ def _require_types(file: Path, settings: Mapping[str, Any], hints: Mapping[str, 
             except TypeCheckError:
                 continue
         else:
-            raise InputError(f"{file}: {name} = {_shown(value)} is of another type than peft's; correct it")
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:60]
+            raise InputError(
+                f"{file}: {name} = {printable(repr(value), 60)} is of another type than peft's; correct it"
+            )

@@ -22,7 +22,7 @@ import torch
 from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM
 
-from finetune.checkpoints.adapter_files import first_line, read_config, unknown_settings
+from finetune.checkpoints.adapter_files import read_config, unknown_settings
 from finetune.checkpoints.adapter_names import (
     ADAPTER,
     bare_name,
@@ -39,6 +39,7 @@ from finetune.checkpoints.adapter_vocabulary import (
 )
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
+from finetune.common.messages import one_line
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -91,8 +92,8 @@ def attach_adapter(
     rewrites = any(name in state and not _same(state[name], tensor) for name, tensor in named.items())
     if unknown := unknown_settings(source):
         notices.append(f"this version of peft does not know {', '.join(unknown)}; ignored")
-    unexpected = _place_tensors(peft, named, own, source, base)
-    _require_filled(peft, named, unexpected, own, source, base)
+    unexpected = _place_tensors(peft, named, source, base)
+    _require_filled(peft, named, unexpected, source, base)
     if resized is not None:
         require_embeddings(peft.get_base_model(), resized, source, base)
         notices.append(f"the base's vocabulary was resized from {resized.before} to {resized.after} tokens")
@@ -115,7 +116,6 @@ def require_adapter_fit(source: str | Path, config: PreTrainedConfig, base: str)
     Raises:
         InputError: a damaged adapter, or one that was made for a base of other modules, shapes or vocabulary.
     """
-
     source = resolve_checkpoint(source)
     settings: Any = read_config(source)
     if hasattr(settings, "init_lora_weights"):
@@ -161,7 +161,7 @@ def _build(model: PreTrainedModel, config: PeftConfig, source: str | Path, base:
             peft: Any = get_peft_model(model, config, adapter_name=ADAPTER)
     except Exception as error:  # a tuner raises whatever kind it likes
         raise InputError(
-            f"{source}: does not fit the base {base} ({first_line(error)}); "
+            f"{source}: does not fit the base {base} ({one_line(error)}); "
             "name the base that the adapter was trained on"
         ) from error
     return peft.eval()
@@ -178,9 +178,7 @@ def _base_parameters(peft: PeftModel) -> dict[str, Tensor]:
     return {name: value for name, value in peft.state_dict().items() if ADAPTER not in name.split(".")}
 
 
-def _place_tensors(
-    peft: PeftModel, tensors: dict[str, Tensor], own: Mapping[str, Tensor], source: str | Path, base: str
-) -> list[str]:
+def _place_tensors(peft: PeftModel, tensors: dict[str, Tensor], source: str | Path, base: str) -> list[str]:
     """Let PEFT place the tensors; return the names that it found no place for."""
     try:
         with warnings.catch_warnings():
@@ -188,9 +186,9 @@ def _place_tensors(
             result: Any = set_peft_model_state_dict(peft, tensors, adapter_name=ADAPTER)
     except Exception as error:  # KeyError where a module is not brought, RuntimeError for another shape, ...
         raise InputError(
-            _mismatch(peft, tensors, own, source, base)
+            _mismatch(peft, tensors, source, base)
             or (
-                f"{source}: does not fit the base {base} ({first_line(error)}); "
+                f"{source}: does not fit the base {base} ({one_line(error)}); "
                 "name the base that the adapter was trained on"
             )
         ) from error
@@ -202,18 +200,14 @@ def _require_filled(
     peft: PeftModel,
     tensors: Mapping[str, Tensor],
     unexpected: list[str],
-    own: Mapping[str, Tensor],
     source: str | Path,
     base: str,
 ) -> None:
-    unfilled = [
-        n
-        for n, t in _adapter_parameters(peft).items()
-        if t.is_floating_point() and not bool(t.isfinite().all())
-    ]
+    own = _adapter_parameters(peft).items()
+    unfilled = [n for n, t in own if t.is_floating_point() and not bool(t.isfinite().all())]
     if unexpected or unfilled:
         raise InputError(
-            _mismatch(peft, tensors, own, source, base)
+            _mismatch(peft, tensors, source, base)
             or (
                 f"{source}: PEFT found no place for {unexpected[0]}"
                 if unexpected
@@ -223,14 +217,9 @@ def _require_filled(
         )
 
 
-def _mismatch(
-    peft: PeftModel,
-    tensors: Mapping[str, Tensor],
-    own: Mapping[str, Tensor],
-    source: str | Path,
-    base: str,
-) -> str:
+def _mismatch(peft: PeftModel, tensors: Mapping[str, Tensor], source: str | Path, base: str) -> str:
     """Say in which way an adapter does not fit; empty if its names and shapes show none."""
+    own = _adapter_parameters(peft)
     places = {**_base_parameters(peft), **own}
     said = mismatch(tensors, places, own, base, embedding_paths(peft.get_base_model()))
     return said and f"{source}: {said}"

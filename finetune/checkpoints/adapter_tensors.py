@@ -10,9 +10,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from finetune.checkpoints.adapter_files import CONFIG, first_line
+from finetune.checkpoints.adapter_files import CONFIG
 from finetune.checkpoints.weight_files import LFS_POINTER
 from finetune.common.errors import InputError
+from finetune.common.messages import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +101,7 @@ def _tensors(file: Path) -> dict[str, Tensor]:
 
 
 def _damage_error(file: Path, error: BaseException) -> InputError:
-    return InputError(f"{file}: is damaged or cut short ({first_line(error)}); copy it again")
+    return InputError(f"{file}: is damaged or cut short ({one_line(error)}); copy it again")
 
 
 def _require_fetched(file: Path) -> None:

@@ -7,7 +7,6 @@ afterwards.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -15,20 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.common.errors import InputError
+from finetune.common.messages import one_line
+from finetune.common.text_files import read_json_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
-from finetune.common.messages import one_line
 
 MOST = 10_000  # layers, heads, experts and the like; far above any model
-
-
 MOST_IN_A_LIST = 1_000_000
-
-
-LARGEST_FILE = 16 << 20  # bytes; real ones hold a few thousand
-
-
+COPY_AGAIN = "copy it again from where the checkpoint was saved"
 # What a configuration may ask for and does not get: attention and expert kernels, fusions, other files, code.
 CODE = (
     "auto_map",
@@ -42,11 +36,7 @@ CODE = (
     "transformers_weights",
     "use_kernels",
 )
-
-
 IMPLEMENTATIONS = ("_attn_implementation", "_experts_implementation")
-
-
 # Quantised weights whose arithmetic is a library's own; the others fetch kernels from the hub.
 QUANTISERS = {
     "bitsandbytes": "bitsandbytes",
@@ -54,36 +44,9 @@ QUANTISERS = {
     "hqq": "hqq",
     "quanto": "optimum",
 }
-
-
 _COUNT = re.compile(r"(^|_)(layers?|heads?|experts?|blocks?|depths?|groups|stages|labels|codebooks)(_|$)")
-
-
 _NO_COUNT = re.compile(r"(size|dim|freq|eps|epsilon|theta|ids?|idx|index|type|types|ratio|factor|scale)$")
-
-
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a checkpoint, such as its config.json.
-
-    Raises:
-        InputError: it cannot be read, is no JSON, or is no object.
-    """
-    remedy = "copy it again from where the checkpoint was saved"
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{path}: is larger than {LARGEST_FILE >> 20} MiB; {remedy}")
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-    except (ValueError, RecursionError) as error:
-        said = "nested too deeply" if isinstance(error, RecursionError) else one_line(error)
-        raise InputError(f"{path}: is no readable JSON ({said}); {remedy}") from error
-    if not isinstance(held, dict):
-        raise InputError(f"{path}: holds a {type(held).__name__}, not an object of settings; {remedy}")
-    return held
 
 
 def require_bounded(raw: dict[str, Any], path: Path) -> None:
@@ -112,7 +75,7 @@ def configuration_from(source: str | Path, path: Path) -> PreTrainedConfig:
     """
     from transformers import AutoConfig
 
-    raw = read_object(path)
+    raw = read_json_object(path, remedy=COPY_AGAIN)
     require_bounded(raw, path)
     try:
         config = AutoConfig.from_pretrained(path.parent, local_files_only=True, trust_remote_code=False)

@@ -13,12 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.checkpoints.configs import configuration_from, read_object
+from finetune.checkpoints.configs import COPY_AGAIN, configuration_from
 from finetune.checkpoints.key_messages import Fit, prefix_notice
 from finetune.checkpoints.weight_files import SAFE, WeightFiles, read_headers, weight_files
 from finetune.checkpoints.weight_keys import require_fit, run_without_contents
 from finetune.common.errors import InputError
 from finetune.common.hub import loading_error
+from finetune.common.text_files import read_json_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -96,7 +97,7 @@ def _inspect_files(
     config = _configuration(source, place, signature)
     if Path(source).is_dir():
         folder = Path(source)
-        named = read_object(folder / "config.json").get("transformers_weights")
+        named = read_json_object(folder / "config.json", remedy=COPY_AGAIN).get("transformers_weights")
         files = weight_files(folder, allow_pickle=allow_pickle, named=named)
     else:
         files = _hub_files(source, revision, allow_pickle)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from finetune.checkpoints.configs import read_object
+from finetune.checkpoints.configs import COPY_AGAIN
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
+from finetune.common.text_files import read_json_object
 
 SAFE, SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -124,7 +125,7 @@ def _damage(file: Path, error: Exception) -> str:
 
 def _read_index(index: Path, endings: tuple[str, ...]) -> dict[str, str]:
     """Read where an index says that each key is."""
-    held = read_object(index).get("weight_map")
+    held = read_json_object(index, remedy=COPY_AGAIN).get("weight_map")
     if not isinstance(held, dict) or not held:
         raise InputError(f"{index}: has no weight_map of keys to files; copy the index again")
     for name in held.values():

@@ -243,7 +243,9 @@ def run_without_contents(name: str, model: PreTrainedModel) -> bool:
             model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     except Exception as error:
         sizes = re.search(r"shape|size|dimension|broadcast|expand|divisible", str(error))
-        if isinstance(error, NotImplementedError) or _ABOUT_META.search(str(error)) or not sizes:
+        # What torch cannot do without contents it says by a RuntimeError of a kind of its own.
+        no_kernel = isinstance(error, RuntimeError) and type(error) is not RuntimeError
+        if no_kernel or _ABOUT_META.search(str(error)) or not sizes:
             return False
         raise unusable_config_message(name, error) from error
     return True

@@ -1,29 +1,65 @@
-"""Training in several processes (``accelerate launch``, ``torchrun``): who writes, and what all agree on.
+"""Several processes (``accelerate launch``, ``torchrun``): who writes, shares of work, what all agree on.
 
-With one process, the usual case, every function does the obvious thing and ``torch.distributed`` is not
-touched.
+With one process, the usual case, every function does the obvious thing and no library is imported.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 T = TypeVar("T")
 Arrays = tuple[np.ndarray, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """This process among ``count`` ones; ``state`` is accelerate's where there are several."""
+
+    index: int = 0
+    count: int = 1
+    state: PartialState | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes what belongs to all."""
+        return self.index == 0
+
+    def mine(self, items: Sequence[T]) -> Sequence[T]:
+        """Return this process's share."""
+        return items[self.index :: self.count]
+
+    def wait(self) -> None:
+        """Wait until every process has come this far."""
+        if self.state is not None:
+            self.state.wait_for_everyone()
+
+
+def processes() -> Processes:
+    """Find out how many processes a launcher started and which one this is; meet them when first asked."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return Processes()
+    from accelerate import PartialState
+
+    state = PartialState(cpu=on_cpu())
+    return Processes(index=state.process_index, count=state.num_processes, state=state)
+
+
 def process_count() -> int:
     """Return how many processes the launcher started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return processes().count
 
 
 def is_main() -> bool:
     """Whether this is the process that writes."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return processes().is_main
 
 
 def on_cpu() -> bool:
@@ -33,20 +69,9 @@ def on_cpu() -> bool:
     return not torch.accelerator.is_available()
 
 
-def join_processes() -> None:
-    """Meet the other processes; call before anything else of this module, in all of them."""
-    if process_count() > 1:
-        from accelerate import PartialState
-
-        PartialState(cpu=on_cpu())
-
-
 def wait_for_everyone() -> None:
     """Wait until every process has come this far."""
-    if process_count() > 1:
-        import torch.distributed as dist
-
-        dist.barrier()
+    processes().wait()
 
 
 def broadcast_from_main(value: T) -> T:
@@ -67,18 +92,18 @@ def measure_in_shares(
 
     ``lockstep``: every process measures every item, which a model that is spread over them needs.
     """
-    if process_count() == 1:
+    team = processes()
+    if team.count == 1:
         return measure(items)
     if lockstep:
         return broadcast_from_main(measure(items))
     from accelerate.utils import gather_object
 
-    rank, world = int(os.environ["RANK"]), process_count()
-    parts: list[Arrays] = gather_object([measure(items[rank::world])])
+    parts: list[Arrays] = gather_object([measure(team.mine(items))])
     together = []
     for columns in zip(*parts, strict=True):
         whole = np.empty(len(items), columns[0].dtype)
         for place, column in enumerate(columns):
-            whole[place::world] = column
+            whole[place :: team.count] = column
         together.append(whole)
     return tuple(together)

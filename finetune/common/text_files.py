@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from finetune.common.errors import InputError
+from finetune.common.messages import one_line
 
 KINDS = (
     (stat.S_ISDIR, "a directory"),
@@ -37,6 +40,31 @@ def require_regular(path: Path, *, label: str = "") -> os.stat_result:
     for is_kind, told in KINDS:
         if is_kind(held.st_mode):
             raise InputError(f"{name}: is {told}; name a file")
+    return held
+
+
+def read_json_object(path: Path, *, remedy: str, most: int = 16 * MIB) -> dict[str, Any]:
+    """Read a JSON object that others wrote: a configuration, an adapter's settings, a run's results.
+
+    Args:
+        path: the file.
+        remedy: what to do about one that is none; it ends the error's line.
+        most: how many bytes it may have.
+
+    Raises:
+        InputError: it cannot be read, is larger, is no JSON, or is no object.
+    """
+    try:
+        if path.stat().st_size > most:
+            raise InputError(f"{path}: is larger than {most // MIB} MiB; {remedy}")
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else one_line(error)
+        raise InputError(f"{path}: is no readable JSON ({reason}); {remedy}") from error
+    if not isinstance(held, dict):
+        raise InputError(f"{path}: holds a {type(held).__name__}, not an object; {remedy}")
     return held
 
 

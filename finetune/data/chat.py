@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from finetune.common.errors import InputError
+from finetune.common.messages import one_line
 from finetune.data.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -66,11 +67,6 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, before: Sequence[dict[str, str
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except Exception as error:  # templates raise what they like
         raise InputError(
-            f"tokenizer {tokenizer.name_or_path}: its chat template refuses these turns ({_line(error)}); "
+            f"tokenizer {tokenizer.name_or_path}: its chat template refuses these turns ({one_line(error)}); "
             "leave the system prompt or the solved examples out, or use the plain prompt (chat=False)"
         ) from error
-
-
-def _line(error: Exception) -> str:
-    """Give an error's first line, or its kind where it says nothing."""
-    return (str(error).strip().split("\n")[0] or type(error).__name__)[:200]

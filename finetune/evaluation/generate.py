@@ -135,7 +135,7 @@ def generate(
     """
     import torch
 
-    from finetune.evaluation.unembedding import contiguous_head, vocabulary
+    from finetune.evaluation.unembedding import vocabulary
 
     rows = [tokens.ids for tokens in tokenize(tokenizer, prompts)]
     if not rows:
@@ -155,21 +155,9 @@ def generate(
         if front:
             before = torch.tensor(rows[chunk[0]][:front]).expand(len(chunk), -1)
             ids, mask = torch.cat([before, ids], 1), torch.cat([torch.ones_like(before), mask], 1)
-        width = ids.shape[1]
-        room = most if limit is None else min(most, limit - width)
-        with torch.inference_mode(), contiguous_head(model):
-            out = model.generate(  # type: ignore[operator]
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                max_new_tokens=room,
-                do_sample=False,
-                num_beams=1,
-                pad_token_id=pad,
-                eos_token_id=sorted(ends) or None,
-                stopping_criteria=[_line_is_said(tokenizer, width)],
-                **cached,
-            )
-        new = [_cut_at_end(row, ends) for row in out[:, width:].tolist()]
+        room = most if limit is None else min(most, limit - ids.shape[1])
+        said_line = _line_is_said(tokenizer, ids.shape[1])
+        new = _decode_greedily(model, ids, mask, room, pad, ends, stopping_criteria=[said_line], **cached)
         for i, text in zip(chunk, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             said[i] = first_line(text)
 
@@ -248,9 +236,33 @@ def _line_is_said(tokenizer: PreTrainedTokenizerBase, width: int) -> Callable[..
     return is_said
 
 
-def _cut_at_end(ids: list[int], ends: frozenset[int]) -> list[int]:
-    """Cut at the first end; what follows is padding, which need not be a special token."""
-    return ids[: next((k for k, each in enumerate(ids) if each in ends), len(ids))]
+def _decode_greedily(
+    model: PreTrainedModel,
+    ids: Tensor,
+    mask: Tensor,
+    room: int,
+    pad: int,
+    ends: frozenset[int],
+    **options: Any,
+) -> list[list[int]]:
+    """Return the new ids of each row, cut at the first end: what follows need not be a special token."""
+    import torch
+
+    from finetune.evaluation.unembedding import contiguous_head
+
+    with torch.inference_mode(), contiguous_head(model):
+        out = model.generate(  # type: ignore[operator]
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            max_new_tokens=room,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=pad,
+            eos_token_id=sorted(ends) or None,
+            **options,
+        )
+    rows = out[:, ids.shape[1] :].tolist()
+    return [row[: next((k for k, each in enumerate(row) if each in ends), len(row))] for row in rows]
 
 
 def prompt_names(prompts: Sequence[Prompt]) -> list[str]:

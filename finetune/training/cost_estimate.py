@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import copy
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 from peft import get_peft_model
@@ -33,17 +33,22 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from finetune.checkpoints.loading import Source, configuration_of
 from finetune.checkpoints.weight_keys import attention_of
+from finetune.common import distributed
 from finetune.common.errors import InputError
+from finetune.data.prompts import Prompt
+from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.unembedding import is_packed, unembedded_at
 from finetune.training.config import TuneConfig
 from finetune.training.lora import lora_config
-from finetune.training.machine import GIB, Machine, duration, size
+from finetune.training.machine import GIB, Machine, duration, size, this_machine
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 RUNTIME = {"cpu": int(0.5 * GIB), "cuda": 1 * GIB}  # libraries, kernels and a context, before any tensor
+LONG = 0.95  # the quantile of rows' lengths that stands for all: a batch is as wide as its longest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +119,9 @@ def estimate_cost(
     model = _on_meta(config, tune)
     total = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    linear = _linear_weights(model)
+    # The weights that are multiplied with for each token: all but embeddings, norms and biases.
+    products = (torch.nn.Linear, Conv1D)
+    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, products))
     shared_by = machine.processes if machine.sharded else 1
     ordinary = 2 if tune.dtype == "bfloat16" else 4
     weights = (total - learning) * ordinary + learning * 4
@@ -132,6 +139,31 @@ def estimate_cost(
         runtime=RUNTIME[machine.kind],
         flops=flops * machine.processes,
         seconds=flops / machine.flops,
+        machine=machine,
+    )
+
+
+def estimate_prompt_costs(
+    base: Source, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], tune: TuneConfig
+) -> CostEstimate:
+    """Estimate memory and time of fine-tuning ``base`` on prompts, shared by the processes there are.
+
+    Raises:
+        InputError: the base has no configuration, or an answer tokenises to nothing.
+    """
+    pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
+    machine = replace(
+        this_machine(tune.dtype),
+        processes=distributed.process_count(),
+        sharded=os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true",
+    )
+    said = np.array([len(answer) + 1 for _, answer in pairs])
+    return estimate_cost(
+        configuration_of(base),
+        tune,
+        tokens_per_row=float(np.quantile(said + [len(asked) for asked, _ in pairs], LONG)),
+        answer_tokens=float(np.quantile(said, LONG)),
+        rows=len(prompts),
         machine=machine,
     )
 
@@ -160,38 +192,6 @@ def step_flops(
     return length * (linear * (passes + repeated) + attention * (3 + repeated / 2))
 
 
-def this_machine(dtype: str = "float32") -> Machine:
-    """Measure this machine: its memory, and a matmul in ``dtype`` for about a third of a second."""
-    if torch.cuda.is_available():
-        free, _ = torch.cuda.mem_get_info()
-        name, kind, memory, width = torch.cuda.get_device_name(), "cuda", free, 8192
-    else:
-        name, kind, memory, width = "this machine's CPU", "cpu", _available_memory(), 1024
-    a = torch.randn(width, width, dtype=getattr(torch, dtype), device=kind)
-
-    def synchronise() -> None:
-        if kind == "cuda":
-            torch.cuda.synchronize()
-
-    a @ a
-    synchronise()
-    start, done = time.perf_counter(), 0
-    while time.perf_counter() - start < 0.3:
-        a @ a
-        synchronise()
-        done += 1
-    flops = 2 * width**3 * done / (time.perf_counter() - start)
-    # A whole training reaches about half of what its largest matmuls do.
-    return Machine(name=name, memory=memory, flops=flops / 2, kind=kind)
-
-
-def _available_memory() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # not on this system
-        return 8 * GIB
-
-
 def _on_meta(config: PreTrainedConfig, tune: TuneConfig, *, layers: int | None = None) -> Any:
     """Build the model, with its adapter, without contents; ``layers`` takes the place of its own number."""
 
@@ -208,13 +208,6 @@ def _on_meta(config: PreTrainedConfig, tune: TuneConfig, *, layers: int | None =
         if tune.method == "lora":
             model = get_peft_model(model, lora_config(model, tune))
     return model
-
-
-def _linear_weights(model: Any) -> int:
-    """Count the weights that are multiplied with for each token: all but embeddings, norms and biases."""
-
-    kinds = (torch.nn.Linear, Conv1D)
-    return sum(m.weight.numel() for m in model.modules() if isinstance(m, kinds))
 
 
 def _activations(config: PreTrainedConfig, tune: TuneConfig, *, micro: int, length: int, read: int) -> int:

@@ -9,9 +9,15 @@ from typing import TypeVar
 from finetune.common import distributed
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
+from finetune.common.messages import one_line
 
 T = TypeVar("T")
 _LOST = ("CUDA error", "NCCL error", "HIP error", "unspecified launch failure", "device-side assert")
+
+TOO_LARGE = (
+    "out of memory with one row at a time; switch on gradient checkpointing, use --method lora and "
+    "--dtype bfloat16, shorten the prompts, or spread the model over several GPUs with FSDP"
+)
 
 
 class OutOfMemory(InputError):
@@ -58,14 +64,10 @@ def retry_smaller_batches(attempt: Callable[[int, int], T], *, rows: int, accumu
         except RuntimeError as error:
             if should_reduce_batch_size(error) and distributed.process_count() > 1 and shrink():
                 raise OutOfMemory(
-                    f"out of memory with {micro_batch} rows at a time ({_first_line(error)}); start the same "
+                    f"out of memory with {micro_batch} rows at a time ({one_line(error)}); start the same "
                     f"command again: it continues with {micro} at a time"
                 ) from error
-            if any(sign in str(error) for sign in _LOST) and "out of memory" not in str(error):
-                raise DeviceLost(
-                    f"a GPU failed during training ({_first_line(error)}); start the same command again in a "
-                    f"new process: it continues from the newest state in {work}"
-                ) from error
+            _require_device(error, work)
             raise
 
     try:
@@ -74,9 +76,14 @@ def retry_smaller_batches(attempt: Callable[[int, int], T], *, rows: int, accumu
         # The finder's own error, once nothing smaller is left, has no other sign than its words.
         if not should_reduce_batch_size(error) and "No executable batch size" not in str(error):
             raise
-        raise OutOfMemory(
-            "out of memory with one row at a time; switch on gradient checkpointing, use --method lora and "
-            "--dtype bfloat16, shorten the prompts, or spread the model over several GPUs with FSDP"
+        raise OutOfMemory(TOO_LARGE) from error
+
+
+def _require_device(error: RuntimeError, work: Path) -> None:
+    if any(sign in str(error) for sign in _LOST) and "out of memory" not in str(error):
+        raise DeviceLost(
+            f"a GPU failed during training ({one_line(error)}); start the same command again in a "
+            f"new process: it continues from the newest state in {work}"
         ) from error
 
 
@@ -87,7 +94,3 @@ def _read(found: Path) -> dict[str, int]:
         return {name: int(held[name]) for name in ("accumulate", "halved")}
     except (OSError, ValueError, KeyError, TypeError):
         return {"accumulate": 0, "halved": 0}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")[:200]

@@ -90,24 +90,7 @@ def train(
         seed=seed,
         name=name,
     )
-    distributed.join_processes()
-    recipe, work = training.recipe(), out.with_name(f"{out.name}.partial")
-    if (made := finished_training(out, recipe)) is not None:
-        if distributed.is_main():  # a run that was killed at the very end leaves it
-            discard(work)
-        return made
-    microbatch_size(config.batch, config.accumulate)
-    versions = library_versions("torch", "transformers", "peft", "accelerate")
-    with locked_work_dir(work, {**recipe, "processes": distributed.process_count(), "versions": versions}):
-        if not distributed.broadcast_from_main(is_done(work)):
-            keeper = training.run(work, recipe)
-            if distributed.is_main():
-                write_json(keeper.path / "training.json", keeper.record())
-                write_json(work / DONE, {"kept": keeper.path.name})
-        if distributed.is_main():
-            put_in_place(work, out)
-    distributed.wait_for_everyone()
-    return read_checkpoint(out)
+    return training.into(out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +106,28 @@ class _Training:
     known: Sequence[tuple[Prompt, Prompt]]
     seed: int
     name: str
+
+    def into(self, out: Path) -> Checkpoint:
+        """Train into ``out``, or return what is finished there; a run that was killed continues."""
+        recipe, work = self.recipe(), out.with_name(f"{out.name}.partial")
+        if (made := finished_training(out, recipe)) is not None:
+            if distributed.is_main():  # a run that was killed at the very end leaves it
+                discard(work)
+            return made
+        microbatch_size(self.config.batch, self.config.accumulate)
+        versions = library_versions("torch", "transformers", "peft", "accelerate")
+        with locked_work_dir(
+            work, {**recipe, "processes": distributed.process_count(), "versions": versions}
+        ):
+            if not distributed.broadcast_from_main(is_done(work)):
+                keeper = self.run(work, recipe)
+                if distributed.is_main():
+                    write_json(keeper.path / "training.json", keeper.record())
+                    write_json(work / DONE, {"kept": keeper.path.name})
+            if distributed.is_main():
+                put_in_place(work, out)
+        distributed.wait_for_everyone()
+        return read_checkpoint(out)
 
     def recipe(self) -> dict[str, Any]:
         """Return everything that decides the result, JSON-able."""

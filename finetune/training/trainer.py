@@ -232,9 +232,8 @@ def _saving_callback(schedule: Schedule) -> TrainerCallback:
             if step == state.max_steps or every == 0:
                 return
             if every is None:
-                control.should_save = distributed.broadcast_from_main(
-                    time.monotonic() - self.began > self.due
-                )
+                is_due = time.monotonic() - self.began > self.due
+                control.should_save = distributed.broadcast_from_main(is_due)
             else:
                 control.should_save = step % every == 0
             self.asked = time.monotonic()

@@ -141,7 +141,7 @@ def through_norm(norm: nn.Module, directions: Float[Tensor, "target d_model"]) -
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Tell a norm from the placeholder that models without one carry."""
+    """Tell a norm from what models without one carry in its place."""
     return hasattr(module, "hook_scale")
 
 

@@ -163,9 +163,7 @@ def encode(
         try:
             if i in unshared:
                 raise ValueError(unshared[i])
-            spans = _occurrences(prompt, occurrence)
-            mask = subject_tokens(prompt.text, tokens.offsets, spans)
-            _require_alignable(prompt.text, tokens, spans, mask, max_length)
+            mask = _mask_subject(prompt, tokens, occurrence, max_length)
         except ValueError as error:
             left_out.append(LeftOut(where=prompt.fact_id or prompt.text, reason=str(error)))
             continue
@@ -191,9 +189,12 @@ def _occurrences(prompt: Prompt, occurrence: Occurrence) -> list[Span]:
     return [spans[occurrence]]
 
 
-def _require_alignable(
-    text: str, tokens: TokenizedText, spans: Sequence[Span], mask: Sequence[bool], max_length: int | None
-) -> None:
+def _mask_subject(
+    prompt: Prompt, tokens: TokenizedText, occurrence: Occurrence, max_length: int | None
+) -> list[bool]:
+    """Mark the subject's tokens; ValueError says why a prompt cannot be aligned."""
+    text, spans = prompt.text, _occurrences(prompt, occurrence)
+    mask = subject_tokens(text, tokens.offsets, spans)
     if all(start == end for start, end in tokens.offsets):
         raise ValueError("the text tokenises to nothing")
     if not any(mask):
@@ -203,6 +204,7 @@ def _require_alignable(
     covered = {i for start, end in tokens.offsets for i in range(start, end)}
     if any(i not in covered and _carries(text[i]) for span in spans for i in range(*span)):
         raise ValueError("the tokenizer drops part of the subject")
+    return mask
 
 
 def _carries(character: str) -> bool:

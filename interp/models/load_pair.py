@@ -85,6 +85,19 @@ def load_pair(
             tokenizers that disagree; a bridge that does not compute what its model computes.
     """
     options = loading_settings(dtype, device, device_map, revision, allow_pickle)
+    base, finetuned, notice = _resolve(base, finetuned, revision)
+    pair = load_sides(base, finetuned, options, tokenizer, low_memory=low_memory, lazy=lazy, ask=ask)
+    if notice is not None:
+        warnings.warn(notice, stacklevel=2)
+    told = ([] if notice is None else [notice]) + notices((base, finetuned), options)
+    pair.provenance["notices"] = [*told, *pair.provenance["notices"]]
+    return pair
+
+
+def _resolve(
+    base: Source | None, finetuned: Source | None, revision: str | None
+) -> tuple[Source, Source | None, str | None]:
+    """Return both sources as they are loaded, and a notice where nothing says that they belong together."""
     notice = None
     if finetuned is None and base is not None and is_adapter_source(base := resolve_source(base, revision)):
         base, finetuned = None, base
@@ -94,17 +107,10 @@ def load_pair(
             raise InputError(f"{source_title(base)}: is an adapter; name a whole model as the base")
         if finetuned is not None and is_adapter_source(finetuned):
             notice = require_named_base(finetuned, base)
-        base = resolve_source(base, revision)
-    elif finetuned is None or not is_adapter_source(finetuned):
+        return resolve_source(base, revision), finetuned, notice
+    if finetuned is None or not is_adapter_source(finetuned):
         raise InputError("base is missing: name the checkpoint that the fine-tuning started from")
-    else:
-        base = resolve_source(base_of(finetuned))
-    pair = load_sides(base, finetuned, options, tokenizer, low_memory=low_memory, lazy=lazy, ask=ask)
-    if notice is not None:
-        warnings.warn(notice, stacklevel=2)
-    told = ([] if notice is None else [notice]) + notices((base, finetuned), options)
-    pair.provenance["notices"] = [*told, *pair.provenance["notices"]]
-    return pair
+    return resolve_source(base_of(finetuned)), finetuned, None
 
 
 def trajectory(

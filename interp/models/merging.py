@@ -15,8 +15,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
-from finetune.checkpoints.adapter_files import first_line
 from finetune.common.errors import InputError
+from finetune.common.messages import one_line
 from interp.models.parity import TOLERANCE, LogProbs, log_probs, require_finite
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def merge(model: PeftModel, name: str) -> PreTrainedModel:
             merged: Any = model.base_model.merge_and_unload()  # type: ignore[operator]
     except Exception as error:  # a tuner raises whatever kind it likes
         raise InputError(
-            f"{name}: this adapter cannot be merged ({first_line(error)}), so this side would have no W_Q to "
+            f"{name}: this adapter cannot be merged ({one_line(error)}), so this side would have no W_Q to "
             "W_O of its own; use LoRA, or a checkpoint that was merged by whoever trained it"
         ) from error
     return merged.eval().requires_grad_(False)
@@ -61,7 +61,7 @@ def unmerged_log_probs(model: PeftModel, inputs: dict[str, Tensor], name: str) -
         found = log_probs(model, inputs)
     except (RuntimeError, ValueError, TypeError) as error:
         raise InputError(
-            f"{name}: PEFT itself cannot run this adapter on its base ({first_line(error)}); "
+            f"{name}: PEFT itself cannot run this adapter on its base ({one_line(error)}); "
             "convert it to an ordinary LoRA, or name a checkpoint that it was merged into"
         ) from error
     require_finite(found, name)

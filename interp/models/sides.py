@@ -71,17 +71,10 @@ def load_sides(
         lazy: load sides that share no weights when they are first opened.
         ask: is given each side's plain model before it is bridged.
     """
-    names = [source_title(base), source_title(base if finetuned is None else finetuned)]
+    names = {"base": source_title(base), "finetuned": source_title(base if finetuned is None else finetuned)}
     tokenizer = common_tokenizer(base, [] if finetuned is None else [finetuned], options, tokenizer)
-    pair = CheckpointPair(
-        tokenizer,
-        {
-            "base": names[0],
-            "finetuned": names[1],
-            "dtype": str(options.dtype).removeprefix("torch."),
-            "notices": [],
-        },
-    )
+    precision = str(options.dtype).removeprefix("torch.")
+    pair = CheckpointPair(tokenizer, {**names, "dtype": precision, "notices": []})
     pair.ask = ask
     if finetuned is None:
         pair.models["base"] = pair.models["finetuned"] = _load_full(pair, base, "base", options)
@@ -99,16 +92,11 @@ def load_sides(
         loaders["finetuned"] = partial(_load_full, pair, finetuned, "finetuned", options)
     pair.low_memory, pair.loaders = low_memory, loaders
     pair.provenance["copies"] = "one at a time" if low_memory else 2
-    if not lazy:
-        _load_separately(pair)
-    return pair
-
-
-def _load_separately(pair: CheckpointPair) -> None:
-    """Load both sides with weights of their own; each is checked now, even if only one is kept."""
-    # The base last: it is what is opened first, and with one at a time the last one loaded is still there.
-    for side in ("finetuned", "base"):
+    # Each side is checked now, even if only one is kept. The base last: it is what is opened first, and with
+    # one at a time the last one loaded is still there.
+    for side in () if lazy else ("finetuned", "base"):
         pair.model(side)
+    return pair
 
 
 def _load_full(

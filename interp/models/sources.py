@@ -28,6 +28,7 @@ from finetune.checkpoints.loading import is_adapter, load_weights, require_check
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.files import content_hash
+from finetune.common.messages import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -142,7 +143,7 @@ def load_plain(source: Source, options: LoadingSettings) -> PreTrainedModel:
         require_decoder(model.config, source_title(source))
         model = model.to(dtype=options.dtype)
     else:
-        require_decoder(_config(source, options), source_title(source))
+        require_decoder(config_of(source, options), source_title(source))
         model = load_weights(
             source,
             dtype=options.dtype,
@@ -164,7 +165,7 @@ def require_unquantised(source: Source, options: LoadingSettings) -> None:
     Raises:
         InputError: the weights are quantised.
     """
-    config = source.config if in_memory(source) else _config(source, options)
+    config = source.config if in_memory(source) else config_of(source, options)
     if getattr(config, "quantization_config", None) is not None:
         raise InputError(
             f"{source_title(source)}: its weights are quantised, and an update merged into them would be "
@@ -197,10 +198,6 @@ def is_adapter_source(source: Source) -> bool:
 
 def config_of(source: str | Path, options: LoadingSettings) -> PreTrainedConfig:
     """Read a checkpoint's configuration without its weights; an :class:`InputError` where there is none."""
-    return _config(source, options)
-
-
-def _config(source: str | Path, options: LoadingSettings) -> PreTrainedConfig:
     return read_configuration(source, revision=None if Path(source).is_dir() else options.revision)
 
 
@@ -210,9 +207,8 @@ def _fetch_adapter(name: str, revision: str | None) -> str | None:
     Raises:
         InputError: the hub has neither under that id, or cannot be reached.
     """
-
     try:
-        _config(name, LoadingSettings(revision=revision))
+        config_of(name, LoadingSettings(revision=revision))
         return None
     except InputError as error:
         # Every further try without a network would take its time as well.
@@ -222,34 +218,29 @@ def _fetch_adapter(name: str, revision: str | None) -> str | None:
         kinds = ["adapter_*", "*.json", "*.txt", "*.model"]
         return str(snapshot_download(name, revision=revision, allow_patterns=kinds))
     except (OSError, ValueError) as error:
-        line = str(error).strip().split("\n")[0]
-        raise InputError(f"{name}: the adapter cannot be fetched ({line}); check the network") from error
+        raise InputError(
+            f"{name}: the adapter cannot be fetched ({one_line(error)}); check the network"
+        ) from error
 
 
 def _require_model(source: Source) -> None:
-
     if isinstance(source, TransformerBridge):
         raise InputError("a TransformerBridge: give the Hugging Face model, or the directory it came from")
     if not isinstance(source, PreTrainedModel) and not in_memory_adapter(source):
         raise InputError(f"{type(source).__name__}: give a directory, a hub id, or a Hugging Face model")
-    if in_memory_adapter(source):
-        _require_one_adapter(source)
-    if any(type(module).__module__.startswith("transformer_lens") for module in source.modules()):
-        raise InputError(
-            f"{source_title(source)}: TransformerLens has already rewired it; give the directory it came from"
-        )
-
-
-def _require_one_adapter(source: Source) -> None:
-    if not isinstance(source, PeftModel):
+    if in_memory_adapter(source) and not isinstance(source, PeftModel):
         raise InputError(
             f"{source_title(source)}: has adapters built in; give the PeftModel, or the adapter's directory"
         )
-    if len(source.active_adapters) != 1:
+    if isinstance(source, PeftModel) and len(source.active_adapters) != 1:
         active = ", ".join(source.active_adapters) or "none"
         raise InputError(
             f"{source_title(source)}: exactly one adapter must be active, not {active}; choose it with "
             "set_adapter"
+        )
+    if any(type(module).__module__.startswith("transformer_lens") for module in source.modules()):
+        raise InputError(
+            f"{source_title(source)}: TransformerLens has already rewired it; give the directory it came from"
         )
 
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -82,11 +84,8 @@ class ResumedRows:
 
 def pad_tails(tokens: Sequence[Sequence[int]]) -> Tails:
     """Right-pad the token ids that stand behind prompts; return them with their lengths."""
-    lengths = torch.tensor([len(row) for row in tokens], dtype=torch.long)
-    ids = torch.zeros(len(tokens), int(lengths.max()), dtype=torch.long)
-    for row, some in zip(ids, tokens, strict=True):
-        row[: len(some)] = torch.tensor(list(some), dtype=torch.long)
-    return ids, lengths
+    rows = [torch.tensor(list(row), dtype=torch.long) for row in tokens]
+    return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
 
 
 def prefill(model: TransformerBridge, batch: PromptBatch, answers: Sequence[Sequence[int]]) -> Prefill:
@@ -164,8 +163,7 @@ def resume(
 
 def sequences(batch: PromptBatch, tails: Tails) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
     """Write tails behind their prompts; return ids and attention mask."""
-    more, lengths = tails
-    room = more.shape[1]
+    (more, lengths), room = tails, tails[0].shape[1]
     ids = torch.nn.functional.pad(batch.input_ids, (0, room))
     position = batch.last[:, None] + 1 + torch.arange(room)[None]
     ids = ids.scatter(1, position, more)
@@ -178,10 +176,9 @@ def _run(
     device = next(model.parameters()).device
     options = {"use_cache": False} if cache is None else {"past_key_values": cache}
     with torch.inference_mode():
-        logits: Tensor = model.run_with_hooks(
+        return model.run_with_hooks(
             ids.to(device), attention_mask=mask.to(device), fwd_hooks=list(hooks), **options
         )
-    return logits
 
 
 @contextmanager
@@ -190,23 +187,18 @@ def _skip_blocks(
 ) -> Iterator[None]:
     """Replace the blocks below a layer by what the prefill had entering it."""
 
-    def stub(below: int) -> Callable[..., Any]:
-        def forward(hidden: Tensor, *arguments: Any, **options: Any) -> Any:
-            if below == layer - 1:
-                kept_here = kept.residuals[layer]
-                last = kept_here.shape[1] - 1
-                hidden = kept_here[
-                    fact[:, None].to(hidden.device), position.clamp_max(last).to(hidden.device)
-                ]
-            count = kept.outputs[below]
-            return (hidden, *[None] * (count - 1)) if count else hidden
-
-        return forward
+    def forward(below: int, hidden: Tensor, *arguments: Any, **options: Any) -> Any:
+        if below == layer - 1:
+            entering = kept.residuals[layer]
+            place = fact[:, None], position.clamp_max(entering.shape[1] - 1)
+            hidden = entering[place[0].to(hidden.device), place[1].to(hidden.device)]
+        count = kept.outputs[below]
+        return (hidden, *[None] * (count - 1)) if count else hidden
 
     blocks = [model.blocks[i] for i in range(layer)]
     # A bridge hands attributes on to the module that it wraps; the instance's own dict is not handed on.
     for below, block in enumerate(blocks):
-        block.__dict__["forward"] = stub(below)
+        block.__dict__["forward"] = partial(forward, below)
     try:
         yield
     finally:

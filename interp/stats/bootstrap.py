@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -59,22 +60,12 @@ def bootstrap(
         nothing = np.full(value.shape[:-1], np.nan)
         return nothing, nothing
 
-    def of_drawn(drawn: Int[ndarray, "*draw group"], axis: int = -1) -> Float[ndarray, ...]:
-        lines = drawn.reshape(-1, drawn.shape[-1])  # scipy gives the sample itself as one line without draws
-        places = lines + k * np.arange(len(lines))[:, None]
-        times = np.bincount(places.ravel(), minlength=k * len(lines)).reshape(len(lines), k)
-        found = statistic(times[:, member].astype(np.float64))
-        # BCa counts the draws below the value and half of those equal to it: rounding must not decide which.
-        near = np.abs(found - value) <= _ROUNDING * np.abs(found).max(-1, keepdims=True)
-        found = np.where(near, value, found)
-        return found if drawn.ndim > 1 else found[..., 0]
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         warnings.simplefilter("ignore", RuntimeWarning)  # of undefined draws
         made = stats.bootstrap(
             (np.arange(k),),
-            of_drawn,
+            partial(_of_drawn, statistic, member, value),
             vectorized=True,
             n_resamples=RESAMPLES,
             batch=int(np.clip(_AT_ONCE // max(len(member), cells), 1, RESAMPLES)),
@@ -87,6 +78,25 @@ def bootstrap(
     bounds = made.confidence_interval
     low, high = (np.where(np.isnan(b), p, b) for b, p in zip((bounds.low, bounds.high), plain, strict=True))
     return low, high
+
+
+def _of_drawn(
+    statistic: Statistic,
+    member: Int[ndarray, " row"],
+    value: Float[ndarray, "*cell draw"],
+    drawn: Int[ndarray, "*draw group"],
+    axis: int = -1,
+) -> Float[ndarray, ...]:
+    """Compute a statistic of draws of groups, each as often as it was drawn."""
+    lines = drawn.reshape(-1, drawn.shape[-1])  # scipy gives the sample itself as one line without draws
+    k = int(member.max()) + 1
+    places = lines + k * np.arange(len(lines))[:, None]
+    times = np.bincount(places.ravel(), minlength=k * len(lines)).reshape(len(lines), k)
+    found = statistic(times[:, member].astype(np.float64))
+    # BCa counts the draws below the value and half of those equal to it: rounding must not decide which.
+    near = np.abs(found - value) <= _ROUNDING * np.abs(found).max(-1, keepdims=True)
+    found = np.where(near, value, found)
+    return found if drawn.ndim > 1 else found[..., 0]
 
 
 def of_rows(

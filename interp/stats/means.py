@@ -33,15 +33,13 @@ def estimate(
 ) -> Estimate:
     """Average values over facts, with a bootstrap over ``groups`` (the facts' subjects).
 
-    The estimand is the mean over facts; whole subjects are drawn, and the mean is over all facts of those
-    drawn. Missing values (NaN) are dropped and do not count in ``n``. Where all values are equal and binary,
-    a bootstrap would collapse to a point, so the exact Clopper-Pearson interval over groups is given.
+    Missing values (NaN) are dropped and do not count in ``n``. Where all values are equal and binary, a
+    bootstrap would collapse to a point, so the exact Clopper-Pearson interval over groups is given.
 
     Args:
         values: a number a fact.
         groups: the subject of each fact; without it each fact stands alone.
-        difference: the values are paired differences between -1 and 1, for which the exact interval is
-            two-sided.
+        difference: the values are paired differences in [-1, 1]: the exact interval is two-sided.
         share: all values being 0 or 1 makes them right or wrong; give False for nats, logits and counts,
             whose interval is a point where they are constant.
         confidence: the share of such intervals that should hold the truth.
@@ -65,15 +63,15 @@ def estimate(
     labels = np.arange(len(values)) if groups is None else np.asarray(groups)[present]
     subjects, member = np.unique(labels, return_inverse=True)
     mean = finite_mean(values)
-    low: float | None
-    high: float | None
+    bounds: tuple[float | None, float | None]
     if np.ptp(values) == 0:
-        low, high = _constant(mean, len(subjects), difference, share, confidence)
+        bounds = _constant(mean, len(subjects), difference, share, confidence)
     else:
         counts, sums = np.bincount(member).astype(np.float64), np.bincount(member, weights=values)
         statistic, drawn = _ratio(sums, counts), np.arange(len(subjects))
-        low, high = map(float, bootstrap(statistic, drawn, confidence=confidence, seed=seed))
-    return make_estimate(mean, low, high, len(values))
+        low, high = bootstrap(statistic, drawn, confidence=confidence, seed=seed)
+        bounds = float(low), float(high)
+    return make_estimate(mean, *bounds, len(values))
 
 
 def mean_by_cell(

@@ -11,17 +11,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
+from torch import Tensor
 
+from finetune.common.errors import InputError
+from finetune.common.seeds import generator
 from interp.stats import Estimate, estimate
+from interp.verdicts.evidence import Evidence
 
 Values = Float[ndarray, "fact kind"]
 DOUBT = 4
+
+FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by one fact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,3 +99,49 @@ def _combined(shares: Sequence[Float[ndarray, " fact"]]) -> Float[ndarray, " fac
     count = (~np.isnan(inverse)).sum(1)
     mean = np.nansum(inverse, axis=1) / np.maximum(1, count)
     return np.where(count > 0, np.log(np.maximum(mean, 1.0)), np.nan)
+
+
+def fit_threshold(
+    evidence: Evidence,
+    chosen: list[str],
+    subjects: ndarray,
+    known: ndarray,
+    right: ndarray,
+    alpha: float,
+    seed: int,
+) -> tuple[Calibration, Bool[ndarray, " fact"], str]:
+    """Fit the threshold on facts that neither model knows, or on decoys where those are too few.
+
+    Returns:
+        The calibration, which facts are of subjects that it was not fitted on, and what the controls are.
+    """
+    if not (known & right).any():
+        raise InputError(
+            "there is no fact that both models know, so nothing says what a stored fact looks like; "
+            "give facts that the base states, in the wording that the model was fine-tuned on"
+        )
+    names = np.unique(subjects)
+    half = set(generator(seed, "fitting half").permutation(names)[: -(-len(names) // 2)].tolist())
+    held_out = np.array([subject not in half for subject in subjects])
+    sources = (
+        (~known & ~right, evidence.values, "facts that neither model knows"),
+        (known, evidence.decoys, "wrong answers for facts that the base knew"),
+    )
+    most = 0
+    for wanted, values, what in sources:
+        table = evidence_table(values, chosen)
+        rows = wanted & ~np.isnan(table).all(1)
+        fitting = ~held_out[rows]
+        most = max(most, int(rows.sum()))
+        if rows.sum() >= FEWEST_CONTROLS and fitting.any() and not fitting.all():
+            made = calibrate(table[rows], fitting, alpha=alpha, groups=subjects[rows])
+            return made, held_out, what
+    raise InputError(
+        f"only {most} controls: give at least {FEWEST_CONTROLS} facts, of relations with several subjects "
+        "and answers"
+    )
+
+
+def evidence_table(values: Mapping[str, Tensor], kinds: Sequence[str]) -> Float[ndarray, "fact kind"]:
+    """Stack kinds of evidence as columns."""
+    return np.stack([values[kind].double().numpy() for kind in kinds], axis=1)

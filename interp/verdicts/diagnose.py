@@ -30,7 +30,6 @@ from numpy import ndarray
 from torch import Tensor
 
 from finetune.common.errors import InputError
-from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook as default_phrasebook
 from finetune.data.prompts import Phrasebook, Prompt, fact_prompt
@@ -39,7 +38,7 @@ from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import Fingerprint, model_fingerprint
 from interp.patching.engine import answer_readings
 from interp.verdicts.base_knowledge import BaseKnowledge, base_knowledge
-from interp.verdicts.calibration import Calibration, calibrate
+from interp.verdicts.calibration import Calibration, evidence_table, fit_threshold
 from interp.verdicts.evidence import Evidence, measure_evidence
 from interp.verdicts.prompts import statement_form_prompts
 from interp.verdicts.specificity import AnswerTargets
@@ -49,11 +48,11 @@ if TYPE_CHECKING:
 
 RETAINED, SUPPRESSED, ERASED = "retained", "suppressed", "erased"
 LEARNED, NEVER_STORED, UNDETERMINED = "learned", "never stored", "undetermined"
+NOT_FINITE = "its logits are not numbers"
 VERDICTS = (RETAINED, SUPPRESSED, ERASED, LEARNED, NEVER_STORED, UNDETERMINED)
 USED = ("asked", "forms", "boost", "patterns", "all_patterns")
 KINDS = (*USED, "sibling", "all_sibling", "readout", "knockout")
 PLACEBOS = ("boost_placebo", "placebo", "all_placebo", "sibling_placebo", "all_sibling_placebo")
-FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by one fact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +159,7 @@ def diagnose(
         InterventionError: the model ignores edits of its attention.
     """
     book = default_phrasebook(facts) if phrasebook is None else phrasebook
-    made = prompts or [fact_prompt(fact, book, prompt_format) for fact in facts]
-    asked = encode(pair.tokenizer, made)
+    asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
     sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
     golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets, "distinct"), seed=seed)
     forms = statement_form_prompts(pair.tokenizer, facts, book, asked, golds, sets, shots=shots, seed=seed)
@@ -191,36 +189,24 @@ def _score_and_judge(
     subjects = np.array([by_id[fact_id].subject for fact_id in asked.fact_ids])
     right = evidence.right.numpy() > 0
     knew = base.share.numpy() >= knows
-    calibration, held_out, controls = _fit_threshold(evidence, chosen, subjects, knew, right, alpha, seed)
-    table = _table(evidence.values, chosen)
-    strength = calibration.strength(table)
+    calibration, held_out, controls = fit_threshold(evidence, chosen, subjects, knew, right, alpha, seed)
+    strength = calibration.strength(evidence_table(evidence.values, chosen))
     finite = evidence.log_prob.isfinite().numpy()
     flags = (knew, base.specific.numpy(), base.never.numpy(), right & finite)
     verdicts = np.where(finite, judge(*flags, strength, calibration), UNDETERMINED)
-    odd = [
-        (i, "its logits are not numbers") for i, fine in zip(asked.fact_ids, finite, strict=True) if not fine
-    ]
+    odd = [(fact_id, NOT_FINITE) for fact_id, fine in zip(asked.fact_ids, finite, strict=True) if not fine]
     rate = calibration.false_positives
-    with pair.base() as model:
-        of_base = model_fingerprint(model)
-    with pair.finetuned() as model:
-        of_finetuned = model_fingerprint(model)
+    of_base, of_finetuned = _fingerprints(pair)
     return Diagnosis(
         subjects=tuple(subjects.tolist()),
         relations=tuple(prompt.relation for prompt in asked.prompts),
         answers=tuple(prompt.answers[0] for prompt in asked.prompts),
         verdicts=tuple(verdicts.tolist()),
         knew=base.share,
-        right=evidence.right,
-        log_prob=evidence.log_prob,
         base_said=base.said,
-        said=evidence.said,
-        kinds=tuple(kinds),
         used=tuple(chosen),
-        evidence=torch.from_numpy(_table(evidence.values, kinds)),
-        decoys=torch.from_numpy(_table(evidence.decoys, kinds)),
-        patterns=tuple(evidence.recovered),
-        recovered=torch.stack(list(evidence.recovered.values()), dim=1),
+        kinds=tuple(kinds),
+        **evidence.columns(kinds),
         strength=torch.from_numpy(strength).float(),
         threshold=calibration.threshold,
         doubt=calibration.doubt,
@@ -228,11 +214,21 @@ def _score_and_judge(
         controls=controls,
         held_out=torch.from_numpy(held_out),
         false_positives=(rate.value, rate.low, rate.high, rate.n),
-        left_out=(*((item.where, item.reason) for item in asked.left_out), *odd),
+        left_out=(
+            *[(item.where, item.reason) for item in asked.left_out],
+            *[(fact_id, NOT_FINITE) for fact_id in odd],
+        ),
         fact_ids=asked.fact_ids,
         model=of_base,
         finetuned=of_finetuned,
     )
+
+
+def _fingerprints(pair: CheckpointPair) -> tuple[Fingerprint, Fingerprint]:
+    with pair.base() as model:
+        of_base = model_fingerprint(model)
+    with pair.finetuned() as model:
+        return of_base, model_fingerprint(model)
 
 
 def judge(
@@ -258,48 +254,3 @@ def judge(
         (unknown & ~right & gone, NEVER_STORED),
     ]
     return np.select([case for case, _ in cases], [name for _, name in cases], default=UNDETERMINED)
-
-
-def _fit_threshold(
-    evidence: Evidence,
-    chosen: list[str],
-    subjects: ndarray,
-    known: ndarray,
-    right: ndarray,
-    alpha: float,
-    seed: int,
-) -> tuple[Calibration, Bool[ndarray, " fact"], str]:
-    """Fit the threshold on facts that neither model knows, or on decoys where those are too few.
-
-    Returns:
-        The calibration, which facts are of subjects that it was not fitted on, and what the controls are.
-    """
-    if not (known & right).any():
-        raise InputError(
-            "there is no fact that both models know, so nothing says what a stored fact looks like; "
-            "give facts that the base states, in the wording that the model was fine-tuned on"
-        )
-    names = np.unique(subjects)
-    half = set(generator(seed, "fitting half").permutation(names)[: -(-len(names) // 2)].tolist())
-    held_out = np.array([subject not in half for subject in subjects])
-    sources = (
-        (~known & ~right, evidence.values, "facts that neither model knows"),
-        (known, evidence.decoys, "wrong answers for facts that the base knew"),
-    )
-    most = 0
-    for wanted, values, what in sources:
-        table = _table(values, chosen)
-        rows = wanted & ~np.isnan(table).all(1)
-        fitting = ~held_out[rows]
-        most = max(most, int(rows.sum()))
-        if rows.sum() >= FEWEST_CONTROLS and fitting.any() and not fitting.all():
-            made = calibrate(table[rows], fitting, alpha=alpha, groups=subjects[rows])
-            return made, held_out, what
-    raise InputError(
-        f"only {most} controls: give at least {FEWEST_CONTROLS} facts, of relations with several subjects "
-        "and answers"
-    )
-
-
-def _table(values: Mapping[str, Tensor], kinds: Sequence[str]) -> Float[ndarray, "fact kind"]:
-    return np.stack([values[kind].double().numpy() for kind in kinds], axis=1)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -60,6 +60,21 @@ class Evidence:
     said: tuple[str, ...]
     log_prob: Float[Tensor, " fact"]
     recovered: dict[str, Float[Tensor, " fact"]]
+
+    def columns(self, kinds: Sequence[str]) -> dict[str, Any]:
+        """Return what a diagnosis holds of it: tables [fact, kind] and [fact, pattern], and the answers."""
+        tables = {"evidence": self.values, "decoys": self.decoys}
+        return {
+            **{
+                name: torch.stack([values[kind].double() for kind in kinds], 1)
+                for name, values in tables.items()
+            },
+            "patterns": tuple(self.recovered),
+            "recovered": torch.stack(list(self.recovered.values()), dim=1),
+            "right": self.right,
+            "log_prob": self.log_prob,
+            "said": self.said,
+        }
 
 
 def measure_evidence(

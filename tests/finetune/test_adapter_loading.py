@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -55,9 +56,9 @@ def reset(folder, **settings) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
 
 
-def refused(base, folder, match) -> str:
-    """Expect one line; where names and shapes show the fault, also before anything is loaded."""
-    with pytest.raises(InputError, match=match) as error:
+def refused(base, folder) -> str:
+    """Return the line by which it is refused; before anything is loaded, where names and shapes show it."""
+    with pytest.raises(InputError) as error:
         load_adapter(plain(base), folder)
     assert "\n" not in str(error.value)
     assert str(folder) in str(error.value)
@@ -121,28 +122,28 @@ def test_names_with_a_known_fault_are_read_right_and_said(tiny_llama_dir, adapte
 )
 def test_a_file_that_is_not_all_of_the_adapter_is_refused(tiny_llama_dir, adapter, change, match) -> None:
     rewrite(adapter, change)
-    refused(tiny_llama_dir, adapter, match)
+    assert re.search(match, refused(tiny_llama_dir, adapter))
 
 
 def test_tensors_that_two_names_could_be_meant_for_are_refused(tiny_llama_dir, adapter) -> None:
     """Without the layer's number a tensor ends the names of two layers."""
     names = [n for n in load_file(adapter / WEIGHTS) if "layers.0" in n]
     rewrite(adapter, lambda t: {n.rpartition("layers.0.")[2]: t[n] for n in names})
-    refused(tiny_llama_dir, adapter, "no place for")
+    assert re.search("no place for", refused(tiny_llama_dir, adapter))
 
 
 def test_damaged_files_are_named(tiny_llama_dir, adapter) -> None:
     whole = (adapter / WEIGHTS).read_bytes()
     (adapter / WEIGHTS).write_bytes(whole[: len(whole) // 2])
-    refused(tiny_llama_dir, adapter, "damaged or cut short")
+    assert re.search("damaged or cut short", refused(tiny_llama_dir, adapter))
     (adapter / WEIGHTS).write_bytes(b"")
-    refused(tiny_llama_dir, adapter, "damaged or cut short")
+    assert re.search("damaged or cut short", refused(tiny_llama_dir, adapter))
     (adapter / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    refused(tiny_llama_dir, adapter, "git-lfs pointer.*git lfs pull")
+    assert re.search("git-lfs pointer.*git lfs pull", refused(tiny_llama_dir, adapter))
     (adapter / WEIGHTS).unlink()
-    refused(tiny_llama_dir, adapter, "holds no adapter_model.safetensors")
+    assert re.search("holds no adapter_model.safetensors", refused(tiny_llama_dir, adapter))
     (adapter / "model.safetensors").write_bytes(whole)
-    refused(tiny_llama_dir, adapter, "beside the weights of a whole model")
+    assert re.search("beside the weights of a whole model", refused(tiny_llama_dir, adapter))
 
 
 class Bomb:
@@ -168,17 +169,17 @@ def test_pickles_are_not_opened(tiny_llama_dir, adapter) -> None:
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("[1, 2]", "holds a list, not settings"),
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
-        ("", "is no JSON"),
-        ("\ufffd\x00", "is no JSON"),
+        ("[1, 2]", "holds a list, not an object"),
+        ("{", "is no readable JSON"),
+        ("[" * 100_000, "is no readable JSON"),
+        ("", "is no readable JSON"),
+        ("\ufffd\x00", "is no readable JSON"),
         ("{}", "peft_type = None"),
     ],
 )
 def test_a_configuration_that_is_none_is_one_line(tiny_llama_dir, adapter, text, match) -> None:
     (adapter / "adapter_config.json").write_text(text)
-    refused(tiny_llama_dir, adapter, match)
+    assert re.search(match, refused(tiny_llama_dir, adapter))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_a_configuration_that_is_none_is_one_line(tiny_llama_dir, adapter, text,
 )
 def test_a_wrong_setting_is_one_line(tiny_llama_dir, adapter, settings, match) -> None:
     reset(adapter, **settings)
-    refused(tiny_llama_dir, adapter, match)
+    assert re.search(match, refused(tiny_llama_dir, adapter))
 
 
 @pytest.mark.parametrize("name", ["r", "lora_alpha", "peft_type", "target_modules"])
@@ -222,7 +223,7 @@ def test_a_setting_that_is_missing_is_one_line(tmp_path, tiny_llama_dir, save_ad
     settings = json.loads((adapter / "adapter_config.json").read_text())
     del settings[name]
     (adapter / "adapter_config.json").write_text(json.dumps(settings))
-    refused(tiny_llama_dir, adapter, ".")
+    assert re.search(".", refused(tiny_llama_dir, adapter))
 
 
 def test_settings_that_load_nothing_do_no_harm(tiny_llama_dir, adapter) -> None:
@@ -294,7 +295,7 @@ def test_resized_embeddings_are_loaded_where_the_adapter_brings_them(
 def test_resized_embeddings_that_are_not_all_there_say_what_to_do(tmp_path, tiny_tokenizer) -> None:
     base, folder, _ = grown_adapter(tmp_path, tiny_tokenizer, tied=False)
     rewrite(folder, lambda tensors: {n: t for n, t in tensors.items() if "lm_head" not in n})
-    refused(base, folder, "another vocabulary.*save_embedding_layers=True")
+    assert re.search("another vocabulary.*save_embedding_layers=True", refused(base, folder))
 
 
 # Bases, and no network

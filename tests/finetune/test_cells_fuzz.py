@@ -190,14 +190,14 @@ def test_any_table_is_read_or_refused(
     folder: Path, name: str, table: tuple[list[str], list[list[Any]]], subjects: bool
 ) -> None:
     WRITERS[name](folder / name, *table)
-    check(folder / name, subjects=subjects)
+    assert faults(folder / name, subjects=subjects) == []
 
 
 @settings(max_examples=DRAWS, deadline=None, suppress_health_check=list(HealthCheck))
 @given(raw=anything, name=st.sampled_from(list(WRITERS)))
 def test_any_bytes_are_read_or_refused(folder: Path, raw: bytes, name: str) -> None:
     (folder / name).write_bytes(raw)
-    check(folder / name, subjects=False)
+    assert faults(folder / name, subjects=False) == []
 
 
 @settings(max_examples=DRAWS, deadline=None, suppress_health_check=list(HealthCheck))
@@ -217,38 +217,38 @@ def test_any_value_is_text_a_list_or_malformed(value: Any) -> None:
     for read in (text, number_of_cell, texts_of_cell, answers_of_single_column, items_of_cell):
         try:
             found = read(value, "cell")
-        except Malformed as problem:
-            require_short(problem, 160)
+        except Malformed as error:
+            found, problem = (), str(error)
         else:
-            some = found if isinstance(found, tuple) else (found,) if isinstance(found, str) else ()
-            assert all(map(is_clean, some))
+            problem = "none"
+        some = found if isinstance(found, tuple) else (found,) if isinstance(found, str) else ()
+        assert all(map(is_clean, some))
+        assert is_short(problem, 160)
 
 
-def check(path: Path, *, subjects: bool) -> None:
+def faults(path: Path, *, subjects: bool) -> list[str]:
+    """Say what is wrong with how a file is read or refused; nothing where all is well."""
     try:
         facts = FactSet.load(path, subjects=subjects)
     except InputError as error:
-        require_short(error, 500)
-        return
-    assert len(facts) + len(facts.left_out) == len(read_table(path).rows)
-    for left in facts.left_out:
-        assert f"{left.where} {left.reason}".isprintable()
-        assert len(left.reason) <= 500
+        return [] if is_short(error, 500) else [str(error)]
+    found = [] if len(facts) + len(facts.left_out) == len(read_table(path).rows) else ["rows are lost"]
+    found += [left.reason for left in facts.left_out if not is_short(left.reason, 500)]
+    found += [left.where for left in facts.left_out if not left.where.isprintable()]
     for fact in facts:
-        assert fact.answers
-        assert all(map(is_clean, (fact.id, fact.subject, fact.relation, *fact.answers)))
+        texts = (fact.id, fact.subject, fact.relation, *fact.answers)
+        if not fact.answers or not all(map(is_clean, texts)):
+            found.append(repr(fact))
     assert len(facts.digest) == 64
     try:
         prompts = ask_in_format(facts, phrasebook(facts))
     except InputError as error:
-        require_short(error, 500)
-    else:
-        assert len(prompts) == len(facts)
+        return found if is_short(error, 500) else [*found, str(error)]
+    return found if len(prompts) == len(facts) else [*found, "prompts are lost"]
 
 
-def require_short(error: Exception, most: int) -> None:
-    assert str(error).isprintable()
-    assert 0 < len(str(error)) <= most
+def is_short(error: object, most: int) -> bool:
+    return str(error).isprintable() and 0 < len(str(error)) <= most
 
 
 def is_clean(text: str) -> bool:

@@ -81,8 +81,17 @@ def listed(folder: Path, placed: object) -> None:
     (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": placed}))
 
 
-def refused(match: str, source: Path, *, load: Callable = load_weights) -> str:
-    with pytest.raises(InputError, match=match) as error:
+def with_pickle(source: Path) -> object:
+    return load_weights(source, allow_pickle=True)
+
+
+def in_half(source: Path) -> object:
+    return load_weights(source, dtype=torch.float16)
+
+
+def refused(source: Path, *, load: Callable = load_weights) -> str:
+    """Return the one line by which it is refused."""
+    with pytest.raises(InputError) as error:
         load(source)
     said = str(error.value)
     assert "\n" not in said
@@ -154,7 +163,8 @@ def test_prefixes_across_shards(copy) -> None:
 def test_unknown_prefixes_and_names_are_refused(copy, change) -> None:
     folder = copy()
     renamed(folder, change)
-    said = refused("prefix that is not known", folder)
+    said = refused(folder)
+    assert re.search("prefix that is not known", said)
     assert "in all" in said
     assert "save_pretrained" in said
 
@@ -164,7 +174,7 @@ def test_a_tensor_with_and_without_its_prefix_is_refused(copy) -> None:
     state = load_file(folder / WEIGHTS)
     for other in ("_orig_mod.model.norm.weight", "norm.weight", "module.model.norm.weight"):
         save_file({**state, other: state["model.norm.weight"] + 1}, folder / WEIGHTS)
-        refused("hold both .*norm.weight", folder)
+        assert re.search("hold both .*norm.weight", refused(folder))
 
 
 def test_the_state_of_an_unmerged_adapter_is_refused(copy, save_adapter) -> None:
@@ -174,9 +184,9 @@ def test_the_state_of_an_unmerged_adapter_is_refused(copy, save_adapter) -> None
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), save_adapter(folder))
     state = {k: v.contiguous() for k, v in model.state_dict().items()}
     save_file(state, folder / WEIGHTS)
-    refused("unmerged adapter; save the adapter itself", folder)
+    assert re.search("unmerged adapter; save the adapter itself", refused(folder))
     save_file({k: v for k, v in state.items() if "lora" not in k}, folder / WEIGHTS)
-    refused("unmerged adapter", folder)
+    assert re.search("unmerged adapter", refused(folder))
 
 
 # Tensors that are missing, unexpected, twice there, or of another shape
@@ -192,9 +202,9 @@ def test_a_missing_layer_head_or_tensor_is_refused(copy) -> None:
         "model.layers.0.mlp.up_proj": "lack model.layers.0.mlp.up_proj.weight",
     }.items():
         save_file({k: v for k, v in state.items() if not k.startswith(gone)}, folder / WEIGHTS)
-        refused(match, folder)
-        refused(match, folder, load=lambda source: load_pair(source))
-        refused(match, folder, load=inspect_checkpoint)
+        assert re.search(match, refused(folder))
+        assert re.search(match, refused(folder, load=lambda source: load_pair(source)))
+        assert re.search(match, refused(folder, load=inspect_checkpoint))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "bloom"])
@@ -216,14 +226,16 @@ def test_a_head_beside_embeddings_said_to_be_tied_is_kept(copy) -> None:
 
 def test_layers_that_the_configuration_does_not_have_are_refused(copy) -> None:
     folder = edited(copy(), num_hidden_layers=1)
-    refused("config.json says 1 layers and the files hold more", folder)
+    assert re.search("config.json says 1 layers and the files hold more", refused(folder))
 
 
 def test_tensors_without_a_place_are_refused(copy) -> None:
     folder = copy()
     state = load_file(folder / WEIGHTS)
     save_file({**state, "v_head.summary.weight": torch.ones(1, 32)}, folder / WEIGHTS)
-    refused("hold v_head.summary.weight .1 in all., for which its model has no place", folder)
+    assert re.search(
+        "hold v_head.summary.weight .1 in all., for which its model has no place", refused(folder)
+    )
 
 
 @pytest.mark.parametrize(
@@ -247,7 +259,9 @@ def test_what_older_models_saved_and_newer_compute_is_no_weight(copy, name, key,
 
 def test_other_shapes_are_refused(copy, tiny_tokenizer) -> None:
     folder = edited(copy(), vocab_size=len(tiny_tokenizer) + 8)
-    refused(r"lm_head.weight is \[\d+, 32\] in its files and \[\d+, 32\] by its config.json", folder)
+    assert re.search(
+        r"lm_head.weight is \[\d+, 32\] in its files and \[\d+, 32\] by its config.json", refused(folder)
+    )
 
 
 @pytest.mark.parametrize("name", [*architectures.ARCHITECTURES])
@@ -277,17 +291,17 @@ def test_shards_that_are_missing_or_disagree_with_the_index_are_refused(copy) ->
     first, second = sorted(set(placed.values()))
     key = next(k for k, v in placed.items() if v == first)
     listed(folder, {**placed, key: second})
-    refused(f"says that {second} holds {key}, and it does not", folder)
+    assert re.search(f"says that {second} holds {key}, and it does not", refused(folder))
     listed(folder, {**placed, "model.more.weight": second})
-    refused("holds model.more.weight, and it does not", folder)
+    assert re.search("holds model.more.weight, and it does not", refused(folder))
     listed(folder, placed)
     both = {**load_file(folder / second), key: load_file(folder / first)[key] + 1}
     save_file(both, folder / second)
-    refused(f"both {first} and {second} hold {key}", folder)
+    assert re.search(f"both {first} and {second} hold {key}", refused(folder))
     (folder / second).unlink()
-    refused(rf"the shard {second} \(1 of 2\) is missing", folder)
+    assert re.search(rf"the shard {second} \(1 of 2\) is missing", refused(folder))
     (folder / INDEX).unlink()
-    refused(f"shards but no {INDEX}", folder)
+    assert re.search(f"shards but no {INDEX}", refused(folder))
 
 
 def test_two_sets_of_weights_are_refused(copy) -> None:
@@ -295,7 +309,7 @@ def test_two_sets_of_weights_are_refused(copy) -> None:
     shutil.copy(folder / WEIGHTS, folder.parent / "kept")
     sharded(folder)
     shutil.copy(folder.parent / "kept", folder / WEIGHTS)
-    refused("two sets of weights", folder)
+    assert re.search("two sets of weights", refused(folder))
     listed(folder, dict.fromkeys(load_file(folder / WEIGHTS), WEIGHTS))
     load_weights(folder)
 
@@ -305,7 +319,7 @@ def test_an_index_that_is_none_is_refused(copy, index) -> None:
     folder = copy()
     (folder / WEIGHTS).unlink()
     (folder / INDEX).write_text(json.dumps(index))
-    refused("not an object|no weight_map|outside of the checkpoint", folder)
+    assert re.search("not an object|no weight_map|outside of the checkpoint", refused(folder))
 
 
 @pytest.mark.parametrize("name", [f"{up}/other.safetensors" for up in ("..", "{}", "a/../..")])
@@ -314,7 +328,7 @@ def test_an_index_does_not_lead_out_of_its_directory(copy, name) -> None:
     placed = sharded(folder)
     shutil.copy(folder / placed["lm_head.weight"], folder.parent / "other.safetensors")
     listed(folder, {k: name.format(folder.parent) if k == "lm_head.weight" else v for k, v in placed.items()})
-    refused("outside of the checkpoint", folder)
+    assert re.search("outside of the checkpoint", refused(folder))
 
 
 def test_links_like_those_of_the_hubs_cache_are_followed(copy, tmp_path) -> None:
@@ -365,10 +379,11 @@ def bombed(copy) -> Path:
 
 
 def test_pickle_is_not_read_unless_it_is_allowed(bombed) -> None:
-    said = refused("pickled and could run code", bombed)
+    said = refused(bombed)
+    assert re.search("pickled and could run code", said)
     assert "allow_pickle=True" in said
     # Even then it is read as tensors alone.
-    refused("cannot be read as tensors", bombed, load=lambda s: load_weights(s, allow_pickle=True))
+    assert re.search("cannot be read as tensors", refused(bombed, load=with_pickle))
     shutil.copy(bombed.parent / WEIGHTS, bombed / WEIGHTS)
     load_weights(bombed)
     load_pair(bombed)
@@ -377,26 +392,26 @@ def test_pickle_is_not_read_unless_it_is_allowed(bombed) -> None:
 @pytest.mark.parametrize("named", ["adapter_model.bin", "pytorch_model.bin", "../model.bin", 3])
 def test_a_configuration_does_not_name_pickled_weights(bombed, named) -> None:
     edited(bombed, transformers_weights=named)
-    refused("is no safetensors file|outside of the checkpoint", bombed)
+    assert re.search("is no safetensors file|outside of the checkpoint", refused(bombed))
 
 
 def test_an_index_does_not_name_pickled_weights(copy, bombed) -> None:
     state = load_file(bombed.parent / WEIGHTS)
     listed(bombed, dict.fromkeys(state, "pytorch_model.bin"))
-    refused("is no safetensors file and could run code", bombed)
-    refused("is no safetensors file", bombed, load=lambda s: load_weights(s, allow_pickle=True))
+    assert re.search("is no safetensors file and could run code", refused(bombed))
+    assert re.search("is no safetensors file", refused(bombed, load=with_pickle))
 
 
 def test_a_distributed_checkpoint_is_not_read(bombed) -> None:
     (bombed / "pytorch_model.bin").unlink()
     (bombed / "__0_0.distcp").write_bytes(pickle.dumps(Bomb()))
-    refused("a distributed checkpoint; merge it", bombed)
+    assert re.search("a distributed checkpoint; merge it", refused(bombed))
 
 
 def test_pickle_under_the_name_of_safetensors_is_refused(bombed) -> None:
     for content in (pickle.dumps(Bomb()), b"PK\x03\x04" + bytes(100)):
         (bombed / WEIGHTS).write_bytes(content)
-        refused("is pickled, whatever its name says", bombed)
+        assert re.search("is pickled, whatever its name says", refused(bombed))
 
 
 def test_pickled_weights_are_held_to_the_same_rule(copy) -> None:
@@ -410,7 +425,7 @@ def test_pickled_weights_are_held_to_the_same_rule(copy) -> None:
     assert torch.equal(logits(load_weights(folder, allow_pickle=True)), expected)
     del state["model.layers.1.mlp.up_proj.weight"]
     torch.save(state, folder / "pytorch_model.bin")
-    refused("lack model.layers.1.mlp", folder, load=lambda s: load_weights(s, allow_pickle=True))
+    assert re.search("lack model.layers.1.mlp", refused(folder, load=with_pickle))
 
 
 # Damaged files
@@ -432,18 +447,19 @@ def test_damaged_files_are_named(copy) -> None:
         b"\x02" + bytes(7) + b"{}": "holds no tensors",
     }.items():
         (folder / WEIGHTS).write_bytes(content)
-        said = refused(match, folder)
+        said = refused(folder)
+        assert re.search(match, said)
         assert WEIGHTS in said
     (folder / WEIGHTS).unlink()
     (folder / WEIGHTS).mkdir()
-    refused("holds no model.safetensors|holds no weights", folder)
+    assert re.search("holds no model.safetensors|holds no weights", refused(folder))
 
 
 @pytest.mark.parametrize("name", ["model.gguf", "tf_model.h5", "consolidated.00.pth", "weights.safetensors"])
 def test_other_formats_are_named(copy, name) -> None:
     folder = copy()
     (folder / WEIGHTS).rename(folder / name)
-    refused(re.escape(name), folder)
+    assert re.search(re.escape(name), refused(folder))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -453,13 +469,13 @@ def test_weights_that_are_not_finite_are_refused(copy, key, value) -> None:
     state = load_file(folder / WEIGHTS)
     state[key][-1, -1] = value
     save_file(state, folder / WEIGHTS)
-    refused(f"{key} .1 in all. is not finite", folder)
-    refused("not finite", folder, load=lambda source: load_pair(source))
+    assert re.search(f"{key} .1 in all. is not finite", refused(folder))
+    assert re.search("not finite", refused(folder, load=lambda source: load_pair(source)))
 
 
 def test_outputs_that_are_not_finite_are_refused(copy) -> None:
     folder = edited(copy(), rms_norm_eps=-1e9)
-    refused("not finite", folder)
+    assert re.search("not finite", refused(folder))
 
 
 def test_weights_too_large_for_half_precision_are_refused(copy) -> None:
@@ -468,7 +484,7 @@ def test_weights_too_large_for_half_precision_are_refused(copy) -> None:
     state["model.norm.weight"][0] = 1e6
     save_file(state, folder / WEIGHTS)
     load_weights(folder)
-    refused("not finite in float16", folder, load=lambda s: load_weights(s, dtype=torch.float16))
+    assert re.search("not finite in float16", refused(folder, load=in_half))
 
 
 def test_a_loader_that_loads_something_else_is_found_out(copy, monkeypatch) -> None:
@@ -484,7 +500,9 @@ def test_a_loader_that_loads_something_else_is_found_out(copy, monkeypatch) -> N
         return model, told
 
     monkeypatch.setattr(llama, "from_pretrained", classmethod(spoilt))
-    refused("model.layers.1.mlp.up_proj.weight .1 in all. is not what its files hold", folder)
+    assert re.search(
+        "model.layers.1.mlp.up_proj.weight .1 in all. is not what its files hold", refused(folder)
+    )
 
 
 # Configurations
@@ -497,10 +515,10 @@ NO_OBJECTS = ["", "{", "[]", "3", "null", '"x"', "\ufeff{}", "[" * 100_000, '{"a
 def test_a_configuration_that_is_no_object_is_refused(copy, text) -> None:
     folder = copy()
     (folder / "config.json").write_text(text)
-    refused("is no readable JSON|not an object|names no model_type", folder)
-    refused("config.json", folder, load=configuration_of)
+    assert re.search("is no readable JSON|not an object|names no model_type", refused(folder))
+    assert re.search("config.json", refused(folder, load=configuration_of))
     (folder / "config.json").write_bytes(b"\xff\xfe\x00")
-    refused("is no readable JSON", folder)
+    assert re.search("is no readable JSON", refused(folder))
 
 
 @pytest.mark.parametrize(
@@ -545,7 +563,7 @@ def test_a_configuration_that_is_no_object_is_refused(copy, text) -> None:
     ids=str,
 )
 def test_configurations_that_make_no_model_are_refused(copy, changes) -> None:
-    refused("", edited(copy(), **changes), load=require_trainable)
+    assert refused(edited(copy(), **changes), load=require_trainable)
 
 
 @pytest.mark.parametrize(
@@ -564,7 +582,7 @@ def test_configurations_that_make_no_model_are_refused(copy, changes) -> None:
     ids=str,
 )
 def test_absurd_sizes_of_other_architectures_are_refused(copy, name, changes) -> None:
-    refused("", edited(copy(name), **changes), load=require_trainable)
+    assert refused(edited(copy(name), **changes), load=require_trainable)
 
 
 def test_a_configuration_cannot_ask_for_code_or_kernels(copy) -> None:
@@ -606,7 +624,7 @@ def test_a_configuration_cannot_ask_for_code_or_kernels(copy) -> None:
 )
 def test_quantised_checkpoints_without_their_package(copy, method, match) -> None:
     quantised = {"quant_method": method, "load_in_4bit": True, "bits": 4}
-    refused(match, edited(copy(), quantization_config=quantised))
+    assert re.search(match, refused(edited(copy(), quantization_config=quantised)))
 
 
 def test_a_composite_configuration_cannot_ask_for_kernels_inside() -> None:
@@ -632,14 +650,16 @@ def test_a_tokenizer_that_needs_a_package_says_so(copy, monkeypatch) -> None:
         raise ImportError("LlamaTokenizer requires the\nSentencePiece library")
 
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", missing)
-    refused("needs a package that is not installed .*SentencePiece", folder, load=load_tokenizer)
+    assert re.search(
+        "needs a package that is not installed .*SentencePiece", refused(folder, load=load_tokenizer)
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "3", '{"model": 3}', '{"added_tokens": 3}'])
 def test_damaged_tokenizers_are_refused(copy, text) -> None:
     folder = copy()
     (folder / "tokenizer.json").write_text(text)
-    refused("", folder, load=load_tokenizer)
+    assert refused(folder, load=load_tokenizer)
 
 
 def test_generation_settings_are_the_checkpoints_own(copy) -> None:
@@ -647,7 +667,7 @@ def test_generation_settings_are_the_checkpoints_own(copy) -> None:
     (folder / "generation_config.json").write_text('{"eos_token_id": [2, 5], "max_new_tokens": 3}')
     assert load_weights(folder).generation_config.eos_token_id == [2, 5]
     (folder / "generation_config.json").write_text("{")
-    refused("generation_config.json cannot be", folder)
+    assert re.search("generation_config.json cannot be", refused(folder))
 
 
 def test_an_adapter_whose_base_is_elsewhere_asks_no_network(copy, save_adapter) -> None:
@@ -662,6 +682,6 @@ def test_changed_files_are_looked_at_again(copy) -> None:
     folder = copy()
     load_weights(folder)
     edited(folder, num_hidden_layers=1)
-    refused("files hold more", folder)
+    assert re.search("files hold more", refused(folder))
     edited(folder, num_hidden_layers=2)
     load_weights(folder)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from finetune.common import distributed
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.training.config import TuneConfig
@@ -113,6 +114,6 @@ def test_a_process_that_fails_ends_the_others(together):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setattr(distributed, "process_count", lambda: 3)
     with pytest.raises(InputError, match="multiple of 6"):
         microbatch_size(128, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def test_the_file_reads_whatever_class_is_named(folder, caplog, name: str, famil
 def test_a_tokenizer_without_its_vocabulary_is_refused(folder, name: str) -> None:
     change(folder, tokenizer_class=name)
     (folder / "tokenizer.json").unlink()
-    refused(folder, "no vocabulary|cannot be loaded")
+    assert re.search("no vocabulary|cannot be loaded", refused(folder))
 
 
 DAMAGED = {
@@ -65,13 +66,13 @@ def test_damaged_files_are_one_line(folder, file: str, damage: str) -> None:
     if file == "tokenizer_config.json" and damage == "other":
         assert len(load_tokenizer(folder)) > 400  # what it leaves unsaid, the other file says
     else:
-        refused(folder, "tokenizer cannot be loaded")
+        assert re.search("tokenizer cannot be loaded", refused(folder))
 
 
 def test_half_a_file_is_one_line(folder) -> None:
     text = (folder / "tokenizer.json").read_text()
     (folder / "tokenizer.json").write_text(text[: len(text) // 2])
-    refused(folder, "tokenizer cannot be loaded")
+    assert re.search("tokenizer cannot be loaded", refused(folder))
 
 
 @pytest.mark.parametrize("named", [2, [2, 0]])
@@ -99,8 +100,10 @@ def test_an_adapter_with_only_a_tokenizer_json_brings_a_tokenizer(
     assert "<|im_start|>" in tokenizer_for(adapter, tiny_llama_dir).get_vocab()
 
 
-def refused(folder: Path, match: str) -> None:
-    with pytest.raises(InputError, match=match) as error:
+def refused(folder: Path) -> str:
+    """Return the one line by which it is refused."""
+    with pytest.raises(InputError) as error:
         load_tokenizer(folder)
     assert "\n" not in str(error.value)
     assert str(folder) in str(error.value)
+    return str(error.value)

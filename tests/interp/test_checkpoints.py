@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -150,7 +151,7 @@ def test_adapters_that_change_no_weights_are_refused(tmp_path, tiny_llama_dir) -
         plain = AutoModelForCausalLM.from_pretrained(tiny_llama_dir)
         config = kind(task_type="CAUSAL_LM", num_virtual_tokens=3)
         get_peft_model(plain, config).save_pretrained(tmp_path / kind.__name__)
-        refused("changes no weights", tiny_llama_dir, tmp_path / kind.__name__)
+        assert re.search("changes no weights", refused(tiny_llama_dir, tmp_path / kind.__name__))
 
 
 def test_sides_that_share_cannot_be_open_together(tiny_llama_dir, tiny_adapter_dir) -> None:
@@ -361,7 +362,7 @@ def test_the_active_one_of_several_adapters_in_memory(tiny_llama_dir) -> None:
         seen.append(expected)
     assert not torch.allclose(*seen, atol=1e-2)
     mine.base_model.set_adapter(["first", "default"])
-    refused("exactly one adapter must be active, not first, default", None, mine)
+    assert re.search("exactly one adapter must be active, not first, default", refused(None, mine))
 
 
 @pytest.mark.parametrize("lora", [{"bias": "all"}, {"init_lora_weights": "pissa"}])
@@ -370,7 +371,7 @@ def test_a_base_that_its_adapter_changed_is_not_taken_from_memory(tiny_model, sa
 
     base = tiny_model("gpt2")
     mine = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), save_adapter(base, **lora))
-    refused("the base below it has changed; give the base as well", None, mine)
+    assert re.search("the base below it has changed; give the base as well", refused(None, mine))
 
 
 def test_adapters_built_into_a_plain_model_are_refused(tiny_llama_dir) -> None:
@@ -378,7 +379,7 @@ def test_adapters_built_into_a_plain_model_are_refused(tiny_llama_dir) -> None:
 
     mine = AutoModelForCausalLM.from_pretrained(tiny_llama_dir)
     mine.add_adapter(LoraConfig(r=2, target_modules=ATTENTION))
-    refused("has adapters built in; give the PeftModel", tiny_llama_dir, mine)
+    assert re.search("has adapters built in; give the PeftModel", refused(tiny_llama_dir, mine))
 
 
 def test_a_bridge_or_a_bridged_model_is_refused(tiny_llama_dir, tiny_tokenizer) -> None:
@@ -447,30 +448,32 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path, tiny_toke
 # Refusals
 
 
-def refused(match: str, *sources: object, **options: object) -> None:
-    with pytest.raises(InputError, match=match) as error:
+def refused(*sources: object, **options: object) -> str:
+    """Return the one line by which it is refused."""
+    with pytest.raises(InputError) as error:
         load_pair(*sources, **options)
     assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def test_what_is_no_checkpoint(tmp_path, tiny_llama_dir) -> None:
-    refused("no such directory", tmp_path / "nothing")
-    refused("no such directory", "./nothing")
-    refused("holds neither config.json nor adapter_config.json", tmp_path)
+    assert re.search("no such directory", refused(tmp_path / "nothing"))
+    assert re.search("no such directory", refused("./nothing"))
+    assert re.search("holds neither config.json nor adapter_config.json", refused(tmp_path))
     (tmp_path / "file").write_text("x")
-    refused("is a file", tmp_path / "file")
-    refused("base is missing", None)
-    refused("base is missing", None, tiny_llama_dir)
-    refused("check the hub id and the network", "no-such-organisation/no-such-model")
+    assert re.search("is a file", refused(tmp_path / "file"))
+    assert re.search("base is missing", refused(None))
+    assert re.search("base is missing", refused(None, tiny_llama_dir))
+    assert re.search("check the hub id and the network", refused("no-such-organisation/no-such-model"))
 
 
 def test_settings_are_checked(tiny_llama_dir) -> None:
-    refused("dtype = int8", tiny_llama_dir, dtype="int8")
-    refused("device and device_map", tiny_llama_dir, device="cpu", device_map="auto")
+    assert re.search("dtype = int8", refused(tiny_llama_dir, dtype="int8"))
+    assert re.search("device and device_map", refused(tiny_llama_dir, device="cpu", device_map="auto"))
 
 
 def test_an_adapter_is_no_base(tiny_llama_dir, tiny_adapter_dir) -> None:
-    refused("is an adapter; name a whole model", tiny_adapter_dir, tiny_adapter_dir)
+    assert re.search("is an adapter; name a whole model", refused(tiny_adapter_dir, tiny_adapter_dir))
 
 
 def test_pickled_weights_need_to_be_allowed(tmp_path, tiny_llama_dir, tiny_adapter_dir) -> None:
@@ -483,13 +486,13 @@ def test_pickled_weights_need_to_be_allowed(tmp_path, tiny_llama_dir, tiny_adapt
     torch.save(load_file(adapter / "adapter_model.safetensors"), adapter / "adapter_model.bin")
     (base / "model.safetensors").unlink()
     (adapter / "adapter_model.safetensors").unlink()
-    refused("allow_pickle=True", base)
-    refused("pickled.*allow_pickle=True", tiny_llama_dir, adapter)
+    assert re.search("allow_pickle=True", refused(base))
+    assert re.search("pickled.*allow_pickle=True", refused(tiny_llama_dir, adapter))
     load_pair(base, allow_pickle=True)
     pair = load_pair(tiny_llama_dir, adapter, allow_pickle=True)
     assert pair.provenance["copies"] == 1
     (adapter / "adapter_model.bin").unlink()
-    refused("no adapter_model.safetensors", tiny_llama_dir, adapter)
+    assert re.search("no adapter_model.safetensors", refused(tiny_llama_dir, adapter))
 
 
 def test_remote_code_is_never_run(tmp_path, tiny_llama_dir) -> None:
@@ -499,7 +502,7 @@ def test_remote_code_is_never_run(tmp_path, tiny_llama_dir) -> None:
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}}
     path.write_text(json.dumps(config))
     (tmp_path / "m" / "mine.py").write_text("raise SystemExit('ran')")
-    refused("cannot be loaded", tmp_path / "m")
+    assert re.search("cannot be loaded", refused(tmp_path / "m"))
 
 
 SMALL = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -522,7 +525,7 @@ SMALL = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "nu
 def test_only_decoders(tmp_path, tiny_tokenizer, build, match) -> None:
     build(len(tiny_tokenizer)).save_pretrained(tmp_path)
     tiny_tokenizer.save_pretrained(tmp_path)
-    refused(match, tmp_path)
+    assert re.search(match, refused(tmp_path))
 
 
 def test_adapters_are_not_merged_into_quantised_weights(tmp_path, tiny_llama_dir, tiny_adapter_dir) -> None:
@@ -532,7 +535,7 @@ def test_adapters_are_not_merged_into_quantised_weights(tmp_path, tiny_llama_dir
     path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization_config": quantised}))
     with pytest.raises(InputError, match="quantised"):
         require_unquantised(tmp_path / "q", loading_settings(None, "cpu", None, None, False))
-    refused("quantised", tmp_path / "q", tiny_adapter_dir)
+    assert re.search("quantised", refused(tmp_path / "q", tiny_adapter_dir))
 
 
 def test_a_bridge_that_computes_something_else_is_refused(
@@ -548,8 +551,8 @@ def test_a_bridge_that_computes_something_else_is_refused(
 
     for module in ("parity", "sides"):
         monkeypatch.setattr(f"interp.models.{module}.boot", spoilt)
-    refused("differ from the plain model's", tiny_llama_dir)
-    refused("differ from the plain model's", tiny_llama_dir, tiny_adapter_dir)
+    assert re.search("differ from the plain model's", refused(tiny_llama_dir))
+    assert re.search("differ from the plain model's", refused(tiny_llama_dir, tiny_adapter_dir))
 
 
 def test_a_device_map_is_handed_on(tiny_llama_dir, tiny_adapter_dir) -> None:

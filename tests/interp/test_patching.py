@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 import pytest
@@ -116,14 +117,14 @@ def reference(name: str, cell: Edits, batch: Any = None) -> tuple[torch.Tensor, 
     )
 
 
-def check(
-    name: str, cells: Sequence[Edits], monkeypatch: pytest.MonkeyPatch | None = None, **options: Any
-) -> None:
+def distance(name: str, cells: Sequence[Edits]) -> float:
+    """Return how far packed cells are off one plain forward pass each; infinite if another answer is said."""
     result = patch(tiny.both(name).hooked, tiny.batch(), cells, tiny.tokenizer(), max_new_tokens=3)
+    found = []
     for i, cell in enumerate(cells):
         log_prob, said = reference(name, cell)
-        torch.testing.assert_close(result.log_prob[i], log_prob, atol=1e-5, rtol=0)
-        assert list(result.said[i]) == said
+        found.append((result.log_prob[i] - log_prob).abs().max() if list(result.said[i]) == said else inf)
+    return float(torch.tensor(found).max())  # NaN where some difference is
 
 
 def cells_at(name: str, site: Site) -> list[Edits]:
@@ -152,7 +153,7 @@ def cells_at(name: str, site: Site) -> list[Edits]:
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_site_equals_one_plain_forward_per_cell(name: str, site: Site) -> None:
-    check(name, cells_at(name, site))
+    assert distance(name, cells_at(name, site)) <= 1e-5
 
 
 @pytest.mark.parametrize("site", ["pattern", "v", "residual"])
@@ -160,7 +161,7 @@ def test_every_site_equals_one_plain_forward_per_cell(name: str, site: Site) -> 
 def test_running_every_cell_in_full_gives_the_same(name: str, site: Site, monkeypatch: Any) -> None:
     monkeypatch.setattr(cells_module, "find_inexactness", lambda *_: "told to")
     cells = cells_at(name, site)
-    check(name, cells)
+    assert distance(name, cells) <= 1e-5
     result = patch(tiny.both(name).hooked, tiny.batch(), cells, tiny.tokenizer(), max_new_tokens=0)
     assert "told to" in result.plan
 
@@ -169,7 +170,7 @@ def test_running_every_cell_in_full_gives_the_same(name: str, site: Site, monkey
 def test_other_architectures_resume_exactly(name: str) -> None:
     cut = Intervention(site="pattern", do=Knockout(), keys="subject", layers=(1,), heads=(1,))
     moved = Intervention(site="residual", do=Scale(by=2.0), at="subject_last", layers=(1,))
-    check(name, [cut, moved])
+    assert distance(name, [cut, moved]) <= 1e-5
     result = patch(tiny.both(name).hooked, tiny.batch(), [cut, moved], tiny.tokenizer(), max_new_tokens=0)
     assert "resume from" in result.plan
 
@@ -194,7 +195,7 @@ def test_interventions_compose_in_their_order() -> None:
         Intervention(site="v", do=Replace(source=values), at="all"),
         Intervention(site="v", do=Scale(by=2.0), at="subject", layers=(1,), heads=(0,)),
     ]
-    check("llama", [cell, cell[::-1]])
+    assert distance("llama", [cell, cell[::-1]]) <= 1e-5
 
 
 def test_an_identity_changes_nothing_and_own_activations_neither() -> None:
@@ -214,7 +215,12 @@ def test_all_of_another_models_patterns_and_values_make_its_attention() -> None:
     batch, one, two = tiny.batch(), tiny.both("gpt2").hooked, tiny.both("gpt2", seed=1).hooked
     z = record(one, batch, "z", at="all")
     assert z.values.shape[3:] == (one.cfg.n_heads, one.cfg.d_head)
-    check("gpt2", [Intervention(site="z", do=Replace(source=record(two, batch, "z", at="all")), at="all")])
+    assert (
+        distance(
+            "gpt2", [Intervention(site="z", do=Replace(source=record(two, batch, "z", at="all")), at="all")]
+        )
+        <= 1e-5
+    )
 
 
 def test_a_source_prompt_may_have_another_length() -> None:
@@ -229,7 +235,7 @@ def test_a_source_prompt_may_have_another_length() -> None:
         layers=(1,),
         facts=frozenset(donors),
     )
-    check("llama", [cell])
+    assert distance("llama", [cell]) <= 1e-5
 
 
 def test_an_intervention_is_for_its_facts_alone() -> None:
@@ -414,7 +420,9 @@ def test_a_model_that_ignores_edits_of_attention_can_still_be_patched_elsewhere(
     model, batch = tiny.both("gptj").hooked, tiny.batch()
     with pytest.raises(InterventionError):
         patch(model, batch, Intervention(site="pattern", do=Zero()), tiny.tokenizer())
-    check("gptj", [Intervention(site="residual", do=Scale(by=2.0), at="subject", layers=(1,))])
+    assert (
+        distance("gptj", [Intervention(site="residual", do=Scale(by=2.0), at="subject", layers=(1,))]) <= 1e-5
+    )
 
 
 def test_nothing_to_patch_is_refused() -> None:

@@ -10,11 +10,11 @@ import pandas as pd
 
 from analyses.common.experiment import Experiment, Measured
 from analyses.common.measurements import with_recovery
-from analyses.common.sharding import Processes, processes
 from analyses.common.summary import head_means
 from analyses.experiments.attention_imbalance.checkpoints import checkpoints_of
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, describe
 from analyses.experiments.attention_imbalance.seed_stages import SeedStages
+from finetune.common.distributed import Processes, processes
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import content_hash, write_json
 from finetune.common.run_directory import RunDirectory

@@ -13,9 +13,8 @@ from finetune.checkpoints.loading import load_tokenizer
 from finetune.common.files import write_json
 from finetune.common.progress import console
 from finetune.data.prompts import Prompt
-from finetune.training.cost_estimate import require_room
+from finetune.training.cost_estimate import estimate_prompt_costs, require_room
 from finetune.training.machine import duration
-from finetune.training.prompt_costs import estimate_prompt_costs
 
 
 def estimate_grid(

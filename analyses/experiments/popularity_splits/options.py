@@ -23,8 +23,7 @@ from finetune.common.option_checks import (
 from finetune.data.prompt_formats import PromptFormat
 from finetune.data.splits import Arm, Match
 from finetune.training.config import LORA, Keep, Method
-from finetune.training.presets import REAL_TUNE, WORLDS
-from finetune.training.recipes import RECIPES
+from finetune.training.presets import REAL_TUNE, RECIPES, WORLDS
 
 if TYPE_CHECKING:
     from finetune.training.config import TuneConfig

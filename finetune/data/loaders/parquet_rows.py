@@ -35,7 +35,7 @@ def parquet(path: Path) -> tuple[list[Row], tuple[str, ...]]:
                 ]
     except InputError:
         raise
-    except (OSError, ValueError, TypeError, NotImplementedError, pa.ArrowException) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, pa.ArrowException) as error:
         raise InputError(f"{path}: is not a readable parquet file; write it again") from error
     return rows, names
 
@@ -46,7 +46,7 @@ def _values(column: Any) -> list[Any]:
 
     try:
         return list(column.to_pylist())
-    except (ValueError, OverflowError, ArithmeticError, TypeError, NotImplementedError, pa.ArrowException):
+    except (ValueError, ArithmeticError, TypeError, RuntimeError, pa.ArrowException):
         return [_value(item) for item in column]
 
 

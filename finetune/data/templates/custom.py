@@ -48,7 +48,7 @@ class WordingTemplate:
         """Refuse what cannot be completed by an answer.
 
         Raises:
-            InputError: not exactly one slot, another placeholder, white space around it, or a whole sentence.
+            InputError: not exactly one slot, another name in braces, white space around it, a whole sentence.
         """
         told = f"{self.where}: {self.text!r}"
         if other := _OTHER_SLOT.search(self.text.replace(SLOT, " ")):

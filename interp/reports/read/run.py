@@ -13,6 +13,7 @@ import pandas as pd
 
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
+from finetune.common.text_files import read_json_object
 from interp.reports.read.pattern_coding import unpack_most
 from interp.stats import Estimate
 
@@ -184,15 +185,9 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or holds something else.
     """
-    try:
-        value = read_json(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing, so {path.parent} is no finished run; {RULE}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not readable JSON ({error}); {RULE}") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: holds no JSON object; {RULE}")
-    return value
+    if not path.exists():
+        raise InputError(f"{path}: is missing, so {path.parent} is no finished run; {RULE}")
+    return read_json_object(path, remedy=RULE, most=1 << 30)
 
 
 def _read_optional(path: Path) -> dict[str, Any] | None:
