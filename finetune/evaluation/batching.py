@@ -48,6 +48,12 @@ def run_in_batches(
     A row wider than the budget goes alone. A group that runs out of memory (as accelerate recognises it) is
     tried again in halves.
 
+    Args:
+        widths: each row's number of tokens.
+        work: is called with row numbers.
+        budget: bound on rows times width; halved where memory runs out.
+        advance: is called with how many rows are done.
+
     Raises:
         InputError: one row alone does not fit into memory.
     """
@@ -131,6 +137,12 @@ def require_embedded(
     names: Sequence[str],
 ) -> None:
     """Refuse token rows that a model cannot look up.
+
+    Args:
+        model: the model, whose embeddings count.
+        tokenizer: names the token.
+        rows: token ids.
+        names: what an error calls each row.
 
     Raises:
         InputError: names the first row with a token that has no embedding, and the token.

@@ -60,8 +60,14 @@ def ask(
 ) -> GeneratedAnswers:
     """Answer prompts greedily and score the canonical answers.
 
-    ``max_new_tokens`` is as in :func:`generate`: the default lets a model say a bare answer, which is what
-    exact match asks for; containment in whole sentences needs more.
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        prompts: one a fact, each with its accepted answers.
+        max_new_tokens: as in :func:`generate`: the default lets a model say a bare answer, which is what
+            exact match asks for; containment in whole sentences needs more.
+        budget: bound on the tokens of one forward pass; halved where memory runs out.
+        advance: is called with how many prompts are done.
     """
     budget = budget or TokenBudget()
     said = generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens, budget=budget, advance=advance)
@@ -84,7 +90,16 @@ def states_fact(
     budget: TokenBudget | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-    """Return whether the model completes *every* statement form of each fact correctly, Bool [fact]."""
+    """Return whether the model completes *every* statement form of each fact correctly, Bool [fact].
+
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        facts: the facts, in order.
+        phrasebook: each relation's wording.
+        budget: bound on the tokens of one forward pass; halved where memory runs out.
+        advance: is called with how many statements are done.
+    """
     prompts = [render(form, fact) for fact in facts for form in phrasebook[fact.relation].statements]
     owner = [i for i, fact in enumerate(facts) for _ in phrasebook[fact.relation].statements]
     said = generate(model, tokenizer, prompts, budget=budget, advance=advance)
@@ -108,6 +123,14 @@ def generate(
     Decoding ends at the tokenizer's EOS or any the model itself ends at (a chat model has several), after
     ``max_new_tokens`` (by default what the longest canonical answer takes), or where the context is full.
 
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        prompts: one a fact, each with its accepted answers.
+        max_new_tokens: by default what the longest canonical answer takes.
+        budget: bound on the tokens of one forward pass; halved where memory runs out.
+        advance: is called with how many prompts are done.
+
     Raises:
         InputError: a prompt leaves the model no room to answer.
     """
@@ -128,18 +151,7 @@ def generate(
         for i, text in zip(chunk, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             said[i] = text.strip().split("\n")[0].strip()
 
-    widths = [len(row) + longest for row in rows]
-    # A row that the context leaves less room goes alone: it must not shorten its neighbours' answers.
-    tight = [i for i, width in enumerate(widths) if limit is not None and width > limit]
-    roomy = sorted(set(range(len(rows))) - set(tight))
-    for i in tight:
-        run_in_batches([widths[i]], lambda _, i=i: work([i]), budget=TokenBudget())  # type: ignore[misc]
-    run_in_batches(
-        [widths[i] for i in roomy],
-        lambda chunk: work([roomy[k] for k in chunk]),
-        budget=budget or TokenBudget(),
-        advance=lambda done: advance(len(tight) + done),
-    )
+    _run_tight_rows_alone([len(row) + longest for row in rows], limit, work, budget, advance)
     return said
 
 
@@ -151,6 +163,12 @@ def score(
     budget: TokenBudget | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score canonical answers by teacher forcing in one forward a batch.
+
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        prompts: one a fact, each with its accepted answers.
+        budget: bound on the tokens of one forward pass; halved where memory runs out.
 
     Returns:
         log_prob, Float [prompt], of the answer in nats; and whether greedy decoding would say exactly
@@ -171,6 +189,26 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt])
     # Behind its prompt an answer may be more tokens than alone, where SentencePiece puts a space in front.
     behind = [said for _, said in answer_ids(tokenizer, prompts, [p.answers[0] for p in prompts])]
     return min(LONGEST_ANSWER, max(map(len, [*alone, *behind])) + 1)
+
+
+def _run_tight_rows_alone(
+    widths: Sequence[int],
+    limit: int | None,
+    work: Callable[[list[int]], None],
+    budget: TokenBudget | None,
+    advance: Callable[[int], None],
+) -> None:
+    """Run a row that the context leaves less room alone: it must not shorten its neighbours' answers."""
+    tight = [i for i, width in enumerate(widths) if limit is not None and width > limit]
+    roomy = sorted(set(range(len(widths))) - set(tight))
+    for i in tight:
+        run_in_batches([widths[i]], lambda _, i=i: work([i]), budget=TokenBudget())  # type: ignore[misc]
+    run_in_batches(
+        [widths[i] for i in roomy],
+        lambda chunk: work([roomy[k] for k in chunk]),
+        budget=budget or TokenBudget(),
+        advance=lambda done: advance(len(tight) + done),
+    )
 
 
 def _decode_greedily(

@@ -36,7 +36,15 @@ class AnswerSet:
         answers: Sequence[str],
         reading: Reading,
     ) -> AnswerSet:
-        """Tokenise answers as they stand behind a prompt; keep their first tokens, or all of them."""
+        """Tokenise answers as they stand behind a prompt; keep their first tokens, or all of them.
+
+        Args:
+            tokenizer: the model's own fast tokenizer.
+            prompt: a prompt that the answers stand behind.
+            relation: names the set in an error.
+            answers: the relation's answers.
+            reading: first tokens, or all of them.
+        """
         names = list(dict.fromkeys(answers))
         sharing: dict[tuple[int, ...], list[str]] = {}
         for (_, ids), name in zip(

@@ -61,7 +61,14 @@ class AttentionMass(Result):
 def subject_attention(
     model: TransformerBridge, batch: PromptBatch, *, batch_tokens: int = 8192, progress: str | None = None
 ) -> AttentionMass:
-    """Measure subject-attention mass; memory is bounded by ``batch_tokens``, not by the number of facts."""
+    """Measure subject-attention mass; memory is bounded by ``batch_tokens``, not by the number of facts.
+
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        batch_tokens: bound on the tokens of one forward pass, and so on memory.
+        progress: names the work beside a progress bar; without it there is none.
+    """
     shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads)
     mass = {block: torch.zeros(shape) for block in BLOCKS}
     for index, chunk in chunk_batch(batch, batch_tokens, progress):

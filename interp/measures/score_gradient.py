@@ -35,7 +35,11 @@ def score_gradient(
 ) -> Float[Tensor, "fact layer head"]:
     """Return m of each fact and head by automatic differentiation, in nats per unit of attention score.
 
-    The bridge must act on edited patterns; see :mod:`interp.models.edit_check`.
+    Args:
+        model: the hooked model; it must act on edited patterns (:mod:`interp.models.edit_check`).
+        batch: the encoded prompts.
+        tokenizer: the model's own fast tokenizer.
+        batch_tokens: bound on the tokens of one forward pass.
     """
     answers = torch.tensor([ids[0] for ids in answer_tokens(tokenizer, batch)])
     result = torch.zeros(len(batch), model.cfg.n_layers, model.cfg.n_heads)

@@ -144,6 +144,13 @@ def harm_score(
 
     Where the attention scores of all the subject's tokens at the last position rise by e, the loss falls by
     m times e, to first order.
+
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        tokenizer: the model's own fast tokenizer.
+        batch_tokens: bound on the tokens of one forward pass.
+        progress: names the work beside a progress bar; without it there is none.
     """
     answers = torch.tensor([ids[0] for ids in answer_tokens(tokenizer, batch)])
     per_head = torch.zeros(len(batch), model.cfg.n_layers, model.cfg.n_heads)
