@@ -1,4 +1,4 @@
-"""Callbacks of a training: states to continue from are saved, a progress bar moves, accuracies are measured."""
+"""Callbacks of a training: states to continue from, a moving progress bar, accuracies on the way."""
 
 from __future__ import annotations
 
