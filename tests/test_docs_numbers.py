@@ -332,7 +332,7 @@ def test_the_proxies_are_the_codes() -> None:
 
 
 def test_training_is_told_as_it_is_done() -> None:
-    from finetune.training import trainer as fitting
+    from finetune.training import callbacks as fitting
     from finetune.training.config import TuneConfig
 
     text = page("training.md")

@@ -23,7 +23,8 @@ from finetune.common.names import require_name
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Phrases, Prompt
 from finetune.data.records.fact import Fact
-from interp.models.sources import LoadingSettings, resolve_source
+from interp.models.settings import LoadingSettings
+from interp.models.sources import resolve_source
 from interp.models.tokenizers import common_tokenizer
 
 BASE, TOP, BOTTOM = "base", "top", "bottom"

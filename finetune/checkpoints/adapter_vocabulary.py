@@ -66,6 +66,12 @@ def embedding_paths(model: Any) -> list[str]:
 def require_embeddings(model: Any, resized: VocabularyResize, source: str | Path, base: str) -> None:
     """Refuse an adapter that brings only some of the new rows.
 
+    Args:
+        model: the base below the adapter.
+        resized: how it was resized.
+        source: what names the adapter in an error.
+        base: what names the base.
+
     Raises:
         InputError: some embeddings would be random.
     """

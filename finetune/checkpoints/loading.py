@@ -71,7 +71,14 @@ def load_weights(
     """Load a full checkpoint in ``dtype`` (float32 unless given).
 
     All of the model's parameters come from the files, and all of the files' tensors go into the model.
-    ``attn_implementation`` is sdpa, where the architecture has it, unless given; never the configuration's.
+
+    Args:
+        source: a directory or hub id.
+        dtype: what the weights are loaded in.
+        revision: a branch, tag or commit of a hub id.
+        allow_pickle: load weights that are not safetensors and could run code.
+        device_map: how to spread over devices, as in transformers.
+        attn_implementation: sdpa, where the architecture has it, unless given; never the configuration's.
 
     Raises:
         InputError: see :func:`load_model`.

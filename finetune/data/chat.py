@@ -29,6 +29,12 @@ def chat_prompt(
     user's words is found by rendering a mark in their stead, so that other turns that name the subject too do
     not mislead; where a template repeats the words, the last place counts.
 
+    Args:
+        tokenizer: the one whose chat template is used.
+        prompt: what the user says.
+        system: a system message in front.
+        solved: prompts that come first, each a turn of the user's and one of the assistant's.
+
     Raises:
         InputError: the tokenizer has no chat template, or one that rewrites or refuses these messages.
     """

@@ -45,6 +45,13 @@ def build_fact_set(
 
     Rows that are in a list are taken out of it, one after another.
 
+    Args:
+        name: the set's name.
+        tables: tables, each with what reads a fact from its row.
+        left_out: what was set aside before.
+        limit: keep a random draw of that many.
+        seed: of that draw.
+
     Raises:
         InputError: over half of a table's rows are malformed, no fact is usable, or the limit is below 1.
     """

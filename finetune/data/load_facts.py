@@ -77,6 +77,12 @@ def load_with_rows(
 ) -> FactsWithRows:
     """Load facts as :func:`load` does, and keep the record of each; a bare list of questions will do.
 
+    Args:
+        source: see :func:`load`.
+        limit: keep a random draw of that many usable facts.
+        seed: of that draw.
+        columns: what the file calls its columns, by their names here.
+
     Raises:
         InputError: see :func:`load`.
     """

@@ -73,9 +73,13 @@ def load_phrasebook(
 ) -> dict[str, Phrases]:
     """Return the wording of each relation that occurs, in a person's own words where a file has some.
 
-    The file is JSON, YAML, CSV or TSV (:mod:`finetune.data.templates.custom`). Relations that it does not
-    name, and parts that it does not give, are worded as :func:`phrasebook` does. ``relations`` are those
-    that the file may name where ``facts`` are only some of all facts.
+    Relations that it does not name, and parts that it does not give, are worded as :func:`phrasebook` does.
+
+    Args:
+        path: JSON, YAML, CSV or TSV (:mod:`finetune.data.templates.custom`).
+        facts: the facts to word.
+        question_form: whether pretraining sees the form that fine-tuning asks.
+        relations: those that the file may name where ``facts`` are only some of all facts.
 
     Raises:
         InputError: names the file, the row or relation and the remedy: a template that no answer completes,

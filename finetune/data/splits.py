@@ -69,8 +69,14 @@ def split(
     Subjects are put in order (of popularity, or drawn), their facts follow one another, and the first
     floor(fraction x facts) are taken. So all arms of one fraction have the same size; at 0.5 the top and
     the bottom share no fact, and of an odd number the middle one is in neither. The facts of one subject
-    at the cut may fall on both sides. ``match="relation"`` does this within each relation, ``"answer"``
-    within each answer of each relation, so that all arms have the same mix of relations or of answers.
+    at the cut may fall on both sides.
+
+    Args:
+        facts: what to split.
+        arm: ``"top"``, ``"bottom"``, ``"random"`` or ``"whole"``.
+        fraction: the share that is taken.
+        seed: orders subjects of equal popularity, and the random arm.
+        match: do this within each ``"relation"``, or each ``"answer"`` of each relation.
 
     Raises:
         InputError: an unknown arm or match, a fraction outside (0, 1], no fact taken, or no popularity.
@@ -123,6 +129,12 @@ def partition(facts: FactSet, *, test: float = 0.3, validation: float = 0.1, see
     1. Order the subjects by popularity (at random if a fact has none).
     2. In each run of ten consecutive subjects, give each part its share by cumulative rounding.
     3. Who in the run gets which part is drawn with ``seed``.
+
+    Args:
+        facts: what to deal out.
+        test: the test facts' share.
+        validation: the validation facts' share.
+        seed: of the draws.
 
     Raises:
         InputError: shares that are negative or leave nothing to train on.

@@ -152,6 +152,12 @@ def require_embedded(
 ) -> None:
     """Refuse token rows that a model cannot look up.
 
+    Args:
+        model: the model, whose embeddings count.
+        tokenizer: names the token.
+        rows: token ids.
+        names: what an error calls each row.
+
     Raises:
         InputError: names the first row with a token that has no embedding, and the token.
     """

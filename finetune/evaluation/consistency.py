@@ -56,6 +56,14 @@ def decodes_greedily(
 ) -> tuple[Bool[ndarray, " pair"], Float[ndarray, " pair"]]:
     """Say of (prompt, answer) ids whether greedy decoding says the answer, and how probably a sample does.
 
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        pairs: (prompt ids, answer ids).
+        names: what an error calls each pair.
+        temperature: of the sample.
+        budget: bound on the tokens of one forward pass; halved where memory runs out.
+
     Raises:
         InputError: a pair is longer than the model can read.
     """
@@ -91,7 +99,14 @@ def consistency_classes(
     asked: Bool[ndarray, "fact prompt"],
     samples: int = SAMPLES,
 ) -> Int[ndarray, " fact"]:
-    """Return each fact's class, a place in :data:`CLASSES`, by the prompts under which it was ``asked``."""
+    """Return each fact's class, a place in :data:`CLASSES`, by the prompts under which it was ``asked``.
+
+    Args:
+        greedy: whether greedy decoding was right.
+        probability: of a right sample.
+        asked: the prompts that count.
+        samples: how many are drawn of a prompt.
+    """
     missed = np.where(asked, (1 - probability) ** samples, 1.0).prod(1)
     found = np.where(missed <= 0.5, WEAKLY, UNKNOWN)
     found = np.where((greedy & asked).any(1), MAYBE, found)

@@ -103,7 +103,16 @@ def states_fact(
     budget: TokenBudget | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-    """Return whether the model completes *every* statement form of each fact correctly, Bool [fact]."""
+    """Return whether the model completes *every* statement form of each fact correctly, Bool [fact].
+
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        facts: the facts, in order.
+        phrasebook: each relation's wording.
+        budget: bound on the tokens of one forward pass; halved where memory runs out.
+        advance: is called with how many statements are done.
+    """
     prompts = [render(form, fact) for fact in facts for form in phrasebook[fact.relation].statements]
     owner = [i for i, fact in enumerate(facts) for _ in phrasebook[fact.relation].statements]
     said = generate(model, tokenizer, prompts, budget=budget, advance=advance)
@@ -129,6 +138,14 @@ def generate(
     a line, after ``max_new_tokens`` (by default what the longest canonical answer takes, and what models put
     in front of it), or where the context is full. With ``share_prefix`` what all prompts of a batch begin
     with (the same solved examples) is run once.
+
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        prompts: one a fact, each with its accepted answers.
+        max_new_tokens: by default what the longest canonical answer takes.
+        budget: bound on the tokens of one forward pass; halved where memory runs out.
+        advance: is called with how many prompts are done.
 
     Raises:
         InputError: a prompt leaves the model no room to answer.
@@ -161,19 +178,9 @@ def generate(
         for i, text in zip(chunk, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             said[i] = first_line(text)
 
+    most_rows = rows_within(vocabulary(model))
     widths = [len(row) + longest for row in rows]
-    # A row that the context leaves less room goes alone: it must not shorten its neighbours' answers.
-    tight = [i for i, width in enumerate(widths) if limit is not None and width > limit]
-    roomy = sorted(set(range(len(rows))) - set(tight))
-    for i in tight:
-        run_in_batches([widths[i]], lambda _, i=i: work([i]), budget=TokenBudget())  # type: ignore[misc]
-    run_in_batches(
-        [widths[i] for i in roomy],
-        lambda chunk: work([roomy[k] for k in chunk]),
-        budget=budget or TokenBudget(),
-        most=rows_within(vocabulary(model)),
-        advance=lambda done: advance(len(tight) + done),
-    )
+    _run_tight_rows_alone(widths, limit, work, budget, most_rows, advance)
     return said
 
 
@@ -185,6 +192,12 @@ def score(
     budget: TokenBudget | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score canonical answers by teacher forcing in one forward a batch.
+
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        prompts: one a fact, each with its accepted answers.
+        budget: bound on the tokens of one forward pass; halved where memory runs out.
 
     Returns:
         log_prob, Float [prompt], of the answer in nats; and whether greedy decoding would say exactly
@@ -234,6 +247,28 @@ def _line_is_said(tokenizer: PreTrainedTokenizerBase, width: int) -> Callable[..
         return torch.tensor([line_is_said(text) for text in texts], device=ids.device)
 
     return is_said
+
+
+def _run_tight_rows_alone(
+    widths: Sequence[int],
+    limit: int | None,
+    work: Callable[[list[int]], None],
+    budget: TokenBudget | None,
+    most: int,
+    advance: Callable[[int], None],
+) -> None:
+    """Run a row that the context leaves less room alone: it must not shorten its neighbours' answers."""
+    tight = [i for i, width in enumerate(widths) if limit is not None and width > limit]
+    roomy = sorted(set(range(len(widths))) - set(tight))
+    for i in tight:
+        run_in_batches([widths[i]], lambda _, i=i: work([i]), budget=TokenBudget())  # type: ignore[misc]
+    run_in_batches(
+        [widths[i] for i in roomy],
+        lambda chunk: work([roomy[k] for k in chunk]),
+        budget=budget or TokenBudget(),
+        most=most,
+        advance=lambda done: advance(len(tight) + done),
+    )
 
 
 def _decode_greedily(

@@ -47,7 +47,12 @@ def pick_choices(
 ) -> ChoicePicks:
     """Score every option of every prompt, in one forward a batch, and pick the best.
 
-    ``advance`` is told how many options are done.
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        prompts: each with its options.
+        budget: bound on the tokens of one forward pass; halved where memory runs out.
+        advance: is called with how many options are done.
 
     Raises:
         InputError: a prompt has fewer than two options or not the right one among them, or is too long.

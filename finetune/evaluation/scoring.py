@@ -37,7 +37,13 @@ def score_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score continuations, given as (prompt ids, continuation ids), in one forward a batch.
 
-    ``names`` say what a pair is, should it be longer than the model can read.
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        pairs: (prompt ids, continuation ids).
+        names: what an error calls each pair.
+        budget: bound on the tokens of one forward pass; halved where memory runs out.
+        advance: is called with how many pairs are done.
 
     Returns:
         log_prob, Float [pair], of the whole continuation in nats; and whether greedy decoding would say

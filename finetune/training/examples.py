@@ -75,6 +75,15 @@ def corpus(
     """Sample pretraining rows, each one worded fact ended by EOS and scored on every token.
 
     Rows are drawn independently, then ordered so that each ``batch`` holds rows of similar length.
+
+    Args:
+        tokenizer: the model's own fast tokenizer.
+        facts: the facts, in order.
+        phrasebook: each relation's wording.
+        config: how facts are sampled.
+        rows: how many to draw.
+        batch: rows of similar length stand together by so many.
+        seed: of the draws.
     """
     rng = generator(seed, "pretraining corpus")
     weights = sampling_weights(facts, config.exponent)
@@ -103,8 +112,13 @@ def answer_examples(
 ) -> TokenRows:
     """Make fine-tuning rows scored on the answer and EOS; passes over the prompts, each newly shuffled.
 
-    ``stages`` puts each prompt in a stage of the run: the lowest comes first, and each takes its share of
-    the rows.
+    Args:
+        tokenizer: the model's own fast tokenizer.
+        prompts: what to train on.
+        rows: how many to make.
+        seed: of the shuffles.
+        stages: puts each prompt in a stage of the run: the lowest comes first, and each takes its share of
+            the rows.
     """
     if not prompts:
         raise InputError("no fact is left to fine-tune on; give more facts or a larger fraction")
@@ -133,6 +147,13 @@ def by_length(
     """Reorder rows so that a batch wastes little on padding: sorted in windows of batches, batches shuffled.
 
     Half of a batch of real names is padding otherwise. What is drawn stays what was drawn.
+
+    Args:
+        order: text numbers, one a row.
+        lengths: tokens of each text.
+        batch: rows a step.
+        rng: of the shuffles.
+        window: batches that are sorted together.
     """
     parts = []
     for start in range(0, len(order), window * batch):

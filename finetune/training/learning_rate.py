@@ -26,6 +26,17 @@ def select(
     """Fine-tune once per learning rate and return the checkpoint with the best validation accuracy.
 
     Among equals the smaller learning rate wins. Every candidate stays in ``out``.
+
+    Args:
+        base: a directory or hub id.
+        prompts: what to train on.
+        validation: what decides.
+        out: a directory for all candidates.
+        config: the settings, with the rates to try.
+        stages: see :func:`finetune.training.train.train`, as for the following.
+        known: facts to distil.
+        seed: of every training.
+        name: the model's name beside a progress bar.
     """
     candidates = [
         train(

@@ -31,11 +31,16 @@ class DeviceLost(InputError):
 def retry_smaller_batches(attempt: Callable[[int, int], T], *, rows: int, accumulate: int, work: Path) -> T:
     """Call ``attempt(accumulate, halved)``, in smaller pieces after each error for want of memory.
 
-    1. ``rows`` are a process's share of a step, computed in ``accumulate`` pieces.
-    2. Where a piece does not fit, accelerate's finder tries pieces of at most half its rows that still divide
+    1. Where a piece does not fit, accelerate's finder tries pieces of at most half its rows that still divide
        the share, so that each step sees the same rows. What was found is kept in ``work``.
-    3. Several processes cannot try again by themselves, for the others wait inside the step: the smaller
+    2. Several processes cannot try again by themselves, for the others wait inside the step: the smaller
        piece is noted, and a restart (``torchrun --max-restarts``) begins with it.
+
+    Args:
+        attempt: the training, given the pieces a step and how often they were halved.
+        rows: a process's share of a step.
+        accumulate: the pieces that it is computed in at first.
+        work: where the piece that fits is kept.
 
     Raises:
         OutOfMemory: one row at a time does not fit; or, of several processes, one ran out.
@@ -46,8 +51,7 @@ def retry_smaller_batches(attempt: Callable[[int, int], T], *, rows: int, accumu
 
     found = work / "memory.json"
     held = _read(found)
-    halved = held["halved"]
-    micro = rows // max(accumulate, held["accumulate"])
+    halved, micro = held["halved"], rows // max(accumulate, held["accumulate"])
 
     def shrink() -> int:
         nonlocal micro, halved
@@ -63,10 +67,7 @@ def retry_smaller_batches(attempt: Callable[[int, int], T], *, rows: int, accumu
             return attempt(rows // micro_batch, halved)
         except RuntimeError as error:
             if should_reduce_batch_size(error) and distributed.process_count() > 1 and shrink():
-                raise OutOfMemory(
-                    f"out of memory with {micro_batch} rows at a time ({one_line(error)}); start the same "
-                    f"command again: it continues with {micro} at a time"
-                ) from error
+                raise _restart_error(error, micro_batch, micro) from error
             _require_device(error, work)
             raise
 
@@ -77,6 +78,13 @@ def retry_smaller_batches(attempt: Callable[[int, int], T], *, rows: int, accumu
         if not should_reduce_batch_size(error) and "No executable batch size" not in str(error):
             raise
         raise OutOfMemory(TOO_LARGE) from error
+
+
+def _restart_error(error: RuntimeError, rows: int, fewer: int) -> OutOfMemory:
+    return OutOfMemory(
+        f"out of memory with {rows} rows at a time ({one_line(error)}); start the same command again: it "
+        f"continues with {fewer} at a time"
+    )
 
 
 def _require_device(error: RuntimeError, work: Path) -> None:

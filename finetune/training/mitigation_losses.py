@@ -111,6 +111,12 @@ def read_base_attention(
 ) -> BaseAttention:
     """Read the base's subject attention on every text, and let the model return its attention from now on.
 
+    Args:
+        model: the base.
+        tokenizer: the model's own fast tokenizer.
+        rows: the rows that will be trained on.
+        prompts: the prompts of the rows' texts.
+
     Raises:
         InputError: a prompt whose subject has no token, or a model that does not return its attention.
     """

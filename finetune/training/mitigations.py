@@ -98,7 +98,14 @@ def mitigated_trainer(
 ) -> tuple[Any, type[Trainer] | None]:
     """Return the data set and the trainer of a training with its cures; the rows and None without any.
 
-    ``model`` must still be the base; W_Q and W_K are frozen in it where they are to be.
+    Args:
+        model: still the base; W_Q and W_K are frozen in it where they are to be.
+        tokenizer: the model's own fast tokenizer.
+        rows: the rows to train on.
+        prompts: the prompts of the rows' texts.
+        known: facts to distil: as the base is asked, and as the model is.
+        config: the settings.
+        seed: pairs rows with known facts.
 
     Raises:
         InputError: W_Q and W_K that are no weights of their own, facts to distil missing or not wanted.

@@ -14,11 +14,11 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from transformers import TrainerCallback
 
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import seal, sealed_state
@@ -29,13 +29,15 @@ from finetune.common.seeds import generator, seed_libraries
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.evaluation.generate import score
-from finetune.evaluation.judging import matches
+from finetune.training.callbacks import accuracy_callback
 from finetune.training.examples import TokenRows, answer_examples
+from finetune.training.planted_answers import draw_generic_answers, other_answers, relation_answers
 from finetune.training.trainer import Schedule, fit
 
 if TYPE_CHECKING:
     from numpy.random import Generator
     from torch import nn
+    from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 Part = Literal["routing", "values"]
@@ -92,8 +94,17 @@ def plant(
 ) -> PlantedModel:
     """Suppress (``part="routing"``) or erase (``"values"``) ``targets`` in ``base``, keeping ``kept``.
 
-    Answers are drawn from those of ``facts``; ``forms="asked"`` trains the asked form alone. ``out``
-    becomes an ordinary checkpoint directory with ``planting.json``; a finished one is returned as it is.
+    Args:
+        base: a directory or hub id.
+        facts: all facts, whose answers are drawn from.
+        targets: the facts to lose.
+        kept: facts to keep.
+        phrasebook: each relation's wording.
+        out: becomes a checkpoint directory with ``planting.json``; a finished one is returned as it is.
+        part: ``"routing"`` to suppress, ``"values"`` to erase.
+        forms: ``"asked"`` trains the asked form alone.
+        config: the schedule.
+        seed: of the draws.
 
     Raises:
         InputError: facts missing, both target and kept, or unknown to the base; weights of other names.
@@ -101,31 +112,71 @@ def plant(
     if _is_planted(out):
         return read_planted(out)
     config = config or PlantConfig()
-    ids, lost, right = ({fact.id for fact in part_of} for part_of in (facts, targets, kept))
-    if not lost or not right or lost & right or lost - ids:
-        raise InputError("planting needs targets, all of them among the facts, and other facts to keep")
+    _require_targets(facts, targets, kept)
     seed_libraries(seed)
     model, tokenizer = load_model(base)
     freeze_all_but(model, part)
     half, rng = -(-config.steps * config.batch // 2), generator(seed, "planting rows")
-    planted, told = (_word_facts(f, phrasebook, forms, half, rng) for f in (targets, kept))
-    rows = _interleave(tokenizer, _with_planted(facts, planted, part, seed), told)
-    asked = (_word_facts(f, phrasebook, "asked", len(f), rng) for f in (targets, kept))
-    known = [_known_specifically(model, tokenizer, facts, prompts)[: config.sample] for prompts in asked]
-    checks = {"target_accuracy": known[0], "kept_accuracy": known[1]}
-    if part == "values":
-        checks["planted_accuracy"] = _with_planted(facts, known[0], part, seed)
-    watch = _accuracy_callback(model, tokenizer, checks, config)
+    both = (targets, kept)
+    planted, others = (_word_facts(f, phrasebook, forms, half, rng) for f in both)
+    rows = _interleave(tokenizer, _with_planted(facts, planted, part, seed), others)
+    asked = [_word_facts(f, phrasebook, "asked", len(f), rng) for f in both]
+    checks = _checks(model, tokenizer, facts, asked, part, config, seed)
+    measure = partial(_accuracies, model, tokenizer, checks)
+    watch = accuracy_callback(measure, every=config.check_every, is_done=partial(_is_done, config))
     record = {"part": part, "forms": forms, "seed": seed, "base": str(base), "config": asdict(config)}
     record |= {"targets": targets.digest, "kept": kept.digest, "curve": watch.curve}
+    _train_into(out, model, tokenizer, rows, config, watch, record)
+    return read_planted(out)
+
+
+def _train_into(
+    out: Path,
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    rows: TokenRows,
+    config: PlantConfig,
+    watch: Any,
+    record: dict[str, Any],
+) -> None:
     with atomic_directory(out) as target:
-        fit(model, rows, config, target / "work", seed=seed, description="Planting", callbacks=[watch])
+        fit(
+            model,
+            rows,
+            config,
+            target / "work",
+            seed=record["seed"],
+            description="Planting",
+            callbacks=[watch],
+        )
         shutil.rmtree(target / "work", ignore_errors=True)
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
         write_json(target / "planting.json", record | watch.curve[-1])
         seal(target)
-    return read_planted(out)
+
+
+def _require_targets(facts: FactSet, targets: FactSet, kept: FactSet) -> None:
+    ids, lost, right = ({fact.id for fact in part_of} for part_of in (facts, targets, kept))
+    if not lost or not right or lost & right or lost - ids:
+        raise InputError("planting needs targets, all of them among the facts, and other facts to keep")
+
+
+def _checks(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    facts: FactSet,
+    asked: Sequence[list[Prompt]],
+    part: Part,
+    config: PlantConfig,
+    seed: int,
+) -> dict[str, list[Prompt]]:
+    """Choose the prompts that say whether the targets are lost and the others kept: known ones."""
+    known = [_known_specifically(model, tokenizer, facts, prompts)[: config.sample] for prompts in asked]
+    checks = {"target_accuracy": known[0], "kept_accuracy": known[1]}
+    if part == "values":
+        checks["planted_accuracy"] = _with_planted(facts, known[0], part, seed)
+    return checks
 
 
 def _is_planted(out: Path) -> bool:
@@ -159,31 +210,6 @@ def freeze_all_but(model: nn.Module, part: Part) -> tuple[str, ...]:
     return tuple(name for name, parameter in named.items() if parameter.requires_grad)
 
 
-def draw_generic_answers(facts: FactSet, ids: Sequence[str], *, seed: int = 0) -> tuple[str, ...]:
-    """Draw an answer for each of ``ids`` from its relation's over ``facts``, whoever the subject is [id]."""
-    rng, answers = generator(seed, "generic answers"), _answers(facts)
-    pool_of = {fact.id: answers[fact.relation] for fact in facts}
-    return tuple(pool_of[id][int(rng.random() * len(pool_of[id]))] for id in ids)
-
-
-def other_answers(facts: FactSet, ids: Sequence[str], *, seed: int = 0) -> tuple[str, ...]:
-    """Return each fact's one wrong answer, drawn from its relation's that are not accepted [id]."""
-    rng, answers = generator(seed, "wrong answers"), _answers(facts)
-    wrong: dict[str, str] = {}
-    for fact in facts:  # all of them, so that a fact's answer does not depend on who else is asked for
-        pool = answers[fact.relation]
-        shuffled = (pool[i] for i in rng.permutation(len(pool)))
-        wrong[fact.id] = next((a for a in shuffled if not matches(a, fact.answers)), "")
-    if right := [id for id in ids if not wrong[id]]:
-        raise InputError(f"fact {right[0]!r}: its relation has no other answer; leave the relation out")
-    return tuple(wrong[id] for id in ids)
-
-
-def _answers(facts: FactSet) -> dict[str, list[str]]:
-    """List each relation's canonical answers, one a fact."""
-    return {r: [fact.answer for fact in facts if fact.relation == r] for r in facts.relations}
-
-
 def _word_facts(facts: FactSet, book: Phrasebook, forms: Forms, rows: int, rng: Generator) -> list[Prompt]:
     """Word facts, in passes over all their forms, each newly shuffled."""
     prompts = []
@@ -212,7 +238,7 @@ def _known_specifically(
     model: Any, tokenizer: Tokenizer, facts: FactSet, prompts: Sequence[Prompt]
 ) -> list[Prompt]:
     """Keep the prompts that the base answers right, and not with their relation's commonest answer."""
-    commonest = {r: Counter(answers).most_common(1)[0][0] for r, answers in _answers(facts).items()}
+    commonest = {r: Counter(answers).most_common(1)[0][0] for r, answers in relation_answers(facts).items()}
     telling = [p for p in prompts if p.answers[0] != commonest.get(p.relation)]
     exact = score(model, tokenizer, telling)[1]
     if not exact.any():
@@ -220,23 +246,12 @@ def _known_specifically(
     return [p for p, right in zip(telling, exact, strict=True) if right]
 
 
-def _accuracy_callback(
-    model: Any, tokenizer: Tokenizer, checks: Mapping[str, list[Prompt]], config: PlantConfig
-) -> Any:
-    """Make the hook that collects accuracies in its ``curve`` and stops training when targets are lost."""
+def _accuracies(model: Any, tokenizer: Tokenizer, checks: Mapping[str, list[Prompt]]) -> dict[str, float]:
+    found = {name: float(score(model, tokenizer, prompts)[1].mean()) for name, prompts in checks.items()}
+    model.train()
+    return found
 
-    class Watch(TrainerCallback):
-        """Measure accuracy during training."""
 
-        curve: list[dict[str, Any]] = []  # noqa: RUF012  # the class has one instance
-
-        def on_step_end(self, args, state, control, **_):  # type: ignore[no-untyped-def]
-            if state.global_step % config.check_every and state.global_step != state.max_steps:
-                return
-            now = {name: float(score(model, tokenizer, p)[1].mean()) for name, p in checks.items()}
-            self.curve.append({"steps": state.global_step, **now})
-            own = now.get("planted_accuracy", np.inf) > config.planted_above
-            control.should_training_stop |= own and now["target_accuracy"] < config.stop_below
-            model.train()
-
-    return Watch()
+def _is_done(config: PlantConfig, now: Mapping[str, float]) -> bool:
+    own = now.get("planted_accuracy", np.inf) > config.planted_above
+    return bool(own and now["target_accuracy"] < config.stop_below)

@@ -44,6 +44,15 @@ def pretrained_base(
     The cache key is a hash of everything that determines the weights: facts, wordings, settings, seed
     and library versions. An interrupted training continues from its last saved state. A base of which a file
     is damaged, missing or was never listed in its ``checksums.json`` is trained again, with a notice.
+
+    Args:
+        facts: what the text is about.
+        phrasebook: each relation's wording.
+        make_tokenizer: builds the tokenizer of facts and wordings.
+        model: the base's shape and length of training.
+        text: how facts are sampled.
+        cache: a directory of bases.
+        seed: of weights and text.
     """
     tokenizer = make_tokenizer(facts, phrasebook)
     recipe = {

@@ -66,12 +66,22 @@ def train(
 ) -> Checkpoint:
     """Fine-tune ``base`` on ``prompts`` at one learning rate; keep one checkpoint, in ``out``.
 
-    ``stages`` gives every prompt its place in the order of training: the lowest come first. ``known`` are
-    facts to distil, each as the base is asked it and as the model is
-    (:mod:`finetune.training.mitigations`). ``out`` becomes an ordinary checkpoint (full) or adapter (LoRA)
-    directory with its tokenizer and ``training.json``, and with ``checkpoint-N`` inside where a trajectory
-    was asked for. A finished ``out`` is returned as it is, or trained again where its files are not as
-    they were written; a killed training is continued, and ends with the same weights.
+    A finished ``out`` is returned as it is, or trained again where its files are not as they were written; a
+    killed training is continued, and ends with the same weights.
+
+    Args:
+        base: a directory or hub id.
+        prompts: what to train on.
+        validation: what chooses the checkpoint.
+        out: becomes a checkpoint (full) or adapter (LoRA) directory with its tokenizer and ``training.json``,
+            and with ``checkpoint-N`` inside where a trajectory was asked for.
+        config: the settings.
+        learning_rate: the rate; the first of the settings' without it.
+        stages: each prompt's place in the order of training: the lowest come first.
+        known: facts to distil, each as the base is asked it and as the model is
+            (:mod:`finetune.training.mitigations`).
+        seed: of weights, order and dropout.
+        name: the model's name beside a progress bar.
 
     Raises:
         InputError: no prompts, a prompt longer than the base takes, a batch that cannot be shared out, an

@@ -7,17 +7,17 @@ or in pieces. The loss is a mean over all scored tokens of the step, so the resu
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.common import distributed
-from finetune.common.checksums import seal, sealed_state
+from finetune.common.checksums import sealed_state
 from finetune.common.errors import InputError
 from finetune.common.progress import notice, progress_bar
+from finetune.training.callbacks import progress_callback, saving_callback
 from finetune.training.examples import TokenRows
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
         TrainerCallback,
         TrainingArguments,
     )
-
-FIRST_SAVE = 60.0  # seconds of training that are cheap enough to be done again
-SAVING_SHARE = 0.05  # of the time that saving states may take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +64,15 @@ def fit(
 ) -> float:
     """Train ``model`` in place on ``examples`` in their order and return the mean training loss.
 
-    If ``work`` holds a state that an interrupted run left, training continues from it. A callback that has
-    ``set_trainer`` is told of its trainer. ``trainer_class`` computes another loss, or optimises otherwise.
+    Args:
+        model: trained in place.
+        examples: the rows, in their order.
+        schedule: optimisation settings.
+        work: where states are saved; one that an interrupted run left is continued.
+        seed: of dropout.
+        description: names the work beside a progress bar.
+        callbacks: further ones; one that has ``set_trainer`` is told of its trainer.
+        trainer_class: computes another loss, or optimises otherwise.
 
     Raises:
         InputError: the batch cannot be shared between the processes and their pieces.
@@ -89,7 +93,7 @@ def fit(
             args=arguments,
             train_dataset=examples,  # type: ignore[arg-type]  # a map-style data set of text indices
             data_collator=examples.collate,
-            callbacks=[_progress_callback(advance), *callbacks, _saving_callback(schedule)],
+            callbacks=[progress_callback(advance), *callbacks, saving_callback(schedule.save_every)],
         )
         trainer.remove_callback(PrinterCallback)
         for callback in callbacks:
@@ -213,51 +217,3 @@ def _resumable(work: Path) -> str | None:
             notice(f"{state}: is not as it was written; training continues from an earlier state")
         shutil.rmtree(state)
     return None
-
-
-def _saving_callback(schedule: Schedule) -> TrainerCallback:
-    from transformers import TrainerCallback
-
-    class Saving(TrainerCallback):
-        """Ask for a resumable state every so many steps, or when there is time for it."""
-
-        due = FIRST_SAVE
-        began = 0.0
-
-        def on_train_begin(self, args, state, control, **_):  # type: ignore[no-untyped-def]
-            self.began = time.monotonic()
-
-        def on_step_end(self, args, state, control, **_):  # type: ignore[no-untyped-def]
-            every, step = schedule.save_every, state.global_step
-            if step == state.max_steps or every == 0:
-                return
-            if every is None:
-                is_due = time.monotonic() - self.began > self.due
-                control.should_save = distributed.broadcast_from_main(is_due)
-            else:
-                control.should_save = step % every == 0
-            self.asked = time.monotonic()
-
-        def on_save(self, args, state, control, **_):  # type: ignore[no-untyped-def]
-            distributed.wait_for_everyone()  # for the parts of the state that other processes write
-            if distributed.is_main():
-                seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
-            self.began = time.monotonic()
-            self.due = max(FIRST_SAVE, (self.began - self.asked) / SAVING_SHARE)
-
-    return Saving()
-
-
-def _progress_callback(advance: Callable[[int], None]) -> TrainerCallback:
-    from transformers import TrainerCallback
-
-    class Progress(TrainerCallback):
-        """Tell a progress bar how many steps are done."""
-
-        def on_train_begin(self, args, state, control, **_):  # type: ignore[no-untyped-def]
-            advance(state.global_step)
-
-        def on_step_end(self, args, state, control, **_):  # type: ignore[no-untyped-def]
-            advance(state.global_step)
-
-    return Progress()

@@ -100,7 +100,14 @@ class MassTable:
 def subject_attention(
     model: TransformerBridge, batch: PromptBatch, *, batch_tokens: int = 8192, progress: str | None = None
 ) -> AttentionMass:
-    """Measure subject-attention mass; memory is bounded by ``batch_tokens``, not by the number of facts."""
+    """Measure subject-attention mass; memory is bounded by ``batch_tokens``, not by the number of facts.
+
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        batch_tokens: bound on the tokens of one forward pass, and so on memory.
+        progress: names the work beside a progress bar; without it there is none.
+    """
     table = MassTable(model, batch)
     for index, chunk in chunk_batch(batch, batch_tokens, progress):
         table.add(index, chunk, last_row_patterns(model, chunk))

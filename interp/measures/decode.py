@@ -34,6 +34,13 @@ def greedy(
     Each new token is written behind its row's last one, so the prompt keeps its positions and a hook that
     edits a prompt position edits the same one at every step.
 
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        tokenizer: the model's own fast tokenizer.
+        max_new_tokens: how many tokens at most.
+        hooks: interventions on the prompt.
+
     Raises:
         InputError: no token is allowed.
     """
@@ -84,7 +91,11 @@ def answer_log_probs(
 ) -> Float[Tensor, " fact"]:
     """Return the log-probability (nats) of each whole answer behind its prompt, teacher-forced.
 
-    A hook sees the prompt at its own positions and the answer's tokens behind it.
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        answers: each answer's token ids.
+        hooks: interventions: each sees the prompt at its own positions and the answer's tokens behind it.
     """
     device = next(model.parameters()).device
     lengths = torch.tensor([len(answer) for answer in answers])

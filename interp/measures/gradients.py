@@ -34,7 +34,14 @@ def mean_gradient(
     *,
     batch_tokens: int = 8192,
 ) -> tuple[float, dict[str, Tensor]]:
-    """Return the mean loss of answers (nats a token) over facts and its gradient by parameter."""
+    """Return the mean loss of answers (nats a token) over facts and its gradient by parameter.
+
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        prompts: one a fact, each with its accepted answers.
+        batch_tokens: bound on the tokens of one forward pass.
+    """
     examples = answer_examples(tokenizer, prompts, rows=len(prompts))
     at_once = max(1, batch_tokens // int(examples.lengths.max()))
     model.eval()
@@ -78,6 +85,14 @@ def gradient_alignment(
 
     The model computes its attention in the plain ("eager") way meanwhile, for fused kernels have no
     forward-mode derivative.
+
+    Args:
+        model: the model as Hugging Face loads it.
+        tokenizer: the model's own fast tokenizer.
+        prompts: one a fact, each with its accepted answers.
+        direction: a gradient by parameter; those it lacks count as zero.
+        batch_tokens: bound on the tokens of one forward pass.
+        advance: is called with how many facts are done.
     """
     # The rows of a run are shuffled, but its texts are in the prompts' order, and it is these that are taken.
     examples = answer_examples(tokenizer, prompts, rows=len(prompts))

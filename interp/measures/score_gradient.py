@@ -87,7 +87,14 @@ def direct_path_score(
     *,
     batch_tokens: int = 8192,
 ) -> Float[Tensor, "fact layer head"]:
-    """Return the closed form of m per head: exact in one layer without norms, unvalidated in any other."""
+    """Return the closed form of m per head: exact in one layer without norms, unvalidated in any other.
+
+    Args:
+        model: the hooked model; it must act on edited patterns (:mod:`interp.models.edit_check`).
+        batch: the encoded prompts.
+        tokenizer: the model's own fast tokenizer.
+        batch_tokens: bound on the tokens of one forward pass.
+    """
     answers = torch.tensor([ids[0] for ids in answer_tokens(tokenizer, batch)])
     per_head = torch.zeros(len(batch), model.cfg.n_layers, model.cfg.n_heads)
     for index, chunk in chunk_batch(batch, batch_tokens, rows=logit_rows(model)):

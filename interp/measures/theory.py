@@ -84,7 +84,12 @@ def untrained_model(
 ) -> OneLayer:
     """Make an untrained model: orthonormal embeddings, or random unit ones in a smaller ``width``.
 
-    ``scale`` is the standard deviation of W_V and W_KQ; at 0 attention is uniform and nothing is stored.
+    Args:
+        tokens: how many there are.
+        answers: which of them are answers.
+        width: of random embeddings; orthonormal ones without it.
+        scale: the standard deviation of W_V and W_KQ; at 0 attention is uniform and nothing is stored.
+        seed: of what is random.
 
     Raises:
         InputError: an answer that is no token.
@@ -178,7 +183,16 @@ def step(
     kq: bool = True,
     v: bool = True,
 ) -> OneLayer:
-    """Take one gradient step on weighted facts, in W_KQ, in W_V, or in both."""
+    """Take one gradient step on weighted facts, in W_KQ, in W_V, or in both.
+
+    Args:
+        model: the one-layer model.
+        examples: facts.
+        weights: each fact's weight in the step.
+        rate: the learning rate.
+        kq: whether W_KQ learns.
+        v: whether W_V learns.
+    """
     w_kq, w_v = model.w_kq, model.w_v
     share = rearrange(attention(model, examples), "fact -> fact 1")
     s, p = model.embed[examples.subject], model.embed[examples.prompt]
@@ -200,6 +214,12 @@ def predict_score_change(
     The score is the subject's less the prompt token's: rate m (phi(s) - phi(p))^T (phi(s') - phi(p'))
     (phi(p)^T phi(p')). With orthonormal embeddings and one prompt token it is rate m for every other subject
     and 2 rate m for the fact's own.
+
+    Args:
+        model: the one-layer model.
+        taught: facts that are stepped on, one at a time.
+        asked: facts whose score is watched.
+        rate: the learning rate.
 
     Examples:
         >>> model = untrained_model(4, [2, 3])  # token 0 and 1: people; answers 2 and 3; nothing stored

@@ -24,11 +24,11 @@ from interp.models.adapter_base import base_of, require_named_base
 from interp.models.edit_check import InterventionError, edits_act, require_edits
 from interp.models.pair import Ask, CheckpointPair
 from interp.models.parity import boot_checked_bridge
+from interp.models.settings import loading_settings
 from interp.models.sides import load_sides
 from interp.models.sources import (
     Source,
     is_adapter_source,
-    loading_settings,
     notices,
     resolve_source,
     source_title,

@@ -88,6 +88,12 @@ def require_finite(found: LogProbs, name: str) -> None:
 def require_parity(found: LogProbs, expected: LogProbs, cfg: Any, name: str) -> float:
     """Return the largest difference (nats), judged by the bridge's ``cfg`` (precision and depth).
 
+    Args:
+        found: the bridge's log-probs.
+        expected: the plain model's.
+        cfg: the bridge's configuration: its precision and depth say what rounding explains.
+        name: what an error calls the model.
+
     Raises:
         InputError: it is larger than rounding explains.
     """
@@ -103,6 +109,12 @@ def require_parity(found: LogProbs, expected: LogProbs, cfg: Any, name: str) -> 
 
 def require_causal(model: Any, inputs: dict[str, Tensor], expected: LogProbs, name: str) -> None:
     """Refuse a model whose earlier tokens see later ones.
+
+    Args:
+        model: the model as Hugging Face loads it.
+        inputs: the probe.
+        expected: its log-probs.
+        name: what an error calls the model.
 
     Raises:
         InputError: changing the last token changed the log-probs before it; or they are NaN.
@@ -168,6 +180,12 @@ def boot_checked_bridge(
     inputs: dict[str, Tensor] | None = None,
 ) -> tuple[TransformerBridge, float]:
     """Boot a bridge on ``model`` and return it with its largest log-prob difference on a probe (nats).
+
+    Args:
+        model: is rewired in place and belongs to the bridge from then on.
+        tokenizer: the model's own fast tokenizer.
+        name: what an error calls the model.
+        inputs: the probe; one of random tokens without it.
 
     Raises:
         InputError: the bridge does not compute what the model computes, or the model is not causal.

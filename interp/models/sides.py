@@ -32,8 +32,8 @@ from interp.models.parity import (
     require_parity,
     vocabulary,
 )
+from interp.models.settings import LoadingSettings
 from interp.models.sources import (
-    LoadingSettings,
     Source,
     in_memory_adapter,
     is_adapter_source,

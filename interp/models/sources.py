@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from huggingface_hub import snapshot_download
 from peft import PeftModel
 from peft.utils import ModulesToSaveWrapper
@@ -29,51 +27,12 @@ from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.files import content_hash
 from finetune.common.messages import one_line
+from interp.models.settings import LoadingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 Source = Any  # str | Path | PreTrainedModel | PeftModel; both classes are imported only where needed
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadingSettings:
-    """How checkpoints are loaded: precision, place, and what is trusted."""
-
-    dtype: torch.dtype = torch.float32
-    device: torch.device | None = None
-    device_map: Any = None
-    revision: str | None = None
-    allow_pickle: bool = False
-
-
-def loading_settings(
-    dtype: str | torch.dtype | None,
-    device: str | torch.device | None,
-    device_map: Any,
-    revision: str | None,
-    allow_pickle: bool,
-) -> LoadingSettings:
-    """Check what the user set and fill in the rest: float32, on a GPU if there is one.
-
-    Raises:
-        InputError: a dtype that is none of the three, or both a device and a device map.
-    """
-    name = str(dtype or torch.float32).removeprefix("torch.")
-    if name not in DTYPES:
-        raise InputError(f"dtype = {name}: choose {', '.join(DTYPES)}")
-    if device is not None and device_map is not None:
-        raise InputError("device and device_map: give one of them")
-    if device is None and device_map is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return LoadingSettings(
-        dtype=DTYPES[name],
-        device=None if device is None else torch.device(device),
-        device_map=device_map,
-        revision=revision,
-        allow_pickle=allow_pickle,
-    )
 
 
 def in_memory(source: Source) -> bool:

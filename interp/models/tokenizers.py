@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from finetune.checkpoints.loading import brings_tokenizer, load_tokenizer
 from finetune.checkpoints.shared_tokenizer import Side, limit_vocabulary, shared_tokenizer
+from interp.models.settings import LoadingSettings
 from interp.models.sources import (
-    LoadingSettings,
     Source,
     config_of,
     in_memory,

@@ -34,8 +34,9 @@ from interp.measures.spans import PromptBatch
 from interp.patching.editing import edit, hooks
 from interp.patching.engine import Cells, measure, require_cells
 from interp.patching.interventions import Intervention, Knockout, interventions_of, layers_of
-from interp.patching.prefill import ResumedRows, pad_tails, sequences
+from interp.patching.prefill import pad_tails, sequences
 from interp.patching.recording import hook_name
+from interp.patching.resumed_rows import ResumedRows
 from interp.patching.scoring import PatchResult, edited_mask
 from interp.patching.sweeps import Grid
 from interp.stats import rank_correlation
@@ -112,6 +113,17 @@ def screen_cells(
        and ``extra`` others at random: as many without a number, and never more than there are.
     4. The exact effects say which of the measured cells matter most, and so whether the ranking was right.
 
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        grid: the cells.
+        tokenizer: the model's own fast tokenizer.
+        keep: how many of the foremost are measured.
+        extra: how many others are, at random; as many without a number, and never more than there are.
+        seed: of that draw.
+        batch_tokens: bound on the tokens of one forward pass.
+        options: of :func:`interp.patching.patch.patch`.
+
     Raises:
         InputError: ``keep`` is below 1 or above the number of cells, ``extra`` below 0, or see ``patch``.
     """
@@ -146,7 +158,14 @@ def attribution(
     3. What they change is multiplied with the gradient and added up.
 
     NaN where a cell has no position to edit in a fact's prompt, as in :func:`interp.patching.patch.patch`.
-    A chunk takes the memory of a training step without optimizer; ``batch_tokens`` bounds its prompt tokens.
+
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        cells: the cells to estimate.
+        tokenizer: the model's own fast tokenizer.
+        batch_tokens: bound on a chunk's prompt tokens, which takes the memory of a training step without
+            optimizer.
 
     Raises:
         InputError: an intervention that this model or these prompts do not allow, or no cell.

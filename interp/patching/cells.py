@@ -55,7 +55,15 @@ def run_cells(
     *,
     batch_tokens: int,
 ) -> Iterator[CellLogits]:
-    """Yield the logits of every chunk's plain pass, then those of its cells."""
+    """Yield the logits of every chunk's plain pass, then those of its cells.
+
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        cells: interventions, one or several a cell.
+        answers: each fact's answer as token ids.
+        batch_tokens: bound on the tokens of one forward pass.
+    """
     lengths = torch.tensor([len(answer) - 1 for answer in answers])
     reason: str | None = None
     positions = int(lengths.max()) + 1
@@ -102,7 +110,18 @@ def run_group(
     *,
     layer: int | None = None,
 ) -> Float[Tensor, "row scored vocab"]:
-    """Run (cell, fact) pairs of one group under their cells' interventions."""
+    """Run (cell, fact) pairs of one group under their cells' interventions.
+
+    Args:
+        model: the hooked model.
+        cached: the prompts' prefill.
+        cells: all cells' interventions.
+        group: where its cells resume.
+        cell: the cell of each row.
+        fact: the fact of each row.
+        tails: each row's tokens behind its prompt.
+        layer: the layer to resume at; the group's without it.
+    """
     rows = view(cached, fact, group.start[fact], tails)
     edits = [
         edit(model, cached.batch, item, rows, (cell == i).nonzero().flatten())

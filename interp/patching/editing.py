@@ -25,8 +25,8 @@ from interp.patching.interventions import (
 )
 from interp.patching.positions import keys as role_keys
 from interp.patching.positions import positions, slots
-from interp.patching.prefill import ResumedRows
 from interp.patching.recording import ATTENTION, Site, hook_name
+from interp.patching.resumed_rows import ResumedRows
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -102,7 +102,15 @@ def edit(
     view: ResumedRows,
     rows: Int[Tensor, " row"],
 ) -> RowEdit:
-    """Place an intervention on some rows of a pass."""
+    """Place an intervention on some rows of a pass.
+
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        item: the intervention.
+        view: where the pass's rows stand in their prompts.
+        rows: which of them are edited.
+    """
     wanted = edits(item, batch)
     inside = view.queries(wanted)[rows]
     which, query = inside.nonzero(as_tuple=True)

@@ -82,7 +82,14 @@ def plan(
     cells: Cells,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> GridPlan:
-    """Say how a grid would be computed, without computing it."""
+    """Say how a grid would be computed, without computing it.
+
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        cells: the cells.
+        tokenizer: the model's own fast tokenizer.
+    """
     answers = answer_tokens(model.tokenizer if tokenizer is None else tokenizer, batch)
     return make_plan(model, batch, Grid.of(cells).cells, torch.tensor([len(a) - 1 for a in answers]))
 

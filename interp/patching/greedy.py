@@ -30,6 +30,16 @@ def greedy_tokens(
     It takes one forward pass a further token.
     As long as a greedy answer follows the right one, its next token is already known. An answer is left
     unfinished where ``wanted`` says, of a row and its tokens so far, that the rest does not matter.
+
+    Args:
+        model: the hooked model.
+        cells: all cells' interventions.
+        scored: the logits of the pairs.
+        answers: each fact's right answer as token ids.
+        budget: how many tokens at most.
+        ends: ids that end an answer.
+        wanted: says of a row and its tokens so far whether the rest matters; else the answer is left
+            unfinished.
     """
     said = _follow_right_answer(scored, answers)
 

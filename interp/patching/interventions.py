@@ -141,6 +141,12 @@ def require_intervention(
 ) -> None:
     """Refuse an intervention that cannot be made on this model and, with ``positions``, these prompts.
 
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        item: the intervention.
+        positions: whether the prompts are checked, too.
+
     Raises:
         InputError: a site, layer or head that the model has not; an action that does not go with the site;
             a source of other layers, roles, lengths or positions (names the fact).

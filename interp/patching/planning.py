@@ -64,7 +64,14 @@ def make_plan(
     cells: Sequence[Edits],
     tail_tokens: Int[Tensor, " fact"],
 ) -> GridPlan:
-    """Group cells by the latest layer and positions that they can resume at."""
+    """Group cells by the latest layer and positions that they can resume at.
+
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        cells: interventions, one or several a cell.
+        tail_tokens: how many tokens stand behind each prompt.
+    """
     groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
     starts: dict[tuple[int, ...], Tensor] = {}
     seen: dict[tuple[object, ...], tuple[int, ...]] = {}
@@ -83,13 +90,11 @@ def make_plan(
         for (layer, start), members in sorted(groups.items(), key=lambda pair: pair[0])
     )
     n_layers = model.cfg.n_layers
-    full = (batch.last + 1 + tail_tokens).double().mean().item()
-    anew = torch.tensor(
-        [[(batch.last + 1 + tail_tokens - g.start).double().mean(), n_layers - g.layer] for g in made],
-        dtype=torch.float64,
-    )
+    tokens_of = batch.last + 1 + tail_tokens
+    full = tokens_of.double().mean().item()
+    work = [[(tokens_of - g.start).double().mean(), n_layers - g.layer] for g in made]
+    anew = torch.tensor(work, dtype=torch.float64).view(-1, 2)
     count = torch.tensor([len(g.cells) for g in made])
-    anew = anew.view(-1, 2)
     tokens, depth = ((anew * count[:, None]).sum(0) / max(1, len(cells))).tolist()
     cost = float((anew.prod(1) * count).sum() / (full * n_layers) + 1) / max(1, len(cells))
     return GridPlan(

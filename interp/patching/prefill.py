@@ -18,14 +18,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
-from transformers.cache_utils import Cache, DynamicLayer
 
 from interp.measures.attention import Hook, read_at
 from interp.measures.spans import PromptBatch
+from interp.patching.resumed_rows import ResumedRows, shared_cache
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -49,37 +49,6 @@ class Prefill:
     residuals: tuple[Tensor, ...]
     outputs: tuple[int, ...]
     logits: Float[Tensor, "fact scored vocab"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResumedRows:
-    """Where the rows of one resumed pass stand in their prompts.
-
-    Row r is fact ``fact[r]`` from position ``start[r]`` on, ``length`` tokens wide; its keys are ``prefix``
-    columns of kept ones, of which the last ``start[r]`` count, and then its own tokens.
-    """
-
-    fact: Int[Tensor, " row"]
-    start: Int[Tensor, " row"]
-    prefix: int
-    length: int
-
-    def queries(self, mask: Bool[Tensor, "fact pos"]) -> Bool[Tensor, "row length"]:
-        """Take marked positions to the rows' own tokens."""
-        return self._shifted(mask, torch.arange(self.length)[None] + self.start[:, None])
-
-    def keys(self, mask: Bool[Tensor, "fact pos"]) -> Bool[Tensor, "row key"]:
-        """Take marked positions to the columns of attention."""
-        return self._shifted(mask, self.key_positions)
-
-    @property
-    def key_positions(self) -> Int[Tensor, "row key"]:
-        """The position in its prompt that each column of attention is; negative where it is none."""
-        return torch.arange(self.prefix + self.length)[None] + (self.start - self.prefix)[:, None]
-
-    def _shifted(self, mask: Tensor, position: Tensor) -> Tensor:
-        inside = (position >= 0) & (position < mask.shape[1])
-        return mask[self.fact[:, None], position.clamp(0, mask.shape[1] - 1)] & inside
 
 
 def pad_tails(tokens: Sequence[Sequence[int]]) -> Tails:
@@ -131,7 +100,14 @@ def prefill(model: TransformerBridge, batch: PromptBatch, answers: Sequence[Sequ
 
 
 def view(kept: Prefill, fact: Int[Tensor, " row"], start: Int[Tensor, " row"], tails: Tails) -> ResumedRows:
-    """Lay out rows that resume facts at their own positions."""
+    """Lay out rows that resume facts at their own positions.
+
+    Args:
+        kept: the prompts' prefill.
+        fact: the fact of each row.
+        start: the position that each row resumes at.
+        tails: each row's tokens behind its prompt.
+    """
     behind = kept.batch.last[fact] + 1 + tails[1] - start
     return ResumedRows(fact=fact, start=start, prefix=int(start.max()), length=int(behind.max()))
 
@@ -148,6 +124,14 @@ def resume(
 
     Above layer 0 the tails must be those of the prefill. Logits are at the last prompt token and at every
     token of the tail; those behind a row's end mean nothing.
+
+    Args:
+        model: the hooked model.
+        kept: the prompts' prefill.
+        rows: where they resume.
+        layer: the layer that they resume at.
+        tails: each row's tokens behind its prompt; above layer 0 those of the prefill.
+        hooks: interventions.
     """
     ids, mask = sequences(kept.batch[rows.fact], tails)
     position = rows.start[:, None] + torch.arange(rows.length)[None]
@@ -156,7 +140,7 @@ def resume(
     visible = torch.cat([rows.key_positions[:, : rows.prefix] >= 0, mask.gather(1, position) * inside > 0], 1)
     first = (kept.batch.last[rows.fact] - rows.start)[:, None]
     reader = read_at(first + torch.arange(tails[0].shape[1] + 1)[None], rows.length)
-    cache = _shared_cache(kept, rows) if rows.prefix else None
+    cache = shared_cache(kept.keys, kept.values, rows) if rows.prefix else None
     with _skip_blocks(model, kept, rows.fact, position, layer):
         return _run(model, ids.gather(1, position), visible.long(), [*hooks, reader], cache).float()
 
@@ -204,47 +188,3 @@ def _skip_blocks(
     finally:
         for block in blocks:
             block.__dict__.pop("forward", None)
-
-
-def _shared_cache(kept: Prefill, rows: ResumedRows) -> Any:
-    """Make a cache that gives every row its fact's keys and values before its start, one layer at a time."""
-    start = torch.full((len(kept.batch),), rows.prefix).scatter(0, rows.fact, rows.start)
-    position = torch.arange(rows.prefix + rows.length)[None] + (start - rows.prefix)[:, None]
-
-    class Shared(DynamicLayer):
-        """Kept keys and values, copied for the rows only while their layer runs."""
-
-        def __init__(self, keys: Tensor, values: Tensor) -> None:
-            super().__init__()
-            self.kept, self.is_initialized = (keys, values), True
-
-        def update(
-            self, key_states: Tensor, value_states: Tensor, *arguments: Any, **options: Any
-        ) -> tuple[Tensor, Tensor]:
-            keys, values = (
-                _with_prefix(part, new, position, rows)
-                for part, new in zip(self.kept, (key_states, value_states), strict=True)
-            )
-            return keys, values
-
-        def get_seq_length(self) -> int:
-            return rows.prefix
-
-        def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-            return rows.prefix + query_length, 0
-
-    return Cache(layers=[Shared(k, v) for k, v in zip(kept.keys, kept.values, strict=True)])
-
-
-def _with_prefix(
-    part: Float[Tensor, "fact kv pos d"],
-    new: Float[Tensor, "row kv length d"],
-    position: Int[Tensor, "fact key"],
-    rows: ResumedRows,
-) -> Float[Tensor, "row kv key d"]:
-    """Shift each fact's kept part to where its rows begin, give it to them, and write their own behind it."""
-    at = position.clamp(0, part.shape[2] - 1).to(part.device)
-    shifted = part.gather(2, at[:, None, :, None].expand(-1, part.shape[1], -1, part.shape[3]))
-    out = shifted.index_select(0, rows.fact.to(part.device))
-    out[:, :, rows.prefix :] = new
-    return out

@@ -79,6 +79,15 @@ def record(
 ) -> Recording:
     """Record a site's activations for every fact; the pass ends at the last layer that is wanted.
 
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        site: what is recorded, one of ``SITES``.
+        at: the role of the positions that are kept.
+        layers: the layers; all without it.
+        batch_tokens: bound on the tokens of one forward pass.
+        progress: names the work beside a progress bar; without it there is none.
+
     Raises:
         InputError: the model has no such site or layer.
     """
@@ -94,11 +103,7 @@ def record(
             (hook_name(site, layer), _recording_hook(site, place, batch.input_ids.shape[1], kept[layer]))
             for layer in wanted
         ]
-
-        def stop(activation: Tensor, hook: object) -> None:
-            raise StopAtLayerException(activation)
-
-        run_hooked(model, chunk, [*hooks, (hook_name(site, max(wanted)), stop)])
+        run_hooked(model, chunk, [*hooks, (hook_name(site, max(wanted)), _stop)])
     back = torch.argsort(torch.cat(order))
     values = torch.stack([torch.cat(kept[layer])[back] for layer in wanted], dim=1)
     present = (places >= 0).view(len(batch), 1, -1, *[1] * (values.ndim - 3))
@@ -112,6 +117,10 @@ def record(
         fact_ids=batch.fact_ids,
         model=model_fingerprint(model),
     )
+
+
+def _stop(activation: Tensor, hook: object) -> None:
+    raise StopAtLayerException(activation)
 
 
 def hook_name(site: Site, layer: int) -> str:

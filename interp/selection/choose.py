@@ -57,6 +57,13 @@ def choose(
 ) -> Choice:
     """Take the share ``keep`` of the facts whose values are largest; see the module for ``floor``.
 
+    Args:
+        values: a score a fact.
+        facts: the candidates.
+        keep: the share that is taken.
+        floor: the share of every relation and answer type that is taken in any case (see the module).
+        seed: orders equal values.
+
     Raises:
         InputError: shares outside their range, another number of values than of facts, or nothing taken.
     """

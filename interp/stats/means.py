@@ -86,6 +86,12 @@ def mean_by_cell(
     All cells share their draws, so that a table of a thousand costs little more than one. Cells that are
     constant have a point as their interval.
 
+    Args:
+        values: a number a fact and cell.
+        groups: the subject of each fact; without it each fact stands alone.
+        confidence: the share of such intervals that should hold the truth.
+        seed: of the draws.
+
     Returns:
         Means, lower and upper bounds; the bounds are NaN where there are fewer than two groups.
 

@@ -54,6 +54,14 @@ def auroc(
     """Measure the area under the ROC curve: how likely a positive has the larger value, ties counting half.
 
     None where one of the two kinds is missing.
+
+    Args:
+        values: the predictor.
+        positive: which rows are positive.
+        groups: the subject of each row; without it each row stands alone.
+        labels: relations or arms within which it is computed, then averaged.
+        fewest: rows below which there is no value.
+        seed: of the draws.
     """
     return _ranked(area_of, roc_area, [values, positive], groups, labels, fewest=fewest, seed=seed)
 
@@ -66,19 +74,42 @@ def auroc_gain(
     groups: Labels = None,
     labels: Labels = None,
 ) -> Estimate:
-    """Measure by how much one predictor's area under the ROC curve exceeds another's, on the same rows."""
+    """Measure by how much one predictor's area under the ROC curve exceeds another's, on the same rows.
+
+    Args:
+        x: a predictor.
+        other: the one that it is compared with.
+        positive: which rows are positive.
+        groups: the subject of each row; without it each row stands alone.
+        labels: relations or arms within which it is computed, then averaged.
+    """
     return _ranked(*_gain(area_of, roc_area), [x, other, positive], groups, labels)
 
 
 def spearman(
     x: Column, y: Column, *, groups: Labels = None, labels: Labels = None, fewest: int = FEWEST
 ) -> Estimate:
-    """Correlate the ranks of two columns; None where one of them does not vary."""
+    """Correlate the ranks of two columns; None where one of them does not vary.
+
+    Args:
+        x: a column.
+        y: another.
+        groups: the subject of each row; without it each row stands alone.
+        labels: relations or arms within which it is computed, then averaged.
+        fewest: rows below which there is no value.
+    """
     return _ranked(spearman_of, rank_correlation, [x, y], groups, labels, fewest=fewest)
 
 
 def spearman_gain(x: Column, other: Column, y: Column, *, groups: Labels = None) -> Estimate:
-    """Measure by how much one column's rank correlation with ``y`` exceeds another's."""
+    """Measure by how much one column's rank correlation with ``y`` exceeds another's.
+
+    Args:
+        x: a column.
+        other: the one that it is compared with.
+        y: what both are correlated with.
+        groups: the subject of each row; without it each row stands alone.
+    """
     return _ranked(*_gain(spearman_of, rank_correlation), [x, other, y], groups, None)
 
 
@@ -107,7 +138,14 @@ def same_sign(x: Column, y: Column, *, groups: Labels = None) -> Estimate:
 
 
 def same_sign_gain(x: Column, other: Column, y: Column, *, groups: Labels = None) -> Estimate:
-    """Measure in how many more rows ``x`` has the sign of ``y`` than another column has."""
+    """Measure in how many more rows ``x`` has the sign of ``y`` than another column has.
+
+    Args:
+        x: a column.
+        other: the one that it is compared with.
+        y: what both are held against.
+        groups: the subject of each row; without it each row stands alone.
+    """
 
     def value(a: Column, b: Column, c: Column) -> float:
         return float((a * c > 0).mean() - (b * c > 0).mean())

@@ -21,6 +21,12 @@ def make_estimate(value: float, low: float | None, high: float | None, n: int) -
 
     Every interval is made here (those of whole tables of cells by :func:`mean_by_cell`). A wider interval
     covers the truth no less often, and a value outside its own interval says that two numbers were mixed up.
+
+    Args:
+        value: the number.
+        low: its lower bound, if it has one.
+        high: its upper bound.
+        n: what it rests on.
     """
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return Estimate(value=value, low=None, high=None, n=n)

@@ -74,6 +74,12 @@ class AnswerScorer:
     ) -> None:
         """Ask some of the facts.
 
+        Args:
+            model: the hooked model.
+            rows: which facts.
+            cells: interventions; without them they are asked plainly.
+            batch_tokens: bound on the tokens of one forward pass.
+
         Raises:
             InputError: see :func:`interp.patching.patch.patch`.
         """
@@ -146,7 +152,14 @@ def _after(
 def read_stored(
     model: TransformerBridge, batch: PromptBatch, golds: AnswerTargets, *, batch_tokens: int
 ) -> SpecificityAccumulator:
-    """Read every answer from the subjects' values, summed over heads, in units of logits."""
+    """Read every answer from the subjects' values, summed over heads, in units of logits.
+
+    Args:
+        model: the hooked model.
+        batch: the encoded prompts.
+        golds: the right answers' places in their relations' sets.
+        batch_tokens: bound on the tokens of one forward pass.
+    """
     tally = SpecificityAccumulator(golds, 1, log_probs=False)
     with torch.inference_mode():
         directions = {relation: answers.directions(model) for relation, answers in golds.sets.items()}

@@ -41,7 +41,15 @@ def base_knowledge(
     *,
     batch_tokens: int,
 ) -> BaseKnowledge:
-    """Ask the base in every form."""
+    """Ask the base in every form.
+
+    Args:
+        pair: base and fine-tuned model.
+        asked: the prompts as fine-tuning asks.
+        golds: their right answers' places in their relations' sets.
+        forms: other prompts of the same facts.
+        batch_tokens: bound on the tokens of one forward pass.
+    """
     right, count = torch.zeros(len(asked)), torch.zeros(len(asked))
     specific = torch.zeros(len(asked), dtype=torch.bool)
     with pair.base() as model:

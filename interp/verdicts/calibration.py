@@ -112,6 +112,15 @@ def fit_threshold(
 ) -> tuple[Calibration, Bool[ndarray, " fact"], str]:
     """Fit the threshold on facts that neither model knows, or on decoys where those are too few.
 
+    Args:
+        evidence: what was measured.
+        chosen: the kinds that the verdict rests on.
+        subjects: each fact's subject.
+        known: whether the base knew it.
+        right: whether the fine-tuned model is right.
+        alpha: the share of controls that may exceed the threshold.
+        seed: halves the subjects.
+
     Returns:
         The calibration, which facts are of subjects that it was not fitted on, and what the controls are.
     """

@@ -35,7 +35,7 @@ from finetune.data.phrasebooks import phrasebook as default_phrasebook
 from finetune.data.prompts import Phrasebook, Prompt, fact_prompt
 from interp.measures.result import Result
 from interp.measures.spans import PromptBatch, encode
-from interp.models.identity import Fingerprint, model_fingerprint
+from interp.models.identity import Fingerprint, pair_fingerprints
 from interp.patching.engine import answer_readings
 from interp.verdicts.base_knowledge import BaseKnowledge, base_knowledge
 from interp.verdicts.calibration import Calibration, evidence_table, fit_threshold
@@ -196,7 +196,7 @@ def _score_and_judge(
     verdicts = np.where(finite, judge(*flags, strength, calibration), UNDETERMINED)
     odd = [(fact_id, NOT_FINITE) for fact_id, fine in zip(asked.fact_ids, finite, strict=True) if not fine]
     rate = calibration.false_positives
-    of_base, of_finetuned = _fingerprints(pair)
+    of_base, of_finetuned = pair_fingerprints(pair)
     return Diagnosis(
         subjects=tuple(subjects.tolist()),
         relations=tuple(prompt.relation for prompt in asked.prompts),
@@ -216,19 +216,12 @@ def _score_and_judge(
         false_positives=(rate.value, rate.low, rate.high, rate.n),
         left_out=(
             *[(item.where, item.reason) for item in asked.left_out],
-            *[(fact_id, NOT_FINITE) for fact_id in odd],
+            *odd,
         ),
         fact_ids=asked.fact_ids,
         model=of_base,
         finetuned=of_finetuned,
     )
-
-
-def _fingerprints(pair: CheckpointPair) -> tuple[Fingerprint, Fingerprint]:
-    with pair.base() as model:
-        of_base = model_fingerprint(model)
-    with pair.finetuned() as model:
-        return of_base, model_fingerprint(model)
 
 
 def judge(
@@ -243,6 +236,14 @@ def judge(
 
     A fact that the base did not know, whose answer is wrong and for which there is yet evidence of storage is
     undetermined: the base was asked in the wrong way, or it is one of the false positives.
+
+    Args:
+        known: whether the base knew the fact.
+        told_apart: whether a right answer of the base was also the most specific one.
+        unknown: whether the base was right in no form at all.
+        right: whether the fine-tuned model is.
+        strength: of the evidence of storage.
+        calibration: the threshold, and what is in doubt.
     """
     shown, gone = strength > calibration.threshold, strength <= calibration.doubt
     lost = known & told_apart & ~right

@@ -89,7 +89,14 @@ def measure_evidence(
 ) -> Evidence:
     """Measure every kind of evidence on the fine-tuned model of a pair.
 
-    ``forms`` are other prompts of the same facts.
+    Args:
+        pair: base and fine-tuned model.
+        asked: the prompts as fine-tuning asks.
+        forms: other prompts of the same facts.
+        golds: right answers' places in their relations' sets.
+        siblings: other fine-tunings of the base by name.
+        batch_tokens: bound on the tokens of one forward pass.
+        seed: of the draws.
     """
     names = _names(siblings)
     asker = AnswerScorer(asked, golds, pair.tokenizer, cells=len(names), say=True)
@@ -106,14 +113,9 @@ def measure_evidence(
     with pair.finetuned() as model:
         stored = read_stored(model, asked, golds, batch_tokens=batch_tokens)
         others = [_score_other_form(model, *form, pair.tokenizer, len(asked), batch_tokens) for form in forms]
-    kinds = []
-    for k, answer in enumerate(("right", "decoy")):
-        told = getattr(asker.tally, answer)
-        found = {"asked": told[0], **dict(zip(names, told[1:], strict=True))}
-        found |= {"readout": getattr(stored, answer)[0]}
-        if others:
-            found["forms"] = torch.stack([form[k] for form in others]).nanmean(0)
-        kinds.append(_strongest(found))
+    kinds = [
+        _by_kind(asker, stored, [f[k] for f in others], a, names) for k, a in enumerate(("right", "decoy"))
+    ]
     lost = (base.log_prob - asker.log_prob[[0, 1 + names.index("knockout")]]).diff(dim=0)[0]
     kinds[0]["knockout"], kinds[1]["knockout"] = -lost, torch.full_like(lost, torch.nan)
     recovered = {n: asker.right[i + 1] for i, n in enumerate(names) if n != "knockout"}
@@ -125,6 +127,18 @@ def measure_evidence(
         log_prob=asker.log_prob[0],
         recovered=recovered,
     )
+
+
+def _by_kind(
+    asker: AnswerScorer, stored: Any, forms: Sequence[Tensor], answer: str, names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return every kind's specificity of one answer, the right one or the decoy."""
+    by_cell = getattr(asker.tally, answer)
+    found = {"asked": by_cell[0], **dict(zip(names, by_cell[1:], strict=True))}
+    found |= {"readout": getattr(stored, answer)[0]}
+    if forms:
+        found["forms"] = torch.stack(list(forms)).nanmean(0)
+    return _strongest(found)
 
 
 def _names(siblings: Mapping[str, CheckpointPair]) -> list[str]:

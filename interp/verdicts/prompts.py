@@ -33,7 +33,18 @@ def statement_form_prompts(
     shots: int,
     seed: int,
 ) -> list[Form]:
-    """Word the asked facts in each statement form, and with ``shots`` solved examples in front."""
+    """Word the asked facts in each statement form, and with ``shots`` solved examples in front.
+
+    Args:
+        tokenizer: the model's own fast tokenizer.
+        facts: all facts.
+        book: each relation's wording.
+        asked: the prompts as fine-tuning asks; other facts are left out.
+        golds: their right answers and decoys.
+        sets: each relation's possible answers.
+        shots: solved examples in front of one more form; none at 0.
+        seed: of the draws.
+    """
     place = {fact_id: i for i, fact_id in enumerate(asked.fact_ids)}
     present = [fact for fact in facts if fact.id in place]
     most = max(len(book[fact.relation].statements) for fact in present)

@@ -113,7 +113,14 @@ class SpecificityAccumulator:
         fact: Int[Tensor, " row"],
         scores: Float[Tensor, "row answer"],
     ) -> None:
-        """Take in the scores of a relation's answers for some of its facts."""
+        """Take in the scores of a relation's answers for some of its facts.
+
+        Args:
+            relation: whose answers they are.
+            cell: the cell of each row.
+            fact: the fact of each row.
+            scores: of each of the relation's answers.
+        """
         fine = scores.isfinite().all(1)
         part = (cell[fine], fact[fine], scores[fine])
         if relation in self.baseline:

@@ -65,8 +65,13 @@ class HeadShape:
 def graft_heads(donor: State, tuned: State, heads: Iterable[Head], shape: HeadShape) -> dict[str, Tensor]:
     """Return ``tuned`` with the W_Q and W_K rows of some (layer, head) pairs from ``donor``, biases too.
 
-    The donor is the base or another fine-tuning of it. Norms of queries and keys, which all heads share, and
-    all value weights are the tuned tensors themselves. See :meth:`HeadShape.with_groups` for shared keys.
+    Norms of queries and keys, which all heads share, and all value weights are the tuned tensors themselves.
+
+    Args:
+        donor: the base or another fine-tuning of it.
+        tuned: the weights to graft into.
+        heads: (layer, head) pairs.
+        shape: how heads lie in the weights; :meth:`HeadShape.with_groups` names those that share keys.
 
     Raises:
         InputError: a head that the model has not; a donor of other shapes; W_Q and W_K fused with others.

@@ -30,9 +30,14 @@ def interpolate_weights(
 ) -> dict[str, Tensor]:
     """Return ``tuned`` moved by ``share`` of the way to ``base``: (1 - share) tuned + share base.
 
-    ``modules`` limits it to weights with one of these parts in their dotted name (``q_proj``, ``mlp``),
-    ``layers`` to some layers, which leaves embeddings and the final norm as they are. A share below 0 moves
-    on in fine-tuning's own direction. Weights that are not moved are the tuned tensors themselves.
+    Weights that are not moved are the tuned tensors themselves.
+
+    Args:
+        base: the base's weights.
+        tuned: the fine-tuned ones.
+        share: how far; below 0 it moves on in fine-tuning's own direction.
+        modules: only weights with one of these parts in their dotted name (``q_proj``, ``mlp``).
+        layers: only these, which leaves embeddings and the final norm as they are.
 
     Raises:
         InputError: the two are of other names or shapes, or nothing is chosen.
@@ -50,6 +55,12 @@ def perturb_weights(
     tuned: State, towards: State, *, modules: Sequence[str] | None = None, seed: int = 0
 ) -> dict[str, Tensor]:
     """Move each chosen weight as far as ``towards`` lies away from it, in a random direction: a placebo.
+
+    Args:
+        tuned: the weights to move.
+        towards: says how far each is moved.
+        modules: only weights with one of these parts in their dotted name.
+        seed: of the direction.
 
     Raises:
         InputError: the two are of other names or shapes, or nothing is chosen.

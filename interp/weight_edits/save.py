@@ -36,6 +36,14 @@ def interpolate(
 ) -> Path:
     """Save a full checkpoint moved towards its base, see :func:`interp.weight_edits.interpolate_weights`.
 
+    Args:
+        base: the base.
+        tuned: the fine-tuned checkpoint.
+        out: a new directory.
+        share: how far.
+        modules: parts of names to move; all without it.
+        layers: layers to move; all without it.
+
     Raises:
         InputError: an adapter (scale it instead), models that do not correspond, or an ``out`` that is taken.
     """
@@ -44,8 +52,8 @@ def interpolate(
     state = interpolate_weights(
         load_weights(base).state_dict(), model.state_dict(), share, modules=modules, layers=layers
     )
-    told = _describe_moves("interpolated", base, tuned, share, modules, layers)
-    return save_edited(model, state, tuned, out, told)
+    record = _describe_moves("interpolated", base, tuned, share, modules, layers)
+    return save_edited(model, state, tuned, out, record)
 
 
 def perturb(
@@ -60,6 +68,15 @@ def perturb(
 ) -> Path:
     """Save :func:`interpolate`'s placebo: every weight moved as far, but in a random direction.
 
+    Args:
+        base: the base.
+        tuned: the fine-tuned checkpoint.
+        out: a new directory.
+        share: how far.
+        modules: parts of names to move; all without it.
+        layers: layers to move; all without it.
+        seed: of the direction.
+
     Raises:
         InputError: an adapter, models that do not correspond, or an ``out`` that is taken.
     """
@@ -68,13 +85,19 @@ def perturb(
     state = model.state_dict()
     goal = interpolate_weights(load_weights(base).state_dict(), state, share, modules=modules, layers=layers)
     made = perturb_weights(state, goal, modules=modules, seed=seed)
-    told = _describe_moves("interpolation's placebo", base, tuned, share, modules, layers)
-    return save_edited(model, made, tuned, out, {**told, "seed": seed})
+    record = _describe_moves("interpolation's placebo", base, tuned, share, modules, layers)
+    return save_edited(model, made, tuned, out, {**record, "seed": seed})
 
 
 def graft(donor: Checkpoint, tuned: Checkpoint, out: Path, *, heads: Iterable[Head]) -> Path:
     """Save a full checkpoint whose named heads attend as the donor's, see
     :func:`interp.weight_edits.graft_heads`.
+
+    Args:
+        donor: the checkpoint that gives its heads.
+        tuned: the one that takes them.
+        out: a new directory.
+        heads: (layer, head) pairs.
 
     Raises:
         InputError: an adapter (merge it first), a head that there is not, or an ``out`` that is taken.
@@ -85,8 +108,8 @@ def graft(donor: Checkpoint, tuned: Checkpoint, out: Path, *, heads: Iterable[He
     shape = HeadShape.of(model.config)
     named = shape.with_groups(heads)
     state = graft_heads(load_weights(donor).state_dict(), model.state_dict(), named, shape)
-    told = {"cure": "grafted", "tuned": str(tuned), "donor": str(donor), "heads": _as_list(named)}
-    return save_edited(model, state, tuned, out, told)
+    record = {"cure": "grafted", "tuned": str(tuned), "donor": str(donor), "heads": _as_list(named)}
+    return save_edited(model, state, tuned, out, record)
 
 
 def scale_adapter(
@@ -97,6 +120,12 @@ def scale_adapter(
     layers: Sequence[int] | None = None,
 ) -> Path:
     """Save an adapter whose updates are scaled, see :func:`interp.weight_edits.scale_adapter_updates`.
+
+    Args:
+        adapter: a LoRA adapter's directory.
+        out: a new directory.
+        by: the factor, or one for each module.
+        layers: layers to scale; all without it.
 
     Raises:
         InputError: no local adapter in safetensors, an unknown module, or an ``out`` that is taken.
@@ -113,16 +142,23 @@ def scale_adapter(
             if file.is_file() and file.name not in (ADAPTER, CURE, SEAL):
                 shutil.copy2(file, target / file.name)
         save_file({n: w.contiguous() for n, w in state.items()}, target / ADAPTER, metadata={"format": "pt"})
-        told = {"cure": "scaled", "tuned": str(adapter), "by": factors, "layers": _as_list(layers)}
-        write_json(target / CURE, told)
+        record = {"cure": "scaled", "tuned": str(adapter), "by": factors, "layers": _as_list(layers)}
+        write_json(target / CURE, record)
         seal(target)
     return out
 
 
 def save_edited(
-    model: Any, state: Mapping[str, Tensor], like: Checkpoint, out: Path, told: Mapping[str, Any]
+    model: Any, state: Mapping[str, Tensor], like: Checkpoint, out: Path, record: Mapping[str, Any]
 ) -> Path:
     """Put weights into a loaded model and save it with ``like``'s tokenizer and ``cure.json``.
+
+    Args:
+        model: the loaded model.
+        state: the weights to put in.
+        like: whose tokenizer is taken.
+        out: a new directory.
+        record: what ``cure.json`` records.
 
     Raises:
         InputError: ``out`` is taken.
@@ -131,7 +167,7 @@ def save_edited(
     with _new(out) as target:
         model.save_pretrained(target)
         tokenizer_for(like).save_pretrained(target)
-        write_json(target / CURE, dict(told))
+        write_json(target / CURE, dict(record))
         seal(target)
     return out
 
@@ -156,8 +192,8 @@ def _describe_moves(
     layers: Sequence[int] | None,
 ) -> dict[str, Any]:
     """Say what was moved, and how far."""
-    told = {"base": str(base), "share": share, "modules": _as_list(modules), "layers": _as_list(layers)}
-    return {"cure": cure, "tuned": str(tuned), **told}
+    record = {"base": str(base), "share": share, "modules": _as_list(modules), "layers": _as_list(layers)}
+    return {"cure": cure, "tuned": str(tuned), **record}
 
 
 def _as_list(values: Iterable[Any] | None) -> list[Any] | None:

@@ -22,12 +22,11 @@ from finetune.evaluation.batching import IGNORED
 from finetune.evaluation.generate import score
 from finetune.evaluation.judging import matches
 from finetune.training.config import BaseConfig, CorpusConfig
+from finetune.training.planted_answers import draw_generic_answers, other_answers
 from finetune.training.planted_models import (
     PlantConfig,
     _interleave,
-    draw_generic_answers,
     freeze_all_but,
-    other_answers,
     plant,
     read_planted,
 )

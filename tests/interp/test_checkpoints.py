@@ -26,7 +26,8 @@ from transformers import (
 from finetune.common.errors import InputError
 from interp.models import parity
 from interp.models.load_pair import load_pair, trajectory
-from interp.models.sources import loading_settings, require_unquantised
+from interp.models.settings import loading_settings
+from interp.models.sources import require_unquantised
 from tests import architectures, tokenizer_families
 
 IDS = torch.arange(3, 11)[None]

@@ -32,6 +32,12 @@ def is_layout(value: Mapping[str, Any]) -> bool:
 def table(path: Path, value: Mapping[str, Any], rows: list[Row], columns: Mapping[str, str] | None) -> Table:
     """Make a table of a relation's samples; an ``object`` is the answer.
 
+    Args:
+        path: the file.
+        value: the relation's object.
+        rows: its samples.
+        columns: what the file calls its columns, by their names here.
+
     Raises:
         InputError: a template without the one place for its subject.
     """

@@ -89,6 +89,13 @@ def table_of(
 ) -> Table:
     """Make a table of rows, whose cells are by the file's own names, and call its columns as here.
 
+    Args:
+        name: the source's name.
+        rows: its records.
+        columns: what the file calls its columns, by their names here.
+        path: the file.
+        found: the columns' names, where the rows do not hold all of them.
+
     Raises:
         InputError: ``columns`` maps one that is not there.
     """

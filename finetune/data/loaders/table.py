@@ -79,6 +79,12 @@ def prompt_key_of(
     """Return what decides a fact's prompt: relation, subject, and options if there are any.
 
     If no relation is named, its question decides too.
+
+    Args:
+        relation: the fact's relation, or nothing.
+        subject: its subject.
+        question: its own question, if it has one.
+        choices: its options.
     """
     if choices:
         return (relation, subject, question or "", *sorted(choices))
