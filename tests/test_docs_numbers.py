@@ -88,12 +88,12 @@ def test_what_all_worlds_share_is_the_presets() -> None:
 
 
 def test_the_comment_on_the_long_tail_is_its_arithmetic() -> None:
-    """finetune/training/presets.py says how often subjects are met: look whether they are."""
+    """finetune/training/recipes/worlds.yaml says how often subjects are met: look whether they are."""
     import numpy as np
 
     from finetune.data.synthetic_world import zipf
 
-    text = " ".join((ROOT / "finetune" / "training" / "presets.py").read_text().replace("#", " ").split())
+    text = " ".join((ROOT / "finetune/training/recipes/worlds.yaml").read_text().replace("#", " ").split())
     told = re.search(
         r"Zipf ([\d.]+) over ([\d,]+) subjects and ([\d,]+) rows: the most popular subject is met ([\d,]+) "
         r"times, the median one (\d+) times",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -129,3 +130,46 @@ def test_imports_inside_functions_are_few() -> None:
             if isinstance(node, ast.FunctionDef):
                 inside += sum(isinstance(part, ast.Import | ast.ImportFrom) for part in ast.walk(node))
     assert inside < 4 * lines / 1000
+
+
+def public_functions(path: Path) -> list[tuple[str, list[str], str]]:
+    """List a module's public functions and methods: name, parameters without self, docstring."""
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        inner = node.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_") else [node]
+        for part in inner:
+            if isinstance(part, ast.FunctionDef) and not part.name.startswith("_"):
+                a = part.args
+                every = [*a.posonlyargs, *a.args, a.vararg, *a.kwonlyargs, a.kwarg]
+                names = [one.arg for one in every if one is not None and one.arg not in ("self", "cls")]
+                found.append((part.name, names, ast.get_docstring(part) or ""))
+    return found
+
+
+def undescribed(names: list[str], docstring: str) -> list[str]:
+    """List the parameters that a docstring's ``Args:`` leaves out; none where there are fewer than four."""
+    _, _, rest = docstring.partition("Args:\n")
+    said = set(re.findall(r"^ {4}(\w+): \S", rest, re.M))
+    return [] if len(names) < 4 else [name for name in names if name not in said]
+
+
+# Their pages and experiments are being rebuilt; what is left there is described with them.
+NOT_YET_DESCRIBED = ("analyses.", "interp.reports.")
+
+
+def test_four_parameters_or_more_are_described() -> None:
+    left = {
+        f"{module}.{name}": missing
+        for module, path in modules().items()
+        if not module.startswith(NOT_YET_DESCRIBED)
+        for name, names, docstring in public_functions(path)
+        if (missing := undescribed(names, docstring))
+    }
+    assert left == {}
+
+
+def test_the_count_of_parameters_sees_what_is_left_out() -> None:
+    text = "Do it.\n\nArgs:\n    a: one.\n    b: two,\n        more.\n    d: four.\n\nRaises:\n    Error: c."
+    assert undescribed(["a", "b", "c", "d"], text) == ["c"]
+    assert undescribed(["a", "b", "c", "d"], "Do it.") == ["a", "b", "c", "d"]
+    assert undescribed(["a", "b", "c"], "Do it.") == []
