@@ -13,6 +13,7 @@ import pandas as pd
 
 from analyses.common.grid import CellFailure, is_input_error, run_cells
 from analyses.common.grid_cells import GridCell, read_cells
+from finetune.checkpoints.paths import resolve_all
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import atomic_file, read_json, write_json
 from finetune.common.messages import printable
@@ -81,7 +82,7 @@ def run_experiment(experiment: Experiment, options: GridOptions) -> Path:
     """
 
     options.check()
-    models = dict(getattr(options, "models", ()))
+    models = resolve_all(dict(getattr(options, "models", ())))
     directory = RunDirectory(options.out, options.config(), analysis=experiment.name, inputs=models)
     if directory.finished:
         return options.out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,6 +18,7 @@ from finetune.common.option_checks import (
     refuse_unread,
     require_valid,
 )
+from finetune.common.user_cache import default_cache
 from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook, phrasebook
@@ -188,11 +188,6 @@ class TrainingOptions(RunOptions):
             for arm in ("top", "bottom"):
                 made[SHUFFLED + arm] = split(dealt, arm, seed=seed, match=self.match)  # type: ignore[arg-type]
         return made
-
-
-def default_cache() -> Path:
-    """Return the user's cache directory for pretrained bases."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "factscope"
 
 
 FEWEST_FACTS = 40

@@ -7,6 +7,7 @@ from pathlib import Path
 from analyses.common.sharding import processes
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, load_facts
 from analyses.experiments.attention_imbalance.stages import measure_seed, write_results
+from finetune.checkpoints.paths import resolve_all
 from finetune.common.errors import InputError
 from finetune.common.run_directory import RunDirectory
 from interp.reports.pages.report import headline_table
@@ -23,9 +24,8 @@ def run(options: AttentionImbalanceOptions) -> Path:
     options.check()
     facts = load_facts(options)
     config = {**options.config(), "facts_digest": facts.digest if facts else None}
-    directory = RunDirectory(
-        options.out, config, analysis="attention_imbalance", inputs={"base": options.base, **options.own}
-    )
+    models = resolve_all({"base": options.base, **options.own})
+    directory = RunDirectory(options.out, config, analysis="attention_imbalance", inputs=models)
     if directory.finished:
         return options.out
 

@@ -8,6 +8,7 @@ from analyses.experiments.attention_imbalance.options import load_facts
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from analyses.experiments.stored_or_suppressed.page import load_study
 from analyses.experiments.stored_or_suppressed.stages import measure_seed, write_results
+from finetune.checkpoints.paths import resolve_all
 from finetune.common.errors import InputError
 from finetune.common.run_directory import RunDirectory
 from interp.reports.pages.study import headline
@@ -27,7 +28,7 @@ def run(options: StoredOrSuppressedOptions) -> Path:
         options.out,
         {**options.config(), "facts_digest": facts.digest if facts else None},
         analysis="stored_or_suppressed",
-        inputs={"base": options.base, **options.own},
+        inputs=resolve_all({"base": options.base, **options.own}),
     )
     if directory.finished:
         return options.out

@@ -10,6 +10,7 @@ from analyses.experiments.which_data import output_rows as rows_out
 from analyses.experiments.which_data.numbers import results
 from analyses.experiments.which_data.page import page
 from analyses.experiments.which_data.steps import choose_facts, prepare_candidates
+from finetune.checkpoints.paths import resolve_all
 from finetune.common.errors import InputError
 from finetune.common.files import write_json
 from finetune.common.output_files import require_apart, require_ours
@@ -36,7 +37,7 @@ def run(options: WhichDataOptions) -> Path:
         options.home,
         {**options.config(), "facts_digest": ready.candidates.facts.digest},
         analysis="which_data",
-        inputs={"base": options.base},
+        inputs=resolve_all({"base": options.base}),
     )
     require_places(options, directory)
     try:
