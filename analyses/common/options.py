@@ -24,7 +24,7 @@ from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook, phrasebook
 from finetune.data.splits import Arm, Match, shuffle_popularity, split
 from finetune.data.templates.custom import read_templates
-from finetune.training.config import Keep
+from finetune.training.config import Dtype, Keep
 from finetune.training.presets import WORLDS
 
 if TYPE_CHECKING:
@@ -158,6 +158,10 @@ class TrainingOptions(RunOptions):
     """Override the preset's pretraining steps."""
     tune_steps: Count | None = None
     """Override the preset's fine-tuning steps."""
+    batch: Count | None = None
+    """Override the preset's facts a fine-tuning step."""
+    dtype: Dtype | None = None
+    """Numbers that fine-tuning computes in (default: float32); bfloat16 is faster where a CPU has it."""
     learning_rates: tuple[Rate, ...] = ()
     """Override the preset's learning-rate grid."""
     keep: Keep = "best"

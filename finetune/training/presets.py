@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetune.data.synthetic_world import WorldConfig
-from finetune.training.config import BaseConfig, CorpusConfig, TuneConfig
+from finetune.training.config import BaseConfig, CorpusConfig, Method, TuneConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +64,10 @@ WORLDS = {
 REAL_TEXT = CorpusConfig(exponent=0.5, asked_share=0.4, question_share=0.3)
 REAL_BASE = BaseConfig(layers=3, width=160, heads=5, mlp=432, steps=2500, batch=192)
 REAL_TUNE = TuneConfig()
+
+# A pretrained language model: on SmolLM2 100 steps of 32 facts take LoRA about 5 times over 600 facts, by when
+# those that the base does not know are fitted too. Its weights bear no larger steps than these.
+GIVEN_TUNE: dict[Method, TuneConfig] = {
+    "lora": TuneConfig(method="lora", batch=32, learning_rates=(1e-3,), check_every=25),
+    "full": TuneConfig(method="full", batch=32, learning_rates=(5e-5,), check_every=25),
+}

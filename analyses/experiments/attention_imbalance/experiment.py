@@ -30,7 +30,7 @@ def run(options: AttentionImbalanceOptions) -> Path:
         return options.out
 
     team = processes()
-    if team.count > 1 and not (options.base or options.checkpoints):
+    if team.count > 1 and not (options.finetuned or options.checkpoints):
         raise InputError(
             "several processes measure checkpoints but do not train; run this once without a launcher"
         )
