@@ -65,8 +65,8 @@ REAL_TEXT = CorpusConfig(exponent=0.5, asked_share=0.4, question_share=0.3)
 REAL_BASE = BaseConfig(layers=3, width=160, heads=5, mlp=432, steps=2500, batch=192)
 REAL_TUNE = TuneConfig()
 
-# A pretrained language model: on SmolLM2 100 steps of 32 facts take LoRA about 5 times over 600 facts, by when
-# those that the base does not know are fitted too. Its weights bear no larger steps than these.
+# A pretrained language model: 100 steps of 32 facts are five passes over 600 facts, for those that the base
+# does not know are fitted late. Whole matrices of a pretrained model bear only small steps.
 GIVEN_TUNE: dict[Method, TuneConfig] = {
     "lora": TuneConfig(method="lora", batch=32, learning_rates=(1e-3,), check_every=25),
     "full": TuneConfig(method="full", batch=32, learning_rates=(5e-5,), check_every=25),

@@ -46,8 +46,8 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
     out: Path = Path("runs/attention_imbalance")
     """Run directory; the same command continues it."""
     facts: str | None = None
-    """A file of facts (PopQA or EntityQuestions layout, or your own table), "popqa" for the hub's, or "geonames"
-    (docs/guide_facts.md)."""
+    """A file of facts (PopQA or EntityQuestions layout, or your own table), "popqa" for the hub's, or
+    "geonames" for cities and countries (docs/guide_facts.md)."""
     base: str | None = None
     """Your base model: a directory, a GGUF file, a hub id, or smollm2-135m (docs/real_models.md)."""
     checkpoints: Path | None = None
