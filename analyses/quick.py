@@ -22,10 +22,11 @@ import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
-from analyses.common.options import TrainingOptions, World, default_cache
+from analyses.common.options import TrainingOptions, World
 from analyses.common.training_setup import TrainingSetup, fine_tune, make_training_setup, setting_for
 from finetune.common.progress import prepare_process
 from finetune.common.run_directory import library_versions
+from finetune.common.user_cache import default_cache
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt
 from finetune.data.splits import Arm, split

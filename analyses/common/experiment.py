@@ -22,6 +22,7 @@ import pandas as pd
 
 from analyses.common.grid import CellFailure, is_input_error, run_cells
 from analyses.common.grid_cells import GridCell, read_cells
+from finetune.checkpoints.paths import resolve_all
 from finetune.common.distributed import processes
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import atomic_file, read_json, write_json
@@ -148,7 +149,8 @@ class Experiment:
         options.check()
         loaded = self.load(options)
         config = {**options.config(), **loaded.config}
-        run = RunDirectory(self.home(options), config, analysis=self.name, inputs=loaded.sources)
+        models = resolve_all(loaded.sources)
+        run = RunDirectory(self.home(options), config, analysis=self.name, inputs=models)
         if run.finished and not self.repeats:
             return run.path
         inputs = self.accept(options, loaded.inputs, run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,12 +18,13 @@ from finetune.common.option_checks import (
     refuse_unread,
     require_valid,
 )
+from finetune.common.user_cache import default_cache
 from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook, phrasebook
 from finetune.data.splits import Arm, Match, shuffle_popularity, split
 from finetune.data.templates.custom import read_templates
-from finetune.training.config import Keep
+from finetune.training.config import Dtype, Keep
 
 if TYPE_CHECKING:
     from finetune.data.phrasebooks import QuestionForm
@@ -151,6 +151,10 @@ class TrainingOptions(RunOptions):
     """Override the preset's pretraining steps."""
     tune_steps: Count | None = None
     """Override the preset's fine-tuning steps."""
+    batch: Count | None = None
+    """Override the preset's facts a fine-tuning step."""
+    dtype: Dtype | None = None
+    """Numbers that fine-tuning computes in (default: float32); bfloat16 is faster where a CPU has it."""
     learning_rates: tuple[Rate, ...] = ()
     """Override the preset's learning-rate grid."""
     keep: Keep = "best"
@@ -181,11 +185,6 @@ class TrainingOptions(RunOptions):
             for arm in ("top", "bottom"):
                 made[SHUFFLED + arm] = split(dealt, arm, seed=seed, match=self.match)  # type: ignore[arg-type]
         return made
-
-
-def default_cache() -> Path:
-    """Return the user's cache directory for pretrained bases."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "factscope"
 
 
 FEWEST_FACTS = 40

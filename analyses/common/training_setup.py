@@ -20,7 +20,7 @@ from finetune.data.tokenizers import bpe_tokenizer, word_tokenizer
 from finetune.training.config import BaseConfig, CorpusConfig, TuneConfig
 from finetune.training.finished_training import Checkpoint
 from finetune.training.learning_rate import select
-from finetune.training.presets import REAL_BASE, REAL_TEXT, REAL_TUNE, WORLDS
+from finetune.training.presets import GIVEN_TUNE, REAL_BASE, REAL_TEXT, REAL_TUNE, WORLDS
 from finetune.training.pretrain import pretrained_base
 from interp.stats import TEST_OVER_TRAIN
 
@@ -53,12 +53,14 @@ class TrainingSetup:
 def make_training_setup(
     setting: WorldSetting, *, cache: Path, seed: int, corpus: FactSet | None = None, test: float = 0.3
 ) -> TrainingSetup:
-    """Split the facts by subject and pretrain the base on all of them, or take it from the cache.
+    """Split the facts by subject, and take the base: the given one, or one pretrained on all facts.
 
     ``corpus`` is what pretraining meets instead, where that is more or less than the facts at hand; ``test``
     is the share of subjects that are held out.
     """
     parts = _parts(setting.facts, seed, test)
+    if setting.checkpoint is not None:
+        return TrainingSetup(setting=setting, parts=parts, base=Path(setting.checkpoint), seed=seed)
     base = pretrained_base(
         setting.facts if corpus is None else corpus,
         setting.phrasebook,
@@ -116,10 +118,14 @@ class WorldSetting:
     base_seed: int
     redrawn: bool = True
     """Whether each seed draws facts and base anew; else seeds split the same facts of one base."""
+    checkpoint: str | None = None
+    """The directory of a base that is given; then none is pretrained."""
 
 
-def setting_for(options: TrainingOptions, facts: FactSet | None, seed: int) -> WorldSetting:
-    """Resolve the options for one seed.
+def setting_for(
+    options: TrainingOptions, facts: FactSet | None, seed: int, *, checkpoint: str | None = None
+) -> WorldSetting:
+    """Resolve the options for one seed; ``checkpoint`` is a base that is given.
 
     In a world a seed draws everything anew: facts, base, splits, fine-tuning. With real facts the base is
     trained once and a seed redraws splits and fine-tuning.
@@ -138,7 +144,8 @@ def setting_for(options: TrainingOptions, facts: FactSet | None, seed: int) -> W
         form = options.question_form
         worded = options.worded if isinstance(options, FactOptions) else phrasebook
         book, tokenizer, base_seed = worded(facts, question_form=form), bpe_tokenizer, 0
-        text, base, tune = REAL_TEXT, REAL_BASE, REAL_TUNE
+        text, base = REAL_TEXT, REAL_BASE
+        tune = GIVEN_TUNE[options.method] if checkpoint else REAL_TUNE
     if options.exponent is not None:
         text = replace(text, exponent=options.exponent)
     if options.pretrain_steps is not None:
@@ -147,6 +154,8 @@ def setting_for(options: TrainingOptions, facts: FactSet | None, seed: int) -> W
         tune,
         method=options.method,
         steps=options.tune_steps or tune.steps,
+        batch=options.batch or tune.batch,
+        dtype=options.dtype or tune.dtype,
         keep=options.keep,
         until_loss=options.until_loss,
     )
@@ -161,4 +170,5 @@ def setting_for(options: TrainingOptions, facts: FactSet | None, seed: int) -> W
         tune=tune,
         base_seed=base_seed,
         redrawn=not real,
+        checkpoint=checkpoint,
     )

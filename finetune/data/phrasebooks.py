@@ -21,7 +21,7 @@ from finetune.data.loaders.table import UNNAMED
 from finetune.data.prompts import QUESTION, Phrasebook, Phrases
 from finetune.data.records.subject_position import SLOT, find_subject
 from finetune.data.records.wording import Wording
-from finetune.data.templates import ENTITY_QUESTIONS, POPQA
+from finetune.data.templates import ENTITY_QUESTIONS, GEONAMES, POPQA
 from finetune.data.templates.custom import WordingTemplate, read_templates
 
 QuestionForm = Literal["new", "seen"]
@@ -143,7 +143,7 @@ def _phrases_of_questions(question: str) -> Wording:
 
 def _wording(relation: str) -> Wording:
     """Word a relation of a known data set in its own way, and any other by its name."""
-    if known := POPQA.get(relation) or ENTITY_QUESTIONS.get(relation):
+    if known := POPQA.get(relation) or ENTITY_QUESTIONS.get(relation) or GEONAMES.get(relation):
         return known
     return (
         f"What is the {relation} of {SLOT}?",

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.checkpoints.adapter_files import is_hub_id, is_quantised, read_config, read_settings
+from finetune.checkpoints.gguf_files import is_gguf
 from finetune.checkpoints.loading import adapter_base
+from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.checkpoints.shipped_models import shipped_name, shipped_place
 from finetune.common.errors import InputError
 from finetune.common.files import content_hash
 from interp.models.sources import Source, in_memory, in_memory_adapter, source_title
@@ -49,12 +52,15 @@ def require_named_base(adapter: Source, base: Source) -> str | None:
     named = _recorded(adapter)
     if not named or in_memory(base):
         return None
-    other = Path(named)
-    if is_quantised(named) and str(base) != named:
+    shipped = shipped_name(named)
+    other = shipped_place(shipped) if shipped else Path(named)
+    if shipped is None and is_quantised(named) and str(base) != named:
         return (
             f"{source_title(adapter)} was trained on {named}, a quantised copy; it is measured on {base}, "
             "whose shapes and vocabulary it fits"
         )
+    if is_gguf(other) and other.is_file():
+        other = resolve_checkpoint(other)
     if other.is_dir() and Path(base).is_dir():
         same = other.resolve() == Path(base).resolve() or _weights(other) == _weights(Path(base))
     elif other.is_absolute() or Path(base).is_dir() or not is_hub_id(named):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.common.errors import InputError
+from finetune.common.origins import origins_of
 from interp.models.adapter_base import base_of, require_named_base
 from interp.models.edit_check import InterventionError, edits_act, require_edits
 from interp.models.pair import Ask, CheckpointPair
@@ -28,6 +29,7 @@ from interp.models.settings import loading_settings
 from interp.models.sides import load_sides
 from interp.models.sources import (
     Source,
+    in_memory,
     is_adapter_source,
     notices,
     resolve_source,
@@ -66,7 +68,8 @@ def load_pair(
     """Load a base and a fine-tuned checkpoint as a pair of checked bridges.
 
     Args:
-        base: a local directory, hub id, or Hugging Face model in memory; None for an adapter's own base.
+        base: a local directory, GGUF file, hub id, name of a shipped model (``smollm2-135m``), or Hugging
+            Face model in memory; None for an adapter's own base.
         finetuned: the same, or a LoRA adapter (a directory or a ``PeftModel``); None makes both sides the
             base.
         revision: of hub ids, a branch, tag or commit.
@@ -90,6 +93,10 @@ def load_pair(
     if notice is not None:
         warnings.warn(notice, stacklevel=2)
     told = ([] if notice is None else [notice]) + notices((base, finetuned), options)
+    named = {"base_origin": base, "finetuned_origin": finetuned}
+    pair.provenance |= origins_of(
+        {name: s for name, s in named.items() if s is not None and not in_memory(s)}
+    )
     pair.provenance["notices"] = [*told, *pair.provenance["notices"]]
     return pair
 
@@ -105,6 +112,7 @@ def _resolve(
     if base is not None:
         if is_adapter_source(base):
             raise InputError(f"{source_title(base)}: is an adapter; name a whole model as the base")
+        base = resolve_source(base, revision)
         if finetuned is not None and is_adapter_source(finetuned):
             notice = require_named_base(finetuned, base)
         return resolve_source(base, revision), finetuned, notice

@@ -63,7 +63,7 @@ def source_identity(source: Source, config: PreTrainedConfig | None = None) -> s
 
 
 def resolve_source(source: Source, revision: str | None = None) -> Source:
-    """Check that a source can be one; spell out ``~``, and fetch an adapter that is given by its hub id.
+    """Return the directory or hub id that a source stands for; an adapter's hub id is fetched.
 
     Raises:
         InputError: no such directory, no checkpoint in it, or a model that cannot be taken as it is.
@@ -72,7 +72,7 @@ def resolve_source(source: Source, revision: str | None = None) -> Source:
         _require_model(source)
         return source
     expanded = Path(source).expanduser()
-    source = resolve_checkpoint(str(expanded)) if expanded.is_dir() else source
+    source = resolve_checkpoint(str(expanded) if expanded.exists() else str(source))
     require_checkpoint(source)
     return source if Path(source).is_dir() else _fetch_adapter(source, revision) or source
 

@@ -9,6 +9,7 @@ from analyses.common.checkpoints import Checkpoints, import_checkpoints
 from analyses.common.experiment import Loaded
 from analyses.common.training_setup import setting_for
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.data.facts import FactSet
 from finetune.data.prompts import fact_prompt
 from interp.models.preflight import require_measurable
@@ -24,15 +25,22 @@ def load_inputs(options: AttentionImbalanceOptions) -> Loaded:
 def checkpoints_of(
     options: AttentionImbalanceOptions, facts: FactSet | None, directory: Path, seed: int
 ) -> Checkpoints:
-    """Take what was handed on, or the user's own, or make a seed's arms, but for those in ``directory``."""
+    """Take what was handed on, or the user's own, or make a seed's arms, but for those in ``directory``.
+
+    A base that is given without fine-tuned checkpoints is fine-tuned here.
+    """
     if options.checkpoints:
         handed = import_checkpoints(options.checkpoints)
         _require_measurable(handed.base, handed.arms)
         return _alignable(handed)
-    if options.base:
+    if options.finetuned:
         assert facts is not None  # Options demands --facts with --base
         return own_checkpoints(options, facts)
-    return train_arms(options, setting_for(options, facts, seed), directory, seed=seed)
+    base = None if options.base is None else resolve_checkpoint(options.base)
+    if base is not None:
+        _require_measurable(base, {})
+    setting = setting_for(options, facts, seed, checkpoint=base)
+    return train_arms(options, setting, directory, seed=seed)
 
 
 def own_checkpoints(options: AttentionImbalanceOptions, facts: FactSet) -> Checkpoints:

@@ -13,16 +13,19 @@ from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.names import normalise_name, require_different, require_name
 from finetune.common.option_checks import Seed, refuse_unread
+from finetune.common.origins import origin_of
 from finetune.data.facts import FactSet
 from finetune.training.presets import WORLDS
 
-# How bases and arms are made, which says nothing of somebody's own.
+# How bases are pretrained here, which says nothing of a given one.
+PRETRAINED_HERE = ("world", "question_form", "exponent", "pretrain_steps")
+# How arms are made, which says nothing of somebody's own.
 MADE_HERE = (
+    *PRETRAINED_HERE,
     "method",
-    "question_form",
-    "exponent",
-    "pretrain_steps",
     "tune_steps",
+    "batch",
+    "dtype",
     "learning_rates",
     "keep",
     "until_loss",
@@ -36,15 +39,17 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
     """Where did attention leave the subject, and what did that cost?
 
     With no options: an embedded world. With --facts: real facts, a base pretrained on them here, and four
-    fine-tuned arms. With --base and --finetuned: measurements of your own checkpoints, no training.
+    fine-tuned arms. With --facts and --base: arms of your own base (smollm2-135m, a directory). With
+    --finetuned as well: measurements of your own checkpoints, no training.
     """
 
     out: Path = Path("runs/attention_imbalance")
     """Run directory; the same command continues it."""
     facts: str | None = None
-    """A file of facts (PopQA or EntityQuestions layout, or your own table), or "popqa" for the hub's."""
+    """A file of facts (PopQA or EntityQuestions layout, or your own table), "popqa" for the hub's, or
+    "geonames" for cities and countries (docs/guide_facts.md)."""
     base: str | None = None
-    """Your base model: a directory or a hub id."""
+    """Your base model: a directory, a GGUF file, a hub id, or smollm2-135m (docs/real_models.md)."""
     checkpoints: Path | None = None
     """What popularity_splits handed on (a directory below its run's handed_on/), instead of all these."""
     finetuned: tuple[str, ...] = ()
@@ -73,9 +78,9 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
             raise InputError("--checkpoints: is of one training; give one --seeds")
         if self.finetuned and not self.base:
             raise InputError("--finetuned: needs --base as well (the model these were fine-tuned from)")
-        if self.base and not (self.finetuned and self.facts):
-            raise InputError("--base: needs --finetuned NAME=DIRECTORY and --facts FILE as well")
-        if self.limit is not None and self.limit < FEWEST_FACTS and not self.base:
+        if self.base and not self.facts:
+            raise InputError("--base: needs --facts FILE as well")
+        if self.limit is not None and self.limit < FEWEST_FACTS and not self.finetuned:
             raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
         if "{question}" not in self.prompt_format:
             raise InputError(f"--prompt-format {self.prompt_format}: write {{question}} where it belongs")
@@ -90,14 +95,18 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
         require_different([name for name, _ in self._named], "--finetuned", remedy="write NAME=DIRECTORY")
 
     def _refuse_unread(self) -> None:
-        if self.base or self.checkpoints:
-            given = "--base" if self.base else "--checkpoints"
-            refuse_unread(self, (*MADE_HERE, "world"), f"nothing is trained with {given}; leave it out")
+        if self.finetuned or self.checkpoints:
+            given = "--finetuned" if self.finetuned else "--checkpoints"
+            refuse_unread(self, MADE_HERE, f"nothing is trained with {given}; leave it out")
+        elif self.base:
+            refuse_unread(
+                self, PRETRAINED_HERE, "is of a base that is pretrained here; leave it or --base out"
+            )
         elif self.facts:
             refuse_unread(self, ("world",), "is no setting of real facts; leave it or --facts out")
-        if not self.base:
+        if not self.finetuned:
             refuse_unread(
-                self, ("prompt_format",), "goes with --base; arms that are made here are asked alike"
+                self, ("prompt_format",), "goes with --finetuned; arms that are made here are asked alike"
             )
 
     def config(self) -> dict[str, Any]:
@@ -131,13 +140,16 @@ def describe(options: AttentionImbalanceOptions, facts: FactSet | None) -> str:
     if options.checkpoints:
         return f"What {options.checkpoints} handed on."
     own = f" as {options.phrasebook.name} words them" if options.phrasebook else ""
-    if options.base:
-        return (
-            f"{len(options.own)} checkpoints of {options.base}, measured on facts from {options.facts}{own}."
-        )
+    named = f"{options.base}"
+    if options.base and (origin := origin_of(resolve_checkpoint(options.base))):
+        named = f"{options.base} ({origin})"
+    if options.finetuned:
+        return f"{len(options.own)} checkpoints of {named}, measured on facts from {options.facts}{own}."
     tuned = "LoRA" if options.method == "lora" else "full fine-tuning"
     showed = "showed" if options.question_form == "seen" else "never showed"
     form = f"a question form that pretraining {showed}"
+    if options.base and facts is not None:
+        return f"Real facts from {facts.name}{own}; {tuned} of {named}."
     if facts is None:
         preset = WORLDS[options.world]
         return f'The embedded world "{options.world}" ({preset.reason}); {tuned} on {form}.'

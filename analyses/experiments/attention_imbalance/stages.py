@@ -112,7 +112,7 @@ def require_one_process_to_train(
     options: AttentionImbalanceOptions, facts: FactSet | None, run: RunDirectory
 ) -> FactSet | None:
     """Refuse several processes where arms are to be trained."""
-    if processes().count > 1 and not (options.base or options.checkpoints):
+    if processes().count > 1 and not (options.finetuned or options.checkpoints):
         raise InputError(
             "several processes measure checkpoints but do not train; run this once without a launcher"
         )

@@ -16,7 +16,10 @@ from analyses.experiments.which_data.steps import (
     choose_facts,
     prepare_candidates,
 )
-from finetune.common.output_files import require_distinct_outputs, require_own_output
+from finetune.common.output_files import (
+    require_distinct_outputs,
+    require_own_output,
+)
 from finetune.common.run_directory import RunDirectory
 
 

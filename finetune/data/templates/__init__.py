@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from finetune.data.records.wording import Wording
 from finetune.data.templates.entity_questions import ENTITY_QUESTIONS
+from finetune.data.templates.geonames import GEONAMES
 from finetune.data.templates.popqa import POPQA
 
-__all__ = ["ENTITY_QUESTIONS", "POPQA", "Wording"]
+__all__ = ["ENTITY_QUESTIONS", "GEONAMES", "POPQA", "Wording"]
