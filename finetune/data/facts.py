@@ -56,8 +56,8 @@ class FactSet(Sequence[Fact]):
         """Load facts from a file, a directory, or the hub.
 
         Args:
-            source: a file or directory (:func:`finetune.data.load_facts.load`), ``"file.json#data.dev"`` for a
-                list inside a JSON object, ``"popqa"``, ``"mmlu"``, ``"mmlu:SUBSET"``, ``"geonames"`` (cities
+            source: a file or directory (:func:`finetune.data.load_facts.load`), ``"file.json#data.dev"`` for
+                a list inside a JSON object, ``"popqa"``, ``"mmlu"``, ``"mmlu:SUBSET"``, ``"geonames"`` (cities
                 and countries, :mod:`finetune.data.loaders.geonames`), or any data set of the hub as
                 ``"owner/name"`` or ``"owner/name:config"``.
             limit: keep a random draw of that many usable facts, taken with ``seed``.
