@@ -15,8 +15,7 @@ from analyses.experiments.mitigations.treatments import (
     PLACEBOS,
     REFERENCES,
 )
-from interp.reports.figures.curves import Curve
-from interp.reports.figures.forest import forests
+from interp.reports.figures.curves import Curve, forests
 from interp.reports.pages.study import (
     Claim,
     Study,

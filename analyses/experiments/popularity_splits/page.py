@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from analyses.experiments.popularity_splits.numbers import select_rates_by_validation
-from interp.reports.figures.curves import Curve, curves
-from interp.reports.figures.forest import forest
+from interp.reports.figures.curves import Curve, curves, forest
 from interp.reports.pages.study import (
     Claim,
     Study,

@@ -22,8 +22,7 @@ from analyses.experiments.selection_contest.setups import (
     WITHOUT_LABELS,
     meaning,
 )
-from interp.reports.figures.curves import Curve, curves
-from interp.reports.figures.forest import forests
+from interp.reports.figures.curves import Curve, curves, forests
 from interp.reports.pages.study import Study, StudyFigure, StudyTable, claim_sentence, format_entry
 
 if TYPE_CHECKING:

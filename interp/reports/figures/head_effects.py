@@ -15,7 +15,7 @@ from numpy import ndarray
 from finetune.common.errors import InputError
 from interp.reports.figures.heatmaps import draw_map, index_ticks, mark_heads
 from interp.reports.figures.style import DIVERGING, drawable_label, in_house_style, new_figure, room
-from interp.reports.read.frames import read_parquet
+from interp.reports.read.run import read_parquet
 from interp.stats import estimate
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
-from interp.reports.figures.points import count_span
+from interp.reports.figures.curves import count_span
 from interp.reports.figures.style import (
     COLUMN,
     INK,
@@ -20,7 +20,7 @@ from interp.reports.figures.style import (
     new_figure,
     panels_of,
 )
-from interp.reports.read.frames import require_columns
+from interp.reports.read.run import require_columns
 from interp.stats import estimate, over_seeds, overlap_of
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _by_quarter(known: pd.DataFrame) -> Figure:
         quarters = {int(q): rows for q, rows in known[known["arm"] == arm].groupby("quarter")}
         for y, rows in enumerate(quarters.values()):
             draw_shares(axes, y, verdict_shares(rows, present), present)
-        names = [f"{q}, n = {count_span(sorted(r.groupby('seed').size()))}" for q, r in quarters.items()]
+        names = [f"{q}, n = {count_span(r.groupby('seed').size())}" for q, r in quarters.items()]
         axes.set_yticks(range(len(names)), names)
         axes.set_title(drawable_label(arm, 16), loc="left")
         finish_shares(axes, len(names), _EXPLAINED)
@@ -250,7 +250,7 @@ def finish_shares(axes: Axes, lines: int, what: str) -> None:
 def _heading(arm: str, rows: pd.DataFrame) -> str:
     """Name an arm and its n: facts, and seeds where there are several."""
     counts = rows.groupby("seed").size()
-    facts = f"n = {count_span(sorted(counts))} facts"
+    facts = f"n = {count_span(counts)} facts"
     name = f"{drawable_label(arm, 16)}, " if arm else ""
     return f"{name}{facts}, {len(counts)} seeds" if len(counts) > 1 else f"{name}{facts}"
 

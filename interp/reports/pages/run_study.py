@@ -1,0 +1,168 @@
+"""The study of a run of attention_imbalance: its numbers as tables, what its words mean, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from interp.reports.pages import sentences as wording
+from interp.reports.pages.study import NOT_MEASURED, Study, StudyFigure, StudyTable
+from interp.reports.read.files import expected_layout, read_optional
+from interp.reports.read.run import MeasuredEstimate, Run
+
+KINDS: Mapping[wording.Kind, tuple[str, str]] = {  # title of a column of accuracy and attention, and unit
+    "accuracy": ("All test facts", "%"),
+    "accuracy_known": ("Known to the base", "%"),
+    "subject_attention": ("Subject attention", "0 to 1"),
+}
+ARMS = {
+    "top": "popular half",
+    "bottom": "unpopular half",
+    "random": "random half",
+    "whole": "all training facts",
+}
+MOST_HEADS = 10
+
+
+def run_study(run: Run, figures: Sequence[StudyFigure] = ()) -> Study:
+    """Say what a run found as a study; its claims are in claims.json.
+
+    Raises:
+        InputError: heads.json is malformed.
+    """
+    answer = wording.answer(run)
+    return Study(
+        title="Popular or unpopular facts" if run.halves else "Before and after fine-tuning",
+        question=wording.question(run),
+        finding=answer.sentences[0],
+        outcome=answer.verdict,
+        answer=answer.sentences[1:],
+        tables=(headline_numbers(run), moved_heads(run)),
+        figures=tuple(figures),
+        examples=tuple(_example(run)),
+        definitions=tuple(_definitions(run)),
+    )
+
+
+def headline_numbers(run: Run) -> StudyTable:
+    """Arrange accuracy and attention: a row an arm, and below the arms a row a paired difference."""
+    found = [(arm, False, [run.number("arms", arm, kind) for kind in KINDS]) for arm in run.arms]
+    found += [(pair, True, [run.number("contrasts", pair, k) for k in KINDS]) for pair in run.contrasts]
+    counts = [{n.n for _, _, numbers in found if (n := numbers[i])} for i in range(len(KINDS))]
+    units = [
+        f"{unit}, n = {min(ns):,}" if len(ns) == 1 else unit
+        for (_, unit), ns in zip(KINDS.values(), counts, strict=True)
+    ]
+    rows = [
+        (
+            wording.contrast_name(name) if paired else name,
+            *(
+                write_number(number, kind, signed=paired, n=len(ns) > 1)
+                for number, kind, ns in zip(numbers, KINDS, counts, strict=True)
+            ),
+        )
+        for name, paired, numbers in found
+    ]
+    over = "training seeds" if run.unit == "seeds" else "the subjects of the facts"
+    return StudyTable(
+        title="Accuracy and attention by arm, and paired differences between arms",
+        columns=(
+            "Arm",
+            *(f"{title}, {unit}" for (title, _), unit in zip(KINDS.values(), units, strict=True)),
+        ),
+        rows=tuple(rows),
+        note=f"95% intervals over {over}; n counts {run.unit}. Differences of accuracy are in points, in "
+        "bold where their interval excludes zero.",
+        bold=tuple(
+            (i, k + 1)
+            for i, (_, paired, numbers) in enumerate(found)
+            for k, number in enumerate(numbers)
+            if paired and number and number.direction
+        ),
+    )
+
+
+def write_number(
+    number: MeasuredEstimate | None, kind: wording.Kind, *, signed: bool = False, n: bool = True
+) -> str:
+    """Write a number with its interval, and ``n`` where a table does not say it elsewhere."""
+    if number is None:
+        return NOT_MEASURED
+    value = wording.format_number(number.value, kind, signed=signed)
+    bounds = wording.format_interval(number, kind, signed=signed)
+    return f"{value} ({bounds}{f', n = {number.n:,}' if n else ''})"
+
+
+def moved_heads(run: Run, most: int = MOST_HEADS) -> StudyTable:
+    """List the heads that moved most, from heads.json; a note alone where the run has none.
+
+    Raises:
+        InputError: heads.json is malformed.
+    """
+    path = run.path / "heads.json"
+    title, columns = "Which heads moved", ("Layer, head", "Change", "p, corrected")
+    with expected_layout(path):
+        heads = read_optional(path, [])[:most]
+        rows = tuple(_head(head) for head in heads)
+        passing = [i for i, head in enumerate(heads) if head["corrected"] < 0.05]
+        note = f"{title} is left out: the run holds no heads.json."
+        if heads:
+            note = (
+                f"Mean subject-attention mass under {heads[0]['before']} minus under {heads[0]['after']}, "
+                "largest change first, with 95% intervals. p by random sign flips of subjects, corrected "
+                f"over all heads (Benjamini-Hochberg); n = {heads[0]['n']:,} facts of one seed. "
+                f"{len(passing)} of the {len(rows)} heads listed pass 5%."
+            )
+    return StudyTable(title=title, columns=columns, rows=rows, note=note, bold=tuple((i, 1) for i in passing))
+
+
+def _head(head: Mapping[str, Any]) -> tuple[str, str, str]:
+    change, low, high = (
+        wording.format_number(head[key], "subject_attention", signed=True)
+        for key in ("change", "low", "high")
+    )
+    return f"L{head['layer']} H{head['head']}", f"{change} ({low} to {high})", f"{head['corrected']:.2g}"
+
+
+def _example(run: Run) -> list[StudyTable]:
+    """Show what the first kept fact was asked as, and what each arm said."""
+    if run.example is None:
+        return []
+    said = [(arm, text or "no answer") for arm, text in run.example.predictions.items()]
+    rows = (("prompt", run.example.prompt), ("accepted", " · ".join(run.example.answers)), *said)
+    return [StudyTable(title="One fact, before and after", columns=("Said by", "Text"), rows=rows)]
+
+
+def _definitions(run: Run) -> list[tuple[str, str]]:
+    known = "As the run defines it; with your own checkpoints, see its setting above."
+    arms = []
+    if run.halves:
+        known = "The base, before fine-tuning, completes every statement form of the fact correctly."
+        trained = "; ".join(f"{arm}: {text}" for arm, text in ARMS.items() if arm in run.arms)
+        arms = [("Arms", f"What the base was fine-tuned on: {trained}.")]
+    seeds = len(run.seeds)
+    interval = (
+        f"95%, a t-interval over the values of {seeds} training seeds; n counts seeds."
+        if seeds > 1
+        else "95%, a bootstrap over subjects, paired by fact where two arms are compared; n counts facts."
+    )
+    transplant = (
+        "The bottom arm answers with its own values, but its last prompt token attends as top's does. The "
+        "placebo takes the rows from another subject asked with the same relation."
+    )
+    return [
+        *arms,
+        (
+            "Accuracy",
+            "Share of held-out facts whose greedy answer equals an accepted one. No subject of a test fact "
+            "was fine-tuned on when the arms were trained here.",
+        ),
+        ("Known to the base", known),
+        (
+            "Subject-attention mass",
+            "The last prompt token's attention, summed over the subject's tokens; averaged over layers and "
+            "heads where none is named.",
+        ),
+        *([("Attention transplant", transplant)] if run.number("recovery", "pattern_only") else []),
+        ("Interval", interval),
+    ]
