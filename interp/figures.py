@@ -18,7 +18,6 @@ of numbers             ``curves``, ``forest``, ``attention_strips``
 
 from __future__ import annotations
 
-from interp.reports.figures.attention_strips import Strip, attention_strips
 from interp.reports.figures.curves import Curve, curves, forest
 from interp.reports.figures.evidence import hidden, readout, stored_and_used, trajectory
 from interp.reports.figures.experiments import (
@@ -38,6 +37,7 @@ from interp.reports.figures.headlines import (
 )
 from interp.reports.figures.heatmaps import attention_by_head, attention_change, fact_attention
 from interp.reports.figures.style import COLUMN, PAGE, drawn_within, save
+from interp.reports.figures.token_rows import Strip, attention_strips
 from interp.reports.figures.verdicts import verdict_bars, verdict_flows, verdicts_by_popularity
 
 __all__ = [

@@ -201,7 +201,7 @@ def test_verdicts_of_another_run_are_joined_or_refused(tmp_path):
     with pytest.raises(InputError, match="judges other facts"):
         read_verdicts(tmp_path / "verdicts", run.facts)
     judged.to_parquet(tmp_path / "verdicts" / "facts.parquet")
-    drawn = {chart.name: NotMeasured("left out") for chart in CHARTS}
+    drawn = {name: NotMeasured("left out") for name in CHARTS}
     text = report(run, drawn=drawn, verdicts=tmp_path / "verdicts").read_text(encoding="utf-8")
     assert '"title":"Verdict"' in text
     assert '"suppressed"' in text

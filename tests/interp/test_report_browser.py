@@ -36,9 +36,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     judged = make_study(root / "study", run)
     other = make_run(root / ("checkpoint-" + "x" * 60), n_facts=120)
     save(line(), run / "figures" / "line")
-    drawn = {chart.name: NotMeasured("left out") for chart in CHARTS} | {
-        "fact_attention": fact_attention(run)
-    }
+    drawn = {name: NotMeasured("left out") for name in CHARTS} | {"fact_attention": fact_attention(run)}
     return {
         "report": report(Run.load(run), drawn=drawn, verdicts=judged.parent),
         "study": judged,

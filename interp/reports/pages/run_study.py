@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from typing import Any
+
+import yaml
 
 from interp.reports.pages import sentences as wording
 from interp.reports.pages.study import NOT_MEASURED, Study, StudyFigure, StudyTable
@@ -134,35 +138,20 @@ def _example(run: Run) -> list[StudyTable]:
 
 
 def _definitions(run: Run) -> list[tuple[str, str]]:
-    known = "As the run defines it; with your own checkpoints, see its setting above."
-    arms = []
-    if run.halves:
-        known = "The base, before fine-tuning, completes every statement form of the fact correctly."
-        trained = "; ".join(f"{arm}: {text}" for arm, text in ARMS.items() if arm in run.arms)
-        arms = [("Arms", f"What the base was fine-tuned on: {trained}.")]
-    seeds = len(run.seeds)
-    interval = (
-        f"95%, a t-interval over the values of {seeds} training seeds; n counts seeds."
-        if seeds > 1
-        else "95%, a bootstrap over subjects, paired by fact where two arms are compared; n counts facts."
-    )
-    transplant = (
-        "The bottom arm answers with its own values, but its last prompt token attends as top's does. The "
-        "placebo takes the rows from another subject asked with the same relation."
-    )
-    return [
-        *arms,
-        (
-            "Accuracy",
-            "Share of held-out facts whose greedy answer equals an accepted one. No subject of a test fact "
-            "was fine-tuned on when the arms were trained here.",
-        ),
-        ("Known to the base", known),
-        (
-            "Subject-attention mass",
-            "The last prompt token's attention, summed over the subject's tokens; averaged over layers and "
-            "heads where none is named.",
-        ),
-        *([("Attention transplant", transplant)] if run.number("recovery", "pattern_only") else []),
-        ("Interval", interval),
-    ]
+    words = run_words()
+    told = {
+        "trained": "; ".join(f"{arm}: {text}" for arm, text in ARMS.items() if arm in run.arms),
+        "known": words["known"]["halves" if run.halves else "own"],
+        "interval": words["interval"][run.unit].format(seeds=len(run.seeds)),
+    }
+    idle = () if run.halves else ("Arms",)
+    idle += () if run.number("recovery", "pattern_only") else ("Attention transplant",)
+    return [(term, text.format(**told)) for term, text in words["definitions"].items() if term not in idle]
+
+
+@cache
+def run_words() -> dict[str, Any]:
+    """Read what the report says of its figures and its words, by kind and name."""
+    text = files("interp").joinpath("reports/templates/words.yaml").read_text(encoding="utf-8")
+    words: dict[str, Any] = yaml.safe_load(text)
+    return words
