@@ -14,8 +14,7 @@ from interp.reports.pages.fact_table import FactTable, fact_table, read_verdicts
 from interp.reports.read.fact_attention import DIGITS, Example
 from interp.reports.read.files import expected_layout, read_optional
 from interp.reports.read.run import NotMeasured, Run, read_parquet
-from interp.reports.views.bundle import packed_bundle, script_json
-from interp.reports.views.examples import fact_views
+from interp.reports.views.circuits import fact_views, packed_bundle, script_json
 
 LONGEST_TOKEN = 24
 
