@@ -18,16 +18,15 @@ of numbers             ``curves``, ``forest``, ``attention_strips``
 
 from __future__ import annotations
 
-from interp.reports.figures.attention_strips import Strip, attention_strips
-from interp.reports.figures.curves import Curve, curves
-from interp.reports.figures.evidence import hidden, readout, trajectory
+from interp.reports.figures.curves import Curve, curves, forest
+from interp.reports.figures.evidence import hidden, readout, stored_and_used, trajectory
 from interp.reports.figures.experiments import (
     depth_layers,
     depth_recovery,
     frequency_curves,
     mixture_curves,
+    training_curves,
 )
-from interp.reports.figures.forest import forest
 from interp.reports.figures.head_effects import HeadEffects, recovery_grid
 from interp.reports.figures.headlines import (
     MEASURES,
@@ -37,9 +36,8 @@ from interp.reports.figures.headlines import (
     recovery,
 )
 from interp.reports.figures.heatmaps import attention_by_head, attention_change, fact_attention
-from interp.reports.figures.stored_and_used import stored_and_used
 from interp.reports.figures.style import COLUMN, PAGE, drawn_within, save
-from interp.reports.figures.training_curves import training_curves
+from interp.reports.figures.token_rows import Strip, attention_strips
 from interp.reports.figures.verdicts import verdict_bars, verdict_flows, verdicts_by_popularity
 
 __all__ = [

@@ -16,14 +16,22 @@ from typing import TYPE_CHECKING, Any
 
 from interp.reports.read.fact_attention import MOST_HEADS, FactAttention
 from interp.reports.views.attention import AttentionView, attention_view_of, attention_view_of_fact
-from interp.reports.views.bundle import bundle, packed_bundle, script_json
-from interp.reports.views.examples import attention_heads, example_views, fact_views, read_examples
+from interp.reports.views.circuits import (
+    attention_heads,
+    bundle,
+    example_views,
+    fact_views,
+    packed_bundle,
+    read_examples,
+    script_json,
+)
 from interp.reports.views.head_grids import HeadGrid, fact_grid, head_grid
 from interp.reports.views.text import TextView, text_view
 from interp.reports.views.view import View
 
 if TYPE_CHECKING:
-    from interp.reports.views.pairs import attention_text, attention_view, readout_text, token_readout
+    from interp.measures.token_readout import token_readout
+    from interp.reports.views.pairs import attention_text, attention_view, readout_text
 
 _OF_PAIRS = ("attention_text", "attention_view", "readout_text", "token_readout")  # these need torch
 

@@ -57,9 +57,9 @@ class FactSet(Sequence[Fact]):
 
         Args:
             source: a file or directory (:func:`finetune.data.load_facts.load`), ``"file.json#data.dev"`` for
-                a list inside a JSON object, ``"popqa"``, ``"mmlu"``, ``"mmlu:SUBSET"``, ``"geonames"`` (cities
-                and countries, :mod:`finetune.data.loaders.geonames`), or any data set of the hub as
-                ``"owner/name"`` or ``"owner/name:config"``.
+                a list inside a JSON object, ``"popqa"``, ``"mmlu"``, ``"mmlu:SUBSET"``, ``"geonames"``
+                (cities and countries, :mod:`finetune.data.loaders.geonames`), or any data set of the hub
+                as ``"owner/name"`` or ``"owner/name:config"``.
             limit: keep a random draw of that many usable facts, taken with ``seed``.
             seed: of that draw.
             columns: what the file calls a column, by the name that it has here: ``{"subject": "Name"}``.

@@ -10,7 +10,7 @@ import pytest
 
 from finetune.common.errors import InputError
 from interp.reports.pages.command import main
-from interp.reports.pages.compare import claim_rows, compare, read_compared_run, setting_differences
+from interp.reports.pages.compare import claim_table, compare, read_compared_run, setting_differences
 from interp.reports.pages.run_differences import run_difference, shared_facts
 from interp.reports.pages.study import Study, StudyTable, decide_claim
 from interp.reports.pages.study_page import write_study
@@ -97,8 +97,8 @@ def test_settings_that_differ_are_listed_and_the_others_counted(first, tmp_path)
     held["config"]["method"], held["versions"]["torch"] = HOSTILE, "2.0"
     (second / "manifest.json").write_text(json.dumps(held))
     found = setting_differences([read_compared_run(first, "first"), read_compared_run(second, "second")])
-    assert dict(found["rows"]) == {"method": ["full", HOSTILE], "torch (version)": ["2.13.0", "2.0"]}
-    assert found["same"] == 5
+    assert found.rows == (("method", "full", HOSTILE), ("torch (version)", "2.13.0", "2.0"))
+    assert found.note.startswith("5 other settings")
     text = compare([first, second], tmp_path / "out.html").read_text(encoding="utf-8")
     assert "<img" not in text
     assert "differences are paired by fact" in text
@@ -121,10 +121,10 @@ def test_studies_are_compared_by_their_claims(tmp_path):
 
     a = study_in(tmp_path / "a", claim("x grows", 2), claim("y grows", 0))
     b = study_in(tmp_path / "b", claim("x grows", -2))
-    rows = claim_rows([read_compared_run(a, "a"), read_compared_run(b, "b")])
-    assert [(row["claim"], [c and c["outcome"] for c in row["cells"]]) for row in rows] == [
+    table = claim_table([read_compared_run(a, "a"), read_compared_run(b, "b")])
+    assert [(row[0], [cell.partition(":")[0] for cell in row[2:]]) for row in table.rows] == [
         ("x grows", ["supported", "not supported"]),
-        ("y grows", ["inconclusive", None]),
+        ("y grows", ["inconclusive", "does not speak to it"]),
     ]
     assert main([str(a), str(b), "--compare", "--out", str(tmp_path / "c.html")]) == 0
     assert "does not speak to it" in (tmp_path / "c.html").read_text()

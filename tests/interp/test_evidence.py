@@ -12,7 +12,7 @@ from finetune.common.errors import InputError
 from interp.reports.figures import evidence
 from interp.reports.figures.style import inline_svg, save
 from interp.reports.pages.report import render_report
-from interp.reports.pages.tables import moved_heads
+from interp.reports.pages.run_study import moved_heads
 from interp.reports.read.run import NotMeasured, Run
 
 from .run_directory_fixture import DOLLARS, HOSTILE, make_run
@@ -74,8 +74,8 @@ def test_one_checkpoint_makes_no_trajectory(tmp_path):
 def test_moved_heads_are_listed_with_how_many_pass(tmp_path):
     run = measured(tmp_path / "run")
     heads = moved_heads(run)
-    assert [head.passes for head in heads] == [True, False, False]
-    assert heads[0].change == "−0.200"
+    assert heads.bold == ((0, 1),), "the first head alone passes"
+    assert heads.rows[0] == ("L0 H0", "−0.200 (−0.300 to −0.100)", "0.01")
     text = render_report(run)
     assert "1 of the 3 heads listed pass 5%" in text.replace("\n", " ")
     assert HOSTILE not in text
@@ -92,7 +92,7 @@ def test_a_change_that_rounds_to_nothing_has_no_sign(tmp_path):
     run = measured(tmp_path, n_facts=8)
     head = {**HEAD, "layer": 0, "head": 0, "corrected": 0.8, "before": "base", "change": -0.0001}
     (tmp_path / "heads.json").write_text(json.dumps([head]))
-    assert moved_heads(run)[0].change == "0.000"
+    assert moved_heads(run).rows[0][1].startswith("0.000 (")
 
 
 @pytest.mark.parametrize("text", ["{", '{"heads": []}', '[{"layer": 0}]', "3"])
@@ -137,7 +137,7 @@ def test_older_runs_leave_the_panels_out(tmp_path, draw):
 
 def test_the_page_of_an_older_run_says_what_it_lacks(tmp_path):
     run = Run.load(make_run(tmp_path, n_facts=8))
-    assert moved_heads(run) == ()
+    assert moved_heads(run).rows == ()
     text = render_report(run)
     for what in ("the last token needs to see", "values say", "A trajectory", "Which heads moved"):
         assert f"{what} is left out" in text.replace("&#39;", "'")

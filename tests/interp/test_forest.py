@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from interp.reports.figures.curves import Curve
-from interp.reports.figures.forest import forest, forests
+from interp.reports.figures.curves import Curve, forest, forests
 
 
 def number(value: float | None, low: float | None, high: float | None) -> dict:

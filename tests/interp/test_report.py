@@ -17,8 +17,8 @@ from finetune.common.errors import InputError
 from interp.reports.pages import sentences as wording
 from interp.reports.pages.command import main
 from interp.reports.pages.fact_table import read_verdicts
-from interp.reports.pages.render import group_reasons
-from interp.reports.pages.report import charts, draw, headline_table, report, write_figures
+from interp.reports.pages.render import left_out_table
+from interp.reports.pages.report import CHARTS, draw, headline_table, report, write_figures
 from interp.reports.read.run import NotMeasured, Run
 
 from .run_directory_fixture import DOLLARS, HOSTILE, TRAINED, make_run
@@ -201,16 +201,16 @@ def test_verdicts_of_another_run_are_joined_or_refused(tmp_path):
     with pytest.raises(InputError, match="judges other facts"):
         read_verdicts(tmp_path / "verdicts", run.facts)
     judged.to_parquet(tmp_path / "verdicts" / "facts.parquet")
-    drawn = {chart.name: NotMeasured("left out") for chart in charts()}
+    drawn = {name: NotMeasured("left out") for name in CHARTS}
     text = report(run, drawn=drawn, verdicts=tmp_path / "verdicts").read_text(encoding="utf-8")
     assert '"title":"Verdict"' in text
     assert '"suppressed"' in text
 
 
 def test_what_was_left_out_is_counted_by_reason(trained):
-    rows = group_reasons(Run.load(trained).manifest["left_out"])
-    assert [row["count"] for row in rows] == [12, 1]
-    assert len(rows[0]["examples"]) == 3
+    rows = left_out_table(Run.load(trained).manifest["left_out"]).rows
+    assert [count for _, count, _ in rows] == [12, 1]
+    assert rows[0][2] == "facts.csv line 0; facts.csv line 1; facts.csv line 2"
 
 
 def test_the_terminal_gets_the_same_numbers_in_eighty_columns(trained):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from interp.reports.figures.heatmaps import fact_attention
 from interp.reports.figures.style import new_figure, save
 from interp.reports.pages.compare import compare
-from interp.reports.pages.report import charts, report
+from interp.reports.pages.report import CHARTS, report
 from interp.reports.pages.study import Study, StudyFigure, StudyTable, decide_claim
 from interp.reports.pages.study_page import write_study
 from interp.reports.read.run import NotMeasured, Run
@@ -36,9 +36,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     judged = make_study(root / "study", run)
     other = make_run(root / ("checkpoint-" + "x" * 60), n_facts=120)
     save(line(), run / "figures" / "line")
-    drawn = {chart.name: NotMeasured("left out") for chart in charts()} | {
-        "fact_attention": fact_attention(run)
-    }
+    drawn = {name: NotMeasured("left out") for name in CHARTS} | {"fact_attention": fact_attention(run)}
     return {
         "report": report(Run.load(run), drawn=drawn, verdicts=judged.parent),
         "study": judged,

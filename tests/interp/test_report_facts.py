@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from interp.reports.pages import fact_pictures as pictures
+from interp.reports.pages import fact_section as pictures
 from interp.reports.pages.fact_table import MOST_FACTS, fact_table
 from interp.reports.read.run import NotMeasured, Run
 

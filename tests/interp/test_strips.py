@@ -7,9 +7,9 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 
-from interp.reports.figures.attention_strips import Strip, attention_strips
 from interp.reports.figures.curves import Curve, curves
 from interp.reports.figures.style import SUBJECT
+from interp.reports.figures.token_rows import Strip, attention_strips
 
 TOKENS = ("<s>", "Ada", "</script>", "was", "born")
 

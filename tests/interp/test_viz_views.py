@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from interp import viz
+from interp.reports.read.fact_attention import Example
 from interp.reports.read.pattern_coding import pack, pack_most, unpack, unpack_most
-from interp.reports.read.run import Example
 
 from .browser import browser, needs_browser, opened  # noqa: F401 (a fixture)
 from .run_directory_fixture import HOSTILE

@@ -18,9 +18,16 @@ from analyses.experiments.mitigations.treatments import (
     PLACEBOS,
     REFERENCES,
 )
-from interp.reports.figures.forest import forests
+from interp.reports.figures.curves import forests
 from interp.reports.pages.results_tables import Wording, curve, decide_each, write_number
-from interp.reports.pages.study import Claim, Study, StudyFigure, StudyTable, claim_sentence, decide
+from interp.reports.pages.study import (
+    Claim,
+    Study,
+    StudyFigure,
+    StudyTable,
+    claim_sentence,
+    decide,
+)
 from interp.reports.read.results import Results
 
 SOURCE = "issue: cures"

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analyses.experiments.popularity_splits.numbers import select_rates_by_validation
-from interp.reports.figures.curves import Curve, curves
-from interp.reports.figures.forest import forest
+from interp.reports.figures.curves import Curve, curves, forest
 from interp.reports.pages.results_tables import curve, decide_each, decided_study, results_table
-from interp.reports.pages.study import Claim, Study, StudyFigure, StudyTable
+from interp.reports.pages.study import (
+    Claim,
+    Study,
+    StudyFigure,
+    StudyTable,
+)
 from interp.reports.read.results import Results
 
 Setting = tuple[str, str, str, str]  # data set, model, method, share

@@ -6,9 +6,8 @@ import pandas as pd
 
 from analyses.experiments.salience_vs_frequency.claims import CURVED, claims, names_of
 from analyses.experiments.salience_vs_frequency.numbers import PLACEBO, PREDICTORS, TIERS
-from interp.reports.figures.curves import Curve, curves
+from interp.reports.figures.curves import Curve, curves, forest
 from interp.reports.figures.experiments import frequency_curves
-from interp.reports.figures.forest import forest
 from interp.reports.pages.results_tables import curve, decided_study, write_number
 from interp.reports.pages.study import Study, StudyFigure, StudyTable
 from interp.reports.read.results import Number, Results

@@ -16,8 +16,7 @@ from analyses.experiments.selection_contest.setups import (
     WITHOUT_LABELS,
     meaning,
 )
-from interp.reports.figures.curves import Curve, curves
-from interp.reports.figures.forest import forests
+from interp.reports.figures.curves import Curve, curves, forests
 from interp.reports.pages.results_tables import curve, decided_study, results_table, write_number
 from interp.reports.pages.study import Study, StudyFigure, StudyTable
 from interp.reports.read.results import Results

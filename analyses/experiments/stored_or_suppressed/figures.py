@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from interp.reports.figures.attention_strips import Strip, attention_strips
 from interp.reports.figures.head_effects import recovery_grid
 from interp.reports.figures.style import in_house_style, new_figure
+from interp.reports.figures.token_rows import Strip, attention_strips
 from interp.reports.figures.verdicts import COLOURS, verdict_bars, verdict_flows, verdicts_by_popularity
 from interp.reports.pages.study import StudyFigure
 from interp.verdicts.diagnose import ERASED, RETAINED, SUPPRESSED

@@ -7,26 +7,39 @@ Like :mod:`interp.figures`: each takes a run or its directory, returns a ``Figur
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp.reports.figures.points import count_span, draw_points
+import numpy as np
+import pandas as pd
+
+from interp.reports.figures.curves import count_span, counted, draw_points
 from interp.reports.figures.style import (
     COLUMN,
     INK,
+    MUTED,
     SUBJECT,
+    arm_style,
     draw_from_run,
     drawable_label,
+    in_house_style,
     legend_of,
+    name_rows,
     new_figure,
     panels_of,
     room,
+    rule_axes,
 )
-from interp.reports.read.run import BASE, MeasuredEstimate, NotMeasured, Run
+from interp.reports.read.fact_attention import BASE
+from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run, require_columns
+from interp.stats import estimate, over_seeds, overlap_of
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from interp.measures.value_readout import ValueReadout
+    from interp.stats import Estimate
 
 Series = Mapping[str, tuple[str, str, str]]  # key in results.json: legend, colour (no arm's), marker
 
@@ -38,30 +51,30 @@ READ: Series = {
     "readout_stored": ("stored (all subject tokens alike)", INK, "s"),
     "readout_used": ("used (weighted by attention)", SUBJECT, "o"),
 }
-ACCURACY: Series = {
-    "accuracy": ("all facts", INK, "s"),
-    "accuracy_known": ("known to the base", SUBJECT, "o"),
+ALONG = {  # by axis label: the series and their scale
+    "accuracy (%)": (
+        {"accuracy": ("all facts", INK, "s"), "accuracy_known": ("known to the base", SUBJECT, "o")},
+        100,
+    ),
+    "subject-attention mass": ({"subject_attention": ("subject-attention mass", INK, "^")}, 1),
 }
-ATTENTION: Series = {"subject_attention": ("subject-attention mass", INK, "^")}
+PANELS = {"stored": "stored: all subject\ntokens alike", "used": "used: weighted\nby attention"}
+UNREAD = "What is stored and what is used is left out:"
 MOST_LEVEL = 6  # arms whose names fit side by side
 
 
 @draw_from_run
 def hidden(run: Run) -> Figure:
     """Draw what each arm loses when its last prompt token cannot see a part of the prompt (nats)."""
-    _require(run, HIDDEN, "What the last token needs to see")
-    return _by_arm(
-        run, HIDDEN, scale=1, ylabel="log p(answer) lost (nats)", legend="hidden from the last token"
-    )
+    label, legend = "log p(answer) lost (nats)", "hidden from the last token"
+    return _by_arm(run, HIDDEN, "What the last token needs to see", scale=1, ylabel=label, legend=legend)
 
 
 @draw_from_run
 def readout(run: Run) -> Figure:
     """Draw how often the gold answer is read most strongly from the subject's values, per arm (%)."""
-    _require(run, READ, "What the subject's values say")
-    return _by_arm(
-        run, READ, scale=100, ylabel="gold answer read first\n(% of known facts)", legend="the values"
-    )
+    label = "gold answer read first\n(% of known facts)"
+    return _by_arm(run, READ, "What the subject's values say", scale=100, ylabel=label, legend="the values")
 
 
 @draw_from_run
@@ -73,42 +86,31 @@ def trajectory(run: Run) -> Figure:
     if BASE in run.arms:
         arms[0] = BASE
     figure, grid = panels_of(2, width=COLUMN, height=2.9)
-    panels = ((ACCURACY, 100, "accuracy (%)"), (ATTENTION, 1, "subject-attention mass"))
-    for axes, (series, scale, ylabel) in zip(grid, panels, strict=True):
+    for axes, (ylabel, (series, scale)) in zip(grid, ALONG.items(), strict=True):
         counts: set[int] = set()
         for key, (text, colour, marker) in series.items():
             found = {step: e for step in sorted(arms) if (e := run.number("arms", arms[step], key))}
-            if not found:
-                continue
-            style: dict[str, Any] = {"color": colour, "marker": marker, "label": text}
-            draw_points(axes, list(found), list(found.values()), scale=scale, **style)
+            if found:
+                style = {"color": colour, "marker": marker, "label": text}
+                draw_points(axes, list(found), list(found.values()), scale=scale, **style)
             counts |= {e.n for e in found.values()}
-        axes.set_xlabel(f"training step\n{_counted(run, counts)}")
+        axes.set_xlabel(f"training step\n{counted(counts, run.unit)}")
         axes.set_ylabel(ylabel)
         if len(series) > 1 and counts:
             axes.legend(loc="best")
-        _grid(axes)
+        rule_axes(axes, "y")
     return figure
 
 
-def _require(run: Run, series: Series, what: str) -> None:
-    """Raise ``NotMeasured``, with the reason, unless some arm has a number for some series."""
-    if any(run.number("arms", arm, key) for arm in run.arms for key in series):
-        return
-    written = any(key in run.results["arms"][arm] for arm in run.arms for key in series)
-    reason = (
-        "no known fact could be measured, or the architecture ignores such edits"
-        if written
-        else "this run did not measure it"
-    )
-    raise NotMeasured(f"{what} is left out: {reason}.")
-
-
-def _by_arm(run: Run, series: Series, *, scale: float, ylabel: str, legend: str) -> Figure:
+def _by_arm(run: Run, series: Series, what: str, *, scale: float, ylabel: str, legend: str) -> Figure:
     """Draw one point an arm for each series that was measured, side by side."""
     measured: dict[str, dict[int, MeasuredEstimate]] = {
         key: {i: e for i, arm in enumerate(run.arms) if (e := run.number("arms", arm, key))} for key in series
     }
+    if not any(measured.values()):
+        written = any(key in run.results["arms"][arm] for arm in run.arms for key in series)
+        reason = "no known fact could be measured, or the architecture ignores such edits"
+        raise NotMeasured(f"{what} is left out: {reason if written else 'this run did not measure it'}.")
     measured = {key: points for key, points in measured.items() if points}
     narrow = room() < 6.4
     figure = new_figure(min(6.4, room()), 3.3 if narrow else 2.9)
@@ -118,24 +120,99 @@ def _by_arm(run: Run, series: Series, *, scale: float, ylabel: str, legend: str)
         style: dict[str, Any] = {"color": colour, "marker": marker, "label": text, "linestyle": ""}
         draw_points(axes, [i + shift for i in points], list(points.values()), scale=scale, **style)
     upright = len(run.arms) > MOST_LEVEL
-    axes.set_xticks(
-        range(len(run.arms)),
-        [drawable_label(arm, 18 if upright else 14) for arm in run.arms],
-        rotation=90 * upright,
-    )
-    axes.set_xlim(-0.5, len(run.arms) - 0.5)
-    axes.set_xlabel(_counted(run, {e.n for points in measured.values() for e in points.values()}))
+    names = [drawable_label(arm, 18 if upright else 14) for arm in run.arms]
+    axes.set_xticks(range(len(names)), names, rotation=90 * upright)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_xlabel(counted({e.n for points in measured.values() for e in points.values()}, run.unit))
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.set_ylabel(ylabel)
     legend_of(figure, axes, below=narrow, columns=1, title=legend)
-    _grid(axes)
+    rule_axes(axes, "y")
     return figure
 
 
-def _counted(run: Run, counts: set[int]) -> str:
-    return f"n = {count_span(sorted(counts))} {run.unit}" if counts else ""
+def stored_and_used(
+    source: Run | Path | str | pd.DataFrame | Mapping[str, ValueReadout],
+    *,
+    right: Mapping[str, Sequence[bool]] | None = None,
+    subjects: Sequence[Hashable] | None = None,
+    arms: Sequence[str] | None = None,
+) -> Figure:
+    """Draw the answer's readout from the subject's values, unweighted and weighted by attention, by arm.
+
+    Filled points are facts answered right, open ones facts answered wrong, of those that the base knows where
+    the table says so. Values are logits over the mean of the relation's answers, as means with 95% intervals.
+
+    Args:
+        source: a run of attention_imbalance, its directory or table, or results of ``value_readout`` by arm.
+        right: for results, which facts each arm answers right.
+        subjects: for results, the subject of every fact.
+        arms: which to draw, in this order; all without it.
+
+    Raises:
+        NotMeasured: the run holds no readouts.
+        InputError: the table lacks an arm.
+    """
+    if isinstance(source, Mapping):
+        parts = []
+        for arm, values in source.items():
+            names = list(range(len(values.fact_ids))) if subjects is None else list(map(str, subjects))
+            correct = True if right is None else np.asarray(right[arm], bool)
+            parts.append(values.to_frame().assign(arm=arm, subject=names, correct=correct))
+        source = pd.concat(parts, ignore_index=True)
+    frame = require_columns(source, ("subject", "correct"))
+    if not {"stored", "used"} <= set(frame) or frame["stored"].isna().all():
+        raise NotMeasured(f"{UNREAD} this run did not read the values.")
+    if "known" in frame:
+        frame = frame[frame["known"].astype(bool)]
+    if not len(frame):
+        raise NotMeasured(f"{UNREAD} the base knows none of the facts.")
+    return _draw_readouts(require_columns(frame, (), arms))
 
 
-def _grid(axes: Axes) -> None:
-    axes.grid(axis="y")
-    axes.set_axisbelow(True)
+@in_house_style
+def _draw_readouts(frame: pd.DataFrame) -> Figure:
+    arms = sorted(frame["arm"].unique(), key=lambda arm: arm != BASE)
+    styles = arm_style(arms)
+    width = 2.5 if room() > 5 else room()
+    figure, grid = panels_of(2, width=width, height=0.7 + 0.38 * len(arms), sharey=True)
+    rows = {(arm, flag): part for (arm, flag), part in frame.groupby(["arm", frame["correct"].astype(bool)])}
+    for axes, (column, title) in zip(grid, PANELS.items(), strict=True):
+        for y, arm in enumerate(arms):
+            for correct, shift in ((True, -0.13), (False, 0.13)):
+                found = _mean(rows[arm, correct], column) if (arm, correct) in rows else None
+                if found is not None:
+                    colour = styles[arm]["color"]
+                    style = {"color": colour, "markerfacecolor": colour if correct else "none"}
+                    draw_points(axes, [y + shift], [found], across=True, marker="o", linestyle="", **style)
+        axes.axvline(0, color=MUTED, linewidth=0.6)
+        axes.set_xlabel(title)
+        rule_axes(axes, "x")
+        axes.margins(x=0.1)
+        name_rows(axes, [_name(rows, arm) for arm in arms])
+    grid[0].set_ylim(len(arms) - 0.5, -0.5)
+    for face, text in ((INK, "answered right"), ("none", "answered wrong")):
+        grid[0].plot([], [], marker="o", color=INK, linestyle="", markerfacecolor=face, label=text)
+    handles = grid[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=2, handletextpad=0.2)
+    return figure
+
+
+def _mean(rows: pd.DataFrame, column: str) -> Estimate | None:
+    """Average a column over facts (bootstrap over subjects), or over seeds where there are several."""
+    each = [
+        estimate(part[column].to_numpy(float), groups=part["subject"].to_numpy(), share=False)
+        for _, part in rows.groupby("seed", sort=False)
+    ]
+    each = [found for found in each if found.value is not None]
+    if len(each) < 2:
+        return each[0] if each else None
+    return over_seeds(each, overlap=overlap_of(rows))
+
+
+def _name(rows: Mapping[tuple[str, bool], pd.DataFrame], arm: str) -> str:
+    """Name an arm and how many facts it answers right and wrong."""
+    counts = (
+        rows[arm, flag].groupby("seed").size() if (arm, flag) in rows else [0] for flag in (True, False)
+    )
+    return f"{drawable_label(arm, 18)}\nn = {' / '.join(map(count_span, counts))}"

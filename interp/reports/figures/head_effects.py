@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from finetune.common.errors import InputError
-from interp.reports.figures.heatmaps import draw_map, index_ticks, mark_heads
-from interp.reports.figures.style import DIVERGING, drawable_label, in_house_style, new_figure, room
-from interp.reports.read.frames import read_parquet
+from interp.reports.figures import style
+from interp.reports.figures.heatmaps import draw_map, index_ticks
+from interp.reports.read.run import read_parquet
 from interp.stats import estimate
 
 if TYPE_CHECKING:
@@ -54,26 +54,18 @@ class HeadEffects:
             )
         subjects = None if groups is None else np.array([str(group) for group in groups])
         cells = [estimate(row, groups=subjects, share=False) for row in result.effect.double().numpy()]
-        shape = result.shape
-
-        def table(name: str) -> Map:
-            return np.array([getattr(cell, name) for cell in cells], dtype=float).reshape(shape)
-
-        counts = max(cell.n for cell in cells)
-        return cls(mean=table("value"), low=table("low"), high=table("high"), n=counts)
+        bounds = np.array([[cell.value, cell.low, cell.high] for cell in cells], dtype=float)
+        mean, low, high = bounds.T.reshape(3, *result.shape)
+        return cls(mean=mean, low=low, high=high, n=max(cell.n for cell in cells))
 
     @classmethod
     def of_table(cls, rows: pd.DataFrame, names: tuple[str, str, str]) -> Self:
         """Take means and bounds from the columns named of a table with ``layer``, ``head`` and ``n``."""
-        shape = int(rows["layer"].max()) + 1, int(rows["head"].max()) + 1
-        at = rows["layer"].to_numpy(int), rows["head"].to_numpy(int)
-
-        def table(name: str) -> Map:
-            filled = np.full(shape, np.nan)
-            filled[at] = rows[name].to_numpy(float)
-            return filled
-
-        mean, low, high = map(table, names)
+        filled = np.full((3, int(rows["layer"].max()) + 1, int(rows["head"].max()) + 1), np.nan)
+        filled[:, rows["layer"].to_numpy(int), rows["head"].to_numpy(int)] = (
+            rows[list(names)].to_numpy(float).T
+        )
+        mean, low, high = filled
         return cls(mean=mean, low=low, high=high, n=int(rows["n"].max()))
 
 
@@ -103,9 +95,9 @@ def recovery_grid(
     """
     if isinstance(source, Path | str):
         path = Path(source) / "heads.parquet"
-        panels: Panels = _of_table(read_parquet(path), str(path), arms)
+        panels: Panels = _of_arms(read_parquet(path), str(path), arms)
     elif isinstance(source, pd.DataFrame):
-        panels = _of_table(source, "the table", arms)
+        panels = _of_arms(source, "the table", arms)
     elif isinstance(source, Mapping):
         panels = source
     else:
@@ -114,43 +106,43 @@ def recovery_grid(
     return _draw(panels)
 
 
-def _of_table(table: pd.DataFrame, where: str, arms: Sequence[str] | None) -> Panels:
-    held = list(table["arm"].unique()) if "arm" in table else []
+def _of_arms(table: pd.DataFrame, where: str, arms: Sequence[str] | None) -> Panels:
+    held = {str(arm): rows for arm, rows in table.groupby("arm", sort=False)} if "arm" in table else {}
     if not held:
         raise InputError(f"{where}: holds no heads; no arm suppressed a fact")
     if odd := [arm for arm in arms or () if arm not in held]:
         raise InputError(f"{where}: holds no arm {odd[0]!r}; choose from {', '.join(held)}")
-    columns = ("gain", "low", "high"), ("placebo", "placebo_low", "placebo_high")
-    made = {}
-    for arm in arms or held:
-        rows = table[table["arm"] == arm]
-        made[arm] = HeadEffects.of_table(rows, columns[0]), HeadEffects.of_table(rows, columns[1])
-    return made
+    right, wrong = ("gain", "low", "high"), ("placebo", "placebo_low", "placebo_high")
+    return {
+        arm: (HeadEffects.of_table(held[arm], right), HeadEffects.of_table(held[arm], wrong))
+        for arm in arms or held
+    }
 
 
-@in_house_style
+@style.in_house_style
 def _draw(panels: Panels) -> Figure:
     columns = 2 if any(placebo is not None for _, placebo in panels.values()) else 1
     layers, heads = next(iter(panels.values()))[0].mean.shape
-    width = min(2.7, max(1.25, 0.36 * heads), (room() - 0.95) / columns)
+    width = min(2.7, max(1.25, 0.36 * heads), (style.room() - 0.95) / columns)
     height = min(max(width * layers / heads, 0.28 * layers, 0.6), 3.4)
     cell = (0.95 * width / heads, height / layers)
-    figure = new_figure(0.95 + width * columns, 0.2 + len(panels) * (height + 0.42) + 0.2)
-    grid = figure.subplots(len(panels), columns, squeeze=False)
+    figure = style.new_figure(0.95 + width * columns, 0.2 + len(panels) * (height + 0.42) + 0.2)
+    grid = list(figure.subplots(len(panels), columns, squeeze=False))
     drawn = [effects for pair in panels.values() for effects in pair if effects is not None]
     most = max(float(np.nanmax(np.abs(effects.mean))) for effects in drawn) or 1.0
-    for k, (arm, pair) in enumerate(panels.items()):
-        line = grid[k]
-        for axes, effects, what in zip(line, pair, ("transplant", "placebo"), strict=False):
+    scale = {"cmap": style.DIVERGING, "vmin": -most, "vmax": most}
+    for line, (arm, pair) in zip(grid, panels.items(), strict=True):
+        for axes, effects in zip(line, pair, strict=False):
             if effects is None:
                 axes.set_axis_off()
                 continue
-            image = draw_map(axes, effects.mean, cell, sign=True, cmap=DIVERGING, vmin=-most, vmax=most)
-            mark_heads(axes, effects.settled, image, cell)
+            image = draw_map(axes, effects.mean, cell, sign=True, marked=effects.settled, **scale)
             index_ticks(axes, layers, heads, width)
-            axes.set_xlabel("head" if k == len(panels) - 1 else "")
-            first = f"{drawable_label(arm, 14)}, n = {effects.n:,}" if arm else f"{what}, n = {effects.n:,}"
-            axes.set_title(first if axes is line[0] else "placebo", loc="left")
+            axes.set_xlabel("head" if line is grid[-1] else "")
+            name = style.drawable_label(arm, 14) if arm else "transplant"
+            axes.set_title(f"{name}, n = {effects.n:,}" if axes is line[0] else "placebo", loc="left")
         line[0].set_ylabel("layer")
-    figure.colorbar(image, ax=list(grid.flatten()), label=UNIT, aspect=24, fraction=0.06, pad=0.03)
+    figure.colorbar(
+        image, ax=[axes for line in grid for axes in line], label=UNIT, aspect=24, fraction=0.06, pad=0.03
+    )
     return figure

@@ -10,23 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interp.reports.figures.style import (
-    DIVERGING,
-    SEQUENTIAL,
-    draw_from_run,
-    drawable_label,
-    in_house_style,
-    new_figure,
-    room,
-)
+from interp.reports.figures import style
 from interp.reports.figures.token_rows import fact_rows
-from interp.reports.read.fact_attention import MOST_HEADS, FactAttention
-from interp.reports.read.run import BASE, Example, NotMeasured, Run
+from interp.reports.read.fact_attention import BASE, MOST_HEADS, FactAttention
+from interp.reports.read.run import NotMeasured, Run
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool
+    from jaxtyping import Bool, Float
     from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
@@ -42,13 +33,7 @@ def select_arms(names: Sequence[str]) -> list[str]:
     return [arm for arm in names if arm == BASE] + others
 
 
-def select_fact_arms(example: Example) -> list[str]:
-    """Choose the arms of one fact's figure: base, top and bottom, or the base and the first others."""
-    usual = [arm for arm in (BASE, "top", "bottom") if arm in example.patterns]
-    return usual if len(usual) == 3 else select_arms(list(example.patterns))
-
-
-@draw_from_run
+@style.draw_from_run
 def attention_by_head(run: Run) -> Figure:
     """Draw mean subject-attention mass by layer and head for each arm, and below it the change against base.
 
@@ -90,52 +75,10 @@ def attention_change(
     ranking = rank_heads(imbalance(before, after), groups=groups)
     means = dict(zip(names, (before.values.mean(0).numpy(), after.values.mean(0).numpy()), strict=True))
     moved = {names[1]: (ranking.corrected < 0.05).numpy()}
-    return in_house_style(_maps)(means, moved, len(before.fact_ids), reference=names[0])
+    return style.in_house_style(_maps)(means, moved, len(before.fact_ids), reference=names[0])
 
 
-def _maps(
-    mean: Mapping[str, np.ndarray], moved: Mapping[str, np.ndarray], n: int, *, reference: str = BASE
-) -> Figure:
-    """Draw a map a model, and below or beside it the change of those in ``moved``, whose heads get dots."""
-    layers, heads = next(iter(mean.values())).shape
-    beside = len(moved) == 1 and room() > 5  # one change fits into the same row
-    down = not beside and room() < 5  # a row a model, its change beside it
-    columns, rows = (3, 1) if beside else (len(mean), 2 if moved else 1)
-    columns, rows = (rows, columns) if down else (columns, rows)
-    width = (room() - 1.0) / max(columns, 2)
-    height = min(max(width * layers / heads, (0.2 if down else 0.34) * layers, 0.8), 3.4)
-    cell = (0.85 * width / heads, height / layers)
-    figure = new_figure(min(7.0, room()), rows * (height + 0.55) + 0.2)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    if beside:
-        above, below = grid[0][:2], grid[0][2:]
-    else:
-        lines = grid.T if down else grid
-        above, below = lines[0], lines[-1][1:] if moved else []
-
-    top = max(table.max() for table in mean.values())
-    for axes, (arm, table) in zip(above, mean.items(), strict=True):
-        image = draw_map(axes, table, cell, cmap=SEQUENTIAL, vmin=0, vmax=top)
-        axes.set_title(drawable_label(arm, 20), weight="bold")
-    _bar(figure, image, above, f"mass (n = {n:,})", width, below=down)
-    changes = {arm: mean[arm] - mean[reference] for arm in moved}
-    reach = max((abs(change).max() for change in changes.values()), default=0) or 1e-3
-    for axes, (arm, change) in zip(below, changes.items(), strict=True):
-        image = draw_map(axes, change, cell, cmap=DIVERGING, vmin=-reach, vmax=reach, sign=True)
-        axes.set_title(f"{drawable_label(arm, 14)} \u2212 {drawable_label(reference, 14)}")
-        mark_heads(axes, moved[arm], image, cell)
-    if moved:
-        _bar(figure, image, below, "change", width, below=down)
-    for axes in (*above, *below):
-        index_ticks(axes, layers, heads, width)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("layer")
-    if moved and not beside:
-        (grid.T if down else grid)[1][0].set_axis_off()
-    return figure
-
-
-@draw_from_run
+@style.draw_from_run
 def fact_attention(run: Run, *, arms: Sequence[str] | None = None, heads: int = MOST_HEADS) -> Figure:
     """Draw one fact's attention from the last token, head by head, the arms of a head under each other.
 
@@ -143,76 +86,102 @@ def fact_attention(run: Run, *, arms: Sequence[str] | None = None, heads: int = 
     """
     if run.example is None:
         raise NotMeasured("One fact's attention is left out: the run holds no example.json.")
-    names = list(arms or select_fact_arms(run.example))
+    held = list(run.example.patterns)
+    usual = [arm for arm in (BASE, "top", "bottom") if arm in held]
+    names = list(arms or (usual if len(usual) == 3 else select_arms(held)))
     return fact_rows(FactAttention.of(run.example, heads=None, arms=names).first(heads))
 
 
+def _maps(
+    mean: Mapping[str, np.ndarray], moved: Mapping[str, np.ndarray], n: int, *, reference: str = BASE
+) -> Figure:
+    """Draw a map a model, and below or beside it the change of those in ``moved``, whose heads get dots."""
+    layers, heads = next(iter(mean.values())).shape
+    beside = len(moved) == 1 and style.room() > 5  # one change fits into the same row
+    down = not beside and style.room() < 5  # a row a model, its change beside it
+    columns, rows = (3, 1) if beside else (len(mean), 2 if moved else 1)
+    columns, rows = (rows, columns) if down else (columns, rows)
+    width = (style.room() - 1.0) / max(columns, 2)
+    height = min(max(width * layers / heads, (0.2 if down else 0.34) * layers, 0.8), 3.4)
+    cell = (0.85 * width / heads, height / layers)
+    figure = style.new_figure(min(7.0, style.room()), rows * (height + 0.55) + 0.2)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    lines = grid.T if down else grid
+    above, below = (grid[0][:2], grid[0][2:]) if beside else (lines[0], lines[-1][1:] if moved else [])
+
+    scales = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": max(table.max() for table in mean.values())}
+    for axes, (arm, table) in zip(above, mean.items(), strict=True):
+        image = draw_map(axes, table, cell, **scales)
+        axes.set_title(style.drawable_label(arm, 20), weight="bold")
+    _colour_bar(figure, image, above, f"mass (n = {n:,})", width, below=down)
+    changes = {arm: mean[arm] - mean[reference] for arm in moved}
+    reach = max((abs(change).max() for change in changes.values()), default=0) or 1e-3
+    scales = {"cmap": style.DIVERGING, "vmin": -reach, "vmax": reach}
+    for axes, (arm, change) in zip(below, changes.items(), strict=True):
+        image = draw_map(axes, change, cell, sign=True, marked=moved[arm], **scales)
+        axes.set_title(f"{style.drawable_label(arm, 14)} \u2212 {style.drawable_label(reference, 14)}")
+    if moved:
+        _colour_bar(figure, image, below, "change", width, below=down)
+    for axes in (*above, *below):
+        index_ticks(axes, layers, heads, width)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("layer")
+    if moved and not beside:
+        lines[1][0].set_axis_off()
+    return figure
+
+
 def draw_map(
-    axes: Axes, values: np.ndarray, cell: tuple[float, float], *, sign: bool = False, **scale: Any
+    axes: Axes,
+    values: Float[np.ndarray, "layer head"],
+    cell: tuple[float, float],
+    *,
+    sign: bool = False,
+    marked: Bool[np.ndarray, "layer head"] | None = None,
+    **scale: Any,
 ) -> AxesImage:
-    """Draw one layer-by-head map, with its numbers if a cell (inches) has room for them."""
+    """Draw one layer-by-head map, its numbers and marks as far as there is room for them.
+
+    Args:
+        axes: where to draw.
+        values: what is coloured; NaN was not measured.
+        cell: how wide and high a cell is, in inches.
+        sign: whether numbers bear their sign.
+        marked: heads that get a dot in their corner.
+        **scale: what matplotlib's ``imshow`` takes.
+    """
     image = axes.imshow(values, aspect="auto", interpolation="none", **scale)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    if cell[0] < (0.24 if sign else 0.19) or cell[1] < 0.13:
-        return image
-    for (layer, head), value in _cells(values):
-        if value != value:  # not measured
-            continue
-        style: dict[str, Any] = {
-            "ha": "center",
-            "va": "center",
-            "fontsize": min(7.0, 23 * cell[0]) if sign else min(7.0, 30 * cell[0]),
-            "color": _ink(image, value),
-        }
-        axes.text(head, layer, _short(value, sign=sign), **style)
+    inks = [
+        "#ffffff" if np.dot((0.299, 0.587, 0.114), image.cmap(image.norm(v))[:3]) < 0.55 else "#111111"
+        for v in values.flat
+    ]
+    if cell[0] >= (0.24 if sign else 0.19) and cell[1] >= 0.13:
+        size = min(7.0, (23 if sign else 30) * cell[0])
+        for ((layer, head), value), ink in zip(np.ndenumerate(values), inks, strict=True):
+            if not np.isnan(value):
+                text = f"{abs(value):.2f}".removeprefix("0")
+                text = ("\u2212" if value < 0 else "+") + text if sign and text != ".00" else text
+                axes.text(head, layer, text, ha="center", va="center", fontsize=size, color=ink)
+    if marked is not None and min(cell) >= SMALLEST_DOT:
+        layers, heads = np.nonzero(marked)
+        colours = [ink for ink, wanted in zip(inks, marked.flat, strict=True) if wanted] or None
+        size = min(2.6, 24 * min(cell)) ** 2
+        axes.scatter(heads + 0.38, layers - 0.36, s=size, c=colours, linewidths=0)
     return image
 
 
-def _bar(
-    figure: Figure, image: ScalarMappable, beside: Sequence[Axes], text: str, width: float, *, below: bool
+def _colour_bar(
+    figure: Figure, image: AxesImage, beside: Sequence[Axes], text: str, width: float, *, below: bool
 ) -> None:
     """Put a colour bar beside panels of ``width`` inches, or below them; as wide for one as for many."""
     panels = list(beside)
+    fraction = 0.12 / (len(panels) * width)
+    place: dict[str, Any] = {"fraction": fraction, "aspect": 20, "pad": 0.02}
     if below:
-        figure.colorbar(image, ax=panels, label=text, location="bottom", aspect=14, fraction=0.03, pad=0.01)
-    else:
-        fraction = 0.12 / (len(panels) * width)
-        figure.colorbar(image, ax=panels, label=text, fraction=fraction, aspect=20, pad=0.02)
-
-
-def mark_heads(
-    axes: Axes, marked: Bool[np.ndarray, "layer head"], image: AxesImage, cell: tuple[float, float]
-) -> None:
-    """Put a dot into the corner of every marked head, where cells (inches) are large enough."""
-    if min(cell) < SMALLEST_DOT:
-        return
-    values = np.asarray(image.get_array())
-    at = [place for place, wanted in _cells(marked) if wanted]
-    axes.scatter(
-        [head + 0.38 for _, head in at],
-        [layer - 0.36 for layer, _ in at],
-        s=min(2.6, 24 * min(cell)) ** 2,
-        c=[_ink(image, values[place]) for place in at] or None,
-        linewidths=0,
-    )
-
-
-def _ink(image: AxesImage, value: Any) -> str:
-    """Choose black or white, whichever is read more easily on the colour of ``value``."""
-    red, green, blue, _ = image.cmap(image.norm(value))
-    return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "#111111"
-
-
-def _cells(values: np.ndarray) -> list[tuple[tuple[int, int], Any]]:
-    return [((i, j), values[i, j]) for i in range(values.shape[0]) for j in range(values.shape[1])]
-
-
-def _short(value: float, *, sign: bool) -> str:
-    text = f"{abs(value):.2f}".removeprefix("0")
-    if not sign or text == ".00":
-        return text
-    return ("\u2212" if value < 0 else "+") + text
+        place = {"location": "bottom", "aspect": 14, "fraction": 0.03, "pad": 0.01}
+    figure.colorbar(image, ax=panels, label=text, **place)
 
 
 def index_ticks(axes: Axes, layers: int, heads: int, width: float) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec
 
 import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,7 +22,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from finetune.common.files import atomic_file
-from interp.reports.read.run import BASE, Run, as_run
+from interp.reports.figures.svg import INK, MUTED, RULE, inline_markup
+from interp.reports.read.fact_attention import BASE
+from interp.reports.read.run import Run, as_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +34,6 @@ P = ParamSpec("P")
 PAGE, COLUMN = 7.0, 3.35  # inches: across a page, and in one column of a paper
 _ROOM: ContextVar[float] = ContextVar("room", default=PAGE)
 
-INK, MUTED, RULE = "#1c1d21", "#6a6e75", "#d9dade"  # unlike any data colour: the page maps them to its theme
 BASE_COLOUR = "#7a7f87"
 # Okabe & Ito (2008), without the yellow and black that vanish on a light or dark page.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -160,6 +161,19 @@ def leftmost(axes: Axes) -> bool:
     return place is not None and place.is_first_col()
 
 
+def rule_axes(axes: Axes, axis: Literal["x", "y"]) -> None:
+    """Rule lines across a panel, behind what is drawn."""
+    axes.grid(axis=axis)
+    axes.set_axisbelow(True)
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a panel from the top, without an axis beside them."""
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_yticks(range(len(names)), names)
+
+
 def legend_of(figure: Figure, axes: Axes, *, below: bool, columns: int = 3, **style: Any) -> None:
     """Put the legend beside a panel, or below the figure where it is narrow."""
     if below:
@@ -228,6 +242,4 @@ def inline_svg(figure: Figure, prefix: str) -> str:
             transparent=True,
             metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
         )
-    from interp.reports.figures.svg import inline_markup
-
     return inline_markup(buffer.getvalue(), prefix, label=prefix)

@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 from finetune.common.errors import InputError
 from finetune.common.text_files import MIB, read_text
-from interp.reports.figures.style import INK, MUTED, RULE
 
+INK, MUTED, RULE = "#1c1d21", "#6a6e75", "#d9dade"  # unlike any data colour: the page maps them to its theme
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 ELEMENTS = frozenset(
     "svg g path defs use text tspan clipPath rect circle ellipse line polyline polygon image pattern "

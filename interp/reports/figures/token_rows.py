@@ -1,28 +1,19 @@
-"""Rows of tokens as a picture: what each model gives to each token, head by head, the subject boxed."""
+"""Rows of tokens as a picture: what each model gives to each token, the subject marked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib.patches import Rectangle
 from numpy import ndarray
 
-from interp.reports.figures.style import (
-    DIVERGING,
-    INK,
-    MUTED,
-    SEQUENTIAL,
-    SUBJECT,
-    arm_style,
-    drawable_label,
-    in_house_style,
-    new_figure,
-    room,
-)
+from interp.reports.figures import style
+from interp.reports.figures.style import INK, MUTED, SUBJECT, drawable_label
 from interp.reports.read.fact_attention import FactAttention
 
 if TYPE_CHECKING:
@@ -30,7 +21,53 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_TOKENS = 48
+MOST_STRIP_TOKENS = 16  # the last ones are kept: there the question ends
 Tables = Mapping[str, Mapping[str, Float[ndarray, " token"]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """One fact: its tokens, which are the subject's, and each model's attention of the last token to them."""
+
+    title: str
+    tokens: Sequence[str]
+    subject: Bool[ndarray, " token"]
+    rows: Mapping[str, Float[ndarray, " token"]]
+
+    def __post_init__(self) -> None:
+        for name, row in self.rows.items():
+            if not len(self.tokens) == len(self.subject) == len(row):
+                raise ValueError(
+                    f"strip {self.title!r}: {name} has {len(row)} weights for {len(self.tokens)} tokens, "
+                    f"{len(self.subject)} of them marked"
+                )
+
+
+@style.in_house_style
+def attention_strips(strips: Sequence[Strip]) -> Figure:
+    """Draw facts below one another, a row a model; the subject's tokens are coloured, weights in percent."""
+    width = max(min(len(strip.tokens), MOST_STRIP_TOKENS) for strip in strips)
+    rows = max(len(strip.rows) for strip in strips)
+    figure = style.new_figure(width=1.1 + 0.5 * width, height=0.2 + len(strips) * (0.55 + 0.22 * rows))
+    grid = figure.subplots(len(strips), 1, squeeze=False)[:, 0]
+    for axes, strip in zip(grid, strips, strict=True):
+        kept = range(max(0, len(strip.tokens) - MOST_STRIP_TOKENS), len(strip.tokens))
+        table = np.stack(list(strip.rows.values()))[:, kept]
+        axes.imshow(table, cmap=style.SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
+        for (row, column), weight in np.ndenumerate(table):
+            if weight >= 0.005:
+                look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5}
+                look["color"] = "white" if weight > 0.6 else "black"
+                axes.text(column, row, f"{100 * weight:.0f}", **look)
+        axes.set_yticks(range(len(strip.rows)), list(strip.rows))
+        _token_ticks(
+            axes, [drawable_label(strip.tokens[i], 10) for i in kept], strip.subject[kept], MUTED, 6.5
+        )
+        axes.set_xlim(-0.5, width - 0.5)  # one scale for all: a token is as wide in every strip
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_title(strip.title, loc="left")
+    return figure
 
 
 def fact_rows(fact: FactAttention, names: Sequence[str] | None = None) -> Figure:
@@ -49,7 +86,7 @@ def fact_rows(fact: FactAttention, names: Sequence[str] | None = None) -> Figure
     )
 
 
-@in_house_style
+@style.in_house_style
 def token_rows(
     panels: Tables,
     tokens: Sequence[str],
@@ -74,25 +111,29 @@ def token_rows(
     tables = [np.stack([rows[name][kept] for name in names]) for rows in panels.values()]
     most = max(float(np.abs(table).max()) for table in tables) or 1.0
     signed = any(bool((table < 0).any()) for table in tables)
-    scale: dict[str, Any] = {
-        "cmap": DIVERGING if signed else SEQUENTIAL,
-        "vmin": -most * signed,
-        "vmax": most,
-    }
-    figure = new_figure(min(7.0, room()), 1.15 + len(tables) * (0.155 * len(names) + 0.07))
+    scale: dict[str, Any] = {"cmap": style.DIVERGING if signed else style.SEQUENTIAL, "vmin": -most * signed}
+    figure = style.new_figure(min(7.0, style.room()), 1.15 + len(tables) * (0.155 * len(names) + 0.07))
     grid = figure.subplots(len(tables), 1, sharex=True, squeeze=False)[:, 0]
-    styles = arm_style(names)
+    styles = style.arm_style(names)
+    flags = [subject[i] for i in kept]
     for k, (axes, title, table) in enumerate(zip(grid, panels, tables, strict=True)):
-        image = axes.imshow(table, aspect="auto", interpolation="none", **scale)
+        image = axes.imshow(table, aspect="auto", interpolation="none", vmax=most, **scale)
         axes.set_yticks(range(len(names)), [drawable_label(name, 12) for name in names], fontsize=6)
         axes.set_ylabel(title, rotation=0, ha="right", va="center", weight="bold", labelpad=6)
-        for y, name in enumerate(names):
-            axes.get_yticklabels()[y].set_color(styles[name]["color"])
+        for label, name in zip(axes.get_yticklabels(), names, strict=True):
+            label.set_color(styles[name]["color"])
         for y, number in enumerate(shares[k] if len(shares) else ()):
             _beside(axes, f"{number:.2f}", (1, y), ("axes fraction", "data"), va="center", fontsize=6.5)
-        _frame(axes, len(names), len(kept))
-        _box_subject(axes, [subject[i] for i in kept], len(names))
-    _token_ticks(grid[-1], tokens, subject, kept)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        axes.set_xlim(-0.5, len(kept) - 0.5)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        _box_subject(axes, flags, len(names))
+    shown = [drawable_label(tokens[i], 12) for i in kept]
+    width = 0.7 * min(7.0, style.room()) / len(kept)  # inches a token; a letter takes about 0.06
+    upright = all(0.03 * (len(a) + len(b)) < width for a, b in pairwise([*shown, ""]))
+    size = 7 if len(kept) <= 30 else 5.5
+    _token_ticks(grid[-1], shown, flags, INK, size, rotation=0 if upright else 90)
     if share:
         _beside(grid[0], share, (1, 1), "axes fraction", va="bottom", fontsize=6, color=MUTED)
     bar: dict[str, Any] = {"shrink": 0.5, "anchor": (0, 1), "aspect": 18, "pad": 0.07 if share else 0.02}
@@ -109,15 +150,8 @@ def select_tokens(subject: Sequence[bool]) -> list[int]:
     return sorted({*marked, *range(max(0, length - (MOST_TOKENS - len(marked))), length)})
 
 
-def _beside(axes: Axes, text: str, at: tuple[float, float], coordinates: Any, **style: Any) -> None:
-    axes.annotate(text, at, (4, 3 if style["va"] == "bottom" else 0), coordinates, "offset points", **style)
-
-
-def _frame(axes: Axes, rows: int, columns: int) -> None:
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    axes.set_xlim(-0.5, columns - 0.5)
-    axes.set_ylim(rows - 0.5, -0.5)
+def _beside(axes: Axes, text: str, at: tuple[float, float], coordinates: Any, **look: Any) -> None:
+    axes.annotate(text, at, (4, 3 if look["va"] == "bottom" else 0), coordinates, "offset points", **look)
 
 
 def _box_subject(axes: Axes, flags: Sequence[bool], rows: int) -> None:
@@ -129,12 +163,11 @@ def _box_subject(axes: Axes, flags: Sequence[bool], rows: int) -> None:
         axes.add_patch(box)
 
 
-def _token_ticks(axes: Axes, tokens: Sequence[str], subject: Sequence[bool], kept: Sequence[int]) -> None:
-    names = [drawable_label(tokens[i], 12) for i in kept]
-    size = 7 if len(kept) <= 30 else 5.5
-    width = 0.7 * min(7.0, room()) / len(kept)  # inches a token; a letter takes about 0.06
-    upright = all(0.03 * (len(a) + len(b)) < width for a, b in pairwise([*names, ""]))
-    axes.set_xticks(range(len(kept)), names, fontsize=size, rotation=0 if upright else 90)
-    for tick, i in zip(axes.get_xticklabels(), kept, strict=True):
-        tick.set_color(SUBJECT if subject[i] else INK)
-        tick.set_fontweight("bold" if subject[i] else "normal")
+def _token_ticks(
+    axes: Axes, names: Sequence[str], subject: Sequence[bool], ink: str, size: float, *, rotation: float = 0
+) -> None:
+    """Name tokens below a panel, the subject's in its colour and bold, the others in ``ink``."""
+    axes.set_xticks(range(len(names)), names, fontsize=size, rotation=rotation)
+    for tick, marked in zip(axes.get_xticklabels(), subject, strict=True):
+        tick.set_color(SUBJECT if marked else ink)
+        tick.set_fontweight("bold" if marked else "normal")

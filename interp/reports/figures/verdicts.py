@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,10 @@ import numpy as np
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
-from interp.reports.figures.points import count_span
-from interp.reports.figures.style import (
-    COLUMN,
-    INK,
-    drawable_label,
-    in_house_style,
-    legend_of,
-    new_figure,
-    panels_of,
-)
-from interp.reports.read.frames import require_columns
+from interp.reports.figures import style
+from interp.reports.figures.curves import count_span, draw_points
+from interp.reports.figures.style import COLUMN, INK, drawable_label
+from interp.reports.read.run import require_columns
 from interp.stats import estimate, over_seeds, overlap_of
 
 if TYPE_CHECKING:
@@ -41,7 +35,6 @@ COLOURS = {  # verdicts, from kept to never there
 }
 KNEW = {"base knew": "#0072B2", "knew in part": "#8DB9D8", "base did not know": "#B4B9BF"}
 DARK = ("retained", "erased", "learned")  # bars that are read better in white
-_EXPLAINED = "known facts (%); below each bar\nits first share's 95% interval"
 GAP = 0.025  # between bands, as a share of all facts
 WIDTH = 0.05  # of the bars at both ends
 
@@ -101,15 +94,14 @@ def verdict_shares(frame: pd.DataFrame, wanted: Sequence[str]) -> dict[str, Esti
     return made
 
 
-@in_house_style
+@style.in_house_style
 def _flows(frame: pd.DataFrame) -> Figure:
     arms = list(frame["arm"].unique())
-    figure, grid = panels_of(len(arms), width=COLUMN, height=2.55)
+    figure, grid = style.panels_of(len(arms), width=COLUMN, height=2.55)
     for axes, arm in zip(grid, arms, strict=True):
         rows = frame[frame["arm"] == arm]
         _flow(axes, rows)
         axes.set_title(_heading(arm, rows), loc="left", fontsize=7.5)
-    for axes in grid:
         axes.set_axis_off()
     return figure
 
@@ -117,28 +109,23 @@ def _flows(frame: pd.DataFrame) -> Figure:
 def _flow(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw one arm: bars at both ends, and a band for every pair that occurs."""
     knew = np.where(rows["base_knew"] == 1, 0, np.where(rows["base_knew"] > 0, 1, 2))
-    starts = [name for i, name in enumerate(KNEW) if (knew == i).any()]
-    ends = [name for name in COLOURS if (rows["verdict"] == name).any()]
-    names = np.array(list(KNEW))[knew]
-    verdicts = rows["verdict"].to_numpy()
+    names, verdicts = np.array(list(KNEW))[knew], rows["verdict"].to_numpy()
+    starts = [name for name in KNEW if (names == name).any()]
+    ends = [name for name in COLOURS if (verdicts == name).any()]
     seeds = rows["seed"].to_numpy()
 
     def share(chosen: np.ndarray) -> float:
         # The mean of the seeds' shares, as the numbers beside the bars are, whatever each seed's n.
         return float(np.mean([chosen[seeds == seed].mean() for seed in np.unique(seeds)]))
 
-    left = _stacked(starts, [share(names == name) for name in starts])
-    right = _stacked(ends, [share(verdicts == name) for name in ends])
+    left = _stacked({name: share(names == name) for name in starts})
+    right = _stacked({name: share(verdicts == name) for name in ends})
     found = verdict_shares(rows, ends)
-    from_left, from_right = dict(left), dict(right)
-    for start in starts:
-        for end in ends:
-            size = share((names == start) & (verdicts == end))
-            if size:
-                a, b = from_left[start][0], from_right[end][0]
-                _band(axes, a, b, size, COLOURS[end])
-                from_left[start] = (a + size, from_left[start][1])
-                from_right[end] = (b + size, from_right[end][1])
+    used = dict.fromkeys([*starts, *ends], 0.0)
+    for start, end in product(starts, ends):
+        if size := share((names == start) & (verdicts == end)):
+            _band(axes, left[start][0] + used[start], right[end][0] + used[end], size, COLOURS[end])
+            used[start], used[end] = used[start] + size, used[end] + size
     text: dict[str, Any] = {"fontsize": 6.5, "va": "center", "color": INK}
     for name, (low, high) in left.items():
         axes.barh((low + high) / 2, -WIDTH, height=high - low, color=KNEW[name])
@@ -151,10 +138,10 @@ def _flow(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_ylim(1 + GAP * max(len(left), len(right)), -0.02)
 
 
-def _stacked(names: Sequence[str], sizes: Sequence[float]) -> dict[str, tuple[float, float]]:
+def _stacked(sizes: Mapping[str, float]) -> dict[str, tuple[float, float]]:
     """Lay bars out below one another, with gaps."""
     places, at = {}, 0.0
-    for name, size in zip(names, sizes, strict=True):
+    for name, size in sizes.items():
         places[name] = (at, at + size)
         at += size + GAP
     return places
@@ -166,83 +153,68 @@ def _apart(heights: Sequence[float], least: float) -> list[float]:
     for y in heights:
         placed.append(max(y, placed[-1] + least) if placed else y)
     bottom = 1 + GAP * len(heights)
-    for i in range(len(placed) - 1, -1, -1):
-        placed[i] = min(placed[i], bottom - least * (len(placed) - 1 - i))
-    return placed
+    return [min(y, bottom - least * (len(placed) - 1 - i)) for i, y in enumerate(placed)]
 
 
 def _band(axes: Axes, left: float, right: float, size: float, colour: str) -> None:
-
     corners = [(0, left), (0.5, left), (0.5, right), (1, right)]
     back = [(1, right + size), (0.5, right + size), (0.5, left + size), (0, left + size)]
     codes = [Outline.MOVETO, *[Outline.CURVE4] * 3, Outline.LINETO, *[Outline.CURVE4] * 3]
     axes.add_patch(PathPatch(Outline([*corners, *back], codes), facecolor=colour, alpha=0.55, linewidth=0))
 
 
-@in_house_style
+@style.in_house_style
 def _bars(known: pd.DataFrame) -> Figure:
-    arms = list(known["arm"].unique())
-    present = [name for name in COLOURS if (known["verdict"] == name).any()]
-    figure = new_figure(COLUMN, 0.75 + 0.52 * len(arms))
+    arms = {str(arm): rows for arm, rows in known.groupby("arm", sort=False)}
+    figure = style.new_figure(COLUMN, 0.75 + 0.52 * len(arms))
     axes = figure.subplots()
-    for y, arm in enumerate(arms):
-        rows = known[known["arm"] == arm]
-        draw_shares(axes, y, verdict_shares(rows, present), present)
-    names = [_heading(arm, known[known["arm"] == arm]).replace(" facts", "").split(", ") for arm in arms]
-    axes.set_yticks(range(len(arms)), ["\n".join(parts[:2]) for parts in names])
-    finish_shares(axes, len(arms), _EXPLAINED)
-    legend_of(figure, axes, below=True, columns=2, handlelength=1)
+    headings = [_heading(arm, rows).replace(" facts", "").split(", ") for arm, rows in arms.items()]
+    _share_bars(axes, list(arms.values()), ["\n".join(parts[:2]) for parts in headings], _present(known))
+    style.legend_of(figure, axes, below=True, columns=2, handlelength=1)
     return figure
 
 
-@in_house_style
+@style.in_house_style
 def _by_quarter(known: pd.DataFrame) -> Figure:
-    arms = list(known["arm"].unique())
-    present = [name for name in COLOURS if (known["verdict"] == name).any()]
-    figure, grid = panels_of(len(arms), width=COLUMN, height=1.75, extra=0.5, sharex=True)
-    for axes, arm in zip(grid, arms, strict=True):
-        quarters = {int(q): rows for q, rows in known[known["arm"] == arm].groupby("quarter")}
-        for y, rows in enumerate(quarters.values()):
-            draw_shares(axes, y, verdict_shares(rows, present), present)
-        names = [f"{q}, n = {count_span(sorted(r.groupby('seed').size()))}" for q, r in quarters.items()]
-        axes.set_yticks(range(len(names)), names)
+    arms = {str(arm): rows for arm, rows in known.groupby("arm", sort=False)}
+    figure, grid = style.panels_of(len(arms), width=COLUMN, height=1.75, extra=0.5, sharex=True)
+    for axes, (arm, rows) in zip(grid, arms.items(), strict=True):
+        quarters = {int(q): part for q, part in rows.groupby("quarter")}
+        names = [f"{q}, n = {count_span(part.groupby('seed').size())}" for q, part in quarters.items()]
+        _share_bars(axes, list(quarters.values()), names, _present(known))
         axes.set_title(drawable_label(arm, 16), loc="left")
-        finish_shares(axes, len(names), _EXPLAINED)
-    legend_of(figure, grid[0], below=True, columns=4 if figure.get_figwidth() > 5 else 2, handlelength=1)
+    columns = 4 if figure.get_figwidth() > 5 else 2
+    style.legend_of(figure, grid[0], below=True, columns=columns, handlelength=1)
     return figure
 
 
-def draw_shares(axes: Axes, y: float, found: dict[str, Estimate], names: Sequence[str]) -> None:
-    """Draw one stacked bar; the interval of each share stands around the bar's end of that verdict."""
-    at = 0.0
-    for name in names:
-        share = found[name].value or 0.0
-        axes.barh(
-            y, 100 * share, left=100 * at, height=0.62, color=COLOURS[name], label=name if y == 0 else None
-        )
-        if share > 0.09:
-            ink = "#ffffff" if name in DARK else "#111111"
-            axes.text(100 * (at + share / 2), y, f"{100 * share:.0f}", ha="center", va="center", color=ink)
-        at += share
-    first = found[names[0]]
-    if first.low is not None and first.high is not None:
-        # The first share's end is the only boundary that is one share's own.
-        axes.errorbar(
-            [100 * (first.value or 0)],
-            [y + 0.38],
-            xerr=[[100 * ((first.value or 0) - first.low)], [100 * (first.high - (first.value or 0))]],
-            color=INK,
-            elinewidth=1,
-            capsize=1.5,
-            linestyle="",
-        )
+def _present(known: pd.DataFrame) -> list[str]:
+    return [name for name in COLOURS if (known["verdict"] == name).any()]
 
 
-def finish_shares(axes: Axes, lines: int, what: str) -> None:
-    """Set the axes of stacked bars."""
-    axes.set_ylim(lines - 0.4, -0.6)
+def _share_bars(
+    axes: Axes, parts: Sequence[pd.DataFrame], names: Sequence[str], verdicts: Sequence[str]
+) -> None:
+    """Draw a stacked bar of verdicts for each part of the facts; below it its first share's interval."""
+    for y, rows in enumerate(parts):
+        found, at = verdict_shares(rows, verdicts), 0.0
+        for name in verdicts:
+            share = found[name].value or 0.0
+            label = name if y == 0 else None
+            axes.barh(y, 100 * share, left=100 * at, height=0.62, color=COLOURS[name], label=label)
+            if share > 0.09:
+                look = {"ha": "center", "va": "center", "color": "#ffffff" if name in DARK else "#111111"}
+                axes.text(100 * (at + share / 2), y, f"{100 * share:.0f}", **look)
+            at += share
+        first = found[verdicts[0]]
+        if first.low is not None:
+            # The first share's end is the only boundary that is one share's own.
+            look = {"color": INK, "capsize": 1.5, "linestyle": ""}
+            draw_points(axes, [y + 0.38], [first], scale=100, across=True, **look)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 100)
-    axes.set_xlabel(what)
+    axes.set_xlabel("known facts (%); below each bar\nits first share's 95% interval")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
@@ -250,14 +222,17 @@ def finish_shares(axes: Axes, lines: int, what: str) -> None:
 def _heading(arm: str, rows: pd.DataFrame) -> str:
     """Name an arm and its n: facts, and seeds where there are several."""
     counts = rows.groupby("seed").size()
-    facts = f"n = {count_span(sorted(counts))} facts"
     name = f"{drawable_label(arm, 16)}, " if arm else ""
-    return f"{name}{facts}, {len(counts)} seeds" if len(counts) > 1 else f"{name}{facts}"
+    seeds = f", {len(counts)} seeds" if len(counts) > 1 else ""
+    return f"{name}n = {count_span(counts)} facts{seeds}"
 
 
 def _written(share: Estimate) -> str:
     if share.value is None:
         return ""
-    if share.low is None or share.high is None:
-        return f"{100 * share.value:.0f}%"
-    return f"{100 * share.value:.0f}% ({100 * share.low:.0f} to {100 * share.high:.0f})"
+    bounds = (
+        ""
+        if share.low is None or share.high is None
+        else f" ({100 * share.low:.0f} to {100 * share.high:.0f})"
+    )
+    return f"{100 * share.value:.0f}%{bounds}"

@@ -1,4 +1,4 @@
-"""Several runs on one page: numbers, claims and figures side by side, and what was set differently.
+"""A comparison of several runs as a study: numbers, claims and figures side by side, and differing settings.
 
     python -m interp.report runs/one runs/other --compare --out compare.html
 
@@ -8,24 +8,24 @@ comparable, and shows them all the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finetune.common.errors import InputError
-from finetune.common.files import read_json
 from finetune.common.output_files import begins_with, require_own_output
 from interp.reports.figures.svg import inline_file
 from interp.reports.pages import sentences as wording
-from interp.reports.pages.render import render_template, write_page
+from interp.reports.pages.render import render_study
 from interp.reports.pages.run_differences import run_difference, shared_facts
-from interp.reports.pages.study import CLAIMS, STUDY, load_study
-from interp.reports.pages.tables import KINDS, TITLES
-from interp.reports.read.run import RULE, MeasuredEstimate, NotMeasured, Run, read_object
-from interp.stats import Estimate
+from interp.reports.pages.run_study import KINDS, write_number
+from interp.reports.pages.study import CLAIMS, STUDY, Study, StudyFigure, StudyTable, load_study
+from interp.reports.read.files import expected_layout, read_object, read_optional
+from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run
+from interp.reports.views.view import write_page
 
-PATTERN_ROWS = ("pattern_only", "placebo", "difference")
+PATTERN_ROWS = {"pattern_only": "right attention", "placebo": "placebo", "difference": "difference"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,28 +38,8 @@ class ComparedRun:
     finding: str
     outcome: str
     manifest: dict[str, Any]
-    claims: tuple[dict[str, Any], ...]
+    claims: tuple[dict[str, str], ...]
     run: Run | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedNumber:
-    """A number as the page shows it: value and interval, or in ``missing`` why there is none."""
-
-    value: str = ""
-    bounds: str = ""
-    n: int = 0
-    missing: str = ""
-    settled: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class NumberRow:
-    """One number of every run, and how far each further run lies from the first."""
-
-    name: str
-    values: tuple[ComparedNumber, ...]
-    apart: tuple[ComparedNumber, ...]
 
 
 def compare(runs: Sequence[Path | str], out: Path | str = "compare.html") -> Path:
@@ -74,12 +54,15 @@ def compare(runs: Sequence[Path | str], out: Path | str = "compare.html") -> Pat
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError("--compare: a directory is named twice; name each run once")
     require_own_output("--out", Path(out), begins_with('<meta name="generator" content="factscope">'))
-    return write_page(
-        Path(out),
-        render_comparison(
-            [read_compared_run(path, name) for path, name in zip(paths, _names(paths), strict=True)]
-        ),
-    )
+    sides = [read_compared_run(path, name) for path, name in zip(paths, _names(paths), strict=True)]
+    study = comparison(sides)
+    drawn = {
+        figure.name: inline_file(side.path / "figures" / f"{figure.name.partition('-')[2]}.svg", figure.name)
+        for figure in study.figures
+        for side in sides
+        if figure.caption == side.name and not figure.missing
+    }
+    return write_page(Path(out), render_study("comparison", study, {}, drawn=drawn))
 
 
 def read_compared_run(path: Path, name: str) -> ComparedRun:
@@ -90,133 +73,147 @@ def read_compared_run(path: Path, name: str) -> ComparedRun:
     """
     if not path.is_dir():
         raise InputError(f"{path}: is no directory; name a run directory, such as runs/demo")
+    keys, run = ("claim", "source", "measured", "outcome"), None
+    with expected_layout(path / CLAIMS):
+        claims = [{key: str(claim[key]) for key in keys} for claim in read_optional(path / CLAIMS, [])]
     manifest = read_object(path / "manifest.json")
-    claims = _claims(path / CLAIMS)
-    words: dict[str, Any]
-    common: dict[str, Any] = {"name": name, "path": path, "manifest": manifest, "claims": claims}
     if (path / STUDY).is_file():
         study = load_study(path)
-        words = {"question": study.question, "finding": study.finding, "outcome": study.outcome}
-        return ComparedRun(**common, **words, run=None)
-    try:
-        run = Run.load(path)
-    except InputError:
-        if not claims:
-            raise
-        # A study of an earlier version: its claims can be compared all the same.
-        return ComparedRun(**common, question="", finding=str(claims[0]["claim"]), outcome="", run=None)
-    answer = wording.answer(run)
-    words = {"question": wording.question(run), "finding": answer.sentences[0], "outcome": answer.verdict}
-    return ComparedRun(**common, **words, run=run)
+        words = study.question, study.finding, study.outcome
+    else:
+        try:
+            run = Run.load(path)
+        except InputError:
+            if not claims:
+                raise
+            # A study of an earlier version: its claims can be compared all the same.
+            words = "", claims[0]["claim"], ""
+        else:
+            answer = wording.answer(run)
+            words = wording.question(run), answer.sentences[0], answer.verdict
+    said = dict(zip(("question", "finding", "outcome"), words, strict=True))
+    return ComparedRun(name=name, path=path, manifest=manifest, claims=tuple(claims), run=run, **said)
 
 
-def render_comparison(sides: Sequence[ComparedRun]) -> str:
-    """Render the comparison as one HTML text."""
+def comparison(sides: Sequence[ComparedRun]) -> Study:
+    """Lay runs out beside each other as a study; a figure's caption names its run."""
     runs = [side.run for side in sides if side.run]
-    whole = len(runs) == len(sides)
-    return render_template(
-        "compare.html.j2",
-        sides=sides,
-        facts=_facts(sides),
-        numbers=number_tables(runs) if whole else [],
-        claims=claim_rows(sides),
-        settings=setting_differences(sides),
-        figures=shared_figures(sides),
+    numbers = number_tables(runs, [side.name for side in sides]) if len(runs) == len(sides) else []
+    claims = claim_table(sides)
+    told = [
+        (each.name, each.outcome, each.question, each.finding, str(each.manifest.get("setting") or ""))
+        for each in sides
+    ]
+    columns = ("Run", "Outcome", "Question", "Finding", "Setting")
+    return Study(
+        title="Compared",
+        question=f"{len(sides)} runs compared",
+        finding=", ".join(side.name for side in sides),
+        outcome="side by side",
+        answer=tuple(_same_facts(sides)),
+        tables=(
+            StudyTable(title="Runs", columns=columns, rows=tuple(told)),
+            *numbers,
+            *([claims] if claims.rows else []),
+            setting_differences(sides),
+        ),
+        figures=tuple(shared_figures(sides)),
     )
 
 
-def number_tables(runs: Sequence[Run]) -> list[tuple[str, str, list[NumberRow]]]:
-    """Arrange the runs' headline numbers: for each kind a title, a unit, and a row an arm and contrast."""
+def number_tables(runs: Sequence[Run], names: Sequence[str]) -> list[StudyTable]:
+    """Arrange the runs' headline numbers: for each kind a row an arm and a row a contrast."""
+    arms, contrasts = _union(run.arms for run in runs), _union(run.contrasts for run in runs)
     tables = []
-    for kind, title in zip(KINDS, TITLES, strict=True):
-        arms = [_row(runs, ("arms", name), kind, name) for name in _union(run.arms for run in runs)]
-        contrasts = [
-            _row(runs, ("contrasts", name), kind, " − ".join(name.rsplit("_minus_", 1)))
-            for name in _union(run.contrasts for run in runs)
-        ]
-        unit = "0 to 1" if kind == "subject_attention" else "%, differences in points"
-        tables.append((title, unit, arms + contrasts))
-    recovery = [
-        NumberRow(
-            name=title,
-            values=tuple(_entry(run.number("recovery", key), "accuracy") for run in runs),
-            apart=(),
+    for kind, (title, unit) in KINDS.items():
+        rows, bold = [], []
+        for i, name in enumerate((*arms, *contrasts)):
+            paired = name in contrasts
+            group = "contrasts" if paired else "arms"
+            values = [run.number(group, name, kind) for run in runs]
+            apart = [_difference(runs[0], other, name, kind) for other in runs[1:]]
+            rows.append(
+                (
+                    wording.contrast_name(name) if paired else name,
+                    *(write_number(number, kind, signed=paired) for number in values),
+                    *(
+                        each if isinstance(each, str) else write_number(each, kind, signed=True)
+                        for each in apart
+                    ),
+                )
+            )
+            settled = [number if paired else None for number in values] + apart
+            bold += [
+                (i, k + 1)
+                for k, number in enumerate(settled)
+                if isinstance(number, MeasuredEstimate) and number.direction
+            ]
+        columns = (f"{title}, {unit}", *names, *(f"{other} − {names[0]}" for other in names[1:]))
+        note = (
+            f"95% intervals. A difference is the further run's number minus that of {names[0]}, paired by "
+            "fact; differences are in points, in bold where their interval excludes zero."
         )
-        for key, title in zip(PATTERN_ROWS, ("right attention", "placebo", "difference"), strict=True)
+        tables.append(StudyTable(title=title, columns=columns, rows=tuple(rows), note=note, bold=tuple(bold)))
+    back = tuple(
+        (title, *(write_number(run.number("recovery", key), "accuracy") for run in runs))
+        for key, title in PATTERN_ROWS.items()
         if any(run.number("recovery", key) for run in runs)
+    )
+    title = "Brought back by a transplant of attention"
+    return [*tables, *([StudyTable(title=title, columns=("%", *names), rows=back)] if back else [])]
+
+
+def claim_table(sides: Sequence[ComparedRun]) -> StudyTable:
+    """Put each claim beside what every run measured of it."""
+    by_side = [
+        {(c["claim"], c["source"]): f"{c['outcome']}: {c['measured']}" for c in side.claims} for side in sides
     ]
-    return [*tables, *([("Brought back by a transplant of attention", "%", recovery)] if recovery else [])]
+    rows = tuple(
+        (*claim, *(held.get(claim, "does not speak to it") for held in by_side)) for claim in _union(by_side)
+    )
+    columns = ("Claim", "Source", *(side.name for side in sides))
+    return StudyTable(title="Claims by run", columns=columns, rows=rows)
 
 
-def claim_rows(sides: Sequence[ComparedRun]) -> list[dict[str, Any]]:
-    """Put each claim beside what every run measured of it; None where a run does not speak to it."""
-    by_side = [{(str(c["claim"]), str(c["source"])): c for c in side.claims} for side in sides]
-    return [
-        {"claim": claim, "source": source, "cells": [held.get((claim, source)) for held in by_side]}
-        for claim, source in _union(by_side)
-    ]
-
-
-def setting_differences(sides: Sequence[ComparedRun]) -> dict[str, Any]:
+def setting_differences(sides: Sequence[ComparedRun]) -> StudyTable:
     """List what was set differently, and count what is the same: settings, versions, commit."""
     flat = []
     for side in sides:
         config, versions = (side.manifest.get(key) or {} for key in ("config", "versions"))
         rest = {"commit": side.manifest.get("git_commit"), "command": side.manifest.get("command")}
         flat.append({**config, **{f"{name} (version)": v for name, v in versions.items()}, **rest})
-    names = _union(flat)
-    rows = [(name, [_written(held, name) for held in flat]) for name in names]
-    differing = [(name, cells) for name, cells in rows if len(set(cells)) > 1]
-    return {"rows": differing, "same": len(rows) - len(differing)}
+    rows = [(name, *(_written(held.get(name)) for held in flat)) for name in _union(flat)]
+    differing = tuple(row for row in rows if len(set(row[1:])) > 1)
+    note = f"{len(rows) - len(differing)} other settings and versions are the same."
+    columns = ("Setting", *(side.name for side in sides))
+    return StudyTable(title="What was set differently", columns=columns, rows=differing, note=note)
 
 
-def shared_figures(sides: Sequence[ComparedRun]) -> list[dict[str, Any]]:
-    """Take the figures that any run has, the same one of every run beside each other."""
-    names = _union(sorted(p.stem for p in (side.path / "figures").glob("*.svg")) for side in sides)
+def shared_figures(sides: Sequence[ComparedRun]) -> list[StudyFigure]:
+    """List the figures that any run has, the same one of every run beside each other."""
+    held = [sorted(path.stem for path in (side.path / "figures").glob("*.svg")) for side in sides]
     return [
-        {
-            "name": name,
-            "title": name.replace("_", " ").capitalize(),
-            "drawn": [_figure(side, i, name) for i, side in enumerate(sides)],
-        }
-        for name in names
+        StudyFigure(
+            name=f"r{i}-{name}",
+            figure=None,
+            caption=side.name,
+            title=(title := name.replace("_", " ").capitalize()),
+            alternative=f"{title} of {side.name}",
+            missing="" if name in held[i] else f"{side.name}: has no such figure",
+        )
+        for name in _union(held)
+        for i, side in enumerate(sides)
     ]
 
 
-def _figure(side: ComparedRun, i: int, name: str) -> str:
-    path = side.path / "figures" / f"{name}.svg"
-    return inline_file(path, f"r{i}-{name}") if path.is_file() else ""
-
-
-def _row(runs: Sequence[Run], keys: tuple[str, str], kind: wording.Kind, title: str) -> NumberRow:
-    contrast = keys[0] == "contrasts"
-    values = tuple(_entry(run.number(*keys, kind), kind, signed=contrast) for run in runs)
-    return NumberRow(
-        name=title, values=values, apart=tuple(_apart(runs[0], other, keys[1], kind) for other in runs[1:])
-    )
-
-
-def _apart(first: Run, other: Run, name: str, kind: wording.Kind) -> ComparedNumber:
+def _difference(first: Run, other: Run, name: str, kind: wording.Kind) -> MeasuredEstimate | str:
     try:
-        found = run_difference(first, other, name, kind)
+        return run_difference(first, other, name, kind)
     except NotMeasured as reason:
-        return ComparedNumber(missing=str(reason))
-    return _entry(found, kind, signed=True)
+        return str(reason)
 
 
-def _entry(number: Estimate | None, kind: wording.Kind, *, signed: bool = False) -> ComparedNumber:
-    if number is None or number.value is None:
-        return ComparedNumber(missing="not measured")
-    measured = MeasuredEstimate(value=number.value, low=number.low, high=number.high, n=number.n)
-    return ComparedNumber(
-        value=wording.format_number(measured.value, kind, signed=signed),
-        bounds=wording.format_interval(measured, kind, signed=signed),
-        n=measured.n,
-        settled=signed and bool(measured.direction),
-    )
-
-
-def _facts(sides: Sequence[ComparedRun]) -> list[str]:
+def _same_facts(sides: Sequence[ComparedRun]) -> list[str]:
     """Say of every further run whether it asked the facts of the first."""
     first, *others = sides
     said = []
@@ -230,32 +227,19 @@ def _facts(sides: Sequence[ComparedRun]) -> list[str]:
             )
         else:
             said.append(
-                f"{other.name} asks other facts than {first.name} ({common:,} in common, of {m:,} "
-                f"and {n:,}): their numbers stand side by side and are not comparable."
+                f"{other.name} asks other facts than {first.name} ({common:,} in common, of {m:,} and "
+                f"{n:,}): their numbers stand side by side and are not comparable."
             )
     return said
 
 
-def _claims(path: Path) -> tuple[dict[str, Any], ...]:
-    if not path.is_file():
-        return ()
-    try:
-        return tuple(
-            {key: str(claim[key]) for key in ("claim", "source", "measured", "outcome")}
-            for claim in read_json(path)
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is not laid out as expected ({error!r}); {RULE}") from None
-
-
-def _written(held: dict[str, Any], name: str) -> str:
-    value = held.get(name)
+def _written(value: Any) -> str:
     if value is None or value == []:
         return "none"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _union(parts: Any) -> list[Any]:
+def _union(parts: Iterable[Iterable[Any]]) -> list[Any]:
     """List what any of the parts holds, in the order of first appearance."""
     return list(dict.fromkeys(item for part in parts for item in part))
 

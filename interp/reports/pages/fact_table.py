@@ -6,8 +6,8 @@ analysis names in its own way (``said``, ``right``, ``base_knew``) is read under
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from finetune.common.errors import InputError
-from interp.reports.read.run import BASE, RULE, NotMeasured
+from interp.reports.read.fact_attention import BASE
+from interp.reports.read.files import RULE
+from interp.reports.read.run import NotMeasured, read_parquet
 
 MOST_FACTS = 10_000
 LONGEST = 80
@@ -28,10 +30,35 @@ NAMES = {
     "attention": "subject_attention",
 }
 _FILTER: dict[str, Any] = {"filter": True}
-_DETAIL: dict[str, Any] = {"detail": True}  # shown of a chosen fact only
-ORDER = (  # what a narrow screen shows first
-    *("subject", "relation", "answer", "base", "said", "verdict", "truth", "known", "popularity", "quartile"),
-    *("mass", "change", "recovered", "seed"),
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the page's table: ``source`` is the frame's; ``options`` are what the page makes of it."""
+
+    key: str
+    title: str
+    kind: Literal["text", "said", "number", "flag"]
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    of_arms: bool = False
+
+
+COLUMNS = (  # what a narrow screen shows first stands first
+    _Column("subject", "Subject", "text", "subject"),
+    _Column("relation", "Relation", "text", "relation", _FILTER),
+    _Column("answer", "Answer", "text", "answer"),
+    _Column("base", "base says", "said", "base_said"),
+    _Column("said", "{arm} says", "said", "prediction", _FILTER, of_arms=True),
+    _Column("verdict", "Verdict", "text", "verdict", _FILTER, of_arms=True),
+    _Column("truth", "Truth", "text", "truth", _FILTER, of_arms=True),
+    _Column("known", "Known", "flag", "known", _FILTER),
+    _Column("popularity", "Popularity", "number", "popularity", {"digits": None}),
+    _Column("quartile", "Quarter", "number", "quartile", {"digits": 0, "detail": True}),  # of a chosen fact
+    _Column("mass", "Attention", "number", "subject_attention", {"digits": 3}, of_arms=True),
+    _Column("change", "Against {reference}", "number", "change", {"digits": 3, "signed": True}, of_arms=True),
+    _Column("recovered", "Recovered", "flag", "recovered", of_arms=True),
+    _Column("seed", "Seed", "text", "several_seeds", _FILTER),
 )
 NEEDED = ("seed", "arm", "fact_id", "subject", "relation", "answer", "prediction")
 
@@ -75,21 +102,32 @@ def fact_table(
     arms = tuple(arm for arm in names if arm != BASE) or tuple(names)
     rows = heads.iloc[chosen].set_index(KEY)
     by_arm = {arm: frame[frame["arm"] == arm].set_index(KEY).reindex(rows.index) for arm in names}
-    columns = [*_of_facts(rows, by_arm.get(BASE)), *_of_arms(rows, by_arm, arms)]
-    columns.sort(key=lambda column: ORDER.index(column["key"]))
+    base = by_arm.get(BASE)
+    for arm, part in by_arm.items():
+        before = part.get("attention_other") if base is None else base.get("subject_attention")
+        if "subject_attention" in part and before is not None:
+            by_arm[arm] = part.assign(change=part["subject_attention"] - before)
+    seeds = rows.index.get_level_values("seed").astype(str)
+    if base is not None:
+        rows = rows.assign(base_said=base["prediction"], correct=base.get("correct"))
+    elif "correct" in rows:
+        rows = rows.drop(columns="correct")  # that of some arm
+    rows = rows.assign(several_seeds=seeds if heads["seed"].nunique() > 1 else None)
+    columns = [made for each in COLUMNS if (made := _made(each, rows, {arm: by_arm[arm] for arm in arms}))]
+    keys = {column["key"] for column in columns}
     return FactTable(
         data={
             "arms": arms,
             "ids": rows.index.get_level_values("fact_id").astype(str).tolist(),
-            "seeds": rows.index.get_level_values("seed").astype(str).tolist(),
+            "seeds": seeds.tolist(),
             "columns": columns,
             "reference": _references(by_arm, arms),
         },
         shown=len(rows),
         total=len(heads),
         arms=arms,
-        has_verdicts=any(column["key"] == "verdict" for column in columns),
-        has_popularity=any(column["key"] == "popularity" for column in columns),
+        has_verdicts="verdict" in keys,
+        has_popularity="popularity" in keys,
         n_seeds=heads["seed"].nunique(),
     )
 
@@ -100,10 +138,9 @@ def read_verdicts(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: the directory holds no verdicts, or those of other facts.
     """
-    file = path / "facts.parquet"
-    if not file.is_file():
+    if not (path / "facts.parquet").is_file():
         raise InputError(f"--verdicts {path}: holds no facts.parquet; {RULE}")
-    verdicts = pd.read_parquet(file)
+    verdicts = read_parquet(path / "facts.parquet")
     if not {*ROW, "answer", "verdict", "strength"} <= set(verdicts):
         raise InputError(f"--verdicts {path}: holds no verdicts; name a run of stored_or_suppressed")
     key = [*ROW, "answer"]
@@ -125,58 +162,32 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _of_facts(rows: pd.DataFrame, base: pd.DataFrame | None) -> list[dict[str, Any]]:
-    columns = [
-        _words("subject", "Subject", rows["subject"]),
-        _words("relation", "Relation", rows["relation"]) | _FILTER,
-        _words("answer", "Answer", rows["answer"]),
-    ]
-    if rows.index.get_level_values("seed").nunique() > 1:
-        columns.append(_words("seed", "Seed", rows.index.get_level_values("seed").to_series()) | _FILTER)
-    if "popularity" in rows and rows["popularity"].notna().any():
-        columns.append(_numbers("popularity", "Popularity", rows["popularity"], digits=None))
-    if "quartile" in rows and rows["quartile"].notna().any():
-        columns.append(_numbers("quartile", "Quarter", rows["quartile"], digits=0) | _DETAIL)
-    if "known" in rows:
-        columns.append(_flags("known", "Known", rows["known"]) | _FILTER)
-    if base is not None:
-        columns.append(_said("base", "base says", base))
-    elif "base_said" in rows:
-        columns.append(_words("base", "base says", rows["base_said"]))
-    return columns
+def _made(column: _Column, rows: pd.DataFrame, by_arm: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
+    """Make a column as the page reads it; None where nothing was measured."""
+    frames = by_arm if column.of_arms else {"": rows}
+    if not any(column.source in frame and frame[column.source].notna().any() for frame in frames.values()):
+        return None
+    held = {arm: _values(column, frame) for arm, frame in frames.items()}
+    shape = {"key": column.key, "title": column.title, "kind": column.kind, **column.options}
+    return shape | ({"arms": held} if column.of_arms else held[""])
 
 
-def _of_arms(
-    rows: pd.DataFrame, by_arm: dict[str, pd.DataFrame], arms: Sequence[str]
-) -> list[dict[str, Any]]:
-    def each(make: Any, *, needs: str) -> dict[str, Any] | None:
-        """Make a column of every arm's own; None where no arm has a value in it."""
-        if not any(needs in by_arm[arm] and by_arm[arm][needs].notna().any() for arm in arms):
-            return None
-        made = {arm: make(by_arm[arm]) for arm in arms}
-        shape = {k: v for k, v in made[arms[0]].items() if k not in ("words", "values", "right")}
-        return shape | {"arms": {a: {k: v for k, v in m.items() if k not in shape} for a, m in made.items()}}
-
-    made = (
-        each(lambda f: _said("said", "{arm} says", f) | _FILTER, needs="prediction"),
-        each(lambda f: _words("verdict", "Verdict", _get(f, "verdict")) | _FILTER, needs="verdict"),
-        each(lambda f: _words("truth", "Truth", _get(f, "truth")) | _FILTER, needs="truth"),
-        each(
-            lambda f: _numbers("mass", "Attention", _get(f, "subject_attention")),
-            needs="subject_attention",
-        ),
-        each(lambda f: _change(f, by_arm.get(BASE)), needs="subject_attention")
-        if BASE in by_arm or "attention_other" in rows
-        else None,
-        each(lambda f: _flags("recovered", "Recovered", _get(f, "recovered")), needs="recovered"),
-    )
-    return [column for column in made if column]
+def _values(column: _Column, frame: pd.DataFrame) -> dict[str, Any]:
+    values = frame.get(column.source, pd.Series(pd.NA, index=frame.index))
+    if column.kind in ("number", "flag"):
+        return {"values": _numbers(values)}
+    codes, words = pd.factorize(values.astype("string"))
+    held = {"words": [_cut(str(word)) for word in words], "values": codes.tolist()}
+    if column.kind == "said":
+        held["right"] = _numbers(frame.get("correct", pd.Series(pd.NA, index=frame.index)))
+    return held
 
 
-def _change(frame: pd.DataFrame, base: pd.DataFrame | None) -> dict[str, Any]:
-    before = base["subject_attention"] if base is not None else _get(frame, "attention_other")
-    change = _get(frame, "subject_attention") - before
-    return _numbers("change", "Against {reference}", change) | {"signed": True}
+def _numbers(values: pd.Series) -> list[float | int | None]:
+    """Write numbers to five digits, whole ones without a point, and what is missing as None."""
+    numbers = values.astype("Float64")
+    written = [None if v is pd.NA else float(f"{v:.5g}") for v in numbers]
+    return [int(v) if v is not None and v.is_integer() else v for v in written]
 
 
 def _references(by_arm: dict[str, pd.DataFrame], arms: Sequence[str]) -> dict[str, str]:
@@ -189,44 +200,5 @@ def _references(by_arm: dict[str, pd.DataFrame], arms: Sequence[str]) -> dict[st
     return {arm: others.get(arm, BASE) for arm in arms}
 
 
-def _get(frame: pd.DataFrame, name: str) -> pd.Series:
-    return frame[name] if name in frame else pd.Series(pd.NA, index=frame.index)
-
-
-def _words(key: str, title: str, values: pd.Series) -> dict[str, Any]:
-    codes, words = pd.factorize(values.astype("string"))
-    return {
-        "key": key,
-        "title": title,
-        "kind": "text",
-        "words": [_cut(word) for word in words],
-        "values": codes.tolist(),
-    }
-
-
-def _said(key: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
-    column = _words(key, title, frame["prediction"])
-    right: list[int | None] = [None] * len(frame)
-    if "correct" in frame:
-        right = _flags("", "", frame["correct"])["values"]
-    return column | {"kind": "said", "right": right}
-
-
-def _numbers(key: str, title: str, values: pd.Series, digits: int | None = 3) -> dict[str, Any]:
-    numbers = values.astype("Float64")
-    written = [
-        None if v is None else float(f"{v:.5g}") for v in numbers.astype(object).where(numbers.notna(), None)
-    ]
-    kind: Literal["number"] = "number"
-    return {"key": key, "title": title, "kind": kind, "digits": digits, "values": written}
-
-
-def _flags(key: str, title: str, values: pd.Series) -> dict[str, Any]:
-    numbers = values.astype("Float64")
-    flags = [None if v is None else int(v) for v in numbers.astype(object).where(numbers.notna(), None)]
-    return {"key": key, "title": title, "kind": "flag", "values": flags}
-
-
-def _cut(text: object) -> str:
-    text = str(text)
+def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -1,81 +1,125 @@
-"""What every page shares: its templates with everything escaped, how it is written, what was left out."""
+"""Rendering a study as one self-contained HTML page, everything escaped that is put into it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from finetune.common.files import atomic_file
-from interp.reports.pages import sentences as wording
+from interp.reports.pages.fact_section import FactSection
+from interp.reports.pages.study import OUTCOMES, Cell, Study, StudyFigure, StudyTable, format_cell
+from interp.reports.views.view import template_environment
 
 MOST_EXAMPLES = 3  # of each reason for leaving something out
 MOST_REASONS = 25
 ENLARGED = 1.1  # figures are drawn for print, in 8 pt type
+_OWN_SIZE = re.compile(r'(<svg\b[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"')
 
 
-def render_template(template: str, **values: Any) -> str:
-    """Fill a template; whatever is put into it is escaped."""
-    return page_environment().get_template(template).render(**values)
+def render_study(
+    name: str,
+    study: Study,
+    manifest: Mapping[str, Any],
+    *,
+    drawn: Mapping[str, str],
+    facts: FactSection | None = None,
+) -> str:
+    """Render a study as one HTML text.
 
-
-def page_environment() -> Any:
-    """Return the templates, with everything escaped that is put into them."""
-    environment = Environment(
-        loader=PackageLoader("interp", "reports/templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    Args:
+        name: what the page calls its run.
+        study: what is shown.
+        manifest: where the numbers come from; without one the page says nothing of that.
+        drawn: the SVG element of each figure by name.
+        facts: the table of facts, where there is one.
+    """
+    environment = template_environment()
+    environment.filters |= {"figure": own_size, "cell": write_cell}
+    return environment.get_template("page.html.j2").render(
+        name=name,
+        study=study,
+        tables=(*((claims_table(study),) if study.claims else ()), *study.tables),
+        figures=list(side_by_side(study.figures)),
+        drawn=drawn,
+        facts=facts or FactSection(),
+        manifest=manifest,
+        left_out=left_out_table(manifest.get("left_out") or ()),
+        origin=origin(manifest),
+        configuration=json.dumps(manifest.get("config"), indent=2, ensure_ascii=False),
     )
-    environment.filters["number"] = wording.format_number
-    environment.filters["figure"] = _figure
-    return environment
 
 
-def write_page(path: Path, html: str) -> Path:
-    """Write a page, whole or not at all, and return its path."""
-    with atomic_file(path) as temporary:
-        # A lone surrogate, from a token that is half a character, cannot be encoded.
-        temporary.write_text(html, encoding="utf-8", errors="replace")
-    return path
+def claims_table(study: Study) -> StudyTable:
+    """Lay a study's claims out, a row each."""
+    return StudyTable(
+        title="Claims",
+        columns=("Claim", "Source", "Measured", "Outcome"),
+        rows=tuple((c.claim, c.source, c.measured, c.outcome) for c in study.claims),
+        note="Worded before the measurement. Supported: the whole 95% interval lies on the claimed side; "
+        "not supported: on the other; inconclusive: on both.",
+    )
 
 
-def origin(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect what a page says of where its numbers come from: the manifest's part of a template's values."""
-    return {
-        "manifest": manifest,
-        "left_out": group_reasons(manifest.get("left_out") or ()),
-        "configuration": json.dumps(manifest.get("config"), indent=2, ensure_ascii=False),
-    }
+def side_by_side(figures: Sequence[StudyFigure]) -> Iterator[tuple[str, list[StudyFigure]]]:
+    """Put figures that follow each other under one title together; each without a title stands alone."""
+    for _, group in groupby(enumerate(figures), lambda each: each[1].title or each[0]):
+        together = [figure for _, figure in group]
+        yield together[0].title, together
 
 
-def group_reasons(left_out: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+def left_out_table(left_out: Sequence[Mapping[str, str]]) -> StudyTable:
     """Group what was left out by reason, numbers and quoted names aside, the most frequent first."""
     groups: dict[str, list[Mapping[str, str]]] = {}
     for item in left_out:
         kind = re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "…", str(item["reason"]))
         groups.setdefault(kind, []).append(item)
     ordered = sorted(groups.values(), key=len, reverse=True)
-    rows = [
-        {"reason": g[0]["reason"], "count": len(g), "examples": g[:MOST_EXAMPLES]}
-        for g in ordered[:MOST_REASONS]
+    rows: list[tuple[Cell, ...]] = [
+        (group[0]["reason"], len(group), "; ".join(item["where"] for item in group[:MOST_EXAMPLES]))
+        for group in ordered[:MOST_REASONS]
     ]
     if rest := ordered[MOST_REASONS:]:
-        rows.append({"reason": f"{len(rest)} other reasons", "count": sum(map(len, rest)), "examples": []})
-    return rows
+        rows.append((f"{len(rest)} other reasons", sum(map(len, rest)), ""))
+    return StudyTable(title="By reason", columns=("Reason", "Count", "First of them"), rows=tuple(rows))
 
 
-def _figure(svg: str) -> Markup:
+def origin(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List where a page's numbers come from, as terms and what the manifest says of each."""
+
+    def told(key: str) -> str:
+        return " · ".join(f"{name} {value}" for name, value in (manifest.get(key) or {}).items())
+
+    terms = [
+        ("Seeds", ", ".join(map(str, manifest.get("seeds") or []))),
+        ("Facts", told("facts")),
+        ("Commit", manifest.get("git_commit") or "not in a repository"),
+        ("Versions", told("versions")),
+        *(manifest.get("origins") or {}).items(),
+        *((name, f"sha256 {digest}") for name, digest in (manifest.get("inputs") or {}).items()),
+        ("Seconds", told("timings")),
+    ]
+    return [(term, text) for term, text in terms if text]
+
+
+def write_cell(cell: Cell) -> Markup:
+    """Write a cell: what stands behind a number in smaller type, an outcome with its sign."""
+    text = format_cell(cell)
+    outcome, _, rest = text.partition(": ")
+    if outcome in OUTCOMES:
+        sign = f'<span class="verdict {outcome.replace(" ", "-")}">{outcome}</span>'
+        return Markup(sign) + (Markup(' <span class="aside">{}</span>').format(rest) if rest else "")
+    number, _, behind = text.partition(" (")
+    if behind and number[:1] in "+−0123456789" and " " not in number:
+        return Markup('{} <span class="aside">({}</span>').format(number, behind)
+    return escape(text)
+
+
+def own_size(svg: str) -> Markup:
     """Let a figure keep its own width, a little enlarged, so that type is of one size in all figures."""
-    own = re.compile(r'(<svg\b[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"')
-
-    def sized(tag: re.Match[str]) -> str:
-        return f'{tag[1]} style="--own: {ENLARGED * float(tag[2]):.0f}pt"'
-
-    return Markup(own.sub(sized, svg, count=1))
+    return Markup(
+        _OWN_SIZE.sub(lambda tag: f'{tag[1]} style="--own: {ENLARGED * float(tag[2]):.0f}pt"', svg, count=1)
+    )

@@ -1,4 +1,4 @@
-"""Sentences made from a run's numbers: the answer, the captions, and numbers with their intervals.
+"""Sentences made from a run's numbers: its question, its answer, and numbers with their intervals.
 
 The verdict follows one rule: an interval above zero supports the claim, one below zero says the opposite,
 and any other is inconclusive. Nothing is rounded before it is compared.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from interp.reports.read.run import BASE, MeasuredEstimate, Run
+from interp.reports.read.run import MeasuredEstimate, Run
 
 MINUS = "\u2212"
 Kind = Literal["accuracy", "accuracy_known", "subject_attention"]
@@ -174,93 +174,6 @@ def _one_seed(run: Run) -> str:
     )
 
 
-def caption(run: Run, name: str) -> str:
-    """Say what a figure shows, what to look for, and what its intervals and n are."""
-    over = f"over {len(run.seeds)} training seeds" if run.unit == "seeds" else "bootstrapped over subjects"
-    seed = f", seed {run.seeds[0]}" if run.unit == "seeds" else ""
-    n = f" (n = {run.attention.n:,}{seed})" if run.attention else ""
-    singles = "; grey rows are single seeds, with intervals over subjects" if run.unit == "seeds" else ""
-    return {
-        "accuracy_by_quartile": (
-            "Accuracy on held-out facts, from the most to the least popular quarter. Look for arms that "
-            "part on the right, where facts are rare. "
-            f"Bars are 95% intervals, {over}; n stands below each quarter."
-        ),
-        "contrasts": (
-            "Paired differences between arms. An interval that does not touch zero settles the sign. "
-            f"Bars are 95% intervals, {over}{singles}."
-        ),
-        "recovery": (
-            "Attention rows carry no answer: what they bring back was stored in the bottom arm all along. "
-            "Look at the difference, since another subject's rows, asked in the same way, bring some facts "
-            f"back too. Bars are 95% intervals, {over}."
-        ),
-        "attention_by_head": (
-            "Attention mass that the last prompt token puts on the subject, by layer and head, mean over "
-            f"test facts{n}, and the change against the base. Look for the few heads that carry the change. "
-            "A dot, where cells are large enough, marks a head whose 95% interval does not overlap the "
-            "base's."
-        ),
-        "hidden": (
-            "What hiding a part of the prompt from the last token, in all layers, takes from the "
-            "log-probability of the answer, mean over known facts. An arm that lost attention to the subject "
-            f"has little left to lose when the subject is hidden. Bars are 95% intervals, {over}."
-        ),
-        "readout": (
-            "Share of known facts whose gold answer, of all its relation's answers, is the one that the "
-            "subject's value vectors favour most, summed over heads and read straight into the logits. "
-            "Look from arm to arm: where stored stays and used falls, values still hold what attention no "
-            "longer fetches. Direct paths only: "
-            f"what later layers make of the values is not counted. Bars are 95% intervals, {over}."
-        ),
-        "stored_and_used": (
-            "The gold answer's readout from the subject's value vectors, in logits over the mean of the "
-            "relation's answers: unweighted (stored) and weighted by attention (used). Filled points are "
-            "facts answered right, open ones facts answered wrong, of those that the base knows. Look for "
-            "wrong answers to facts whose stored readout is as high as that of right ones. "
-            "Bars are 95% intervals."
-        ),
-        "training_curves": (
-            "Validation accuracy and training loss of every arm along its training, at the learning rate "
-            f"that validation chose{f', mean of {len(run.seeds)} trainings' if run.unit == 'seeds' else ''}. "
-            "Look for arms that still climb at the end, or fall after their best step."
-        ),
-        "trajectory": (
-            "Accuracy and subject-attention mass of the checkpoints along the training, the base at step 0. "
-            "Look for accuracy that falls, and whether attention leaves the subject by the same step. "
-            f"Bars are 95% intervals, {over}."
-        ),
-        "fact_attention": (
-            "One fact (n = 1, an illustration): what the last prompt token attends to, head by head, the "
-            "arms of a head under each other and the subject's tokens framed. Heads stand in order of how "
-            "much the subject's share changed. Look for colour that leaves the frame."
-        ),
-    }[name]
-
-
-def alternative(run: Run, name: str) -> str:
-    """Describe a figure for those who do not see it: its kind, and where its numbers stand."""
-    kinds = {
-        "accuracy_by_quartile": "Line chart of accuracy by popularity quartile for each arm.",
-        "contrasts": "Forest plot of the paired contrasts; the same numbers stand in the table of contrasts.",
-        "recovery": f"Bar chart. {recovery_sentence(run)}",
-        "attention_by_head": "Heat maps of subject-attention mass by layer and head for each arm.",
-        "hidden": "Point chart of the log-probability lost when a part of the prompt is hidden, by arm.",
-        "readout": "Point chart of how often the gold answer is read first from the values, by arm.",
-        "stored_and_used": "Point chart of the answer's readout from the values, by arm, right and wrong.",
-        "training_curves": "Line charts of validation accuracy and of training loss by training step.",
-        "trajectory": "Line charts of accuracy and of subject-attention mass by training step.",
-        "fact_attention": "Heat map of one fact's attention, for the heads that changed most.",
-    }
-    return kinds[name]
-
-
-def arm_descriptions(run: Run) -> dict[str, str]:
-    """Say what each arm was fine-tuned on; names that users gave are left out."""
-    trained = {
-        "top": "popular half",
-        "bottom": "unpopular half",
-        "random": "random half",
-        "whole": "all training facts",
-    }
-    return {BASE: "before fine-tuning", **(trained if run.halves else {})}
+def contrast_name(name: str) -> str:
+    """Write the name of a contrast, ``top_minus_bottom``, as a difference."""
+    return f" {MINUS} ".join(name.rsplit("_minus_", 1))

@@ -1,16 +1,15 @@
-"""One page for any experiment: its question, its finding in a sentence, tables, figures and how to repeat it.
+"""A study: what an analysis found, as data of which one page is made for every experiment.
 
-The main job has a page of its own (:mod:`interp.reports.pages.report`); every other analysis says what it
-found as a ``Study``. It is kept in the run directory as data, ``study.json`` and ``figures/``, and the
-page is made from these (:mod:`interp.reports.pages.study_page`), so that it can be made again without the
-analysis.
+It is kept in the run directory as ``study.json`` and ``figures/``, from which the page can be made again
+without the analysis. The main job's study is made of its results, a comparison's of several runs.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -20,6 +19,7 @@ from rich.text import Text
 
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
+from interp.reports.read.files import expected_layout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,12 +34,16 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class StudyTable:
-    """A table of the page; numbers are set to the right, and a missing one says so."""
+    """A table of the page; numbers are set to the right, and a missing one says so.
+
+    Without rows the note alone stands there. ``bold`` lists cells as (row, column).
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    bold: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if any(len(row) != len(self.columns) for row in self.rows):
@@ -48,19 +52,26 @@ class StudyTable:
     @property
     def right(self) -> tuple[bool, ...]:
         """Which columns hold numbers: those go to the right."""
-        return tuple(all(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns)))
+        written = [[format_cell(cell) for cell in row] for row in self.rows]
+        numbers = [[c in ("", NOT_MEASURED) or c[0] in "+−0123456789" for c in row] for row in written]
+        return tuple(all(row[i] for row in numbers) for i in range(len(self.columns)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFigure:
     """A figure of the page; ``name`` is its files' and ``caption`` says what it shows, for eyes and ears.
 
-    ``figure`` is None where it was drawn before and lies in the run directory.
+    ``figure`` is None where it was drawn before and lies in the run directory. ``alternative`` is for ears
+    alone. Figures that follow each other under one ``title`` stand side by side; ``missing`` says why there
+    is no figure.
     """
 
     name: str
     figure: Figure | None
     caption: str
+    title: str = ""
+    alternative: str = ""
+    missing: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +95,7 @@ class Claim:
         """The number with its interval and how many it is of."""
         if self.number["value"] is None:
             return NOT_MEASURED
-        scale: Literal["", "%"] = "%" if self.unit in ("%", "points") else ""
+        scale = "%" if self.unit in ("%", "points") else ""
         text = format_entry(self.number, digits=self.digits, unit=scale, signed=self.signed)
         text = text.replace("%", "") + {"%": "%", "": ""}.get(self.unit, f" {self.unit}")
         return f"{text}, n = {self.number['n']}"
@@ -92,17 +103,22 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What an analysis found. ``finding`` is made from the numbers, and ``outcome`` says what they decide."""
+    """What an analysis found. ``finding`` is made from the numbers, and ``outcome`` says what they decide.
+
+    ``answer`` goes on from the finding, sentence by sentence; ``definitions`` are terms and what they mean.
+    """
 
     title: str
     question: str
     finding: str
-    outcome: Outcome
+    outcome: str
     tables: tuple[StudyTable, ...]
     claims: tuple[Claim, ...] = ()
     figures: tuple[StudyFigure, ...] = ()
     examples: tuple[StudyTable, ...] = ()
     notes: tuple[str, ...] = ()
+    answer: tuple[str, ...] = ()
+    definitions: tuple[tuple[str, str], ...] = ()
 
 
 def write_claims(run: Path, claims: Sequence[Claim]) -> None:
@@ -118,21 +134,10 @@ def study_data(study: Study) -> dict[str, Any]:
         cell = cell.item() if hasattr(cell, "item") else cell
         return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
-    def laid_out(table: StudyTable) -> dict[str, Any]:
-        return {**asdict(table), "rows": [[plain(cell) for cell in row] for row in table.rows]}
-
-    return {
-        "version": VERSION,
-        "title": study.title,
-        "question": study.question,
-        "finding": study.finding,
-        "outcome": study.outcome,
-        "claims": [asdict(claim) for claim in study.claims],
-        "tables": [laid_out(table) for table in study.tables],
-        "figures": [{"name": each.name, "caption": each.caption} for each in study.figures],
-        "examples": [laid_out(table) for table in study.examples],
-        "notes": list(study.notes),
-    }
+    held = asdict(replace(study, figures=tuple(replace(each, figure=None) for each in study.figures)))
+    for table in (*held["tables"], *held["examples"]):
+        table["rows"] = [[plain(cell) for cell in row] for row in table["rows"]]
+    return {"version": VERSION, **held}
 
 
 def load_study(run: Path | str) -> Study:
@@ -143,56 +148,47 @@ def load_study(run: Path | str) -> Study:
     """
     path = Path(run) / STUDY
     remedy = "give the analysis's command again, with a new --out"
-    try:
+    if not path.is_file():
+        raise InputError(f"{path}: is missing; {remedy}")
+    with expected_layout(path, remedy):
         held = read_json(path)
         if held["version"] != VERSION or held["outcome"] not in OUTCOMES:
             raise InputError(f"{path}: was written by another version; {remedy}")
         return Study(
-            **{name: str(held[name]) for name in ("title", "question", "finding")},
-            outcome=held["outcome"],
-            tables=tuple(map(_table, held["tables"])),
+            **{name: str(held[name]) for name in ("title", "question", "finding", "outcome")},
+            **{name: tuple(map(_table, held[name])) for name in ("tables", "examples")},
+            **{name: tuple(map(str, held.get(name, ()))) for name in ("notes", "answer")},
             claims=tuple(Claim(**claim) for claim in held["claims"]),
-            figures=tuple(
-                StudyFigure(name=_file_name(each["name"]), figure=None, caption=str(each["caption"]))
-                for each in held["figures"]
-            ),
-            examples=tuple(map(_table, held["examples"])),
-            notes=tuple(map(str, held["notes"])),
+            figures=tuple(map(_figure, held["figures"])),
+            definitions=tuple((str(term), str(text)) for term, text in held.get("definitions", ())),
         )
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing; {remedy}") from None
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is not laid out as expected ({error!r}); {remedy}") from None
 
 
 def _table(held: dict[str, Any]) -> StudyTable:
-    return StudyTable(
-        title=str(held["title"]),
-        columns=tuple(map(str, held["columns"])),
-        rows=tuple(map(tuple, held["rows"])),
-        note=str(held["note"]),
-    )
+    words = {name: str(held[name]) for name in ("title", "note")}
+    columns, rows = tuple(map(str, held["columns"])), tuple(map(tuple, held["rows"]))
+    bold = tuple((int(row), int(column)) for row, column in held.get("bold", ()))
+    return StudyTable(**words, columns=columns, rows=rows, bold=bold)
 
 
-def _file_name(name: str) -> str:
-    """Refuse a name that leads out of the directory of figures."""
-    if Path(name).name != name or name.startswith("."):
-        raise ValueError(f"{name!r} names no figure")
-    return name
+def _figure(held: dict[str, Any]) -> StudyFigure:
+    """Read a figure; a name that leads out of the directory of figures is refused."""
+    words = {key: str(held.get(key, "")) for key in ("name", "caption", "title", "alternative", "missing")}
+    if Path(words["name"]).name != words["name"] or words["name"].startswith("."):
+        raise ValueError(f"{words['name']!r} names no figure")
+    return StudyFigure(**words, figure=None)
 
 
 def headline(study: Study) -> Table:
-    """Show the finding and the first table on a terminal."""
-
+    """Show the finding and the first table on a terminal, intervals written short."""
     table = Table(title=Text(study.finding, "bold"), title_justify="left", box=SIMPLE_HEAD)
-    table.padding, table.pad_edge = (0, 1, 0, 0), False
+    table.padding, table.pad_edge = (0, 1, 0, 0), False  # with these the main job's fits into 80 columns
     first = study.tables[0]
     for i, column in enumerate(first.columns):
-        table.add_column(Text(column), justify="left" if i == 0 else "right")
+        table.add_column(Text(column.replace(", ", "\n", 1)), justify="left" if i == 0 else "right")
+    interval = re.compile(r"\(\+?([^ ()]+) to \+?([^ ()]+)\)")
     for row in first.rows:
-        table.add_row(*(Text(format_cell(cell)) for cell in row))
+        table.add_row(*(Text(interval.sub(r"(\1, \2)", format_cell(cell))) for cell in row))
     return table
 
 
@@ -203,11 +199,6 @@ def format_cell(cell: Cell) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     return cell if isinstance(cell, str) else f"{cell:.3g}"
-
-
-def _is_number(cell: Cell) -> bool:
-    written = format_cell(cell)
-    return written == NOT_MEASURED or written[:1] in "+−0123456789" or not written
 
 
 def format_interval(
@@ -222,8 +213,7 @@ def format_interval(
     """Write a number with its interval, as ``81.5% (79.6 to 83.4)``; ``%`` also multiplies by 100."""
     if value is None or math.isnan(value):
         return NOT_MEASURED
-    scale = 100 if unit == "%" else 1
-    sign = "+" if signed else ""
+    scale, sign = 100 if unit == "%" else 1, "+" if signed else ""
 
     def written(number: float) -> str:
         return f"{scale * number:{sign}.{digits}f}".replace("-", "−")
@@ -257,15 +247,8 @@ def decide_claim(
     digits: int = 1,
 ) -> Claim:
     """Let a number decide a claim that it lies above a bound; ``unit`` is ``%``, ``points`` or a word."""
-    return Claim(
-        claim=claim,
-        source=source,
-        number=number,
-        outcome=decide(number, above=above),
-        unit=unit,
-        digits=digits,
-        signed=above == 0 and unit != "%",
-    )
+    written: dict[str, Any] = {"unit": unit, "digits": digits, "signed": above == 0 and unit != "%"}
+    return Claim(claim=claim, source=source, number=number, outcome=decide(number, above=above), **written)
 
 
 def claim_sentence(claims: Sequence[Claim]) -> str:

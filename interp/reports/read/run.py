@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,14 @@ import numpy as np
 import pandas as pd
 
 from finetune.common.errors import InputError
-from finetune.common.files import read_json
-from finetune.common.text_files import read_json_object
-from interp.reports.read.pattern_coding import unpack_most
+from interp.reports.read.fact_attention import BASE, Example, full_table, read_kept_examples
+from interp.reports.read.files import RULE, expected_layout, read_object, read_optional
 from interp.stats import Estimate
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-BASE = "base"
-RULE = "run the analysis again, or name a directory that it finished"
+_NEEDED = ("seed", "arm", "fact_id", "subject", "relation", "answer", "prediction", "correct")
 
 
 class NotMeasured(LookupError):
@@ -59,47 +56,6 @@ class AttentionMaps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
-    """One fact's attention in every arm.
-
-    ``patterns`` maps an arm to Float [layer head query key]; ``tokens`` and ``subject_tokens`` are [key].
-    A large model's patterns are whole for the heads that changed most; of the others all but the last row
-    is NaN.
-    """
-
-    fact_id: str
-    prompt: str
-    tokens: tuple[str, ...]
-    subject_tokens: tuple[bool, ...]
-    answers: tuple[str, ...]
-    predictions: Mapping[str, str]
-    patterns: Mapping[str, Float[np.ndarray, "layer head query key"]]
-
-    @property
-    def reference(self) -> str:
-        """The arm that the others are compared with: the base, or the first one."""
-        return BASE if BASE in self.patterns else next(iter(self.patterns))
-
-    def last_rows(self, arm: str) -> Float[np.ndarray, "layer head key"]:
-        """Return the attention that the last token pays to every token."""
-        return self.patterns[arm][:, :, -1, :]
-
-    def subject_mass(self, arm: str) -> Float[np.ndarray, "layer head"]:
-        """Return how much of the last token's attention falls on the subject."""
-        return self.last_rows(arm)[:, :, np.array(self.subject_tokens, bool)].sum(-1)
-
-    def heads_by_change(self, arms: Sequence[str]) -> list[tuple[int, int]]:
-        """Order (layer, head) by the largest change of subject mass in any of ``arms``, largest first."""
-        before = self.subject_mass(self.reference)
-        change = np.zeros_like(before)
-        for arm in arms:
-            change = np.maximum(change, np.abs(self.subject_mass(arm) - before))
-        # Rounding makes heads with equal change keep their natural order whatever the last bit says.
-        order = np.argsort(-change.round(6), axis=None, kind="stable")
-        return [(int(i) // change.shape[1], int(i) % change.shape[1]) for i in order]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Run:
     """What an analysis left: every number here comes from the files, none is computed from a model."""
 
@@ -127,9 +83,9 @@ class Run:
             path=path,
             results=results,
             manifest=manifest,
-            facts=_read_facts(path / "facts.parquet"),
+            facts=require_columns(path, _NEEDED),
             attention=_read_attention(path / "attention.json"),
-            examples=_read_examples(path),
+            examples=read_kept_examples(path),
         )
 
     @property
@@ -179,107 +135,58 @@ def as_run(run: Run | Path | str) -> Run:
     return run if isinstance(run, Run) else Run.load(run)
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a run directory.
+def require_columns(source: Any, needed: Sequence[str], arms: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return a table of facts with the columns needed, and ``arm`` and ``seed``.
+
+    Args:
+        source: a table, something with ``to_frame()``, a run, or the directory of one.
+        needed: columns that must be there.
+        arms: which arms to keep, in this order; all without it.
 
     Raises:
-        InputError: the file is missing or holds something else.
+        InputError: a column or an arm is missing, or the directory holds no table of facts.
     """
-    if not path.exists():
-        raise InputError(f"{path}: is missing, so {path.parent} is no finished run; {RULE}")
-    return read_json_object(path, remedy=RULE, most=1 << 30)
+    where = "the table"
+    if isinstance(source, Run):
+        where, frame = str(source.path), source.facts
+    elif isinstance(source, Path | str):
+        where = str(Path(source) / "facts.parquet")
+        frame = read_parquet(Path(where))
+    else:
+        frame = source if isinstance(source, pd.DataFrame) else source.to_frame()
+    if missing := [name for name in needed if name not in frame]:
+        raise InputError(f"{where}: lacks the column {missing[0]!r}; {RULE}")
+    frame = frame.assign(**{name: value for name, value in (("arm", ""), ("seed", 0)) if name not in frame})
+    if arms is None:
+        return frame
+    if odd := [arm for arm in arms if arm not in set(frame["arm"])]:
+        raise InputError(f"{where}: holds no arm {odd[0]!r}; choose from {', '.join(frame['arm'].unique())}")
+    return pd.concat([frame[frame["arm"] == arm] for arm in arms])
 
 
-def _read_optional(path: Path) -> dict[str, Any] | None:
-    """Read a file that a run may lack; one that holds null says so in its own way."""
-    if not path.is_file() or path.read_bytes().strip() == b"null":
-        return None
-    return read_object(path)
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a Parquet file of a run directory.
 
-
-def _read_facts(path: Path) -> pd.DataFrame:
+    Raises:
+        InputError: it is missing or unreadable.
+    """
     if not path.is_file():
-        raise InputError(f"{path}: is missing, so {path.parent} is no finished run; {RULE}")
+        raise InputError(f"{path}: is missing, so {path.parent} is no finished run of that kind; {RULE}")
     try:
-        facts = pd.read_parquet(path)
+        return pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: is not a readable Parquet file ({error}); {RULE}") from None
-    needed = ("seed", "arm", "fact_id", "subject", "relation", "answer", "prediction", "correct")
-    if missing := [name for name in needed if name not in facts]:
-        raise InputError(f"{path}: lacks the column {missing[0]!r}; {RULE}")
-    return facts
 
 
 def _read_attention(path: Path) -> AttentionMaps | None:
-    held = _read_optional(path)
+    held = read_optional(path)
     if held is None:
         return None
-    try:
+    with expected_layout(path):
         shape = (held["n_layers"], held["n_heads"])
         maps = {
-            kind: {arm: _array(path, arm, rows, shape) for arm, rows in (held.get(key) or {}).items()}
+            kind: {arm: full_table(path, arm, rows, shape) for arm, rows in (held.get(key) or {}).items()}
             for kind, key in (("mean", "arms"), ("low", "low"), ("high", "high"))
         }
-        n = held["n"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is not laid out as expected ({error!r}); {RULE}") from None
-    return AttentionMaps(**maps, n=min(n.values()) if isinstance(n, dict) else n) if maps["mean"] else None
-
-
-def _read_examples(path: Path) -> tuple[Example, ...]:
-    """Read the facts whose attention was kept: several in examples.json, or one in example.json."""
-    several = path / "examples.json"
-    if not several.is_file():
-        held = _read_optional(path / "example.json")
-        return tuple(e for e in [_example(path / "example.json", held)] if e) if held else ()
-    try:
-        items = read_json(several)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{several}: is not readable JSON ({error}); {RULE}") from None
-    if not isinstance(items, list):
-        raise InputError(f"{several}: holds no JSON list; {RULE}")
-    return tuple(e for item in items if (e := _example(several, item)))
-
-
-def _example(path: Path, held: Any) -> Example | None:
-    try:
-        length = len(held["tokens"])
-        if len(held["subject_tokens"]) != length:
-            raise InputError(
-                f"{path}: {len(held['subject_tokens'])} subject flags for {length} tokens; {RULE}"
-            )
-        patterns = {
-            arm: unpack_most(packed, length)
-            if isinstance(packed := part["patterns"], dict)
-            else _array(path, arm, packed, (None, None, length, length))
-            for arm, part in held["arms"].items()
-        }
-        example = Example(
-            fact_id=str(held["fact_id"]),
-            prompt=held["prompt"],
-            tokens=tuple(held["tokens"]),
-            subject_tokens=tuple(map(bool, held["subject_tokens"])),
-            answers=tuple(held["answers"]),
-            predictions={arm: str(part.get("prediction", "")) for arm, part in held["arms"].items()},
-            patterns=patterns,
-        )
-    except InputError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{path}: is not laid out as expected ({error!r}); {RULE}") from None
-    if len({p.shape for p in patterns.values()}) > 1:
-        raise InputError(f"{path}: the arms' patterns differ in shape; {RULE}")
-    return example if patterns else None
-
-
-def _array(path: Path, arm: str, rows: Any, shape: tuple[int | None, ...]) -> np.ndarray:
-    try:
-        array = np.array(rows, dtype=float)
-    except ValueError:
-        raise InputError(f"{path}: the numbers of {arm!r} do not form a full table; {RULE}") from None
-    fits = array.ndim == len(shape) and all(
-        want in (None, got) for want, got in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
-        raise InputError(f"{path}: {arm!r} has shape {array.shape}, expected {shape}; {RULE}")
-    return array
+        n = min(held["n"].values()) if isinstance(held["n"], dict) else held["n"]
+    return AttentionMaps(**maps, n=n) if maps["mean"] else None

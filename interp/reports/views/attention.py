@@ -14,8 +14,7 @@ from numpy import ndarray
 from interp.reports.figures.token_rows import fact_rows
 from interp.reports.read.fact_attention import MOST_HEADS, FactAttention
 from interp.reports.read.run import BASE, Example
-from interp.reports.views.bundle import packed_bundle, script_json
-from interp.reports.views.examples import fact_views
+from interp.reports.views.circuits import fact_views, packed_bundle, script_json
 from interp.reports.views.head_grids import HeadGrid, head_grid
 from interp.reports.views.view import View
 
@@ -45,9 +44,8 @@ class AttentionView(View):
         """The share of every head's last row that falls on the subject, and its change."""
         before, after = (self.fact.mass[name] for name in (self.left, self.right))
         change = {f"{self.right} − {self.left}": after - before} if self.left != self.right else {}
-        return head_grid(
-            {**self.fact.mass, **change}, what="attention of the last token to the subject", title=self.title
-        )
+        what = "attention of the last token to the subject"
+        return head_grid({**self.fact.mass, **change}, what=what, title=self.title)
 
     @property
     def alternative(self) -> str:
@@ -101,16 +99,15 @@ def attention_view_of(
             long for even one head.
     """
     patterns = {name: np.asarray(p, dtype=float) for name, p in zip(names, (before, after), strict=True)}
-    for name, pattern in patterns.items():
-        if pattern.ndim != 4 or pattern.shape[2:] != (len(tokens), len(tokens)):
-            raise ValueError(
-                f"{name}: patterns have shape {pattern.shape}; give [layer head query key] with "
-                f"{len(tokens)} queries and keys, one a token"
-            )
-    if len({pattern.shape for pattern in patterns.values()}) > 1:
-        raise ValueError(f"patterns of shapes {[p.shape for p in patterns.values()]} have no pairs of heads")
-    if len(subject) != len(tokens):
-        raise ValueError(f"{len(subject)} subject flags for {len(tokens)} tokens")
+    length, shapes = len(tokens), [pattern.shape for pattern in patterns.values()]
+    if odd := [shape for shape in shapes if len(shape) != 4 or shape[2:] != (length, length)]:
+        raise ValueError(
+            f"patterns of shape {odd[0]}; give [layer head query key], {length} queries and keys, one a token"
+        )
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"patterns of shapes {shapes} have no pairs of heads")
+    if len(subject) != length:
+        raise ValueError(f"{len(subject)} subject flags for {length} tokens")
     example = Example(
         fact_id="",
         prompt=prompt,

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from interp.reports.figures.style import DIVERGING, SEQUENTIAL, drawable_label, in_house_style, new_figure
+from interp.reports.figures import style
+from interp.reports.figures.style import drawable_label
 from interp.reports.views.view import View
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def fact_grid(
     )
 
 
-@in_house_style
+@style.in_house_style
 def _grid_figure(view: HeadGrid) -> Figure:
     rows, columns = len(view.rows), len(view.columns)
     names = 0.06 * max(map(len, view.rows))
@@ -146,27 +147,25 @@ def _grid_figure(view: HeadGrid) -> Figure:
     beside = max(1, min(len(view.values), int(6.6 // wide)))
     lines = -(-len(view.values) // beside)
     height = 0.7 + min(0.3, 6 / rows) * rows
-    figure = new_figure(min(7.0, max(2.4, 0.8 + wide * beside)), lines * height)
-    grid = figure.subplots(lines, beside, squeeze=False).flatten()
+    figure = style.new_figure(min(7.0, max(2.4, 0.8 + wide * beside)), lines * height)
+    grid = list(figure.subplots(lines, beside, squeeze=False).flatten())
     drawn: dict[ColourScale, ScalarMappable] = {}
+    across, down = 1 + (columns - 1) // 16, 1 + (rows - 1) // 40  # names stand at every so many
     for axes, (name, table) in zip(grid, view.values.items(), strict=False):
         scale = view.scale(name)
-        low, colours = (-scale.most, DIVERGING) if scale.signed else (0, SEQUENTIAL)
-        image = axes.imshow(
+        low, colours = (-scale.most, style.DIVERGING) if scale.signed else (0, style.SEQUENTIAL)
+        drawn[scale] = axes.imshow(
             table, aspect="auto", interpolation="none", cmap=colours, vmin=low, vmax=scale.most
         )
         axes.set_title(drawable_label(name, 24) if name else "")
-        drawn[scale] = image
-        every = 1 + (columns - 1) // 16, 1 + (rows - 1) // 40
-        axes.set_xticks(range(0, columns, every[0]), view.columns[:: every[0]], fontsize=6)
+        axes.set_xticks(range(0, columns, across), view.columns[::across], fontsize=6)
         axes.tick_params(length=0, axis="both", which="both")
-        if max(map(len, view.columns)) > 3:
-            axes.tick_params(axis="x", labelrotation=90)
-        axes.set_yticks(range(0, rows, every[1]), view.rows[:: every[1]], fontsize=6)
+        axes.tick_params(axis="x", labelrotation=90 if max(map(len, view.columns)) > 3 else 0)
+        axes.set_yticks(range(0, rows, down), view.rows[::down], fontsize=6)
         axes.spines[:].set_visible(False)
     for axes in grid[len(view.values) :]:
         axes.set_axis_off()
     for image in drawn.values():
-        figure.colorbar(image, ax=list(grid), aspect=16, fraction=0.05, pad=0.02)
+        figure.colorbar(image, ax=grid, aspect=16, fraction=0.05, pad=0.02)
     figure.supxlabel(view.what + (f" (n = {view.n:,})" if view.n else ""), fontsize=8)
     return figure

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,13 +15,11 @@ from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
 from finetune.data.prompts import Prompt, fact_prompt
 from finetune.data.records.fact import Fact
-from interp.measures.answer_sets import AnswerSet
 from interp.measures.attention import full_patterns
-from interp.measures.decode import answer_tokens, greedy
-from interp.measures.head_readers import read_sources, readers
+from interp.measures.decode import greedy
 from interp.measures.spans import PromptBatch, encode
-from interp.reports.read.fact_attention import MOST_HEADS
-from interp.reports.read.run import BASE
+from interp.measures.token_readout import Kind, token_readout
+from interp.reports.read.fact_attention import BASE, MOST_HEADS
 from interp.reports.views.attention import FINETUNED, AttentionView, attention_view_of
 from interp.reports.views.text import TextView, text_view
 
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Asked = Prompt | Fact
-Kind = Literal["stored", "used"]
 NAMES = (BASE, FINETUNED)
 FORMAT = "Question: {question} Answer:"
 LONGEST_ANSWER = 12
@@ -134,45 +131,6 @@ def readout_text(
         f"answer's logit read from the values ({kind}) over the mean of {'its set' if answer_sets else 'all'}"
     )
     return _text(pair, batch, (before, after), "sum of all heads", torch.sum, names, title, what)
-
-
-@torch.inference_mode()
-def token_readout(
-    model: TransformerBridge,
-    batch: PromptBatch,
-    pair: CheckpointPair,
-    kind: Kind,
-    answer_sets: Mapping[str, Sequence[str]] | None,
-) -> Float[Tensor, "layer head token"]:
-    """Read the answer's first token from the value vectors of each token of the one prompt in ``batch``.
-
-    ``v . W_O . (W_U[a] - mean W_U)``, the final norm's scale held at the last token; the mean is over the
-    relation's answer set, or over the vocabulary.
-    """
-    (prompt,) = batch.prompts
-    length = int(batch.last[0]) + 1
-    # One row a token: each reads from that token alone.
-    sources = read_sources(model, batch[[0] * length], torch.eye(length, dtype=torch.bool))
-    w_u = model.W_U.float()
-    if answer_sets is None:
-        ((gold, *_),) = answer_tokens(pair.tokenizer, batch)
-        direction = w_u[:, gold] - w_u.mean(-1)
-    else:
-        if prompt.answers[:1] == () or prompt.answers[0] not in answer_sets.get(prompt.relation, ()):
-            raise InputError(
-                f"fact {prompt.fact_id!r}: its answer is not in the answer set of {prompt.relation!r}; add it"
-            )
-        names = answer_sets[prompt.relation]
-        answers = AnswerSet.tokenized(pair.tokenizer, prompt, prompt.relation, names, "first")
-        among = answers.directions(model)
-        direction = among[answers.place[prompt.answers[0]]] - among.mean(0)
-    layers = []
-    for layer in range(model.cfg.n_layers):
-        reader = readers(model, layer, rearrange(direction, "d -> 1 d"))[0]
-        vectors = getattr(sources, kind)[:, layer]
-        read = einsum(vectors, reader.to(vectors.device), "token head d, head d -> token head")
-        layers.append(read / rearrange(sources.scale(layer), "token -> token 1"))
-    return rearrange(torch.stack(layers), "layer token head -> layer head token").cpu()
 
 
 def read_both(pair: CheckpointPair, read: Callable[[TransformerBridge], T]) -> tuple[T, T]:

@@ -14,7 +14,7 @@ from numpy import ndarray
 from interp.reports.figures.style import drawable_label
 from interp.reports.figures.token_rows import token_rows
 from interp.reports.read.fact_attention import DIGITS
-from interp.reports.views.bundle import script_json
+from interp.reports.views.circuits import script_json
 from interp.reports.views.view import View
 
 if TYPE_CHECKING:

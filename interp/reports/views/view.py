@@ -54,16 +54,12 @@ class View(ABC):
     def page(self, *, picture: bool = True) -> str:
         """Render one self-contained HTML document; with its picture, which shows where scripts do not run."""
         shown = self._png() if picture else ""
-        return str(
-            view_environment().get_template(self.template).render(view=self, picture=shown, **self.fill())
-        )
+        template = template_environment().get_template(self.template)
+        return template.render(view=self, picture=shown, **self.fill())
 
     def save(self, path: str | Path) -> Path:
         """Write the page, whole or not at all, and return its path."""
-        with atomic_file(Path(path)) as temporary:
-            # A lone surrogate, from a token that is half a character, cannot be encoded.
-            temporary.write_text(self.page(), encoding="utf-8", errors="replace")
-        return Path(path)
+        return write_page(Path(path), self.page())
 
     def _repr_html_(self) -> str:
         return self._html(self._png())
@@ -87,8 +83,8 @@ class View(ABC):
         return base64.b64encode(small_png(self.static, dpi=DPI)).decode()
 
 
-def view_environment() -> Any:
-    """Return the templates, with everything escaped that is put into them."""
+def template_environment() -> Environment:
+    """Return the templates of pages and views, with everything escaped that is put into them."""
     return Environment(
         loader=PackageLoader("interp", "reports/templates"),
         autoescape=True,
@@ -96,3 +92,11 @@ def view_environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def write_page(path: Path, html: str) -> Path:
+    """Write a page, whole or not at all, and return its path."""
+    with atomic_file(path) as temporary:
+        # A lone surrogate, from a token that is half a character, cannot be encoded.
+        temporary.write_text(html, encoding="utf-8", errors="replace")
+    return path

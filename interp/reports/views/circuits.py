@@ -1,21 +1,62 @@
-"""The facts that a run shows in full, and the data from which a page draws them."""
+"""circuitsvis for a page that asks no network: its code, the facts that it draws, and script-safe JSON."""
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from finetune.common.errors import InputError
 from interp.reports.figures.style import drawable_label
-from interp.reports.read.fact_attention import DIGITS, MOST_HEADS, FactAttention
-from interp.reports.read.run import Example, Run, as_run
+from interp.reports.read.fact_attention import DIGITS, MOST_HEADS, Example, FactAttention
+from interp.reports.read.run import Run, as_run
 
 MOST_FACTS = 20
 LONGEST_TOKEN = 12  # a longer one would leave its axis no room for the map
 COLOUR = "#0072B2"
+
+
+def script_json(value: Any) -> str:
+    """Write JSON that is safe inside a script element: no ``<`` can close it, no odd line break splits it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    unsafe = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+    for character, escaped in unsafe.items():
+        text = text.replace(character, escaped)
+    return text
+
+
+def bundle() -> str:
+    """Return circuitsvis' bundle (it defines ``CircuitsVis``) for one inline script; nothing is imported.
+
+    Raises:
+        InputError: the installed circuitsvis does not carry its bundle.
+    """
+    try:
+        located = metadata.distribution("circuitsvis").locate_file("circuitsvis/dist/cdn/iife.js")
+        code = Path(str(located)).read_text(encoding="utf-8")
+    except (metadata.PackageNotFoundError, FileNotFoundError):
+        raise InputError("circuitsvis: its bundle is not installed; run pip install circuitsvis") from None
+    # Developer tools would ask for the source map it names; one of its strings holds "</script>".
+    code = code.split("//# sourceMappingURL=")[0]
+    return code.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+@cache
+def packed_bundle() -> str:
+    """Return the bundle as base64 of gzip (0.5 MB instead of 1.3), which ``circuits.js`` unpacks.
+
+    Raises:
+        InputError: the installed circuitsvis does not carry its bundle.
+    """
+    return base64.b64encode(gzip.compress(bundle().encode(), mtime=0)).decode()
 
 
 def read_examples(run: Run | Path | str) -> tuple[FactAttention, ...]:
@@ -36,11 +77,7 @@ def fact_views(
     fact whose prompt is too long for a page.
     """
     made = (FactAttention.of(e, heads=heads) if isinstance(e, Example) else e.first(heads) for e in examples)
-    shown = [fact for fact in made if fact.heads][:facts]
-    return [
-        {**fact.to_json(), "tokens": [drawable_label(token, LONGEST_TOKEN) for token in fact.tokens]}
-        for fact in shown
-    ]
+    return [{**fact.to_json(), "tokens": _labels(fact)} for fact in made if fact.heads][:facts]
 
 
 def attention_heads(
@@ -71,9 +108,9 @@ def example_views(example: Example, *, heads: int = MOST_HEADS) -> Mapping[str, 
     The mapping is empty where even one head would be too large for a page.
     """
     fact = FactAttention.of(example, heads=heads)
-    if not fact.heads:
-        return {}
-    tokens = [drawable_label(token, LONGEST_TOKEN) for token in fact.tokens]
-    return {
-        arm: attention_heads(patterns, tokens, fact.head_names) for arm, patterns in fact.patterns.items()
-    }
+    kept = fact.patterns if fact.heads else {}
+    return {arm: attention_heads(held, _labels(fact), fact.head_names) for arm, held in kept.items()}
+
+
+def _labels(fact: FactAttention) -> list[str]:
+    return [drawable_label(token, LONGEST_TOKEN) for token in fact.tokens]

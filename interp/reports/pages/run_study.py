@@ -1,0 +1,157 @@
+"""The study of a run of attention_imbalance: its numbers as tables, what its words mean, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from interp.reports.pages import sentences as wording
+from interp.reports.pages.study import NOT_MEASURED, Study, StudyFigure, StudyTable
+from interp.reports.read.files import expected_layout, read_optional
+from interp.reports.read.run import MeasuredEstimate, Run
+
+KINDS: Mapping[wording.Kind, tuple[str, str]] = {  # title of a column of accuracy and attention, and unit
+    "accuracy": ("All test facts", "%"),
+    "accuracy_known": ("Known to the base", "%"),
+    "subject_attention": ("Subject attention", "0 to 1"),
+}
+ARMS = {
+    "top": "popular half",
+    "bottom": "unpopular half",
+    "random": "random half",
+    "whole": "all training facts",
+}
+MOST_HEADS = 10
+
+
+def run_study(run: Run, figures: Sequence[StudyFigure] = ()) -> Study:
+    """Say what a run found as a study; its claims are in claims.json.
+
+    Raises:
+        InputError: heads.json is malformed.
+    """
+    answer = wording.answer(run)
+    return Study(
+        title="Popular or unpopular facts" if run.halves else "Before and after fine-tuning",
+        question=wording.question(run),
+        finding=answer.sentences[0],
+        outcome=answer.verdict,
+        answer=answer.sentences[1:],
+        tables=(headline_numbers(run), moved_heads(run)),
+        figures=tuple(figures),
+        examples=tuple(_example(run)),
+        definitions=tuple(_definitions(run)),
+    )
+
+
+def headline_numbers(run: Run) -> StudyTable:
+    """Arrange accuracy and attention: a row an arm, and below the arms a row a paired difference."""
+    found = [(arm, False, [run.number("arms", arm, kind) for kind in KINDS]) for arm in run.arms]
+    found += [(pair, True, [run.number("contrasts", pair, k) for k in KINDS]) for pair in run.contrasts]
+    counts = [{n.n for _, _, numbers in found if (n := numbers[i])} for i in range(len(KINDS))]
+    units = [
+        f"{unit}, n = {min(ns):,}" if len(ns) == 1 else unit
+        for (_, unit), ns in zip(KINDS.values(), counts, strict=True)
+    ]
+    rows = [
+        (
+            wording.contrast_name(name) if paired else name,
+            *(
+                write_number(number, kind, signed=paired, n=len(ns) > 1)
+                for number, kind, ns in zip(numbers, KINDS, counts, strict=True)
+            ),
+        )
+        for name, paired, numbers in found
+    ]
+    over = "training seeds" if run.unit == "seeds" else "the subjects of the facts"
+    return StudyTable(
+        title="Accuracy and attention by arm, and paired differences between arms",
+        columns=(
+            "Arm",
+            *(f"{title}, {unit}" for (title, _), unit in zip(KINDS.values(), units, strict=True)),
+        ),
+        rows=tuple(rows),
+        note=f"95% intervals over {over}; n counts {run.unit}. Differences of accuracy are in points, in "
+        "bold where their interval excludes zero.",
+        bold=tuple(
+            (i, k + 1)
+            for i, (_, paired, numbers) in enumerate(found)
+            for k, number in enumerate(numbers)
+            if paired and number and number.direction
+        ),
+    )
+
+
+def write_number(
+    number: MeasuredEstimate | None, kind: wording.Kind, *, signed: bool = False, n: bool = True
+) -> str:
+    """Write a number with its interval, and ``n`` where a table does not say it elsewhere."""
+    if number is None:
+        return NOT_MEASURED
+    value = wording.format_number(number.value, kind, signed=signed)
+    bounds = wording.format_interval(number, kind, signed=signed)
+    return f"{value} ({bounds}{f', n = {number.n:,}' if n else ''})"
+
+
+def moved_heads(run: Run, most: int = MOST_HEADS) -> StudyTable:
+    """List the heads that moved most, from heads.json; a note alone where the run has none.
+
+    Raises:
+        InputError: heads.json is malformed.
+    """
+    path = run.path / "heads.json"
+    title, columns = "Which heads moved", ("Layer, head", "Change", "p, corrected")
+    with expected_layout(path):
+        heads = read_optional(path, [])[:most]
+        rows = tuple(_head(head) for head in heads)
+        passing = [i for i, head in enumerate(heads) if head["corrected"] < 0.05]
+        note = f"{title} is left out: the run holds no heads.json."
+        if heads:
+            note = (
+                f"Mean subject-attention mass under {heads[0]['before']} minus under {heads[0]['after']}, "
+                "largest change first, with 95% intervals. p by random sign flips of subjects, corrected "
+                f"over all heads (Benjamini-Hochberg); n = {heads[0]['n']:,} facts of one seed. "
+                f"{len(passing)} of the {len(rows)} heads listed pass 5%."
+            )
+    return StudyTable(title=title, columns=columns, rows=rows, note=note, bold=tuple((i, 1) for i in passing))
+
+
+def _head(head: Mapping[str, Any]) -> tuple[str, str, str]:
+    change, low, high = (
+        wording.format_number(head[key], "subject_attention", signed=True)
+        for key in ("change", "low", "high")
+    )
+    return f"L{head['layer']} H{head['head']}", f"{change} ({low} to {high})", f"{head['corrected']:.2g}"
+
+
+def _example(run: Run) -> list[StudyTable]:
+    """Show what the first kept fact was asked as, and what each arm said."""
+    if run.example is None:
+        return []
+    said = [(arm, text or "no answer") for arm, text in run.example.predictions.items()]
+    rows = (("prompt", run.example.prompt), ("accepted", " · ".join(run.example.answers)), *said)
+    return [StudyTable(title="One fact, before and after", columns=("Said by", "Text"), rows=rows)]
+
+
+def _definitions(run: Run) -> list[tuple[str, str]]:
+    words = run_words()
+    told = {
+        "trained": "; ".join(f"{arm}: {text}" for arm, text in ARMS.items() if arm in run.arms),
+        "known": words["known"]["halves" if run.halves else "own"],
+        "interval": words["interval"][run.unit].format(seeds=len(run.seeds)),
+    }
+    idle = () if run.halves else ("Arms",)
+    idle += () if run.number("recovery", "pattern_only") else ("Attention transplant",)
+    return [(term, text.format(**told)) for term, text in words["definitions"].items() if term not in idle]
+
+
+@cache
+def run_words() -> dict[str, Any]:
+    """Read what the report says of its figures and its words, by kind and name."""
+    text = files("interp").joinpath("reports/templates/words.yaml").read_text(encoding="utf-8")
+    words: dict[str, Any] = yaml.safe_load(text)
+    return words
