@@ -78,11 +78,12 @@ class Results:
 
 
 def _leaves(tree: Mapping[str, Any], place: Place) -> Iterator[tuple[Place, Number]]:
-    if {"value", "low", "high"} <= tree.keys():
-        yield place, dict(tree)
+    if "value" in tree:
+        yield place, {**NONE, **tree}
         return
     for key, part in tree.items():
-        yield from _leaves(part, (*place, str(key)))
+        if isinstance(part, Mapping):
+            yield from _leaves(part, (*place, str(key)))
 
 
 def _columns(place: Place) -> dict[str, str]:

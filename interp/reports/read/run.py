@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 from finetune.common.errors import InputError
 from interp.reports.read.fact_attention import BASE, Example, full_table, read_kept_examples
 from interp.reports.read.files import RULE, expected_layout, read_object, read_optional
+from interp.reports.read.results import SEEDS, Results
 from interp.stats import Estimate
 
 if TYPE_CHECKING:
@@ -115,14 +117,15 @@ class Run:
 
     def number(self, *keys: str, seed: str | None = None) -> MeasuredEstimate | None:
         """Look up one number of results.json by its keys; None where it is absent or was not measured."""
-        node: Any = self.results if seed is None else (self.results.get("seeds") or {}).get(seed, {})
-        for key in keys:
-            node = node.get(key) if isinstance(node, Mapping) else None
-        if not isinstance(node, Mapping) or node.get("value") is None:
+        found = self.numbers.at(keys if seed is None else (SEEDS, seed, *keys))
+        if found["value"] is None:
             return None
-        return MeasuredEstimate(
-            value=node["value"], low=node.get("low"), high=node.get("high"), n=int(node["n"])
-        )
+        return MeasuredEstimate(value=found["value"], low=found["low"], high=found["high"], n=int(found["n"]))
+
+    @cached_property
+    def numbers(self) -> Results:
+        """All numbers of results.json."""
+        return Results.of(self.results)
 
     @property
     def unit(self) -> str:
