@@ -113,13 +113,12 @@ def match_keys(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:
         raise unusable_config_message(str(config.name_or_path), error) from error
     buffers = {name: tuple(buffer.shape) for name, buffer in model.named_buffers()}
     wrong = sorted((name, tuple(ours), tuple(theirs)) for name, ours, theirs in found["mismatched_keys"])
+    # The library names tensors with the base model's prefix in front.
+    both = {**shapes, **{f"{model.base_model_prefix}.{key}": shape for key, shape in shapes.items()}}
+    unexpected = (key for key in found["unexpected_keys"] if key not in buffers)
     return Fit(
         missing=sorted(found["missing_keys"]),
-        unexpected=sorted(
-            key
-            for key in found["unexpected_keys"]
-            if key not in buffers and not _constant(key, {**shapes, **_with_base(shapes, model)})
-        ),
+        unexpected=sorted(key for key in unexpected if not _constant(key, both)),
         mismatched=wrong,
         model=model,
     )
@@ -201,11 +200,6 @@ def _require_once(name: str, shapes: Mapping[str, Shape], front: str) -> None:
                 "save the model again"
             )
         plain[bare] = key
-
-
-def _with_base(shapes: Mapping[str, Shape], model: PreTrainedModel) -> dict[str, Shape]:
-    """Name tensors as the library does that puts the base model's prefix in front."""
-    return {f"{model.base_model_prefix}.{key}": shape for key, shape in shapes.items()}
 
 
 def _constant(key: str, shapes: Mapping[str, Shape]) -> bool:

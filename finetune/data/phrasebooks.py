@@ -90,7 +90,7 @@ def load_phrasebook(
     usual, own = phrasebook(facts), _parts(templates)
     for template in templates:
         # What is worded so anyway, by a relation's odd name, is not for the file to repair.
-        if template.relation not in usual or template.text not in _forms(usual[template.relation]):
+        if template.relation not in usual or template.text not in usual[template.relation].forms:
             template.check()
     book = {relation: replace(phrases, **own.get(relation, {})) for relation, phrases in usual.items()}
     for relation in own.keys() & book.keys():
@@ -162,10 +162,6 @@ def _show_asked_form(book: Phrasebook) -> dict[str, Phrases]:
         relation: replace(p, questions=tuple(dict.fromkeys((*p.questions, p.asked))))
         for relation, p in book.items()
     }
-
-
-def _forms(phrases: Phrases) -> tuple[str, ...]:
-    return (*phrases.statements, *phrases.questions, phrases.asked)
 
 
 def _parts(templates: Sequence[WordingTemplate]) -> dict[str, dict[str, Any]]:

@@ -70,9 +70,14 @@ class Phrases:
     asked: str
 
     def __post_init__(self) -> None:
-        for form in (*self.statements, *self.questions, self.asked):
+        for form in self.forms:
             if form.count(SLOT) + form.count(QUESTION) != 1:
                 raise InputError(f"form {form!r}: needs exactly one {SLOT} slot")
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """All forms, the asked one last."""
+        return (*self.statements, *self.questions, self.asked)
 
 
 Phrasebook = Mapping[str, Phrases]

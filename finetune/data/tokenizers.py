@@ -64,14 +64,9 @@ def _finish(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     )
 
 
-def _forms(phrasebook: Phrasebook, relation: str) -> tuple[str, ...]:
-    phrases = phrasebook[relation]
-    return (*phrases.statements, *phrases.questions, phrases.asked)
-
-
 def _words_of(facts: FactSet, phrasebook: Phrasebook) -> Iterator[str]:
     for relation in facts.relations:
-        yield from (form.replace(SLOT, " ") for form in _forms(phrasebook, relation))
+        yield from (form.replace(SLOT, " ") for form in phrasebook[relation].forms)
     for fact in facts:
         yield fact.subject
         yield fact.answer
@@ -79,5 +74,5 @@ def _words_of(facts: FactSet, phrasebook: Phrasebook) -> Iterator[str]:
 
 def _sentences_of(facts: FactSet, phrasebook: Phrasebook) -> Iterator[str]:
     for fact in facts:
-        for form in _forms(phrasebook, fact.relation):
+        for form in phrasebook[fact.relation].forms:
             yield f"{render(form, fact).text} {fact.answer}"

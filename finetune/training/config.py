@@ -88,12 +88,8 @@ class TuneConfig:
 
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide the result, JSON-able; not those that only decide its cost."""
-        settings = _plain(asdict(self))
-        return {n: v for n, v in settings.items() if n not in COST and (n not in UNCURED or v != UNCURED[n])}
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+        every = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
+        return {n: v for n, v in every.items() if n not in COST and (n not in UNCURED or v != UNCURED[n])}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -215,7 +215,7 @@ def _word_facts(facts: FactSet, book: Phrasebook, forms: Forms, rows: int, rng: 
     prompts = []
     for fact in facts:
         said = book[fact.relation]
-        every = (said.asked,) if forms == "asked" else (*said.statements, *said.questions, said.asked)
+        every = (said.asked,) if forms == "asked" else said.forms
         prompts += [render(form, fact) for form in dict.fromkeys(every)]
     order = np.concatenate([rng.permutation(len(prompts)) for _ in range(-(-rows // len(prompts)))])
     return [prompts[i] for i in order[:rows]]

@@ -185,10 +185,11 @@ class _Training:
         dataset, trainer_class = mitigated_trainer(
             model, tokenizer, rows, prompts, self.known, config, seed=seed
         )
+        probe = sorted(generator(seed, "training probe").permutation(len(prompts))[:PROBE])
         keeper = BestCheckpointCallback(
             tokenizer=tokenizer,
             validation=self.validation,
-            probe=_sample(prompts, seed),
+            probe=[prompts[i] for i in probe],
             work=work,
             config=config,
             details={
@@ -219,11 +220,6 @@ class _Training:
             trainer_class=trainer_class,
         )
         return keeper
-
-
-def _sample(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
-    chosen = generator(seed, "training probe").permutation(len(prompts))[:PROBE]
-    return [prompts[i] for i in sorted(chosen)]
 
 
 def _require_room(

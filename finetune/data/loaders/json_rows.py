@@ -17,6 +17,7 @@ from typing import Any
 from finetune.common.errors import InputError
 from finetune.common.messages import join_names, printable, quote
 from finetune.data.loaders import lre
+from finetune.data.loaders.lists_in_text import int_or_digits
 from finetune.data.loaders.records import Row, Table, table_of, text_of
 
 _SPACE = re.compile(r"\s*")
@@ -211,9 +212,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return doubled
 
 
-def _int(digits: str) -> int | str:
-    """Keep a number that is too long for one as its digits."""
-    return int(digits) if len(digits) < 1000 else digits
-
-
-_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int)
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=int_or_digits)

@@ -86,9 +86,9 @@ def _parse_literal(text: str) -> Any:
         return None
 
 
-def _int(digits: str) -> int | str:
+def int_or_digits(digits: str) -> int | str:
     """Keep a number that is too long for one as its digits."""
     return int(digits) if len(digits) < 1000 else digits
 
 
-_decoder = json.JSONDecoder(parse_int=_int)
+_decoder = json.JSONDecoder(parse_int=int_or_digits)
