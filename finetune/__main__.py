@@ -131,6 +131,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     from finetune.common.files import content_hash, write_json
     from finetune.common.run_directory import RunDirectory
     from finetune.training.learning_rate import select
+    from finetune.training.training_format import write_format
 
     options.check()
     processes.join()
@@ -146,6 +147,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
             settings |= {"phrasebook": str(own), "phrasebook_digest": content_hash(own.expanduser())}
         run = RunDirectory(options.out, _plain(settings), analysis="finetune")
         run.write(seeds=[options.seed], left_out=left_out)
+        write_format(options.out, options.ask)
         write_json(options.out / "partition.json", {n: [f.id for f in part] for n, part in parts.items()})
     processes.wait_for_everyone()
     chosen = select(

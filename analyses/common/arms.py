@@ -98,6 +98,6 @@ def _alignable(checkpoints: Checkpoints) -> Checkpoints:
         checkpoints,
         test=checkpoints.test.subset(index),
         prompts=batch.prompts,
-        left_out=batch.left_out,
+        left_out=(*checkpoints.left_out, *batch.left_out),
         known=None if known is None else tuple(known[i] for i in index),
     )

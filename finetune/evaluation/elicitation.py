@@ -25,7 +25,7 @@ from finetune.data.phrasebooks import ASKED
 from finetune.data.prompt_formats import PromptFormat, ask_in_format, fitting
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import answer_ids, tokenize, tokenize_with_answer
-from finetune.evaluation.asking_forms import AskingForm, Elicited, FormYield, cover, split_pool
+from finetune.evaluation.asking_forms import MOST_FORMS, AskingForm, Elicited, FormYield, cover, split_pool
 from finetune.evaluation.batching import TokenBudget, context_limit
 from finetune.evaluation.consistency import WEAKLY, consistency_classes, decodes_greedily
 from finetune.evaluation.generate import generate, prompt_names, score
@@ -46,7 +46,7 @@ class Elicitation:
     """Asks a plain model in forms; ``examples`` are training facts, none of which is asked about later.
 
     Attributes:
-        model: the base.
+        model: the base; None where only its prompts are made.
         tokenizer: its own.
         book: how relations are worded.
         examples: training facts: solved examples, and facts to compare forms on.
@@ -56,7 +56,7 @@ class Elicitation:
         advance: is told how many prompts are done.
     """
 
-    model: PreTrainedModel
+    model: PreTrainedModel | None
     tokenizer: PreTrainedTokenizerBase
     book: Phrasebook
     examples: FactSet
@@ -74,7 +74,7 @@ class Elicitation:
         yields: list[FormYield] = []
         for relation in facts.relations:
             rows = [i for i, fact in enumerate(facts) if fact.relation == relation]
-            some, pool = facts.subset(rows), self._pool(relation, facts.subset(rows))
+            some, pool = facts.subset(rows), self.pool(relation, facts.subset(rows))
             found = self.compare(pool)
             yields += found
             kept = [each.form for each in found if each.kept]
@@ -131,7 +131,7 @@ class Elicitation:
         k = int(form.kind.split()[1]) - 1
         return {fact.id: render(self.book[fact.relation].statements[k], fact) for fact in facts}
 
-    def _pool(self, relation: str, asked: FactSet) -> FactSet:
+    def pool(self, relation: str, asked: FactSet) -> FactSet:
         """Return the training facts of a relation, none of an asked subject, in an order of their own."""
         subjects = {fact.subject.casefold() for fact in asked}
         rows = [
@@ -204,3 +204,9 @@ class Elicitation:
             if len(apart) >= FEWEST_OTHERS:
                 above[i] = float((grid[apart, names.index(facts[i].answer)] < value).mean())
         return above
+
+
+def bound_prompts(facts: FactSet, book: Phrasebook) -> int:
+    """Bound how many prompts are asked: training facts in every form, the facts in the kept ones."""
+    forms = sum(len(SHOTS) * (2 + len(book[relation].statements)) for relation in facts.relations)
+    return forms * PROBES + MOST_FORMS * DRAWS * len(facts)

@@ -18,7 +18,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +37,10 @@ from interp.measures.result import Result
 from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import Fingerprint, model_fingerprint
 from interp.patching.engine import answer_readings
+from interp.verdicts.answer_scores import AnswerScorer
 from interp.verdicts.calibration import Calibration, calibrate
 from interp.verdicts.evidence import Evidence, measure_evidence
-from interp.verdicts.known import BaseKnowledge, base_knowledge, word_in_forms
+from interp.verdicts.known import BaseKnowledge, KnownFacts, base_knowledge, word_in_forms
 from interp.verdicts.specificity import AnswerTargets
 
 if TYPE_CHECKING:
@@ -52,6 +53,14 @@ USED = ("asked", "forms", "boost", "patterns", "all_patterns")
 KINDS = (*USED, "sibling", "all_sibling", "readout", "knockout")
 PLACEBOS = ("boost_placebo", "placebo", "all_placebo", "sibling_placebo", "all_sibling_placebo")
 FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by one fact
+NOTHING_KEPT = (
+    "there is no fact that both models know, so nothing says what a stored fact looks like; "
+    "give facts that the base states, in the wording that the model was fine-tuned on"
+)
+TOO_FEW = (
+    f"only {{most}} controls: give at least {FEWEST_CONTROLS} facts, of relations with several subjects "
+    "and answers"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +142,8 @@ def diagnose(
     alpha: float = 0.05,
     knows: float = 1.0,
     shots: int = 0,
+    known: KnownFacts | None = None,
+    on_asked: Callable[[pd.DataFrame], None] = lambda frame: None,
     batch_tokens: int = 8192,
     seed: int = 0,
 ) -> Diagnosis:
@@ -150,6 +161,8 @@ def diagnose(
         alpha: the share of facts that are not stored which may be called stored.
         knows: the share of statement forms that the base must complete right to have known a fact.
         shots: also ask with this many solved examples in front, as one more statement form.
+        known: what the base knows, where that was found out otherwise, and prompts to ask in besides.
+        on_asked: is given what both models answer, a row a fact, before evidence is measured.
         batch_tokens: bound on the keys of one forward pass.
         seed: of placebos, decoys, examples and the halves of the controls.
 
@@ -162,8 +175,13 @@ def diagnose(
     asked = encode(pair.tokenizer, made)
     sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
     golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets, "distinct"), seed=seed)
-    forms = word_in_forms(pair.tokenizer, facts, book, asked, golds, sets, shots=shots, seed=seed)
+    worded = known.prompts if known else ()
+    forms = word_in_forms(
+        pair.tokenizer, facts, book, asked, golds, sets, shots=shots, seed=seed, worded=worded
+    )
     base = base_knowledge(pair, asked, golds, forms, batch_tokens=batch_tokens)
+    base = known.merged(asked, base) if known else base
+    require_measurable_facts(*_asked(pair, asked, golds, base, on_asked, batch_tokens), knows=knows)
     siblings = siblings or {}
     evidence = measure_evidence(pair, asked, forms, golds, siblings, batch_tokens=batch_tokens, seed=seed)
     kinds = [kind for kind in (*KINDS, *PLACEBOS) if kind in evidence.values]
@@ -171,6 +189,40 @@ def diagnose(
         raise InputError(f"used = {odd}: choose kinds of evidence from {', '.join(KINDS)}")
     chosen = [kind for kind in kinds if kind in {*used, *(("sibling", "all_sibling") if siblings else ())}]
     return _judged(pair, facts, asked, base, evidence, kinds, chosen, alpha, knows, seed)
+
+
+def _asked(
+    pair: CheckpointPair,
+    asked: PromptBatch,
+    golds: AnswerTargets,
+    base: BaseKnowledge,
+    on_asked: Callable[[pd.DataFrame], None],
+    batch_tokens: int,
+) -> tuple[Float[ndarray, " fact"], Bool[ndarray, " fact"]]:
+    """Ask the fine-tuned model plainly; return what the base knew, and what this one answers right."""
+    scorer = AnswerScorer(asked, golds, pair.tokenizer, say=True)
+    with pair.finetuned() as model:
+        scorer.ask_all(model, batch_tokens=batch_tokens)
+    knew, right = base.share.numpy(), scorer.right[0].nan_to_num().numpy() > 0
+    told = {"base_knew": knew, "base_said": base.said, "right": right, "said": scorer.said[0]}
+    on_asked(pd.DataFrame({"fact_id": asked.fact_ids, **told}))
+    return knew, right
+
+
+def require_measurable_facts(
+    knew: Float[ndarray, " fact"], right: Bool[ndarray, " fact"], *, knows: float = 1.0
+) -> None:
+    """Refuse, before evidence is measured, facts from which no verdict could come.
+
+    Raises:
+        InputError: no fact that both models know, or too few controls.
+    """
+    known = knew >= knows
+    if not (known & right).any():
+        raise InputError(NOTHING_KEPT)
+    most = max(int((~known & ~right).sum()), int(known.sum()))
+    if most < FEWEST_CONTROLS:
+        raise InputError(TOO_FEW.format(most=most))
 
 
 def _judged(
@@ -273,10 +325,7 @@ def _calibrated(
         The calibration, which facts are of subjects that it was not fitted on, and what the controls are.
     """
     if not (known & right).any():
-        raise InputError(
-            "there is no fact that both models know, so nothing says what a stored fact looks like; "
-            "give facts that the base states, in the wording that the model was fine-tuned on"
-        )
+        raise InputError(NOTHING_KEPT)
     names = np.unique(subjects)
     half = set(np.random.default_rng([seed, 6]).permutation(names)[: -(-len(names) // 2)].tolist())
     held_out = np.array([subject not in half for subject in subjects])
@@ -293,10 +342,7 @@ def _calibrated(
         if rows.sum() >= FEWEST_CONTROLS and fitting.any() and not fitting.all():
             made = calibrate(table[rows], fitting, alpha=alpha, groups=subjects[rows])
             return made, held_out, what
-    raise InputError(
-        f"only {most} controls: give at least {FEWEST_CONTROLS} facts, of relations with several subjects "
-        "and answers"
-    )
+    raise InputError(TOO_FEW.format(most=most))
 
 
 def _table(values: Mapping[str, Tensor], kinds: Sequence[str]) -> Float[ndarray, "fact kind"]:

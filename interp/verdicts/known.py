@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from finetune.data.facts import FactSet
-from finetune.data.prompts import Phrasebook, render, with_examples
+from finetune.data.prompts import Phrasebook, Prompt, render, with_examples
+from finetune.data.records.fact import Fact
 from interp.measures.spans import PromptBatch, encode
 from interp.patching.engine import answer_readings
 from interp.verdicts.answer_scores import AnswerScorer
@@ -71,6 +72,33 @@ def base_knowledge(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class KnownFacts:
+    """What was found out of the base elsewhere, by fact id, and prompts in forms in which it answers well.
+
+    ``known`` says whether it knows a fact, ``unknown`` whether it never answers it right, ``specific``
+    whether its answer is tied to the subject.
+    """
+
+    known: Mapping[str, bool]
+    unknown: Mapping[str, bool]
+    specific: Mapping[str, bool]
+    prompts: Sequence[Sequence[Prompt]] = ()
+
+    def merged(self, asked: PromptBatch, base: BaseKnowledge) -> BaseKnowledge:
+        """Put what was found in the place of what statements alone would say."""
+
+        def of(found: Mapping[str, bool]) -> Bool[Tensor, " fact"]:
+            return torch.tensor([found[fact_id] for fact_id in asked.fact_ids])
+
+        return replace(
+            base,
+            share=of(self.known).float(),
+            never=base.never & of(self.unknown),
+            specific=of(self.specific),
+        )
+
+
 def word_in_forms(
     tokenizer: PreTrainedTokenizerBase,
     facts: FactSet,
@@ -81,22 +109,33 @@ def word_in_forms(
     *,
     shots: int,
     seed: int,
+    worded: Sequence[Sequence[Prompt]] = (),
 ) -> list[Form]:
-    """Word the asked facts in each statement form, and with ``shots`` solved examples in front."""
+    """Word the asked facts in each statement form, and with ``shots`` solved examples in front.
+
+    ``worded`` are other prompts of theirs, to be taken instead.
+    """
     place = {fact_id: i for i, fact_id in enumerate(asked.fact_ids)}
     kept = [fact for fact in facts if fact.id in place]
-    most = max(len(book[fact.relation].statements) for fact in kept)
-    worded = [
-        [render(book[f.relation].statements[k], f) for f in kept if k < len(book[f.relation].statements)]
-        for k in range(most)
-    ]
-    if shots:
-        worded.append(with_examples(asked.prompts, shots, seed=seed))
+    texts = [[prompt for prompt in some if prompt.fact_id in place] for some in worded]
+    if not worded:
+        texts = _statements(kept, book)
+        if shots:
+            texts.append(with_examples(asked.prompts, shots, seed=seed))
     forms = []
-    for some in worded:
+    for some in texts:
         batch = encode(tokenizer, some)
         owner = torch.tensor([place[fact_id] for fact_id in batch.fact_ids])
         answers = AnswerTargets.of(batch, answer_readings(tokenizer, batch, sets, "distinct"), seed=seed)
         # The same decoy in every form, for what is compared is the same wrong answer.
         forms.append((batch, answers.with_decoys(golds, owner), owner))
     return forms
+
+
+def _statements(facts: Sequence[Fact], book: Phrasebook) -> list[list[Prompt]]:
+    """Word facts in every statement form that their relations have, one form after the other."""
+    most = max(len(book[fact.relation].statements) for fact in facts)
+    return [
+        [render(book[f.relation].statements[k], f) for f in facts if k < len(book[f.relation].statements)]
+        for k in range(most)
+    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import finetune.models
 import numpy as np
 import pytest
 import torch

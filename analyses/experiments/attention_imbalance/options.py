@@ -6,15 +6,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from analyses.common.options import FEWEST_FACTS, FactOptions, TrainingOptions
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.names import folded, require_different, require_name
-from finetune.common.option_checks import Seed, refuse_unread
+from finetune.common.option_checks import Seed, Within, refuse_unread
 from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import ASKED
+from finetune.data.prompt_formats import PromptFormat
+from finetune.evaluation.asking_forms import Known, told_known
 from finetune.training.presets import WORLDS
+from finetune.training.training_format import format_of
 
 # How bases and arms are made, which says nothing of somebody's own.
 MADE_HERE = (
@@ -29,6 +33,8 @@ MADE_HERE = (
     "match",
     "placebo",
 )
+# How a user's own checkpoints are asked.
+ASKING = ("shots", "chat", "dtype", "known")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +58,18 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
     training run's checkpoint-* ones."""
     seeds: tuple[Seed, ...] = (0,)
     """One run each; with two or more, intervals are over seeds."""
-    prompt_format: str = "Question: {question} Answer:"
-    """How your own checkpoints were asked; {question} is replaced."""
+    prompt_format: str = ASKED
+    """How your own checkpoints are asked, {question} replaced; what python -m finetune trained is asked as it
+    was trained."""
+    shots: Annotated[int, Within(0, 1000)] = 0
+    """Solved examples of the relation in front of every question to your own checkpoints."""
+    chat: bool = False
+    """Ask your own checkpoints in the tokenizer's chat template."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What your own checkpoints are loaded in."""
+    known: Known = "maybe"
+    """From which degree on your own base knows a fact: highly (right under every prompt), maybe (under some),
+    weakly (only sampled answers are right); and specifically, likelier than for others."""
 
     def overlap(self, sizes: Mapping[str, int]) -> float:
         """Held-out facts per training fact, if seeds split the same facts of one base; else 0."""
@@ -96,14 +112,14 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
         elif self.facts:
             refuse_unread(self, ("world",), "is no setting of real facts; leave it or --facts out")
         if not self.base:
-            refuse_unread(
-                self, ("prompt_format",), "goes with --base; arms that are made here are asked alike"
-            )
+            how = (*ASKING, "prompt_format")
+            refuse_unread(self, how, "goes with --base; arms that are made here are asked alike")
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""
         checkpoints = None if self.checkpoints is None else str(self.checkpoints)
-        return {**super().config(), "checkpoints": checkpoints}
+        held = {**super().config(), "checkpoints": checkpoints}
+        return held if self.base else {k: v for k, v in held.items() if k not in ASKING}
 
     @property
     def real(self) -> tuple[str, ...]:
@@ -126,6 +142,26 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
         return {name: resolve_checkpoint(path) for name, path in self._named}
 
 
+def asking_format(options: AttentionImbalanceOptions) -> PromptFormat:
+    """Return how a user's own checkpoints are asked: as told, or else as they were trained.
+
+    Raises:
+        InputError: they were trained in different formats, and nothing is told.
+    """
+    told = PromptFormat(template=options.prompt_format, shots=options.shots, chat=options.chat)
+    if told != PromptFormat():
+        return told
+    trained = {name: format_of(path) for name, path in options._named}
+    formats = {style for style in trained.values() if style is not None}
+    if len(formats) > 1:
+        listed = "; ".join(f"{name}: {style}" for name, style in trained.items())
+        raise InputError(
+            f"--finetuned: these were trained in different formats ({listed}); give --prompt-format, --shots "
+            "or --chat to ask all of them alike"
+        )
+    return next(iter(formats), told)
+
+
 def load_facts(options: AttentionImbalanceOptions) -> FactSet | None:
     """Load the user's facts, or return None for a world, whose facts each seed draws anew."""
     if options.facts is None:
@@ -140,7 +176,8 @@ def describe(options: AttentionImbalanceOptions, facts: FactSet | None) -> str:
     own = f" as {options.phrasebook.name} words them" if options.phrasebook else ""
     if options.base:
         return (
-            f"{len(options.own)} checkpoints of {options.base}, measured on facts from {options.facts}{own}."
+            f"{len(options.own)} checkpoints of {options.base}, measured on facts from {options.facts}{own}; "
+            f"{told_known(options.known)}."
         )
     tuned = "LoRA" if options.method == "lora" else "full fine-tuning"
     showed = "showed" if options.question_form == "seen" else "never showed"

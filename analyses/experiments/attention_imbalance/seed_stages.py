@@ -16,6 +16,7 @@ import pandas as pd
 
 from analyses.common.arms import answers_stage, known_stage
 from analyses.common.checkpoints import BASE, BOTTOM, TOP, Checkpoints
+from analyses.common.elicited_knowledge import knowledge_stage, require_some_known
 from analyses.common.evaluate import with_known
 from analyses.common.measurements import lost_facts, readings_stage, rows_stage, transplant_stage
 from analyses.common.visits import Stage, visit
@@ -28,6 +29,19 @@ from analyses.experiments.attention_imbalance.fact_pictures import (
 )
 from interp.measures.attention import AttentionMass
 from interp.patching.recording import Recording
+
+
+@dataclass(frozen=True)
+class BaseCheck:
+    """Says what cannot be measured as soon as the base was asked, before anything long."""
+
+    stages: SeedStages
+    due: bool = True
+
+    def write(self, model: object) -> None:
+        """Compare what the base knows with what it answers."""
+        answers = self.stages.answers(BASE).read()
+        require_some_known(self.stages.checkpoints, self.stages.known.read(), answers)
 
 
 @dataclass(frozen=True)
@@ -65,8 +79,10 @@ class SeedStages:
         return self.compared[1]
 
     @cached_property
-    def known(self) -> Stage[list[bool]]:
-        """Which test facts the base knows."""
+    def known(self) -> Stage[Any]:
+        """Which test facts the base knows: a flag a fact, or a row with how well where that was elicited."""
+        if self.checkpoints.examples is not None:
+            return knowledge_stage(self.checkpoints, self.directory)
         return known_stage(self.checkpoints, self.directory / "known.json")
 
     def answers(self, name: str) -> Stage[pd.DataFrame]:
@@ -101,7 +117,8 @@ class SeedStages:
 
     def visit(self, name: str) -> None:
         """Make what is missing of one checkpoint's stages, opening it at most once."""
-        asked = [self.known] if name == BASE else []
+        asked: list[Any] = [self.known] if name == BASE else []
+        elicits = name == BASE and self.checkpoints.examples is not None
         read: list[Stage[Any]] = [self.readings(name)]
         if name == self.last:
             read += [*([self.transplant] if self.paired else []), self.example, self.examples]
@@ -109,7 +126,8 @@ class SeedStages:
             read.append(self._rows)
         if name in (BASE, *self.compared[:1]) and (self.example.due or self.examples.due):
             read.append(self._patterns(name))
-        visit(self.checkpoints, name, plain=[*asked, self.answers(name)], hooked=read)
+        checks = [BaseCheck(self)] if elicits else []
+        visit(self.checkpoints, name, plain=[*asked, self.answers(name), *checks], hooked=read)
 
     def frame(self, name: str) -> pd.DataFrame:
         """Bring together a checkpoint's answers and readings: a row per fact.
@@ -121,7 +139,11 @@ class SeedStages:
             raise RuntimeError("other facts were read than were asked; remove the run directory")
         flat = mass.values.flatten(1).numpy()
         columns = {each: evidence[each].to_numpy() for each in evidence.columns if each != "fact_id"}
-        frame = with_known(frame, self.known.read())
+        known = self.known.read()
+        if isinstance(known, pd.DataFrame):
+            frame = frame.merge(known.drop(columns=["known", "base_said"]), on="fact_id", validate="1:1")
+            known = known["known"].tolist()
+        frame = with_known(frame, known)
         return frame.assign(subject_attention=flat.mean(1), mass=list(flat), **columns)
 
     def tidy(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analyses.common.checkpoints import BASE
+from analyses.common.elicited_knowledge import known_facts
 from analyses.common.estimate_trees import pool_trees, tree_to_json
 from analyses.common.measurements import mean_masses
 from analyses.common.visits import OpenCheckpoints
@@ -33,6 +34,7 @@ from finetune.data.facts import FactSet
 from interp.reports.pages.study_page import write_study
 from interp.stats import TEST_OVER_TRAIN, Estimate, estimate, overlap_of
 from interp.verdicts.diagnose import ERASED, SUPPRESSED, UNDETERMINED, diagnose
+from interp.verdicts.known import KnownFacts
 
 if TYPE_CHECKING:
     from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
@@ -60,11 +62,12 @@ def measure_seed(
         arms_in = here if options.run is None else options.run / "seeds" / str(seed)
         checkpoints = checkpoints_of(options, facts, arms_in, seed)
     frames, odd, grids, seen = {}, {}, {}, {}
+    known = known_facts(checkpoints, here)
     models = OpenCheckpoints(checkpoints)
     for arm in in_order(checkpoints):
         models.keep({BASE, arm, sibling_of(checkpoints, arm) or BASE})
         with run.timed(f"seed {seed}: {arm}, verdicts"):
-            frames[arm], odd[arm] = _verdicts(options, models, arm, here / "verdicts", seed)
+            frames[arm], odd[arm] = _verdicts(options, models, arm, here / "verdicts", seed, known)
         with run.timed(f"seed {seed}: {arm}, heads"):
             grids[arm] = transplanted_heads(options, models, arm, frames[arm], here / "heads", seed)
             seen[arm] = pictures(models, arm, frames[arm], here / "pictures")
@@ -82,7 +85,12 @@ def measure_seed(
 
 
 def _verdicts(
-    options: StoredOrSuppressedOptions, models: OpenCheckpoints, arm: str, directory: Path, seed: int
+    options: StoredOrSuppressedOptions,
+    models: OpenCheckpoints,
+    arm: str,
+    directory: Path,
+    seed: int,
+    known: KnownFacts | None,
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     path, notes = directory / f"{arm}.parquet", directory / f"{arm}.json"
 
@@ -96,7 +104,9 @@ def _verdicts(
             answer_sets=checkpoints.answer_sets,
             siblings=siblings_of(models, arm),
             alpha=options.alpha,
-            shots=options.shots,
+            shots=options.form_shots,
+            known=known,
+            on_asked=lambda frame: keep_asked(frame, directory / "asked" / f"{arm}.parquet"),
             batch_tokens=options.batch_tokens,
             seed=seed,
         )
@@ -116,6 +126,12 @@ def _verdicts(
     frame, held = cached_together([path, notes], measure, lambda: (pd.read_parquet(path), read_json(notes)))
     frame = frame.assign(threshold=held["threshold"], controls=held["controls"])
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
+
+
+def keep_asked(frame: pd.DataFrame, path: Path) -> None:
+    """Keep what both models answered, should the verdict come to nothing."""
+    with atomic_file(path) as temporary:
+        frame.to_parquet(temporary)
 
 
 def summarise(seeds: Sequence[SeedVerdicts]) -> dict[str, Any]:

@@ -13,6 +13,13 @@ from interp.reports.read.run import RULE, MeasuredEstimate, Run
 
 KINDS: tuple[wording.Kind, ...] = ("accuracy", "accuracy_known", "subject_attention")
 TITLES = ("Accuracy, all test facts", "Accuracy, known to the base", "Subject-attention mass")
+# Accuracy that the relation's commonest answer cannot explain, and how often an arm gives one answer only.
+SPECIFIC_KINDS: tuple[wording.Kind, ...] = ("accuracy_uncommon_known", "modal_share", "answer_information")
+SPECIFIC_TITLES = (
+    "Accuracy, known, answer not the commonest",
+    "Modal answer's share",
+    "Information about the answer",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +59,13 @@ class NumberTable:
 
 
 def headline_numbers(run: Run) -> NumberTable:
-    """Arrange the arms' accuracy and attention, one row an arm."""
-    rows = tuple((arm, tuple(_cell(run.number("arms", arm, k), k) for k in KINDS)) for arm in run.arms)
-    return NumberTable(titles=TITLES, units=("%", "%", "0 to 1"), rows=rows)
+    """Arrange the arms' accuracy, attention and, where measured, how generic answers are; a row an arm."""
+    kinds, titles, units = KINDS, TITLES, ("%", "%", "0 to 1")
+    if any(run.number("arms", arm, "modal_share") for arm in run.arms):
+        kinds, titles = (*KINDS, *SPECIFIC_KINDS), (*TITLES, *SPECIFIC_TITLES)
+        units = (*units, "%", "%", "bits")
+    rows = tuple((arm, tuple(_cell(run.number("arms", arm, k), k) for k in kinds)) for arm in run.arms)
+    return NumberTable(titles=titles, units=units, rows=rows)
 
 
 def contrast_numbers(run: Run) -> NumberTable:
