@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from finetune.evaluation.scoring import score_grid
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from numpy import ndarray
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 SHOTS, DRAWS, PROBES = (0, 2, 4, 8), 4, 24
 FEWEST_OTHERS, OTHERS = 8, 64  # other subjects that an answer is compared over
@@ -56,7 +56,7 @@ class Elicitation:
         advance: is told how many prompts are done.
     """
 
-    model: PreTrainedModel | None
+    model: Any  # a PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     book: Phrasebook
     examples: FactSet

@@ -37,10 +37,16 @@ from interp.measures.result import Result
 from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import Fingerprint, model_fingerprint
 from interp.patching.engine import answer_readings
-from interp.verdicts.answer_scores import AnswerScorer
 from interp.verdicts.calibration import Calibration, calibrate
 from interp.verdicts.evidence import Evidence, measure_evidence
 from interp.verdicts.known import BaseKnowledge, KnownFacts, base_knowledge, word_in_forms
+from interp.verdicts.preconditions import (
+    FEWEST_CONTROLS,
+    NOTHING_KEPT,
+    TOO_FEW,
+    ask_finetuned,
+    require_measurable_facts,
+)
 from interp.verdicts.specificity import AnswerTargets
 
 if TYPE_CHECKING:
@@ -52,15 +58,6 @@ VERDICTS = (RETAINED, SUPPRESSED, ERASED, LEARNED, NEVER_STORED, UNDETERMINED)
 USED = ("asked", "forms", "boost", "patterns", "all_patterns")
 KINDS = (*USED, "sibling", "all_sibling", "readout", "knockout")
 PLACEBOS = ("boost_placebo", "placebo", "all_placebo", "sibling_placebo", "all_sibling_placebo")
-FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by one fact
-NOTHING_KEPT = (
-    "there is no fact that both models know, so nothing says what a stored fact looks like; "
-    "give facts that the base states, in the wording that the model was fine-tuned on"
-)
-TOO_FEW = (
-    f"only {{most}} controls: give at least {FEWEST_CONTROLS} facts, of relations with several subjects "
-    "and answers"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +178,8 @@ def diagnose(
     )
     base = base_knowledge(pair, asked, golds, forms, batch_tokens=batch_tokens)
     base = known.merged(asked, base) if known else base
-    require_measurable_facts(*_asked(pair, asked, golds, base, on_asked, batch_tokens), knows=knows)
+    knew, right = ask_finetuned(pair, asked, golds, base, on_asked, batch_tokens=batch_tokens)
+    require_measurable_facts(knew >= knows, right)
     siblings = siblings or {}
     evidence = measure_evidence(pair, asked, forms, golds, siblings, batch_tokens=batch_tokens, seed=seed)
     kinds = [kind for kind in (*KINDS, *PLACEBOS) if kind in evidence.values]
@@ -189,40 +187,6 @@ def diagnose(
         raise InputError(f"used = {odd}: choose kinds of evidence from {', '.join(KINDS)}")
     chosen = [kind for kind in kinds if kind in {*used, *(("sibling", "all_sibling") if siblings else ())}]
     return _judged(pair, facts, asked, base, evidence, kinds, chosen, alpha, knows, seed)
-
-
-def _asked(
-    pair: CheckpointPair,
-    asked: PromptBatch,
-    golds: AnswerTargets,
-    base: BaseKnowledge,
-    on_asked: Callable[[pd.DataFrame], None],
-    batch_tokens: int,
-) -> tuple[Float[ndarray, " fact"], Bool[ndarray, " fact"]]:
-    """Ask the fine-tuned model plainly; return what the base knew, and what this one answers right."""
-    scorer = AnswerScorer(asked, golds, pair.tokenizer, say=True)
-    with pair.finetuned() as model:
-        scorer.ask_all(model, batch_tokens=batch_tokens)
-    knew, right = base.share.numpy(), scorer.right[0].nan_to_num().numpy() > 0
-    told = {"base_knew": knew, "base_said": base.said, "right": right, "said": scorer.said[0]}
-    on_asked(pd.DataFrame({"fact_id": asked.fact_ids, **told}))
-    return knew, right
-
-
-def require_measurable_facts(
-    knew: Float[ndarray, " fact"], right: Bool[ndarray, " fact"], *, knows: float = 1.0
-) -> None:
-    """Refuse, before evidence is measured, facts from which no verdict could come.
-
-    Raises:
-        InputError: no fact that both models know, or too few controls.
-    """
-    known = knew >= knows
-    if not (known & right).any():
-        raise InputError(NOTHING_KEPT)
-    most = max(int((~known & ~right).sum()), int(known.sum()))
-    if most < FEWEST_CONTROLS:
-        raise InputError(TOO_FEW.format(most=most))
 
 
 def _judged(
