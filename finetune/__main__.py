@@ -132,6 +132,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     from finetune.common.run_directory import RunDirectory
     from finetune.training.config import COST
     from finetune.training.learning_rate import select
+    from finetune.training.training_format import write_format
 
     options.check()
     require_trainable(options.base)
@@ -148,6 +149,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
         settings["tune"] = {name: value for name, value in settings["tune"].items() if name not in COST}
         run = RunDirectory(options.out, settings, analysis="finetune")
         run.write(seeds=[options.seed], left_out=left_out)
+        write_format(options.out, options.ask)
         write_json(options.out / "partition.json", {n: [f.id for f in part] for n, part in parts.items()})
     distributed.wait_for_everyone()
     chosen = select(

@@ -31,9 +31,12 @@ def train_arms(options: TrainingOptions, setting: WorldSetting, directory: Path,
         _say_costs(bench, arms)
     chosen = {arm: fine_tune(bench, facts, directory / "arms" / arm, name=arm) for arm, facts in arms.items()}
     sizes = {f"train_{arm}": len(facts) for arm, facts in arms.items()}
-    return checkpoints_side_by_side(
+    made = checkpoints_side_by_side(
         bench, {arm: str(checkpoint.path) for arm, checkpoint in chosen.items()}, sizes=sizes
     )
+    if setting.checkpoint is None:
+        return made
+    return replace(made, examples=bench.parts.train, dtype=options.dtype or made.dtype)
 
 
 def _say_costs(bench: TrainingSetup, arms: Mapping[str, FactSet]) -> None:
@@ -118,6 +121,6 @@ def _alignable(checkpoints: Checkpoints) -> Checkpoints:
         checkpoints,
         test=checkpoints.test.subset(index),
         prompts=batch.prompts,
-        left_out=left_out,
+        left_out=(*checkpoints.left_out, *left_out),
         known=None if known is None else tuple(known[i] for i in index),
     )

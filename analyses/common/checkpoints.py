@@ -23,6 +23,7 @@ from finetune.common.names import require_name
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Phrases, Prompt
 from finetune.data.records.fact import Fact
+from finetune.evaluation.asking_forms import Known
 from interp.models.settings import LoadingSettings
 from interp.models.sources import resolve_source
 from interp.models.tokenizers import common_tokenizer
@@ -38,7 +39,8 @@ class Checkpoints:
     ``arms`` maps a name to a directory or hub id; ``base`` is the model they came from. Every prompt is
     aligned with the base's tokenizer; facts whose prompt is not are in ``left_out``. ``answer_sets`` maps a
     relation to all its answers, in training facts too. ``known`` says which facts the base knows, where that
-    has been found out already.
+    has been found out already. Where there are ``examples`` (training facts), what the base knows is elicited
+    with them, and known from the degree ``known_cut`` on. ``dtype`` is what models are loaded in.
     """
 
     base: str
@@ -50,6 +52,9 @@ class Checkpoints:
     sizes: dict[str, int]
     left_out: tuple[LeftOut, ...] = ()
     known: tuple[bool, ...] | None = None
+    examples: FactSet | None = None
+    known_cut: Known = "maybe"
+    dtype: str = "float32"
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analyses.common.visits import OpenCheckpoint, Stage
 from finetune.common.files import as_json, read_json
+from finetune.common.seeds import generator
 from finetune.evaluation.judging import AnswerJudge
 from interp.measures.attention import AttentionMass, MassTable, subject_attention
 from interp.measures.placebos import wrong_subject
@@ -55,7 +55,7 @@ def recall_stage(
 
     def make(found: OpenCheckpoint, to: Path) -> None:
         rows = answers()
-        right = np.random.default_rng([seed, 61]).permutation(sorted(rows.loc[rows["correct"], "fact_id"]))
+        right = generator(seed, "recall facts").permutation(sorted(rows.loc[rows["correct"], "fact_id"]))
         chosen = set(right[: min(FINDING, len(right) // 2)].tolist())
         prompts = [prompt for prompt in found.checkpoints.prompts if prompt.fact_id in chosen]
         subjects = [prompt.text[slice(*prompt.subject)] for prompt in prompts]

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
+from interp.measures.generic_answers import answer_genericness
 from interp.stats import mean_by_cell
 
 # Without sinks, with them, and in the recall heads of the first model compared, on facts not used to find
@@ -42,7 +43,33 @@ def _arm(rows: pd.DataFrame) -> Tree:
         "accuracy_known": mean(known, "correct"),
         "accuracy_by_quartile": quartiles,
         **{name: mean(rows[rows[name].notna()], name) for name in ATTENTION if name in rows},
+        **_specificity(rows),
         **_evidence(known),
+    }
+
+
+def _specificity(rows: pd.DataFrame) -> Tree:
+    """Average how specific answers are to subjects, and how other rules would have judged them.
+
+    ``accuracy_uncommon`` is over facts whose answer is not their relation's commonest, and
+    ``accuracy_uncommon_known`` over those of them that the base knows; ``answer_entropy`` and
+    ``answer_information`` are in bits (:mod:`interp.measures.generic_answers`).
+    """
+    if "given" not in rows:
+        return {}
+    found = answer_genericness(*(rows[name].tolist() for name in ("relation", "given", "answer")))
+    told = rows.assign(
+        modal=found.modal.astype(float), answer_entropy=found.surprisal, answer_information=found.information
+    )
+    uncommon = told[found.uncommon]
+    return {
+        "accuracy_uncommon": mean(uncommon, "correct"),
+        "accuracy_uncommon_known": mean(uncommon[uncommon["known"]], "correct"),
+        "modal_share": mean(told, "modal"),
+        "answer_entropy": mean(told, "answer_entropy", share=False),
+        "answer_information": mean(told, "answer_information", share=False),
+        "accuracy_exact": mean(rows, "exact"),
+        "accuracy_contains": mean(rows, "contains"),
     }
 
 
@@ -97,7 +124,7 @@ def recovery(facts: pd.DataFrame) -> Tree:
 
 def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
     """All but differences and nats are shares: accuracies, attention mass, recovered facts."""
-    if "knockout" in path[-1]:
+    if "knockout" in path[-1] or path[-1] in ("answer_entropy", "answer_information"):
         return None
     return (-1, 1) if "contrasts" in path or path[-1] == "difference" else (0, 1)
 

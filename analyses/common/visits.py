@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import torch
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -73,7 +74,7 @@ class OpenCheckpoint:
 
 
 def visit(
-    checkpoints: Checkpoints, name: str, *, plain: Sequence[Stage[Any]], hooked: Sequence[Stage[Any]] = ()
+    checkpoints: Checkpoints, name: str, *, plain: Sequence[Any], hooked: Sequence[Stage[Any]] = ()
 ) -> None:
     """Open one checkpoint, at most once, and make in order those of its stages whose files are not there.
 
@@ -94,7 +95,8 @@ def visit(
             for stage in read:
                 stage.write(found)
     elif asked:
-        ask(load_model(source_of(checkpoints, name), base=checkpoints.base)[0])
+        dtype = getattr(torch, checkpoints.dtype)
+        ask(load_model(source_of(checkpoints, name), base=checkpoints.base, dtype=dtype)[0])
 
 
 @contextmanager
@@ -126,7 +128,8 @@ def pair_of(
             ask(model)
 
     sources = (checkpoints.base, source) if adapter else (source,)
-    return load_pair(*sources, tokenizer=checkpoints.tokenizer, lazy=True, ask=of_side)
+    options: dict[str, Any] = {"tokenizer": checkpoints.tokenizer, "dtype": checkpoints.dtype}
+    return load_pair(*sources, **options, lazy=True, ask=of_side)
 
 
 def source_of(checkpoints: Checkpoints, name: str) -> str:

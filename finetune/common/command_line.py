@@ -20,8 +20,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
+from dataclasses import is_dataclass
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -29,6 +30,7 @@ from finetune.common.errors import InputError
 from finetune.common.messages import printable
 
 T = TypeVar("T")
+SAME = (("--template", "--prompt-format"),)  # names of one option, each understood where the other is meant
 CONTINUES = "finished stages are kept, the same command continues"
 LONGEST = 2000  # characters of an error's line: some name all that one can choose from
 WRONG, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -79,6 +81,7 @@ def parse_options(
         SystemExit: with 0, after ``--help``.
     """
     more = {} if default is None else {"default": default}
+    args = renamed(sys.argv[1:] if args is None else args, options)
     drawn = io.StringIO()
     try:
         with redirect_stderr(drawn):
@@ -87,6 +90,25 @@ def parse_options(
         if not end.code:
             raise
         raise InputError(f"{_unbox_error(drawn.getvalue())}; --help lists the options") from None
+
+
+def renamed(words: Sequence[str], options: type[Any]) -> list[str]:
+    """Call options by the names that these have, where they go by another one elsewhere, or did before."""
+    flags = _flags(options)
+    named = {
+        old: new for pair in SAME for old, new in (pair, pair[::-1]) if old not in flags and new in flags
+    }
+    parts = [(word.partition("="), word) for word in words]
+    return [named[flag] + mark + value if flag in named else word for (flag, mark, value), word in parts]
+
+
+def _flags(options: type[Any]) -> set[str]:
+    found: set[str] = set()
+    for name, kind in get_type_hints(options).items():
+        found |= (
+            _flags(kind) if is_dataclass(kind) and isinstance(kind, type) else {f"--{name.replace('_', '-')}"}
+        )
+    return found
 
 
 def run_command(work: Callable[[], int | None], *, continues: str = CONTINUES) -> int:

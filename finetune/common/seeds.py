@@ -34,6 +34,8 @@ STREAMS: dict[str, int | None] = {
     "planting rows": 22,
     "training probe": 23,
     "distillation partners": 31,
+    "elicitation order": 71,
+    "elicitation sample": 72,
     # interp
     "bootstrap": None,
     "screened cells": None,
@@ -66,6 +68,8 @@ STREAMS: dict[str, int | None] = {
     "other fact of the layout": 42,
     "rows sampled": 43,
     "calibration folds": 44,
+    "recall facts": 61,
+    "examples set aside": 73,
 }
 
 

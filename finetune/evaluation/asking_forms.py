@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from finetune.data.facts import FactSet
-from finetune.evaluation.consistency import HIGHLY, MAYBE, WEAKLY
+from finetune.evaluation.consistency import CLASSES, HIGHLY, MAYBE, WEAKLY
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -26,6 +26,12 @@ class AskingForm:
 
     kind: str
     shots: int
+
+    @classmethod
+    def parse(cls, text: str) -> AskingForm:
+        """Read what ``str`` writes."""
+        kind, _, shots = text.partition(", ")
+        return cls(kind, int(shots.split()[0]) if shots else 0)
 
     def __str__(self) -> str:
         return f"{self.kind}, {self.shots} examples" if self.shots else self.kind
@@ -65,6 +71,12 @@ class Elicited:
     def known(self, cut: Known = "maybe") -> Bool[ndarray, " fact"]:
         """Return which facts are known to a degree, and specifically."""
         return (self.degree >= CUTS[cut]) & self.specific
+
+
+def told_known(cut: Known) -> str:
+    """Say what counts as known, for pages and tables."""
+    degrees = [CLASSES[k] for k in range(CUTS[cut], len(CLASSES))][::-1]
+    return f"known is what is {' or '.join(degrees)} to the base and specific to the subject"
 
 
 def split_pool(pool: FactSet) -> tuple[FactSet, FactSet]:

@@ -16,16 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import ASKED
 from finetune.data.prompt_formats import PromptFormat, ask_in_format, prompts_within_context
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import answer_ids, tokenize, tokenize_with_answer
-from finetune.evaluation.asking_forms import AskingForm, Elicited, FormYield, cover, split_pool
+from finetune.evaluation.asking_forms import MOST_FORMS, AskingForm, Elicited, FormYield, cover, split_pool
 from finetune.evaluation.batching import TokenBudget, context_limit
 from finetune.evaluation.consistency import WEAKLY, consistency_classes, decodes_greedily
 from finetune.evaluation.generate import generate, prompt_names, score
@@ -35,7 +36,7 @@ from finetune.evaluation.scoring import score_grid
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from numpy import ndarray
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 SHOTS, DRAWS, PROBES = (0, 2, 4, 8), 4, 24
 FEWEST_OTHERS, OTHERS = 8, 64  # other subjects that an answer is compared over
@@ -46,7 +47,7 @@ class Elicitation:
     """Asks a plain model in forms; ``examples`` are training facts, none of which is asked about later.
 
     Attributes:
-        model: the base.
+        model: the base; None where only its prompts are made.
         tokenizer: its own.
         book: how relations are worded.
         examples: training facts: solved examples, and facts to compare forms on.
@@ -56,7 +57,7 @@ class Elicitation:
         advance: is told how many prompts are done.
     """
 
-    model: PreTrainedModel
+    model: Any  # a PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     book: Phrasebook
     examples: FactSet
@@ -74,7 +75,7 @@ class Elicitation:
         yields: list[FormYield] = []
         for relation in facts.relations:
             rows = [i for i, fact in enumerate(facts) if fact.relation == relation]
-            some, pool = facts.subset(rows), self._pool(relation, facts.subset(rows))
+            some, pool = facts.subset(rows), self.pool(relation, facts.subset(rows))
             found = self.compare(pool)
             yields += found
             kept = [each.form for each in found if each.kept]
@@ -131,7 +132,7 @@ class Elicitation:
         k = int(form.kind.split()[1]) - 1
         return {fact.id: render(self.book[fact.relation].statements[k], fact) for fact in facts}
 
-    def _pool(self, relation: str, asked: FactSet) -> FactSet:
+    def pool(self, relation: str, asked: FactSet) -> FactSet:
         """Return the training facts of a relation, none of an asked subject, in an order of their own."""
         subjects = {fact.subject.casefold() for fact in asked}
         rows = [
@@ -139,7 +140,7 @@ class Elicitation:
             for i, fact in enumerate(self.examples)
             if fact.relation == relation and fact.subject.casefold() not in subjects
         ]
-        order = np.random.default_rng([self.seed, 71]).permutation(len(rows))
+        order = generator(self.seed, "elicitation order").permutation(len(rows))
         return self.examples.subset([rows[i] for i in order])
 
     def _right(
@@ -188,7 +189,7 @@ class Elicitation:
             return above
         prompts = self.prompts(facts, pool, form, 0)
         own, _ = score(self.model, self.tokenizer, [prompts[i] for i in rows], budget=self.budget)
-        others = [prompts[i] for i in np.random.default_rng([self.seed, 72]).permutation(len(prompts))]
+        others = [prompts[i] for i in generator(self.seed, "elicitation sample").permutation(len(prompts))]
         others = others[:OTHERS]
         names = list(dict.fromkeys(facts[i].answer for i in rows))
         ids = [said for _, said in answer_ids(self.tokenizer, [prompts[rows[0]]] * len(names), names)]
@@ -204,3 +205,9 @@ class Elicitation:
             if len(apart) >= FEWEST_OTHERS:
                 above[i] = float((grid[apart, names.index(facts[i].answer)] < value).mean())
         return above
+
+
+def bound_prompts(facts: FactSet, book: Phrasebook) -> int:
+    """Bound how many prompts are asked: training facts in every form, the facts in the kept ones."""
+    forms = sum(len(SHOTS) * (2 + len(book[relation].statements)) for relation in facts.relations)
+    return forms * PROBES + MOST_FORMS * DRAWS * len(facts)

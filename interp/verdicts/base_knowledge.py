@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from finetune.data.prompts import Prompt
 from interp.measures.spans import PromptBatch
 from interp.verdicts.answer_scores import AnswerScorer
 from interp.verdicts.prompts import Form
@@ -69,3 +70,30 @@ def base_knowledge(
         specific=specific | (asker.tally.first[0] & as_asked),
         said=tuple(asker.said[0]),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFacts:
+    """What was found out of the base elsewhere, by fact id, and prompts in forms in which it answers well.
+
+    ``known`` says whether it knows a fact, ``unknown`` whether it never answers it right, ``specific``
+    whether its answer is tied to the subject.
+    """
+
+    known: Mapping[str, bool]
+    unknown: Mapping[str, bool]
+    specific: Mapping[str, bool]
+    prompts: Sequence[Sequence[Prompt]] = ()
+
+    def merged(self, asked: PromptBatch, base: BaseKnowledge) -> BaseKnowledge:
+        """Put what was found in the place of what statements alone would say."""
+
+        def of(found: Mapping[str, bool]) -> Bool[Tensor, " fact"]:
+            return torch.tensor([found[fact_id] for fact_id in asked.fact_ids])
+
+        return replace(
+            base,
+            share=of(self.known).float(),
+            never=base.never & of(self.unknown),
+            specific=of(self.specific),
+        )

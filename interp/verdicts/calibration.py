@@ -23,11 +23,10 @@ from finetune.common.errors import InputError
 from finetune.common.seeds import generator
 from interp.stats import Estimate, estimate
 from interp.verdicts.evidence import Evidence
+from interp.verdicts.preconditions import FEWEST_CONTROLS, NOTHING_KEPT, TOO_FEW
 
 Values = Float[ndarray, "fact kind"]
 DOUBT = 4
-
-FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by one fact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +124,7 @@ def fit_threshold(
         The calibration, which facts are of subjects that it was not fitted on, and what the controls are.
     """
     if not (known & right).any():
-        raise InputError(
-            "there is no fact that both models know, so nothing says what a stored fact looks like; "
-            "give facts that the base states, in the wording that the model was fine-tuned on"
-        )
+        raise InputError(NOTHING_KEPT)
     names = np.unique(subjects)
     half = set(generator(seed, "fitting half").permutation(names)[: -(-len(names) // 2)].tolist())
     held_out = np.array([subject not in half for subject in subjects])
@@ -145,10 +141,7 @@ def fit_threshold(
         if rows.sum() >= FEWEST_CONTROLS and fitting.any() and not fitting.all():
             made = calibrate(table[rows], fitting, alpha=alpha, groups=subjects[rows])
             return made, held_out, what
-    raise InputError(
-        f"only {most} controls: give at least {FEWEST_CONTROLS} facts, of relations with several subjects "
-        "and answers"
-    )
+    raise InputError(TOO_FEW.format(most=most))
 
 
 def evidence_table(values: Mapping[str, Tensor], kinds: Sequence[str]) -> Float[ndarray, "fact kind"]:

@@ -18,7 +18,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +37,13 @@ from interp.measures.result import Result
 from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import Fingerprint, pair_fingerprints
 from interp.patching.engine import answer_readings
-from interp.verdicts.base_knowledge import BaseKnowledge, base_knowledge
+from interp.verdicts.base_knowledge import BaseKnowledge, KnownFacts, base_knowledge
 from interp.verdicts.calibration import Calibration, evidence_table, fit_threshold
 from interp.verdicts.evidence import Evidence, measure_evidence
+from interp.verdicts.preconditions import (
+    ask_finetuned,
+    require_measurable_facts,
+)
 from interp.verdicts.prompts import statement_form_prompts
 from interp.verdicts.specificity import AnswerTargets
 
@@ -134,6 +138,8 @@ def diagnose(
     alpha: float = 0.05,
     knows: float = 1.0,
     shots: int = 0,
+    known: KnownFacts | None = None,
+    on_asked: Callable[[pd.DataFrame], None] = lambda frame: None,
     batch_tokens: int = 8192,
     seed: int = 0,
 ) -> Diagnosis:
@@ -151,6 +157,8 @@ def diagnose(
         alpha: the share of facts that are not stored which may be called stored.
         knows: the share of statement forms that the base must complete right to have known a fact.
         shots: also ask with this many solved examples in front, as one more statement form.
+        known: what the base knows, where that was found out otherwise, and prompts to ask in besides.
+        on_asked: is given what both models answer, a row a fact, before evidence is measured.
         batch_tokens: bound on the keys of one forward pass.
         seed: of placebos, decoys, examples and the halves of the controls.
 
@@ -162,8 +170,14 @@ def diagnose(
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
     sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
     golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets, "distinct"), seed=seed)
-    forms = statement_form_prompts(pair.tokenizer, facts, book, asked, golds, sets, shots=shots, seed=seed)
+    prompts_of_forms = known.prompts if known else ()
+    forms = statement_form_prompts(
+        pair.tokenizer, facts, book, asked, golds, sets, shots=shots, seed=seed, prompts=prompts_of_forms
+    )
     base = base_knowledge(pair, asked, golds, forms, batch_tokens=batch_tokens)
+    base = known.merged(asked, base) if known else base
+    knew, right = ask_finetuned(pair, asked, golds, base, on_asked, batch_tokens=batch_tokens)
+    require_measurable_facts(knew >= knows, right)
     siblings = siblings or {}
     evidence = measure_evidence(pair, asked, forms, golds, siblings, batch_tokens=batch_tokens, seed=seed)
     kinds = [kind for kind in (*KINDS, *PLACEBOS) if kind in evidence.values]

@@ -10,7 +10,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from finetune.data.facts import FactSet
-from finetune.data.prompts import Phrasebook, render, with_examples
+from finetune.data.prompts import Phrasebook, Prompt, render, with_examples
+from finetune.data.records.fact import Fact
 from interp.measures.spans import PromptBatch, encode
 from interp.patching.engine import answer_readings
 from interp.verdicts.specificity import AnswerTargets
@@ -32,6 +33,7 @@ def statement_form_prompts(
     *,
     shots: int,
     seed: int,
+    prompts: Sequence[Sequence[Prompt]] = (),
 ) -> list[Form]:
     """Word the asked facts in each statement form, and with ``shots`` solved examples in front.
 
@@ -46,19 +48,25 @@ def statement_form_prompts(
         seed: of the draws.
     """
     place = {fact_id: i for i, fact_id in enumerate(asked.fact_ids)}
-    present = [fact for fact in facts if fact.id in place]
-    most = max(len(book[fact.relation].statements) for fact in present)
-    prompts = [
-        [render(book[f.relation].statements[k], f) for f in present if k < len(book[f.relation].statements)]
-        for k in range(most)
-    ]
-    if shots:
-        prompts.append(with_examples(asked.prompts, shots, seed=seed))
+    texts = [[prompt for prompt in some if prompt.fact_id in place] for some in prompts]
+    if not prompts:
+        texts = _statements([fact for fact in facts if fact.id in place], book)
+        if shots:
+            texts.append(with_examples(asked.prompts, shots, seed=seed))
     forms = []
-    for some in prompts:
+    for some in texts:
         batch = encode(tokenizer, some)
         owner = torch.tensor([place[fact_id] for fact_id in batch.fact_ids])
         answers = AnswerTargets.of(batch, answer_readings(tokenizer, batch, sets, "distinct"), seed=seed)
         # The same decoy in every form, for what is compared is the same wrong answer.
         forms.append((batch, answers.with_decoys(golds, owner), owner))
     return forms
+
+
+def _statements(facts: Sequence[Fact], book: Phrasebook) -> list[list[Prompt]]:
+    """Word facts in every statement form that their relations have, one form after the other."""
+    most = max(len(book[fact.relation].statements) for fact in facts)
+    return [
+        [render(book[f.relation].statements[k], f) for f in facts if k < len(book[f.relation].statements)]
+        for k in range(most)
+    ]

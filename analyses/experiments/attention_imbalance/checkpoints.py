@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from analyses.common.arms import _alignable, _answer_sets, train_arms
 from analyses.common.checkpoints import Checkpoints, import_checkpoints
+from analyses.common.elicited_knowledge import set_examples_aside
 from analyses.common.experiment import Loaded
 from analyses.common.training_setup import setting_for
-from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, asking_format
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.data.facts import FactSet
-from finetune.data.prompts import fact_prompt
+from finetune.data.prompt_formats import ask_in_format
 from interp.models.preflight import require_measurable
 
 
@@ -40,7 +42,7 @@ def checkpoints_of(
     if base is not None:
         _require_measurable(base, {})
     setting = setting_for(options, facts, seed, checkpoint=base)
-    return train_arms(options, setting, directory, seed=seed)
+    return replace(train_arms(options, setting, directory, seed=seed), known_cut=options.known)
 
 
 def own_checkpoints(options: AttentionImbalanceOptions, facts: FactSet) -> Checkpoints:
@@ -49,18 +51,26 @@ def own_checkpoints(options: AttentionImbalanceOptions, facts: FactSet) -> Check
     A fact without a question of its own is asked in its relation's wording.
     """
     _require_measurable(str(options.base), options.own)
-    book = options.worded(facts)
-    prompts = tuple(fact_prompt(fact, book, options.prompt_format) for fact in facts)
+    style = asking_format(options)
+    spare = options.load(str(options.facts)) if options.limit is not None else ()
+    test, examples = set_examples_aside(facts, spare)
+    both = replace(facts, facts=(*test, *examples))
+    book = options.worded(both)
     checkpoints = Checkpoints(
         base=str(options.base),
         arms=options.own,
-        test=facts,
-        prompts=prompts,
+        test=test,
+        prompts=(),
         phrasebook=book,
-        answer_sets=_answer_sets(facts),
-        sizes={"total": len(facts), "train": 0, "validation": 0, "test": len(facts)},
+        answer_sets=_answer_sets(both),
+        sizes={"total": len(facts), "train": 0, "validation": 0, "test": len(test)},
+        left_out=test.left_out[len(facts.left_out) :],
+        examples=examples,
+        known_cut=options.known,
+        dtype=options.dtype or "float32",
     )
-    return _alignable(checkpoints)
+    asked = ask_in_format(test, book, style, tokenizer=checkpoints.tokenizer, examples=examples)
+    return _alignable(replace(checkpoints, prompts=tuple(asked)))
 
 
 def _require_measurable(base: str, arms: dict[str, str]) -> None:

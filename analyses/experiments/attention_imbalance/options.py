@@ -6,16 +6,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from analyses.common.options import FEWEST_FACTS, FactOptions, TrainingOptions
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.names import normalise_name, require_different, require_name
-from finetune.common.option_checks import Seed, refuse_unread
+from finetune.common.option_checks import Seed, Within, refuse_unread
 from finetune.common.origins import origin_of
 from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import ASKED
+from finetune.data.prompt_formats import PromptFormat
+from finetune.evaluation.asking_forms import Known, told_known
 from finetune.training.presets import WORLDS
+from finetune.training.training_format import format_of
 
 # How bases are pretrained here, which says nothing of a given one.
 PRETRAINED_HERE = ("world", "question_form", "exponent", "pretrain_steps")
@@ -25,13 +29,14 @@ MADE_HERE = (
     "method",
     "tune_steps",
     "batch",
-    "dtype",
     "learning_rates",
     "keep",
     "until_loss",
     "match",
     "placebo",
 )
+# How a user's own checkpoints are asked.
+ASKING = ("shots", "chat")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +62,16 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
     training run's checkpoint-* ones."""
     seeds: tuple[Seed, ...] = (0,)
     """One run each; with two or more, intervals are over seeds."""
-    prompt_format: str = "Question: {question} Answer:"
-    """How your own checkpoints were asked; {question} is replaced."""
+    prompt_format: str = ASKED
+    """How your own checkpoints are asked, {question} replaced; what python -m finetune trained is asked as it
+    was trained."""
+    shots: Annotated[int, Within(0, 1000)] = 0
+    """Solved examples of the relation in front of every question to your own checkpoints."""
+    chat: bool = False
+    """Ask your own checkpoints in the tokenizer's chat template."""
+    known: Known = "maybe"
+    """From which degree on your own base knows a fact: highly (right under every prompt), maybe (under some),
+    weakly (only sampled answers are right); and specifically, likelier than for others."""
 
     def overlap(self, sizes: Mapping[str, int]) -> float:
         """Held-out facts per training fact, if seeds split the same facts of one base; else 0."""
@@ -105,14 +118,16 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
         elif self.facts:
             refuse_unread(self, ("world",), "is no setting of real facts; leave it or --facts out")
         if not self.finetuned:
-            refuse_unread(
-                self, ("prompt_format",), "goes with --finetuned; arms that are made here are asked alike"
-            )
+            how = (*ASKING, "prompt_format")
+            refuse_unread(self, how, "goes with --finetuned; arms that are made here are asked alike")
+        if not self.base:
+            refuse_unread(self, ("known",), "goes with --base; what a base knows that is made here it states")
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""
         checkpoints = None if self.checkpoints is None else str(self.checkpoints)
-        return {**super().config(), "checkpoints": checkpoints}
+        held = {**super().config(), "checkpoints": checkpoints}
+        return held if self.base else {k: v for k, v in held.items() if k not in (*ASKING, "known")}
 
     @property
     def real(self) -> tuple[str, ...]:
@@ -135,6 +150,26 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
         return {name: resolve_checkpoint(path) for name, path in self._named}
 
 
+def asking_format(options: AttentionImbalanceOptions) -> PromptFormat:
+    """Return how a user's own checkpoints are asked: as told, or else as they were trained.
+
+    Raises:
+        InputError: they were trained in different formats, and nothing is told.
+    """
+    told = PromptFormat(template=options.prompt_format, shots=options.shots, chat=options.chat)
+    if told != PromptFormat():
+        return told
+    trained = {name: format_of(path) for name, path in options._named}
+    formats = {style for style in trained.values() if style is not None}
+    if len(formats) > 1:
+        listed = "; ".join(f"{name}: {style}" for name, style in trained.items())
+        raise InputError(
+            f"--finetuned: these were trained in different formats ({listed}); give --prompt-format, --shots "
+            "or --chat to ask all of them alike"
+        )
+    return next(iter(formats), told)
+
+
 def describe(options: AttentionImbalanceOptions, facts: FactSet | None) -> str:
     """Say in one sentence what was set up, for the report."""
     if options.checkpoints:
@@ -144,7 +179,8 @@ def describe(options: AttentionImbalanceOptions, facts: FactSet | None) -> str:
     if options.base and (origin := origin_of(resolve_checkpoint(options.base))):
         named = f"{options.base} ({origin})"
     if options.finetuned:
-        return f"{len(options.own)} checkpoints of {named}, measured on facts from {options.facts}{own}."
+        told = f"{len(options.own)} checkpoints of {named}, measured on facts from {options.facts}{own}"
+        return f"{told}; {told_known(options.known)}."
     tuned = "LoRA" if options.method == "lora" else "full fine-tuning"
     showed = "showed" if options.question_form == "seen" else "never showed"
     form = f"a question form that pretraining {showed}"

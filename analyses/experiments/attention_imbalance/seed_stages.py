@@ -16,6 +16,7 @@ import pandas as pd
 
 from analyses.common.arms import answers_stage, known_stage
 from analyses.common.checkpoints import BASE, BOTTOM, TOP, Checkpoints
+from analyses.common.elicited_knowledge import knowledge_stage, require_some_known
 from analyses.common.evaluate import with_known
 from analyses.common.measurements import (
     lost_facts,
@@ -35,6 +36,19 @@ from analyses.experiments.attention_imbalance.fact_pictures import (
 from interp.measures.attention import AttentionMass
 from interp.patching.recall_heads import RecallHeads
 from interp.patching.recording import Recording
+
+
+@dataclass(frozen=True)
+class BaseCheck:
+    """Says what cannot be measured as soon as the base was asked, before anything long."""
+
+    stages: SeedStages
+    due: bool = True
+
+    def write(self, model: object) -> None:
+        """Compare what the base knows with what it answers."""
+        answers = self.stages.answers(BASE).read()
+        require_some_known(self.stages.checkpoints, self.stages.known.read(), answers)
 
 
 @dataclass(frozen=True)
@@ -72,8 +86,10 @@ class SeedStages:
         return self.compared[1]
 
     @cached_property
-    def known(self) -> Stage[list[bool]]:
-        """Which test facts the base knows."""
+    def known(self) -> Stage[Any]:
+        """Which test facts the base knows: a flag a fact, or a row with how well where that was elicited."""
+        if self.checkpoints.examples is not None:
+            return knowledge_stage(self.checkpoints, self.directory)
         return known_stage(self.checkpoints, self.directory / "known.json")
 
     def answers(self, name: str) -> Stage[pd.DataFrame]:
@@ -118,7 +134,8 @@ class SeedStages:
 
     def visit(self, name: str) -> None:
         """Make what is missing of one checkpoint's stages, opening it at most once."""
-        asked = [self.known] if name == BASE else []
+        asked: list[Any] = [self.known] if name == BASE else []
+        elicits = name == BASE and self.checkpoints.examples is not None
         read: list[Stage[Any]] = [self.readings(name)]
         if name == self.compared[0]:
             read.append(self.recall)
@@ -128,7 +145,8 @@ class SeedStages:
             read.append(self._rows)
         if name in (BASE, *self.compared[:1]) and (self.example.due or self.examples.due):
             read.append(self._patterns(name))
-        visit(self.checkpoints, name, plain=[*asked, self.answers(name)], hooked=read)
+        checks = [BaseCheck(self)] if elicits else []
+        visit(self.checkpoints, name, plain=[*asked, self.answers(name), *checks], hooked=read)
 
     def frame(self, name: str) -> pd.DataFrame:
         """Bring together a checkpoint's answers and readings: a row per fact.
@@ -144,7 +162,11 @@ class SeedStages:
             "subject_attention_recall": self.recall.read().mean(mass.values, mass.fact_ids).numpy(),
         }
         columns |= {each: evidence[each].to_numpy() for each in evidence.columns if each != "fact_id"}
-        frame = with_known(frame, self.known.read())
+        known = self.known.read()
+        if isinstance(known, pd.DataFrame):
+            frame = frame.merge(known.drop(columns=["known", "base_said"]), on="fact_id", validate="1:1")
+            known = known["known"].tolist()
+        frame = with_known(frame, known)
         return frame.assign(subject_attention=flat.mean(1), mass=list(flat), **columns)
 
     def tidy(self) -> None:

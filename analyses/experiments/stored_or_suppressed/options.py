@@ -27,8 +27,8 @@ class StoredOrSuppressedOptions(Settings):
     """A finished run of attention_imbalance, whose settings and checkpoints are used."""
     alpha: InnerShare = 0.05
     """Share of facts that are not stored which may be called stored."""
-    shots: Annotated[int, Within(0, 1000)] = 0
-    """Also ask with this many solved examples in front (for models that understand them)."""
+    form_shots: Annotated[int, Within(0, 1000)] = 0
+    """As evidence, also ask with this many solved examples in front (for models that understand them)."""
     grid_facts: CountOrNone = 200
     """How many suppressed facts to transplant head by head."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analyses.common.checkpoints import BASE
+from analyses.common.elicited_knowledge import known_facts
 from analyses.common.experiment import Experiment, Measured
 from analyses.common.measurements import mean_masses
 from analyses.common.visits import OpenCheckpoints
@@ -25,10 +26,11 @@ from analyses.experiments.stored_or_suppressed.head_transplants import (
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from finetune.common.checksums import cached_files
 from finetune.common.errors import LeftOut
-from finetune.common.files import as_json, read_json
+from finetune.common.files import as_json, atomic_file, read_json
 from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
 from interp.stats import TEST_OVER_TRAIN
+from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.diagnose import diagnose
 
 _TOLD = ("threshold", "false_positives", "controls", "left_out")  # kept beside the verdicts
@@ -80,11 +82,12 @@ def measure_seed(
         arms_in = here if options.run is None else options.run / "seeds" / str(seed)
         checkpoints = checkpoints_of(options, facts, arms_in, seed)
     frames, odd, grids, seen = {}, {}, {}, {}
+    known = known_facts(checkpoints, here)
     models = OpenCheckpoints(checkpoints)
     for arm in in_order(checkpoints):
         models.keep({BASE, arm, sibling_of(checkpoints, arm) or BASE})
         with run.timed(f"seed {seed}: {arm}, verdicts"):
-            frames[arm], odd[arm] = _verdicts(options, models, arm, here / "verdicts", seed)
+            frames[arm], odd[arm] = _verdicts(options, models, arm, here / "verdicts", seed, known)
         with run.timed(f"seed {seed}: {arm}, heads"):
             grids[arm] = transplanted_heads(options, models, arm, frames[arm], here / "heads", seed)
             seen[arm] = pictures(models, arm, frames[arm], here / "pictures")
@@ -102,7 +105,12 @@ def measure_seed(
 
 
 def _verdicts(
-    options: StoredOrSuppressedOptions, models: OpenCheckpoints, arm: str, directory: Path, seed: int
+    options: StoredOrSuppressedOptions,
+    models: OpenCheckpoints,
+    arm: str,
+    directory: Path,
+    seed: int,
+    known: KnownFacts | None,
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     path, notes = directory / f"{arm}.parquet", directory / f"{arm}.json"
 
@@ -116,7 +124,9 @@ def _verdicts(
             answer_sets=checkpoints.answer_sets,
             siblings=siblings_of(models, arm),
             alpha=options.alpha,
-            shots=options.shots,
+            shots=options.form_shots,
+            known=known,
+            on_asked=lambda frame: keep_asked(frame, directory / "asked" / f"{arm}.parquet"),
             batch_tokens=options.batch_tokens,
             seed=seed,
         )
@@ -136,3 +146,9 @@ def _verdicts(
     frame, held = cached_files([path, notes], measure, lambda: (pd.read_parquet(path), read_json(notes)))
     frame = frame.assign(threshold=held["threshold"], controls=held["controls"])
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
+
+
+def keep_asked(frame: pd.DataFrame, path: Path) -> None:
+    """Keep what both models answered, should the verdict come to nothing."""
+    with atomic_file(path) as temporary:
+        frame.to_parquet(temporary)

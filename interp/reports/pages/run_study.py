@@ -19,6 +19,12 @@ KINDS: Mapping[wording.Kind, tuple[str, str]] = {  # title of a column of accura
     "accuracy_known": ("Known to the base", "%"),
     "subject_attention": ("Subject attention", "0 to 1"),
 }
+# Accuracy that the relation's commonest answer cannot explain, and how often an arm gives one answer only.
+SPECIFIC_KINDS: Mapping[wording.Kind, tuple[str, str]] = {
+    "accuracy_uncommon_known": ("Accuracy, known, answer not the commonest", "%"),
+    "modal_share": ("Modal answer's share", "%"),
+    "answer_information": ("Information about the answer", "bits"),
+}
 ARMS = {
     "top": "popular half",
     "bottom": "unpopular half",
@@ -41,7 +47,7 @@ def run_study(run: Run, figures: Sequence[StudyFigure] = ()) -> Study:
         finding=answer.sentences[0],
         outcome=answer.verdict,
         answer=answer.sentences[1:],
-        tables=(headline_numbers(run), moved_heads(run)),
+        tables=(headline_numbers(run), *specific_numbers(run), moved_heads(run)),
         figures=tuple(figures),
         examples=tuple(_example(run)),
         definitions=tuple(_definitions(run)),
@@ -82,6 +88,24 @@ def headline_numbers(run: Run) -> StudyTable:
             for i, (_, paired, numbers) in enumerate(found)
             for k, number in enumerate(numbers)
             if paired and number and number.direction
+        ),
+    )
+
+
+def specific_numbers(run: Run) -> tuple[StudyTable, ...]:
+    """Say per arm how specific its answers are to the subjects; no table where that was not measured."""
+    if not any(run.number("arms", arm, "modal_share") for arm in run.arms):
+        return ()
+    rows = [
+        (arm, *(write_number(run.number("arms", arm, kind), kind) for kind in SPECIFIC_KINDS))
+        for arm in run.arms
+    ]
+    return (
+        StudyTable(
+            title="How specific answers are to their subjects",
+            columns=("Arm", *(f"{title}, {unit}" for title, unit in SPECIFIC_KINDS.values())),
+            rows=tuple(rows),
+            note="An answer that is its relation's commonest may be right and say nothing of its subject.",
         ),
     )
 

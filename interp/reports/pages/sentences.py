@@ -12,7 +12,15 @@ from typing import Literal
 from interp.reports.read.run import MeasuredEstimate, Run
 
 MINUS = "\u2212"
-Kind = Literal["accuracy", "accuracy_known", "subject_attention"]
+Kind = Literal[
+    "accuracy",
+    "accuracy_known",
+    "subject_attention",
+    "accuracy_uncommon_known",
+    "modal_share",
+    "answer_information",
+]
+FRACTIONS = ("subject_attention", "answer_information")  # not written in percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +33,7 @@ class Answer:
 
 def format_number(value: float, kind: Kind, *, signed: bool = False) -> str:
     """Write one value in its unit's digits: accuracy in percent or points, attention mass as a fraction."""
-    text = f"{100 * abs(value):.1f}" if kind != "subject_attention" else f"{abs(value):.3f}"
+    text = f"{100 * abs(value):.1f}" if kind not in FRACTIONS else f"{abs(value):.3f}"
     sign = MINUS if value < 0 and float(text) else "+" if signed and float(text) else ""
     return sign + text
 

@@ -1,0 +1,157 @@
+"""What a user's own base knows, elicited in forms that suit it, and what is said at once if it is little."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analyses.common.checkpoints import BASE, Checkpoints
+from analyses.common.visits import Stage, visit
+from finetune.common.errors import InputError, LeftOut
+from finetune.common.files import as_json, read_json
+from finetune.common.progress import notice, progress_bar
+from finetune.common.seeds import generator
+from finetune.data.facts import FactSet
+from finetune.data.prompts import Prompt
+from finetune.evaluation.asking_forms import SPECIFIC, AskingForm, Elicited
+from finetune.evaluation.consistency import CLASSES
+from finetune.evaluation.elicitation import Elicitation, bound_prompts
+from interp.verdicts.base_knowledge import KnownFacts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FEWEST_EXAMPLES, SET_ASIDE = (
+    16,
+    0.25,
+)  # training facts of a relation, and the share taken where there are none
+MOSTLY, LITTLE = 0.8, 0.25
+
+
+def knowledge_stage(checkpoints: Checkpoints, directory: Path) -> Stage[pd.DataFrame]:
+    """Elicit what the base's plain model knows of the test facts: a row a fact, and what each form found."""
+    rows, told = directory / "knowledge.parquet", directory / "elicitation.json"
+
+    def make(model: PreTrainedModel, to: Path, forms: Path) -> None:
+        assert checkpoints.examples is not None
+        total = bound_prompts(checkpoints.test, checkpoints.phrasebook)
+        with progress_bar("Eliciting what the base knows", total=total) as advance:
+            asks = Elicitation(
+                model, checkpoints.tokenizer, checkpoints.phrasebook, checkpoints.examples, advance=advance
+            )
+            found = asks.elicit(checkpoints.test)
+        knowledge_frame(checkpoints, found).to_parquet(to)
+        forms.write_text(as_json([{**asdict(f), "form": str(f.form)} for f in found.forms]), encoding="utf-8")
+
+    return Stage(paths=(rows, told), make=make, read=lambda: pd.read_parquet(rows))
+
+
+def knowledge_frame(checkpoints: Checkpoints, found: Elicited) -> pd.DataFrame:
+    """Lay out what was elicited, a row a fact."""
+    return pd.DataFrame(
+        {
+            "fact_id": [fact.id for fact in checkpoints.test],
+            "known": found.known(checkpoints.known_cut),
+            "base_degree": [CLASSES[k] for k in found.degree],
+            "base_right": found.right,
+            "base_above": found.above,
+            "base_said": found.said,
+        }
+    )
+
+
+def require_some_known(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: pd.DataFrame) -> None:
+    """Say at once, before anything long, what cannot be measured on these facts.
+
+    Args:
+        checkpoints: what is compared.
+        knowledge: what was elicited of the base.
+        base: what it answers as everybody is asked.
+
+    Raises:
+        InputError: the base knows none of the facts.
+    """
+    n, known = len(knowledge), int(knowledge["known"].sum())
+    degrees = knowledge["base_degree"].value_counts().to_dict()
+    if not known:
+        weaker = (knowledge["base_degree"] == "WeaklyKnown").any() and checkpoints.known_cut != "weakly"
+        hint = "add --known weakly, or " if weaker else ""
+        raise InputError(
+            f"the base knows none of these {n} facts, in whatever form it was asked ({_listed(degrees)}), so "
+            f"nothing can be said of what fine-tuning lost; {hint}give facts that it knows (popular ones)"
+        )
+    correct = int(base["correct"].sum())
+    if correct < LITTLE * known:
+        notice(
+            f"as asked, the base answers {correct} of {n} facts right, but it knows {known}; ask as it "
+            "answers: add --shots 4, or --chat for a chat model"
+        )
+    common, times = Counter(base["given"]).most_common(1)[0]
+    if times > MOSTLY * n:
+        notice(f"{times} of the base's {n} answers are {common!r}: accuracy says little of single subjects")
+    if (unknown := n - known) < 40:
+        notice(f"only {unknown} facts are not known to the base; a verdict needs 40 such controls")
+
+
+def known_facts(checkpoints: Checkpoints, directory: Path) -> KnownFacts | None:
+    """Elicit what the base knows, once a directory, for verdicts; None where statements say it.
+
+    The verdict's further prompts are the kept forms of each relation, under the first draw of examples.
+    """
+    if checkpoints.examples is None:
+        return None
+    stage = knowledge_stage(checkpoints, directory)
+    visit(checkpoints, BASE, plain=[stage])
+    frame = stage.read().set_index("fact_id")
+    asks = Elicitation(None, checkpoints.tokenizer, checkpoints.phrasebook, checkpoints.examples)
+    ranks: dict[int, list[Prompt]] = {}
+    for relation in checkpoints.test.relations:
+        rows = [i for i, fact in enumerate(checkpoints.test) if fact.relation == relation]
+        some = checkpoints.test.subset(rows)
+        listed = read_json(stage.paths[1])
+        kept = [f["form"] for f in listed if f["relation"] == relation and f["kept"]]
+        for rank, form in enumerate(kept):
+            prompts = asks.prompts(some, asks.pool(relation, some), AskingForm.parse(form), 0)
+            ranks.setdefault(rank, []).extend(prompts)
+
+    def flags(column: pd.Series) -> dict[str, bool]:
+        return {str(fact_id): bool(flag) for fact_id, flag in column.items()}
+
+    return KnownFacts(
+        known=flags(frame["known"]),
+        unknown=flags(frame["base_degree"] == "Unknown"),
+        specific=flags(~(frame["base_above"] < SPECIFIC)),
+        prompts=[ranks[rank] for rank in sorted(ranks)],
+    )
+
+
+def set_examples_aside(facts: FactSet, spare: Sequence[Any], *, seed: int = 0) -> tuple[FactSet, FactSet]:
+    """Return the facts to ask and the training facts to show, which are spare ones as far as there are any.
+
+    A relation with fewer than ``FEWEST_EXAMPLES`` spare facts gives a share of its own, which are then not
+    asked: they are in ``left_out``, with the reason.
+    """
+    asked = {fact.subject.casefold() for fact in facts}
+    pool = [fact for fact in spare if fact.subject.casefold() not in asked]
+    there = Counter(fact.relation for fact in pool)
+    rng, shown = generator(seed, "examples set aside"), set()
+    for relation in facts.relations:
+        names = sorted({fact.subject.casefold() for fact in facts if fact.relation == relation})
+        wanted = min(FEWEST_EXAMPLES - there[relation], int(SET_ASIDE * len(names)))
+        if wanted > 0:
+            shown |= {names[i] for i in rng.permutation(len(names))[:wanted]}
+    taken = [i for i, fact in enumerate(facts) if fact.subject.casefold() in shown]
+    reason = "shown as a solved example, so it is not asked itself"
+    left_out = tuple(LeftOut(where=facts[i].id, reason=reason) for i in taken)
+    rest = facts.subset([i for i in range(len(facts)) if i not in set(taken)])
+    examples = replace(facts, facts=(*pool, *(facts[i] for i in taken)), left_out=())
+    return replace(rest, left_out=(*facts.left_out, *left_out)), examples
+
+
+def _listed(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{counts[name]} {name}" for name in CLASSES[::-1] if name in counts)
