@@ -21,12 +21,13 @@ from einops import einsum, rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from interp.measures.attention import Hook, last_token_logits
+from interp.measures.attention import Hook, last_token_logits, logit_rows
 from interp.measures.spans import PromptBatch
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+HELD = 2**26  # numbers that one pass may keep of heads: 256 MiB in float32
 HeadVectors = Float[Tensor, "fact layer head d_head"]
 
 
@@ -56,6 +57,12 @@ class HeadSources:
     def scale(self, layer: int) -> Float[Tensor, " fact"]:
         """What divides a layer's values on their way to the logits."""
         return self.final_scale * self.post_scale[:, layer]
+
+
+def source_rows(model: TransformerBridge) -> int:
+    """Return how many prompts one pass may read: by their logits, and by what is kept of every head."""
+    of_heads = 3 * model.cfg.n_layers * model.cfg.n_heads * model.cfg.d_head
+    return max(1, min(logit_rows(model), HELD // of_heads))
 
 
 def read_sources(

@@ -28,8 +28,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.measures.answer_sets import AnswerSet, answer_sets_of
-from interp.measures.attention import Hook, chunk_batch, logit_rows
-from interp.measures.head_readers import HeadSources, is_norm, read_sources, readers, through_norm
+from interp.measures.attention import Hook, chunk_batch
+from interp.measures.head_readers import (
+    HeadSources,
+    is_norm,
+    read_sources,
+    readers,
+    source_rows,
+    through_norm,
+)
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
 from interp.models.identity import model_fingerprint
@@ -97,7 +104,7 @@ def recall_parts(
     shapes |= dict.fromkeys(("embedding", "constant", "logit_difference"), (n,))
     shapes["enrichment"] = (n, layers + 1)
     found = {name: torch.zeros(shape) for name, shape in shapes.items()} | {"surfaces": torch.zeros(n).long()}
-    for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=logit_rows(model)):
+    for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=source_rows(model)):
         for name, values in _parts(model, chunk, sets).items():
             found[name][index] = values.cpu()
     return RecallParts(**found, fact_ids=batch.fact_ids, model=model_fingerprint(model))

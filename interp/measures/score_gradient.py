@@ -25,7 +25,7 @@ from torch import Tensor
 
 from interp.measures.attention import Hook, chunk_batch, logit_rows, pattern_hooks, read_at
 from interp.measures.decode import answer_tokens
-from interp.measures.head_readers import HeadSources, read_sources, readers
+from interp.measures.head_readers import HeadSources, read_sources, readers, source_rows
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
 from interp.models.identity import model_fingerprint
@@ -97,7 +97,7 @@ def direct_path_score(
     """
     answers = torch.tensor([ids[0] for ids in answer_tokens(tokenizer, batch)])
     per_head = torch.zeros(len(batch), model.cfg.n_layers, model.cfg.n_heads)
-    for index, chunk in chunk_batch(batch, batch_tokens, rows=logit_rows(model)):
+    for index, chunk in chunk_batch(batch, batch_tokens, rows=source_rows(model)):
         sources = read_sources(model, chunk)
         residual = _residual(model, sources.logits, answers[index])
         per_head[index] = _harm(model, sources, residual).cpu()

@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.measures.answer_sets import Reading, answer_sets_of
-from interp.measures.attention import MassTable, chunk_batch, logit_rows
-from interp.measures.head_readers import HeadSources, read_sources, readers
+from interp.measures.attention import MassTable, chunk_batch
+from interp.measures.head_readers import HeadSources, read_sources, readers, source_rows
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
 from interp.models.identity import model_fingerprint
@@ -97,7 +97,7 @@ def value_readout(
         result |= {f"{kind}_total": torch.zeros(n), f"{kind}_total_rank": torch.zeros(n, dtype=torch.long)}
     with torch.inference_mode():
         directions = {relation: answers.directions(model) for relation, answers in sets.items()}
-    for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=logit_rows(model)):
+    for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=source_rows(model)):
         sources = read_sources(model, chunk)
         if masses is not None:
             masses.add(index, chunk, sources.rows.cpu())

@@ -16,8 +16,8 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.measures.attention import chunk_batch, logit_rows
-from interp.measures.head_readers import read_sources
+from interp.measures.attention import chunk_batch
+from interp.measures.head_readers import read_sources, source_rows
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
 from interp.models.identity import model_fingerprint
@@ -51,7 +51,7 @@ def value_weighted_attention(
     # |x W_O|^2 = x (W_O W_O^T) x, which needs d_head^2 numbers a head and no vector of the residual stream.
     written = [block.attn.W_O.float() for block in model.blocks]
     squares = [einsum(w, w, "head a d_model, head b d_model -> head a b") for w in written]
-    for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=logit_rows(model)):
+    for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=source_rows(model)):
         sources = read_sources(model, chunk)
         for name, found in norms.items():
             for layer, square in enumerate(squares):

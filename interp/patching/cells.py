@@ -21,7 +21,7 @@ from interp.measures.spans import PromptBatch
 from interp.patching.editing import edit, hooks
 from interp.patching.interventions import Edits, interventions_of
 from interp.patching.planning import GridPlan, Group, full_pass_plan, make_plan
-from interp.patching.prefill import Prefill, Tails, prefill, resume, view
+from interp.patching.prefill import Prefill, Tails, kept_tokens, prefill, resume, view
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -67,7 +67,7 @@ def run_cells(
     lengths = torch.tensor([len(answer) - 1 for answer in answers])
     reason: str | None = None
     positions = int(lengths.max()) + 1
-    for index, chunk in batch.chunks(batch_tokens, logit_rows(model, positions)):
+    for index, chunk in batch.chunks(min(batch_tokens, kept_tokens(model)), logit_rows(model, positions)):
         cached = prefill(model, chunk, [answers[i] for i in index.tolist()])
         plan = make_plan(model, chunk, cells, lengths[index])
         if reason is None:

@@ -30,6 +30,7 @@ from interp.patching.resumed_rows import ResumedRows, shared_cache
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+KEPT = 2**27  # numbers that a prefill may keep of its prompts: 512 MiB in float32
 Tails = tuple[Int[Tensor, "row tail"], Int[Tensor, " row"]]
 
 
@@ -97,6 +98,13 @@ def prefill(model: TransformerBridge, batch: PromptBatch, answers: Sequence[Sequ
         outputs=tuple(outputs[i] for i in layers),
         logits=logits.float(),
     )
+
+
+def kept_tokens(model: TransformerBridge) -> int:
+    """Return of how many tokens the keys, values and residual stream of every layer may be kept at once."""
+    cfg = model.cfg
+    groups = getattr(cfg, "n_key_value_heads", None) or cfg.n_heads
+    return max(1, KEPT // (cfg.n_layers * (cfg.d_model + 2 * groups * cfg.d_head)))
 
 
 def view(kept: Prefill, fact: Int[Tensor, " row"], start: Int[Tensor, " row"], tails: Tails) -> ResumedRows:
