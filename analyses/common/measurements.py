@@ -22,6 +22,7 @@ from interp.measures.value_readout import value_readout
 from interp.models.edit_check import InterventionError
 from interp.patching.interventions import Intervention, Knockout, Replace
 from interp.patching.knockout import Block
+from interp.patching.partner_rows import replace_by_partners
 from interp.patching.patch import patch
 from interp.patching.recall_heads import RecallHeads, recall_heads
 from interp.patching.recording import Recording, record
@@ -181,7 +182,7 @@ def transplant(
 
     Returns:
         By fact id: ``recovered`` (with the donor's row for this fact) and, where another fact of the same
-        relation and token layout exists, ``placebo_recovered`` (with the donor's row for that one).
+        relation has a prompt of the same roles, ``placebo_recovered`` (with the donor's row for that one).
     """
     wanted = set(fact_ids)
     prompts = [p for p in found.checkpoints.prompts if p.fact_id in wanted]
@@ -190,7 +191,7 @@ def transplant(
     rows, batch = donated(), found.encoded(prompts)
     partners = wrong_subject(batch, found.batch, seed=seed)
     right = Intervention(site="pattern", do=Replace(source=rows))
-    wrong = Intervention(site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners))
+    wrong = replace_by_partners(rows, found.batch, batch, partners)
     said = patch(found.model, batch, [right, wrong], found.tokenizer, batch_tokens=batch_tokens).said
     outcome: dict[str, dict[str, bool]] = {}
     judge = AnswerJudge(found.checkpoints.answer_sets)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
+from interp.measures.role_alignment import role_runs
 from interp.measures.spans import PromptBatch
 
 
 def wrong_subject(batch: PromptBatch, pool: PromptBatch, *, seed: int = 0) -> dict[str, str]:
-    """Draw, for each fact, another one of the same relation and token layout but another subject.
+    """Draw, for each fact, another one of the same relation but another subject, in a prompt like its own.
+
+    Their prompts have the same roles in the same order (:mod:`interp.measures.role_alignment`). The partner
+    is drawn among those whose runs of tokens differ least in length: of the same layout, if there is one.
 
     Returns:
-        The partner's fact id by fact id; a fact of a layout of its own has none.
+        The partner's fact id by fact id. A fact without another one like it has none: it has no placebo, and
+        counts in none.
 
     Examples:
         >>> from finetune.data.prompts import render
@@ -26,22 +33,24 @@ def wrong_subject(batch: PromptBatch, pool: PromptBatch, *, seed: int = 0) -> di
         (8, False)
     """
     rng = generator(seed, "wrong subject")
-    layouts: dict[tuple[object, ...], list[int]] = {}
-    for i in range(len(pool)):
-        layouts.setdefault(_layout(pool, i), []).append(i)
+    kinds: dict[tuple[object, ...], list[int]] = {}
+    pool_runs = role_runs(pool)
+    for i, (prompt, runs) in enumerate(zip(pool.prompts, pool_runs, strict=True)):
+        kinds.setdefault((prompt.relation, *(role for role, _ in runs)), []).append(i)
+    members = {kind: np.array(rows) for kind, rows in kinds.items()}
+    lengths = {k: np.array([[n for _, n in pool_runs[i]] for i in rows]) for k, rows in kinds.items()}
+    subjects = np.array([_subject(prompt) for prompt in pool.prompts], dtype=object)
     partners: dict[str, str] = {}
-    for row, prompt in enumerate(batch.prompts):
-        candidates = [
-            i for i in layouts.get(_layout(batch, row), []) if _subject(pool.prompts[i]) != _subject(prompt)
-        ]
-        if candidates:
-            partners[prompt.fact_id] = pool.prompts[candidates[int(rng.integers(len(candidates)))]].fact_id
+    for prompt, runs in zip(batch.prompts, role_runs(batch), strict=True):
+        kind = (prompt.relation, *(role for role, _ in runs))
+        if kind not in members:
+            continue
+        others = subjects[members[kind]] != _subject(prompt)
+        if others.any():
+            apart = np.abs(lengths[kind] - [n for _, n in runs]).sum(1)[others]
+            nearest = members[kind][others][apart == apart.min()]
+            partners[prompt.fact_id] = pool.prompts[nearest[int(rng.integers(len(nearest)))]].fact_id
     return partners
-
-
-def _layout(batch: PromptBatch, row: int) -> tuple[object, ...]:
-    length = int(batch.last[row]) + 1
-    return (batch.prompts[row].relation, length, tuple(batch.subject_mask[row, :length].tolist()))
 
 
 def _subject(prompt: Prompt) -> str:

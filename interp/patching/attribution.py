@@ -157,7 +157,7 @@ def attribution(
     2. A cell's edits, the engine's own, are made on the clean activations, in their order at each site.
     3. What they change is multiplied with the gradient and added up.
 
-    NaN where a cell has no position to edit in a fact's prompt, as in :func:`interp.patching.patch.patch`.
+    NaN where a cell is not made of a fact, as in :func:`interp.patching.patch.patch`.
 
     Args:
         model: the hooked model.

@@ -36,7 +36,8 @@ class PatchResult(Result):
     ``log_prob`` and ``rank`` are [cell, fact], ``clean`` and ``clean_rank`` [fact] without intervention;
     ``said`` and ``clean_said`` are greedy answers, empty if none were asked for. A rank counts the answers
     whose first token is likelier than the right one's: those of the relation's answer set, or all tokens.
-    Where a cell has no position to edit in a fact's prompt, its log-probability is NaN and its rank -1.
+    Where a cell is not made, since it is not meant for a fact or finds no position to edit in its prompt, its
+    log-probability is NaN, its rank -1, and ``said`` is the plain answer: no effect is not an effect of 0.
     ``not_finite`` lists facts whose logits are not numbers; all that is theirs is NaN. ``labels`` names the
     grid's axes with their values, in the cells' order.
     """
@@ -163,8 +164,14 @@ def answer_log_prob(scored: CellLogits, answers: Sequence[Sequence[int]]) -> Flo
 
 
 def edited_mask(cell: Edits, batch: PromptBatch) -> Bool[Tensor, " fact"]:
-    """Tell which facts a cell edits, or leaves alone because it is not meant for them."""
-    done = torch.ones(len(batch), dtype=torch.bool)
-    for item in interventions_of(cell):
-        done &= edits(item, batch).any(1) | ~facts_mask(item, batch)
-    return done
+    """Tell which facts a cell edits: those that it is meant for, with all that it is to edit in them.
+
+    A cell without interventions is the plain pass, made of every fact.
+    """
+    items = interventions_of(cell)
+    whole, some = torch.ones(len(batch), dtype=torch.bool), torch.full((len(batch),), not items)
+    for item in items:
+        here = edits(item, batch).any(1)
+        whole &= here | ~facts_mask(item, batch)
+        some |= here
+    return whole & some

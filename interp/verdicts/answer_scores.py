@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,7 +24,7 @@ from interp.patching.engine import require_cells
 from interp.patching.greedy import greedy_tokens
 from interp.patching.interventions import Edits
 from interp.patching.prefill import pad_tails
-from interp.patching.scoring import answer_log_prob
+from interp.patching.scoring import answer_log_prob, edited_mask
 from interp.verdicts.specificity import AnswerTargets, SpecificityAccumulator
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class AnswerScorer:
         *,
         batch_tokens: int,
     ) -> None:
-        """Ask some of the facts.
+        """Ask some of the facts; where a cell is not made of a fact, all that is its stays missing.
 
         Args:
             model: the hooked model.
@@ -86,8 +87,13 @@ class AnswerScorer:
         part = self.batch[rows]
         require_cells(model, part, cells)
         answers = [self.answers[i] for i in rows.tolist()]
+        made = torch.stack([edited_mask(cell, part) for cell in ((), *cells)])
         for scored in run_cells(model, part, cells, answers, batch_tokens=batch_tokens):
-            self._take(model, cells, scored, rows[scored.index[scored.fact]])
+            place = scored.index[scored.fact]
+            some = made[scored.cell + 1, place]  # an answer that was not edited says nothing of the cell
+            if some.any():
+                parts = {name: getattr(scored, name)[some] for name in ("cell", "fact", "logits")}
+                self._take(model, cells, replace(scored, **parts), rows[place[some]])
 
     def _take(
         self, model: TransformerBridge, cells: Sequence[Edits], scored: CellLogits, fact: Int[Tensor, " row"]

@@ -13,8 +13,10 @@ for its subject, in nats, when the fine-tuned model is
 ``knockout`` is another measure: how much more of log p(answer) the base loses than the fine-tuned model when
 the last token may not attend to the subject (nats). It says where use was lost, not that storage was kept.
 
-Patterns carry no answer. Their placebo is another subject's pattern of the same layout, the boost's is the
-relation's words in the subject's place.
+Patterns carry no answer. Their placebo is another subject's pattern, mapped by role where its prompt has
+another length (:mod:`interp.measures.role_alignment`); the boost's is the relation's words in the subject's
+place. Where an intervention cannot be made, for want of a partner or of a token to edit, its evidence and
+its placebo are missing (NaN): an unedited answer is neither.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from torch import Tensor
 from interp.measures.placebos import wrong_subject
 from interp.measures.spans import PromptBatch
 from interp.patching.interventions import Edits, Intervention, Knockout, Replace, Scale
+from interp.patching.partner_rows import replace_by_partners
 from interp.patching.positions import Role
 from interp.patching.recording import record
 from interp.verdicts.answer_scores import AnswerScorer, read_stored
@@ -172,8 +175,7 @@ def _cells(
         for at, (right, placebo) in zip(roles, (names[:2], names[2:]), strict=True):
             rows = record(model, batch, "pattern", at=at, batch_tokens=batch_tokens)
             cells[right + suffix] = Intervention(site="pattern", do=Replace(source=rows), at=at)
-            wrong = Replace(source=rows, facts=partners)
-            cells[placebo + suffix] = Intervention(site="pattern", do=wrong, at=at, facts=frozenset(partners))
+            cells[placebo + suffix] = replace_by_partners(rows, batch, batch, partners)
 
     with pair.base() as model:
         transplants(model, _transplants("patterns", "placebo"))

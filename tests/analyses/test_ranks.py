@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 from analyses.common.numbers import area, area_gain, same_sign, spearman
-from analyses.common.placebos import derangement
+from analyses.common.placebos import derangement, of_another
 from interp.stats import rank_correlation
 
 
@@ -61,6 +62,9 @@ def test_signs_agree_where_neither_is_zero() -> None:
 def test_a_derangement_stays_within_labels_and_moves_everyone_who_has_company() -> None:
     labels = ["a"] * 5 + ["b"] * 4 + ["c"]
     other = derangement(labels, seed=1)
-    assert sorted(other) == list(range(10))
-    assert all(labels[i] == labels[j] for i, j in enumerate(other))
-    assert [i for i, j in enumerate(other) if i == j] == [9]
+    assert sorted(other) == [-1, *range(9)]
+    assert all(labels[i] == labels[j] != labels[9] for i, j in enumerate(other[:9]))
+    assert all(i != j for i, j in enumerate(other))
+    dealt = of_another(torch.arange(10.0), labels, seed=1).tolist()
+    assert dealt[:9] == other[:9]
+    assert np.isnan(dealt[9]), "a row alone has no placebo, not itself as one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
@@ -123,7 +124,14 @@ def distance(name: str, cells: Sequence[Edits]) -> float:
     found = []
     for i, cell in enumerate(cells):
         log_prob, said = reference(name, cell)
-        found.append((result.log_prob[i] - log_prob).abs().max() if list(result.said[i]) == said else inf)
+        made = ~result.log_prob[i].isnan()
+        found.append(
+            (result.log_prob[i][made] - log_prob[made]).abs().max() if made.any() else torch.zeros(())
+        )
+        found.append(
+            (result.clean[~made] - log_prob[~made]).abs().max() if not made.all() else torch.zeros(())
+        )
+        found.append(0.0 if list(result.said[i]) == said else inf)
     return float(torch.tensor(found).max())  # NaN where some difference is
 
 
@@ -242,8 +250,9 @@ def test_an_intervention_is_for_its_facts_alone() -> None:
     model, batch = tiny.both("llama").hooked, tiny.batch()
     cell = Intervention(site="pattern", do=Knockout(), keys="subject", facts=frozenset({"born1", "plays2"}))
     result = patch(model, batch, cell, tiny.tokenizer(), max_new_tokens=0)
-    touched = {f for f, e in zip(batch.fact_ids, result.effect[0].tolist(), strict=True) if abs(e) > 1e-5}
-    assert touched == {"born1", "plays2"}
+    touched = dict(zip(batch.fact_ids, result.effect[0].tolist(), strict=True))
+    assert {fact_id for fact_id, effect in touched.items() if abs(effect) > 1e-5} == {"born1", "plays2"}
+    assert sum(map(math.isnan, touched.values())) == len(batch) - 2, "no effect was made, not one of 0"
 
 
 def test_a_grid_edits_one_place_per_cell_and_its_frame_names_it() -> None:
@@ -370,7 +379,7 @@ def test_the_placebos_partner_differs_in_the_subject_alone() -> None:
         outside = batch.attention_mask[a].bool() & ~batch.subject_mask[a]
         assert torch.equal(batch.input_ids[a][outside], batch.input_ids[b][outside])
     assert wrong_subject(batch, batch, seed=3) == partners
-    assert wrong_subject(batch[[0, 2]], batch[[0, 2]]) == {}
+    assert wrong_subject(batch[[0, 0]], batch[[0, 0]]) == {}, "nobody is his own placebo"
 
 
 def wrong(site: Any, do: Any, **rest: Any) -> Callable[..., Intervention]:

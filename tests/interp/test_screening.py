@@ -130,7 +130,7 @@ def test_padding_and_chunks_do_not_matter() -> None:
     """A chunk of one prompt has no padding; with several, shorter ones have."""
     for name in tiny.FEW:
         alone = estimated(name, varied(), batch_tokens=1)
-        torch.testing.assert_close(estimated(name, varied()), alone, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(estimated(name, varied()), alone, atol=1e-4, rtol=1e-4, equal_nan=True)
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
@@ -139,7 +139,8 @@ def test_frozen_weights_and_no_grad_do_not_matter() -> None:
     try:
         model.requires_grad_(False)
         with torch.no_grad():
-            assert torch.equal(estimated("llama", varied()), expected)
+            again = estimated("llama", varied())
+            torch.testing.assert_close(again, expected, atol=0, rtol=0, equal_nan=True)
     finally:
         model.requires_grad_(True)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -152,8 +153,8 @@ def test_edits_that_change_nothing_are_estimated_at_nothing() -> None:
     ]
     same: list[Edits] = [Intervention(site=s, do=Scale(by=1.0), at="all") for s in HOOKS]
     nobody = Intervention(site="z", do=Zero(), facts=frozenset({"nobody"}))
-    assert estimated("gpt2", [*kept, *same, nobody]).abs().max() < 1e-4
-    assert estimated("gpt2", nobody).eq(0).all()
+    assert estimated("gpt2", [*kept, *same]).abs().max() < 1e-4
+    assert estimated("gpt2", nobody).isnan().all(), "no effect was made, not one of 0"
 
 
 def test_estimates_of_a_cells_sites_add_up_and_its_edits_of_one_site_follow_each_other() -> None:

@@ -57,7 +57,10 @@ class PlainRespondent:
 
 @dataclass(frozen=True)
 class ScaledRespondent:
-    """A hooked model whose attention is scaled whenever it is asked."""
+    """A hooked model whose attention is scaled whenever it is asked.
+
+    A prompt without a token to scale is not treated: its answer is missing (NaN), for cure and placebo alike.
+    """
 
     pair: CheckpointPair
     cell: Edits
@@ -66,15 +69,15 @@ class ScaledRespondent:
     def right(self, prompts: Sequence[Prompt]) -> Float[ndarray, " prompt"]:
         """See :class:`Respondent`; a prompt that cannot be aligned counts as wrong."""
         result, asked = self._under(prompts, None)
-        said, judge = zip(asked, result.said[0], strict=True), AnswerJudge.of(prompts)
-        found = {prompt: judge.is_right(prompt, text) for prompt, text in said}
+        made = (~result.log_prob[0].isnan()).tolist()
+        said, judge = zip(asked, result.said[0], made, strict=True), AnswerJudge.of(prompts)
+        found = {prompt: judge.is_right(prompt, text) if here else np.nan for prompt, text, here in said}
         return np.array([found.get(prompt, False) for prompt in prompts], float)
 
     def log_prob(self, prompts: Sequence[Prompt]) -> Float[ndarray, " prompt"]:
-        """See :class:`Respondent`; as it is where there is no token to scale."""
+        """See :class:`Respondent`."""
         result, asked = self._under(prompts, 0)
-        value = result.log_prob[0].where(~result.log_prob[0].isnan(), result.clean).tolist()
-        found = dict(zip(asked, value, strict=True))
+        found = dict(zip(asked, result.log_prob[0].tolist(), strict=True))
         return np.array([found.get(prompt, np.nan) for prompt in prompts])
 
     def _under(

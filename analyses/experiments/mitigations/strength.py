@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from analyses.experiments.mitigations.case import MitigationCase
 from finetune.data.prompts import Prompt
 
 ALLOWED = 0.02  # of the rest, which a cure may cost
-Ask = Callable[[Sequence[Prompt]], Bool[ndarray, " prompt"]]
+Ask = Callable[[Sequence[Prompt]], Bool[ndarray, " prompt"] | Float[ndarray, " prompt"]]
 T = TypeVar("T")
 StrengthChoice = tuple[dict[str, Any], T | None]  # what is told of it, and itself
 
@@ -57,7 +57,7 @@ class ValidationSelector:
         )
 
     def marks(self, ask: Ask) -> ValidationScores:
-        """Mark a model; a part without facts counts as 0."""
+        """Mark a model; a part without facts counts as 0, and facts whose answer is missing do not count."""
         right = ask(self.validation)
         return ValidationScores(
             known=_mean(right[self.known]), other=_mean(right[~self.known]), new=_mean(ask(self.new))
@@ -83,4 +83,5 @@ def strongest(
 
 
 def _mean(values: ndarray) -> float:
-    return float(values.mean()) if len(values) else 0.0
+    there = values[~np.isnan(values.astype(float))]
+    return float(there.mean()) if len(there) else 0.0

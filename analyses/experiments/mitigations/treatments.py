@@ -153,7 +153,7 @@ def _scaled(
     pair = load_pair(str(patient.bench.base), patient.uncured)
 
     def right(cell: Edits) -> Ask:
-        return lambda prompts: ScaledRespondent(pair, cell, patient.batch_tokens).right(prompts) > 0
+        return ScaledRespondent(pair, cell, patient.batch_tokens).right
 
     candidates = after.scalings(clinic, named=named, placebo=placebo)
     for told, cell in strongest(

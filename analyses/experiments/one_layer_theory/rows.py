@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from analyses.common.options import TrainingOptions
-from analyses.common.placebos import derangement
+from analyses.common.placebos import of_another
 from analyses.common.training_setup import TrainingSetup, make_training_setup, setting_for
 from analyses.experiments.one_layer_theory.single_steps import load_exact, step_effects
 from analyses.experiments.one_layer_theory.toy_model import (
@@ -87,7 +87,7 @@ def _steps(
             }
         )
     relations = [fact.relation for fact in taught]
-    frame = _labelled(taught, kind="step", m=m.numpy(), m_other=m[derangement(relations, seed=seed)].numpy())
+    frame = _labelled(taught, kind="step", m=m.numpy(), m_other=of_another(m, relations, seed=seed).numpy())
     return frame.assign(**{name: np.array([row[name] for row in made]) for name in made[0]})
 
 
@@ -152,8 +152,8 @@ def _read(bench: TrainingSetup, taught: FactSet, seed: int, batch_tokens: int) -
     with pair.finetuned() as model:
         proxy = direct_path_score(model, batch, pair.tokenizer, batch_tokens=batch_tokens)
         exact = harm_score(model, batch, pair.tokenizer, batch_tokens=batch_tokens).per_head
-    other = derangement([fact.relation for fact in taught], seed=seed)
-    return {"m": proxy, "m_exact": exact, "m_other": proxy[other]}
+    other = of_another(proxy, [fact.relation for fact in taught], seed=seed)
+    return {"m": proxy, "m_exact": exact, "m_other": other}
 
 
 def _moved(

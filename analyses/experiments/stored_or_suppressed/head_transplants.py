@@ -17,6 +17,7 @@ from interp.measures.attention import last_row_patterns
 from interp.measures.placebos import wrong_subject
 from interp.models.pair import CheckpointPair
 from interp.patching.interventions import Intervention, Replace
+from interp.patching.partner_rows import replace_by_partners
 from interp.patching.patch import patch
 from interp.patching.recording import record
 from interp.patching.sweeps import sweep
@@ -80,9 +81,7 @@ def _transplanted(
             rows = record(found.model, pool, "pattern", batch_tokens=options.batch_tokens)
         partners = wrong_subject(batch, pool, seed=seed)
         right = Intervention(site="pattern", do=Replace(source=rows))
-        wrong = Intervention(
-            site="pattern", do=Replace(source=rows, facts=partners), facts=frozenset(partners)
-        )
+        wrong = replace_by_partners(rows, pool, batch, partners)
         with models.opened(arm, beside=arm) as found:
             effects = [
                 patch(
@@ -97,8 +96,7 @@ def _transplanted(
                 for what in (right, wrong)
             ]
         table = effects[0][["layer", "head", "fact_id", "effect"]].copy()
-        with_partner = table["fact_id"].isin(partners)
-        table["placebo"] = effects[1]["effect"].where(with_partner)
+        table["placebo"] = effects[1]["effect"]
         subject = dict(zip(frame["fact_id"], frame["subject"], strict=True))
         table["subject"] = table["fact_id"].map(subject)
     return table
