@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
@@ -63,36 +62,6 @@ class Measured:
     complete: bool = True
 
 
-def no_cells(options: Any) -> Sequence[GridCell]:
-    """List no cell: the experiment has steps of its own."""
-    return ()
-
-
-def measure_grid(experiment: Experiment, options: Any, inputs: Any, run: RunDirectory) -> Measured:
-    """Run the cells of a grid; those that fail are listed on the page, and the same command tries them again.
-
-    Raises:
-        InputError: no cell could be run.
-    """
-    cells = list(experiment.cells(options))
-    details = {"cells": len(cells), "setting": options.setting}
-    run.write(seeds=options.seeds, **details)
-    with run.timed("preparing"):
-        set_aside = experiment.prepare(options, run.path)
-    with run.timed("cells"):
-        failures = run_cells(experiment.name, options, cells, run.path, options.machines)
-    rows = read_cells(run.path, cells)
-    if rows.empty and all(is_input_error(failure.reason) for failure in failures):
-        raise InputError(failures[0].reason.removeprefix("InputError: "))
-    if rows.empty:
-        raise NothingMeasured(
-            f"--out {options.out}: no cell of the grid could be run; the first one's reason: "
-            f"{failures[0].reason} (the rest is in cells/*/error.txt)"
-        )
-    left_out = (*set_aside, *map(_left_out, failures))
-    return Measured(rows=rows, details=details, left_out=left_out, complete=not failures)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """What makes an experiment, found as ``EXPERIMENT`` in ``analyses.experiments.<name>.experiment``.
@@ -110,10 +79,10 @@ class Experiment:
     name: str
     summarise: Callable[[Any], dict[str, Any]]
     study: Callable[[Any, Results], Study] | None = None
-    cells: Callable[[Any], Sequence[GridCell]] = no_cells
+    cells: Callable[[Any], Sequence[GridCell]] = lambda options: ()
     measure: Callable[[Any, GridCell, Path], pd.DataFrame] | None = None
     prepare: Callable[[Any, Path], Sequence[LeftOut]] = lambda options, run: ()
-    steps: Callable[[Experiment, Any, Any, RunDirectory], Measured] = measure_grid
+    steps: Callable[[Any, Any, RunDirectory], Measured] | None = None
     finish: Callable[[Any, Any, RunDirectory], Mapping[str, Any]] | None = None
     resolve: Callable[[Any], Any] = lambda options: options
     load: Callable[[Any], Loaded] = lambda options: Loaded()
@@ -135,7 +104,7 @@ class Experiment:
     def show(self, out: Path) -> object:
         """Make what a terminal shows of a run; cells that could not be run are said on standard error."""
         for item in read_json(out / "manifest.json").get("left_out", ()):
-            if item["where"].startswith(CELLS):
+            if self.steps is None and item["where"].startswith(CELLS):
                 print(printable(f"not run: {item['where']}: {item['reason']}", 500), file=sys.stderr)
         return self.headline(out)
 
@@ -161,7 +130,7 @@ class Experiment:
         try:
             if writes:
                 run.write(seeds=seeds_of(options))
-            made = self.steps(self, options, inputs, run)
+            made = self.steps(options, inputs, run) if self.steps else self._measure_cells(options, run)
         except InputError as error:
             if not isinstance(error, NothingMeasured):
                 run.discard()
@@ -171,6 +140,30 @@ class Experiment:
         if team:
             team.wait()
         return run.path
+
+    def _measure_cells(self, options: Any, run: RunDirectory) -> Measured:
+        """Run a grid; cells that fail are listed on the page, and the same command tries them again.
+
+        Raises:
+            InputError: no cell could be run.
+        """
+        cells = list(self.cells(options))
+        details = {"cells": len(cells), "setting": options.setting}
+        run.write(seeds=options.seeds, **details)
+        with run.timed("preparing"):
+            set_aside = self.prepare(options, run.path)
+        with run.timed("cells"):
+            failures = run_cells(self.name, options, cells, run.path, options.machines)
+        rows = read_cells(run.path, cells)
+        if rows.empty and all(is_input_error(failure.reason) for failure in failures):
+            raise InputError(failures[0].reason.removeprefix("InputError: "))
+        if rows.empty:
+            raise NothingMeasured(
+                f"--out {options.out}: no cell of the grid could be run; the first one's reason: "
+                f"{failures[0].reason} (the rest is in cells/*/error.txt)"
+            )
+        left_out = (*set_aside, *map(_left_out, failures))
+        return Measured(rows=rows, details=details, left_out=left_out, complete=not failures)
 
     def _write(self, options: Any, made: Measured, run: RunDirectory) -> None:
         """Write numbers, tables and the page; the manifest last, marked finished."""
@@ -192,12 +185,6 @@ class Experiment:
             elif self.study is not None:
                 write_study(run.path, self.study(found, Results.of(results)))
         run.write(finished=made.complete, **details)
-
-
-def experiment_named(name: str) -> Experiment:
-    """Import an experiment by its script's name, in a worker's process too."""
-    experiment: Experiment = import_module(f"analyses.experiments.{name}.experiment").EXPERIMENT
-    return experiment
 
 
 def seeds_of(options: Any) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import pytest
 
 from analyses import popularity_splits
 from analyses.common.checkpoints import export_checkpoints, import_checkpoints
-from analyses.common.experiment import experiment_named
+from analyses.experiments.popularity_splits.experiment import EXPERIMENT
 from analyses.experiments.popularity_splits.numbers import select_rates_by_validation, summarise
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions, tune_config
 from analyses.experiments.popularity_splits.options_file import command_words
@@ -227,7 +227,7 @@ def test_multiple_choice_on_a_model_of_ones_own_with_adapters(
     assert frame["popularity"].nunique() > 10
     left_out = read_json(made.out / "manifest.json")["left_out"]
     assert any("history" in item["where"] and "92" in item["where"] for item in left_out)
-    experiment_named("popularity_splits").show(made.out)
+    EXPERIMENT.show(made.out)
     assert "not run" not in capsys.readouterr().err, "a row that is set aside is no cell that failed"
     base = frame[frame["arm"] == "base"]
     assert (base["known"] == base["choice_correct"]).all(), "the base knows what it picks"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.common.experiment import Experiment, Measured
+from analyses.common.experiment import Measured
 from analyses.common.measurements import with_recovery
 from analyses.common.summary import head_means
 from analyses.experiments.attention_imbalance.checkpoints import checkpoints_of
@@ -86,9 +86,7 @@ def measure_seed(
     )
 
 
-def measure_seeds(
-    experiment: Experiment, options: AttentionImbalanceOptions, facts: FactSet | None, run: RunDirectory
-) -> Measured:
+def measure_seeds(options: AttentionImbalanceOptions, facts: FactSet | None, run: RunDirectory) -> Measured:
     """Measure every seed; what is shown of single heads and facts is the first one's."""
     team = processes()
     seeds = [measure_seed(options, facts, run, seed, team=team) for seed in options.seeds]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.common.experiment import Experiment, Measured
+from analyses.common.experiment import Measured
 from analyses.experiments.planted_truth.options import PlantedTruthOptions
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import cached_frame, cached_json
@@ -71,9 +71,7 @@ def plant_world(options: PlantedTruthOptions, seed: int) -> PlantedWorld:
     )
 
 
-def measure_seeds(
-    experiment: Experiment, options: PlantedTruthOptions, inputs: None, run: RunDirectory
-) -> Measured:
+def measure_seeds(options: PlantedTruthOptions, inputs: None, run: RunDirectory) -> Measured:
     """Plant and diagnose every seed's models."""
     frames = [measure_seed(options, run, seed) for seed in options.seeds]
     return Measured(

@@ -54,9 +54,7 @@ def select_proxies(options: PopularityProxiesOptions, material: ProxyInputs) -> 
     return names
 
 
-def measure(
-    experiment: Experiment, options: PopularityProxiesOptions, material: ProxyInputs, run: RunDirectory
-) -> Measured:
+def measure(options: PopularityProxiesOptions, material: ProxyInputs, run: RunDirectory) -> Measured:
     """Measure the proxies and compare them."""
     with run.timed("measuring"):
         rows = measure_proxies(select_proxies(options, material), material)

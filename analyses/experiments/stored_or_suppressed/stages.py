@@ -10,7 +10,7 @@ import pandas as pd
 
 from analyses.common.checkpoints import BASE
 from analyses.common.elicited_knowledge import known_facts
-from analyses.common.experiment import Experiment, Measured
+from analyses.common.experiment import Measured
 from analyses.common.measurements import mean_masses
 from analyses.common.visits import OpenCheckpoints
 from analyses.experiments.attention_imbalance.checkpoints import checkpoints_of
@@ -56,9 +56,7 @@ class Diagnosed:
     alpha: float
 
 
-def measure_seeds(
-    experiment: Experiment, options: StoredOrSuppressedOptions, facts: FactSet | None, run: RunDirectory
-) -> Measured:
+def measure_seeds(options: StoredOrSuppressedOptions, facts: FactSet | None, run: RunDirectory) -> Measured:
     """Diagnose every seed's arms."""
     seeds = [measure_seed(options, facts, run, seed) for seed in options.seeds]
     rows = pd.concat([seed.frame for seed in seeds], ignore_index=True)

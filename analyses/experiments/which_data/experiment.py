@@ -47,9 +47,7 @@ def require_places(options: WhichDataOptions, ready: Any, run: RunDirectory) -> 
     return ready
 
 
-def measure(
-    experiment: Experiment, options: WhichDataOptions, ready: ReadyCandidates, run: RunDirectory
-) -> Measured:
+def measure(options: WhichDataOptions, ready: ReadyCandidates, run: RunDirectory) -> Measured:
     """Score the candidates, or take the scores of an earlier start, and choose."""
     with run.timed("scoring"):
         made = choose_facts(options, ready, run.path)
