@@ -22,7 +22,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from finetune.common.files import atomic_file
-from interp.reports.figures.svg import INK, MUTED, RULE, inline_markup
+from interp.reports.figures.svg import INK as INK
+from interp.reports.figures.svg import MUTED as MUTED
+from interp.reports.figures.svg import inline_markup
 from interp.reports.read.fact_attention import BASE
 from interp.reports.read.run import Run, as_run
 
@@ -42,37 +44,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 SEQUENTIAL, DIVERGING = "Blues", "PuOr_r"
 SUBJECT = "#b83c8a"  # the subject's tokens: no arm's colour
 
-HOUSE: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "Helvetica", "Arial"],
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 5,
-    "figure.dpi": 200,  # laid out at the resolution of the PNG: type is a little wider at a lower one
-    "savefig.dpi": 200,
-    "svg.fonttype": "none",  # text stays text: searchable, small, and in a font that has the script
-    "svg.hashsalt": "factscope",  # equal data gives equal files
-    "text.parse_math": False,  # a name or a token may hold a dollar sign
-}
+# Text of an SVG stays text, searchable and in a font that has its script; equal data gives equal files.
+SHEET = Path(__file__).parents[1] / "templates" / "house.mplstyle"
+HOUSE: dict[str, Any] = dict(matplotlib.rc_params_from_file(SHEET, use_default_template=False))
 
 
 @contextmanager

@@ -124,11 +124,7 @@ def token_rows(
             label.set_color(styles[name]["color"])
         for y, number in enumerate(shares[k] if len(shares) else ()):
             _beside(axes, f"{number:.2f}", (1, y), ("axes fraction", "data"), va="center", fontsize=6.5)
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0)
-        axes.set_xlim(-0.5, len(kept) - 0.5)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        _box_subject(axes, flags, len(names))
+        _frame(axes, flags, len(names))
     shown = [drawable_label(tokens[i], 12) for i in kept]
     width = 0.7 * min(7.0, style.room()) / len(kept)  # inches a token; a letter takes about 0.06
     upright = all(0.03 * (len(a) + len(b)) < width for a, b in pairwise([*shown, ""]))
@@ -154,8 +150,12 @@ def _beside(axes: Axes, text: str, at: tuple[float, float], coordinates: Any, **
     axes.annotate(text, at, (4, 3 if look["va"] == "bottom" else 0), coordinates, "offset points", **look)
 
 
-def _box_subject(axes: Axes, flags: Sequence[bool], rows: int) -> None:
-    """Draw a box around each run of subject tokens."""
+def _frame(axes: Axes, flags: Sequence[bool], rows: int) -> None:
+    """Take a panel's axes away, and draw a box around each run of subject tokens."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xlim(-0.5, len(flags) - 0.5)
+    axes.set_ylim(rows - 0.5, -0.5)
     edges = np.flatnonzero(np.diff([0, *map(int, flags), 0]))
     for start, end in zip(edges[::2], edges[1::2], strict=True):
         box = Rectangle((start - 0.5, -0.5), end - start, rows, fill=False, edgecolor=SUBJECT, linewidth=1.4)

@@ -102,16 +102,8 @@ def fact_table(
     arms = tuple(arm for arm in names if arm != BASE) or tuple(names)
     rows = heads.iloc[chosen].set_index(KEY)
     by_arm = {arm: frame[frame["arm"] == arm].set_index(KEY).reindex(rows.index) for arm in names}
-    base = by_arm.get(BASE)
-    for arm, part in by_arm.items():
-        before = part.get("attention_other") if base is None else base.get("subject_attention")
-        if "subject_attention" in part and before is not None:
-            by_arm[arm] = part.assign(change=part["subject_attention"] - before)
+    rows, by_arm = _beside_base(rows, by_arm)
     seeds = rows.index.get_level_values("seed").astype(str)
-    if base is not None:
-        rows = rows.assign(base_said=base["prediction"], correct=base.get("correct"))
-    elif "correct" in rows:
-        rows = rows.drop(columns="correct")  # that of some arm
     rows = rows.assign(several_seeds=seeds if heads["seed"].nunique() > 1 else None)
     columns = [made for each in COLUMNS if (made := _made(each, rows, {arm: by_arm[arm] for arm in arms}))]
     keys = {column["key"] for column in columns}

@@ -24,8 +24,8 @@ from interp.reports.figures.heatmaps import attention_by_head, fact_attention
 from interp.reports.figures.style import inline_svg, save
 from interp.reports.pages.fact_section import run_fact_section
 from interp.reports.pages.render import render_study
-from interp.reports.pages.run_study import run_study, run_words
-from interp.reports.pages.sentences import recovery_sentence
+from interp.reports.pages.run_study import run_study
+from interp.reports.pages.sentences import recovery_sentence, run_words
 from interp.reports.pages.study import STUDY, StudyFigure, headline
 from interp.reports.pages.study_page import rebuild
 from interp.reports.read.run import NotMeasured, Run, as_run

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any
-
-import yaml
 
 from interp.reports.pages import sentences as wording
 from interp.reports.pages.study import NOT_MEASURED, Study, StudyFigure, StudyTable
@@ -162,7 +158,7 @@ def _example(run: Run) -> list[StudyTable]:
 
 
 def _definitions(run: Run) -> list[tuple[str, str]]:
-    words = run_words()
+    words = wording.run_words()
     told = {
         "trained": "; ".join(f"{arm}: {text}" for arm, text in ARMS.items() if arm in run.arms),
         "known": words["known"]["halves" if run.halves else "own"],
@@ -171,11 +167,3 @@ def _definitions(run: Run) -> list[tuple[str, str]]:
     idle = () if run.halves else ("Arms",)
     idle += () if run.number("recovery", "pattern_only") else ("Attention transplant",)
     return [(term, text.format(**told)) for term, text in words["definitions"].items() if term not in idle]
-
-
-@cache
-def run_words() -> dict[str, Any]:
-    """Read what the report says of its figures and its words, by kind and name."""
-    text = files("interp").joinpath("reports/templates/words.yaml").read_text(encoding="utf-8")
-    words: dict[str, Any] = yaml.safe_load(text)
-    return words

@@ -1,13 +1,18 @@
 """Sentences made from a run's numbers: its question, its answer, and numbers with their intervals.
 
 The verdict follows one rule: an interval above zero supports the claim, one below zero says the opposite,
-and any other is inconclusive. Nothing is rounded before it is compared.
+and any other is inconclusive. Nothing is rounded before it is compared. The words stand in
+``templates/words.yaml``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
 
 from interp.reports.read.run import MeasuredEstimate, Run
 
@@ -29,6 +34,14 @@ class Answer:
 
     verdict: str
     sentences: tuple[str, ...]
+
+
+@cache
+def run_words() -> dict[str, Any]:
+    """Read the words of the report by kind and name; what stands in braces is the run's."""
+    text = files("interp").joinpath("reports/templates/words.yaml").read_text(encoding="utf-8")
+    words: dict[str, Any] = yaml.safe_load(text)
+    return words
 
 
 def format_number(value: float, kind: Kind, *, signed: bool = False) -> str:
@@ -58,89 +71,31 @@ def format_evidence(run: Run, measured: MeasuredEstimate, kind: Kind, *, signed:
 
 def question(run: Run) -> str:
     """The question that the run asks."""
-    if run.halves:
-        return (
-            "Does fine-tuning on popular facts keep a model more factual than fine-tuning on unpopular ones?"
-        )
-    return "What did fine-tuning do to the answers, and where did attention leave the subject?"
+    return str(run_words()["questions"]["halves" if run.halves else "own"])
 
 
 def answer(run: Run) -> Answer:
     """Answer the question from the numbers alone."""
     if run.halves:
-        return _halves(run)
-    sentences = tuple(s for name in run.contrasts for s in _own(run, name))
-    if not sentences:
-        return Answer(verdict="not measured", sentences=("The run compares no arms.",))
+        gap = run.number("contrasts", "top_minus_bottom", "accuracy_known")
+        if gap is None:
+            return Answer(verdict="not measured", sentences=(_said("nothing_known"),))
+        verdict = {1: "supported", -1: "the opposite", 0: "inconclusive"}[gap.direction]
+        first = _contrast_sentence(run, "halves", "top_minus_bottom", "accuracy_known")
+        attention = _contrast_sentence(run, "attention", "top_minus_bottom", "subject_attention")
+        one_seed = _said("one_seed") if len(run.seeds) == 1 else ""
+        sentences = first, attention, recovery_sentence(run), one_seed
+        return Answer(verdict=verdict, sentences=tuple(filter(None, sentences)))
+    # Over all facts, since "known" would favour the base.
+    kinds: dict[str, Kind] = {"own": "accuracy", "attention": "subject_attention"}
+    said = [_contrast_sentence(run, key, name, kinds[key]) for name in run.contrasts for key in kinds]
+    sentences = tuple(filter(None, said)) or (_said("no_arms"),)
     gaps = [gap for name in run.contrasts if (gap := run.number("contrasts", name, "accuracy"))]
-    directions = {gap.direction for gap in gaps}
+    directions = frozenset(gap.direction for gap in gaps)
     words = {frozenset({1}): "more accurate than the base", frozenset({-1}): "less accurate than the base"}
     default = "inconclusive" if directions <= {0} else "mixed"
-    return Answer(verdict=words.get(frozenset(directions), default), sentences=sentences)
-
-
-def _halves(run: Run) -> Answer:
-    kind: Kind = "accuracy_known"
-    gap = run.number("contrasts", "top_minus_bottom", kind)
-    if gap is None:
-        return Answer(
-            verdict="not measured", sentences=("No test fact is known to the base, so nothing can be lost.",)
-        )
-    verdict = {1: "supported", -1: "the opposite", 0: "inconclusive"}[gap.direction]
-    stands = format_evidence(run, gap, kind, signed=True)
-    where = (
-        "Of held-out facts that the base states correctly, the model fine-tuned on the popular half answers"
-    )
-    if gap.direction:
-        size, more = format_number(abs(gap.value), kind), "more" if gap.direction > 0 else "fewer"
-        first = (
-            f"{where} {size} percentage points {more} than the one fine-tuned on the unpopular half {stands}."
-        )
-    else:
-        size = format_number(gap.value, kind, signed=True)
-        first = (
-            f"{where} about as many as the one fine-tuned on the unpopular half, or the run is too small to "
-            f"tell: the difference is {size} percentage points {stands}, which does not settle its sign."
-        )
-    rest = [s for s in (_attention(run, "top_minus_bottom"), recovery_sentence(run), _one_seed(run)) if s]
-    return Answer(verdict=verdict, sentences=(first, *rest))
-
-
-def _own(run: Run, name: str) -> list[str]:
-    """Say what a user's checkpoint gained or lost; over all facts, since "known" would favour the base."""
-    first, _, second = name.rpartition("_minus_")
-    gap = run.number("contrasts", name, "accuracy")
-    sentences = []
-    if gap is not None:
-        amount = format_number(gap.value, "accuracy", signed=True)
-        certain = "" if gap.direction else ": that does not settle the sign"
-        stands = format_evidence(run, gap, "accuracy", signed=True)
-        sentences.append(
-            f"{first} against {second}: {amount} percentage points of accuracy {stands}{certain}."
-        )
-    if attention := _attention(run, name):
-        sentences.append(attention)
-    return sentences
-
-
-def _attention(run: Run, name: str) -> str:
-    gap = run.number("contrasts", name, "subject_attention")
-    if gap is None:
-        return ""
-    first, _, second = name.rpartition("_minus_")
-    stands = format_evidence(run, gap, "subject_attention", signed=True)
-    size = format_number(abs(gap.value), "subject_attention")
-    if not gap.direction:
-        size = format_number(gap.value, "subject_attention", signed=True)
-        return (
-            f"Attention to the subject does not differ clearly between {first} and {second}: {size} {stands}."
-            f"{_recall_heads(run, name)}"
-        )
-    more = "more" if gap.direction > 0 else "less"
-    return (
-        f"The last prompt token of {first} pays {size} {more} of its attention to the subject "
-        f"than that of {second} {stands}.{_recall_heads(run, name)}"
-    )
+    verdict = words.get(directions, default) if any(said) else "not measured"
+    return Answer(verdict=verdict, sentences=sentences)
 
 
 def _recall_heads(run: Run, name: str) -> str:
@@ -155,33 +110,58 @@ def _recall_heads(run: Run, name: str) -> str:
 
 def recovery_sentence(run: Run) -> str:
     """Say what the transplant brought back, always beside its placebo; empty where it was not measured."""
-    right, placebo = (run.number("recovery", name) for name in ("pattern_only", "placebo"))
+    right, placebo, gap = (run.number("recovery", key) for key in ("pattern_only", "placebo", "difference"))
     if right is None or placebo is None:
         return ""
-    text = (
-        f"Of the facts that top answers and bottom does not, top's attention rows alone bring back "
-        f"{format_number(right.value, 'accuracy')}% {format_evidence(run, right, 'accuracy')}; the rows of "
-        f"another subject bring back {format_number(placebo.value, 'accuracy')}% "
-        f"({format_interval(placebo, 'accuracy')})"
-    )
-    gap = run.number("recovery", "difference")
-    if gap is None:
-        return text + "."
-    size, span = (
-        format_number(gap.value, "accuracy", signed=True),
-        format_interval(gap, "accuracy", signed=True),
-    )
-    return f"{text}, a difference of {size} points ({span})."
-
-
-def _one_seed(run: Run) -> str:
-    if len(run.seeds) != 1:
-        return ""
-    return (
-        "One training seed was run: the interval says how far subjects differ, not how far training runs do."
+    apart = ""
+    if gap is not None:
+        size, span = (write(gap, "accuracy", signed=True) for write in (_value, format_interval))
+        apart = f", a difference of {size} points ({span})"
+    return _said(
+        "recovery",
+        right=_value(right, "accuracy"),
+        stands=format_evidence(run, right, "accuracy"),
+        placebo=_value(placebo, "accuracy"),
+        span=format_interval(placebo, "accuracy"),
+        apart=apart,
     )
 
 
 def contrast_name(name: str) -> str:
     """Write the name of a contrast, ``top_minus_bottom``, as a difference."""
     return f" {MINUS} ".join(name.rsplit("_minus_", 1))
+
+
+def _contrast_sentence(run: Run, key: str, name: str, kind: Kind) -> str:
+    """Word a contrast, in other words where its sign is not settled; empty where it was not measured."""
+    gap = run.number("contrasts", name, kind)
+    if gap is None:
+        return ""
+    first, _, second = name.rpartition("_minus_")
+    worded = _said(
+        key if gap.direction else f"{key}_unsettled",
+        first=first,
+        second=second,
+        size=format_number(abs(gap.value), kind),
+        amount=_value(gap, kind, signed=True),
+        more="more" if gap.direction > 0 else "less" if kind == "subject_attention" else "fewer",
+        stands=format_evidence(run, gap, kind, signed=True),
+    )
+    return worded + (_recall_heads(run, name) if kind == "subject_attention" else "")
+
+
+def _recall_heads(run: Run, name: str) -> str:
+    """Say what the mean over all heads hides: the difference in the heads that recall needs."""
+    gap = run.number("contrasts", name, "subject_attention_recall")
+    if gap is None:
+        return ""
+    stands = format_evidence(run, gap, "subject_attention", signed=True)
+    return " " + _said("recall_heads", amount=_value(gap, "subject_attention", signed=True), stands=stands)
+
+
+def _value(measured: MeasuredEstimate, kind: Kind, *, signed: bool = False) -> str:
+    return format_number(measured.value, kind, signed=signed)
+
+
+def _said(key: str, **told: str) -> str:
+    return str(run_words()["sentences"][key].format(**told))

@@ -83,7 +83,7 @@ def attention_view_of(
     """Show one fact's attention before and after, without any model at hand.
 
     Args:
-        before: attention probabilities of the one model; what lies above the diagonal is not read.
+        before: attention probabilities of the one model; those above the diagonal are not read.
         after: those of the other.
         tokens: the prompt's tokens, as text.
         subject: which of them are the subject's.
@@ -95,8 +95,7 @@ def attention_view_of(
         title: a heading.
 
     Raises:
-        ValueError: the shapes do not belong together, a weight is not between 0 and 1, or the prompt is too
-            long for even one head.
+        ValueError: the shapes do not belong together, or the prompt is too long for even one head.
     """
     patterns = {name: np.asarray(p, dtype=float) for name, p in zip(names, (before, after), strict=True)}
     length, shapes = len(tokens), [pattern.shape for pattern in patterns.values()]
