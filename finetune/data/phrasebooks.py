@@ -21,8 +21,8 @@ from finetune.data.loaders.table import UNNAMED
 from finetune.data.prompts import QUESTION, Phrasebook, Phrases
 from finetune.data.records.subject_position import SLOT, find_subject
 from finetune.data.records.wording import Wording
-from finetune.data.templates import ENTITY_QUESTIONS, POPQA
 from finetune.data.templates.custom import WordingTemplate, read_templates
+from finetune.data.templates.known import ENTITY_QUESTIONS, POPQA
 
 QuestionForm = Literal["new", "seen"]
 ASKED = "Question: {question} Answer:"
