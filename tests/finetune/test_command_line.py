@@ -104,11 +104,11 @@ def test_real_errors_of_the_system_and_the_libraries(
 
 
 def _own_recursion() -> int:
-    import finetune.files
+    from finetune.common import files
 
     # A function of ours, as the program has it: a fault, whatever the input.
     space = {"__name__": "x"}
-    code = compile("def f():\n    f()\n", finetune.common.files.__file__, "exec")
+    code = compile("def f():\n    f()\n", files.__file__, "exec")
     exec(code, space)
     return space["f"]()  # type: ignore[operator]
 

@@ -551,7 +551,7 @@ def test_a_bridge_that_computes_something_else_is_refused(
         return bridge
 
     monkeypatch.setattr("interp.models.parity.boot", spoilt)
-    monkeypatch.setattr("interp.models.parity.boot", spoilt)
+    monkeypatch.setattr("interp.models.sides.boot", spoilt)
     assert re.search("differ from the plain model's", refused(tiny_llama_dir))
     assert re.search("differ from the plain model's", refused(tiny_llama_dir, tiny_adapter_dir))
 
