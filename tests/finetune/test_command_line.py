@@ -154,7 +154,7 @@ def test_options_are_parsed_and_help_is_help(capsys: pytest.CaptureFixture[str])
 
 SCRIPT = """
 import sys, time
-from finetune.command_line import run_command
+from finetune.common.command_line import run_command
 def work():
     print("x" * 10_000_000 if sys.argv[1] == "much" else "begun", flush=True)
     if sys.argv[1] == "wait":
