@@ -147,8 +147,8 @@ shape, rows, length, method = json.loads(sys.argv[1])
 model = LlamaForCausalLM(LlamaConfig(**shape)).train()
 if method == "lora":
     from peft import get_peft_model
-    from finetune.trainable import lora_config
-    from finetune.tuning import TuneConfig
+    from finetune.training.lora import lora_config
+    from finetune.training.config import TuneConfig
     model = get_peft_model(model, lora_config(model, TuneConfig(method="lora")))
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
 ids = torch.randint(shape["vocab_size"], (rows, length))

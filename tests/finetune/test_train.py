@@ -65,8 +65,8 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 from tests.finetune.test_train import SHAPE, _base
-from finetune.vocabulary import word_tokenizer
-from finetune.world import WorldConfig, make_world, world_phrasebook
+from finetune.data.tokenizers import word_tokenizer
+from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 facts = make_world(WorldConfig(subjects=24, answers=4, relations=2), seed=0)
 _base((facts, world_phrasebook()), Path(sys.argv[1]))
 """
