@@ -29,6 +29,7 @@ from finetune.evaluation.batching import (
 from finetune.evaluation.scoring import score_pairs
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from finetune.evaluation.judging import contains, matches
 

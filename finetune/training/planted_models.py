@@ -131,7 +131,7 @@ def plant(
 
 def _train_into(
     out: Path,
-    model: PreTrainedModel,
+    model: Any,
     tokenizer: Tokenizer,
     rows: TokenRows,
     config: PlantConfig,
@@ -139,15 +139,8 @@ def _train_into(
     record: dict[str, Any],
 ) -> None:
     with atomic_directory(out) as target:
-        fit(
-            model,
-            rows,
-            config,
-            target / "work",
-            seed=record["seed"],
-            description="Planting",
-            callbacks=[watch],
-        )
+        work, seed = target / "work", record["seed"]
+        fit(model, rows, config, work, seed=seed, description="Planting", callbacks=[watch])
         shutil.rmtree(work, ignore_errors=True)
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
@@ -162,7 +155,7 @@ def _require_targets(facts: FactSet, targets: FactSet, kept: FactSet) -> None:
 
 
 def _checks(
-    model: PreTrainedModel,
+    model: Any,
     tokenizer: Tokenizer,
     facts: FactSet,
     asked: Sequence[list[Prompt]],
