@@ -26,12 +26,12 @@ from finetune.evaluation.batching import (
     require_embedded,
     run_in_batches,
 )
+from finetune.evaluation.judging import contains, matches
 from finetune.evaluation.scoring import score_pairs
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from finetune.evaluation.judging import contains, matches
 
 LONGEST_ANSWER = 24
 
