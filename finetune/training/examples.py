@@ -17,11 +17,11 @@ from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import tokenize_with_answer
+from finetune.training.config import CorpusConfig
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
-from finetune.training.config import CorpusConfig
 
 IGNORED = -100  # the label that torch's cross entropy skips
 
