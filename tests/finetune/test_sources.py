@@ -201,12 +201,11 @@ def test_paths_that_are_no_files_and_bytes_that_are_no_utf8(tmp_path: Path) -> N
 
 
 def test_the_hub_without_a_network_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
 
     def unreachable(*_: object, **__: object) -> None:
         raise ConnectionError("Couldn't reach the Hub")
 
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    monkeypatch.setattr("finetune.data.loaders.hub_data_sets.load_dataset", unreachable)
     with pytest.raises(InputError, match="give a file"):
         FactSet.load("popqa")
 
@@ -219,7 +218,9 @@ def test_the_hubs_rows_become_the_same_facts(monkeypatch: pytest.MonkeyPatch) ->
         {**cells, "id": 7, "s_pop": 12, "possible_answers": '["Austen", "Jane Austen"]'},
         {**cells, "id": 8, "s_pop": None, "possible_answers": '["Austen"]'},
     ]
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_list(rows))
+    monkeypatch.setattr(
+        "finetune.data.loaders.hub_data_sets.load_dataset", lambda *_, **__: datasets.Dataset.from_list(rows)
+    )
     facts = FactSet.load("popqa")
     assert [(f.id, f.answers, f.popularity) for f in facts] == [("7", ("Austen", "Jane Austen"), 12.0)]
     assert reasons(facts) == {"popqa row 2": "s_pop (popularity) is missing"}

@@ -101,7 +101,7 @@ def test_the_hubs_data_set_is_numbered_within_each_subset(monkeypatch: pytest.Mo
         parts = {"auxiliary_train": hub_rows(ROWS[:1], ""), "test": rows, "dev": rows[:1]}
         return datasets.DatasetDict({k: datasets.Dataset.from_list(v) for k, v in parts.items()})
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr("finetune.data.loaders.hub_data_sets.load_dataset", load_dataset)
     whole, part = FactSet.load("mmlu"), FactSet.load("mmlu:law")
     assert asked == [("cais/mmlu", "all"), ("cais/mmlu", "law")]
     assert whole.relations == ("anatomy", "law")
