@@ -47,7 +47,7 @@ def main(options: Options) -> None:
     def anew() -> None:
         loadable._inspect_files.cache_clear()
         loadable._configuration.cache_clear()
-        loadable._fitted.cache_clear()
+        loadable._match_cached.cache_clear()
         checked()
 
     def unchecked() -> None:

@@ -223,7 +223,7 @@ def _prompts(
         part = parts[name]
         said = ask_in_format(
             part,
-            _worded(options, part, parts),
+            _load_wordings(options, part, parts),
             options.ask,
             tokenizer=tokenizer,
             examples=parts["train"],
@@ -237,7 +237,7 @@ def _prompts(
     return made[0], made[1], list(dict.fromkeys(left_out))
 
 
-def _worded(options: Options, part: FactSet, parts: dict[str, FactSet]) -> Phrasebook:
+def _load_wordings(options: Options, part: FactSet, parts: dict[str, FactSet]) -> Phrasebook:
     from finetune.data.phrasebooks import load_phrasebook, phrasebook
 
     if options.phrasebook is None:

@@ -173,3 +173,29 @@ def test_the_count_of_parameters_sees_what_is_left_out() -> None:
     assert undescribed(["a", "b", "c", "d"], text) == ["c"]
     assert undescribed(["a", "b", "c", "d"], "Do it.") == ["a", "b", "c", "d"]
     assert undescribed(["a", "b", "c"], "Do it.") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        ("bootstrap", "interp/stats/bootstrap.py"),
+        ("verdict prompt", "interp/verdicts/prompts.py"),
+        ("lora switch", "interp/models/lora_switch.py"),
+        ("measure attention", "interp/measures/attention.py"),
+        ("page table", "interp/reports/pages/"),
+        ("measure placebo", "interp/measures/placebos.py"),
+        ("load facts", "finetune/data/load_facts.py"),
+        ("data/split", "finetune/data/splits.py"),
+        ("learning rate", "finetune/training/learning_rate.py"),
+        ("base know", "interp/verdicts/base_knowledge.py"),
+        ("common/seed", "finetune/common/seeds.py"),
+        ("preset", "finetune/training/presets.py"),
+    ],
+)
+def test_a_look_up_by_name_leads_to_the_file(words: str, file: str) -> None:
+    """All words are in its path, the last one in its own name."""
+    paths = [path.relative_to(ROOT).as_posix() for path in modules().values()]
+    last = re.split("[ /]", words)[-1]
+    found = [p for p in paths if last in Path(p).stem and all(word in p for word in words.split())]
+    assert found
+    assert all(path.startswith(file) for path in found)

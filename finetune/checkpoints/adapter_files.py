@@ -125,7 +125,7 @@ def base_of(adapter: str | Path) -> str:
         raise InputError(f"{adapter}: its base {named} is an adapter itself; merge that one, and name it")
     if shipped := shipped_name(named):
         return str(resolve_checkpoint(shipped))
-    if cached := _cached(named):
+    if cached := _cached_snapshot(named):
         return cached
     remedy = " (a directory or hub id)"
     if is_quantised(named):
@@ -156,7 +156,7 @@ def _fields(config: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(config)} - ASIDE
 
 
-def _cached(name: str) -> str | None:
+def _cached_snapshot(name: str) -> str | None:
     """Find a hub model in the local cache: its directory there, so that loading it asks no network."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError

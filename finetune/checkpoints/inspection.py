@@ -116,7 +116,7 @@ def match_files(found: CheckpointLayout, files: WeightFiles) -> CheckpointLayout
     if getattr(found.config, "quantization_config", None):
         return replace(found, files=files)
     shapes = tuple(files.shapes.items())
-    renamed, fit = _fitted(_Content(text=found.text, shapes=shapes, config=found.config, files=files))
+    renamed, fit = _match_cached(_Content(text=found.text, shapes=shapes, config=found.config, files=files))
     told = prefix_notice(renamed)
     notices = (f"{found.source}: {told}",) if told else ()
     return replace(found, files=files, renamed=renamed, notices=notices, model=fit.model)
@@ -133,7 +133,7 @@ class _Content:
 
 
 @lru_cache(maxsize=16)
-def _fitted(content: _Content) -> tuple[dict[str, str], Fit]:
+def _match_cached(content: _Content) -> tuple[dict[str, str], Fit]:
     return require_fit(content.config, content.files)
 
 

@@ -1,1 +1,1 @@
-"""What all of finetune stands on: errors, files, run directories, options, progress, processes."""
+"""What all of finetune stands on: errors, files, run directories, options, progress, processes, seeds."""

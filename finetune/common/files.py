@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from finetune.common.temporary_files import is_temporary, sweep, temporary_beside
+from finetune.common.temporary_files import is_temporary, sweep, temporary_path
 
 SEAL = "checksums.json"  # what a finished directory says of its own files, see finetune.common.checksums
 _WHOLE, _END = 64 << 20, 1 << 20
@@ -31,7 +31,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
-    temporary = temporary_beside(path)
+    temporary = temporary_path(path)
     try:
         yield temporary
         sync(temporary)
@@ -49,7 +49,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
-    temporary = temporary_beside(path)
+    temporary = temporary_path(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -66,7 +66,7 @@ def replace_directory(new: Path, path: Path) -> None:
         sync(path.parent)
         return
     if not _exchange(new, path):
-        old = temporary_beside(path, kind="old")
+        old = temporary_path(path, kind="old")
         path.replace(old)  # a process that dies here leaves the old to be put back by the next sweep
         new.replace(path)
         new = old

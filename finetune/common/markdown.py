@@ -31,7 +31,7 @@ def escape_inline(text: object) -> str:
     for mark, instead in _ENTITIES:
         line = mark.sub(instead, line)
     line = _MARKS.sub(lambda found: "\\" + found[0], line)
-    return _LINE_START.sub(_shown_at_start, line)
+    return _LINE_START.sub(_escape_line_start, line)
 
 
 def code_block(text: str, language: str = "") -> str:
@@ -56,7 +56,7 @@ def anchors(headings: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     return made
 
 
-def _shown_at_start(found: re.Match[str]) -> str:
+def _escape_line_start(found: re.Match[str]) -> str:
     """Keep what begins a heading, a list, a quotation or a rule from doing so; a number becomes an entity."""
     first = found[0][0]
     return f"&#{ord(first)};{found[0][1:]}"

@@ -77,7 +77,7 @@ def require_valid(options: Any, *, flags: bool = True) -> None:
         if is_dataclass(value) and not isinstance(value, type):
             require_valid(value, flags=flags)
         elif problem := _problem(value, kind):
-            range_text = f" {_written(value)}" if flags else f" = {_written(value, repr)}"
+            range_text = f" {_format_value(value)}" if flags else f" = {_format_value(value, repr)}"
             raise InputError(f"{label}{range_text}: {problem}")
 
 
@@ -97,7 +97,7 @@ def refuse_unread(options: Any, names: Iterable[str], remedy: str, *, usual: Any
     for name in sorted(names):
         value = getattr(options, name)
         if value != (defaults[name] if usual is None else getattr(usual, name)):
-            raise InputError(f"{flag(name)} {_written(value)}: {remedy}")
+            raise InputError(f"{flag(name)} {_format_value(value)}: {remedy}")
 
 
 def flag(name: str) -> str:
@@ -178,7 +178,7 @@ def _text_problem(value: Any, kind: type) -> str:
     return ""
 
 
-def _written(value: Any, text: Callable[[Any], str] = str) -> str:
+def _format_value(value: Any, text: Callable[[Any], str] = str) -> str:
     items = value if isinstance(value, tuple | list) else (value,)
     try:
         words = (f"{each:g}" if isinstance(each, float) else text(each) for each in items)

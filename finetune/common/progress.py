@@ -26,7 +26,7 @@ def notice(text: str) -> None:
     warnings.warn(text, Notice, stacklevel=3)
 
 
-def _formatted(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+def _format_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
     """Write a notice as one plain line, and other warnings as Python does."""
     if issubclass(category, Notice):
         return f"notice: {message}\n"
@@ -67,7 +67,7 @@ def prepare_process(*, quiet: bool, color: bool = True) -> None:
         os.environ[QUIET] = "1"
     if not color:
         os.environ["NO_COLOR"] = "1"
-    warnings.formatwarning = _formatted
+    warnings.formatwarning = _format_warning
     # PEFT asks transformers for an attribute by its old name at every adapter.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
     if "transformers" in sys.modules:  # it read the environment when it was imported, as others will

@@ -99,7 +99,7 @@ class RunDirectory:
                 f"{manifest}: has layout version {held.get('version')}, this program writes {VERSION}; "
                 "name a new directory"
             )
-        if _settled(held["config"]) != _settled(self.config):
+        if _without_unset(held["config"]) != _without_unset(self.config):
             raise InputError(
                 f"--out {self.path}: holds another run ({_difference(held['config'], self.config)}); "
                 "name a new directory or remove this one"
@@ -243,7 +243,7 @@ def _git_commit() -> str | None:
     return done.stdout.strip()
 
 
-def _settled(config: Mapping[str, Any]) -> dict[str, Any]:
+def _without_unset(config: Mapping[str, Any]) -> dict[str, Any]:
     """Keep what is set: an option that an older program did not have says nothing where it is off."""
     return {name: value for name, value in config.items() if value not in (None, False, [], "")}
 

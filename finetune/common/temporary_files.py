@@ -28,7 +28,7 @@ _count = itertools.count()
 _swept: set[Path] = set()
 
 
-def temporary_beside(path: Path, *, kind: str = "tmp") -> Path:
+def temporary_path(path: Path, *, kind: str = "tmp") -> Path:
     """Return a path in the same directory for what will become ``path``, or for what was it (``old``)."""
     # The suffix is kept last because some writers choose a format by it.
     suffix = path.suffix if kind == "tmp" and len(path.suffix) < 20 else ""

@@ -61,8 +61,8 @@ def build_fact_set(
     if limit is not None and limit < 1:
         raise InputError(f"limit = {limit}: choose at least 1 fact, or none for all")
     found = _read(tables)
-    _set_aside_alike(found)
-    _set_aside_same_id(found)
+    _drop_same_prompt(found)
+    _drop_same_id(found)
     aside = [
         *left_out,
         *(LeftOut(where=found.where(i), reason=reason) for i, reason in sorted(found.reasons.items())),
@@ -158,7 +158,7 @@ def _refuse_if_mostly_malformed(table: Table, found: _RowFacts, first: int, malf
         )
 
 
-def _set_aside_alike(found: _RowFacts) -> None:
+def _drop_same_prompt(found: _RowFacts) -> None:
     """Keep one of the facts that share a prompt: the most popular of those that differ in their answer."""
     first: dict[str, dict[tuple[str, ...] | str, int]] = {}
     alike: dict[int, list[int]] = {}
@@ -183,7 +183,7 @@ def _set_aside_alike(found: _RowFacts) -> None:
                 found.drop(index, f"another fact has the same {same} ({found.where(winner)} is kept)")
 
 
-def _set_aside_same_id(found: _RowFacts) -> None:
+def _drop_same_id(found: _RowFacts) -> None:
     first: dict[str, int] = {}
     for index, fact in enumerate(found.facts):
         if fact is not None and first.setdefault(fact.id, index) != index:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from finetune.common.errors import LeftOut
+from finetune.data.records.fact import Fact
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from finetune.data.records.wording import Wording
-from finetune.common.errors import LeftOut
-from finetune.data.records.fact import Fact
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from finetune.data.loaders.table import UNNAMED
 from finetune.data.prompts import QUESTION, Phrasebook, Phrases
 from finetune.data.records.subject_position import SLOT, find_subject
 from finetune.data.records.wording import Wording
-from finetune.data.templates import ENTITY_QUESTIONS, GEONAMES, POPQA
 from finetune.data.templates.custom import WordingTemplate, read_templates
+from finetune.data.templates.known import ENTITY_QUESTIONS, GEONAMES, POPQA
 
 QuestionForm = Literal["new", "seen"]
 ASKED = "Question: {question} Answer:"
@@ -94,7 +94,7 @@ def load_phrasebook(
             template.check()
     book = {relation: replace(phrases, **own.get(relation, {})) for relation, phrases in usual.items()}
     for relation in own.keys() & book.keys():
-        _require_apart(Path(path), relation, book[relation], question_form)
+        _require_no_shared_form(Path(path), relation, book[relation], question_form)
     return _show_asked_form(book) if question_form == "seen" else book
 
 
@@ -188,7 +188,7 @@ def _require_known(templates: Sequence[WordingTemplate], relations: Collection[s
             )
 
 
-def _require_apart(path: Path, relation: str, phrases: Phrases, question_form: QuestionForm) -> None:
+def _require_no_shared_form(path: Path, relation: str, phrases: Phrases, question_form: QuestionForm) -> None:
     """Refuse one template for two purposes: what pretraining shows, fine-tuning cannot teach."""
     forms = [*phrases.statements, *phrases.questions]
     if question_form == "new" or phrases.asked not in phrases.questions:

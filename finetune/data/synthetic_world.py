@@ -17,42 +17,11 @@ from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Phrases
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import SLOT
+from finetune.data.templates.known import WORLD_ENDINGS, WORLD_FORMS
 
 _ONSETS = tuple("b br c d dr f g gr h j k l m n p qu r s st t tr v w z".split(" "))
 _VOWELS = ["a", "e", "i", "o", "u", "ai", "ea", "io"]
 _CODAS = ["", "", "n", "l", "r", "s", "m"]
-
-# Statement and question forms met in pretraining. The noun alone links them to the form that
-# fine-tuning asks in, whose frame ("Question: what ... does ... have? Answer:") pretraining never shows.
-_WORDING = {
-    "birthplace": (
-        ("{subject} was born in", "the birthplace of {subject} is", "{subject} has as birthplace"),
-        ("where was {subject} born ? in", "{subject} comes from where ? from"),
-    ),
-    "employer": (
-        ("{subject} works for", "the employer of {subject} is", "{subject} has as employer"),
-        ("who pays {subject} ? it is", "{subject} works at which company ? at"),
-    ),
-    "language": (
-        ("{subject} grew up speaking", "the language of {subject} is", "{subject} has as language"),
-        ("how does {subject} speak ? in", "{subject} writes letters how ? in"),
-    ),
-    "instrument": (
-        ("{subject} plays the", "the instrument of {subject} is", "{subject} has as instrument"),
-        ("which sound does {subject} make ? the", "{subject} practises on which thing ? the"),
-    ),
-    "award": (
-        ("{subject} once won the", "the award of {subject} is", "{subject} has as award"),
-        ("for which prize is {subject} known ? the", "{subject} was honoured with which prize ? the"),
-    ),
-}
-_ENDINGS = {
-    "birthplace": "burg",
-    "employer": "corp",
-    "language": "ese",
-    "instrument": "phone",
-    "award": "prize",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +41,8 @@ class WorldConfig:
     def __post_init__(self) -> None:
         if self.subjects < 8:
             raise InputError(f"world.subjects = {self.subjects}: a world needs at least 8 subjects")
-        if not 1 <= self.relations <= len(_WORDING):
-            raise InputError(f"world.relations = {self.relations}: choose 1 to {len(_WORDING)}")
+        if not 1 <= self.relations <= len(WORLD_FORMS):
+            raise InputError(f"world.relations = {self.relations}: choose 1 to {len(WORLD_FORMS)}")
         if self.answers < 2:
             raise InputError(f"world.answers = {self.answers}: a relation needs at least 2 answers")
 
@@ -83,8 +52,8 @@ def make_world(config: WorldConfig, *, seed: int = 0) -> FactSet:
     rng = generator(seed, "world")
     names = _people(config.subjects, rng)
     popularity = zipf(config.subjects, config.alpha) * 1e6
-    relations = list(_WORDING)[: config.relations]
-    answers = {r: [w + _ENDINGS[r] for w in _words(config.answers, rng)] for r in relations}
+    relations = list(WORLD_FORMS)[: config.relations]
+    answers = {r: [w + WORLD_ENDINGS[r] for w in _words(config.answers, rng)] for r in relations}
     prior = zipf(config.answers, config.answer_alpha)
     drawn = {r: rng.choice(config.answers, size=config.subjects, p=prior) for r in relations}
     facts = tuple(
@@ -131,8 +100,8 @@ def world_in_levels(config: LevelsConfig, *, seed: int = 0) -> FactSet:
     """Draw a world in levels of frequency; a fact's popularity is its expected sightings."""
     rng = generator(seed, "world in levels")
     names = _people(config.subjects * len(config.sightings), rng)
-    relations = list(_WORDING)[: config.relations]
-    answers = {r: [w + _ENDINGS[r] for w in _words(config.answers, rng)] for r in relations}
+    relations = list(WORLD_FORMS)[: config.relations]
+    answers = {r: [w + WORLD_ENDINGS[r] for w in _words(config.answers, rng)] for r in relations}
     up_to = np.cumsum(zipf(config.answers, config.answer_alpha))
     # Evenly spaced draws: each answer is given to its share of a level's subjects, rounded up or down.
     places = {r: (np.arange(config.subjects) + rng.random()) / config.subjects for r in relations}
@@ -157,7 +126,7 @@ def world_in_levels(config: LevelsConfig, *, seed: int = 0) -> FactSet:
 def world_phrasebook(*, question_form: str = "new") -> Phrasebook:
     """Return the world's wordings; ``question_form="seen"`` shows the asked form in pretraining too."""
     book = {}
-    for relation, (statements, questions) in _WORDING.items():
+    for relation, (statements, questions) in WORLD_FORMS.items():
         asked = f"Question: what {relation} does {SLOT} have? Answer:"
         seen = (*questions, asked) if question_form == "seen" else questions
         book[relation] = Phrases(statements=statements, questions=seen, asked=asked)

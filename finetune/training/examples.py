@@ -18,11 +18,11 @@ from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.batching import IGNORED
+from finetune.training.config import CorpusConfig
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
-from finetune.training.config import CorpusConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,7 @@ def is_done(work: Path) -> bool:
     return (work / DONE).is_file() and (work / read_json(work / DONE)["kept"]).is_dir()
 
 
-def put_in_place(work: Path, out: Path) -> None:
+def move_into_place(work: Path, out: Path) -> None:
     """Move what was kept to its place; every step can be done again after a kill."""
     kept = work / read_json(work / DONE)["kept"]
     for along in sorted(work.glob("checkpoint-*")):

@@ -37,7 +37,6 @@ from finetune.training.trainer import Schedule, fit
 if TYPE_CHECKING:
     from numpy.random import Generator
     from torch import nn
-    from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 Part = Literal["routing", "values"]
@@ -132,7 +131,7 @@ def plant(
 
 def _train_into(
     out: Path,
-    model: PreTrainedModel,
+    model: Any,
     tokenizer: Tokenizer,
     rows: TokenRows,
     config: PlantConfig,
@@ -140,16 +139,9 @@ def _train_into(
     record: dict[str, Any],
 ) -> None:
     with atomic_directory(out) as target:
-        fit(
-            model,
-            rows,
-            config,
-            target / "work",
-            seed=record["seed"],
-            description="Planting",
-            callbacks=[watch],
-        )
-        shutil.rmtree(target / "work", ignore_errors=True)
+        work, seed = target / "work", record["seed"]
+        fit(model, rows, config, work, seed=seed, description="Planting", callbacks=[watch])
+        shutil.rmtree(work, ignore_errors=True)
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
         write_json(target / "planting.json", record | watch.curve[-1])
@@ -163,7 +155,7 @@ def _require_targets(facts: FactSet, targets: FactSet, kept: FactSet) -> None:
 
 
 def _checks(
-    model: PreTrainedModel,
+    model: Any,
     tokenizer: Tokenizer,
     facts: FactSet,
     asked: Sequence[list[Prompt]],

@@ -19,14 +19,13 @@ from finetune.common.run_directory import library_versions
 from finetune.common.seeds import seed_libraries
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook
-from finetune.training.config import CorpusConfig
+from finetune.training.config import BaseConfig, CorpusConfig
 from finetune.training.examples import corpus
 from finetune.training.trainer import Schedule, fit
 from finetune.training.work_dir import cached_directory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-from finetune.training.config import BaseConfig
 
 
 def pretrained_base(

@@ -34,7 +34,7 @@ from finetune.training.finished_training import (
     Checkpoint,
     finished_training,
     is_done,
-    put_in_place,
+    move_into_place,
     read_checkpoint,
 )
 from finetune.training.lora import trainable_model
@@ -135,7 +135,7 @@ class _Training:
                     write_json(keeper.path / "training.json", keeper.record())
                     write_json(work / DONE, {"kept": keeper.path.name})
             if distributed.is_main():
-                put_in_place(work, out)
+                move_into_place(work, out)
         distributed.wait_for_everyone()
         return read_checkpoint(out)
 

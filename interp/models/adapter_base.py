@@ -49,7 +49,7 @@ def require_named_base(adapter: Source, base: Source) -> str | None:
     Raises:
         InputError: the adapter was trained on another model.
     """
-    named = _recorded(adapter)
+    named = _recorded_base(adapter)
     if not named or in_memory(base):
         return None
     shipped = shipped_name(named)
@@ -120,7 +120,7 @@ def _require_untouched_base(adapter: PeftModel) -> None:
         )
 
 
-def _recorded(adapter: Source) -> str:
+def _recorded_base(adapter: Source) -> str:
     if in_memory_adapter(adapter):
         config = adapter.peft_config[adapter.active_adapter]
         return str(config.base_model_name_or_path or "")

@@ -105,7 +105,7 @@ def _load_full(
     """Load one side from a full checkpoint."""
     model = load_plain(source, options)
     pair.provenance[f"{side}_identity"] = source_identity(source, model.config)
-    _ask_plain(pair, side, model)
+    _call_ask(pair, side, model)
     return _boot_checked(pair, model, side)
 
 
@@ -128,7 +128,7 @@ def _load_merged(
     expected = unmerged_log_probs(loaded.model, inputs, name)
     if not loaded.tokens:  # else the inputs are others, or the vocabulary
         _record_change(pair, before, expected)
-    _ask_plain(pair, "finetuned", loaded.model)
+    _call_ask(pair, "finetuned", loaded.model)
     merged = merge(loaded.model, name)
     require_merged(log_probs(merged, inputs), expected, name)
     bridge, _ = boot_checked_bridge(cast("Any", merged).to(dtype=options.dtype), pair.tokenizer, name, inputs)
@@ -157,7 +157,7 @@ def _boot_shared(pair: CheckpointPair, base: Source, finetuned: Source, options:
     expected: dict[Side, Any] = {"base": log_probs(plain, inputs)}
     require_finite(expected["base"], pair.provenance["base"])
     require_causal(plain, inputs, expected["base"], pair.provenance["base"])
-    _ask_plain(pair, "base", plain)
+    _call_ask(pair, "base", plain)
     loaded = _with_adapter(plain, finetuned, options)
     peft = loaded.model
     _record_adapter(pair, loaded)
@@ -168,7 +168,7 @@ def _boot_shared(pair: CheckpointPair, base: Source, finetuned: Source, options:
         if not torch.equal(log_probs(peft, inputs), expected["base"]):
             return False
     expected["finetuned"] = unmerged_log_probs(peft, inputs, pair.provenance["finetuned"])
-    _ask_plain(pair, "finetuned", peft)
+    _call_ask(pair, "finetuned", peft)
     plain = peft.unload()
     layers = {plain.get_submodule(path): update for path, update in updates.items()}
     bridge = boot(plain, pair.tokenizer, pair.provenance["base"])
@@ -188,7 +188,7 @@ def _boot_shared(pair: CheckpointPair, base: Source, finetuned: Source, options:
     return True
 
 
-def _ask_plain(pair: CheckpointPair, side: Side, model: PreTrainedModel | PeftModel) -> None:
+def _call_ask(pair: CheckpointPair, side: Side, model: PreTrainedModel | PeftModel) -> None:
     """Let the caller ask a side's plain model, which computes attention as outside of any pair."""
     if pair.ask is None:
         return

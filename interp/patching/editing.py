@@ -59,32 +59,32 @@ class RowEdit:
         elif len(self.heads):
             place = (self.row[:, None], self.query[:, None], self.heads[None])
         place = tuple(part.to(activation.device) for part in place)
-        activation[place] = self._edited(activation[place], layer).to(activation.dtype)
+        activation[place] = self._new_values(activation[place], layer).to(activation.dtype)
 
-    def _edited(self, old: Float[Tensor, "edit ..."], layer: int) -> Tensor:
+    def _new_values(self, old: Float[Tensor, "edit ..."], layer: int) -> Tensor:
         do, attention = self.item.do, self.item.site in ATTENTION
         if isinstance(do, Mean):
             kept = do.source.values[:, do.source.layers.index(layer)][do.source.places >= 0]
-            return self._headed(kept.mean(0, keepdim=True)).to(old).expand_as(old)
+            return self._select_heads(kept.mean(0, keepdim=True)).to(old).expand_as(old)
         if isinstance(do, Replace):
             kept = do.source.values[:, do.source.layers.index(layer)][self.donor, self.slot]
-            rows = self._headed(kept).to(old)
-            return self._moved(rows, old) if attention else rows
+            rows = self._select_heads(kept).to(old)
+            return self._shift(rows, old) if attention else rows
         if attention:
-            return self._reweighed(old)
+            return self._reweigh(old)
         return old * do.by if isinstance(do, Scale) else torch.zeros_like(old)
 
-    def _headed(self, values: Float[Tensor, "edit ..."]) -> Tensor:
+    def _select_heads(self, values: Float[Tensor, "edit ..."]) -> Tensor:
         return values[:, self.heads] if len(self.heads) else values
 
-    def _moved(self, rows: Float[Tensor, "edit head pos"], old: Float[Tensor, "edit head key"]) -> Tensor:
+    def _shift(self, rows: Float[Tensor, "edit head pos"], old: Float[Tensor, "edit head key"]) -> Tensor:
         """Move recorded rows to this pass's columns; what the query cannot see stays as it is."""
         position = self.key_positions[:, None].to(old.device)
         visible = (position >= 0) & (position <= self.at[:, None, None].to(old.device))
         moved = rows.gather(-1, position.clamp(0, rows.shape[-1] - 1).expand_as(old))
         return torch.where(visible, moved, old)
 
-    def _reweighed(self, old: Float[Tensor, "edit head key"]) -> Tensor:
+    def _reweigh(self, old: Float[Tensor, "edit head key"]) -> Tensor:
         do, keys = self.item.do, self.keys[:, None].to(old.device)
         if self.item.site == "scores":
             if isinstance(do, Scale):

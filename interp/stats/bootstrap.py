@@ -65,7 +65,7 @@ def bootstrap(
         warnings.simplefilter("ignore", RuntimeWarning)  # of undefined draws
         made = stats.bootstrap(
             (np.arange(k),),
-            partial(_of_drawn, statistic, member, value),
+            partial(_statistic_of_draws, statistic, member, value),
             vectorized=True,
             n_resamples=RESAMPLES,
             batch=int(np.clip(_AT_ONCE // max(len(member), cells), 1, RESAMPLES)),
@@ -80,7 +80,7 @@ def bootstrap(
     return low, high
 
 
-def _of_drawn(
+def _statistic_of_draws(
     statistic: Statistic,
     member: Int[ndarray, " row"],
     value: Float[ndarray, "*cell draw"],

@@ -63,7 +63,7 @@ def auroc(
         fewest: rows below which there is no value.
         seed: of the draws.
     """
-    return _ranked(area_of, roc_area, [values, positive], groups, labels, fewest=fewest, seed=seed)
+    return _estimate(area_of, roc_area, [values, positive], groups, labels, fewest=fewest, seed=seed)
 
 
 def auroc_gain(
@@ -83,7 +83,7 @@ def auroc_gain(
         groups: the subject of each row; without it each row stands alone.
         labels: relations or arms within which it is computed, then averaged.
     """
-    return _ranked(*_gain(area_of, roc_area), [x, other, positive], groups, labels)
+    return _estimate(*_gain(area_of, roc_area), [x, other, positive], groups, labels)
 
 
 def spearman(
@@ -98,7 +98,7 @@ def spearman(
         labels: relations or arms within which it is computed, then averaged.
         fewest: rows below which there is no value.
     """
-    return _ranked(spearman_of, rank_correlation, [x, y], groups, labels, fewest=fewest)
+    return _estimate(spearman_of, rank_correlation, [x, y], groups, labels, fewest=fewest)
 
 
 def spearman_gain(x: Column, other: Column, y: Column, *, groups: Labels = None) -> Estimate:
@@ -110,7 +110,7 @@ def spearman_gain(x: Column, other: Column, y: Column, *, groups: Labels = None)
         y: what both are correlated with.
         groups: the subject of each row; without it each row stands alone.
     """
-    return _ranked(*_gain(spearman_of, rank_correlation), [x, other, y], groups, None)
+    return _estimate(*_gain(spearman_of, rank_correlation), [x, other, y], groups, None)
 
 
 def spearman_matrix(values: Float[ndarray, "row column"], *, groups: Labels = None) -> list[list[Estimate]]:
@@ -173,7 +173,7 @@ def rank_correlation(x: Column, y: Column) -> float | None:
     return float(spearmanr(x, y).statistic)
 
 
-def _ranked(
+def _estimate(
     statistic: Callable[..., Statistic],
     value: Callable[..., float | None],
     columns: list[Column],

@@ -63,7 +63,7 @@ class AnswerScorer:
         for rows in self.golds.ordered:
             if len(rows):
                 self.ask(model, rows, batch_tokens=batch_tokens)
-            self.tally.settle()
+            self.tally.finish()
 
     def ask(
         self,
@@ -175,7 +175,7 @@ def read_stored(
                 for relation, here in golds.by_relation(fact):
                     read = _read_all(model, sources[here.tolist()], directions[relation])
                     tally.add(relation, torch.zeros_like(here), fact[here], read)
-            tally.settle()
+            tally.finish()
     return tally
 
 

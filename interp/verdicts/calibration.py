@@ -74,7 +74,7 @@ def calibrate(
 
 def strength(evidence: Values, controls: Values) -> Float[ndarray, " fact"]:
     """Combine the tail shares, among controls, of the kinds of evidence that a fact has."""
-    return _combined([_tail(e, c) for e, c in zip(evidence.T, controls.T, strict=True)])
+    return _combine_shares([_tail(e, c) for e, c in zip(evidence.T, controls.T, strict=True)])
 
 
 def leave_one_out(controls: Values) -> Float[ndarray, " fact"]:
@@ -84,7 +84,7 @@ def leave_one_out(controls: Values) -> Float[ndarray, " fact"]:
         present = np.sort(column[~np.isnan(column)])
         as_much = len(present) - np.searchsorted(present, column, side="left")
         shares.append(np.where(np.isnan(column), np.nan, as_much / max(1, len(present))))
-    return _combined(shares)
+    return _combine_shares(shares)
 
 
 def _tail(values: Float[ndarray, " fact"], controls: Float[ndarray, " fact"]) -> Float[ndarray, " fact"]:
@@ -93,7 +93,7 @@ def _tail(values: Float[ndarray, " fact"], controls: Float[ndarray, " fact"]) ->
     return np.where(np.isnan(values) | (len(present) == 0), np.nan, (1 + as_much) / (1 + len(present)))
 
 
-def _combined(shares: Sequence[Float[ndarray, " fact"]]) -> Float[ndarray, " fact"]:
+def _combine_shares(shares: Sequence[Float[ndarray, " fact"]]) -> Float[ndarray, " fact"]:
     inverse = 1 / np.stack(shares, axis=1)
     count = (~np.isnan(inverse)).sum(1)
     mean = np.nansum(inverse, axis=1) / np.maximum(1, count)

@@ -228,10 +228,7 @@ def _score_and_judge(
         controls=controls,
         held_out=torch.from_numpy(held_out),
         false_positives=(rate.value, rate.low, rate.high, rate.n),
-        left_out=(
-            *[(item.where, item.reason) for item in asked.left_out],
-            *odd,
-        ),
+        left_out=(*((item.where, item.reason) for item in asked.left_out), *odd),
         fact_ids=asked.fact_ids,
         model=of_base,
         finetuned=of_finetuned,

@@ -112,7 +112,7 @@ def measure_evidence(
             cells = {"knockout": cut, **_cells(pair, siblings, asked[rows], batch_tokens, seed)}
             with pair.finetuned() as model:
                 asker.ask(model, rows, [cells[name] for name in names], batch_tokens=batch_tokens)
-        asker.tally.settle()
+        asker.tally.finish()
     with pair.finetuned() as model:
         stored = read_stored(model, asked, golds, batch_tokens=batch_tokens)
         others = [_score_other_form(model, *form, pair.tokenizer, len(asked), batch_tokens) for form in forms]

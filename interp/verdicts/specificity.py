@@ -128,7 +128,7 @@ class SpecificityAccumulator:
         else:
             self.waiting.setdefault(relation, []).append(part)
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Make the baselines of all that was taken in, and compare it with them."""
         for relation, parts in self.waiting.items():
             cell, fact, scores = (torch.cat(some) for some in zip(*parts, strict=True))

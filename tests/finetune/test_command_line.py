@@ -105,6 +105,7 @@ def test_real_errors_of_the_system_and_the_libraries(
 
 
 def _own_recursion() -> int:
+
     # A function of ours, as the program has it: a fault, whatever the input.
     space = {"__name__": "x"}
     code = compile("def f():\n    f()\n", files.__file__, "exec")

@@ -13,7 +13,7 @@ import pytest
 from finetune.common import files
 from finetune.common import temporary_files as temporary
 from finetune.common.files import atomic_directory, atomic_file, write_json
-from finetune.common.temporary_files import is_temporary, sweep, temporary_beside
+from finetune.common.temporary_files import is_temporary, sweep, temporary_path
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_what_a_living_process_writes_is_left_to_it(tmp_path):
 
 def test_a_number_that_another_process_took_over_is_no_owner(tmp_path):
     begun = int(psutil.Process().create_time())
-    mine = temporary_beside(tmp_path / "a.json")
+    mine = temporary_path(tmp_path / "a.json")
     mine.write_text("")
     other = mine.with_name(mine.name.replace(f"-{begun}-", f"-{begun - 500}-"))
     other.write_text("")

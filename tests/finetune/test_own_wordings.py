@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from finetune import Fact, FactSet, InputError, Phrases, render
 from finetune.data.phrasebooks import load_phrasebook, phrasebook, write_phrasebook
-from finetune.data.templates import ENTITY_QUESTIONS, POPQA
 from finetune.data.templates.custom import WordingTemplate
+from finetune.data.templates.known import ENTITY_QUESTIONS, POPQA
 
 
 def facts(*relations: str) -> FactSet:

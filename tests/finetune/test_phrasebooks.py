@@ -10,7 +10,7 @@ from finetune import Fact, FactSet, InputError, render
 from finetune.data.loaders.entity_questions import TEMPLATES
 from finetune.data.phrasebooks import phrasebook, shared_questions
 from finetune.data.prompts import question_prompt
-from finetune.data.templates import ENTITY_QUESTIONS, POPQA
+from finetune.data.templates.known import ENTITY_QUESTIONS, POPQA
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 FRAME = "Question: ", " Answer:"

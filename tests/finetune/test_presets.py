@@ -83,7 +83,7 @@ def test_a_wrong_world_is_one_line(tmp_path: Path, old: str, new: str, says: str
         presets.load_worlds(file)
 
 
-def test_a_wheel_contains_the_presets(tmp_path: Path) -> None:
+def test_a_wheel_contains_presets_and_wordings(tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(ROOT / "finetune", source / "finetune", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
@@ -94,6 +94,6 @@ def test_a_wheel_contains_the_presets(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-500:]
     (wheel,) = tmp_path.glob("*.whl")
-    names = {f"finetune/training/recipes/{path.name}" for path in presets.FOLDER.glob("*.yaml")}
-    assert len(names) == 2
+    names = {str(path.relative_to(ROOT)) for path in (ROOT / "finetune").rglob("*.yaml")}
+    assert {Path(name).parent.name for name in names} == {"recipes", "templates", "launch"}
     assert names <= set(ZipFile(wheel).namelist())

@@ -58,7 +58,7 @@ def test_it_is_the_renormalised_ratio_to_other_subjects(parts: int) -> None:
     tally = SpecificityAccumulator(known, 1)
     for rows in (*torch.arange(30).split(30 // parts), *torch.arange(30, n).split(10 // parts)):
         if int(rows[0]) >= 30:
-            tally.settle()
+            tally.finish()
         for relation, here in known.by_relation(rows):
             tally.add(relation, torch.zeros_like(here), rows[here], scores[rows[here]])
     for fact in range(n):
@@ -74,7 +74,7 @@ def test_an_answer_said_of_any_subject_tells_nothing() -> None:
     tally = SpecificityAccumulator(known, 1)
     for relation, here in known.by_relation(torch.arange(60)):
         tally.add(relation, torch.zeros_like(here), here, scores[here])
-    tally.settle()
+    tally.finish()
     torch.testing.assert_close(tally.right[0], torch.full((60,), -math.log(ANSWERS)), atol=1e-5, rtol=0)
 
 
@@ -85,11 +85,11 @@ def test_what_is_no_number_or_has_too_few_others_is_missing() -> None:
     tally = SpecificityAccumulator(known, 1)
     for relation, here in known.by_relation(torch.arange(60)):
         tally.add(relation, torch.zeros_like(here), here, scores[here])
-    tally.settle()
+    tally.finish()
     assert tally.right[0].isnan().nonzero().flatten().tolist() == [3]
     few = golds(8)
     tally = SpecificityAccumulator(few, 1)
     for relation, here in few.by_relation(torch.arange(8)):
         tally.add(relation, torch.zeros_like(here), here, scores[:8][here])
-    tally.settle()
+    tally.finish()
     assert tally.right.isnan().all()

@@ -58,7 +58,7 @@ def canonical(source: str, found: Iterable[str], columns: Mapping[str, str] | No
     names = list(dict.fromkeys(found))
     folded: dict[str, list[str]] = {}
     for name in names:
-        folded.setdefault(_folded(name), []).append(name)
+        folded.setdefault(_fold_name(name), []).append(name)
     made = {name: name for name in names}
     for fold, alike in folded.items():
         if _KNOWN.fullmatch(fold) and fold not in alike:
@@ -66,7 +66,7 @@ def canonical(source: str, found: Iterable[str], columns: Mapping[str, str] | No
                 raise InputError(f"{source}: columns {join_names(map(repr, alike))} are one name; rename one")
             made[alike[0]] = fold
     for name, wanted in (columns or {}).items():
-        alike = [wanted] if wanted in made else folded.get(_folded(wanted), [])
+        alike = [wanted] if wanted in made else folded.get(_fold_name(wanted), [])
         if len(alike) != 1:
             raise InputError(
                 f"{source}: no column {quote(wanted)}, which --columns {name}={wanted} names; it has "
@@ -81,5 +81,5 @@ def canonical(source: str, found: Iterable[str], columns: Mapping[str, str] | No
     return made
 
 
-def _folded(name: str) -> str:
+def _fold_name(name: str) -> str:
     return " ".join(name.replace("\ufeff", "").split()).casefold()

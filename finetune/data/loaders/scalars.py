@@ -27,14 +27,14 @@ class Malformed(ValueError):
 
 def clean(value: Any) -> str:
     """Return a scalar as text in NFC with single spaces; nothing is the empty string."""
-    return _spaced(to_nfc(value))
+    return _collapse_spaces(to_nfc(value))
 
 
 def text_of_scalar(value: Any) -> str:
     """Return a cell as text in NFC with single spaces; missing is the empty string."""
     if type(value) is str and _is_plain(value) and value not in MISSING:
         return value
-    text = _spaced(_to_printable_nfc(value))
+    text = _collapse_spaces(_to_printable_nfc(value))
     return text if text not in MISSING and is_visible(text) else ""
 
 
@@ -81,7 +81,7 @@ def _is_plain(text: str) -> bool:
     )
 
 
-def _spaced(text: str) -> str:
+def _collapse_spaces(text: str) -> str:
     if text.isprintable() and "  " not in text and text[:1] != " " and text[-1:] != " ":
         return text
     return " ".join(text.split())
