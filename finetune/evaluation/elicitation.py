@@ -75,7 +75,7 @@ class Elicitation:
         for relation in facts.relations:
             rows = [i for i, fact in enumerate(facts) if fact.relation == relation]
             some, pool = facts.subset(rows), self.pool(relation, facts.subset(rows))
-            found = self.compare(pool)
+            found = self.compare(relation, pool)
             yields += found
             kept = [each.form for each in found if each.kept]
             made = self._degrees(some, pool, kept)
@@ -91,20 +91,20 @@ class Elicitation:
         kinds += ["chat"] if self.tokenizer.chat_template else []
         return [AskingForm(kind, shots) for shots in SHOTS if shots <= pool // 2 for kind in kinds]
 
-    def compare(self, pool: FactSet) -> list[FormYield]:
+    def compare(self, relation: str, pool: FactSet) -> list[FormYield]:
         """Say how many of a relation's training facts each form finds, and which are kept, best first."""
         probes, examples = split_pool(pool)
         probes = probes[:PROBES]
-        relation = pool[0].relation if len(pool) else ""
-        if not len(probes):
-            return [FormYield(relation=relation, form=AskingForm("question", 0), found=0, n=0, kept=True)]
         forms = self.forms(relation, len(pool))
+        if not len(probes):
+            kept = [form for form in forms if form.kind in ("question", "statement 1", "chat")]
+            return [FormYield(relation=relation, form=form, found=0, n=0, kept=True) for form in kept]
         found = np.stack([self._right(probes, examples, form, draw=0)[0] for form in forms])
-        kept = cover(found)
-        order = [*kept, *(i for i in np.argsort(-found.sum(1), kind="stable").tolist() if i not in kept)]
+        best = cover(found)
+        order = [*best, *(i for i in np.argsort(-found.sum(1), kind="stable").tolist() if i not in best)]
         return [
             FormYield(
-                relation=relation, form=forms[i], found=int(found[i].sum()), n=len(probes), kept=i in kept
+                relation=relation, form=forms[i], found=int(found[i].sum()), n=len(probes), kept=i in best
             )
             for i in order
         ]
