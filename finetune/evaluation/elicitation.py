@@ -25,7 +25,15 @@ from finetune.data.phrasebooks import ASKED
 from finetune.data.prompt_formats import PromptFormat, ask_in_format, fitting
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import answer_ids, tokenize, tokenize_with_answer
-from finetune.evaluation.asking_forms import MOST_FORMS, AskingForm, Elicited, FormYield, cover, split_pool
+from finetune.evaluation.asking_forms import (
+    MOST_FORMS,
+    AskingForm,
+    Elicited,
+    FormYield,
+    cover,
+    restated,
+    split_pool,
+)
 from finetune.evaluation.batching import TokenBudget, context_limit
 from finetune.evaluation.consistency import WEAKLY, consistency_classes, decodes_greedily
 from finetune.evaluation.generate import generate, prompt_names, score
@@ -87,7 +95,12 @@ class Elicitation:
 
     def forms(self, relation: str, pool: int) -> list[AskingForm]:
         """List the forms in which a relation can be asked, with as many examples as there are facts for."""
-        kinds = ["question", *(f"statement {k + 1}" for k in range(len(self.book[relation].statements)))]
+        restates = any(restated(fact) for fact in self.examples if fact.relation == relation)
+        kinds = [
+            "question",
+            *(["restated"] if restates else []),
+            *(f"statement {k + 1}" for k in range(len(self.book[relation].statements))),
+        ]
         kinds += ["chat"] if self.tokenizer.chat_template else []
         return [AskingForm(kind, shots) for shots in SHOTS if shots <= pool // 2 for kind in kinds]
 
@@ -126,6 +139,8 @@ class Elicitation:
         )
 
     def _statements(self, facts: Sequence, form: AskingForm) -> Mapping[str, Prompt] | None:  # type: ignore[type-arg]
+        if form.kind == "restated":
+            return {fact.id: prompt for fact in facts if (prompt := restated(fact)) is not None}
         if not form.kind.startswith("statement"):
             return None
         k = int(form.kind.split()[1]) - 1
@@ -208,5 +223,5 @@ class Elicitation:
 
 def bound_prompts(facts: FactSet, book: Phrasebook) -> int:
     """Bound how many prompts are asked: training facts in every form, the facts in the kept ones."""
-    forms = sum(len(SHOTS) * (2 + len(book[relation].statements)) for relation in facts.relations)
+    forms = sum(len(SHOTS) * (3 + len(book[relation].statements)) for relation in facts.relations)
     return forms * PROBES + MOST_FORMS * DRAWS * len(facts)

@@ -11,9 +11,11 @@ import pytest
 
 from finetune.checkpoints.loading import load_model
 from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import phrasebook
 from finetune.data.prompts import Prompt
+from finetune.data.records.fact import Fact
 from finetune.evaluation import elicitation
-from finetune.evaluation.asking_forms import AskingForm, Elicited, cover, split_pool, told_known
+from finetune.evaluation.asking_forms import AskingForm, Elicited, cover, restated, split_pool, told_known
 from finetune.evaluation.consistency import HIGHLY, MAYBE, UNKNOWN, WEAKLY
 from finetune.evaluation.elicitation import Elicitation, bound_prompts
 from finetune.evaluation.generate import score
@@ -150,3 +152,52 @@ def test_few_training_facts_leave_forms_without_examples(
     none = replace(tool, examples=facts.subset([]))
     found = none.elicit(facts.subset([0, 1]))
     assert {str(each.form) for each in found.forms} == {"question", "statement 1"}
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("What is the capital of Kenya?", "The capital of Kenya is"),
+        ("Who was the director of Kenya?", "The director of Kenya was"),
+        ("Which are the languages of Kenya ?", "The languages of Kenya are"),
+        ("Where is Kenya?", None),
+        ("Who wrote Kenya?", None),
+        ("What is the capital?", None),
+        (None, None),
+    ],
+)
+def test_a_question_becomes_a_statement_or_nothing(question: str | None, text: str | None) -> None:
+    found = restated(Fact(id="1", subject="Kenya", relation="fact", answers=("Nairobi",), question=question))
+    assert (found and found.text) == text
+    assert found is None or found.text[slice(*found.subject)] == "Kenya"
+
+
+def test_facts_without_a_relation_are_asked_no_nonsense(asks: tuple[Elicitation, FactSet]) -> None:
+    names = (
+        "Austria",
+        "Kenya",
+        "Peru",
+        "Chad",
+        "Mali",
+        "Cuba",
+        "Oman",
+        "Fiji",
+        "Laos",
+        "Iraq",
+        "Iran",
+        "Togo",
+    )
+    facts = FactSet(
+        facts=tuple(
+            Fact(id=n, subject=n, relation="fact", answers=("x",), question=f"What is the capital of {n}?")
+            for n in names
+        ),
+        name="unnamed",
+    )
+    tool = replace(asks[0], book=phrasebook(facts), examples=facts[4:])
+    forms = tool.forms("fact", 8)
+    assert "restated" in {form.kind for form in forms}
+    for form in forms:
+        for prompt in tool.prompts(facts[:4], facts[4:], form, 0):
+            assert "fact" not in prompt.text.lower()
+            assert prompt.text.endswith((" is", "Answer:", "answers"))
