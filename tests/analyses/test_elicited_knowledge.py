@@ -1,4 +1,4 @@
-"""What is shown is not asked; what cannot be measured is said at once; models are asked as they were trained."""
+"""What is shown is not asked; what cannot be measured is said at once; models are asked as trained."""
 
 from __future__ import annotations
 
