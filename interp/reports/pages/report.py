@@ -181,6 +181,7 @@ def render_report(run: Run, *, drawn: Drawn | None = None, verdicts: Path | None
         answer=wording.answer(run),
         headline=tables.headline_numbers(run),
         contrasts=tables.contrast_numbers(run),
+        specific=tables.specific_numbers(run),
         moved=tables.moved_heads(run),
         charts={chart.name: _shown(run, chart, drawn[chart.name]) for chart in charts()},
         facts=run_fact_section(run, verdicts),
@@ -211,6 +212,7 @@ def headline_table(run: Run | Path | str) -> Table:
     counts = ", ".join(f"{n:,}" if n else "varying" for n in headline.shared_n)
     table.caption = (
         f"Accuracy in %, differences in points; 95% intervals over {_over(run)}; n = {counts} {run.unit}"
+        f"{_specific(run)}"
     )
     return table
 
@@ -236,6 +238,15 @@ def _shown(run: Run, chart: Chart, drawn: Figure | NotMeasured) -> PageFigure:
 
 def _brief(cell: tables.TableCell) -> str:
     return f" ({cell.bounds.replace('+', '').replace(' to ', ', ')})" if cell.bounds else ""
+
+
+def _specific(run: Run) -> str:
+    """Add to the headline what the commonest answers cannot explain."""
+    found = tables.specific_numbers(run)
+    if found is None:
+        return ""
+    told = "; ".join(f"{name} {cells[0].value}, {cells[1].value}" for name, cells in found.rows)
+    return f". Known and not the commonest answer, and share of the modal answer (%): {told}"
 
 
 def _over(run: Run) -> str:

@@ -14,12 +14,11 @@ from interp.reports.read.run import RULE, MeasuredEstimate, Run
 KINDS: tuple[wording.Kind, ...] = ("accuracy", "accuracy_known", "subject_attention")
 TITLES = ("Accuracy, all test facts", "Accuracy, known to the base", "Subject-attention mass")
 # Accuracy that the relation's commonest answer cannot explain, and how often an arm gives one answer only.
-SPECIFIC_KINDS: tuple[wording.Kind, ...] = ("accuracy_uncommon_known", "modal_share", "answer_information")
-SPECIFIC_TITLES = (
-    "Accuracy, known, answer not the commonest",
-    "Modal answer's share",
-    "Information about the answer",
-)
+SPECIFIC: Mapping[wording.Kind, tuple[str, str]] = {
+    "accuracy_uncommon_known": ("Accuracy, known, answer not the commonest", "%"),
+    "modal_share": ("Share of the modal answer", "%"),
+    "answer_information": ("Information on the right answer", "bits"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +58,18 @@ class NumberTable:
 
 
 def headline_numbers(run: Run) -> NumberTable:
-    """Arrange the arms' accuracy, attention and, where measured, how generic answers are; a row an arm."""
-    kinds, titles, units = KINDS, TITLES, ("%", "%", "0 to 1")
-    if any(run.number("arms", arm, "modal_share") for arm in run.arms):
-        kinds, titles = (*KINDS, *SPECIFIC_KINDS), (*TITLES, *SPECIFIC_TITLES)
-        units = (*units, "%", "%", "bits")
+    """Arrange the arms' accuracy and attention, one row an arm."""
+    rows = tuple((arm, tuple(_cell(run.number("arms", arm, k), k) for k in KINDS)) for arm in run.arms)
+    return NumberTable(titles=TITLES, units=("%", "%", "0 to 1"), rows=rows)
+
+
+def specific_numbers(run: Run) -> NumberTable | None:
+    """Arrange how specific the arms' answers are, one row an arm; None where the run did not measure it."""
+    if not any(run.number("arms", arm, "modal_share") for arm in run.arms):
+        return None
+    kinds = tuple(SPECIFIC)
     rows = tuple((arm, tuple(_cell(run.number("arms", arm, k), k) for k in kinds)) for arm in run.arms)
+    titles, units = zip(*SPECIFIC.values(), strict=True)
     return NumberTable(titles=titles, units=units, rows=rows)
 
 
