@@ -19,7 +19,7 @@ from finetune.common.progress import notice, progress_bar
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt
 from finetune.evaluation.asking_forms import SPECIFIC, AskingForm, Elicited
-from finetune.evaluation.consistency import CLASSES
+from finetune.evaluation.consistency import CLASSES, WEAKLY
 from finetune.evaluation.elicitation import Elicitation, bound_prompts
 from interp.verdicts.known import KnownFacts
 
@@ -76,11 +76,13 @@ def say_what_is_amiss(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: p
     n, known = len(knowledge), int(knowledge["known"].sum())
     degrees = knowledge["base_degree"].value_counts().to_dict()
     if not known:
-        weaker = (knowledge["base_degree"] == "WeaklyKnown").any() and checkpoints.known_cut != "weakly"
-        hint = "add --known weakly, or " if weaker else ""
+        specific = ~(knowledge["base_above"] < SPECIFIC)
+        weaker = (knowledge["base_degree"].isin(CLASSES[WEAKLY:]) & specific).any()
+        hint = "add --known weakly, or " if weaker and checkpoints.known_cut != "weakly" else ""
+        generic = "" if specific.all() else f"; {(~specific).sum()} answers are as likely for other subjects"
         notice(
-            f"the base knows none of these {n} facts, in whatever form it was asked ({_listed(degrees)}), so "
-            f"nothing can be said of what fine-tuning lost; {hint}give facts that it knows (popular ones)"
+            f"the base knows none of these {n} facts, in whatever form it was asked "
+            f"({_listed(degrees)}{generic}), so nothing can be said of what fine-tuning lost; {hint}give facts that it knows (popular ones)"
         )
     correct = int(base["correct"].sum())
     if correct < LITTLE * known:

@@ -50,7 +50,7 @@ def test_without_spare_facts_some_are_set_aside_and_said(n: int, shown: int) -> 
 
 
 def amiss(degrees: list[str], known: list[bool], correct: list[bool], given: list[str]) -> list[str]:
-    knowledge = pd.DataFrame({"base_degree": degrees, "known": known})
+    knowledge = pd.DataFrame({"base_degree": degrees, "known": known, "base_above": np.nan})
     base = pd.DataFrame({"correct": correct, "given": given})
     checkpoints: Any = SimpleNamespace(known_cut="maybe")
     with pytest.warns(Notice) as found:
