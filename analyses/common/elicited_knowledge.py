@@ -82,7 +82,8 @@ def say_what_is_amiss(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: p
         generic = "" if specific.all() else f"; {(~specific).sum()} answers are as likely for other subjects"
         notice(
             f"the base knows none of these {n} facts, in whatever form it was asked "
-            f"({_listed(degrees)}{generic}), so nothing can be said of what fine-tuning lost; {hint}give facts that it knows (popular ones)"
+            f"({_listed(degrees)}{generic}), so nothing can be said of what fine-tuning lost; "
+            f"{hint}give facts that it knows (popular ones)"
         )
     correct = int(base["correct"].sum())
     if correct < LITTLE * known:
