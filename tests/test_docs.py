@@ -21,6 +21,7 @@ WITH_EXAMPLES = (
     "finetune.data.records.fact",
     "finetune.data.records.subject_position",
     "finetune.data.splits",
+    "finetune.evaluation.asking_forms",
     "finetune.evaluation.judging",
     "interp.measures.placebos",
     "interp.measures.spans",

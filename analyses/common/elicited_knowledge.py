@@ -12,14 +12,14 @@ import pandas as pd
 
 from analyses.common.checkpoints import BASE, Checkpoints
 from analyses.common.visits import Stage, visit
-from finetune.common.errors import InputError, LeftOut
+from finetune.common.errors import LeftOut
 from finetune.common.files import as_json, read_json
 from finetune.common.progress import notice, progress_bar
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt
 from finetune.evaluation.asking_forms import SPECIFIC, AskingForm, Elicited
-from finetune.evaluation.consistency import CLASSES
+from finetune.evaluation.consistency import CLASSES, WEAKLY
 from finetune.evaluation.elicitation import Elicitation, bound_prompts
 from interp.verdicts.base_knowledge import KnownFacts
 
@@ -65,25 +65,25 @@ def knowledge_frame(checkpoints: Checkpoints, found: Elicited) -> pd.DataFrame:
     )
 
 
-def require_some_known(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: pd.DataFrame) -> None:
+def say_what_is_amiss(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: pd.DataFrame) -> None:
     """Say at once, before anything long, what cannot be measured on these facts.
 
     Args:
         checkpoints: what is compared.
         knowledge: what was elicited of the base.
         base: what it answers as everybody is asked.
-
-    Raises:
-        InputError: the base knows none of the facts.
     """
     n, known = len(knowledge), int(knowledge["known"].sum())
     degrees = knowledge["base_degree"].value_counts().to_dict()
     if not known:
-        weaker = (knowledge["base_degree"] == "WeaklyKnown").any() and checkpoints.known_cut != "weakly"
-        hint = "add --known weakly, or " if weaker else ""
-        raise InputError(
-            f"the base knows none of these {n} facts, in whatever form it was asked ({_listed(degrees)}), so "
-            f"nothing can be said of what fine-tuning lost; {hint}give facts that it knows (popular ones)"
+        specific = ~(knowledge["base_above"] < SPECIFIC)
+        weaker = (knowledge["base_degree"].isin(CLASSES[WEAKLY:]) & specific).any()
+        hint = "add --known weakly, or " if weaker and checkpoints.known_cut != "weakly" else ""
+        generic = "" if specific.all() else f"; {(~specific).sum()} answers are as likely for other subjects"
+        notice(
+            f"the base knows none of these {n} facts, in whatever form it was asked "
+            f"({_listed(degrees)}{generic}), so nothing can be said of what fine-tuning lost; "
+            f"{hint}give facts that it knows (popular ones)"
         )
     correct = int(base["correct"].sum())
     if correct < LITTLE * known:

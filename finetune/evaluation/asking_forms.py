@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from finetune.data.facts import FactSet
+from finetune.data.prompts import Prompt
+from finetune.data.records.fact import Fact
+from finetune.data.records.subject_position import find_subject
 from finetune.evaluation.consistency import CLASSES, HIGHLY, MAYBE, WEAKLY
 
 if TYPE_CHECKING:
@@ -18,6 +23,7 @@ Known = Literal["highly", "maybe", "weakly"]
 CUTS: dict[Known, int] = {"highly": HIGHLY, "maybe": MAYBE, "weakly": WEAKLY}
 MOST_FORMS, WORTH = 3, 0.04  # forms that are kept a relation, and the share of facts that one more must add
 SPECIFIC = 0.95  # the share of other subjects for which a specific answer is less likely
+_IS = re.compile(r"(what|who|which) (?P<verb>is|was|are|were) the (?P<what>.+?)\s*\?", re.I)
 
 
 @dataclass(frozen=True, order=True)
@@ -71,6 +77,23 @@ class Elicited:
     def known(self, cut: Known = "maybe") -> Bool[ndarray, " fact"]:
         """Return which facts are known to a degree, and specifically."""
         return (self.degree >= CUTS[cut]) & self.specific
+
+
+def restated(fact: Fact) -> Prompt | None:
+    """Turn a fact's own question into the beginning of its answer; None where that needs grammar.
+
+    Examples:
+        >>> question = "What is the capital of Kenya?"
+        >>> fact = Fact(id="1", subject="Kenya", relation="fact", answers=("Nairobi",), question=question)
+        >>> restated(fact).text
+        'The capital of Kenya is'
+    """
+    found = _IS.fullmatch(unicodedata.normalize("NFC", fact.question or "").strip())
+    text = "" if found is None else f"The {found['what']} {found['verb'].lower()}"
+    span = find_subject(fact.subject, text)
+    if span is None:
+        return None
+    return Prompt(text=text, subject=span, answers=fact.answers, fact_id=fact.id, relation=fact.relation)
 
 
 def told_known(cut: Known) -> str:

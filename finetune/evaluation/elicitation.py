@@ -26,7 +26,15 @@ from finetune.data.phrasebooks import ASKED
 from finetune.data.prompt_formats import PromptFormat, ask_in_format, prompts_within_context
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import answer_ids, tokenize, tokenize_with_answer
-from finetune.evaluation.asking_forms import MOST_FORMS, AskingForm, Elicited, FormYield, cover, split_pool
+from finetune.evaluation.asking_forms import (
+    MOST_FORMS,
+    AskingForm,
+    Elicited,
+    FormYield,
+    cover,
+    restated,
+    split_pool,
+)
 from finetune.evaluation.batching import TokenBudget, context_limit
 from finetune.evaluation.consistency import WEAKLY, consistency_classes, decodes_greedily
 from finetune.evaluation.generate import generate, prompt_names, score
@@ -76,7 +84,7 @@ class Elicitation:
         for relation in facts.relations:
             rows = [i for i, fact in enumerate(facts) if fact.relation == relation]
             some, pool = facts.subset(rows), self.pool(relation, facts.subset(rows))
-            found = self.compare(pool)
+            found = self.compare(relation, pool)
             yields += found
             kept = [each.form for each in found if each.kept]
             made = self._degrees(some, pool, kept)
@@ -88,24 +96,29 @@ class Elicitation:
 
     def forms(self, relation: str, pool: int) -> list[AskingForm]:
         """List the forms in which a relation can be asked, with as many examples as there are facts for."""
-        kinds = ["question", *(f"statement {k + 1}" for k in range(len(self.book[relation].statements)))]
+        restates = any(restated(fact) for fact in self.examples if fact.relation == relation)
+        kinds = [
+            "question",
+            *(["restated"] if restates else []),
+            *(f"statement {k + 1}" for k in range(len(self.book[relation].statements))),
+        ]
         kinds += ["chat"] if self.tokenizer.chat_template else []
         return [AskingForm(kind, shots) for shots in SHOTS if shots <= pool // 2 for kind in kinds]
 
-    def compare(self, pool: FactSet) -> list[FormYield]:
+    def compare(self, relation: str, pool: FactSet) -> list[FormYield]:
         """Say how many of a relation's training facts each form finds, and which are kept, best first."""
         probes, examples = split_pool(pool)
         probes = probes[:PROBES]
-        relation = pool[0].relation if len(pool) else ""
-        if not len(probes):
-            return [FormYield(relation=relation, form=AskingForm("question", 0), found=0, n=0, kept=True)]
         forms = self.forms(relation, len(pool))
+        if not len(probes):
+            kept = [form for form in forms if form.kind in ("question", "statement 1", "chat")]
+            return [FormYield(relation=relation, form=form, found=0, n=0, kept=True) for form in kept]
         found = np.stack([self._right(probes, examples, form, draw=0)[0] for form in forms])
-        kept = cover(found)
-        order = [*kept, *(i for i in np.argsort(-found.sum(1), kind="stable").tolist() if i not in kept)]
+        best = cover(found)
+        order = [*best, *(i for i in np.argsort(-found.sum(1), kind="stable").tolist() if i not in best)]
         return [
             FormYield(
-                relation=relation, form=forms[i], found=int(found[i].sum()), n=len(probes), kept=i in kept
+                relation=relation, form=forms[i], found=int(found[i].sum()), n=len(probes), kept=i in best
             )
             for i in order
         ]
@@ -127,6 +140,8 @@ class Elicitation:
         )
 
     def _statements(self, facts: Sequence, form: AskingForm) -> Mapping[str, Prompt] | None:  # type: ignore[type-arg]
+        if form.kind == "restated":
+            return {fact.id: prompt for fact in facts if (prompt := restated(fact)) is not None}
         if not form.kind.startswith("statement"):
             return None
         k = int(form.kind.split()[1]) - 1
@@ -209,5 +224,5 @@ class Elicitation:
 
 def bound_prompts(facts: FactSet, book: Phrasebook) -> int:
     """Bound how many prompts are asked: training facts in every form, the facts in the kept ones."""
-    forms = sum(len(SHOTS) * (2 + len(book[relation].statements)) for relation in facts.relations)
+    forms = sum(len(SHOTS) * (3 + len(book[relation].statements)) for relation in facts.relations)
     return forms * PROBES + MOST_FORMS * DRAWS * len(facts)

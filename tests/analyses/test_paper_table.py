@@ -158,8 +158,8 @@ def test_other_ways_of_being_right_have_their_columns_where_they_were_measured(t
     two = save(tmp_path / "two", rows_of(0), facts="popqa.tsv", base="x/llama")
     made = accuracy(numbers(load_runs([one, two]).rows))
     assert made.columns[7:] == (
-        "Exact",
-        "Exact, known",
+        "Right",
+        "Right, known",
         "Contains",
         "Contains, known",
         "Choice",
@@ -220,7 +220,7 @@ def test_few_facts_are_told_and_none_known_is_not_measured(tmp_path):
     run = save(tmp_path / "few", rows_of(0, facts=4).assign(known=False), world="tiny")
     made = accuracy(numbers(load_runs([run]).rows))
     assert "Fewer than 20 facts a seed: world tiny, base (all)" in made.note
-    assert made.columns[7:] == ("Exact",)
+    assert made.columns[7:] == ("Right",)
     assert "known" not in markdown([made, differences(numbers(load_runs([run]).rows))]).split("Fewer")[0]
 
 

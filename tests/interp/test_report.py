@@ -18,7 +18,14 @@ from interp.reports.pages import sentences as wording
 from interp.reports.pages.command import main
 from interp.reports.pages.fact_table import read_verdicts
 from interp.reports.pages.render import left_out_table
-from interp.reports.pages.report import CHARTS, draw, headline_table, report, write_figures
+from interp.reports.pages.report import (
+    CHARTS,
+    draw,
+    headline_table,
+    report,
+    write_figures,
+)
+from interp.reports.pages.run_study import specific_numbers
 from interp.reports.read.run import NotMeasured, Run
 
 from .run_directory_fixture import DOLLARS, HOSTILE, TRAINED, make_run
@@ -246,3 +253,20 @@ def test_help_is_quick_and_the_report_needs_no_torch(trained):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_generic_answers_stand_beside_accuracy_where_they_were_measured(tmp_path):
+    path = make_run(tmp_path, n_facts=8)
+    results = json.loads((path / "results.json").read_text())
+    measured = {"accuracy_uncommon_known": 0.144, "modal_share": 0.84, "answer_information": 0.316}
+    for arm in results["arms"].values():
+        arm.update({k: {"value": v, "low": v - 0.1, "high": v + 0.1, "n": 8} for k, v in measured.items()})
+    (path / "results.json").write_text(json.dumps(results))
+    run = Run.load(path)
+    (table,) = specific_numbers(run)
+    assert [str(cell).split(" ")[0] for cell in table.rows[0][1:]] == ["14.4", "84.0", "0.316"]
+    page = report(path).read_text()
+    assert "Modal answer" in page
+    assert "0.316" in page
+    assert "14.4%, 84.0%" in headline_table(run).caption
+    assert not specific_numbers(Run.load(make_run(tmp_path / "older", n_facts=8)))

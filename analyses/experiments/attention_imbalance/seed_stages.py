@@ -16,7 +16,7 @@ import pandas as pd
 
 from analyses.common.arms import answers_stage, known_stage
 from analyses.common.checkpoints import BASE, BOTTOM, TOP, Checkpoints
-from analyses.common.elicited_knowledge import knowledge_stage, require_some_known
+from analyses.common.elicited_knowledge import knowledge_stage, say_what_is_amiss
 from analyses.common.evaluate import with_known
 from analyses.common.measurements import (
     lost_facts,
@@ -48,7 +48,7 @@ class BaseCheck:
     def write(self, model: object) -> None:
         """Compare what the base knows with what it answers."""
         answers = self.stages.answers(BASE).read()
-        require_some_known(self.stages.checkpoints, self.stages.known.read(), answers)
+        say_what_is_amiss(self.stages.checkpoints, self.stages.known.read(), answers)
 
 
 @dataclass(frozen=True)

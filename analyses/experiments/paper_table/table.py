@@ -34,7 +34,7 @@ ACCURACY, DIFFERENCES = "Accuracy of held-out facts", "Differences between arms 
 TITLES = (f"## {ACCURACY}", f"## {DIFFERENCES}")  # what a page of these tables begins with
 FEW = 20  # facts below which a note says so
 _ORDER = (BASE, "top", "bottom", "random", WHOLE)
-_MEASURES = {"correct": "Exact", "contains": "Contains", "choice_correct": "Choice"}
+_MEASURES = {"correct": "Right", "contains": "Contains", "choice_correct": "Choice"}
 _KEYS = ["dataset", "model", "method", "fraction", "quantity"]
 
 

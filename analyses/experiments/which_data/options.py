@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from analyses.common.options import SHOWN_OR_KEPT, wordings_config
 from finetune.common.errors import InputError
-from finetune.common.option_checks import Count, PositiveShare, Seed, Share, require_valid
+from finetune.common.option_checks import Count, PositiveShare, Seed, Share, Within, require_valid
 from finetune.data.phrasebooks import ASKED
 from interp.selection.scores import SCORES
 
@@ -43,6 +43,10 @@ class WhichDataOptions:
     """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md)."""
     prompt_format: str = ASKED
     """How fine-tuning will ask; {question} is replaced."""
+    chat: bool = False
+    """Ask in the tokenizer's chat template."""
+    shots: Annotated[int, Within(1, 1000)] = 2
+    """Solved examples in front, for scores that show some."""
     limit: Count | None = None
     """Choose among a random draw of this many facts only."""
     seed: Seed = 0
@@ -74,6 +78,8 @@ class WhichDataOptions:
     def config(self) -> dict[str, Any]:
         """Every setting that can change the choice, JSON-able."""
         held = {k: v for k, v in asdict(self).items() if k not in SHOWN_OR_KEPT and k != "report"}
+        if held["shots"] == 2:  # runs of before this option did the same
+            del held["shots"]
         return {
             **held,
             "dropped": str(self.dropped) if self.dropped else None,

@@ -78,7 +78,7 @@ def headline_numbers(run: Run) -> StudyTable:
         ),
         rows=tuple(rows),
         note=f"95% intervals over {over}; n counts {run.unit}. Differences of accuracy are in points, in "
-        "bold where their interval excludes zero.",
+        f"bold where their interval excludes zero.{_specific_note(run)}",
         bold=tuple(
             (i, k + 1)
             for i, (_, paired, numbers) in enumerate(found)
@@ -86,6 +86,18 @@ def headline_numbers(run: Run) -> StudyTable:
             if paired and number and number.direction
         ),
     )
+
+
+def _specific_note(run: Run) -> str:
+    """Say beside the headline what the commonest answers cannot explain."""
+    told = [
+        f"{arm} {uncommon.value:.1%}, {modal.value:.1%}"
+        for arm in run.arms
+        if (uncommon := run.number("arms", arm, "accuracy_uncommon_known"))
+        and (modal := run.number("arms", arm, "modal_share"))
+    ]
+    lead = " Accuracy on known facts whose answer is not the commonest, and share of the modal answer: "
+    return f"{lead}{'; '.join(told)}." if told else ""
 
 
 def specific_numbers(run: Run) -> tuple[StudyTable, ...]:

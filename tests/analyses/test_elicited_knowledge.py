@@ -1,0 +1,124 @@
+"""What is shown is not asked; what cannot be measured is said at once; models are asked as trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses.common.elicited_knowledge import FEWEST_EXAMPLES, say_what_is_amiss, set_examples_aside
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, asking_format
+from finetune.__main__ import Options
+from finetune.common.command_line import renamed
+from finetune.common.errors import InputError
+from finetune.common.progress import Notice
+from finetune.data.facts import FactSet
+from finetune.data.prompt_formats import PromptFormat
+from finetune.data.records.fact import Fact
+from finetune.training.training_format import format_of, write_format
+from interp.verdicts.preconditions import require_measurable_facts
+
+
+def facts(n: int, relation: str = "capital", start: int = 0) -> FactSet:
+    made = (
+        Fact(id=f"{relation}{i}", subject=f"S{i}", relation=relation, answers=(f"A{i % 5}",))
+        for i in range(start, start + n)
+    )
+    return FactSet(facts=tuple(made), name="made")
+
+
+def test_spare_facts_are_shown_before_any_that_could_be_asked() -> None:
+    asked, examples = set_examples_aside(facts(40), tuple(facts(100)))
+    assert len(asked) == 40
+    assert {f.subject for f in examples}.isdisjoint({f.subject for f in asked})
+    assert len(examples) == 60
+
+
+@pytest.mark.parametrize(("n", "shown"), [(40, 10), (100, FEWEST_EXAMPLES), (3, 0)])
+def test_without_spare_facts_some_are_set_aside_and_said(n: int, shown: int) -> None:
+    given = facts(n)
+    asked, examples = set_examples_aside(given, ())
+    assert len(examples) == shown
+    assert len(asked) == n - shown
+    assert {f.subject for f in examples}.isdisjoint({f.subject for f in asked})
+    assert {item.where for item in asked.left_out} == {f.id for f in examples}
+    assert set_examples_aside(given, ()) == (asked, examples), "the same on every start"
+
+
+def amiss(degrees: list[str], known: list[bool], correct: list[bool], given: list[str]) -> list[str]:
+    knowledge = pd.DataFrame({"base_degree": degrees, "known": known, "base_above": np.nan})
+    base = pd.DataFrame({"correct": correct, "given": given})
+    checkpoints: Any = SimpleNamespace(known_cut="maybe")
+    with pytest.warns(Notice) as found:
+        say_what_is_amiss(checkpoints, knowledge, base)
+    return [str(one.message) for one in found]
+
+
+def test_what_cannot_be_measured_is_said_with_the_remedy() -> None:
+    n = 100
+    (none,) = amiss(["WeaklyKnown"] * n, [False] * n, [False] * n, [str(i) for i in range(n)])
+    assert "knows none of these 100 facts" in none
+    assert "--known weakly" in none
+    said = amiss(["HighlyKnown"] * n, [True] * n, [False] * n, ["France"] * n)
+    assert any(
+        "as asked, the base answers 0 of 100 facts right, but it knows 100" in s and "--shots" in s
+        for s in said
+    )
+    assert any("100 of the base's 100 answers are 'France'" in s for s in said)
+    assert any("only 0 facts are not known" in s for s in said)
+
+
+def test_a_verdict_that_cannot_be_reached_is_refused_before_evidence() -> None:
+    right = np.zeros(100, bool)
+    with pytest.raises(InputError, match="no fact that both models know"):
+        require_measurable_facts(np.ones(100, bool), right)
+    right[:10] = True
+    require_measurable_facts(np.arange(100) < 50, right)
+    with pytest.raises(InputError, match="only 20 controls"):
+        require_measurable_facts(np.arange(30) < 10, right[:30])
+
+
+def own(*finetuned: str, **more: Any) -> AttentionImbalanceOptions:
+    return AttentionImbalanceOptions(base="b", facts="f.csv", finetuned=finetuned, **more)
+
+
+def test_checkpoints_are_asked_as_they_were_trained(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for place, style in ((one, PromptFormat(shots=2)), (other, PromptFormat(chat=True))):
+        (place / "lr-1e-3").mkdir(parents=True)
+        write_format(place, style)
+    assert format_of(one / "lr-1e-3") == format_of(one) == PromptFormat(shots=2)
+    assert format_of(tmp_path / "nowhere") is None
+    assert asking_format(own(f"a={one}")) == PromptFormat(shots=2)
+    assert asking_format(own(f"a={one}", chat=True)) == PromptFormat(chat=True), "what is told goes first"
+    assert asking_format(own(f"a={tmp_path}")) == PromptFormat()
+    with pytest.raises(InputError, match="trained in different formats"):
+        asking_format(own(f"a={one}", f"b={other}"))
+    (one / "prompt_format.json").write_text("[]")
+    with pytest.raises(InputError, match="is damaged"):
+        format_of(one)
+
+
+def test_one_option_goes_by_both_of_its_names() -> None:
+    words = ["--template", "Q: {question}", "--template=x", "--shots", "2"]
+    assert renamed(words, AttentionImbalanceOptions) == [
+        "--prompt-format",
+        "Q: {question}",
+        "--prompt-format=x",
+        "--shots",
+        "2",
+    ]
+    assert renamed(["--prompt-format", "x"], Options) == ["--template", "x"]
+    assert renamed(["--template", "x"], Options) == ["--template", "x"]
+
+
+def test_how_ones_own_are_asked_goes_with_a_base() -> None:
+    for name, value in (("shots", 2), ("chat", True), ("dtype", "bfloat16"), ("known", "highly")):
+        with pytest.raises(InputError, match=f"--{name}.*goes with --base"):
+            AttentionImbalanceOptions(**{name: value}).check()  # type: ignore[arg-type]
+    assert "shots" not in AttentionImbalanceOptions().config()
+    assert own("a=x").config()["known"] == "maybe"

@@ -1,0 +1,203 @@
+"""Elicitation: examples never asked, forms chosen by what they add, degrees and specificity by slow loops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from finetune.checkpoints.loading import load_model
+from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import phrasebook
+from finetune.data.prompts import Prompt
+from finetune.data.records.fact import Fact
+from finetune.evaluation import elicitation
+from finetune.evaluation.asking_forms import AskingForm, Elicited, cover, restated, split_pool, told_known
+from finetune.evaluation.consistency import HIGHLY, MAYBE, UNKNOWN, WEAKLY
+from finetune.evaluation.elicitation import Elicitation, bound_prompts
+from finetune.evaluation.generate import score
+from tests.finetune import tiny
+
+
+@pytest.fixture(scope="module")
+def asks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Elicitation, FactSet]:
+    """A random model, the facts of half of the subjects to ask, and the others to show."""
+    facts, book = tiny._world()
+    model, tokenizer = load_model(str(tiny.save_base(tmp_path_factory.mktemp("base") / "model")))
+    model.config.max_position_embeddings = 512
+    names = list(dict.fromkeys(fact.subject for fact in facts))
+    asked = [i for i, fact in enumerate(facts) if fact.subject in names[:12]]
+    shown = [i for i in range(len(facts)) if i not in set(asked)]
+    return Elicitation(model, tokenizer, book, facts.subset(shown)), facts.subset(asked)
+
+
+def test_forms_are_written_and_read() -> None:
+    for form in (AskingForm("question", 0), AskingForm("statement 2", 8), AskingForm("chat", 2)):
+        assert AskingForm.parse(str(form)) == form
+
+
+def test_no_asked_subject_is_shown_and_no_probe_either(asks: tuple[Elicitation, FactSet]) -> None:
+    tool, facts = asks
+    relation = facts.relations[0]
+    some = facts.subset([i for i, f in enumerate(facts) if f.relation == relation])
+    both = replace(tool, examples=replace(facts, facts=(*tool.examples, *some)))
+    pool = both.pool(relation, some)
+    assert {f.subject for f in pool}.isdisjoint({f.subject for f in some})
+    probes, shown = split_pool(pool)
+    assert {f.subject for f in probes}.isdisjoint({f.subject for f in shown})
+    assert len(probes) + len(shown) == len(pool)
+    for form in (AskingForm("question", 4), AskingForm("statement 1", 4)):
+        for prompt, fact in zip(tool.prompts(some, pool, form, 0), some, strict=True):
+            lines = prompt.text.splitlines()
+            assert len(lines) == 5
+            assert fact.subject not in "".join(lines[:-1])
+            assert prompt.text[slice(*prompt.subject)] == fact.subject
+        heads = {p.text.rsplit("\n", 1)[0] for p in tool.prompts(some, pool, form, 0)}
+        assert len(heads) == 1, "examples are shared, so that they are run once"
+        other = {p.text.rsplit("\n", 1)[0] for p in tool.prompts(some, pool, form, 1)}
+        assert heads != other, "another draw shows others"
+
+
+def test_forms_are_kept_as_long_as_they_add_facts() -> None:
+    found = np.array([[1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0], [1, 0, 0, 0, 0, 0]], bool)
+    assert cover(found) == [1, 2]
+    assert cover(np.zeros((3, 5), bool)) == [0]
+
+
+def test_degrees_follow_answers_over_draws(
+    asks: tuple[Elicitation, FactSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool, facts = asks
+    relation = facts.relations[0]
+    some = facts.subset([i for i, f in enumerate(facts) if f.relation == relation])
+    always, sometimes, sampled = (some[k].id for k in range(3))
+    calls = iter(range(1000))
+
+    def say(model: Any, tokenizer: Any, prompts: list[Prompt], **more: Any) -> list[str]:
+        draw = next(calls)
+        return [
+            p.answers[0] if p.fact_id == always or (p.fact_id == sometimes and draw == 0) else "?"
+            for p in prompts
+        ]
+
+    def sample(model: Any, tokenizer: Any, pairs: Any, names: list[str], **more: Any) -> Any:
+        return np.zeros(len(names), bool), np.array([0.3 if sampled in name else 0.0 for name in names])
+
+    monkeypatch.setattr(elicitation, "generate", say)
+    monkeypatch.setattr(elicitation, "decodes_greedily", sample)
+    degree, right, said = tool._degrees(some, tool.pool(relation, some), [AskingForm("question", 2)])
+    assert degree[:4].tolist() == [HIGHLY, MAYBE, WEAKLY, UNKNOWN]
+    assert right[:4].tolist() == [1.0, 0.25, 0.0, 0.0]
+    assert said[0] == some[0].answer
+
+
+def test_specific_is_likelier_than_for_other_subjects(asks: tuple[Elicitation, FactSet]) -> None:
+    tool, facts = asks
+    relation, form = facts.relations[0], AskingForm("question", 2)
+    some = facts.subset([i for i, f in enumerate(facts) if f.relation == relation])
+    pool = tool.pool(relation, some)
+    above = tool._above(some, pool, form, np.ones(len(some), bool))
+    prompts = tool.prompts(some, pool, form, 0)
+    own, _ = score(tool.model, tool.tokenizer, prompts)
+    for i, fact in enumerate(some):
+        others = [
+            replace(p, answers=fact.answers)
+            for p, other in zip(prompts, some, strict=True)
+            if other.answer != fact.answer
+        ]
+        if len(others) < elicitation.FEWEST_OTHERS:
+            assert np.isnan(above[i])
+        else:
+            assert above[i] == np.mean(score(tool.model, tool.tokenizer, others)[0] < own[i])
+
+
+def test_known_is_a_degree_and_specific() -> None:
+    found = Elicited(
+        degree=np.array([HIGHLY, MAYBE, MAYBE, WEAKLY, UNKNOWN]),
+        right=np.array([1, 0.5, 0.5, 0, 0]),
+        above=np.array([0.99, 0.96, 0.5, np.nan, np.nan]),
+        said=("",) * 5,
+        forms=(),
+    )
+    assert found.known().tolist() == [True, True, False, False, False]
+    assert found.known("highly").tolist() == [True, False, False, False, False]
+    assert found.known("weakly").tolist() == [True, True, False, True, False]
+    assert (
+        told_known("maybe")
+        == "known is what is HighlyKnown or MaybeKnown to the base and specific to the subject"
+    )
+
+
+def test_all_of_it_runs_and_counts_its_prompts(asks: tuple[Elicitation, FactSet]) -> None:
+    tool, facts = asks
+    done: list[int] = []
+    found = replace(tool, advance=done.append).elicit(facts)
+    assert len(found.degree) == len(found.said) == len(facts)
+    assert {each.relation for each in found.forms} == set(facts.relations)
+    for relation in facts.relations:
+        kept = [each for each in found.forms if each.relation == relation and each.kept]
+        best = max(each.found for each in found.forms if each.relation == relation)
+        assert kept[0].found == best
+    assert done == sorted(done)
+    assert done[-1] <= bound_prompts(facts, tool.book)
+
+
+def test_few_training_facts_leave_forms_without_examples(
+    asks: tuple[Elicitation, FactSet], tmp_path: Path
+) -> None:
+    tool, facts = asks
+    none = replace(tool, examples=facts.subset([]))
+    found = none.elicit(facts.subset([0, 1]))
+    assert {str(each.form) for each in found.forms} == {"question", "statement 1"}
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("What is the capital of Kenya?", "The capital of Kenya is"),
+        ("Who was the director of Kenya?", "The director of Kenya was"),
+        ("Which are the languages of Kenya ?", "The languages of Kenya are"),
+        ("Where is Kenya?", None),
+        ("Who wrote Kenya?", None),
+        ("What is the capital?", None),
+        (None, None),
+    ],
+)
+def test_a_question_becomes_a_statement_or_nothing(question: str | None, text: str | None) -> None:
+    found = restated(Fact(id="1", subject="Kenya", relation="fact", answers=("Nairobi",), question=question))
+    assert (found and found.text) == text
+    assert found is None or found.text[slice(*found.subject)] == "Kenya"
+
+
+def test_facts_without_a_relation_are_asked_no_nonsense(asks: tuple[Elicitation, FactSet]) -> None:
+    names = (
+        "Austria",
+        "Kenya",
+        "Peru",
+        "Chad",
+        "Mali",
+        "Cuba",
+        "Oman",
+        "Fiji",
+        "Laos",
+        "Iraq",
+        "Iran",
+        "Togo",
+    )
+    facts = FactSet(
+        facts=tuple(
+            Fact(id=n, subject=n, relation="fact", answers=("x",), question=f"What is the capital of {n}?")
+            for n in names
+        ),
+        name="unnamed",
+    )
+    tool = replace(asks[0], book=phrasebook(facts), examples=facts[4:])
+    forms = tool.forms("fact", 8)
+    assert "restated" in {form.kind for form in forms}
+    for form in forms:
+        for prompt in tool.prompts(facts[:4], facts[4:], form, 0):
+            assert "fact" not in prompt.text.lower()
+            assert prompt.text.endswith((" is", "Answer:", "answers"))

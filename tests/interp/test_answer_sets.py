@@ -1,0 +1,84 @@
+"""Answers told apart by all of their tokens, against every answer scored whole by the plain model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from finetune.data.tokenization import tokenize_with_answer
+from finetune.evaluation.scoring import score_pairs
+from interp.measures.answer_sets import AnswerSet
+from interp.patching.engine import answer_readings
+from interp.patching.interventions import Intervention, Scale
+from interp.verdicts.answer_scores import AnswerScorer
+from interp.verdicts.specificity import AnswerTargets
+from tests.interp import measuring_fixtures as tiny
+
+NAMES = {
+    "born": ("Aston", "Carlow", "Carlow Hill", "Carlow Bury", "Carlow Hill Dover", "Dover", "Bury"),
+    "plays": ("lute", "oboe", "tuba", "viol da gamba"),
+}
+
+
+def readings() -> dict[str, AnswerSet]:
+    return answer_readings(tiny.tokenizer(), tiny.batch(), NAMES, "distinct")
+
+
+def test_answers_are_read_up_to_where_they_part() -> None:
+    sets = readings()
+    born = sets["born"]
+    assert len(born.readings) == len(NAMES["born"]), "no two answers are taken for one"
+    assert not born.collisions
+    assert [len(ids) for ids in born.branches] == [1, 2]
+    lengths = {name: len(born.readings[place]) for name, place in born.place.items()}
+    assert lengths["Aston"] == 1
+    assert lengths["Carlow"] == 1, "an answer that others continue is read whole"
+    assert lengths["Carlow Bury"] == lengths["Carlow Hill"] == 2
+    assert lengths["Carlow Hill Dover"] == 3
+    assert sets["plays"].branches == ()
+    assert [len(ids) for ids in sets["plays"].readings] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", tiny.FEW)
+def test_scores_are_those_of_whole_answers(name: str) -> None:
+    """With teacher forcing: an answer's own tokens, and none of its continuations behind it."""
+    both, batch, sets = tiny.both(name), tiny.batch(), readings()
+    golds = AnswerTargets.of(batch, sets)
+    taken: dict[tuple[int, int], torch.Tensor] = {}
+
+    class Keeping:
+        right = decoy = first = torch.zeros(2, len(batch))
+
+        def add(self, relation: str, cell: torch.Tensor, fact: torch.Tensor, scores: torch.Tensor) -> None:
+            for c, f, row in zip(cell.tolist(), fact.tolist(), scores, strict=True):
+                taken[c, f] = row
+
+        def settle(self) -> None: ...
+
+    nothing = Intervention(site="pattern", do=Scale(by=1.0), keys="subject")
+    scorer = AnswerScorer(batch, golds, tiny.tokenizer(), cells=1)
+    scorer.tally = Keeping()  # type: ignore[assignment]
+    scorer.ask(both.hooked, torch.arange(len(batch)), [nothing], batch_tokens=400)
+    for f, prompt in enumerate(batch.prompts):
+        names = NAMES[prompt.relation]
+        pairs = tokenize_with_answer(tiny.tokenizer(), [prompt] * len(names), list(names))
+        whole = {n: pairs[k][1] for k, n in enumerate(names)}
+        for k, n in enumerate(names):
+            place = sets[prompt.relation].place[n]
+            ids = sets[prompt.relation].readings[place]
+            alone, _ = score_pairs(both.plain, tiny.tokenizer(), [(pairs[k][0], ids)], [n])
+            expected = torch.tensor(alone[0]).exp()
+            for longer in {
+                o[: len(ids) + 1] for o in whole.values() if len(o) > len(ids) and o[: len(ids)] == ids
+            }:
+                if ids in sets[prompt.relation].branches:
+                    more, _ = score_pairs(both.plain, tiny.tokenizer(), [(pairs[k][0], longer)], [n])
+                    expected = expected - torch.tensor(more[0]).exp()
+            for cell in (0, 1):
+                assert float(taken[cell, f][place].exp()) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_a_shared_beginning_no_longer_makes_two_answers_one() -> None:
+    first = answer_readings(tiny.tokenizer(), tiny.batch(), NAMES)["born"]
+    assert first.place["Carlow Hill"] == first.place["Carlow Bury"]
+    assert readings()["born"].place["Carlow Hill"] != readings()["born"].place["Carlow Bury"]
