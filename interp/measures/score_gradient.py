@@ -28,6 +28,7 @@ from interp.measures.decode import answer_tokens
 from interp.measures.head_readers import HeadSources, read_sources, readers, source_rows
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
+from interp.models.edit_check import require_edits
 from interp.models.identity import model_fingerprint
 
 if TYPE_CHECKING:
@@ -62,12 +63,16 @@ def harm_score(
     loss falls by m times e, to first order.
 
     Args:
-        model: a bridge that acts on edited patterns; see :mod:`interp.models.edit_check`.
+        model: a bridge that acts on edited patterns.
         batch: prompts with their answers.
         tokenizer: the model's own.
         batch_tokens: bound on the tokens of a forward and backward pass.
         progress: what to call the work in a progress bar.
+
+    Raises:
+        InterventionError: the model ignores edits of its attention, so that nothing would move the loss.
     """
+    require_edits(model)
     answers = torch.tensor([ids[0] for ids in answer_tokens(tokenizer, batch)])
     per_head = torch.zeros(len(batch), model.cfg.n_layers, model.cfg.n_heads)
     for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=logit_rows(model)):

@@ -168,7 +168,7 @@ def test_a_taken_step_is_what_the_chain_rule_says(base: Path, query_key: bool, r
     mass = exact_subject_mass(model, encode(tokenizer, asked))
     with load_pair(str(base)).finetuned() as hooked:
         torch.testing.assert_close(
-            mass.float(), subject_attention(hooked, encode(tokenizer, asked)).values, atol=1e-5, rtol=1e-4
+            mass.float(), subject_attention(hooked, encode(tokenizer, asked)).raw, atol=1e-5, rtol=1e-4
         )
     moved = step_effects(model, tokenizer, asked[:1], [asked[1:]], query_key=query_key, rate=rate)
     torch.testing.assert_close(

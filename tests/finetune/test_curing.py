@@ -91,7 +91,7 @@ def test_the_attention_that_is_held_to_is_what_interp_measures(base, asked) -> N
     pair = load_pair(str(base))
     with pair.base() as bridge:
         mass = subject_attention(bridge, encode(pair.tokenizer, asked))
-    assert torch.allclose(watch.base, mass.values.float(), atol=1e-5)
+    assert torch.allclose(watch.base, mass.raw.float(), atol=1e-5)
 
 
 def test_the_penalty_counts_what_is_lost_and_its_gradient_is_that_of_finite_differences(base, asked) -> None:

@@ -8,6 +8,7 @@ import torch
 from interp.measures.attention import pattern_hooks
 from interp.measures.decode import answer_tokens
 from interp.measures.score_gradient import direct_path_score, harm_score
+from interp.models.edit_check import InterventionError
 from tests.interp import measuring_fixtures as tiny
 from tests.interp.test_salience import one_layer
 
@@ -49,3 +50,9 @@ def test_chunks_do_not_matter() -> None:
     model, batch, tokenizer = tiny.both("llama").hooked, tiny.batch(), tiny.tokenizer()
     whole, parts = (harm_score(model, batch, tokenizer, batch_tokens=n).per_head for n in (8192, 1))
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-4)
+
+
+def test_a_model_that_ignores_edits_is_refused() -> None:
+    """Its loss would not move with the shift, and every score would be a silent zero."""
+    with pytest.raises(InterventionError, match="have no effect"):
+        harm_score(tiny.both("gptj").hooked, tiny.batch(), tiny.tokenizer())
