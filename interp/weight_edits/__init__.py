@@ -9,7 +9,13 @@ intervention and lives in no weights.
 
 from interp.weight_edits.adapter_scaling import scale_adapter_updates
 from interp.weight_edits.attention_scaling import scale_subject_attention
-from interp.weight_edits.group_grafts import graft_groups, parameters_of, random_donor, with_weights
+from interp.weight_edits.group_grafts import (
+    changed_groups,
+    graft_groups,
+    parameters_of,
+    random_donor,
+    with_weights,
+)
 from interp.weight_edits.head_grafts import HeadShape, graft_heads
 from interp.weight_edits.interpolation import interpolate_weights, perturb_weights
 from interp.weight_edits.save import graft, interpolate, perturb, scale_adapter
@@ -18,6 +24,7 @@ from interp.weight_edits.weight_groups import GROUPS, weight_groups
 __all__ = [
     "GROUPS",
     "HeadShape",
+    "changed_groups",
     "graft",
     "graft_groups",
     "graft_heads",

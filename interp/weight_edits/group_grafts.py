@@ -49,6 +49,20 @@ def graft_groups(donor: State, tuned: State, labels: Labels, groups: Collection[
     return made
 
 
+def changed_groups(donor: State, tuned: State, labels: Labels) -> frozenset[str]:
+    """Return the groups in which any weight differs between two models.
+
+    Raises:
+        InputError: a donor of other names or shapes.
+    """
+    require_alike(donor, tuned)
+    found: set[int] = set()
+    for name, label in labels.items():
+        differs = (donor[name].to(tuned[name]) != tuned[name]).cpu()
+        found.update(group for group in label.unique().tolist() if (differs & (label == group)).any())
+    return frozenset(group for place, group in enumerate(GROUPS) if place in found)
+
+
 def random_donor(donor: State, tuned: State, labels: Labels, *, seed: int = 0) -> dict[str, Tensor]:
     """Return weights as far from ``tuned`` as ``donor``'s, tensor by tensor, in random directions: a placebo.
 
@@ -69,8 +83,8 @@ def random_donor(donor: State, tuned: State, labels: Labels, *, seed: int = 0) -
         away = donor[name].to(weight).float() - weight.float()
         noise = torch.randn(weight.shape, generator=generator).to(weight.device)
         for group in labels[name].unique():
-            rows = (labels[name] == group).to(weight.device).expand_as(weight)
-            noise[rows] *= away[rows].norm() / noise[rows].norm()
+            rows = (labels[name] == group).to(weight.device)
+            noise = torch.where(rows, noise * ((away * rows).norm() / (noise * rows).norm()), noise)
         made[name] = (weight.float() + noise).to(weight.dtype) if away.any() else weight
     return made
 

@@ -16,6 +16,7 @@ from interp.measures.shapley import all_subsets, shapley_values, values_alone
 from interp.models.merging import merge
 from interp.weight_edits import (
     GROUPS,
+    changed_groups,
     graft_groups,
     parameters_of,
     random_donor,
@@ -171,6 +172,8 @@ def test_a_merged_adapter_on_tied_embeddings_is_grafted_group_by_group() -> None
     assert torch.allclose(_logits(tuned), expected, atol=1e-4)
     with with_weights(tuned, graft_groups(donor, own, labels, GROUPS)):
         assert torch.equal(_logits(tuned), _logits(base))
+    assert changed_groups(donor, own, labels) == set(GROUPS)
+    assert changed_groups(graft_groups(donor, own, labels, ("vo",)), donor, labels) == set(GROUPS) - {"vo"}
     made = graft_groups(donor, own, labels, ("embeddings",))
     assert torch.equal(made["lm_head.weight"], made["model.embed_tokens.weight"])
     assert torch.equal(made["model.layers.0.mlp.up_proj.weight"], own["model.layers.0.mlp.up_proj.weight"])

@@ -87,12 +87,12 @@ def _pathway(lost: pd.DataFrame) -> dict[str, Any]:
             continue
         for name in (donor, donor + PLACEBO):
             tree["restored"][name] = mean(f"pathway_{name}_restored")
+        means = {group: lost[f"pathway_{donor}_{group}"].mean() for group in GROUPS}
+        prefix = f"{first}_" if first else ""
         for group in GROUPS:
             own, placebo = (f"pathway_{name}_{group}" for name in (donor, donor + PLACEBO))
-            best = max(lost[f"pathway_{donor}_{other}"].mean() for other in GROUPS if other != group)
-            rival = next(o for o in GROUPS if o != group and lost[f"pathway_{donor}_{o}"].mean() == best)
+            rival = max((other for other in GROUPS if other != group), key=means.__getitem__)
             lead = lost[own] - lost[f"pathway_{donor}_{rival}"]
-            prefix = f"{first}_" if first else ""
             tree[group] |= {
                 first or "shapley": mean(own),
                 f"{prefix}alone": mean(f"{own}_alone"),

@@ -29,6 +29,7 @@ from interp.measures.shapley import all_subsets, shapley_values, values_alone
 from interp.models.merging import load_merged
 from interp.weight_edits import (
     GROUPS,
+    changed_groups,
     graft_groups,
     parameters_of,
     random_donor,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
     from finetune.data.prompts import Prompt
     from interp.weight_edits.interpolation import State
-    from interp.weight_edits.weight_groups import Labels
 
 SIBLING, PLACEBO = "sibling", "_placebo"  # the latter behind a donor's name
 SUBSETS = [
@@ -89,30 +89,21 @@ def _of_donors(
         ids = [prompt.fact_id for prompt in prompts]
         return pd.DataFrame({"fact_id": ids, "right": said.correct, "log_prob": said.log_prob})
 
-    plain = answers(own)
+    plain, done = answers(own), 0
     with progress_bar(f"Grafting weights into {arm}", total=2 * len(named) * len(SUBSETS)) as advance:
-        for k, (name, source) in enumerate(named.items()):
+        for name, source in named.items():
             other = load_merged(source_of(checkpoints, source), checkpoints.base)
             labels = labels or weight_groups(other)
             donor = parameters_of(other)
-            for j, placebo in enumerate((False, True)):
-                given = random_donor(donor, own, labels, seed=seed) if placebo else donor
-                known = {(): plain}
-                for i, subset in enumerate(SUBSETS):
-                    moved = tuple(group for group in subset if group in changed_groups(given, own, labels))
+            for suffix in ("", PLACEBO):
+                given = random_donor(donor, own, labels, seed=seed) if suffix else donor
+                changed, known = changed_groups(given, own, labels), {(): plain}
+                for subset in SUBSETS:
+                    moved = tuple(group for group in subset if group in changed)
                     if moved not in known:
                         known[moved] = answers(graft_groups(given, own, labels, moved))
-                    yield known[moved].assign(donor=name + PLACEBO * placebo, subset="+".join(subset))
-                    advance((2 * k + j) * len(SUBSETS) + i + 1)
-
-
-def changed_groups(donor: State, own: State, labels: Labels) -> frozenset[str]:
-    """Return the groups in which any weight differs between two models."""
-    found: set[int] = set()
-    for name, label in labels.items():
-        differs = (donor[name] != own[name]).cpu()
-        found.update(label.expand_as(differs)[differs].unique().tolist())
-    return frozenset(group for place, group in enumerate(GROUPS) if place in found)
+                    yield known[moved].assign(donor=name + suffix, subset="+".join(subset))
+                    advance(done := done + 1)
 
 
 def pathway_columns(answers: pd.DataFrame) -> pd.DataFrame:
