@@ -54,6 +54,7 @@ STREAMS: dict[str, int | None] = {
     # analyses
     "verdict facts": 8,
     "grid facts": 9,
+    "grafted facts": 45,
     "pictured facts": 10,
     "mixture": 30,
     "crossed set": 31,

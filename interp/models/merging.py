@@ -8,6 +8,7 @@ merged one was 2.3 nats off. So shared weights below an adapter are separated fi
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
+from finetune.checkpoints.loading import is_adapter, load_model
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
 from interp.models.parity import TOLERANCE, LogProbs, log_probs, require_finite
@@ -117,3 +119,13 @@ def _add_biases(model: PeftModel) -> None:
         if getattr(below, "bias", None) is None and isinstance(below, nn.Linear):
             weight: Tensor = below.weight
             below.bias = nn.Parameter(torch.zeros_like(weight[:, 0]), requires_grad=False)
+
+
+def load_merged(source: str | Path, base: str | Path) -> PreTrainedModel:
+    """Load a plain model in float32; an adapter is merged into its base, whose ties it may have to cut.
+
+    Raises:
+        InputError: see :func:`finetune.checkpoints.loading.load_model` and :func:`merge`.
+    """
+    model: Any = load_model(source, base=base)[0]
+    return merge(model, str(source)) if is_adapter(source) else model

@@ -11,9 +11,12 @@ from analyses import planted_truth, stored_or_suppressed
 from analyses.attention_imbalance import run as main_job
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions as MainOptions
 from analyses.experiments.stored_or_suppressed import stages as suppression
+from analyses.experiments.stored_or_suppressed.pathway_page import pathway_sentence
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
+from interp.reports.read.results import Results
 from interp.verdicts.diagnose import VERDICTS
+from interp.weight_edits import GROUPS
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +125,54 @@ def test_shares_of_lost_facts_add_up_and_heads_have_placebos(verdicts: Path) -> 
     if len(heads):
         assert {"gain", "low", "high", "placebo", "n"} <= set(heads.columns)
     assert "What became of the facts" in (verdicts / "report.html").read_text()
+
+
+def test_grafts_of_weights_are_asked_and_shared_out(verdicts: Path) -> None:
+    frame, grafted = (pd.read_parquet(verdicts / f"{name}.parquet") for name in ("facts", "pathway"))
+    results, page = read_json(verdicts / "results.json"), (verdicts / "report.html").read_text()
+    for arm, tree in results["arms"].items():
+        lost = frame[(frame["arm"] == arm) & (frame["base_knew"] == 1) & ~frame["right"]]
+        if lost.empty:
+            continue
+        some = grafted[(grafted["arm"] == arm) & (grafted["donor"] == "base")]
+        assert set(some["fact_id"]) == set(lost["fact_id"]), "fewer than the cap, so all of them"
+        right = some.groupby("subset")["right"].mean()
+        plain = some[some["subset"] == ""].set_index("fact_id")["log_prob"]
+        hooked = lost.set_index("fact_id")["log_prob"][plain.index]
+        assert plain.to_numpy() == pytest.approx(hooked.to_numpy(), abs=1e-3)
+        assert right[""] == 0, "no group grafted: still lost"
+        numbers = tree["pathway"]
+        assert numbers["restored"]["base"]["value"] == pytest.approx(right["qk+vo+mlp+embeddings"])
+        shares = [numbers[group]["shapley"] for group in GROUPS]
+        assert sum(share["value"] for share in shares) == pytest.approx(right["qk+vo+mlp+embeddings"])
+        assert numbers["mlp"]["alone"]["value"] == pytest.approx(right["mlp"])
+        for group in GROUPS:
+            for name in ("shapley", "alone", "placebo", "sibling"):
+                assert set(numbers[group][name]) == {"value", "low", "high", "n"}
+                assert numbers[group][name]["n"] == len(lost)
+        assert f"{arm}: with the base's weights" in page.replace("&#39;", "'").replace("&#x27;", "'")
+
+
+def test_the_sentence_names_a_group_only_where_intervals_do() -> None:
+    def numbers(lead: float, above: float) -> Results:
+        def at(value: float) -> dict[str, float | int]:
+            return {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 50}
+
+        groups = {
+            group: {
+                "shapley": at(0.5 if group == "mlp" else 0.1),
+                "placebo": at(0.0),
+                "above_placebo": at(above if group == "mlp" else 0.0),
+                "lead": at(lead if group == "mlp" else -lead),
+            }
+            for group in GROUPS
+        }
+        return Results.of({"restored": {"base": at(0.8)}, **groups})
+
+    assert "MLP carry most of it (50.0%" in pathway_sentence("arm", numbers(0.3, 0.4))
+    assert "MLP bring back more than their placebo, none" in pathway_sentence("arm", numbers(0.05, 0.4))
+    assert "cannot be told" in pathway_sentence("arm", numbers(0.3, 0.05))
+    assert "no lost fact" in pathway_sentence("arm", Results.of({}))
 
 
 def test_typical_suppressed_facts_are_pictured_as_their_models_attend(verdicts: Path) -> None:

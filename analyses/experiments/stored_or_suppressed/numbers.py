@@ -6,10 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from analyses.common.checkpoints import BASE
 from analyses.common.numbers import mean_of, summarise_seeds
+from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.stats import Estimate
 from interp.verdicts.diagnose import ERASED, SUPPRESSED, UNDETERMINED
+from interp.weight_edits import GROUPS
 
 
 def summarise(found: Diagnosed) -> dict[str, Any]:
@@ -18,6 +21,8 @@ def summarise(found: Diagnosed) -> dict[str, Any]:
 
 
 def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
+    if "pathway" in path:
+        return None if path[-1].endswith(("nats", "lead")) else (-1, 1)
     return (-1, 1) if path[-1].startswith("difference") or "attention_lost" in path else (0, 1)
 
 
@@ -36,6 +41,7 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
         "erased_of_lost": mean_of(lost["verdict"] == ERASED, lost),
         "undetermined_of_lost": mean_of(lost["verdict"] == UNDETERMINED, lost),
         "recovery": _recovery(lost),
+        "pathway": _pathway(lost),
         "attention_lost": {
             name: mean_of(some["attention_other"] - some["attention"], some, difference=True)
             for name, some in {"suppressed": suppressed, "erased": erased, "retained": kept}.items()
@@ -62,4 +68,38 @@ def _recovery(lost: pd.DataFrame) -> dict[str, Estimate]:
         if {name, placebo} <= set(named):
             change = named[name] - named[placebo]
             tree[f"difference_{name}"] = mean_of(change, lost, difference=True)
+    return tree
+
+
+def _pathway(lost: pd.DataFrame) -> dict[str, Any]:
+    """Average by group of weights what grafts bring back of lost facts, beside their placebo.
+
+    ``lead`` is by how much a group's Shapley value exceeds that of the best other one, paired by fact.
+    """
+    tree: dict[str, Any] = {"restored": {}, **{group: {} for group in GROUPS}}
+
+    def mean(column: str | pd.Series[Any], *, share: bool = True) -> Estimate:
+        values = lost[column] if isinstance(column, str) else column
+        return mean_of(values, lost, difference=True, share=share)
+
+    for donor, first in ((BASE, ""), (SIBLING, SIBLING)):
+        if f"pathway_{donor}_restored" not in lost or lost[f"pathway_{donor}_restored"].isna().all():
+            continue
+        for name in (donor, donor + PLACEBO):
+            tree["restored"][name] = mean(f"pathway_{name}_restored")
+        means = {group: lost[f"pathway_{donor}_{group}"].mean() for group in GROUPS}
+        prefix = f"{first}_" if first else ""
+        for group in GROUPS:
+            own, placebo = (f"pathway_{name}_{group}" for name in (donor, donor + PLACEBO))
+            rival = max((other for other in GROUPS if other != group), key=means.__getitem__)
+            lead = lost[own] - lost[f"pathway_{donor}_{rival}"]
+            tree[group] |= {
+                first or "shapley": mean(own),
+                f"{prefix}alone": mean(f"{own}_alone"),
+                f"{prefix}placebo": mean(placebo),
+                f"{prefix}above_placebo": mean(lost[own] - lost[placebo]),
+                f"{prefix}lead": mean(lead, share=False),
+                f"{prefix}nats": mean(f"{own}_nats", share=False),
+                f"{prefix}placebo_nats": mean(f"{placebo}_nats", share=False),
+            }
     return tree

@@ -31,6 +31,8 @@ class StoredOrSuppressedOptions(Settings):
     """As evidence, also ask with this many solved examples in front (for models that understand them)."""
     grid_facts: CountOrNone = 200
     """How many suppressed facts to transplant head by head."""
+    pathway_facts: CountOrNone = 100
+    """How many lost facts of each arm to ask under every graft of weights (up to 61 askings; 0: none)."""
 
     def resolved(self) -> StoredOrSuppressedOptions:
         """Take the settings of ``run``, if one is named.

@@ -8,6 +8,7 @@ import pandas as pd
 from analyses.common.claims import claims_on_verdicts
 from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_suppressed
+from analyses.experiments.stored_or_suppressed.pathway_page import pathway_table
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.reports.pages.results_tables import results_table, write_number
 from interp.reports.pages.study import Study, StudyTable, format_interval
@@ -24,7 +25,12 @@ def study(found: Diagnosed, results: Results) -> Study:
         finding=_finding(results),
         outcome="measured",
         claims=claims_on_verdicts(results, found.alpha),
-        tables=(_verdict_table(frame, results), _recovery_table(results), _head_table(found.heads)),
+        tables=(
+            _verdict_table(frame, results),
+            _recovery_table(results),
+            pathway_table(results),
+            _head_table(found.heads),
+        ),
         figures=tuple(figures(frame, found.heads, found.pictures)),
         examples=(_examples(frame),),
         notes=(

@@ -24,8 +24,9 @@ from analyses.experiments.stored_or_suppressed.head_transplants import (
     transplanted_heads,
 )
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
+from analyses.experiments.stored_or_suppressed.pathway import grafted_answers, pathway_columns
 from finetune.common.checksums import cached_files
-from finetune.common.errors import LeftOut
+from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import as_json, atomic_file, read_json
 from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
@@ -38,9 +39,13 @@ _TOLD = ("threshold", "false_positives", "controls", "left_out")  # kept beside 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedVerdicts:
-    """One seed's verdicts, a row per fact and arm; by arm, transplants head by head and what is looked at."""
+    """One seed's verdicts, a row per fact and arm; by arm, transplants head by head and what is looked at.
+
+    ``grafted`` are the answers under grafts of weights, a row per arm, donor, subset and fact.
+    """
 
     frame: pd.DataFrame
+    grafted: pd.DataFrame
     grids: dict[str, pd.DataFrame]
     pictures: dict[str, list[dict[str, Any]]]
     left_out: tuple[LeftOut, ...]
@@ -65,7 +70,11 @@ def measure_seeds(options: StoredOrSuppressedOptions, facts: FactSet | None, run
     return Measured(
         rows=rows,
         found=Diagnosed(rows=rows, heads=heads, pictures=seen, alpha=options.alpha),
-        files={"heads.parquet": heads, "pictures.json": seen},
+        files={
+            "heads.parquet": heads,
+            "pictures.json": seen,
+            "pathway.parquet": pd.concat([seed.grafted for seed in seeds], ignore_index=True),
+        },
         details={"setting": describe(options, facts)},
         left_out=(*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)),
     )
@@ -90,12 +99,18 @@ def measure_seed(
             grids[arm] = transplanted_heads(options, models, arm, frames[arm], here / "heads", seed)
             seen[arm] = pictures(models, arm, frames[arm], here / "pictures")
     models.keep(())
-    arms = checkpoints.arms
+    arms, grafted = checkpoints.arms, {}
+    for arm in arms:
+        with run.timed(f"seed {seed}: {arm}, pathway"):
+            grafted[arm], reasons = _grafted(options, checkpoints, arm, frames[arm], here / "pathway", seed)
+        odd[arm] = [*odd[arm], *reasons]
+        frames[arm] = frames[arm].join(pathway_columns(grafted[arm]), on="fact_id")
     frame = pd.concat([frames[arm] for arm in arms], ignore_index=True)
     if overlap := options.overlap(checkpoints.sizes):
         frame[TEST_OVER_TRAIN] = overlap
     return SeedVerdicts(
         frame=frame,
+        grafted=pd.concat([rows.assign(seed=seed, arm=arm) for arm, rows in grafted.items()]),
         grids={arm: grids[arm] for arm in arms},
         pictures={arm: seen[arm] for arm in arms},
         left_out=(*checkpoints.left_out, *(item for arm in arms for item in odd[arm])),
@@ -150,3 +165,19 @@ def keep_asked(frame: pd.DataFrame, path: Path) -> None:
     """Keep what both models answered, should the verdict come to nothing."""
     with atomic_file(path) as temporary:
         frame.to_parquet(temporary)
+
+
+def _grafted(
+    options: StoredOrSuppressedOptions,
+    checkpoints: Checkpoints,
+    arm: str,
+    frame: pd.DataFrame,
+    directory: Path,
+    seed: int,
+) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """Graft weights into an arm; where that cannot be done, the reason goes to the report."""
+    try:
+        return grafted_answers(options, checkpoints, arm, frame, directory, seed), []
+    except InputError as error:
+        nothing = grafted_answers(options, checkpoints, arm, frame.iloc[:0], directory, seed)
+        return nothing, [LeftOut(where=f"pathway of {arm}", reason=str(error))]

@@ -1,0 +1,127 @@
+"""Weight grafting: what brings lost facts back when groups of weights come from the base or a sibling.
+
+1. Take the lost facts of an arm, or a random draw of them.
+2. For each donor and for its placebo, a random donor equally far away, graft each of the 16 subsets of
+   {W_Q W_K}, {W_V W_O}, {MLP}, {embeddings, norms} into the arm and ask the facts as the arm was asked.
+3. Share what comes back among the groups by exact Shapley values, fact by fact.
+
+Where donor and arm have the same weights in a group, subsets that differ in it alone are asked once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analyses.common.checkpoints import BASE, Checkpoints
+from analyses.common.visits import source_of
+from analyses.experiments.stored_or_suppressed.head_transplants import sibling_of
+from finetune.common.checksums import cached_frame
+from finetune.common.progress import progress_bar
+from finetune.common.seeds import generator
+from finetune.evaluation.batching import TokenBudget
+from finetune.evaluation.generate import ask
+from finetune.evaluation.judging import AnswerJudge
+from interp.measures.shapley import all_subsets, shapley_values, values_alone
+from interp.models.merging import load_merged
+from interp.weight_edits import (
+    GROUPS,
+    changed_groups,
+    graft_groups,
+    parameters_of,
+    random_donor,
+    weight_groups,
+    with_weights,
+)
+
+if TYPE_CHECKING:
+    from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
+    from finetune.data.prompts import Prompt
+    from interp.weight_edits.interpolation import State
+
+SIBLING, PLACEBO = "sibling", "_placebo"  # the latter behind a donor's name
+SUBSETS = [
+    tuple(group for group, taken in zip(GROUPS, row, strict=True) if taken)
+    for row in all_subsets(len(GROUPS))
+]
+
+
+def grafted_answers(
+    options: StoredOrSuppressedOptions,
+    checkpoints: Checkpoints,
+    arm: str,
+    frame: pd.DataFrame,
+    directory: Path,
+    seed: int,
+) -> pd.DataFrame:
+    """Ask lost facts of an arm under every graft: a row a donor, subset and fact.
+
+    Raises:
+        InputError: the models' weights do not correspond, or cannot be told apart.
+    """
+    lost = frame.loc[(frame["base_knew"] == 1) & ~frame["right"], "fact_id"].to_numpy()
+    chosen = set(generator(seed, "grafted facts").permutation(lost)[: options.pathway_facts].tolist())
+    prompts = [prompt for prompt in checkpoints.prompts if prompt.fact_id in chosen]
+
+    def measure() -> pd.DataFrame:
+        return pd.concat(_of_donors(options, checkpoints, arm, prompts, seed), ignore_index=True)
+
+    nothing = pd.DataFrame(columns=["donor", "subset", "fact_id", "right", "log_prob"])
+    return cached_frame(directory / f"{arm}.parquet", measure) if prompts else nothing
+
+
+def _of_donors(
+    options: StoredOrSuppressedOptions, checkpoints: Checkpoints, arm: str, prompts: list[Prompt], seed: int
+) -> Iterator[pd.DataFrame]:
+    """Ask with each donor's weights and its placebo's, one donor in memory at a time."""
+    sibling = sibling_of(checkpoints, arm)
+    named = {BASE: BASE} if sibling is None else {BASE: BASE, SIBLING: sibling}
+    model = load_merged(source_of(checkpoints, arm), checkpoints.base)
+    own, judge = parameters_of(model), AnswerJudge.of(checkpoints.prompts)
+    budget, labels = TokenBudget(options.batch_tokens), None
+
+    def answers(weights: State) -> pd.DataFrame:
+        with with_weights(model, weights):
+            said = ask(model, checkpoints.tokenizer, prompts, judge=judge, budget=budget)
+        ids = [prompt.fact_id for prompt in prompts]
+        return pd.DataFrame({"fact_id": ids, "right": said.correct, "log_prob": said.log_prob})
+
+    plain, done = answers(own), 0
+    with progress_bar(f"Grafting weights into {arm}", total=2 * len(named) * len(SUBSETS)) as advance:
+        for name, source in named.items():
+            other = load_merged(source_of(checkpoints, source), checkpoints.base)
+            labels = labels or weight_groups(other)
+            donor = parameters_of(other)
+            for suffix in ("", PLACEBO):
+                given = random_donor(donor, own, labels, seed=seed) if suffix else donor
+                changed, known = changed_groups(given, own, labels), {(): plain}
+                for subset in SUBSETS:
+                    moved = tuple(group for group in subset if group in changed)
+                    if moved not in known:
+                        known[moved] = answers(graft_groups(given, own, labels, moved))
+                    yield known[moved].assign(donor=name + suffix, subset="+".join(subset))
+                    advance(done := done + 1)
+
+
+def pathway_columns(answers: pd.DataFrame) -> pd.DataFrame:
+    """Share out what each fact gains, by donor and group: columns of ``facts.parquet``, a row a fact.
+
+    ``pathway_<donor>_<group>`` is the Shapley value of being right (``_nats``: of log p of the answer),
+    ``_alone`` what the group brings back by itself; ``pathway_<donor>_restored`` what all groups do together.
+    """
+    columns: dict[str, pd.Series[float]] = {}
+    for donor, rows in answers.groupby("donor", sort=False):
+        subsets = ["+".join(subset) for subset in SUBSETS]
+        right, nats = (
+            rows.pivot(index="subset", columns="fact_id", values=value).loc[subsets].astype(float)
+            for value in ("right", "log_prob")
+        )
+        tables = {"": shapley_values(right), "_alone": values_alone(right), "_nats": shapley_values(nats)}
+        for suffix, table in tables.items():
+            for group, values in zip(GROUPS, table, strict=True):
+                columns[f"pathway_{donor}_{group}{suffix}"] = pd.Series(values, right.columns)
+        columns[f"pathway_{donor}_restored"] = right.iloc[-1] - right.iloc[0]
+    return pd.DataFrame(columns)
