@@ -16,6 +16,8 @@ Between prompts of one layout this is the identity.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -31,7 +33,7 @@ def role_runs(batch: PromptBatch) -> list[Runs]:
     found = []
     for code, last in zip(codes, batch.last.tolist(), strict=True):
         edges = [0, *(i for i in range(1, last + 1) if code[i] != code[i - 1]), last + 1]
-        found.append(tuple((code[a], b - a) for a, b in zip(edges, edges[1:], strict=False)))
+        found.append(tuple((code[a], b - a) for a, b in pairwise(edges)))
     return found
 
 
@@ -44,9 +46,7 @@ def matched_positions(here: Runs, there: Runs) -> Int[Tensor, " here"]:
     return torch.tensor(matched)
 
 
-def key_shares(
-    here: Runs, there: Runs, queries: Int[Tensor, " query"]
-) -> Float[Tensor, "query there here"]:
+def key_shares(here: Runs, there: Runs, queries: Int[Tensor, " query"]) -> Float[Tensor, "query there here"]:
     """Return what part of the attention to each of the other prompt's tokens goes to each of this one's."""
     forth, back = matched_positions(here, there), matched_positions(there, here)
     own, other = torch.arange(len(forth)), torch.arange(len(back))

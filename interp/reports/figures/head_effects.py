@@ -63,8 +63,8 @@ class HeadEffects:
         return cls(mean=table("value"), low=table("low"), high=table("high"), n=counts)
 
     @classmethod
-    def of_table(cls, rows: pd.DataFrame, names: tuple[str, str, str]) -> Self:
-        """Take means and bounds from the columns named of a table with ``layer``, ``head`` and ``n``."""
+    def of_table(cls, rows: pd.DataFrame, names: tuple[str, str, str], count: str = "n") -> Self:
+        """Take means, bounds and counts from the columns named of a table with ``layer`` and ``head``."""
         shape = int(rows["layer"].max()) + 1, int(rows["head"].max()) + 1
         at = rows["layer"].to_numpy(int), rows["head"].to_numpy(int)
 
@@ -74,7 +74,7 @@ class HeadEffects:
             return filled
 
         mean, low, high = map(table, names)
-        return cls(mean=mean, low=low, high=high, n=int(rows["n"].max()))
+        return cls(mean=mean, low=low, high=high, n=int(rows[count].max()))
 
 
 Panels = Mapping[str, tuple[HeadEffects, HeadEffects | None]]
@@ -124,7 +124,11 @@ def _of_table(table: pd.DataFrame, where: str, arms: Sequence[str] | None) -> Pa
     made = {}
     for arm in arms or held:
         rows = table[table["arm"] == arm]
-        made[arm] = HeadEffects.of_table(rows, columns[0]), HeadEffects.of_table(rows, columns[1])
+        counted = "placebo_n" if "placebo_n" in rows else "n"  # a run of an earlier version does not say
+        made[arm] = (
+            HeadEffects.of_table(rows, columns[0]),
+            HeadEffects.of_table(rows, columns[1], counted) if rows["placebo"].notna().any() else None,
+        )
     return made
 
 
@@ -150,7 +154,7 @@ def _draw(panels: Panels) -> Figure:
             index_ticks(axes, layers, heads, width)
             axes.set_xlabel("head" if k == len(panels) - 1 else "")
             first = f"{drawable_label(arm, 14)}, n = {effects.n:,}" if arm else f"{what}, n = {effects.n:,}"
-            axes.set_title(first if axes is line[0] else "placebo", loc="left")
+            axes.set_title(first if axes is line[0] else f"placebo, n = {effects.n:,}", loc="left")
         line[0].set_ylabel("layer")
     figure.colorbar(image, ax=list(grid.flatten()), label=UNIT, aspect=24, fraction=0.06, pad=0.03)
     return figure
