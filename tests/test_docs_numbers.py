@@ -133,6 +133,7 @@ def test_the_verdict_is_the_codes() -> None:
     from analyses.common.claims import AIM
     from analyses.experiments.planted_truth.options import PlantedTruthOptions
     from interp.verdicts.calibration import DOUBT, FEWEST_CONTROLS
+    from interp.verdicts.controls import CONTROLS, ENOUGH_CONTROLS, FEWEST_CONTROLS
     from interp.verdicts.diagnose import KINDS, USED, VERDICTS, diagnose
     from interp.verdicts.evidence import BOOSTS
 
@@ -147,6 +148,8 @@ def test_the_verdict_is_the_codes() -> None:
     assert f"leaves `alpha` ({alpha:.0%}) of the one half's controls above it" in text
     assert f"that {DOUBT} times `alpha` ({DOUBT * alpha:.0%}) of the controls exceed" in text
     assert f"where there are fewer than {FEWEST_CONTROLS}, *decoys*" in text
+    assert f"until there are {ENOUGH_CONTROLS}" in text
+    assert all(f"`{name}`" in text for name in CONTROLS)
     assert f"*every* one of these answers is right (`knows={default(diagnose, 'knows')}`" in text
     assert f"attention to the subject × {BOOSTS[0]:g} or × {BOOSTS[1]:g}" in text
     alone = rows_under(DOCS / "verdict.md", "| evidence | used |")
@@ -160,7 +163,7 @@ def test_the_verdict_is_the_codes() -> None:
         f"≥ {AIM['recall']:.0%}",
         f"≤ {AIM['false positives']:.0%}",
     ]
-    assert f"At least {FEWEST_CONTROLS} that the base does not state" in page("guide_checkpoints.md")
+    assert f"At least {FEWEST_CONTROLS} that the base states in *no* form" in page("guide_checkpoints.md")
 
 
 def test_intervals_rest_on_as_many_draws_as_they_say() -> None:

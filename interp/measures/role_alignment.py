@@ -16,6 +16,8 @@ Between prompts of one layout this is the identity.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -31,7 +33,7 @@ def role_runs(batch: PromptBatch) -> list[Runs]:
     found = []
     for code, last in zip(codes, batch.last.tolist(), strict=True):
         edges = [0, *(i for i in range(1, last + 1) if code[i] != code[i - 1]), last + 1]
-        found.append(tuple((code[a], b - a) for a, b in zip(edges, edges[1:], strict=False)))
+        found.append(tuple((code[a], b - a) for a, b in pairwise(edges)))
     return found
 
 

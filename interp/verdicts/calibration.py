@@ -19,11 +19,8 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor
 
-from finetune.common.errors import InputError
 from finetune.common.seeds import generator
 from interp.stats import Estimate, estimate
-from interp.verdicts.evidence import Evidence
-from interp.verdicts.preconditions import FEWEST_CONTROLS, NOTHING_KEPT, TOO_FEW
 
 Values = Float[ndarray, "fact kind"]
 DOUBT = 4
@@ -100,48 +97,11 @@ def _combine_shares(shares: Sequence[Float[ndarray, " fact"]]) -> Float[ndarray,
     return np.where(count > 0, np.log(np.maximum(mean, 1.0)), np.nan)
 
 
-def fit_threshold(
-    evidence: Evidence,
-    chosen: list[str],
-    subjects: ndarray,
-    known: ndarray,
-    right: ndarray,
-    alpha: float,
-    seed: int,
-) -> tuple[Calibration, Bool[ndarray, " fact"], str]:
-    """Fit the threshold on facts that neither model knows, or on decoys where those are too few.
-
-    Args:
-        evidence: what was measured.
-        chosen: the kinds that the verdict rests on.
-        subjects: each fact's subject.
-        known: whether the base knew it.
-        right: whether the fine-tuned model is right.
-        alpha: the share of controls that may exceed the threshold.
-        seed: halves the subjects.
-
-    Returns:
-        The calibration, which facts are of subjects that it was not fitted on, and what the controls are.
-    """
-    if not (known & right).any():
-        raise InputError(NOTHING_KEPT)
+def halve_subjects(subjects: ndarray, seed: int) -> Bool[ndarray, " fact"]:
+    """Mark the facts of one half of the subjects, on which no threshold is fitted."""
     names = np.unique(subjects)
     half = set(generator(seed, "fitting half").permutation(names)[: -(-len(names) // 2)].tolist())
-    held_out = np.array([subject not in half for subject in subjects])
-    sources = (
-        (~known & ~right, evidence.values, "facts that neither model knows"),
-        (known, evidence.decoys, "wrong answers for facts that the base knew"),
-    )
-    most = 0
-    for wanted, values, what in sources:
-        table = evidence_table(values, chosen)
-        rows = wanted & ~np.isnan(table).all(1)
-        fitting = ~held_out[rows]
-        most = max(most, int(rows.sum()))
-        if rows.sum() >= FEWEST_CONTROLS and fitting.any() and not fitting.all():
-            made = calibrate(table[rows], fitting, alpha=alpha, groups=subjects[rows])
-            return made, held_out, what
-    raise InputError(TOO_FEW.format(most=most))
+    return np.array([subject not in half for subject in subjects])
 
 
 def evidence_table(values: Mapping[str, Tensor], kinds: Sequence[str]) -> Float[ndarray, "fact kind"]:

@@ -8,10 +8,11 @@
    the commonest of its relation.
 2. The fine-tuned model is asked as it was fine-tuned.
 3. Evidence of storage is gathered for every fact (:mod:`interp.verdicts.evidence`).
-4. Facts that the base did not know and that the fine-tuned model answers wrong are the controls; where they
-   are too few, decoys are: wrong answers for facts that the base knew. Those of one half of the subjects fit
-   a threshold at a stated false-positive rate, the other half says which rate was reached
-   (:mod:`interp.verdicts.calibration`).
+4. Facts that the base is right about in *no* form and that the fine-tuned model answers wrong, matched to the
+   lost ones, are the controls; where they are too few, decoys are: wrong answers for facts that the base
+   knew (:mod:`interp.verdicts.controls`). Those of one half of the subjects fit a threshold at a stated
+   false-positive rate, the other half says which rate was reached (:mod:`interp.verdicts.calibration`).
+   What other controls would have shown is told beside it.
 5. A lost fact above the threshold is *suppressed*. Below it is *erased*: its storage is not shown. In a
    band under the threshold, which more controls reach, it is undetermined.
 """
@@ -38,12 +39,10 @@ from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import Fingerprint, pair_fingerprints
 from interp.patching.engine import answer_readings
 from interp.verdicts.base_knowledge import BaseKnowledge, KnownFacts, base_knowledge
-from interp.verdicts.calibration import Calibration, evidence_table, fit_threshold
+from interp.verdicts.calibration import Calibration, evidence_table, halve_subjects
+from interp.verdicts.controls import CONTROLS, KnownAndSaid, fit_controls
 from interp.verdicts.evidence import Evidence, measure_evidence
-from interp.verdicts.preconditions import (
-    ask_finetuned,
-    require_measurable_facts,
-)
+from interp.verdicts.preconditions import ask_finetuned, require_measurable_facts
 from interp.verdicts.prompts import statement_form_prompts
 from interp.verdicts.specificity import AnswerTargets
 
@@ -69,9 +68,12 @@ class Diagnosis(Result):
     ``used`` those that the verdict rests on. ``strength`` is -ln of the (harmonic mean) share of controls
     with as much evidence; above ``threshold`` a fact is held to be stored, between ``doubt`` and it
     undetermined.
-    ``recovered`` [fact, pattern] says which facts are answered right under other attention. ``held_out``
-    marks the facts of the subjects that no threshold was fitted on; ``false_positives`` is value, low, high
-    and n on the controls among them.
+    ``recovered`` [fact, pattern] says which facts are answered right under other attention, NaN where the
+    intervention could not be made. ``held_out`` marks the facts of the subjects that no threshold was fitted
+    on; ``false_positives`` is value, low, high and n on the controls among them. ``controls`` says who they
+    are. ``control_sets`` are all sets of them (:mod:`interp.verdicts.controls`): ``shown`` [fact, set] says
+    whose evidence lies above each one's threshold (NaN where it is too small for one), ``is_control`` who is
+    in it.
     """
 
     subjects: tuple[str, ...]
@@ -94,6 +96,9 @@ class Diagnosis(Result):
     doubt: float
     alpha: float
     controls: str
+    control_sets: tuple[str, ...]
+    shown: Float[Tensor, "fact set"]
+    is_control: Bool[Tensor, "fact set"]
     held_out: Bool[Tensor, " fact"]
     false_positives: tuple[float | None, float | None, float | None, int]
     left_out: tuple[tuple[str, str], ...]
@@ -118,6 +123,9 @@ class Diagnosis(Result):
         columns |= {f"evidence_{kind}": self.evidence[:, k].numpy() for k, kind in enumerate(self.kinds)}
         columns |= {f"decoy_{kind}": self.decoys[:, k].numpy() for k, kind in enumerate(self.kinds)}
         columns |= {f"recovered_{name}": self.recovered[:, k].numpy() for k, name in enumerate(self.patterns)}
+        for k, name in enumerate(self.control_sets):
+            columns[f"shown_by_{name}"] = self.shown[:, k].numpy()
+            columns[f"control_{name}"] = self.is_control[:, k].numpy()
         return pd.DataFrame(columns)
 
     def counts(self) -> dict[str, int]:
@@ -163,9 +171,12 @@ def diagnose(
         seed: of placebos, decoys, examples and the halves of the controls.
 
     Raises:
-        InputError: no fact that both models know, too few controls, or an unknown kind of evidence.
+        InputError: no fact that both models know, too few controls (said before evidence is gathered, as far
+            as the base alone tells), or an unknown kind of evidence.
         InterventionError: the model ignores edits of its attention.
     """
+    if odd := [kind for kind in used if kind not in KINDS]:
+        raise InputError(f"used = {odd}: choose kinds of evidence from {', '.join(KINDS)}")
     book = default_phrasebook(facts) if phrasebook is None else phrasebook
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
     sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
@@ -177,12 +188,10 @@ def diagnose(
     base = base_knowledge(pair, asked, golds, forms, batch_tokens=batch_tokens)
     base = known.merged(asked, base) if known else base
     knew, right = ask_finetuned(pair, asked, golds, base, on_asked, batch_tokens=batch_tokens)
-    require_measurable_facts(knew >= knows, right)
+    require_measurable_facts(knew >= knows, base.never.numpy(), right)
     siblings = siblings or {}
     evidence = measure_evidence(pair, asked, forms, golds, siblings, batch_tokens=batch_tokens, seed=seed)
     kinds = [kind for kind in (*KINDS, *PLACEBOS) if kind in evidence.values]
-    if odd := [kind for kind in used if kind not in KINDS]:
-        raise InputError(f"used = {odd}: choose kinds of evidence from {', '.join(KINDS)}")
     chosen = [kind for kind in kinds if kind in {*used, *(("sibling", "all_sibling") if siblings else ())}]
     return _score_and_judge(pair, facts, asked, base, evidence, kinds, chosen, alpha, knows, seed)
 
@@ -200,14 +209,20 @@ def _score_and_judge(
     seed: int,
 ) -> Diagnosis:
     by_id = {fact.id: fact for fact in facts}
-    subjects = np.array([by_id[fact_id].subject for fact_id in asked.fact_ids])
-    right = evidence.right.numpy() > 0
-    knew = base.share.numpy() >= knows
-    calibration, held_out, controls = fit_threshold(evidence, chosen, subjects, knew, right, alpha, seed)
-    strength = calibration.strength(evidence_table(evidence.values, chosen))
-    finite = evidence.log_prob.isfinite().numpy()
-    flags = (knew, base.specific.numpy(), base.never.numpy(), right & finite)
-    verdicts = np.where(finite, judge(*flags, strength, calibration), UNDETERMINED)
+    ordered = [by_id[fact_id] for fact_id in asked.fact_ids]
+    subjects = np.array([fact.subject for fact in ordered])
+    held_out, finite = halve_subjects(subjects, seed), evidence.log_prob.isfinite().numpy()
+    told = KnownAndSaid(
+        known=base.share.numpy() >= knows,
+        specific=base.specific.numpy(),
+        never=base.never.numpy(),
+        right=evidence.right.numpy() > 0,
+    )
+    tables = evidence_table(evidence.values, chosen), evidence_table(evidence.decoys, chosen)
+    fitted = fit_controls(*tables, told, ordered, held_out, alpha=alpha)
+    calibration = fitted.calibration
+    flags = (told.known, told.specific, told.never, told.right & finite)
+    verdicts = np.where(finite, judge(*flags, fitted.strength, calibration), UNDETERMINED)
     odd = [(fact_id, NOT_FINITE) for fact_id, fine in zip(asked.fact_ids, finite, strict=True) if not fine]
     rate = calibration.false_positives
     of_base, of_finetuned = pair_fingerprints(pair)
@@ -215,17 +230,20 @@ def _score_and_judge(
         subjects=tuple(subjects.tolist()),
         relations=tuple(prompt.relation for prompt in asked.prompts),
         answers=tuple(prompt.answers[0] for prompt in asked.prompts),
-        verdicts=tuple(verdicts.tolist()),
+        verdicts=tuple(np.where(finite, verdicts, UNDETERMINED).tolist()),
         knew=base.share,
         base_said=base.said,
         used=tuple(chosen),
         kinds=tuple(kinds),
         **evidence.columns(kinds),
-        strength=torch.from_numpy(strength).float(),
+        strength=torch.from_numpy(fitted.strength).float(),
         threshold=calibration.threshold,
         doubt=calibration.doubt,
         alpha=alpha,
-        controls=controls,
+        controls=CONTROLS[fitted.relied],
+        control_sets=tuple(CONTROLS),
+        shown=torch.from_numpy(fitted.shown).float(),
+        is_control=torch.from_numpy(fitted.members),
         held_out=torch.from_numpy(held_out),
         false_positives=(rate.value, rate.low, rate.high, rate.n),
         left_out=(*((item.where, item.reason) for item in asked.left_out), *odd),

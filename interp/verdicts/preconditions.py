@@ -13,20 +13,11 @@ from finetune.common.errors import InputError
 from interp.measures.spans import PromptBatch
 from interp.verdicts.answer_scores import AnswerScorer
 from interp.verdicts.base_knowledge import BaseKnowledge
+from interp.verdicts.controls import FEWEST_CONTROLS, NOTHING_KEPT
 from interp.verdicts.specificity import AnswerTargets
 
 if TYPE_CHECKING:
     from interp.models.pair import CheckpointPair
-
-FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by one fact
-NOTHING_KEPT = (
-    "there is no fact that both models know, so nothing says what a stored fact looks like; "
-    "give facts that the base states, in the wording that the model was fine-tuned on"
-)
-TOO_FEW = (
-    f"only {{most}} controls: give at least {FEWEST_CONTROLS} facts, of relations with several subjects "
-    "and answers"
-)
 
 
 def ask_finetuned(
@@ -57,14 +48,25 @@ def ask_finetuned(
     return knew, right
 
 
-def require_measurable_facts(known: Bool[ndarray, " fact"], right: Bool[ndarray, " fact"]) -> None:
+def require_measurable_facts(
+    known: Bool[ndarray, " fact"], never: Bool[ndarray, " fact"], right: Bool[ndarray, " fact"]
+) -> None:
     """Refuse, before evidence is measured, facts from which no verdict could come.
 
     Raises:
-        InputError: no fact that both models know, or too few controls.
+        InputError: says how many facts, known ones and controls there are, and how many it takes.
     """
+    if not known.any():
+        raise InputError(
+            f"the base knows none of the {len(known)} facts, so none can be lost, and there is no fact that "
+            "both models know to say what a stored one looks like; give facts that the base states"
+        )
     if not (known & right).any():
         raise InputError(NOTHING_KEPT)
-    most = max(int((~known & ~right).sum()), int(known.sum()))
-    if most < FEWEST_CONTROLS:
-        raise InputError(TOO_FEW.format(most=most))
+    free = int((never & ~right).sum())
+    if max(int(known.sum()), free) < FEWEST_CONTROLS:
+        raise InputError(
+            f"only {free} of {len(known)} facts are right in no form of the base and wrong after fine-tuning,"
+            f" and {known.sum()} are known, whose wrong answers could stand in: too few controls: give at "
+            f"least {FEWEST_CONTROLS} of either"
+        )

@@ -1,4 +1,4 @@
-"""Prompts matched by role: an identity within a layout, and attention that is kept, run by run, across them."""
+"""Prompts matched by role: the identity within a layout; across layouts, what every run draws is kept."""
 
 from __future__ import annotations
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from interp.measures.answer_sets import AnswerSet
+from interp.measures.spans import PromptBatch
+from interp.patching.engine import answer_readings
+from interp.patching.interventions import Intervention, Knockout
 from interp.verdicts import specificity
+from interp.verdicts.answer_scores import AnswerScorer
 from interp.verdicts.specificity import AnswerTargets, SpecificityAccumulator
+from tests.interp import measuring_fixtures as tiny
 
 ANSWERS = 6
 
@@ -93,3 +99,30 @@ def test_what_is_no_number_or_has_too_few_others_is_missing() -> None:
         tally.add(relation, torch.zeros_like(here), here, scores[:8][here])
     tally.finish()
     assert tally.right.isnan().all()
+
+
+def test_an_answer_that_was_not_edited_is_nobodys_placebo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell meant for some facts says nothing of the others, nor are they what it compares with."""
+    monkeypatch.setattr(specificity, "FEWEST_OTHERS", 1)
+    batch, tokenizer, model = tiny.batch(), tiny.tokenizer(), tiny.both("llama").hooked
+    sets = {relation: tiny.facts().answer_set(relation) for relation in tiny.ANSWERS}
+    some = torch.tensor([0, 1, 2, 3, 12, 13, 14, 15])
+    cut = Intervention(site="pattern", do=Knockout(), keys="subject")
+    for_some = replace(cut, facts=frozenset(batch.fact_ids[i] for i in some.tolist()))
+
+    def asked(part: PromptBatch, cell: Intervention) -> AnswerScorer:
+        golds = AnswerTargets.of(part, answer_readings(tokenizer, part, sets, "distinct"))
+        asker = AnswerScorer(part, golds, tokenizer, cells=1, say=True)
+        asker.ask(model, torch.arange(len(part)), [cell], batch_tokens=400)
+        asker.tally.settle()
+        return asker
+
+    whole, alone = asked(batch, for_some), asked(batch[some], cut)
+    others = torch.ones(len(batch), dtype=torch.bool)
+    others[some] = False
+    for name in ("right", "log_prob"):
+        assert getattr(whole, name)[1, others].isnan().all()
+        assert getattr(whole, name)[0].isfinite().all()
+        torch.testing.assert_close(getattr(whole, name)[1, some], getattr(alone, name)[1])
+    assert whole.tally.right[1, others].isnan().all()
+    torch.testing.assert_close(whole.tally.right[1, some], alone.tally.right[1], equal_nan=True)

@@ -144,12 +144,17 @@ def _looked_at(models: OpenCheckpoints, arm: str, chosen: list[str]) -> list[dic
 
 
 def head_table(grid: pd.DataFrame) -> pd.DataFrame:
-    """Average a head-by-head transplant: gain and placebo (nats) with 95% intervals, largest gain first."""
+    """Average a head-by-head transplant: gain and placebo (nats) with 95% intervals, largest gain first.
+
+    ``difference`` is what the gain exceeds the placebo by, over the ``placebo_n`` facts that have both.
+    """
     rows = []
     for (layer, head), cell in grid.groupby(["layer", "head"]):
         groups = cell["subject"].to_numpy()
-        gain = estimate(cell["effect"].to_numpy(dtype=np.float64), groups=groups, share=False)
-        placebo = estimate(cell["placebo"].to_numpy(dtype=np.float64), groups=groups, share=False)
+        columns = (cell["effect"], cell["placebo"], cell["effect"] - cell["placebo"])
+        gain, placebo, beyond = (
+            estimate(column.to_numpy(dtype=np.float64), groups=groups, share=False) for column in columns
+        )
         rows.append(
             {
                 "layer": layer,
@@ -161,6 +166,10 @@ def head_table(grid: pd.DataFrame) -> pd.DataFrame:
                 "placebo_low": placebo.low,
                 "placebo_high": placebo.high,
                 "n": gain.n,
+                "placebo_n": placebo.n,
+                "difference": beyond.value,
+                "difference_low": beyond.low,
+                "difference_high": beyond.high,
             }
         )
     table = pd.DataFrame(rows)

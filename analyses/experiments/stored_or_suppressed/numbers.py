@@ -11,8 +11,18 @@ from analyses.common.numbers import mean_of, summarise_seeds
 from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.stats import Estimate
+from interp.verdicts.controls import CONTROLS
 from interp.verdicts.diagnose import ERASED, SUPPRESSED, UNDETERMINED
 from interp.weight_edits import GROUPS
+
+PAIRS = {  # what is done with attention, and its placebo
+    "patterns": "placebo",
+    "all_patterns": "all_placebo",
+    "sibling": "sibling_placebo",
+    "all_sibling": "all_sibling_placebo",
+    "boost_2": "boost_placebo_2",
+    "boost_8": "boost_placebo_8",
+}
 
 
 def summarise(found: Diagnosed) -> dict[str, Any]:
@@ -40,6 +50,7 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
         "suppressed_of_lost": mean_of(lost["verdict"] == SUPPRESSED, lost),
         "erased_of_lost": mean_of(lost["verdict"] == ERASED, lost),
         "undetermined_of_lost": mean_of(lost["verdict"] == UNDETERMINED, lost),
+        "controls": _controls(rows, lost),
         "recovery": _recovery(lost),
         "pathway": _pathway(lost),
         "attention_lost": {
@@ -57,14 +68,32 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
     return tree
 
 
+def _controls(rows: pd.DataFrame, lost: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
+    """Return by set of controls what it shows of lost facts, and of its own members on held-out subjects."""
+    tree = {}
+    for name in CONTROLS:
+        shown, own = f"shown_by_{name}", rows[rows[f"control_{name}"] & rows["held_out"]]
+        tree[name] = {
+            "shown_of_lost": mean_of(lost[shown], lost),
+            "false_positives": mean_of(own[shown], own),
+        }
+    return tree
+
+
 def _recovery(lost: pd.DataFrame) -> dict[str, Estimate]:
-    """Average how many lost facts are answered right under other attention, and under the placebo."""
-    # Arms have siblings of other names, so that of several siblings' columns one is an arm's own.
-    lost = lost.dropna(axis=1, how="all") if len(lost) else lost
-    columns = [str(column) for column in lost if str(column).startswith("recovered_")]
-    named = {column.removeprefix("recovered_").split(":")[0]: lost[column] for column in columns}
+    """Average how many lost facts are answered right under other attention, and under the placebo.
+
+    Each over the facts of which it was made, a difference over those of which both were.
+    """
+    kinds = [
+        str(column).removeprefix("recovered_") for column in lost if str(column).startswith("recovered_")
+    ]
+    # Arms have siblings of other names, so that of several siblings' columns some are an arm's own.
+    own = {kind.partition(":")[2] for kind in kinds if lost[f"recovered_{kind}"].notna().any()}
+    own = own | {""} if own - {""} else {kind.partition(":")[2] for kind in kinds}
+    named = {k.split(":")[0]: lost[f"recovered_{k}"] for k in kinds if k.partition(":")[2] in own}
     tree = {name: mean_of(values, lost) for name, values in named.items()}
-    for name, placebo in (("patterns", "placebo"), ("sibling", "sibling_placebo")):
+    for name, placebo in PAIRS.items():
         if {name, placebo} <= set(named):
             change = named[name] - named[placebo]
             tree[f"difference_{name}"] = mean_of(change, lost, difference=True)

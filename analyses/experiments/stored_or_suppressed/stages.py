@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.common.checkpoints import BASE
+from analyses.common.checkpoints import BASE, Checkpoints
 from analyses.common.elicited_knowledge import known_facts
 from analyses.common.experiment import Measured
 from analyses.common.measurements import mean_masses

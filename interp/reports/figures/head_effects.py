@@ -59,14 +59,14 @@ class HeadEffects:
         return cls(mean=mean, low=low, high=high, n=max(cell.n for cell in cells))
 
     @classmethod
-    def of_table(cls, rows: pd.DataFrame, names: tuple[str, str, str]) -> Self:
-        """Take means and bounds from the columns named of a table with ``layer``, ``head`` and ``n``."""
+    def of_table(cls, rows: pd.DataFrame, names: tuple[str, str, str], count: str = "n") -> Self:
+        """Take means, bounds and counts from the columns named of a table with ``layer`` and ``head``."""
         filled = np.full((3, int(rows["layer"].max()) + 1, int(rows["head"].max()) + 1), np.nan)
         filled[:, rows["layer"].to_numpy(int), rows["head"].to_numpy(int)] = (
             rows[list(names)].to_numpy(float).T
         )
         mean, low, high = filled
-        return cls(mean=mean, low=low, high=high, n=int(rows["n"].max()))
+        return cls(mean=mean, low=low, high=high, n=int(rows[count].max()))
 
 
 Panels = Mapping[str, tuple[HeadEffects, HeadEffects | None]]
@@ -113,10 +113,15 @@ def _of_arms(table: pd.DataFrame, where: str, arms: Sequence[str] | None) -> Pan
     if odd := [arm for arm in arms or () if arm not in held]:
         raise InputError(f"{where}: holds no arm {odd[0]!r}; choose from {', '.join(held)}")
     right, wrong = ("gain", "low", "high"), ("placebo", "placebo_low", "placebo_high")
-    return {
-        arm: (HeadEffects.of_table(held[arm], right), HeadEffects.of_table(held[arm], wrong))
-        for arm in arms or held
-    }
+    made = {}
+    for arm in arms or held:
+        rows = held[arm]
+        counted = "placebo_n" if "placebo_n" in rows else "n"  # a run of an earlier version does not say
+        made[arm] = (
+            HeadEffects.of_table(rows, right),
+            HeadEffects.of_table(rows, wrong, counted) if rows["placebo"].notna().any() else None,
+        )
+    return made
 
 
 @style.in_house_style
@@ -140,7 +145,7 @@ def _draw(panels: Panels) -> Figure:
             index_ticks(axes, layers, heads, width)
             axes.set_xlabel("head" if line is grid[-1] else "")
             name = style.drawable_label(arm, 14) if arm else "transplant"
-            axes.set_title(f"{name}, n = {effects.n:,}" if axes is line[0] else "placebo", loc="left")
+            axes.set_title(f"{name if axes is line[0] else 'placebo'}, n = {effects.n:,}", loc="left")
         line[0].set_ylabel("layer")
     figure.colorbar(
         image, ax=[axes for line in grid for axes in line], label=UNIT, aspect=24, fraction=0.06, pad=0.03

@@ -1,0 +1,121 @@
+"""Controls of a verdict: who they are, that they are like lost facts, and what is said of too few."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetune.common.errors import InputError
+from finetune.data.records.fact import Fact
+from interp.verdicts.controls import (
+    CONTROLS,
+    ENOUGH_CONTROLS,
+    FEWEST_CONTROLS,
+    KnownAndSaid,
+    fit_controls,
+    likeness,
+    match,
+    require_controls,
+)
+
+SETS = list(CONTROLS)
+
+
+def facts(n: int, *, popularity: bool = True) -> list[Fact]:
+    rng = np.random.default_rng(0)
+    answers = np.minimum(rng.zipf(1.6, n), 30)
+    return [
+        Fact(
+            id=str(i),
+            subject=f"s{i}",
+            relation="r",
+            answers=(f"a{answers[i]}",),
+            popularity=float(i) if popularity else None,
+        )
+        for i in range(n)
+    ]
+
+
+def told(n: int, *, lost: int = 30, partly: int = 200, never: int = 200) -> KnownAndSaid:
+    """Facts in this order: lost, stated in some form only, never stored, and known and right."""
+    kind = np.repeat([0, 1, 2, 3], [lost, partly, never, n - lost - partly - never])
+    known = (kind == 0) | (kind == 3)
+    return KnownAndSaid(known=known, specific=known, never=kind == 2, right=kind == 3)
+
+
+def half(n: int) -> np.ndarray:
+    return np.arange(n) % 2 == 0
+
+
+@given(st.integers(0, 50), st.integers(1, 6), st.integers(1, 40))
+def test_matched_are_the_nearest_left_taken_in_turns(seed: int, lost: int, pool: int) -> None:
+    rng = np.random.default_rng(seed)
+    features = rng.integers(0, 5, (lost + pool, 2)).astype(float)
+    is_lost = np.arange(lost + pool) < lost
+    left, expected = list(range(lost, lost + pool)), []
+    while left and len(expected) < ENOUGH_CONTROLS:
+        for i in range(lost):
+            if left:
+                best = min(left, key=lambda j: (sum((features[j] - features[i]) ** 2), j))
+                expected.append(best)
+                left.remove(best)
+    assert sorted(expected) == np.flatnonzero(match(is_lost, ~is_lost, features)).tolist()
+    assert not match(np.zeros_like(is_lost), ~is_lost, features).any()
+
+
+def test_matched_controls_are_as_popular_and_their_answers_as_frequent() -> None:
+    some = facts(2000)
+    rng = np.random.default_rng(1)
+    features = likeness(some)
+    lost = (features[:, 0] > 1) & (features[:, 1] > 2) & (rng.random(2000) < 0.2)
+    pool = ~lost
+    chosen = match(lost, pool, features)
+    apart = [np.abs(features[each].mean(0) - features[lost].mean(0)) for each in (chosen, pool)]
+    assert (apart[0] < 0.2 * apart[1]).all()
+    assert likeness(facts(50, popularity=False)).shape == (50, 1)
+
+
+def test_facts_stated_in_some_form_are_no_controls_and_hide_storage_if_they_are() -> None:
+    """Partly stored facts have evidence: as controls they raise the threshold above what lost facts show."""
+    n, rng = 600, np.random.default_rng(0)
+    said = told(n)
+    evidence = rng.normal(size=(n, 1))
+    evidence[said.known] += 4
+    evidence[30:230] += 4  # stated in some form
+    found = fit_controls(evidence, evidence - 9, said, facts(n), half(n), alpha=0.05)
+    assert found.relied == "matched"
+    members = dict(zip(SETS, found.members.T, strict=True))
+    assert np.flatnonzero(members["never"]).tolist() == list(range(230, 430))
+    assert not (members["matched"] & ~members["never"]).any()
+    assert np.flatnonzero(members["unknown"]).tolist() == list(range(30, 430))
+    assert not members["decoys"].any()
+    shown = dict(zip(SETS, found.shown[:30].mean(0), strict=True))
+    assert shown["never"] > 0.9
+    assert shown["matched"] > 0.9
+    assert shown["unknown"] < 0.3, "what contaminated controls made of facts that are all stored"
+    assert (found.strength > found.calibration.threshold).tolist() == (found.shown[:, 0] > 0).tolist()
+
+
+def test_where_controls_are_few_decoys_decide_and_the_few_are_still_told() -> None:
+    n, rng = 400, np.random.default_rng(0)
+    said = told(n, never=FEWEST_CONTROLS - 1)
+    evidence = rng.normal(size=(n, 1))
+    found = fit_controls(evidence, evidence - 5, said, facts(n), half(n), alpha=0.05)
+    assert found.relied == "decoys"
+    assert set(found.calibrations) == {"unknown", "decoys"}
+    assert np.isnan(found.shown[:, SETS.index("never")]).all()
+    assert found.members[:, SETS.index("never")].sum() == FEWEST_CONTROLS - 1
+    nothing = np.full((n, 1), np.nan)
+    with pytest.raises(InputError, match="controls: give at least"):
+        fit_controls(nothing, nothing, said, facts(n), half(n), alpha=0.05)
+
+
+def test_what_facts_cannot_carry_is_said_with_numbers_before_evidence_is_gathered() -> None:
+    require_controls(known=FEWEST_CONTROLS, never=0, facts=100)
+    require_controls(known=1, never=FEWEST_CONTROLS, facts=100)
+    with pytest.raises(InputError, match="knows none of the 90 facts"):
+        require_controls(known=0, never=90, facts=90)
+    with pytest.raises(InputError, match="only 39 of 80 facts are right in no form of the base, and 12 are"):
+        require_controls(known=12, never=39, facts=80)
