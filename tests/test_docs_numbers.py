@@ -132,7 +132,7 @@ def test_worlds_of_single_experiments_are_their_settings() -> None:
 def test_the_verdict_is_the_codes() -> None:
     from analyses.common.claims import AIM
     from analyses.experiments.planted_truth.options import PlantedTruthOptions
-    from interp.verdicts.calibration import DOUBT, FEWEST_CONTROLS
+    from interp.verdicts.calibration import DOUBT
     from interp.verdicts.controls import CONTROLS, ENOUGH_CONTROLS, FEWEST_CONTROLS
     from interp.verdicts.diagnose import KINDS, USED, VERDICTS, diagnose
     from interp.verdicts.evidence import BOOSTS

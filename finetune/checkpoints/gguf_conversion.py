@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from finetune.checkpoints.gguf_files import GgufFile, read_gguf
@@ -26,10 +26,17 @@ from finetune.common.progress import silence_transformers
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 REMEDY = "name the same model as safetensors"
 BYTES = 4  # of a float32
+EMBEDDING = "token_embd.weight"
+STATED = {
+    "attention.key_length": ("head_dim",),
+    "context_length": ("max_position_embeddings", "n_positions"),
+    "feed_forward_length": ("intermediate_size", "n_inner"),
+}
+GEMMA_27B = (46, 62)  # layers of Gemma 2 and 3
 ROPE_FREQUENCIES = "rope_freqs.weight"
 # How Llama 3.1 (factor 8) and 3.2 (factor 32) slow rotations down, of which a file has only the result.
 LLAMA_3 = {
@@ -63,11 +70,14 @@ def dequantise(path: Path, to: Path) -> GgufFile:
 def _loaded(file: GgufFile) -> PreTrainedModel:
     """Load the model of a GGUF file, all of whose parameters are the file's."""
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
+    place, name = file.path.parent, file.path.name
     try:
         with redirect_stderr(io.StringIO()):  # it draws a bar that nothing else turns off
+            config = AutoConfig.from_pretrained(place, gguf_file=name, local_files_only=True)
+            _set_stated_sizes(config, file)
             kind: Any = AutoModelForCausalLM  # typed as if it returned a model alone
             model, told = kind.from_pretrained(
-                file.path.parent, gguf_file=file.path.name, output_loading_info=True, **options
+                place, gguf_file=name, config=config, output_loading_info=True, **options
             )
     except Exception as error:  # whatever reading, dequantising or building it comes upon
         raise InputError(
@@ -87,6 +97,26 @@ def _loaded(file: GgufFile) -> PreTrainedModel:
     if rotations:
         _set_rotations(model, torch.tensor(rotations[0].data).float(), file)
     return model
+
+
+def _set_stated_sizes(config: PreTrainedConfig, file: GgufFile) -> None:
+    """Set the sizes that a file states and transformers, for some architectures, takes from its defaults."""
+    for key, names in STATED.items():
+        value = file.metadata.get(f"{file.architecture}.{key}")
+        for name in names:
+            if isinstance(value, int) and name in vars(config):
+                setattr(config, name, value)
+    if "query_pre_attn_scalar" in vars(config):  # Gemma's, of which llama.cpp knows all but the two largest
+        by_width = config.num_hidden_layers in GEMMA_27B
+        width = config.hidden_size // config.num_attention_heads
+        config.query_pre_attn_scalar = width if by_width else config.head_dim
+    for tensor in file.tensors:
+        if tensor.name == EMBEDDING:
+            config.vocab_size = int(tensor.shape[-1])
+    scaled = file.metadata.get(f"{file.architecture}.rope.scaling.type", "none")
+    held = getattr(config, "rope_parameters", None) or {}
+    if scaled not in ("none", "") and held.get("rope_type", "default") == "default":
+        raise ValueError(f"it scales rotations ({scaled}), which is not taken from GGUF files")
 
 
 def _set_rotations(model: PreTrainedModel, factors: Tensor, file: GgufFile) -> None:

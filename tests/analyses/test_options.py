@@ -78,7 +78,7 @@ def _with(options: Any, path: tuple[str, ...], value: Any) -> Any:
         ("attention_imbalance", "--seeds", "--seeds: give one or more"),
         ("attention_imbalance", "--limit 50", "--limit 50: goes with --facts"),
         ("attention_imbalance", "--until-loss 2", "--until-loss 2: goes with --keep loss"),
-        ("attention_imbalance", "--prompt-format {question}", "goes with --base"),
+        ("attention_imbalance", "--prompt-format {question}", "goes with --finetuned"),
         ("attention_imbalance", "--learning-rates nan", "--learning-rates nan: give a number"),
         ("attention_imbalance", "--learning-rates 1e-3 inf", "give a number between 0 and 10"),
         ("attention_imbalance", "--exponent nan", "--exponent nan: give a number"),
@@ -86,7 +86,7 @@ def _with(options: Any, path: tuple[str, ...], value: Any) -> Any:
         (
             "attention_imbalance",
             "--base b --finetuned a=x --facts f.csv --placebo",
-            "--placebo True: nothing is trained with --base",
+            "--placebo True: nothing is trained with --finetuned",
         ),
         ("stored_or_suppressed", "--alpha nan", "--alpha nan: give a number between 0 and 1, not 0 or 1"),
         ("stored_or_suppressed", "--shots -1", "--shots -1"),
