@@ -154,6 +154,20 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def _beside_base(
+    rows: pd.DataFrame, by_arm: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Add what the base said to the facts, and to every arm how much its attention differs."""
+    base, changed = by_arm.get(BASE), {}
+    for arm, part in by_arm.items():
+        before = part.get("attention_other") if base is None else base.get("subject_attention")
+        known = before is not None and "subject_attention" in part
+        changed[arm] = part.assign(change=part["subject_attention"] - before) if known else part
+    if base is None:
+        return rows.drop(columns="correct", errors="ignore"), changed  # that of some arm
+    return rows.assign(base_said=base["prediction"], correct=base.get("correct")), changed
+
+
 def _made(column: _Column, rows: pd.DataFrame, by_arm: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
     """Make a column as the page reads it; None where nothing was measured."""
     frames = by_arm if column.of_arms else {"": rows}
