@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -95,7 +95,8 @@ def _laid(
     pairs.sort(key=lambda pair: METRICS.index(pair[0]))
     heads = (_MEASURES[m] if facts == ALL else f"{_MEASURES[m]}, {facts}" for m, facts in pairs)
     laid: list[tuple[Cell, ...]] = []
-    for (*place, fraction, quantity), some in rows.groupby(_KEYS, sort=False):
+    for key, some in rows.groupby(_KEYS, sort=False):
+        *place, fraction, quantity = cast("tuple[Any, ...]", key)
         share = "" if quantity == BASE else f"{100 * fraction:g}%"
         cells = (_cell(some, measure, facts, how) for measure, facts in pairs)
         laid.append((*place, share, quantity, *counts(some), *cells))
