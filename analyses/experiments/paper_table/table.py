@@ -96,7 +96,7 @@ def _laid(
     heads = (_MEASURES[m] if facts == ALL else f"{_MEASURES[m]}, {facts}" for m, facts in pairs)
     laid: list[tuple[Cell, ...]] = []
     for key, some in rows.groupby(_KEYS, sort=False):
-        *place, fraction, quantity = cast(tuple[Any, ...], key)
+        *place, fraction, quantity = cast("tuple[Any, ...]", key)
         share = "" if quantity == BASE else f"{100 * fraction:g}%"
         cells = (_cell(some, measure, facts, how) for measure, facts in pairs)
         laid.append((*place, share, quantity, *counts(some), *cells))
