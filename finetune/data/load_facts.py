@@ -1,4 +1,4 @@
-"""Sources of facts: PopQA, EntityQuestions, MMLU, LRE and one's own tables, told apart by their columns."""
+"""Loading facts (``--facts``): PopQA, EntityQuestions, MMLU, LRE, own tables; told apart by columns."""
 
 from __future__ import annotations
 

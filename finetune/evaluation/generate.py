@@ -1,4 +1,4 @@
-"""Asking a model: greedy answers, judged exactly and by containment, and the answer's log-probability."""
+"""Greedy answers of a model, judged exactly and by containment, and the answers' log-probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is this answer right: what a model said against the accepted answers."""
+"""Judging answers: what a model said against the accepted answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A relation's possible answers as directions of the unembedding, and which of them cannot be told apart."""
+"""Answer sets: a relation's possible answers as directions of the unembedding, and which collide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of the last prompt token's attention goes to the subject, per fact, layer and head.
+"""Subject attention: how much of the last prompt token's attention goes to the subject, by layer and head.
 
 ``mass[f, l, h] = sum over the subject's tokens s of pattern[f, l, h, last, s]``. The first token (BOS) often
 draws most attention whatever the prompt, so the mass is also given with BOS left out and the rest
