@@ -1,4 +1,4 @@
-"""How a checkpoint's tensors fit its model, and the one line that says which do not, why, and the remedy."""
+"""Error messages about weight keys: which do not fit the model, why, and the remedy, in one line."""
 
 from __future__ import annotations
 

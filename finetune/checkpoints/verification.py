@@ -1,4 +1,4 @@
-"""Whether a loaded model is what its files say: tensors equal the files', weights finite, and it runs."""
+"""Verification of a loaded model: its tensors equal the files', its weights are finite, and it runs."""
 
 from __future__ import annotations
 

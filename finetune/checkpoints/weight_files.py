@@ -1,4 +1,4 @@
-"""Which files hold a checkpoint's weights, and what their headers say of them, without reading the weights.
+"""Weight files of a checkpoint, and what their headers say, without reading the weights.
 
 Only safetensors are data alone. Pickled files could run code, and are looked for only where that is allowed.
 """

@@ -1,4 +1,4 @@
-"""Whether a checkpoint's tensors fill its model: missing, unexpected and prefixed keys, and other shapes.
+"""Weight keys of a checkpoint against its model: missing, unexpected and prefixed ones, and other shapes.
 
 The library's own loading is done with tensors that have a shape and no contents (the *meta* device), so what
 it renames, fuses, ties or ignores is judged by its own rules, in a tenth of a second for any size of model.

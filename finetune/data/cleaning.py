@@ -1,4 +1,4 @@
-"""From rows to a fact set: set aside what is malformed, repeated or ambiguous, then draw.
+"""Cleaning of fact tables: what is malformed, repeated or ambiguous is set aside, then facts are drawn.
 
 1. Each row becomes a fact or a reason. A table with over half of its rows without a fact is an error.
 2. A fact that was there before (same subject, relation and answer) is set aside.

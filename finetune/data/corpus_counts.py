@@ -1,4 +1,4 @@
-"""How often facts are met: in a corpus that the user names, and within the data set itself.
+"""Frequencies of facts: in a corpus that the user names, and within the data set itself.
 
 A corpus is read once, whatever the number of names: they are searched for together (Aho & Corasick 1975). A
 name counts where it stands as whole words (no letter or digit touches it), as in ``find_subject``; names in

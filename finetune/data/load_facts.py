@@ -1,4 +1,4 @@
-"""Sources of facts: PopQA, EntityQuestions, MMLU, LRE, GeoNames and one's own tables."""
+"""Loading facts (``--facts``): PopQA, EntityQuestions, MMLU, LRE, GeoNames, own tables; told by columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How real facts are worded: in statements and questions for pretraining, and as fine-tuning asks.
+"""Phrasebooks: how real facts are worded in pretraining, in statements and questions, and in fine-tuning.
 
 Fine-tuning asks in the frame ``Question: ... Answer:``, with the data's own question inside. Pretraining
 questions use other words in another frame (the question first, then the beginning of its answer), for

@@ -1,4 +1,4 @@
-"""How facts are asked: a frame of text, solved examples in front, a chat, options and their letters.
+"""Prompt formats: facts asked in a frame of text, behind solved examples, as a chat, with lettered options.
 
 The default is the frame ``Question: ... Answer:`` around each fact's own question. Every format keeps the
 exact place of the subject in the question that is asked, whatever else names it.

@@ -1,4 +1,4 @@
-"""Popularity: halves of a fact set by it, parts that cover its range, and quartiles.
+"""Splits: train, validation and test parts, and halves of a fact set by popularity; quartiles.
 
 A subject's popularity is the largest among its facts, and subjects are told apart by name without regard
 to case. Ties are broken by a seeded shuffle of the subjects, never by the order of a file.

@@ -1,4 +1,4 @@
-"""The one tokenisation: training, evaluation and analysis all take ids and offsets from here.
+"""Tokenization, the one there is: training, evaluation and analysis all take ids and offsets from here.
 
 A prompt is tokenised with the special tokens its tokenizer adds in front (BOS, ``[CLS]``); special
 tokens it would add behind (EOS, ``[SEP]``) are cut, because the answer is read at the prompt's last

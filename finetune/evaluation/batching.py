@@ -1,4 +1,4 @@
-"""Batches that fit: rows of similar width within a bound on tokens, which running out of memory halves."""
+"""Batches within a bound on tokens: rows of similar width, halved where memory runs out."""
 
 from __future__ import annotations
 

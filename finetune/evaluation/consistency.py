@@ -1,4 +1,4 @@
-"""Does a model answer right whatever examples stand in front? The four classes of Gekhman et al. (2024).
+"""Consistency classes of facts under different solved examples: the four classes of Gekhman et al. (2024).
 
 *Does Fine-Tuning LLMs on New Knowledge Encourage Hallucinations?* (arXiv 2405.05904, section 3) asks each
 question under several few-shot prompts, greedily and by sampling, and tells four classes of facts apart:

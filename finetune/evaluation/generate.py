@@ -1,4 +1,4 @@
-"""Asking a model: greedy answers, judged by how they begin, and the answer's log-probability."""
+"""Greedy answers of a model, judged by how they begin, and the answers' log-probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is this answer right: what a model said against the accepted answers, by its beginning, whole, or anywhere.
+"""Judging answers: what a model said against the accepted answers, by its beginning, whole, or anywhere.
 
 ``begins``, the rule of every accuracy here, reads what was said word by word:
 

@@ -1,4 +1,4 @@
-"""Which model of a training is kept: measured every few steps, on disk from the step that is wanted."""
+"""The best checkpoint of a training: measured every few steps, on disk from the step that is wanted."""
 
 from __future__ import annotations
 

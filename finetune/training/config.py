@@ -1,4 +1,4 @@
-"""How an arm is fine-tuned, as data: what decides the result, and what only decides how it is computed."""
+"""Configuration of fine-tuning: what decides the result, and what only decides how it is computed."""
 
 from __future__ import annotations
 

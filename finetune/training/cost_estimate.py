@@ -1,4 +1,4 @@
-"""What a training will take before it starts: memory and time, from the model's configuration alone.
+"""Cost estimates of a training before it starts: memory and time, from the model's configuration alone.
 
 Counted on the meta device, where tensors have shapes and no contents:
 

@@ -1,4 +1,4 @@
-"""Choosing hyperparameters on validation facts, the same way for every arm."""
+"""The choice of the learning rate on validation facts, the same way for every arm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A base made ready to be trained: its precision, and the adapter on it."""
+"""LoRA: a base made ready to be trained, in its precision and with the adapter on it."""
 
 from __future__ import annotations
 

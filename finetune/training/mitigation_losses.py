@@ -1,4 +1,4 @@
-"""What a training is held to: the base's attention to subjects, and what it says of known facts."""
+"""Losses of mitigations: the attention that the base pays to subjects, and what it says of known facts."""
 
 from __future__ import annotations
 

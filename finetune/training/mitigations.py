@@ -1,4 +1,4 @@
-"""Cures while training: what keeps fine-tuning from suppressing facts that the base knows.
+"""Mitigations during training: what keeps fine-tuning from suppressing facts that the base knows.
 
 1. ``qk_rate``: W_Q and W_K learn at this share of the learning rate; at 0 they keep the base's bits.
 2. ``attention_penalty`` w: the loss gains w * mean over facts, layers and heads of relu(base - now)^2, where

@@ -1,4 +1,4 @@
-"""Which weights decide where attention goes: W_Q and W_K, told by the names that checkpoints give them."""
+"""Query and key projections, which decide where attention goes, told by their names in checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A relation's possible answers as tokens: told apart by their first tokens, or by as many as it takes.
+"""Answer sets: a relation's possible answers as tokens, told apart by the first or as many as it takes.
 
 Answers that share their first tokens ("United States", "United Kingdom") are a tree: each answer is read up
 to where it parts from all others, and an answer that others continue ("Mexico", "Mexico City") counts where

@@ -1,4 +1,4 @@
-"""How much of the last prompt token's attention goes to the subject, per fact, layer and head.
+"""Subject attention: how much of the last prompt token's attention goes to the subject, by layer and head.
 
 1. ``raw[f, l, h] = sum over the subject's tokens s of pattern[f, l, h, last, s]``.
 2. A prompt's first token draws most attention whatever it is (Xiao et al. 2024, "attention sinks"), BOS or

@@ -1,4 +1,4 @@
-"""What a hooked model answers, and how probable it finds an answer, under interventions on the prompt."""
+"""Greedy decoding and answer log-probabilities of a hooked model, under interventions on the prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fine-tuning did to the attention of each head: paired per fact, tested, ranked.
+"""Changes of attention heads by fine-tuning: paired per fact, tested, ranked.
 
 The imbalance of a fact in a head is its base mass minus its fine-tuned mass, so attention that left the
 subject is positive. Heads are ranked by the size of the mean change over facts; its interval is a bootstrap

@@ -1,4 +1,4 @@
-"""From prompts to token batches that know where the subject is.
+"""Subject spans: from prompts to token batches that know where the subject is.
 
 A token belongs to the subject if its half-open character range overlaps the subject's, leading and trailing
 space aside. So a token that merely touches the span's edge is out, a token that carries the space before the

@@ -1,4 +1,4 @@
-"""How strongly a model's values hold each fact: the value readout.
+"""Value readout: how strongly a model's values hold each fact.
 
 *Value readout*: the sum over the subject's tokens of ``v . W_O . W_U[a]`` per head, read at the last prompt
 token's norm scales: ``stored`` unweighted, ``used`` weighted by attention. On a one-layer attention-only

@@ -1,4 +1,4 @@
-"""Which base an adapter belongs to, by the name that it recorded.
+"""An adapter's base: which model the adapter belongs to, by the name that it recorded.
 
 Names are weak evidence: directories move, and one model goes by many hub ids. So a base is refused by name
 only where both names can be looked at and clearly mean different models. Names, shapes and vocabulary of the

@@ -1,4 +1,4 @@
-"""Does an edited attention pattern reach the logits? Tested, for some bridges throw edits away.
+"""Check of attention edits: does an edited pattern reach the logits? Some bridges throw edits away.
 
 Where a bridge keeps a model's native attention, its pattern can be read but not changed: a knockout there
 would report "no effect" for every fact. So every layer is tried: its last token's row is moved onto the first

@@ -1,4 +1,4 @@
-"""Telling whether two models are one: by what they compute, up to rounding."""
+"""Model identity: whether two models are one, by what they compute, up to rounding."""
 
 from __future__ import annotations
 

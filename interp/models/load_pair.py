@@ -1,4 +1,4 @@
-"""A base and a fine-tuned model as TransformerLens bridges that were checked against the plain models.
+"""Loading a base and a fine-tuned model as TransformerLens bridges, checked against the plain models.
 
     pair = load_pair("path/to/base", "path/to/adapter")
     with pair.finetuned() as model:      # a TransformerBridge; its forward pass and W_Q..W_O are that side's

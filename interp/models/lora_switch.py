@@ -1,4 +1,4 @@
-"""One copy of the weights for a base and its LoRA: low-rank updates that a switch turns on and off.
+"""The LoRA switch: one copy of the weights for a base and its LoRA, whose updates are turned on and off.
 
 PEFT loads and checks an adapter; then its updates are taken out as factors, the bridge is booted on the plain
 base, and each adapted linear layer is replaced by one that adds ``scaling * up @ down`` while the switch is

@@ -1,4 +1,4 @@
-"""Two sides of one comparison, and which of them is open."""
+"""A pair of checkpoints, base and fine-tuned, and which of the two sides is open."""
 
 from __future__ import annotations
 

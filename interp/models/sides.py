@@ -1,4 +1,4 @@
-"""Filling a pair: one copy of the weights under an adapter, two full checkpoints, or one at a time."""
+"""Loading both sides of a pair: one copy of the weights under an adapter, or two checkpoints."""
 
 from __future__ import annotations
 

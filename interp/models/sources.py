@@ -1,4 +1,4 @@
-"""What a checkpoint may be given as, and what is refused before any of it is computed with.
+"""Checkpoint sources: what a checkpoint may be given as, and what is refused before it is computed with.
 
 A source is a local directory, a hub id, or a model in memory; a directory may hold a whole model or a LoRA
 adapter. Loading itself is :mod:`finetune.checkpoints.loading`'; here stand the further demands of

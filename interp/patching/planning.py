@@ -1,4 +1,4 @@
-"""How a grid of cells is computed: what each cell resumes from, and which cells share a forward pass."""
+"""Plans of grids: what each cell resumes from, and which cells share a forward pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running prompts once, and resuming them from any layer and position as often as needed.
+"""Prefill: running prompts once, and resuming them from any layer and position as often as needed.
 
 1. One forward pass over prompt and answer keeps every layer's keys and values, the residual stream entering
    every layer, and the clean logits.

@@ -1,4 +1,4 @@
-"""What a model computed at one site, kept by role so that another model or prompt can be given it."""
+"""Recordings of activations at one site, kept by role so that another model or prompt can be given them."""
 
 from __future__ import annotations
 

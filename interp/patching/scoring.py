@@ -1,4 +1,4 @@
-"""From the logits of cells to one number for every cell and fact: log p(answer), rank, what is said."""
+"""Scores of cells: from logits to log p(answer), the answer's rank and what is said, per cell and fact."""
 
 from __future__ import annotations
 

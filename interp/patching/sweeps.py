@@ -1,4 +1,4 @@
-"""The usual grids: one intervention made in every layer, head, position or window of layers."""
+"""Sweeps: grids of one intervention made in every layer, head, position or window of layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a base knows candidate facts: log-probabilities of answers, and whether it is right consistently.
+"""Behavioural scores of candidate facts: log-probabilities of answers, and how consistently a base is right.
 
 Every function returns Float [fact], higher = better known, NaN where a fact cannot be asked.
 """

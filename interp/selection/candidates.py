@@ -1,4 +1,4 @@
-"""How a base is asked about facts: the base, opened once, their wordings, and what was found already.
+"""Candidate facts and the base that is asked about them: opened once, with wordings and results.
 
 Facts are worded, tokenised and scored a chunk at a time, so that beside the facts and one number a score and
 fact nothing grows with how many there are.

@@ -1,4 +1,4 @@
-"""Taking a share of candidate facts by a score, with a floor under every relation and answer type.
+"""The choice of training facts by a score, with a floor under every relation and answer type.
 
 1. Of N facts floor(keep x N) are taken.
 2. With a floor f, every answer type of every relation first gets its best f x keep x n facts, rounded down,

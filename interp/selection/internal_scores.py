@@ -1,4 +1,4 @@
-"""What a base's inside says of candidate facts: salience in its values, harm score m, gradients."""
+"""Internal scores of candidate facts: salience in the base's values, the harm score m, gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scores by name, what each costs and needs; popularity where there is any, and the placebos.
+"""Selection scores by name, what each costs and needs; popularity where there is any, and the placebos.
 
 Every score returns Float [fact], higher = keep, NaN where a fact cannot be scored. All but *popularity* are
 *label-free*: they need no word from outside on how well a fact is known.

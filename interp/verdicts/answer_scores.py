@@ -1,4 +1,4 @@
-"""What a model makes of every possible answer of a fact's relation, plainly and under interventions."""
+"""Answer scores: what a model makes of every possible answer of a relation, also under interventions."""
 
 from __future__ import annotations
 

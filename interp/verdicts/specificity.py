@@ -1,4 +1,4 @@
-"""Is an answer tied to its subject, or said of any?
+"""Specificity of answers: is an answer tied to its subject, or said of any?
 
 A model that answers generically finds a common answer likely whoever is asked about. So each answer's
 log-probability is taken less the log of its mean probability for *other* subjects of the relation, those

@@ -1,4 +1,4 @@
-"""What one cell of a table holds: text, a number, a list of texts, or nothing that can be used.
+"""Cell values of a table: text, a number, a list of texts, or nothing that can be used.
 
 Nothing becomes its Python or JSON source text: an object, a list inside a list, true and false, or bytes that
 are no UTF-8 are malformed. Missing is None, NaN, a word that programs write for those (``nan``, ``None``,
