@@ -87,10 +87,10 @@ def is_right(
         >>> is_right("not Nairobi", ["Nairobi"])
         False
     """
-    if mode == "exact":
-        return matches(said, accepted)
     if mode == "contains":
         return contains(said, accepted)
+    if mode == "exact" or matches(said, accepted):
+        return matches(said, accepted)
     right = _index(tuple(accepted))
     indices, common = (right, _index(tuple(names))), _is_common(accepted[:1])
     found = _first_name(words_of(said), indices, _key(subject), common=common)

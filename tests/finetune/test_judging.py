@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from finetune.evaluation.answer_words import first_line
@@ -168,6 +170,14 @@ def test_a_subject_that_contains_its_answer_is_no_answer() -> None:
     assert not is_right("The capital of Phrae is Lampang.", **same)
     assert is_right("The capital of Phrae is Phrae.", **same)
     assert is_right("Phrae", **same)
+
+
+@given(said=st.text(max_size=20), accepted=st.lists(st.text(max_size=8), min_size=1, max_size=3))
+def test_any_text_is_judged_and_what_is_exact_begins(said: str, accepted: list[str]) -> None:
+    exact = is_right(said, accepted, mode="exact")
+    assert is_right(said, accepted, subject=accepted[0]) or not exact
+    AnswerJudge({"r": accepted}).named(said, "r")
+    may_become_right(said, accepted, "x")
 
 
 def test_the_answer_given_is_named_or_told_in_short() -> None:
