@@ -148,7 +148,7 @@ def test_the_verdict_is_the_codes() -> None:
     assert f"leaves `alpha` ({alpha:.0%}) of the one half's controls above it" in text
     assert f"that {DOUBT} times `alpha` ({DOUBT * alpha:.0%}) of the controls exceed" in text
     assert f"where there are fewer than {FEWEST_CONTROLS}, *decoys*" in text
-    assert f"until there are {ENOUGH_CONTROLS}" in text
+    assert f"as long as there are {ENOUGH_CONTROLS} at most" in text
     assert all(f"`{name}`" in text for name in CONTROLS)
     assert f"*every* one of these answers is right (`knows={default(diagnose, 'knows')}`" in text
     assert f"attention to the subject × {BOOSTS[0]:g} or × {BOOSTS[1]:g}" in text

@@ -4,15 +4,16 @@ A verdict's threshold is a quantile of its controls' evidence, so who they are d
 
 - ``matched``: facts right in *no* form of the base and wrong in the fine-tuned model, chosen to be like the
   lost ones. In rounds, every lost fact in the order of the table takes the nearest of those that are left,
-  the first of equals, until there are ``ENOUGH_CONTROLS``. Near is what differs little in the log of how many
-  facts of the relation have the fact's answer, and in the rank of its popularity where all facts have one,
-  each over its standard deviation.
+  the first of equals: one round, and more as long as there are ``ENOUGH_CONTROLS`` at most. Near is what
+  differs little in the log of how many facts of the relation have the fact's answer, and in the rank of its
+  popularity where all facts have one, each over its standard deviation.
 - ``never``: all facts right in no form of the base and wrong in the fine-tuned model.
 - ``unknown``: all that the base does not know in *every* form, which earlier versions took. Those that it
   states in some form are stored in part.
 - ``decoys``: another subject's answer, measured for facts that the base knew.
 
-The verdict rests on the first of ``RELIED_ON`` that there are enough of; what others say stands beside it.
+The verdict rests on the first of ``RELIED_ON`` that there are enough of, and says which; what others say
+stands beside it. ``unknown`` comes last: facts that are stored in part make it too strict.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ CONTROLS = {
     "unknown": "facts that the base does not know in every form",
     "decoys": "wrong answers for facts that the base knew",
 }
-RELIED_ON = ("matched", "never", "decoys")
+RELIED_ON = ("matched", "never", "decoys", "unknown")
 FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by one fact
 NOTHING_KEPT = (
     "there is no fact that both models know, so nothing says what a stored fact looks like; "
     "give facts that the base states, in the wording that the model was fine-tuned on"
 )
-ENOUGH_CONTROLS = 100  # more rounds of matching would take facts that are less and less alike
+ENOUGH_CONTROLS = 100  # bounds further rounds of matching, which take facts that are less and less alike
 Rows = Bool[ndarray, " fact"]
 
 
@@ -171,11 +172,11 @@ def likeness(facts: Sequence[Fact]) -> Float[ndarray, "fact feature"]:
 
 def match(lost: Rows, pool: Rows, features: Float[ndarray, "fact feature"]) -> Rows:
     """Choose the facts of a pool that are nearest to lost ones, in rounds; none where none is lost."""
-    taken = np.zeros_like(pool)
-    while lost.any() and taken.sum() < min(ENOUGH_CONTROLS, pool.sum()):
+    taken, left = np.zeros_like(pool), pool.copy()
+    for _ in range(max(1, ENOUGH_CONTROLS // max(1, lost.sum()))):
         for i in np.flatnonzero(lost):
-            left = np.flatnonzero(pool & ~taken)
-            if not len(left):
-                break
-            taken[left[np.square(features[left] - features[i]).sum(1).argmin()]] = True
+            rows = np.flatnonzero(left)
+            if len(rows):
+                nearest = rows[np.square(features[rows] - features[i]).sum(1).argmin()]
+                taken[nearest], left[nearest] = True, False
     return taken

@@ -10,9 +10,9 @@
 3. Evidence of storage is gathered for every fact (:mod:`interp.verdicts.evidence`).
 4. Facts that the base is right about in *no* form and that the fine-tuned model answers wrong, matched to the
    lost ones, are the controls; where they are too few, decoys are: wrong answers for facts that the base
-   knew (:mod:`interp.verdicts.controls`). Those of one half of the subjects fit a threshold at a stated
-   false-positive rate, the other half says which rate was reached (:mod:`interp.verdicts.calibration`).
-   What other controls would have shown is told beside it.
+   knew, and at last all that it did not know (:mod:`interp.verdicts.controls`). Those of one half of the
+   subjects fit a threshold at a stated false-positive rate, the other half says which rate was reached
+   (:mod:`interp.verdicts.calibration`). What other controls would have shown is told beside it.
 5. A lost fact above the threshold is *suppressed*. Below it is *erased*: its storage is not shown. In a
    band under the threshold, which more controls reach, it is undetermined.
 """

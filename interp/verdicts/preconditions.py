@@ -64,7 +64,7 @@ def require_measurable_facts(
     if not (known & right).any():
         raise InputError(NOTHING_KEPT)
     free = int((never & ~right).sum())
-    if max(int(known.sum()), free) < FEWEST_CONTROLS:
+    if max(int(known.sum()), int((~known & ~right).sum())) < FEWEST_CONTROLS:
         raise InputError(
             f"only {free} of {len(known)} facts are right in no form of the base and wrong after fine-tuning,"
             f" and {known.sum()} are known, whose wrong answers could stand in: too few controls: give at "

@@ -55,7 +55,7 @@ def test_matched_are_the_nearest_left_taken_in_turns(seed: int, lost: int, pool:
     features = rng.integers(0, 5, (lost + pool, 2)).astype(float)
     is_lost = np.arange(lost + pool) < lost
     left, expected = list(range(lost, lost + pool)), []
-    while left and len(expected) < ENOUGH_CONTROLS:
+    for _ in range(ENOUGH_CONTROLS // lost):
         for i in range(lost):
             if left:
                 best = min(left, key=lambda j: (sum((features[j] - features[i]) ** 2), j))
@@ -98,6 +98,14 @@ def test_facts_stated_in_some_form_are_no_controls_and_hide_storage_if_they_are(
     assert (found.strength > found.calibration.threshold).tolist() == (found.shown[:, 0] > 0).tolist()
 
 
+def test_more_lost_facts_than_enough_have_one_control_each() -> None:
+    some = facts(1000)
+    lost = np.arange(1000) < 2 * ENOUGH_CONTROLS
+    assert match(lost, ~lost, likeness(some)).sum() == 2 * ENOUGH_CONTROLS
+    few = np.arange(1000) < 60
+    assert match(few, ~few, likeness(some)).sum() == 60, "a second round would exceed what is enough"
+
+
 def test_where_controls_are_few_decoys_decide_and_the_few_are_still_told() -> None:
     n, rng = 400, np.random.default_rng(0)
     said = told(n, never=FEWEST_CONTROLS - 1)
@@ -107,6 +115,10 @@ def test_where_controls_are_few_decoys_decide_and_the_few_are_still_told() -> No
     assert set(found.calibrations) == {"unknown", "decoys"}
     assert np.isnan(found.shown[:, SETS.index("never")]).all()
     assert found.members[:, SETS.index("never")].sum() == FEWEST_CONTROLS - 1
+    few = told(60, lost=10, partly=5, never=40)
+    fewer = KnownAndSaid(known=few.known, specific=few.known, never=few.never & few.known, right=few.right)
+    found = fit_controls(evidence[:60], evidence[:60], fewer, facts(60), half(60), alpha=0.05)
+    assert found.relied == "unknown", "rather too strict than nothing"
     nothing = np.full((n, 1), np.nan)
     with pytest.raises(InputError, match="controls: give at least"):
         fit_controls(nothing, nothing, said, facts(n), half(n), alpha=0.05)
@@ -115,7 +127,8 @@ def test_where_controls_are_few_decoys_decide_and_the_few_are_still_told() -> No
 def test_what_facts_cannot_carry_is_said_with_numbers_before_evidence_is_gathered() -> None:
     require_controls(known=FEWEST_CONTROLS, never=0, facts=100)
     require_controls(known=1, never=FEWEST_CONTROLS, facts=100)
+    require_controls(known=1, never=0, facts=FEWEST_CONTROLS + 1)
     with pytest.raises(InputError, match="knows none of the 90 facts"):
         require_controls(known=0, never=90, facts=90)
-    with pytest.raises(InputError, match="only 39 of 80 facts are right in no form of the base, and 12 are"):
-        require_controls(known=12, never=39, facts=80)
+    with pytest.raises(InputError, match="only 30 of 50 facts are right in no form of the base, and 12 are"):
+        require_controls(known=12, never=30, facts=50)

@@ -268,5 +268,5 @@ def test_generic_answers_stand_beside_accuracy_where_they_were_measured(tmp_path
     page = report(path).read_text()
     assert "Modal answer" in page
     assert "0.316" in page
-    assert "14.4%, 84.0%" in headline_table(run).caption
+    assert "14.4%, 84.0%" in str(headline_table(run).caption)
     assert not specific_numbers(Run.load(make_run(tmp_path / "older", n_facts=8)))
