@@ -184,6 +184,7 @@ def headline(study: Study) -> Table:
     table = Table(title=Text(study.finding, "bold"), title_justify="left", box=SIMPLE_HEAD)
     table.padding, table.pad_edge = (0, 1, 0, 0), False  # with these the main job's fits into 80 columns
     first = study.tables[0]
+    table.caption, table.caption_justify = first.note or None, "left"
     for i, column in enumerate(first.columns):
         table.add_column(Text(column.replace(", ", "\n", 1)), justify="left" if i == 0 else "right")
     interval = re.compile(r"\(\+?([^ ()]+) to \+?([^ ()]+)\)")
