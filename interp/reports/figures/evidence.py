@@ -79,7 +79,7 @@ def trajectory(run: Run) -> Figure:
         for key, (text, colour, marker) in series.items():
             found = {step: e for step in sorted(arms) if (e := run.number("arms", arms[step], key))}
             if found:
-                look = {"color": colour, "marker": marker, "label": text}
+                look: dict[str, Any] = {"color": colour, "marker": marker, "label": text}
                 draw_points(axes, list(found), list(found.values()), scale=scale, **look)
             counts |= {e.n for e in found.values()}
         axes.set_xlabel(f"training step\n{counted(counts, run.unit)}")
@@ -164,14 +164,18 @@ def _draw_readouts(frame: pd.DataFrame) -> Figure:
     styles = style.arm_style(arms)
     width = 2.5 if style.room() > 5 else style.room()
     figure, grid = style.panels_of(2, width=width, height=0.7 + 0.38 * len(arms), sharey=True)
-    rows = {(arm, flag): part for (arm, flag), part in frame.groupby(["arm", frame["correct"].astype(bool)])}
+    right = frame["correct"].astype(bool)
+    split = {
+        (arm, flag): frame[(frame["arm"] == arm) & (right == flag)] for arm in arms for flag in (True, False)
+    }
+    rows = {key: part for key, part in split.items() if len(part)}
     for axes, (column, title) in zip(grid, PANELS.items(), strict=True):
         for y, arm in enumerate(arms):
             for correct, shift in ((True, -0.13), (False, 0.13)):
                 found = _mean(rows[arm, correct], column) if (arm, correct) in rows else None
                 if found is not None:
                     colour = styles[arm]["color"]
-                    look = {"color": colour, "markerfacecolor": colour if correct else "none"}
+                    look: dict[str, Any] = {"color": colour, "markerfacecolor": colour if correct else "none"}
                     draw_points(axes, [y + shift], [found], across=True, marker="o", linestyle="", **look)
         axes.axvline(0, color=style.MUTED, linewidth=0.6)
         axes.set_xlabel(title)
