@@ -83,7 +83,7 @@ def test_what_is_kept_is_what_the_models_attend_to(kept, tmp_path) -> None:
             with torch.no_grad():
                 output = both("llama", seed).plain(batch.input_ids, output_attentions=True)
             expected = torch.stack(output.attentions, 1)[0].numpy()
-            assert example.last_rows(arm) == pytest.approx(expected[:, :, -1], abs=0.003)
+            assert example.patterns[arm][:, :, -1] == pytest.approx(expected[:, :, -1], abs=0.003)
             whole = ~np.isnan(example.patterns[arm])
             assert example.patterns[arm][whole] == pytest.approx(expected[whole], abs=0.003)
             assert example.predictions[arm] == f"{arm} says"

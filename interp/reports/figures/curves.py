@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.transforms import ScaledTranslation
 
-from interp.reports.figures.style import (
-    COLUMN,
-    arm_style,
-    in_house_style,
-    leftmost,
-    new_figure,
-    panels_of,
-    shared_legend,
-)
+from interp.reports.figures import style
 from interp.stats import Estimate
 
 if TYPE_CHECKING:
@@ -46,7 +38,7 @@ def draw_points(
     *,
     scale: float = 1,
     across: bool = False,
-    **style: Any,
+    **look: Any,
 ) -> ErrorbarContainer:
     """Draw values with the interval around each; one without an interval keeps its bare point.
 
@@ -56,7 +48,7 @@ def draw_points(
         numbers: estimates or entries of results.json; a value of None is not drawn.
         scale: what values and bounds are multiplied by.
         across: whether values lie along x.
-        **style: what matplotlib's ``errorbar`` takes.
+        **look: what matplotlib's ``errorbar`` takes.
     """
     entries = [asdict(number) if isinstance(number, Estimate) else number for number in numbers]
     values = [scale * (math.nan if entry["value"] is None else entry["value"]) for entry in entries]
@@ -68,13 +60,13 @@ def draw_points(
         ]
         for end, sign in (("low", -1), ("high", 1))
     ]
-    line = {"capsize": 2, "elinewidth": 1, **style}
+    line = {"capsize": 2, "elinewidth": 1, **look}
     if across:
         return axes.errorbar(values, places, xerr=bars, **line)
     return axes.errorbar(places, values, yerr=bars, **{"clip_on": False, **line})
 
 
-@in_house_style
+@style.in_house_style
 def curves(
     panels: Mapping[str, Sequence[Curve]],
     *,
@@ -98,9 +90,9 @@ def curves(
         share: whether all panels have one scale.
         unit: what n counts.
     """
-    figure, grid = panels_of(len(panels), width=COLUMN, height=2.6, extra=0.3, sharey=share)
+    figure, grid = style.panels_of(len(panels), width=style.COLUMN, height=2.6, extra=0.3, sharey=share)
     labels = list(dict.fromkeys(curve.label for some in panels.values() for curve in some))
-    styles = arm_style(labels)
+    styles = style.arm_style(labels)
     for axes, (title, some) in zip(grid, panels.items(), strict=True):
         for k, curve in enumerate(some):
             aside = APART * (k - (len(some) - 1) / 2)
@@ -116,13 +108,13 @@ def curves(
         counts = {int(number["n"]) for curve in some for number in curve.y if number.get("n")}
         axes.set_xlabel(f"{x}\n{counted(counts, unit)}")
     for axes in grid:
-        if leftmost(axes):
+        if style.leftmost(axes):
             axes.set_ylabel(y)
-    shared_legend(figure, grid, labels, columns=4 if figure.get_figwidth() > 5 else 2)
+    style.shared_legend(figure, grid, labels, columns=4 if figure.get_figwidth() > 5 else 2)
     return figure
 
 
-@in_house_style
+@style.in_house_style
 def forest(series: Sequence[Curve], *, x: str, mark: float) -> Figure:
     """Draw each series' numbers at its places, the first on top; ``mark`` is what says nothing.
 
@@ -132,7 +124,7 @@ def forest(series: Sequence[Curve], *, x: str, mark: float) -> Figure:
     return _forests({x: series}, {x: mark}, places, width=5.4, scale=1, apart=0.6 / max(1, len(series)))
 
 
-@in_house_style
+@style.in_house_style
 def forests(
     panels: Mapping[str, Sequence[Curve]],
     *,
@@ -163,8 +155,8 @@ def _forests(
 ) -> Figure:
     """Draw panels of one height; series lie ``apart`` around the line of their place."""
     labels = list(dict.fromkeys(each.label for some in panels.values() for each in some))
-    styles = arm_style(labels)
-    figure = new_figure(width=width, height=0.8 + (0.34 if apart else 0.22) * len(places))
+    styles = style.arm_style(labels)
+    figure = style.new_figure(width=width, height=0.8 + (0.34 if apart else 0.22) * len(places))
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (x, series) in zip(grid, panels.items(), strict=True):
         for k, each in enumerate(series):
@@ -177,14 +169,14 @@ def _forests(
         axes.set_xlabel(x)
     grid[0].set_yticks(range(len(places)), [str(place) for place in places])
     grid[0].set_ylim(max(1, len(places)) - 0.5, -0.5)
-    shared_legend(figure, grid, labels, columns=5)
+    style.shared_legend(figure, grid, labels, columns=5)
     return figure
 
 
-def _draw_curve(axes: Axes, curve: Curve, style: Mapping[str, Any], scale: float, aside: float) -> None:
+def _draw_curve(axes: Axes, curve: Curve, look: Mapping[str, Any], scale: float, aside: float) -> None:
     """Draw one curve, its points ``aside`` (printer's points) of their places."""
     there = _measured(curve)
-    look = {"markersize": 4, "clip_on": True, **style}
+    look = {"markersize": 4, "clip_on": True, **look}
     places, numbers = [place for place, _ in there], [number for _, number in there]
     drawn = draw_points(axes, places, numbers, scale=scale, label=curve.label, **look)
     moved = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)

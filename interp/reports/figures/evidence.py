@@ -14,23 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from interp.reports.figures import style
 from interp.reports.figures.curves import count_span, counted, draw_points
-from interp.reports.figures.style import (
-    COLUMN,
-    INK,
-    MUTED,
-    SUBJECT,
-    arm_style,
-    draw_from_run,
-    drawable_label,
-    in_house_style,
-    legend_of,
-    name_rows,
-    new_figure,
-    panels_of,
-    room,
-    rule_axes,
-)
 from interp.reports.read.fact_attention import BASE
 from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run, require_columns
 from interp.stats import estimate, over_seeds, overlap_of
@@ -44,40 +29,43 @@ if TYPE_CHECKING:
 Series = Mapping[str, tuple[str, str, str]]  # key in results.json: legend, colour (no arm's), marker
 
 HIDDEN: Series = {
-    "knockout_subject": ("the subject", SUBJECT, "o"),
-    "knockout_relation": ("the relation's words", INK, "s"),
+    "knockout_subject": ("the subject", style.SUBJECT, "o"),
+    "knockout_relation": ("the relation's words", style.INK, "s"),
 }
 READ: Series = {
-    "readout_stored": ("stored (all subject tokens alike)", INK, "s"),
-    "readout_used": ("used (weighted by attention)", SUBJECT, "o"),
+    "readout_stored": ("stored (all subject tokens alike)", style.INK, "s"),
+    "readout_used": ("used (weighted by attention)", style.SUBJECT, "o"),
 }
 ALONG = {  # by axis label: the series and their scale
     "accuracy (%)": (
-        {"accuracy": ("all facts", INK, "s"), "accuracy_known": ("known to the base", SUBJECT, "o")},
+        {
+            "accuracy": ("all facts", style.INK, "s"),
+            "accuracy_known": ("known to the base", style.SUBJECT, "o"),
+        },
         100,
     ),
-    "subject-attention mass": ({"subject_attention": ("subject-attention mass", INK, "^")}, 1),
+    "subject-attention mass": ({"subject_attention": ("subject-attention mass", style.INK, "^")}, 1),
 }
 PANELS = {"stored": "stored: all subject\ntokens alike", "used": "used: weighted\nby attention"}
 UNREAD = "What is stored and what is used is left out:"
 MOST_LEVEL = 6  # arms whose names fit side by side
 
 
-@draw_from_run
+@style.draw_from_run
 def hidden(run: Run) -> Figure:
     """Draw what each arm loses when its last prompt token cannot see a part of the prompt (nats)."""
     label, legend = "log p(answer) lost (nats)", "hidden from the last token"
     return _by_arm(run, HIDDEN, "What the last token needs to see", scale=1, ylabel=label, legend=legend)
 
 
-@draw_from_run
+@style.draw_from_run
 def readout(run: Run) -> Figure:
     """Draw how often the gold answer is read most strongly from the subject's values, per arm (%)."""
     label = "gold answer read first\n(% of known facts)"
     return _by_arm(run, READ, "What the subject's values say", scale=100, ylabel=label, legend="the values")
 
 
-@draw_from_run
+@style.draw_from_run
 def trajectory(run: Run) -> Figure:
     """Draw accuracy, and beside it subject-attention mass, against training step, the base at step 0."""
     arms = {int(m[1]): arm for arm in run.arms if (m := re.fullmatch(r"checkpoint-(\d+)", arm))}
@@ -85,20 +73,20 @@ def trajectory(run: Run) -> Figure:
         raise NotMeasured("A trajectory is left out: it needs two or more arms called checkpoint-STEP.")
     if BASE in run.arms:
         arms[0] = BASE
-    figure, grid = panels_of(2, width=COLUMN, height=2.9)
+    figure, grid = style.panels_of(2, width=style.COLUMN, height=2.9)
     for axes, (ylabel, (series, scale)) in zip(grid, ALONG.items(), strict=True):
         counts: set[int] = set()
         for key, (text, colour, marker) in series.items():
             found = {step: e for step in sorted(arms) if (e := run.number("arms", arms[step], key))}
             if found:
-                style = {"color": colour, "marker": marker, "label": text}
-                draw_points(axes, list(found), list(found.values()), scale=scale, **style)
+                look: dict[str, Any] = {"color": colour, "marker": marker, "label": text}
+                draw_points(axes, list(found), list(found.values()), scale=scale, **look)
             counts |= {e.n for e in found.values()}
         axes.set_xlabel(f"training step\n{counted(counts, run.unit)}")
         axes.set_ylabel(ylabel)
         if len(series) > 1 and counts:
             axes.legend(loc="best")
-        rule_axes(axes, "y")
+        style.rule_axes(axes, "y")
     return figure
 
 
@@ -112,22 +100,22 @@ def _by_arm(run: Run, series: Series, what: str, *, scale: float, ylabel: str, l
         reason = "no known fact could be measured, or the architecture ignores such edits"
         raise NotMeasured(f"{what} is left out: {reason if written else 'this run did not measure it'}.")
     measured = {key: points for key, points in measured.items() if points}
-    narrow = room() < 6.4
-    figure = new_figure(min(6.4, room()), 3.3 if narrow else 2.9)
+    narrow = style.room() < 6.4
+    figure = style.new_figure(min(6.4, style.room()), 3.3 if narrow else 2.9)
     axes = figure.add_subplot()
     for shift, (key, points) in zip((-0.08, 0.08), measured.items(), strict=False):
         text, colour, marker = series[key]
-        style: dict[str, Any] = {"color": colour, "marker": marker, "label": text, "linestyle": ""}
-        draw_points(axes, [i + shift for i in points], list(points.values()), scale=scale, **style)
+        look: dict[str, Any] = {"color": colour, "marker": marker, "label": text, "linestyle": ""}
+        draw_points(axes, [i + shift for i in points], list(points.values()), scale=scale, **look)
     upright = len(run.arms) > MOST_LEVEL
-    names = [drawable_label(arm, 18 if upright else 14) for arm in run.arms]
+    names = [style.drawable_label(arm, 18 if upright else 14) for arm in run.arms]
     axes.set_xticks(range(len(names)), names, rotation=90 * upright)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_xlabel(counted({e.n for points in measured.values() for e in points.values()}, run.unit))
-    axes.axhline(0, color=INK, linewidth=0.6)
+    axes.axhline(0, color=style.INK, linewidth=0.6)
     axes.set_ylabel(ylabel)
-    legend_of(figure, axes, below=narrow, columns=1, title=legend)
-    rule_axes(axes, "y")
+    style.legend_of(figure, axes, below=narrow, columns=1, title=legend)
+    style.rule_axes(axes, "y")
     return figure
 
 
@@ -170,29 +158,33 @@ def stored_and_used(
     return _draw_readouts(require_columns(frame, (), arms))
 
 
-@in_house_style
+@style.in_house_style
 def _draw_readouts(frame: pd.DataFrame) -> Figure:
     arms = sorted(frame["arm"].unique(), key=lambda arm: arm != BASE)
-    styles = arm_style(arms)
-    width = 2.5 if room() > 5 else room()
-    figure, grid = panels_of(2, width=width, height=0.7 + 0.38 * len(arms), sharey=True)
-    rows = {(arm, flag): part for (arm, flag), part in frame.groupby(["arm", frame["correct"].astype(bool)])}
+    styles = style.arm_style(arms)
+    width = 2.5 if style.room() > 5 else style.room()
+    figure, grid = style.panels_of(2, width=width, height=0.7 + 0.38 * len(arms), sharey=True)
+    right = frame["correct"].astype(bool)
+    split = {
+        (arm, flag): frame[(frame["arm"] == arm) & (right == flag)] for arm in arms for flag in (True, False)
+    }
+    rows = {key: part for key, part in split.items() if len(part)}
     for axes, (column, title) in zip(grid, PANELS.items(), strict=True):
         for y, arm in enumerate(arms):
             for correct, shift in ((True, -0.13), (False, 0.13)):
                 found = _mean(rows[arm, correct], column) if (arm, correct) in rows else None
                 if found is not None:
                     colour = styles[arm]["color"]
-                    style = {"color": colour, "markerfacecolor": colour if correct else "none"}
-                    draw_points(axes, [y + shift], [found], across=True, marker="o", linestyle="", **style)
-        axes.axvline(0, color=MUTED, linewidth=0.6)
+                    look: dict[str, Any] = {"color": colour, "markerfacecolor": colour if correct else "none"}
+                    draw_points(axes, [y + shift], [found], across=True, marker="o", linestyle="", **look)
+        axes.axvline(0, color=style.MUTED, linewidth=0.6)
         axes.set_xlabel(title)
-        rule_axes(axes, "x")
+        style.rule_axes(axes, "x")
         axes.margins(x=0.1)
-        name_rows(axes, [_name(rows, arm) for arm in arms])
+        style.name_rows(axes, [_name(rows, arm) for arm in arms])
     grid[0].set_ylim(len(arms) - 0.5, -0.5)
-    for face, text in ((INK, "answered right"), ("none", "answered wrong")):
-        grid[0].plot([], [], marker="o", color=INK, linestyle="", markerfacecolor=face, label=text)
+    for face, text in ((style.INK, "answered right"), ("none", "answered wrong")):
+        grid[0].plot([], [], marker="o", color=style.INK, linestyle="", markerfacecolor=face, label=text)
     handles = grid[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=2, handletextpad=0.2)
     return figure
@@ -215,4 +207,4 @@ def _name(rows: Mapping[tuple[str, bool], pd.DataFrame], arm: str) -> str:
     counts = (
         rows[arm, flag].groupby("seed").size() if (arm, flag) in rows else [0] for flag in (True, False)
     )
-    return f"{drawable_label(arm, 18)}\nn = {' / '.join(map(count_span, counts))}"
+    return f"{style.drawable_label(arm, 18)}\nn = {' / '.join(map(count_span, counts))}"

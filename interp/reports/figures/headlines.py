@@ -8,22 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from interp.reports.figures import style
 from interp.reports.figures.curves import count_span, counted, draw_points
-from interp.reports.figures.style import (
-    INK,
-    MUTED,
-    OKABE_ITO,
-    arm_style,
-    draw_from_run,
-    drawable_label,
-    leftmost,
-    legend_of,
-    name_rows,
-    new_figure,
-    panels_of,
-    room,
-    rule_axes,
-)
 from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run
 
 if TYPE_CHECKING:
@@ -35,11 +21,11 @@ MEASURES = {  # key in results.json: axis label, scale
     "accuracy": ("accuracy, all test facts\n(percentage points)", 100),
     "subject_attention": ("subject-attention mass", 1),
 }
-POOLED: dict[str, Any] = {"marker": "D", "markersize": 5.5, "color": OKABE_ITO[0], "elinewidth": 1.6}
-SINGLE: dict[str, Any] = {"marker": "o", "markersize": 4, "color": MUTED, "elinewidth": 1}
+POOLED: dict[str, Any] = {"marker": "D", "markersize": 5.5, "color": style.OKABE_ITO[0], "elinewidth": 1.6}
+SINGLE: dict[str, Any] = {"marker": "o", "markersize": 4, "color": style.MUTED, "elinewidth": 1}
 
 
-@draw_from_run
+@style.draw_from_run
 def accuracy_by_quartile(run: Run) -> Figure:
     """Draw accuracy by popularity quartile, one line an arm, the base dashed; n stands on the axis."""
     measured = {
@@ -51,25 +37,25 @@ def accuracy_by_quartile(run: Run) -> Figure:
     measured = {arm: points for arm, points in measured.items() if points}
     if not measured:
         raise NotMeasured("Accuracy by popularity is left out: the facts carry no popularity.")
-    figure = new_figure(min(5.4, room()), 3.1)
+    figure = style.new_figure(min(5.4, style.room()), 3.1)
     axes = figure.add_subplot()
-    styles = arm_style(list(measured))
+    styles = style.arm_style(list(measured))
     step = min(0.09, 0.5 / len(measured))
     for i, (arm, points) in enumerate(measured.items()):
         places = [q + (i - (len(measured) - 1) / 2) * step for q in points]
-        label = drawable_label(arm, 24)
+        label = style.drawable_label(arm, 24)
         draw_points(axes, places, list(points.values()), label=label, scale=100, **styles[arm])
     axes.set_xticks(range(4), [_quartile_label(measured, i) for i in range(4)])
     axes.set_xlim(-0.5, 3.5)
     top = max(e.value for points in measured.values() for e in points.values())
     axes.set_ylim(0, max(100.0, axes.get_ylim()[1]) if top > 0.6 else None)
     axes.set_ylabel("accuracy (%)")
-    rule_axes(axes, "y")
-    legend_of(figure, axes, below=room() < 5.4, handlelength=2.2)
+    style.rule_axes(axes, "y")
+    style.legend_of(figure, axes, below=style.room() < 5.4, handlelength=2.2)
     return figure
 
 
-@draw_from_run
+@style.draw_from_run
 def contrasts(run: Run) -> Figure:
     """Draw the paired contrasts as a forest: with several seeds, one row a seed above their mean."""
     several = len(run.seeds) > 1
@@ -78,27 +64,27 @@ def contrasts(run: Run) -> Figure:
     if not columns:
         raise NotMeasured("Contrasts are left out: the run compares no arms.")
     rows = [(c, seed) for c in names for seed in ((*run.seeds, None) if several else (None,))]
-    width, height = 7 / 3 if room() > 5 else room(), 0.95 + 0.24 * len(rows)
-    figure, grid = panels_of(len(columns), width=width, height=height)
+    width, height = 7 / 3 if style.room() > 5 else style.room(), 0.95 + 0.24 * len(rows)
+    figure, grid = style.panels_of(len(columns), width=width, height=height)
     for axes, measure in zip(grid, columns, strict=True):
         axis_label, scale = MEASURES[measure]
-        axes.axvline(0, color=MUTED, linewidth=0.8)
+        axes.axvline(0, color=style.MUTED, linewidth=0.8)
         for y, (name, seed) in enumerate(rows):
             if found := run.number("contrasts", name, measure, seed=seed):
-                style = POOLED if seed is None else SINGLE
-                draw_points(axes, [y], [found], scale=scale, across=True, linestyle="", **style)
+                look = POOLED if seed is None else SINGLE
+                draw_points(axes, [y], [found], scale=scale, across=True, linestyle="", **look)
         counts = {e.n for name in names if (e := run.number("contrasts", name, measure))}
         axes.set_xlabel(f"{axis_label}\n{counted(counts, run.unit)}")
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="x")
         axes.margins(x=0.12)
         axes.locator_params(axis="x", nbins=5 if scale == 100 else 3)  # small fractions are long
-        first = leftmost(axes)
-        name_rows(axes, [_row_label(run, *row) if first else "" for row in rows])
+        first = style.leftmost(axes)
+        style.name_rows(axes, [_row_label(run, *row) if first else "" for row in rows])
     return figure
 
 
-@draw_from_run
+@style.draw_from_run
 def recovery(run: Run) -> Figure:
     """Draw how many lost facts the right attention rows bring back, beside a wrong subject's rows."""
     names = {"pattern_only": "this fact's rows\nfrom top", "placebo": "another subject's\nrows (placebo)"}
@@ -107,20 +93,20 @@ def recovery(run: Run) -> Figure:
         raise NotMeasured(
             "Recovery by transplant is left out: it needs facts that top gets right and bottom wrong."
         )
-    figure = new_figure(3.4, 2.9)
+    figure = style.new_figure(3.4, 2.9)
     axes = figure.add_subplot()
-    for x, (found, colour) in enumerate(zip(bars.values(), (OKABE_ITO[0], "#9a9ea6"), strict=True)):
+    for x, (found, colour) in enumerate(zip(bars.values(), (style.OKABE_ITO[0], "#9a9ea6"), strict=True)):
         value = 100 * found.value
         axes.bar(x, value, width=0.56, color=colour)
-        draw_points(axes, [x], [found], scale=100, color=INK, marker="", linestyle="")
+        draw_points(axes, [x], [found], scale=100, color=style.INK, marker="", linestyle="")
         at = (x, value if found.high is None else 100 * found.high)
-        style: dict[str, Any] = {"ha": "center", "weight": "bold"}
-        axes.annotate(f"{value:.0f}%", at, (0, 3), textcoords="offset points", **style)
+        look: dict[str, Any] = {"ha": "center", "weight": "bold"}
+        axes.annotate(f"{value:.0f}%", at, (0, 3), textcoords="offset points", **look)
     axes.set_xticks(range(2), [f"{names[name]}\nn = {e.n:,}" for name, e in bars.items()])
     axes.set_xlim(-0.6, 1.6)
     axes.set_ylim(0, max(axes.get_ylim()[1] * 1.08, 10))
     axes.set_ylabel("facts bottom lost and\nnow answers (%)")
-    rule_axes(axes, "y")
+    style.rule_axes(axes, "y")
     return figure
 
 
@@ -132,7 +118,11 @@ def _quartile_label(measured: dict[str, dict[int, MeasuredEstimate]], i: int) ->
 
 def _row_label(run: Run, name: str, seed: str | None) -> str:
     first, _, second = name.rpartition("_minus_")
-    pair = f"{drawable_label(first)} \u2212 {drawable_label(second)}" if first else drawable_label(name, 36)
+    pair = (
+        f"{style.drawable_label(first)} \u2212 {style.drawable_label(second)}"
+        if first
+        else style.drawable_label(name, 36)
+    )
     if len(run.seeds) < 2:
         return pair
-    return f"{pair}, mean" if seed is None else f"seed {drawable_label(seed)}"
+    return f"{pair}, mean" if seed is None else f"seed {style.drawable_label(seed)}"

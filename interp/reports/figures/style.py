@@ -46,7 +46,7 @@ SUBJECT = "#b83c8a"  # the subject's tokens: no arm's colour
 
 # Text of an SVG stays text, searchable and in a font that has its script; equal data gives equal files.
 SHEET = Path(__file__).parents[1] / "templates" / "house.mplstyle"
-HOUSE: dict[str, Any] = dict(matplotlib.rc_params_from_file(SHEET, use_default_template=False))
+HOUSE: dict[str, Any] = dict(matplotlib.rc_params_from_file(SHEET, use_default_template=False).items())
 
 
 @contextmanager

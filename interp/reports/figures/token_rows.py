@@ -60,9 +60,8 @@ def attention_strips(strips: Sequence[Strip]) -> Figure:
                 look["color"] = "white" if weight > 0.6 else "black"
                 axes.text(column, row, f"{100 * weight:.0f}", **look)
         axes.set_yticks(range(len(strip.rows)), list(strip.rows))
-        _token_ticks(
-            axes, [drawable_label(strip.tokens[i], 10) for i in kept], strip.subject[kept], MUTED, 6.5
-        )
+        names, flags = [drawable_label(strip.tokens[i], 10) for i in kept], strip.subject[kept].tolist()
+        _token_ticks(axes, names, flags, MUTED, 6.5)
         axes.set_xlim(-0.5, width - 0.5)  # one scale for all: a token is as wide in every strip
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)

@@ -179,7 +179,7 @@ def _by_quarter(known: pd.DataFrame) -> Figure:
     arms = {str(arm): rows for arm, rows in known.groupby("arm", sort=False)}
     figure, grid = style.panels_of(len(arms), width=COLUMN, height=1.75, extra=0.5, sharex=True)
     for axes, (arm, rows) in zip(grid, arms.items(), strict=True):
-        quarters = {int(q): part for q, part in rows.groupby("quarter")}
+        quarters = {q: part for q in range(1, 5) if len(part := rows[rows["quarter"] == q])}
         names = [f"{q}, n = {count_span(part.groupby('seed').size())}" for q, part in quarters.items()]
         _share_bars(axes, list(quarters.values()), names, _present(known))
         axes.set_title(drawable_label(arm, 16), loc="left")
@@ -203,13 +203,15 @@ def _share_bars(
             label = name if y == 0 else None
             axes.barh(y, 100 * share, left=100 * at, height=0.62, color=COLOURS[name], label=label)
             if share > 0.09:
-                look = {"ha": "center", "va": "center", "color": "#ffffff" if name in DARK else "#111111"}
-                axes.text(100 * (at + share / 2), y, f"{100 * share:.0f}", **look)
+                ink = "#ffffff" if name in DARK else "#111111"
+                axes.text(
+                    100 * (at + share / 2), y, f"{100 * share:.0f}", ha="center", va="center", color=ink
+                )
             at += share
         first = found[verdicts[0]]
         if first.low is not None:
             # The first share's end is the only boundary that is one share's own.
-            look = {"color": INK, "capsize": 1.5, "linestyle": ""}
+            look: dict[str, Any] = {"color": INK, "capsize": 1.5, "linestyle": ""}
             draw_points(axes, [y + 0.38], [first], scale=100, across=True, **look)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)

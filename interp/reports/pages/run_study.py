@@ -176,6 +176,6 @@ def _definitions(run: Run) -> list[tuple[str, str]]:
         "known": words["known"]["halves" if run.halves else "own"],
         "interval": words["interval"][run.unit].format(seeds=len(run.seeds)),
     }
-    idle = () if run.halves else ("Arms",)
-    idle += () if run.number("recovery", "pattern_only") else ("Attention transplant",)
+    idle = [] if run.halves else ["Arms"]
+    idle += [] if run.number("recovery", "pattern_only") else ["Attention transplant"]
     return [(term, text.format(**told)) for term, text in words["definitions"].items() if term not in idle]

@@ -84,8 +84,8 @@ def answer(run: Run) -> Answer:
         first = _contrast_sentence(run, "halves", "top_minus_bottom", "accuracy_known")
         attention = _contrast_sentence(run, "attention", "top_minus_bottom", "subject_attention")
         one_seed = _said("one_seed") if len(run.seeds) == 1 else ""
-        sentences = first, attention, recovery_sentence(run), one_seed
-        return Answer(verdict=verdict, sentences=tuple(filter(None, sentences)))
+        found = first, attention, recovery_sentence(run), one_seed
+        return Answer(verdict=verdict, sentences=tuple(filter(None, found)))
     # Over all facts, since "known" would favour the base.
     kinds: dict[str, Kind] = {"own": "accuracy", "attention": "subject_attention"}
     said = [_contrast_sentence(run, key, name, kinds[key]) for name in run.contrasts for key in kinds]

@@ -154,10 +154,11 @@ def load_study(run: Path | str) -> Study:
         held = read_json(path)
         if held["version"] != VERSION or held["outcome"] not in OUTCOMES:
             raise InputError(f"{path}: was written by another version; {remedy}")
+        said: dict[str, Any] = {key: str(held[key]) for key in ("title", "question", "finding", "outcome")}
+        said |= {key: tuple(map(_table, held[key])) for key in ("tables", "examples")}
+        said |= {key: tuple(map(str, held.get(key, ()))) for key in ("notes", "answer")}
         return Study(
-            **{name: str(held[name]) for name in ("title", "question", "finding", "outcome")},
-            **{name: tuple(map(_table, held[name])) for name in ("tables", "examples")},
-            **{name: tuple(map(str, held.get(name, ()))) for name in ("notes", "answer")},
+            **said,
             claims=tuple(Claim(**claim) for claim in held["claims"]),
             figures=tuple(map(_figure, held["figures"])),
             definitions=tuple((str(term), str(text)) for term, text in held.get("definitions", ())),
