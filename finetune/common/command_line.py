@@ -105,9 +105,8 @@ def renamed(words: Sequence[str], options: type[Any]) -> list[str]:
 def _flags(options: type[Any]) -> set[str]:
     found: set[str] = set()
     for name, kind in get_type_hints(options).items():
-        found |= (
-            _flags(kind) if is_dataclass(kind) and isinstance(kind, type) else {f"--{name.replace('_', '-')}"}
-        )
+        nested = isinstance(kind, type) and is_dataclass(kind)
+        found |= _flags(kind) if nested else {f"--{name.replace('_', '-')}"}
     return found
 
 
