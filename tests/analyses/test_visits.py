@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import finetune.models
+import finetune.checkpoints.filling
+import finetune.checkpoints.loading
 import numpy as np
 import pytest
 import torch
