@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import finetune.checkpoints.filling
-import finetune.checkpoints.loading
 import numpy as np
 import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
+import finetune.checkpoints.filling
+import finetune.checkpoints.loading
 from analyses.common.checkpoints import Checkpoints
 from analyses.common.evaluate import answer_rows
 from analyses.common.measurements import transplant
