@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
     from finetune.data.prompts import Prompt
     from interp.weight_edits.interpolation import State
+    from interp.weight_edits.weight_groups import Labels
 
 SIBLING, PLACEBO = "sibling", "_placebo"  # the latter behind a donor's name
 SUBSETS = [
@@ -84,7 +85,8 @@ def _of_donors(
     named = {BASE: BASE} if sibling is None else {BASE: BASE, SIBLING: sibling}
     model = load_merged(source_of(checkpoints, arm), checkpoints.base)
     own, judge = parameters_of(model), AnswerJudge.of(checkpoints.prompts)
-    budget, labels = TokenBudget(tokens=options.batch_tokens), None
+    budget = TokenBudget(tokens=options.batch_tokens)
+    labels: Labels = {}
 
     def answers(weights: State) -> pd.DataFrame:
         with with_weights(model, weights):
@@ -100,7 +102,8 @@ def _of_donors(
             donor = parameters_of(other)
             for suffix in ("", PLACEBO):
                 given = random_donor(donor, own, labels, seed=seed) if suffix else donor
-                changed, known = changed_groups(given, own, labels), {(): plain}
+                changed = changed_groups(given, own, labels)
+                known: dict[tuple[str, ...], pd.DataFrame] = {(): plain}
                 for subset in SUBSETS:
                     moved = tuple(group for group in subset if group in changed)
                     if moved not in known:
