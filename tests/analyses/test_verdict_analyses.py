@@ -154,7 +154,7 @@ def test_grafts_of_weights_are_asked_and_shared_out(verdicts: Path) -> None:
 
 
 def test_the_sentence_names_a_group_only_where_intervals_do() -> None:
-    def numbers(lead: float, above: float) -> Results:
+    def numbers(lead: float, above: float, nats: float = 1.0) -> Results:
         def at(value: float) -> dict[str, float | int]:
             return {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 50}
 
@@ -164,6 +164,7 @@ def test_the_sentence_names_a_group_only_where_intervals_do() -> None:
                 "placebo": at(0.0),
                 "above_placebo": at(above if group == "mlp" else 0.0),
                 "lead": at(lead if group == "mlp" else -lead),
+                "nats": at(nats),
             }
             for group in GROUPS
         }
@@ -172,6 +173,7 @@ def test_the_sentence_names_a_group_only_where_intervals_do() -> None:
     assert "MLP carry most of it (50.0%" in pathway_sentence("arm", numbers(0.3, 0.4))
     assert "MLP bring back more than their placebo, none" in pathway_sentence("arm", numbers(0.05, 0.4))
     assert "cannot be told" in pathway_sentence("arm", numbers(0.3, 0.05))
+    assert "cannot be told" in pathway_sentence("arm", numbers(0.3, 0.4, nats=-1.0)), "right by luck"
     assert "no lost fact" in pathway_sentence("arm", Results.of({}))
 
 

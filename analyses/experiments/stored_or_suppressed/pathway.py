@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
 
 from analyses.common.checkpoints import BASE, Checkpoints
 from analyses.common.visits import source_of
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
     from finetune.data.prompts import Prompt
     from interp.weight_edits.interpolation import State
+    from interp.weight_edits.weight_groups import Labels
 
 SIBLING, PLACEBO = "sibling", "_placebo"  # the latter behind a donor's name
 SUBSETS = [
@@ -81,7 +85,8 @@ def _of_donors(
     named = {BASE: BASE} if sibling is None else {BASE: BASE, SIBLING: sibling}
     model = load_merged(source_of(checkpoints, arm), checkpoints.base)
     own, judge = parameters_of(model), AnswerJudge.of(checkpoints.prompts)
-    budget, labels = TokenBudget(options.batch_tokens), None
+    budget = TokenBudget(tokens=options.batch_tokens)
+    labels: Labels = {}
 
     def answers(weights: State) -> pd.DataFrame:
         with with_weights(model, weights):
@@ -97,7 +102,8 @@ def _of_donors(
             donor = parameters_of(other)
             for suffix in ("", PLACEBO):
                 given = random_donor(donor, own, labels, seed=seed) if suffix else donor
-                changed, known = changed_groups(given, own, labels), {(): plain}
+                changed = changed_groups(given, own, labels)
+                known: dict[tuple[str, ...], pd.DataFrame] = {(): plain}
                 for subset in SUBSETS:
                     moved = tuple(group for group in subset if group in changed)
                     if moved not in known:
@@ -112,16 +118,17 @@ def pathway_columns(answers: pd.DataFrame) -> pd.DataFrame:
     ``pathway_<donor>_<group>`` is the Shapley value of being right (``_nats``: of log p of the answer),
     ``_alone`` what the group brings back by itself; ``pathway_<donor>_restored`` what all groups do together.
     """
-    columns: dict[str, pd.Series[float]] = {}
+    columns: dict[str, Float[ndarray, " fact"]] = {}
+    ids = pd.Index(sorted(answers["fact_id"].unique()), dtype=object)
+    subsets = ["+".join(subset) for subset in SUBSETS]
     for donor, rows in answers.groupby("donor", sort=False):
-        subsets = ["+".join(subset) for subset in SUBSETS]
         right, nats = (
-            rows.pivot(index="subset", columns="fact_id", values=value).loc[subsets].astype(float)
+            rows.pivot(index="subset", columns="fact_id", values=value).loc[subsets, ids].to_numpy(np.float64)
             for value in ("right", "log_prob")
         )
         tables = {"": shapley_values(right), "_alone": values_alone(right), "_nats": shapley_values(nats)}
         for suffix, table in tables.items():
             for group, values in zip(GROUPS, table, strict=True):
-                columns[f"pathway_{donor}_{group}{suffix}"] = pd.Series(values, right.columns)
-        columns[f"pathway_{donor}_restored"] = right.iloc[-1] - right.iloc[0]
-    return pd.DataFrame(columns)
+                columns[f"pathway_{donor}_{group}{suffix}"] = values
+        columns[f"pathway_{donor}_restored"] = right[-1] - right[0]
+    return pd.DataFrame(columns, index=ids)

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from analyses.common.checkpoints import BASE
 from analyses.experiments.stored_or_suppressed.pathway import SIBLING
-from interp.reports.pages.results_tables import results_table, write_number
+from interp.reports.pages.results_tables import Column, results_table, write_number
 from interp.weight_edits import GROUPS
 
 if TYPE_CHECKING:
     from interp.reports.pages.study import StudyTable
     from interp.reports.read.results import Results
 
-_COLUMNS = (
+_COLUMNS: tuple[tuple[str, Column], ...] = (
+    ("n", lambda part: int(part.at("shapley")["n"])),
     ("From the base", ("shapley", "%")),
     ("… alone", ("alone", "%")),
     ("… placebo", ("placebo", "%")),
@@ -42,14 +43,16 @@ def pathway_table(results: Results) -> StudyTable:
         _COLUMNS,
         note=f"{told} Shapley shares over the 16 subsets of groups, % of lost facts; they add up to what all "
         "weights together bring back, which is the donor itself. Alone: this group only. Placebo: the "
-        "Shapley share of random updates of the same norm, tensor by tensor.",
+        "Shapley share of random updates of the same norm, tensor by tensor. n: lost facts asked, or "
+        "trainings.",
     )
 
 
 def pathway_sentence(arm: str, numbers: Results) -> str:
     """Say which group carries an arm's loss, by each donor.
 
-    It does if its share is above its placebo's and above that of every other group, both by their intervals.
+    It does if its share is above its placebo's and above that of every other group, and if it raises log p of
+    the answer, all by their intervals: facts that were picked for being wrong are also put right by luck.
     """
     told = [
         _by_donor(numbers, donor, prefix)
@@ -62,17 +65,22 @@ def pathway_sentence(arm: str, numbers: Results) -> str:
 def _by_donor(numbers: Results, donor: str, prefix: str) -> str:
     all_of = write_number(numbers.at(f"restored/{donor}"), "%")
     start = f"with the {donor}'s weights {all_of} of the lost facts come back"
-    for group, title in GROUPS.items():
-        low = [numbers.at(f"{group}/{prefix}{name}")["low"] for name in ("above_placebo", "lead")]
-        if all(bound is not None and bound > 0 for bound in low):
+    helpful = [
+        group
+        for group in GROUPS
+        if _is_above(numbers, f"{group}/{prefix}above_placebo")
+        and _is_above(numbers, f"{group}/{prefix}nats")
+    ]
+    for group in helpful:
+        if _is_above(numbers, f"{group}/{prefix}lead"):
             share = write_number(numbers.at(f"{group}/{prefix or 'shapley'}".rstrip("_")), "%")
             placebo = write_number(numbers.at(f"{group}/{prefix}placebo"), "%")
-            return f"{start}, and {title} carry most of it ({share}; placebo {placebo})"
-    above = [
-        title
-        for group, title in GROUPS.items()
-        if (numbers.at(f"{group}/{prefix}above_placebo")["low"] or 0) > 0
-    ]
-    if above:
-        return f"{start}; {' and '.join(above)} bring back more than their placebo, none of them clearly most"
+            return f"{start}, and {GROUPS[group]} carry most of it ({share}; placebo {placebo})"
+    if helpful:
+        named = " and ".join(GROUPS[group] for group in helpful)
+        return f"{start}; {named} bring back more than their placebo, none of them clearly most"
     return f"{start}; which weights carry the loss cannot be told from it"
+
+
+def _is_above(numbers: Results, place: str) -> bool:
+    return (numbers.at(place)["low"] or 0) > 0
