@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,10 +12,13 @@ from analyses import planted_truth, stored_or_suppressed
 from analyses.attention_imbalance import run as main_job
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions as MainOptions
 from analyses.experiments.stored_or_suppressed import stages as suppression
+from analyses.experiments.stored_or_suppressed.head_transplants import head_table
+from analyses.experiments.stored_or_suppressed.numbers import summarise
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_sentence
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from interp.reports.read.results import Results
+from interp.verdicts.controls import CONTROLS
 from interp.verdicts.diagnose import VERDICTS
 from interp.weight_edits import GROUPS
 
@@ -225,3 +229,59 @@ def test_mistakes_name_the_setting(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--absent 0"):
         planted_truth.run(planted_truth.PlantedTruthOptions(out=tmp_path / "x", absent=0))
     assert not (tmp_path / "x").exists()
+
+
+def test_a_placebo_has_its_own_n_and_differences_are_of_facts_that_have_both() -> None:
+    """Ten lost facts: four have no partner, and another arm has another sibling."""
+    placebo = [1.0, 0, 0, 0, 0, 1] + [np.nan] * 4
+    patterns = [1.0, 1, 1, 0, 0, 0] + [1.0] * 4
+    rows = pd.DataFrame(
+        {
+            "seed": 0,
+            "arm": "bottom",
+            "subject": [f"s{i}" for i in range(10)],
+            "base_knew": 1.0,
+            "right": False,
+            "verdict": "suppressed",
+            "attention": 0.5,
+            "attention_other": 0.6,
+            "popularity": np.arange(10.0),
+            "held_out": [True, False] * 5,
+            "recovered_patterns": patterns,
+            "recovered_placebo": placebo,
+            "recovered_sibling:top": patterns,
+            "recovered_sibling_placebo:top": np.nan,
+            "recovered_sibling:whole": np.nan,
+            "recovered_sibling_placebo:whole": np.nan,
+            **{f"shown_by_{name}": [1.0] * 4 + [0.0] * 6 for name in CONTROLS},
+            **{f"control_{name}": [False] * 6 + [True] * 4 for name in CONTROLS},
+        }
+    )
+    nothing = pd.DataFrame()
+    found = suppression.Diagnosed(rows=rows, heads=nothing, pictures={}, alpha=0.05)
+    arm = summarise(found)["arms"]["bottom"]
+    recovery = arm["recovery"]
+    assert (recovery["patterns"]["value"], recovery["patterns"]["n"]) == (0.7, 10)
+    assert (recovery["placebo"]["value"], recovery["placebo"]["n"]) == (pytest.approx(1 / 3), 6)
+    assert (recovery["difference_patterns"]["value"], recovery["difference_patterns"]["n"]) == (1 / 6, 6)
+    assert recovery["sibling"]["n"] == 10
+    assert recovery["sibling_placebo"] == {"value": None, "low": None, "high": None, "n": 0}
+    assert recovery["difference_sibling"]["n"] == 0
+    for part in arm["controls"].values():
+        assert (part["shown_of_lost"]["value"], part["shown_of_lost"]["n"]) == (0.4, 10)
+        assert (part["false_positives"]["value"], part["false_positives"]["n"]) == (0.0, 2)
+
+
+def test_heads_pair_their_placebos() -> None:
+    grid = pd.DataFrame(
+        {
+            "layer": 0,
+            "head": 1,
+            "subject": list("abcd"),
+            "effect": [1.0, 2, 3, 4],
+            "placebo": [1.0, 1, np.nan, np.nan],
+        }
+    )
+    (row,) = head_table(grid).to_dict("records")
+    assert (row["gain"], row["n"]) == (2.5, 4)
+    assert (row["placebo"], row["difference"], row["placebo_n"]) == (1.0, 0.5, 2)

@@ -10,8 +10,6 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-import finetune.checkpoints.filling
-import finetune.checkpoints.loading
 from analyses.common.checkpoints import Checkpoints
 from analyses.common.evaluate import answer_rows
 from analyses.common.measurements import transplant

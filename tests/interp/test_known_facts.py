@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from interp.verdicts.known import KnownFacts
 
 from finetune.checkpoints.loading import load_model
 from finetune.common.errors import InputError
@@ -17,7 +18,6 @@ from finetune.data.tokenizers import word_tokenizer
 from finetune.evaluation.generate import generate
 from interp.models.load_pair import load_pair
 from interp.verdicts.diagnose import diagnose
-from interp.verdicts.known import KnownFacts
 from tests.architectures import build
 
 BOOK = world_phrasebook()
