@@ -181,16 +181,14 @@ def diagnose(
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
     sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
     golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets, "distinct"), seed=seed)
-    prompts_of_forms = known.prompts if known else ()
-    forms = statement_form_prompts(
-        pair.tokenizer, facts, book, asked, golds, sets, shots=shots, seed=seed, prompts=prompts_of_forms
-    )
+    texts = {"shots": shots, "seed": seed, "prompts": known.prompts if known else ()}
+    forms = statement_form_prompts(pair.tokenizer, facts, book, asked, golds, sets, **texts)
     base = base_knowledge(pair, asked, golds, forms, batch_tokens=batch_tokens)
     base = known.merged(asked, base) if known else base
     knew, right = ask_finetuned(pair, asked, golds, base, on_asked, batch_tokens=batch_tokens)
     require_measurable_facts(knew >= knows, base.never.numpy(), right)
-    siblings = siblings or {}
-    evidence = measure_evidence(pair, asked, forms, golds, siblings, batch_tokens=batch_tokens, seed=seed)
+    bounds = {"batch_tokens": batch_tokens, "seed": seed}
+    evidence = measure_evidence(pair, asked, forms, golds, siblings or {}, **bounds)
     kinds = [kind for kind in (*KINDS, *PLACEBOS) if kind in evidence.values]
     chosen = [kind for kind in kinds if kind in {*used, *(("sibling", "all_sibling") if siblings else ())}]
     return _score_and_judge(pair, facts, asked, base, evidence, kinds, chosen, alpha, knows, seed)
@@ -230,7 +228,7 @@ def _score_and_judge(
         subjects=tuple(subjects.tolist()),
         relations=tuple(prompt.relation for prompt in asked.prompts),
         answers=tuple(prompt.answers[0] for prompt in asked.prompts),
-        verdicts=tuple(np.where(finite, verdicts, UNDETERMINED).tolist()),
+        verdicts=tuple(verdicts.tolist()),
         knew=base.share,
         base_said=base.said,
         used=tuple(chosen),

@@ -98,16 +98,6 @@ def answer(run: Run) -> Answer:
     return Answer(verdict=verdict, sentences=sentences)
 
 
-def _recall_heads(run: Run, name: str) -> str:
-    """Say what the mean over all heads hides: the difference in the heads that recall needs."""
-    gap = run.number("contrasts", name, "subject_attention_recall")
-    if gap is None or gap.value is None:
-        return ""
-    size = format_number(gap.value, "subject_attention", signed=True)
-    stands = format_evidence(run, gap, "subject_attention", signed=True)
-    return f" In the heads that recall needs it is {size} {stands}."
-
-
 def recovery_sentence(run: Run) -> str:
     """Say what the transplant brought back, always beside its placebo; empty where it was not measured."""
     right, placebo, gap = (run.number("recovery", key) for key in ("pattern_only", "placebo", "difference"))
