@@ -159,7 +159,8 @@ def _calibrated(
     alpha: float,
 ) -> dict[str, Calibration]:
     """Calibrate on the sets that have enough facts with evidence, on both halves."""
-    found, counts = {}, {}
+    found: dict[str, Calibration] = {}
+    counts: dict[str, int] = {}
     for name, wanted in sets.items():
         values = decoys if name == "decoys" else evidence
         some = wanted & ~np.isnan(values).all(1)
@@ -179,8 +180,8 @@ def likeness(facts: Sequence[Fact]) -> Float[ndarray, "fact feature"]:
     """Return what facts are matched on, in standard deviations: log answer frequency, popularity's rank."""
     counts = Counter((fact.relation, fact.answers[0]) for fact in facts)
     columns = [np.log([counts[fact.relation, fact.answers[0]] for fact in facts])]
-    popularity = [fact.popularity for fact in facts]
-    if None not in popularity:
+    popularity = [fact.popularity for fact in facts if fact.popularity is not None]
+    if len(popularity) == len(facts):
         columns.append(rankdata(popularity))
     values = np.stack(columns, axis=1)
     spread = values.std(0)
