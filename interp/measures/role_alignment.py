@@ -39,7 +39,8 @@ def role_runs(batch: PromptBatch) -> list[Runs]:
 
 def matched_positions(here: Runs, there: Runs) -> Int[Tensor, " here"]:
     """Return, for each token of one prompt, the other prompt's token that it is matched with."""
-    matched, start = [], 0
+    matched: list[int] = []
+    start = 0
     for (_, own), (_, other) in zip(here, there, strict=True):
         matched += [start + max(0, other - own + k) for k in range(own)]
         start += other

@@ -87,7 +87,8 @@ class AnswerScorer:
         part = self.batch[rows]
         require_cells(model, part, cells)
         answers = [self.answers[i] for i in rows.tolist()]
-        made = torch.stack([edited_mask(cell, part) for cell in ((), *cells)])
+        plain: Edits = ()
+        made = torch.stack([edited_mask(cell, part) for cell in [plain, *cells]])
         for scored in run_cells(model, part, cells, answers, batch_tokens=batch_tokens):
             place = scored.index[scored.fact]
             some = made[scored.cell + 1, place]  # an answer that was not edited says nothing of the cell

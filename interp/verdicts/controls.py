@@ -142,7 +142,8 @@ def _calibrated(
     alpha: float,
 ) -> dict[str, Calibration]:
     """Calibrate on the sets that have enough facts with evidence, on both halves."""
-    found, counts = {}, {}
+    found: dict[str, Calibration] = {}
+    counts: dict[str, int] = {}
     for name, wanted in sets.items():
         values = decoys if name == "decoys" else evidence
         some = wanted & ~np.isnan(values).all(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.common.errors import InputError
-from finetune.data.prompts import Prompt, render
+from finetune.data.prompts import render
 from interp.measures.placebos import wrong_subject
 from interp.measures.role_alignment import key_shares, matched_positions, role_runs
 from interp.measures.spans import PromptBatch, encode
@@ -92,12 +94,8 @@ def test_a_fact_of_a_layout_of_its_own_has_a_partner_of_the_nearest() -> None:
 def test_another_order_of_roles_is_no_partner() -> None:
     facts = tiny.facts()
     first, behind = render("{subject} was born in", facts[1]), render("the instrument of {subject}", facts[2])
-    batch = encode(tiny.tokenizer(), [first, Prompt(**{**_fields(behind), "relation": first.relation})])
+    batch = encode(tiny.tokenizer(), [first, replace(behind, relation=first.relation)])
     assert wrong_subject(batch, batch) == {}
-
-
-def _fields(prompt: Prompt) -> dict[str, object]:
-    return {name: getattr(prompt, name) for name in ("text", "subject", "answers", "fact_id", "relation")}
 
 
 @pytest.mark.parametrize("at", ["last", "all"])
