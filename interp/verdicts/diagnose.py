@@ -181,13 +181,13 @@ def diagnose(
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
     sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
     golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets, "distinct"), seed=seed)
-    texts = {"shots": shots, "seed": seed, "prompts": known.prompts if known else ()}
+    texts: dict[str, Any] = {"shots": shots, "seed": seed, "prompts": known.prompts if known else ()}
     forms = statement_form_prompts(pair.tokenizer, facts, book, asked, golds, sets, **texts)
     base = base_knowledge(pair, asked, golds, forms, batch_tokens=batch_tokens)
     base = known.merged(asked, base) if known else base
     knew, right = ask_finetuned(pair, asked, golds, base, on_asked, batch_tokens=batch_tokens)
     require_measurable_facts(knew >= knows, base.never.numpy(), right)
-    bounds = {"batch_tokens": batch_tokens, "seed": seed}
+    bounds: dict[str, Any] = {"batch_tokens": batch_tokens, "seed": seed}
     evidence = measure_evidence(pair, asked, forms, golds, siblings or {}, **bounds)
     kinds = [kind for kind in (*KINDS, *PLACEBOS) if kind in evidence.values]
     chosen = [kind for kind in kinds if kind in {*used, *(("sibling", "all_sibling") if siblings else ())}]
