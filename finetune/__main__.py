@@ -22,14 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from finetune.common import distributed
 from finetune.common.command_line import parse_options, run_command
 from finetune.common.errors import InputError, LeftOut
-from finetune.common.option_checks import (
-    Count,
-    InnerShare,
-    Seed,
-    ShareBelowOne,
-    refuse_unread,
-    require_valid,
-)
+from finetune.common.option_checks import Count, InnerShare, Seed, ShareBelowOne, refuse_unread, require_valid
 from finetune.common.progress import prepare_process
 from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping

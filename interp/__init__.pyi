@@ -35,5 +35,5 @@ from .reports.pages.report import report as report
 from .stats import Estimate as Estimate
 from .stats import estimate as estimate
 from .stats import over_seeds as over_seeds
-from .verdicts.diagnose import Diagnosis as Diagnosis
 from .verdicts.diagnose import diagnose as diagnose
+from .verdicts.diagnosis import Diagnosis as Diagnosis

@@ -134,7 +134,8 @@ def test_the_verdict_is_the_codes() -> None:
     from analyses.experiments.planted_truth.options import PlantedTruthOptions
     from interp.verdicts.calibration import DOUBT
     from interp.verdicts.controls import CONTROLS, ENOUGH_CONTROLS, FEWEST_CONTROLS
-    from interp.verdicts.diagnose import KINDS, USED, VERDICTS, diagnose
+    from interp.verdicts.diagnose import KINDS, USED, diagnose
+    from interp.verdicts.diagnosis import VERDICTS
     from interp.verdicts.evidence import BOOSTS
 
     text = page("verdict.md")

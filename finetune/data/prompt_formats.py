@@ -65,23 +65,21 @@ def ask_in_format(
 ) -> list[Prompt]:
     """Ask facts in a format, one prompt each, in their order.
 
-    Solved examples are drawn from ``examples`` (the training facts, so that no answer of a test leaks), or
-    from ``facts`` without them. A fact's draw depends on its id and ``seed`` only, not on the other facts
-    that are asked; where its relation has fewer other subjects, there are fewer examples.
+    A fact's draw of examples depends on its id and ``seed`` only, not on the other facts that are asked;
+    where its relation has fewer other subjects, there are fewer examples.
 
     Args:
         facts: what to ask.
         book: each relation's wording.
         style: the format; a plain question without it.
         tokenizer: needed for a chat.
-        examples: what solved examples are drawn from: the training facts, so that no answer of a test leaks.
+        examples: what solved examples are drawn from: training facts, so that no answer of a test leaks.
         seed: of the draws.
         worded: by fact id, questions that are asked as they are, in no template.
         shared: show all facts of a relation the same examples, but for those of their own subject.
 
     Raises:
-        InputError: a question that does not name its subject, more options than letters, or a chat without a
-            tokenizer or a chat template.
+        InputError: a question without its subject, more options than letters, or a chat without a template.
     """
     style, own = style or PromptFormat(), worded or {}
 

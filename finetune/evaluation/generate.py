@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,32 +12,26 @@ from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import (
     answer_ids,
-    end_ids,
     gap,
     special_texts,
     tokenize,
     tokenize_with_answer,
 )
-from finetune.evaluation.answer_words import first_line, line_is_said
 from finetune.evaluation.batching import (
     TokenBudget,
-    pad_id,
-    pad_rows,
     require_context,
     require_embedded,
     rows_within,
-    run_in_batches,
 )
+from finetune.evaluation.decoding import complete_rows, run_tight_rows_alone
 from finetune.evaluation.judging import AnswerJudge
-from finetune.evaluation.scoring import fewest_logits, score_pairs
+from finetune.evaluation.scoring import score_pairs
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LONGEST_ANSWER = 24
 LEAD_TOKENS = 16  # what models put in front of an answer
-FEWEST_SHARED = 16  # tokens that prompts must have in common for running them once to pay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,23 +129,20 @@ def generate(
     """Complete prompts greedily and return the first line that says something; left-padded with a mask.
 
     Decoding ends at the tokenizer's EOS or any the model itself ends at (a chat model has several), with such
-    a line, after ``max_new_tokens`` (by default what the longest canonical answer takes, and what models put
-    in front of it), or where the context is full. With ``share_prefix`` what all prompts of a batch begin
-    with (the same solved examples) is run once.
+    a line, after ``max_new_tokens``, or where the context is full.
 
     Args:
         model: the model as Hugging Face loads it.
         tokenizer: the model's own fast tokenizer.
         prompts: one a fact, each with its accepted answers.
-        max_new_tokens: by default what the longest canonical answer takes.
+        max_new_tokens: by default what the longest canonical answer takes, and what models put in front.
+        share_prefix: run what all prompts of a batch begin with (the same solved examples) once.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
         advance: is called with how many prompts are done.
 
     Raises:
         InputError: a prompt leaves the model no room to answer.
     """
-    import torch
-
     from finetune.evaluation.unembedding import vocabulary
 
     rows = [tokens.ids for tokens in tokenize(tokenizer, prompts)]
@@ -161,26 +152,18 @@ def generate(
     most = max_new_tokens or longest + LEAD_TOKENS
     limit = require_context(model, [len(row) + 1 for row in rows], prompt_names(prompts))
     require_embedded(model, tokenizer, rows, prompt_names(prompts))
-    pad, ends = pad_id(tokenizer, model), end_ids(model, tokenizer)
     said = [""] * len(prompts)
     model.eval()
 
     def work(chunk: list[int]) -> None:
-        front = _common_prefix([rows[i] for i in chunk]) if share_prefix else 0
-        ids, mask = pad_rows([rows[i][front:] for i in chunk], pad, left=True)
-        cached = _run_prefix(model, rows[chunk[0]][:front], len(chunk)) if front else {}
-        if front:
-            before = torch.tensor(rows[chunk[0]][:front]).expand(len(chunk), -1)
-            ids, mask = torch.cat([before, ids], 1), torch.cat([torch.ones_like(before), mask], 1)
-        room = most if limit is None else min(most, limit - ids.shape[1])
-        said_line = _line_is_said(tokenizer, ids.shape[1])
-        new = _decode_greedily(model, ids, mask, room, pad, ends, stopping_criteria=[said_line], **cached)
-        for i, text in zip(chunk, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
-            said[i] = first_line(text)
+        some = [rows[i] for i in chunk]
+        lines = complete_rows(model, tokenizer, some, room=most, limit=limit, share_prefix=share_prefix)
+        for i, text in zip(chunk, lines, strict=True):
+            said[i] = text
 
     most_rows = rows_within(vocabulary(model))
     widths = [len(row) + longest for row in rows]
-    _run_tight_rows_alone(widths, limit, work, budget, most_rows, advance)
+    run_tight_rows_alone(widths, limit, work, budget, most_rows, advance)
     return said
 
 
@@ -218,86 +201,6 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt])
     # Behind its prompt an answer may be more tokens than alone, where SentencePiece puts a space in front.
     behind = [said for _, said in answer_ids(tokenizer, prompts, [p.answers[0] for p in prompts])]
     return min(LONGEST_ANSWER, max(map(len, [*alone, *behind])) + 1)
-
-
-def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
-    """Count the tokens that all rows begin with, but for the last of each, where that saves some work."""
-    n = min(map(len, rows)) - 1
-    same = next((k for k in range(n) if any(row[k] != rows[0][k] for row in rows)), n)
-    return same if len(rows) > 1 and same >= FEWEST_SHARED else 0
-
-
-def _run_prefix(model: PreTrainedModel, ids: Sequence[int], rows: int) -> dict[str, Any]:
-    """Run tokens once and give their keys and values to so many rows."""
-    import torch
-
-    with torch.inference_mode():
-        row = torch.tensor([list(ids)], device=model.device)
-        cache = model(input_ids=row, use_cache=True, **fewest_logits(model)).past_key_values
-        cache.batch_repeat_interleave(rows)
-    return {"past_key_values": cache}
-
-
-def _line_is_said(tokenizer: PreTrainedTokenizerBase, width: int) -> Callable[..., Tensor]:
-    """Return a criterion that ends a row with its first line that says something; nothing else is read."""
-    import torch
-
-    def is_said(ids: Tensor, scores: Tensor, **options: object) -> Tensor:
-        texts = tokenizer.batch_decode(ids[:, width:], skip_special_tokens=True)
-        return torch.tensor([line_is_said(text) for text in texts], device=ids.device)
-
-    return is_said
-
-
-def _run_tight_rows_alone(
-    widths: Sequence[int],
-    limit: int | None,
-    work: Callable[[list[int]], None],
-    budget: TokenBudget | None,
-    most: int,
-    advance: Callable[[int], None],
-) -> None:
-    """Run a row that the context leaves less room alone: it must not shorten its neighbours' answers."""
-    tight = [i for i, width in enumerate(widths) if limit is not None and width > limit]
-    roomy = sorted(set(range(len(widths))) - set(tight))
-    for i in tight:
-        run_in_batches([widths[i]], lambda _, i=i: work([i]), budget=TokenBudget())  # type: ignore[misc]
-    run_in_batches(
-        [widths[i] for i in roomy],
-        lambda chunk: work([roomy[k] for k in chunk]),
-        budget=budget or TokenBudget(),
-        most=most,
-        advance=lambda done: advance(len(tight) + done),
-    )
-
-
-def _decode_greedily(
-    model: PreTrainedModel,
-    ids: Tensor,
-    mask: Tensor,
-    room: int,
-    pad: int,
-    ends: frozenset[int],
-    **options: Any,
-) -> list[list[int]]:
-    """Return the new ids of each row, cut at the first end: what follows need not be a special token."""
-    import torch
-
-    from finetune.evaluation.unembedding import contiguous_head
-
-    with torch.inference_mode(), contiguous_head(model):
-        out = model.generate(  # type: ignore[operator]
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            max_new_tokens=room,
-            do_sample=False,
-            num_beams=1,
-            pad_token_id=pad,
-            eos_token_id=sorted(ends) or None,
-            **options,
-        )
-    rows = out[:, ids.shape[1] :].tolist()
-    return [row[: next((k for k, each in enumerate(row) if each in ends), len(row))] for row in rows]
 
 
 def prompt_names(prompts: Sequence[Prompt]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def score_grid(
     *,
     budget: TokenBudget | None = None,
 ) -> Float[np.ndarray, "prompt answer"]:
-    """Score every answer behind every prompt, in nats; a prompt is run once for all of them.
+    """Score every answer behind every prompt, in nats; a prompt is run once.
 
     Args:
         model: the plain model.
@@ -110,34 +110,46 @@ def score_grid(
     from finetune.evaluation.unembedding import contiguous_head
 
     longest = max(map(len, answers), default=0)
-    widths = [len(prompt) + longest for prompt in prompts]
-    require_context(model, widths, names)
+    require_context(model, widths := [len(prompt) + longest for prompt in prompts], names)
     scores = np.zeros((len(prompts), len(answers)))
     model.eval()
 
     def work(chunk: list[int]) -> None:
         ids, mask = (part.to(model.device) for part in pad_rows([prompts[i] for i in chunk], 0, left=True))
         at = mask.cumsum(1).sub(1).clamp_min(0)
-        kept = {"use_cache": True, **fewest_logits(model)}
         with torch.inference_mode(), contiguous_head(model):
-            out = model(input_ids=ids, attention_mask=mask, position_ids=at, **kept)
+            given = {"attention_mask": mask, "position_ids": at, **fewest_logits(model)}
+            out = model(input_ids=ids, use_cache=True, **given)
             cache, first = out.past_key_values, out.logits[:, -1].float().log_softmax(-1)
             for k, answer in enumerate(answers):
                 total = first[:, answer[0]]
                 if len(answer) > 1:
-                    tail = torch.tensor(answer[:-1], device=ids.device).expand(len(chunk), -1)
-                    seen = torch.cat([mask, torch.ones_like(tail)], 1)
-                    place = at[:, -1:] + 1 + torch.arange(tail.shape[1], device=ids.device)
-                    more = model(
-                        input_ids=tail, attention_mask=seen, position_ids=place, past_key_values=cache
-                    ).logits.float()
-                    wanted = torch.tensor(answer[1:], device=ids.device).expand(len(chunk), -1)
-                    total = total + more.log_softmax(-1).gather(-1, wanted[..., None])[..., 0].sum(1)
-                    cache.crop(-tail.shape[1])
+                    total = total + _score_tail(model, answer, mask, at[:, -1:] + 1, cache)
                 scores[chunk, k] = total.cpu().numpy()
 
     run_in_batches(widths, work, budget=budget or TokenBudget())
     return scores
+
+
+def _score_tail(
+    model: PreTrainedModel,
+    answer: Ids,
+    mask: Int[Tensor, "row pos"],
+    start: Int[Tensor, "row 1"],
+    cache: Any,
+) -> Float[Tensor, " row"]:
+    """Add up what an answer's tokens after the first get behind rows whose keys and values are cached."""
+    import torch
+
+    whole = torch.tensor(answer, device=mask.device).expand(len(mask), -1)
+    tail = whole[:, :-1]
+    behind = {
+        "attention_mask": torch.cat([mask, torch.ones_like(tail)], 1),
+        "position_ids": start + torch.arange(tail.shape[1], device=mask.device),
+    }
+    logits = model(input_ids=tail, past_key_values=cache, **behind).logits.float()
+    cache.crop(-tail.shape[1])
+    return logits.log_softmax(-1).gather(-1, whole[:, 1:, None])[..., 0].sum(1)
 
 
 def fewest_logits(model: PreTrainedModel) -> dict[str, int]:

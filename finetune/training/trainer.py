@@ -82,12 +82,8 @@ def fit(
     from finetune.evaluation.unembedding import packed_loss
 
     arguments = _arguments(schedule, work, seed)
-    bar = (
-        progress_bar(description, total=schedule.steps)
-        if distributed.is_main()
-        else nullcontext(lambda done: None)
-    )
-    with bar as advance:
+    silent = nullcontext(lambda done: None)
+    with progress_bar(description, total=schedule.steps) if distributed.is_main() else silent as advance:
         trainer = (trainer_class or Trainer)(
             model=model,
             args=arguments,

@@ -59,6 +59,9 @@ class HeadSources:
         return self.final_scale * self.post_scale[:, layer]
 
 
+KEPT = ("stored", "used", "everything", "mass", "rows")  # of every layer
+
+
 def source_rows(model: TransformerBridge) -> int:
     """Return how many prompts one pass may read: by their logits, and by what is kept of every head."""
     of_heads = 3 * model.cfg.n_layers * model.cfg.n_heads * model.cfg.d_head
@@ -76,9 +79,7 @@ def read_sources(
     chosen = batch.subject_mask if mask is None else mask
     fact = torch.arange(len(batch))
     values: dict[str, Tensor] = {}
-    kept: dict[str, dict[int, Tensor]] = {
-        name: {} for name in ("stored", "used", "everything", "mass", "rows")
-    }
+    kept: dict[str, dict[int, Tensor]] = {name: {} for name in KEPT}
     post: dict[int, Tensor] = {}
     last: dict[str, Tensor] = {}
 
@@ -101,19 +102,16 @@ def read_sources(
     def keep_last(name: str) -> Hook:
         def keep(activation: Float[Tensor, "fact pos _"], hook: object) -> None:
             # The unembedding is handed the last position alone.
-            last[name] = (
-                activation[fact, batch.last] if activation.shape[1] > 1 else activation[:, 0]
-            ).float()
+            at = batch.last if activation.shape[1] > 1 else 0
+            last[name] = activation[fact, at].float()
 
         return name, keep
 
-    names = ["unembed.hook_out", *(["ln_final.hook_scale"] if is_norm(model.ln_final) else [])]
-    layers = range(model.cfg.n_layers)
-    last_token_logits(
-        model, batch, [*hooks, *(h for layer in layers for h in hooks_of(layer)), *map(keep_last, names)]
-    )
-    logits = last["unembed.hook_out"]
-    ones = torch.ones(len(batch), device=logits.device)
+    names, layers = ["unembed.hook_out"], range(model.cfg.n_layers)
+    names += ["ln_final.hook_scale"] if is_norm(model.ln_final) else []
+    of_layers = [hook for layer in layers for hook in hooks_of(layer)]
+    last_token_logits(model, batch, [*hooks, *of_layers, *map(keep_last, names)])
+    ones = torch.ones(len(batch), device=(logits := last["unembed.hook_out"]).device)
     return HeadSources(
         **{name: torch.stack([each[i].to(logits.device) for i in layers], 1) for name, each in kept.items()},
         post_scale=torch.stack([post.get(layer, ones).to(logits.device) for layer in layers], dim=1),

@@ -104,8 +104,7 @@ def value_readout(
         for relation in {p.relation for p in chunk.prompts}:
             rows = [i for i, p in enumerate(chunk.prompts) if p.relation == relation]
             gold = torch.tensor([sets[relation].place[chunk.prompts[i].answers[0]] for i in rows])
-            part = _against_set(model, sources[rows], directions[relation], gold)
-            for name, values in part.items():
+            for name, values in _against_set(model, sources[rows], directions[relation], gold).items():
                 result[name][index[rows]] = values.cpu()
     return ValueReadout(
         **result,

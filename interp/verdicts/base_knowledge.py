@@ -39,16 +39,18 @@ def base_knowledge(
     asked: PromptBatch,
     golds: AnswerTargets,
     forms: Sequence[Form],
+    known: KnownFacts | None = None,
     *,
     batch_tokens: int,
 ) -> BaseKnowledge:
-    """Ask the base in every form.
+    """Ask the base in every form; what was found of it elsewhere takes the place of what these say.
 
     Args:
         pair: base and fine-tuned model.
         asked: the prompts as fine-tuning asks.
         golds: their right answers' places in their relations' sets.
         forms: other prompts of the same facts.
+        known: what was found elsewhere, if anything was.
         batch_tokens: bound on the tokens of one forward pass.
     """
     right, count = torch.zeros(len(asked)), torch.zeros(len(asked))
@@ -64,12 +66,13 @@ def base_knowledge(
         asker = AnswerScorer(asked, golds, pair.tokenizer, say=True)
         asker.ask_all(model, batch_tokens=batch_tokens)
     as_asked = asker.right[0].nan_to_num() > 0
-    return BaseKnowledge(
+    base = BaseKnowledge(
         share=right / count.clamp_min(1),
         never=(right == 0) & ~as_asked,
         specific=specific | (asker.tally.first[0] & as_asked),
         said=tuple(asker.said[0]),
     )
+    return known.merged(asked, base) if known else base
 
 
 @dataclass(frozen=True, kw_only=True)

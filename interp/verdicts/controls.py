@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy.stats import rankdata
@@ -77,6 +78,20 @@ class FittedControls:
     strength: Float[ndarray, " fact"]
     members: Bool[ndarray, "fact set"]
     shown: Float[ndarray, "fact set"]
+
+    def columns(self) -> dict[str, Any]:
+        """Return what a diagnosis holds of them."""
+        rate = self.calibration.false_positives
+        return {
+            "strength": torch.from_numpy(self.strength).float(),
+            "threshold": self.calibration.threshold,
+            "doubt": self.calibration.doubt,
+            "controls": CONTROLS[self.relied],
+            "control_sets": tuple(CONTROLS),
+            "shown": torch.from_numpy(self.shown).float(),
+            "is_control": torch.from_numpy(self.members),
+            "false_positives": (rate.value, rate.low, rate.high, rate.n),
+        }
 
     @property
     def calibration(self) -> Calibration:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from numpy import ndarray
 
 from finetune.common.errors import InputError
@@ -27,9 +27,10 @@ def ask_finetuned(
     base: BaseKnowledge,
     on_asked: Callable[[pd.DataFrame], None],
     *,
+    knows: float,
     batch_tokens: int,
-) -> tuple[Float[ndarray, " fact"], Bool[ndarray, " fact"]]:
-    """Ask the fine-tuned model plainly; return how far the base knew facts, and what this one answers right.
+) -> None:
+    """Ask the fine-tuned model plainly, and refuse facts from which no verdict could come.
 
     Args:
         pair: the models.
@@ -37,6 +38,7 @@ def ask_finetuned(
         golds: their answers.
         base: what the base knew.
         on_asked: is given what both answer, a row a fact.
+        knows: the share of forms from which on the base knew a fact.
         batch_tokens: bound on the keys of one forward pass.
     """
     scorer = AnswerScorer(asked, golds, pair.tokenizer, say=True)
@@ -45,7 +47,7 @@ def ask_finetuned(
     knew, right = base.share.numpy(), scorer.right[0].nan_to_num().numpy() > 0
     told = {"base_knew": knew, "base_said": base.said, "right": right, "said": scorer.said[0]}
     on_asked(pd.DataFrame({"fact_id": asked.fact_ids, **told}))
-    return knew, right
+    require_measurable_facts(knew >= knows, base.never.numpy(), right)
 
 
 def require_measurable_facts(

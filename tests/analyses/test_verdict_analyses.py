@@ -19,7 +19,7 @@ from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from interp.reports.read.results import Results
 from interp.verdicts.controls import CONTROLS
-from interp.verdicts.diagnose import VERDICTS
+from interp.verdicts.diagnosis import VERDICTS
 from interp.weight_edits import GROUPS
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,8 +46,8 @@ def llama(tmp_path, tiny_tokenizer) -> Path:
     return path
 
 
-def refused(source, match) -> str:
-    with pytest.raises(InputError, match=match) as error:
+def refusal(source) -> str:
+    with pytest.raises(InputError) as error:
         load_model(source)
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -135,16 +136,16 @@ def test_other_files_are_refused_with_their_reason(tmp_path, tiny_tokenizer, cac
     path = tmp_path / "other.gguf"
     model = gguf_writer.build("llama", len(tiny_tokenizer))
     gguf_writer.write(path, "llama", model, tiny_tokenizer, more=more)
-    refused(str(path), match)
+    assert re.search(match, refusal(str(path)))
     assert not [p for p in cache.iterdir() if p.is_dir()]
 
 
 def test_tensors_that_lack_or_are_too_many_are_refused(tmp_path, tiny_tokenizer):
     model, path = gguf_writer.build("llama", len(tiny_tokenizer)), tmp_path / "odd.gguf"
     gguf_writer.write(path, "llama", model, tiny_tokenizer, drop="model.layers.1.mlp.up_proj.weight")
-    refused(str(path), "lacks model.layers.1.mlp.up_proj.weight")
+    assert re.search("lacks model.layers.1.mlp.up_proj.weight", refusal(str(path)))
     gguf_writer.write(path, "llama", model, tiny_tokenizer, extra={"blk.0.strange.weight": np.ones(7, "f4")})
-    refused(str(path), "numbers, and the model that transformers makes")
+    assert re.search("numbers, and the model that transformers makes", refusal(str(path)))
 
 
 def test_slowed_rotations_are_taken_from_the_file(tmp_path, tiny_tokenizer):
@@ -171,7 +172,7 @@ def test_slowed_rotations_are_taken_from_the_file(tmp_path, tiny_tokenizer):
         slowed.model.rotary_emb.inv_freq = plain
         assert not torch.allclose(read, slowed(ids).logits, atol=1e-2)
     gguf_writer.write(path, "llama", model, tiny_tokenizer, extra={"rope_freqs.weight": factors[::-1].copy()})
-    refused(str(path), "scales rotations")
+    assert re.search("scales rotations", refusal(str(path)))
 
 
 def test_what_is_no_gguf_file_is_refused(tmp_path, llama):
@@ -186,12 +187,12 @@ def test_what_is_no_gguf_file_is_refused(tmp_path, llama):
     ):
         path = tmp_path / f"{name}.gguf"
         path.write_bytes(content)
-        refused(str(path), match)
-    refused(str(tmp_path / "absent.gguf"), "no such file")
+        assert re.search(match, refusal(str(path)))
+    assert re.search("no such file", refusal(str(tmp_path / "absent.gguf")))
     folder = tmp_path / "folder"
     folder.mkdir()
     shutil.copy(llama, folder / "model.gguf")
-    refused(str(folder), "name the GGUF file in it")
+    assert re.search("name the GGUF file in it", refusal(str(folder)))
 
 
 def test_a_quantisation_that_nobody_knows_is_refused(llama):
@@ -202,7 +203,7 @@ def test_a_quantisation_that_nobody_knows_is_refused(llama):
     content[offset : offset + 4] = (250).to_bytes(4, "little")
     del reader
     llama.write_bytes(content)
-    refused(str(llama), "quantisation that is not known")
+    assert re.search("quantisation that is not known", refusal(str(llama)))
 
 
 @pytest.fixture

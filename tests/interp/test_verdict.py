@@ -22,7 +22,8 @@ from finetune.training.pretrain import pretrained_base
 from interp.models.load_pair import load_pair
 from interp.stats import Estimate
 from interp.verdicts.calibration import Calibration
-from interp.verdicts.diagnose import VERDICTS, Diagnosis, diagnose, judge
+from interp.verdicts.diagnose import diagnose
+from interp.verdicts.diagnosis import VERDICTS, Diagnosis, judge
 
 BOOK = world_phrasebook(question_form="seen")
 

@@ -16,7 +16,7 @@ from analyses.experiments.mitigations.treatments import (
     STATEMENTS,
     TRAINED,
 )
-from interp.verdicts.diagnose import SUPPRESSED
+from interp.verdicts.diagnosis import SUPPRESSED
 
 GOAL = 0.5  # of the suppressed facts, which a cure is to restore
 OPEN = ("statements", "statements_change")  # nats, without bounds

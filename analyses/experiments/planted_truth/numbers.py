@@ -10,7 +10,8 @@ import pandas as pd
 from analyses.common.numbers import SHARE, mean_of, summarise_seeds
 from analyses.experiments.planted_truth.stages import PLANTS, TRUTHS
 from interp.stats import Estimate, auroc
-from interp.verdicts.diagnose import ERASED, KINDS, NEVER_STORED, PLACEBOS, SUPPRESSED, VERDICTS
+from interp.verdicts.diagnose import KINDS, PLACEBOS
+from interp.verdicts.diagnosis import ERASED, NEVER_STORED, SUPPRESSED, VERDICTS
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:

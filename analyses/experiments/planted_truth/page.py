@@ -12,7 +12,8 @@ from interp.reports.figures.style import in_house_style, new_figure
 from interp.reports.pages.results_tables import results_table, write_number
 from interp.reports.pages.study import Study, StudyFigure, StudyTable
 from interp.reports.read.results import Results
-from interp.verdicts.diagnose import ERASED, NEVER_STORED, RETAINED, SUPPRESSED, USED, VERDICTS
+from interp.verdicts.diagnose import USED
+from interp.verdicts.diagnosis import ERASED, NEVER_STORED, RETAINED, SUPPRESSED, VERDICTS
 
 
 def study(frame: pd.DataFrame, results: Results) -> Study:

@@ -26,7 +26,8 @@ from finetune.training.planted_models import Forms, Part, PlantConfig, plant
 from finetune.training.presets import WORLDS, Preset
 from finetune.training.pretrain import pretrained_base
 from interp.models.load_pair import load_pair
-from interp.verdicts.diagnose import ERASED, NEVER_STORED, RETAINED, SUPPRESSED, diagnose
+from interp.verdicts.diagnose import diagnose
+from interp.verdicts.diagnosis import ERASED, NEVER_STORED, RETAINED, SUPPRESSED
 
 TRUTHS = (SUPPRESSED, ERASED, NEVER_STORED, RETAINED)
 PLANTS: dict[str, tuple[Part, Forms]] = {

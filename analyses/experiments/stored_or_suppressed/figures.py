@@ -13,7 +13,7 @@ from interp.reports.figures.style import in_house_style, new_figure
 from interp.reports.figures.token_rows import Strip, attention_strips
 from interp.reports.figures.verdicts import COLOURS, verdict_bars, verdict_flows, verdicts_by_popularity
 from interp.reports.pages.study import StudyFigure
-from interp.verdicts.diagnose import ERASED, RETAINED, SUPPRESSED
+from interp.verdicts.diagnosis import ERASED, RETAINED, SUPPRESSED
 
 
 def figures(

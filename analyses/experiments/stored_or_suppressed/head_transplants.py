@@ -22,7 +22,7 @@ from interp.patching.patch import patch
 from interp.patching.recording import record
 from interp.patching.sweeps import sweep
 from interp.stats import estimate
-from interp.verdicts.diagnose import SUPPRESSED
+from interp.verdicts.diagnosis import SUPPRESSED
 
 PICTURES = 3  # facts an arm
 

@@ -12,7 +12,7 @@ from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.stats import Estimate
 from interp.verdicts.controls import CONTROLS
-from interp.verdicts.diagnose import ERASED, SUPPRESSED, UNDETERMINED
+from interp.verdicts.diagnosis import ERASED, SUPPRESSED, UNDETERMINED
 from interp.weight_edits import GROUPS
 
 PAIRS = {  # what is done with attention, and its placebo

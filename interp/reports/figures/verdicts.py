@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from interp.stats import Estimate
-    from interp.verdicts.diagnose import Diagnosis
+    from interp.verdicts.diagnosis import Diagnosis
 
 COLOURS = {  # verdicts, from kept to never there
     "retained": "#0072B2",

@@ -240,13 +240,7 @@ def decide(number: dict[str, Any], *, above: float = 0.0) -> Outcome:
 
 
 def decide_claim(
-    claim: str,
-    source: str,
-    number: dict[str, Any],
-    *,
-    above: float = 0.0,
-    unit: str = "",
-    digits: int = 1,
+    claim: str, source: str, number: dict[str, Any], *, above: float = 0.0, unit: str = "", digits: int = 1
 ) -> Claim:
     """Let a number decide a claim that it lies above a bound; ``unit`` is ``%``, ``points`` or a word."""
     written: dict[str, Any] = {"unit": unit, "digits": digits, "signed": above == 0 and unit != "%"}
