@@ -95,9 +95,9 @@ def load_pair(
     if base is not None:
         if is_adapter_source(base):
             raise InputError(f"{source_title(base)}: is an adapter; name a whole model as the base")
-        base = resolve_source(base, revision)
         if finetuned is not None and is_adapter_source(finetuned):
             notice = require_named_base(finetuned, base)
+        base = resolve_source(base, revision)
     elif finetuned is None or not is_adapter_source(finetuned):
         raise InputError("base is missing: name the checkpoint that the fine-tuning started from")
     else:
