@@ -52,15 +52,16 @@ def require_named_base(adapter: Source, base: Source) -> str | None:
     named = _recorded_base(adapter)
     if not named or in_memory(base):
         return None
+    base = resolve_checkpoint(str(base))
     shipped = shipped_name(named)
     other = shipped_place(shipped) if shipped else Path(named)
-    if shipped is None and is_quantised(named) and str(base) != named:
+    if is_gguf(other) and other.is_file():
+        other = resolve_checkpoint(other)
+    elif shipped is None and is_quantised(named) and base != named:
         return (
             f"{source_title(adapter)} was trained on {named}, a quantised copy; it is measured on {base}, "
             "whose shapes and vocabulary it fits"
         )
-    if is_gguf(other) and other.is_file():
-        other = resolve_checkpoint(other)
     if other.is_dir() and Path(base).is_dir():
         same = other.resolve() == Path(base).resolve() or _weights(other) == _weights(Path(base))
     elif other.is_absolute() or Path(base).is_dir() or not is_hub_id(named):

@@ -112,7 +112,6 @@ def _resolve(
     if base is not None:
         if is_adapter_source(base):
             raise InputError(f"{source_title(base)}: is an adapter; name a whole model as the base")
-        base = resolve_source(base, revision)
         if finetuned is not None and is_adapter_source(finetuned):
             notice = require_named_base(finetuned, base)
         return resolve_source(base, revision), finetuned, notice
