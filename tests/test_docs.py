@@ -23,6 +23,7 @@ WITH_EXAMPLES = (
     "finetune.data.splits",
     "finetune.evaluation.judging",
     "interp.measures.placebos",
+    "interp.measures.shapley",
     "interp.measures.spans",
     "interp.measures.theory",
     "interp.stats.means",
