@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
@@ -85,7 +85,8 @@ def _attention_modules(model: nn.Module, layers: list[str]) -> Iterator[tuple[st
 
 def _rows_without_effect(model: PreTrainedModel, attention: dict[str, nn.Module]) -> Labels:
     """Find, of each parameter in attention modules, the output rows without effect on texts of one token."""
-    vocabulary = model.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
+    embeddings: Any = model.get_input_embeddings()
+    vocabulary = len(embeddings.weight)
     tokens = torch.linspace(0, vocabulary - 1, min(_PROBED, vocabulary)).long().unique()
     held = [weight for module in attention.values() for weight in module.parameters()]
     wanted = [weight.requires_grad for weight in held]

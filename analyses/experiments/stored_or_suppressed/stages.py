@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analyses.common.checkpoints import BASE
+from analyses.common.checkpoints import BASE, Checkpoints
 from analyses.common.experiment import Experiment, Measured
 from analyses.common.measurements import mean_masses
 from analyses.common.visits import OpenCheckpoints
