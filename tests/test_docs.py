@@ -24,6 +24,7 @@ WITH_EXAMPLES = (
     "finetune.evaluation.asking_forms",
     "finetune.evaluation.judging",
     "interp.measures.placebos",
+    "interp.measures.shapley",
     "interp.measures.spans",
     "interp.measures.theory",
     "interp.stats.means",

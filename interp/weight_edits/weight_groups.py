@@ -86,7 +86,7 @@ def _attention_modules(model: nn.Module, layers: list[str]) -> Iterator[tuple[st
 def _rows_without_effect(model: PreTrainedModel, attention: dict[str, nn.Module]) -> Labels:
     """Find, of each parameter in attention modules, the output rows without effect on texts of one token."""
     embeddings: Any = model.get_input_embeddings()
-    vocabulary = int(embeddings.weight.shape[0])
+    vocabulary = len(embeddings.weight)
     tokens = torch.linspace(0, vocabulary - 1, min(_PROBED, vocabulary)).long().unique()
     held = [weight for module in attention.values() for weight in module.parameters()]
     wanted = [weight.requires_grad for weight in held]
