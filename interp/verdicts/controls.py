@@ -13,7 +13,9 @@ A verdict's threshold is a quantile of its controls' evidence, so who they are d
 - ``decoys``: another subject's answer, measured for facts that the base knew.
 
 The verdict rests on the first of ``RELIED_ON`` that there are enough of, and says which; what others say
-stands beside it. ``unknown`` comes last: facts that are stored in part make it too strict.
+stands beside it. ``unknown`` comes last: facts that are stored in part make it too strict. ``matched`` only
+stands beside it: where few facts are lost its threshold rests on a few dozen facts, and missed the rate that
+it was fitted for (18.8%, 7.4 to 37.0, n = 32, for 5%).
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ CONTROLS = {
     "unknown": "facts that the base does not know in every form",
     "decoys": "wrong answers for facts that the base knew",
 }
-RELIED_ON = ("matched", "never", "decoys", "unknown")
+RELIED_ON = ("never", "decoys", "unknown")
 FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by one fact
 NOTHING_KEPT = (
     "there is no fact that both models know, so nothing says what a stored fact looks like; "

@@ -8,8 +8,8 @@
    the commonest of its relation.
 2. The fine-tuned model is asked as it was fine-tuned.
 3. Evidence of storage is gathered for every fact (:mod:`interp.verdicts.evidence`).
-4. Facts that the base is right about in *no* form and that the fine-tuned model answers wrong, matched to the
-   lost ones, are the controls; where they are too few, decoys are: wrong answers for facts that the base
+4. Facts that the base is right about in *no* form and that the fine-tuned model answers wrong are the
+   controls; where they are too few, decoys are: wrong answers for facts that the base
    knew, and at last all that it did not know (:mod:`interp.verdicts.controls`). Those of one half of the
    subjects fit a threshold at a stated false-positive rate, the other half says which rate was reached
    (:mod:`interp.verdicts.calibration`). What other controls would have shown is told beside it.
