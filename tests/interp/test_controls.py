@@ -17,8 +17,8 @@ from interp.verdicts.controls import (
     fit_controls,
     likeness,
     match,
-    require_controls,
 )
+from interp.verdicts.preconditions import require_measurable_facts
 
 SETS = list(CONTROLS)
 
@@ -126,11 +126,21 @@ def test_where_controls_are_few_decoys_decide_and_the_few_are_still_told() -> No
         fit_controls(nothing, nothing, said, facts(n), half(n), alpha=0.05)
 
 
-def test_what_facts_cannot_carry_is_said_with_numbers_before_evidence_is_gathered() -> None:
-    require_controls(known=FEWEST_CONTROLS, never=0, facts=100)
-    require_controls(known=1, never=FEWEST_CONTROLS, facts=100)
-    require_controls(known=1, never=0, facts=FEWEST_CONTROLS + 1)
+def checked(facts: int, *, known: int, never: int, right: int = 1) -> None:
+    """Check facts of which the first are known and the last are right in no form; ``right`` of the first are."""
+    place = np.arange(facts)
+    require_measurable_facts(place < known, place >= facts - never, place < right)
+
+
+def test_what_facts_cannot_carry_is_said_with_numbers_before_evidence_is_measured() -> None:
+    checked(100, known=FEWEST_CONTROLS, never=0)
+    checked(100, known=1, never=FEWEST_CONTROLS)
+    checked(FEWEST_CONTROLS + 1, known=1, never=0)
     with pytest.raises(InputError, match="knows none of the 90 facts"):
-        require_controls(known=0, never=90, facts=90)
-    with pytest.raises(InputError, match="only 30 of 50 facts are right in no form of the base, and 12 are"):
-        require_controls(known=12, never=30, facts=50)
+        checked(90, known=0, never=90)
+    with pytest.raises(InputError, match="no fact that both models know"):
+        checked(90, known=50, never=40, right=0)
+    with pytest.raises(
+        InputError, match="only 30 of 50 facts are right in no form of the base.*, and 12 are"
+    ):
+        checked(50, known=12, never=30)
