@@ -127,7 +127,7 @@ def test_where_controls_are_few_decoys_decide_and_the_few_are_still_told() -> No
 
 
 def checked(facts: int, *, known: int, never: int, right: int = 1) -> None:
-    """Check facts of which the first are known and the last are right in no form; ``right`` of the first are."""
+    """Check facts of which the first are known, the last right in no form, and ``right`` right after all."""
     place = np.arange(facts)
     require_measurable_facts(place < known, place >= facts - never, place < right)
 
@@ -140,7 +140,5 @@ def test_what_facts_cannot_carry_is_said_with_numbers_before_evidence_is_measure
         checked(90, known=0, never=90)
     with pytest.raises(InputError, match="no fact that both models know"):
         checked(90, known=50, never=40, right=0)
-    with pytest.raises(
-        InputError, match="only 30 of 50 facts are right in no form of the base.*, and 12 are"
-    ):
+    with pytest.raises(InputError, match=r"only 30 of 50 facts are right in no form.*, and 12 are"):
         checked(50, known=12, never=30)
