@@ -200,7 +200,8 @@ def test_defaults_of_which_data_and_the_contest_are_the_codes() -> None:
     from analyses.experiments.selection_contest.claims import MARGIN
     from analyses.experiments.selection_contest.setups import SMALL, WAYS
     from analyses.experiments.which_data.options import WhichDataOptions
-    from interp.selection import candidates, consistency
+    from finetune.evaluation import consistency
+    from interp.selection import candidates
     from interp.selection import internal_scores as inside
 
     text = page("which_data.md")
@@ -270,7 +271,7 @@ def test_cures_and_their_settings_are_the_codes() -> None:
     assert choosing.ALLOWED == 0.02
     assert f"(a draw of {patient.TRAINED:,} at most)" in text
     assert "that lose at most two points of the validation facts" in text
-    assert during._slow(_nobody()).settings == {"qk_rate": 0.1}
+    assert during.DURING["W_Q and W_K at a tenth of the rate"](_nobody()).settings == {"qk_rate": 0.1}
     assert "the slower rate (a tenth)" in text
     known = {*treating.CURES, *treating.PLACEBOS, *treating.REFERENCES}
     summed = "any move of weights towards the base"  # several cures in a line
@@ -359,8 +360,8 @@ def test_every_experiment_is_in_the_table() -> None:
     rows = rows_under(DOCS / "experiments.md", "| script | question |")
     listed = {row[0].strip("`").removesuffix(".py") for row in rows}
     rooms = (ROOT / "analyses" / "experiments").glob("*/experiment.py")
-    made = {path.parent.name for path in rooms if "EXPERIMENT = " in path.read_text()}
-    assert listed == made - {"popularity_splits"}  # has a page of its own
+    grids = {path.parent.name for path in rooms if "cells=" in path.read_text()}
+    assert listed == grids - {"popularity_splits"}  # has a page of its own
     theory = default(import_module("analyses.one_layer_theory").OneLayerTheoryOptions, "seeds")
     assert f"(3 of its {len(theory)} seeds)" in next(row[2] for row in rows if "theory" in row[0])
 

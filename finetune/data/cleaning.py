@@ -54,6 +54,7 @@ def build_fact_set(
         left_out: what was set aside before.
         limit: keep a random draw of that many.
         seed: of that draw.
+        evenly: draw evenly over log-popularity.
 
     Raises:
         InputError: over half of a table's rows are malformed, no fact is usable, or the limit is below 1.

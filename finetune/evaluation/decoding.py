@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from jaxtyping import Int
-from torch import Tensor
 
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import first_line, line_is_said
 from finetune.evaluation.batching import TokenBudget, pad_id, pad_rows, run_in_batches
 from finetune.evaluation.scoring import fewest_logits
-from finetune.evaluation.unembedding import contiguous_head
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FEWEST_SHARED = 16  # tokens that prompts must have in common for running them once to pay
-Rows = Int[Tensor, "row pos"]
 
 
 def complete_rows(
@@ -59,9 +56,11 @@ def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
 
 
 def _run_prefix(
-    model: PreTrainedModel, prefix: Sequence[int], ids: Rows, mask: Rows
-) -> tuple[Rows, Rows, dict[str, Any]]:
+    model: PreTrainedModel, prefix: Sequence[int], ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]
+) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"], dict[str, Any]]:
     """Put tokens in front of every row and run them once; return rows, mask, and their keys and values."""
+    import torch
+
     if not prefix:
         return ids, mask, {}
     before = torch.tensor(list(prefix)).expand(len(ids), -1)
@@ -76,6 +75,8 @@ def _run_prefix(
 
 def _line_criterion(tokenizer: PreTrainedTokenizerBase, width: int) -> Callable[..., Tensor]:
     """Return a criterion that ends a row with its first line that says something; nothing else is read."""
+
+    import torch
 
     def is_said(ids: Tensor, scores: Tensor, **options: object) -> Tensor:
         texts = tokenizer.batch_decode(ids[:, width:], skip_special_tokens=True)
@@ -92,7 +93,16 @@ def run_tight_rows_alone(
     most: int,
     advance: Callable[[int], None],
 ) -> None:
-    """Run a row that the context leaves less room alone: it must not shorten its neighbours' answers."""
+    """Run a row that the context leaves less room alone: it must not shorten its neighbours' answers.
+
+    Args:
+        widths: each row's tokens, its answer's included.
+        limit: the model's context, if it is bounded.
+        work: is called with row numbers.
+        budget: bound on the tokens of one forward pass.
+        most: bound on its rows.
+        advance: is called with how many rows are done.
+    """
     tight = [i for i, width in enumerate(widths) if limit is not None and width > limit]
     roomy = sorted(set(range(len(widths))) - set(tight))
     for i in tight:
@@ -108,14 +118,18 @@ def run_tight_rows_alone(
 
 def _decode_greedily(
     model: PreTrainedModel,
-    ids: Rows,
-    mask: Rows,
+    ids: Int[Tensor, "row pos"],
+    mask: Int[Tensor, "row pos"],
     room: int,
     pad: int,
     ends: frozenset[int],
     **options: Any,
 ) -> list[list[int]]:
     """Return the new ids of each row, cut at the first end: what follows need not be a special token."""
+    import torch
+
+    from finetune.evaluation.unembedding import contiguous_head
+
     with torch.inference_mode(), contiguous_head(model):
         out = model.generate(  # type: ignore[operator]
             input_ids=ids.to(model.device),

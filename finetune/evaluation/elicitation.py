@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finetune.common.seeds import generator
+from finetune.common.seeds import draw_seed, generator
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import ASKED
 from finetune.data.prompt_formats import PromptFormat, ask_in_format, prompts_within_context
@@ -124,7 +124,14 @@ class Elicitation:
         ]
 
     def prompts(self, facts: FactSet, examples: FactSet, form: AskingForm, draw: int) -> list[Prompt]:
-        """Word facts in a form, behind the examples of a draw."""
+        """Word facts in a form, behind the examples of a draw.
+
+        Args:
+            facts: what is asked.
+            examples: training facts, which are shown.
+            form: how facts are asked.
+            draw: which draw of examples.
+        """
         chat = form.kind == "chat"
         style = PromptFormat(template=self.template, shots=form.shots, chat=chat)
         worded = self._statements([*facts, *examples], form)
@@ -134,7 +141,7 @@ class Elicitation:
             style,
             tokenizer=self.tokenizer,
             examples=examples,
-            seed=self.seed + 1000 * draw,
+            seed=draw_seed(self.seed, "few-shot draw", draw),
             worded=worded,
             shared=True,
         )

@@ -120,6 +120,12 @@ def answer_sets_of(
 ) -> dict[str, AnswerSet]:
     """Tokenise the answer set of every relation in the batch, behind one of the relation's prompts.
 
+    Args:
+        tokenizer: the model's own fast tokenizer.
+        batch: prompts with answers and relations.
+        answer_sets: the possible answers of every relation, the facts' own among them.
+        reading: which tokens of an answer count.
+
     Raises:
         InputError: another reading, a relation without an answer set, or an answer that is not in its set.
     """

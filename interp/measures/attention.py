@@ -119,7 +119,11 @@ def chunk_batch(
 ) -> Iterator[tuple[Int[Tensor, " row"], PromptBatch]]:
     """Yield a batch's chunks with their rows, under a progress bar if the work is given a name.
 
-    ``rows`` bounds a chunk's prompts where their logits are read (:func:`logit_rows`).
+    Args:
+        batch: the encoded prompts.
+        batch_tokens: bound on a chunk's tokens.
+        progress: what to call the work.
+        rows: bound on a chunk's prompts where their logits are read (:func:`logit_rows`).
     """
     done = 0
     with progress_bar(progress, total=len(batch)) if progress else nullcontext(lambda done: None) as advance:

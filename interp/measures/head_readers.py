@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 HELD = 2**26  # numbers that one pass may keep of heads: 256 MiB in float32
+KEPT = ("stored", "used", "everything", "mass", "rows")  # of every layer
 HeadVectors = Float[Tensor, "fact layer head d_head"]
 
 
@@ -59,7 +60,15 @@ class HeadSources:
         return self.final_scale * self.post_scale[:, layer]
 
 
-KEPT = ("stored", "used", "everything", "mass", "rows")  # of every layer
+def _keep_last(last: dict[str, Tensor], batch: PromptBatch, name: str) -> Hook:
+    """Return a hook that keeps an activation at the last prompt token."""
+
+    def keep(activation: Float[Tensor, "fact pos _"], hook: object) -> None:
+        # The unembedding is handed the last position alone.
+        at = batch.last if activation.shape[1] > 1 else 0
+        last[name] = activation[torch.arange(len(batch)), at].float()
+
+    return name, keep
 
 
 def source_rows(model: TransformerBridge) -> int:
@@ -75,7 +84,14 @@ def read_sources(
     *,
     hooks: Sequence[Hook] = (),
 ) -> HeadSources:
-    """Run the prompts once, under further hooks; keep what heads read from ``mask`` (or the subject)."""
+    """Run the prompts once and keep what heads read.
+
+    Args:
+        model: any bridge.
+        batch: the encoded prompts.
+        mask: the tokens that are read; the subject's without it.
+        hooks: further ones, in front.
+    """
     chosen = batch.subject_mask if mask is None else mask
     fact = torch.arange(len(batch))
     values: dict[str, Tensor] = {}
@@ -99,18 +115,10 @@ def read_sources(
         hooks: list[Hook] = [(f"{place}.attn.hook_v", on_value), (f"{place}.attn.hook_pattern", on_pattern)]
         return [*hooks, (f"{place}.ln1_post.hook_scale", on_scale)] if hasattr(block, "ln1_post") else hooks
 
-    def keep_last(name: str) -> Hook:
-        def keep(activation: Float[Tensor, "fact pos _"], hook: object) -> None:
-            # The unembedding is handed the last position alone.
-            at = batch.last if activation.shape[1] > 1 else 0
-            last[name] = activation[fact, at].float()
-
-        return name, keep
-
     names, layers = ["unembed.hook_out"], range(model.cfg.n_layers)
     names += ["ln_final.hook_scale"] if is_norm(model.ln_final) else []
     of_layers = [hook for layer in layers for hook in hooks_of(layer)]
-    last_token_logits(model, batch, [*hooks, *of_layers, *map(keep_last, names)])
+    last_token_logits(model, batch, [*hooks, *of_layers, *(_keep_last(last, batch, name) for name in names)])
     ones = torch.ones(len(batch), device=(logits := last["unembed.hook_out"]).device)
     return HeadSources(
         **{name: torch.stack([each[i].to(logits.device) for i in layers], 1) for name, each in kept.items()},

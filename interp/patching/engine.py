@@ -119,7 +119,13 @@ def answer_readings(
     answer_sets: Mapping[str, Sequence[str]],
     reading: Reading = "first",
 ) -> dict[str, AnswerSet]:
-    """Tokenise the answer set of every relation in the batch, by first tokens or as ``reading`` says.
+    """Tokenise the answer set of every relation in the batch, behind one of the relation's prompts.
+
+    Args:
+        tokenizer: the model's own fast tokenizer.
+        batch: prompts with relations.
+        answer_sets: the possible answers of every relation.
+        reading: which tokens of an answer count.
 
     Raises:
         InputError: a relation without an answer set.

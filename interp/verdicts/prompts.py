@@ -46,6 +46,7 @@ def statement_form_prompts(
         sets: each relation's possible answers.
         shots: solved examples in front of one more form; none at 0.
         seed: of the draws.
+        prompts: other prompts of the facts, form by form, to be taken instead.
     """
     place = {fact_id: i for i, fact_id in enumerate(asked.fact_ids)}
     texts = [[prompt for prompt in some if prompt.fact_id in place] for some in prompts]

@@ -68,6 +68,12 @@ def random_donor(donor: State, tuned: State, labels: Labels, *, seed: int = 0) -
 
     Where both models tie two weights, these stay equal.
 
+    Args:
+        donor: the weights whose distance is taken.
+        tuned: the weights that are moved.
+        labels: of each tensor's rows, the group that they belong to; each group's norm is kept.
+        seed: of the directions.
+
     Raises:
         InputError: a donor of other names or shapes.
     """
