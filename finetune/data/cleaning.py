@@ -44,7 +44,7 @@ def build_fact_set(
     seed: int = 0,
     evenly: bool = False,
 ) -> FactSet:
-    """Make a fact set of the rows of one or more tables; ``left_out`` was set aside before.
+    """Make a fact set of the rows of one or more tables.
 
     Rows that are in a list are taken out of it, one after another.
 
@@ -54,6 +54,7 @@ def build_fact_set(
         left_out: what was set aside before.
         limit: keep a random draw of that many.
         seed: of that draw.
+        evenly: draw evenly over log-popularity.
 
     Raises:
         InputError: over half of a table's rows are malformed, no fact is usable, or the limit is below 1.

@@ -92,7 +92,16 @@ def run_tight_rows_alone(
     most: int,
     advance: Callable[[int], None],
 ) -> None:
-    """Run a row that the context leaves less room alone: it must not shorten its neighbours' answers."""
+    """Run a row that the context leaves less room alone: it must not shorten its neighbours' answers.
+
+    Args:
+        widths: how many tokens each row takes.
+        limit: the tokens beyond which the context leaves less room; none without it.
+        work: what is done with a group of row numbers.
+        budget: bound on the tokens of a group.
+        most: bound on its rows.
+        advance: is told how many rows are done.
+    """
     tight = [i for i, width in enumerate(widths) if limit is not None and width > limit]
     roomy = sorted(set(range(len(widths))) - set(tight))
     for i in tight:

@@ -124,7 +124,14 @@ class Elicitation:
         ]
 
     def prompts(self, facts: FactSet, examples: FactSet, form: AskingForm, draw: int) -> list[Prompt]:
-        """Word facts in a form, behind the examples of a draw."""
+        """Word facts in a form, behind the examples of a draw.
+
+        Args:
+            facts: what to ask.
+            examples: the facts that solved examples are taken from.
+            form: how to ask.
+            draw: which draw of the examples, from 0.
+        """
         chat = form.kind == "chat"
         style = PromptFormat(template=self.template, shots=form.shots, chat=chat)
         worded = self._statements([*facts, *examples], form)

@@ -33,7 +33,15 @@ def logits_at(
     position: Int[Tensor, "row read"],
     **options: Any,
 ) -> Float[Tensor, "row read vocab"]:
-    """Run a model and return the logits at some positions of each row, on the model's device."""
+    """Run a model and return the logits at some positions of each row, on the model's device.
+
+    Args:
+        model: the plain model.
+        ids: token ids.
+        mask: 1 at tokens, 0 at padding.
+        position: the positions to read in each row.
+        options: further arguments of the forward pass.
+    """
     with unembedded_at(model, position) as used:
         device = next(model.parameters()).device
         logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), **options).logits

@@ -75,7 +75,14 @@ def read_sources(
     *,
     hooks: Sequence[Hook] = (),
 ) -> HeadSources:
-    """Run the prompts once, under further hooks; keep what heads read from ``mask`` (or the subject)."""
+    """Run the prompts once and keep what heads read from some tokens.
+
+    Args:
+        model: any bridge; nothing is edited but by ``hooks``.
+        batch: the encoded prompts.
+        mask: the tokens; the subject's without it.
+        hooks: act in the same pass.
+    """
     chosen = batch.subject_mask if mask is None else mask
     fact = torch.arange(len(batch))
     values: dict[str, Tensor] = {}
@@ -99,18 +106,10 @@ def read_sources(
         hooks: list[Hook] = [(f"{place}.attn.hook_v", on_value), (f"{place}.attn.hook_pattern", on_pattern)]
         return [*hooks, (f"{place}.ln1_post.hook_scale", on_scale)] if hasattr(block, "ln1_post") else hooks
 
-    def keep_last(name: str) -> Hook:
-        def keep(activation: Float[Tensor, "fact pos _"], hook: object) -> None:
-            # The unembedding is handed the last position alone.
-            at = batch.last if activation.shape[1] > 1 else 0
-            last[name] = activation[fact, at].float()
-
-        return name, keep
-
     names, layers = ["unembed.hook_out"], range(model.cfg.n_layers)
     names += ["ln_final.hook_scale"] if is_norm(model.ln_final) else []
     of_layers = [hook for layer in layers for hook in hooks_of(layer)]
-    last_token_logits(model, batch, [*hooks, *of_layers, *map(keep_last, names)])
+    last_token_logits(model, batch, [*hooks, *of_layers, *(_keep_last(name, batch, last) for name in names)])
     ones = torch.ones(len(batch), device=(logits := last["unembed.hook_out"]).device)
     return HeadSources(
         **{name: torch.stack([each[i].to(logits.device) for i in layers], 1) for name, each in kept.items()},
@@ -118,6 +117,17 @@ def read_sources(
         final_scale=last["ln_final.hook_scale"][:, 0] if len(names) > 1 else ones,
         logits=logits,
     )
+
+
+def _keep_last(name: str, batch: PromptBatch, kept: dict[str, Tensor]) -> Hook:
+    """Keep an activation of each prompt's last token, under its name."""
+
+    def keep(activation: Float[Tensor, "fact pos _"], hook: object) -> None:
+        # The unembedding is handed the last position alone.
+        at = batch.last if activation.shape[1] > 1 else 0
+        kept[name] = activation[torch.arange(len(batch)), at].float()
+
+    return name, keep
 
 
 def readers(

@@ -45,7 +45,14 @@ class ValueWeightedAttention(Result):
 def value_weighted_attention(
     model: TransformerBridge, batch: PromptBatch, *, batch_tokens: int = 8192, progress: str | None = None
 ) -> ValueWeightedAttention:
-    """Measure how much of each head's output at the last prompt token comes from the subject."""
+    """Measure how much of each head's output at the last prompt token comes from the subject.
+
+    Args:
+        model: any bridge; nothing is edited.
+        batch: the encoded prompts.
+        batch_tokens: bound on the tokens of one forward pass.
+        progress: what to call the work in a progress bar.
+    """
     shape = (len(batch), model.cfg.n_layers, model.cfg.n_heads)
     norms = {name: torch.zeros(shape) for name in ("used", "everything")}
     # |x W_O|^2 = x (W_O W_O^T) x, which needs d_head^2 numbers a head and no vector of the residual stream.

@@ -119,7 +119,13 @@ def answer_readings(
     answer_sets: Mapping[str, Sequence[str]],
     reading: Reading = "first",
 ) -> dict[str, AnswerSet]:
-    """Tokenise the answer set of every relation in the batch, by first tokens or as ``reading`` says.
+    """Tokenise the answer set of every relation in the batch.
+
+    Args:
+        tokenizer: the model's own.
+        batch: prompts with relations.
+        answer_sets: the possible answers of every relation in the batch.
+        reading: which of an answer's tokens are kept, see :meth:`AnswerSet.tokenized`.
 
     Raises:
         InputError: a relation without an answer set.
