@@ -360,7 +360,7 @@ def test_every_experiment_is_in_the_table() -> None:
     rows = rows_under(DOCS / "experiments.md", "| script | question |")
     listed = {row[0].strip("`").removesuffix(".py") for row in rows}
     rooms = (ROOT / "analyses" / "experiments").glob("*/experiment.py")
-    grids = {path.parent.name for path in rooms if "cells=" in path.read_text()}
+    grids = {path.parent.name for path in rooms if "Experiment.of_grid(" in path.read_text()}
     assert listed == grids - {"popularity_splits"}  # has a page of its own
     theory = default(import_module("analyses.one_layer_theory").OneLayerTheoryOptions, "seeds")
     assert f"(3 of its {len(theory)} seeds)" in next(row[2] for row in rows if "theory" in row[0])

@@ -24,7 +24,14 @@ from interp.measures.spans import SUNK, encode
 
 
 def train_arms(options: TrainingOptions, setting: WorldSetting, directory: Path, *, seed: int) -> Checkpoints:
-    """Split the facts by subject, take or pretrain the base, and fine-tune every arm."""
+    """Split the facts by subject, take or pretrain the base, and fine-tune every arm.
+
+    Args:
+        options: how the facts are split into arms and trained on.
+        setting: the seed's facts, their wording and the base.
+        directory: the seed's own, for the arms' files.
+        seed: of splits and training.
+    """
     bench = make_training_setup(setting, cache=options.bases, seed=seed)
     arms = options.arms(bench.parts.train, seed=seed)
     if setting.checkpoint is not None:
@@ -55,7 +62,14 @@ def checkpoints_side_by_side(
     test: FactSet | None = None,
     sizes: dict[str, int] | None = None,
 ) -> Checkpoints:
-    """Lay a bench's base and arms side by side, on its held-out facts or on ``test``."""
+    """Lay a bench's base and arms side by side, on its held-out facts.
+
+    Args:
+        bench: the base and its facts.
+        arms: each arm's directory.
+        test: other facts to ask than the held-out ones.
+        sizes: further numbers of facts, by name.
+    """
     facts, parts = bench.setting.facts, bench.parts
     counts = {part: len(getattr(parts, part)) for part in ("train", "validation", "test")}
     checkpoints = Checkpoints(
@@ -84,7 +98,14 @@ def known_stage(checkpoints: Checkpoints, path: Path) -> Stage[list[bool]]:
 
 
 def answers_stage(checkpoints: Checkpoints, name: str, path: Path, *, seed: int) -> Stage[pd.DataFrame]:
-    """Ask a checkpoint's plain model every test prompt: a row a fact, without what the base knows."""
+    """Ask a checkpoint's plain model every test prompt: a row a fact, without what the base knows.
+
+    Args:
+        checkpoints: what is compared, and on which facts.
+        name: the checkpoint, an arm's or the base's name.
+        path: the file of its rows.
+        seed: a column of the rows.
+    """
 
     def make(model: PreTrainedModel, to: Path) -> None:
         frame = answer_rows(model, checkpoints.tokenizer, checkpoints.test, checkpoints.prompts, told=name)

@@ -91,9 +91,13 @@ def launch(
     *,
     arguments: Callable[[], Sequence[str]] | None = None,
 ) -> int:
-    """Parse the command line, run, and print what ``show`` makes of the run directory.
+    """Parse the command line, run, and print what becomes of the run directory.
 
-    ``arguments`` gives the words to parse where they are not just those of the command line.
+    Args:
+        options: the class of the options.
+        run: does the work and returns the run directory.
+        show: makes of the run directory what is printed.
+        arguments: gives the words to parse where they are not just those of the command line.
 
     Returns:
         The exit status; see :func:`finetune.common.command_line.run_command`.

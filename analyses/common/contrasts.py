@@ -24,8 +24,13 @@ def measure_halves(
 ) -> pd.DataFrame:
     """Fine-tune the popular and the unpopular half, and those of the placebo on demand; ask held-out facts.
 
-    With ``recovery`` the popular half's attention is put into the unpopular one, see
-    :func:`analyses.common.measurements.transplant`.
+    Args:
+        options: the arms, whether there is a placebo, and how much a pass may hold.
+        bench: the base and its facts.
+        home: a directory for arms and stage files.
+        layers: also average attention over the heads of each layer.
+        recovery: also put the popular half's attention into the unpopular one, see
+            :func:`analyses.common.measurements.transplant`.
     """
     names = HALVES + (tuple(SHUFFLED + half for half in HALVES) if options.placebo else ())
     facts = options.arms(bench.parts.train, seed=bench.seed)

@@ -23,7 +23,15 @@ def knows_statements(
     *,
     told: str,
 ) -> np.ndarray:
-    """Return which facts a model completes every statement form of, Bool [fact]; ``told`` names it."""
+    """Return which facts a model completes every statement form of, Bool [fact].
+
+    Args:
+        model: the plain model.
+        tokenizer: its own.
+        facts: what to ask.
+        phrasebook: the statement forms of every relation.
+        told: the model's name beside a progress bar.
+    """
     n = sum(len(phrasebook[fact.relation].statements) for fact in facts)
     with progress_bar(f"Asking {told} for statements", total=n) as advance:
         return states_fact(model, tokenizer, facts, phrasebook, advance=advance)

@@ -27,8 +27,8 @@ from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import atomic_file, read_json, write_json
 from finetune.common.messages import printable
 from finetune.common.run_directory import RunDirectory
-from interp.reports.pages.study import Study, headline, load_study
-from interp.reports.pages.study_page import write_study
+from interp.reports.pages.study import Study, load_study
+from interp.reports.pages.study_page import headline, write_study
 from interp.reports.read.results import Results
 
 CELLS = "cells/"  # where cells are, below a run
@@ -97,7 +97,15 @@ class Experiment:
     def of_grid(
         cls, name: str, cells: ModuleType, numbers: ModuleType, page: ModuleType, **more: Any
     ) -> Experiment:
-        """Put a grid together of the modules that hold its ``cells`` and ``measure``, numbers and page."""
+        """Put a grid together of its modules.
+
+        Args:
+            name: the experiment's.
+            cells: the module of its ``cells`` and ``measure``.
+            numbers: the module of its ``summarise``.
+            page: the module of its ``study``.
+            more: the experiment's further fields.
+        """
         parts = {"cells": cells.cells, "measure": cells.measure, "study": page.study}
         return cls(name=name, summarise=numbers.summarise, **parts, **more)
 

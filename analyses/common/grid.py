@@ -42,7 +42,14 @@ class CellFailure:
 def run_cells(
     name: str, options: Any, cells: Sequence[GridCell], run: Path, machines: Machines
 ) -> list[CellFailure]:
-    """Run the unfinished cells of ``analyses.experiments.<name>``; return those that failed for good.
+    """Run the unfinished cells of an experiment; return those that failed for good.
+
+    Args:
+        name: the experiment's folder in ``analyses.experiments``.
+        options: the experiment's.
+        cells: all cells of the grid.
+        run: the run directory.
+        machines: where cells run, and how often a failed one is run again.
 
     Raises:
         InputError: two cells of one name, or an engine that is not installed.
@@ -64,7 +71,15 @@ def run_cells(
 
 
 def run_cell(name: str, options: Any, cell: GridCell, run: Path, threads: int) -> str:
-    """Run one cell and keep its rows; return why it failed, or nothing."""
+    """Run one cell and keep its rows; return why it failed, or nothing.
+
+    Args:
+        name: the experiment's folder in ``analyses.experiments``.
+        options: the experiment's.
+        cell: what to run.
+        run: the run directory.
+        threads: how many PyTorch may use.
+    """
     prepare_process(quiet=True)
     torch.set_num_threads(threads)
     home = facts_of(run, cell).parent

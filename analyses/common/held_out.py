@@ -33,7 +33,15 @@ def stated_by_base(bench: TrainingSetup, checkpoints: Checkpoints, home: Path) -
 
 
 def asked_only(bench: TrainingSetup, name: str, arm: Path, home: Path, path: Path) -> pd.DataFrame:
-    """Ask one arm every held-out fact, without reading it: a row a fact, with what the base knows."""
+    """Ask one arm every held-out fact, without reading it: a row a fact, with what the base knows.
+
+    Args:
+        bench: the base and its facts.
+        name: the arm's name.
+        arm: its checkpoint.
+        home: a directory for what the base knows.
+        path: the file of the arm's answers.
+    """
     checkpoints = checkpoints_side_by_side(bench, {name: str(arm)})
     known = stated_by_base(bench, checkpoints, home)
     answers = answers_stage(checkpoints, name, path, seed=bench.seed)

@@ -50,8 +50,14 @@ def recall_stage(
 ) -> Stage[RecallHeads]:
     """Find the open checkpoint's recall heads, on a few test facts that are then left out of their mean.
 
-    They are drawn among the facts that ``answers`` says are right, half of these at most. Where they are of
-    too few subjects, or the architecture ignores edits of its attention, no head is looked for.
+    At most half of the facts that it answers right are drawn. Where they are of too few subjects, or the
+    architecture ignores edits of its attention, no head is looked for.
+
+    Args:
+        path: the stage file.
+        answers: gives a row a test fact, which says whether the checkpoint's answer is right.
+        seed: of the draw.
+        batch_tokens: bound on the tokens of one forward pass.
     """
 
     def make(found: OpenCheckpoint, to: Path) -> None:

@@ -67,14 +67,28 @@ def tree_to_json(tree: Mapping[str, Any] | Estimate) -> Any:
 
 
 def mean(rows: pd.DataFrame, column: str, *, difference: bool = False, share: bool = True) -> Estimate:
-    """Average a column over facts, with an interval over subjects; ``share`` is False for nats and counts."""
+    """Average a column over facts, with an interval over subjects.
+
+    Args:
+        rows: a row a fact, with its subject.
+        column: what is averaged.
+        difference: whether values are paired differences in [-1, 1].
+        share: whether values of 0 and 1 are wrong and right; False for nats and counts.
+    """
     return mean_of(rows[column], rows, difference=difference, share=share)
 
 
 def mean_of(
     values: pd.Series[Any], rows: pd.DataFrame, *, difference: bool = False, share: bool = True
 ) -> Estimate:
-    """Average values that go with some rows, as :func:`mean` does a column of theirs."""
+    """Average values that go with some rows, as :func:`mean` does a column of theirs.
+
+    Args:
+        values: a value a row.
+        rows: a row a fact, with its subject.
+        difference: as in :func:`mean`.
+        share: as in :func:`mean`.
+    """
     numbers = values.to_numpy(dtype=np.float64)
     return estimate(numbers, groups=rows["subject"].to_numpy(), difference=difference, share=share)
 
@@ -82,7 +96,14 @@ def mean_of(
 def paired_difference(
     rows: pd.DataFrame, first: Mapping[str, Any], second: Mapping[str, Any], column: str
 ) -> Estimate:
-    """Average, over the facts that both have, what one setting's rows have more of than another's."""
+    """Average, over the facts that both have, what one setting's rows have more of than another's.
+
+    Args:
+        rows: a row a fact and setting.
+        first: columns and their values that make the one setting.
+        second: those of the other, which is subtracted.
+        column: what is compared.
+    """
     a, b = (_where(rows, these).set_index("fact_id") for these in (first, second))
     shared = a.index.intersection(b.index)
     made = a.loc[shared, ["subject"]].assign(
@@ -94,7 +115,15 @@ def paired_difference(
 def spearman(
     rows: pd.DataFrame, x: str, y: str, *, groups: str = "subject", within: str | None = None
 ) -> Estimate:
-    """Correlate the ranks of two columns; with ``within`` in each of its labels, averaged over them."""
+    """Correlate the ranks of two columns.
+
+    Args:
+        rows: what is correlated; a row that lacks either value is left out.
+        x: the one column.
+        y: the other.
+        groups: the column whose labels the interval draws whole.
+        within: a column in each of whose labels ranks are correlated, and averaged over them.
+    """
     labels = None if within is None else rows[within].to_numpy()
     return stats.spearman(*columns(rows, x, y), groups=rows[groups].to_numpy(), labels=labels)
 
@@ -102,7 +131,15 @@ def spearman(
 def area(
     rows: pd.DataFrame, x: str, positive: str, *, groups: str = "subject", within: str | None = None
 ) -> Estimate:
-    """Measure how likely a positive row has the larger ``x``: the area under the ROC curve."""
+    """Measure how likely a positive row has the larger ``x``: the area under the ROC curve.
+
+    Args:
+        rows: what is compared.
+        x: the predictor's column.
+        positive: the column that says which rows are positive.
+        groups: the column whose labels the interval draws whole.
+        within: a column in each of whose labels rows are compared, and averaged over them.
+    """
     labels = None if within is None else rows[within].to_numpy()
     held, subjects = columns(rows, x, positive), rows[groups].to_numpy()
     return stats.auroc(*held, groups=subjects, labels=labels, fewest=FEWEST)
@@ -111,7 +148,15 @@ def area(
 def area_gain(
     rows: pd.DataFrame, x: str, other: str, positive: str, *, within: str | None = None
 ) -> Estimate:
-    """Measure how much larger one predictor's area is than another's, on the same rows."""
+    """Measure how much larger one predictor's area is than another's, on the same rows.
+
+    Args:
+        rows: what is compared.
+        x: the one predictor's column.
+        other: the other's, whose area is subtracted.
+        positive: the column that says which rows are positive.
+        within: a column in each of whose labels rows are compared, and averaged over them.
+    """
     labels = None if within is None else rows[within].to_numpy()
     held = columns(rows, x, other, positive)
     return stats.auroc_gain(*held, groups=rows["subject"].to_numpy(), labels=labels)

@@ -55,8 +55,12 @@ def make_training_setup(
 ) -> TrainingSetup:
     """Split the facts by subject, and take the base: the given one, or one pretrained on all facts.
 
-    ``corpus`` is what pretraining meets instead, where that is more or less than the facts at hand; ``test``
-    is the share of subjects that are held out.
+    Args:
+        setting: the facts, their wording, and how a base is made.
+        cache: a directory of pretrained bases.
+        seed: of the split.
+        corpus: what pretraining meets, where that is more or less than the facts at hand.
+        test: the share of subjects that are held out.
     """
     parts = _parts(setting.facts, seed, test)
     if setting.checkpoint is not None:
@@ -82,7 +86,16 @@ def fine_tune(
     stages: Sequence[int] | None = None,
     known: Sequence[tuple[Prompt, Prompt]] = (),
 ) -> Checkpoint:
-    """Fine-tune the base on some facts at every learning rate, and take what validates best."""
+    """Fine-tune the base on some facts at every learning rate, and take what validates best.
+
+    Args:
+        bench: the base, its validation facts and the settings.
+        facts: what to train on.
+        out: a directory for all candidates.
+        name: the model's name beside a progress bar.
+        stages: each fact's place in the order of training: the lowest come first.
+        known: facts to distil, each as the base is asked it and as the model is.
+    """
     return select(
         bench.base,
         bench.asked(facts),
@@ -125,10 +138,16 @@ class WorldSetting:
 def setting_for(
     options: TrainingOptions, facts: FactSet | None, seed: int, *, checkpoint: str | None = None
 ) -> WorldSetting:
-    """Resolve the options for one seed; ``checkpoint`` is a base that is given.
+    """Resolve the options for one seed.
 
     In a world a seed draws everything anew: facts, base, splits, fine-tuning. With real facts the base is
     trained once and a seed redraws splits and fine-tuning.
+
+    Args:
+        options: the world, and what is changed of its presets.
+        facts: real facts; a world's are made without them.
+        seed: of the world.
+        checkpoint: a base that is given.
     """
     real = facts is not None
     if facts is None:
@@ -150,7 +169,22 @@ def setting_for(
         text = replace(text, exponent=options.exponent)
     if options.pretrain_steps is not None:
         base = replace(base, steps=options.pretrain_steps)
-    tune = replace(
+    return WorldSetting(
+        facts=facts,
+        phrasebook=book,
+        make_tokenizer=tokenizer,
+        text=text,
+        base=base,
+        tune=_tune_with(options, tune),
+        base_seed=base_seed,
+        redrawn=not real,
+        checkpoint=checkpoint,
+    )
+
+
+def _tune_with(options: TrainingOptions, tune: TuneConfig) -> TuneConfig:
+    """Put the options that were given in the place of a preset's."""
+    return replace(
         tune,
         method=options.method,
         steps=options.tune_steps or tune.steps,
@@ -158,17 +192,5 @@ def setting_for(
         dtype=options.dtype or tune.dtype,
         keep=options.keep,
         until_loss=options.until_loss,
-    )
-    if options.rates:
-        tune = replace(tune, learning_rates=options.rates)
-    return WorldSetting(
-        facts=facts,
-        phrasebook=book,
-        make_tokenizer=tokenizer,
-        text=text,
-        base=base,
-        tune=tune,
-        base_seed=base_seed,
-        redrawn=not real,
-        checkpoint=checkpoint,
+        learning_rates=options.rates or tune.learning_rates,
     )

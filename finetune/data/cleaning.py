@@ -44,7 +44,7 @@ def build_fact_set(
     seed: int = 0,
     evenly: bool = False,
 ) -> FactSet:
-    """Make a fact set of the rows of one or more tables; ``left_out`` was set aside before.
+    """Make a fact set of the rows of one or more tables.
 
     Rows that are in a list are taken out of it, one after another.
 

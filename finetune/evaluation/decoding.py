@@ -96,12 +96,12 @@ def run_tight_rows_alone(
     """Run a row that the context leaves less room alone: it must not shorten its neighbours' answers.
 
     Args:
-        widths: each row's tokens, its answer's included.
-        limit: the model's context, if it is bounded.
-        work: is called with row numbers.
-        budget: bound on the tokens of one forward pass.
+        widths: how many tokens each row takes.
+        limit: the tokens beyond which the context leaves less room; none without it.
+        work: what is done with a group of row numbers.
+        budget: bound on the tokens of a group.
         most: bound on its rows.
-        advance: is called with how many rows are done.
+        advance: is told how many rows are done.
     """
     tight = [i for i, width in enumerate(widths) if limit is not None and width > limit]
     roomy = sorted(set(range(len(widths))) - set(tight))

@@ -127,10 +127,10 @@ class Elicitation:
         """Word facts in a form, behind the examples of a draw.
 
         Args:
-            facts: what is asked.
-            examples: training facts, which are shown.
-            form: how facts are asked.
-            draw: which draw of examples.
+            facts: what to ask.
+            examples: the facts that solved examples are taken from.
+            form: how to ask.
+            draw: which draw of the examples, from 0.
         """
         chat = form.kind == "chat"
         style = PromptFormat(template=self.template, shots=form.shots, chat=chat)

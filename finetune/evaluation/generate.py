@@ -23,7 +23,6 @@ from finetune.evaluation.batching import (
     require_embedded,
     rows_within,
 )
-from finetune.evaluation.decoding import complete_rows, run_tight_rows_alone
 from finetune.evaluation.judging import AnswerJudge
 from finetune.evaluation.scoring import score_pairs
 
@@ -143,6 +142,7 @@ def generate(
     Raises:
         InputError: a prompt leaves the model no room to answer.
     """
+    from finetune.evaluation.decoding import complete_rows, run_tight_rows_alone
     from finetune.evaluation.unembedding import vocabulary
 
     rows = [tokens.ids for tokens in tokenize(tokenizer, prompts)]

@@ -37,10 +37,10 @@ def logits_at(
 
     Args:
         model: the plain model.
-        ids: rows of tokens.
-        mask: which of them are no padding.
-        position: where each row is read.
-        options: what else the model is called with.
+        ids: token ids.
+        mask: 1 at tokens, 0 at padding.
+        position: the positions to read in each row.
+        options: further arguments of the forward pass.
     """
     with unembedded_at(model, position) as used:
         device = next(model.parameters()).device

@@ -121,10 +121,10 @@ def answer_sets_of(
     """Tokenise the answer set of every relation in the batch, behind one of the relation's prompts.
 
     Args:
-        tokenizer: the model's own fast tokenizer.
+        tokenizer: the model's own.
         batch: prompts with answers and relations.
-        answer_sets: the possible answers of every relation, the facts' own among them.
-        reading: which tokens of an answer count.
+        answer_sets: the possible answers of every relation in the batch, the facts' own among them.
+        reading: which of an answer's tokens are kept, see :meth:`AnswerSet.tokenized`.
 
     Raises:
         InputError: another reading, a relation without an answer set, or an answer that is not in its set.

@@ -117,12 +117,12 @@ def subject_attention(
 def chunk_batch(
     batch: PromptBatch, batch_tokens: int, progress: str | None = None, *, rows: int | None = None
 ) -> Iterator[tuple[Int[Tensor, " row"], PromptBatch]]:
-    """Yield a batch's chunks with their rows, under a progress bar if the work is given a name.
+    """Yield a batch's chunks with their rows.
 
     Args:
         batch: the encoded prompts.
-        batch_tokens: bound on a chunk's tokens.
-        progress: what to call the work.
+        batch_tokens: bound on the tokens of a chunk.
+        progress: names the work beside a progress bar; without it there is none.
         rows: bound on a chunk's prompts where their logits are read (:func:`logit_rows`).
     """
     done = 0

@@ -60,17 +60,6 @@ class HeadSources:
         return self.final_scale * self.post_scale[:, layer]
 
 
-def _keep_last(last: dict[str, Tensor], batch: PromptBatch, name: str) -> Hook:
-    """Return a hook that keeps an activation at the last prompt token."""
-
-    def keep(activation: Float[Tensor, "fact pos _"], hook: object) -> None:
-        # The unembedding is handed the last position alone.
-        at = batch.last if activation.shape[1] > 1 else 0
-        last[name] = activation[torch.arange(len(batch)), at].float()
-
-    return name, keep
-
-
 def source_rows(model: TransformerBridge) -> int:
     """Return how many prompts one pass may read: by their logits, and by what is kept of every head."""
     of_heads = 3 * model.cfg.n_layers * model.cfg.n_heads * model.cfg.d_head
@@ -84,13 +73,13 @@ def read_sources(
     *,
     hooks: Sequence[Hook] = (),
 ) -> HeadSources:
-    """Run the prompts once and keep what heads read.
+    """Run the prompts once and keep what heads read from some tokens.
 
     Args:
-        model: any bridge.
+        model: any bridge; nothing is edited but by ``hooks``.
         batch: the encoded prompts.
-        mask: the tokens that are read; the subject's without it.
-        hooks: further ones, in front.
+        mask: the tokens; the subject's without it.
+        hooks: act in the same pass.
     """
     chosen = batch.subject_mask if mask is None else mask
     fact = torch.arange(len(batch))
@@ -118,7 +107,7 @@ def read_sources(
     names, layers = ["unembed.hook_out"], range(model.cfg.n_layers)
     names += ["ln_final.hook_scale"] if is_norm(model.ln_final) else []
     of_layers = [hook for layer in layers for hook in hooks_of(layer)]
-    last_token_logits(model, batch, [*hooks, *of_layers, *(_keep_last(last, batch, name) for name in names)])
+    last_token_logits(model, batch, [*hooks, *of_layers, *(_keep_last(name, batch, last) for name in names)])
     ones = torch.ones(len(batch), device=(logits := last["unembed.hook_out"]).device)
     return HeadSources(
         **{name: torch.stack([each[i].to(logits.device) for i in layers], 1) for name, each in kept.items()},
@@ -126,6 +115,17 @@ def read_sources(
         final_scale=last["ln_final.hook_scale"][:, 0] if len(names) > 1 else ones,
         logits=logits,
     )
+
+
+def _keep_last(name: str, batch: PromptBatch, kept: dict[str, Tensor]) -> Hook:
+    """Keep an activation of each prompt's last token, under its name."""
+
+    def keep(activation: Float[Tensor, "fact pos _"], hook: object) -> None:
+        # The unembedding is handed the last position alone.
+        at = batch.last if activation.shape[1] > 1 else 0
+        kept[name] = activation[torch.arange(len(batch)), at].float()
+
+    return name, keep
 
 
 def readers(

@@ -119,13 +119,13 @@ def answer_readings(
     answer_sets: Mapping[str, Sequence[str]],
     reading: Reading = "first",
 ) -> dict[str, AnswerSet]:
-    """Tokenise the answer set of every relation in the batch, behind one of the relation's prompts.
+    """Tokenise the answer set of every relation in the batch.
 
     Args:
-        tokenizer: the model's own fast tokenizer.
+        tokenizer: the model's own.
         batch: prompts with relations.
-        answer_sets: the possible answers of every relation.
-        reading: which tokens of an answer count.
+        answer_sets: the possible answers of every relation in the batch.
+        reading: which of an answer's tokens are kept, see :meth:`AnswerSet.tokenized`.
 
     Raises:
         InputError: a relation without an answer set.

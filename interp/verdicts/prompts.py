@@ -35,7 +35,7 @@ def statement_form_prompts(
     seed: int,
     prompts: Sequence[Sequence[Prompt]] = (),
 ) -> list[Form]:
-    """Word the asked facts in each statement form, and with ``shots`` solved examples in front.
+    """Word the asked facts in each statement form, and with solved examples in front.
 
     Args:
         tokenizer: the model's own fast tokenizer.
@@ -46,7 +46,7 @@ def statement_form_prompts(
         sets: each relation's possible answers.
         shots: solved examples in front of one more form; none at 0.
         seed: of the draws.
-        prompts: other prompts of the facts, form by form, to be taken instead.
+        prompts: prompts of each form, worded already; then neither ``book`` nor ``shots`` counts.
     """
     place = {fact_id: i for i, fact_id in enumerate(asked.fact_ids)}
     texts = [[prompt for prompt in some if prompt.fact_id in place] for some in prompts]

@@ -64,14 +64,14 @@ def changed_groups(donor: State, tuned: State, labels: Labels) -> frozenset[str]
 
 
 def random_donor(donor: State, tuned: State, labels: Labels, *, seed: int = 0) -> dict[str, Tensor]:
-    """Return weights as far from ``tuned`` as ``donor``'s, tensor by tensor, in random directions: a placebo.
+    """Return weights as far from the tuned ones as the donor's, in random directions: a placebo.
 
     Where both models tie two weights, these stay equal.
 
     Args:
-        donor: the weights whose distance is taken.
-        tuned: the weights that are moved.
-        labels: of each tensor's rows, the group that they belong to; each group's norm is kept.
+        donor: the weights whose distance is kept, tensor by tensor.
+        tuned: the fine-tuned model's.
+        labels: which group each weight belongs to; distances are kept group by group.
         seed: of the directions.
 
     Raises:

@@ -24,10 +24,9 @@ from interp.reports.pages.study import (
     decide,
     decide_claim,
     format_interval,
-    headline,
     load_study,
 )
-from interp.reports.pages.study_page import rebuild, write_study
+from interp.reports.pages.study_page import headline, rebuild, write_study
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 

@@ -27,9 +27,15 @@ def load_inputs(options: AttentionImbalanceOptions) -> Loaded:
 def checkpoints_of(
     options: AttentionImbalanceOptions, facts: FactSet | None, directory: Path, seed: int
 ) -> Checkpoints:
-    """Take what was handed on, or the user's own, or make a seed's arms, but for those in ``directory``.
+    """Take what was handed on, or the user's own, or make the arms of a seed.
 
     A base that is given without fine-tuned checkpoints is fine-tuned here.
+
+    Args:
+        options: say which of these.
+        facts: real facts; a world's are made without them.
+        directory: the arms' own; those that it holds are taken.
+        seed: of world, splits and training.
     """
     if options.checkpoints:
         handed = import_checkpoints(options.checkpoints)

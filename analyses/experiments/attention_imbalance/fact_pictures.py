@@ -206,6 +206,12 @@ def choose_facts(frame: pd.DataFrame, before: str, after: str, most: int) -> lis
     """Choose the typical fact, then those of the largest change: half of them lost, then others.
 
     The others take turns. Where there are too few of all these, any of the largest change follow.
+
+    Args:
+        frame: a row a fact and arm.
+        before: the arm or base that is compared with.
+        after: the arm in which facts are lost.
+        most: how many facts to choose.
     """
     a, b = (frame[frame["arm"] == name].set_index("fact_id") for name in (before, after))
     size = (a["subject_attention"] - b["subject_attention"]).abs().sort_values(ascending=False, kind="stable")

@@ -54,6 +54,13 @@ def measure_seed(
     """Train or take the checkpoints of one seed, ask them, and read their attention.
 
     Every stage leaves a file in ``seeds/<seed>/``, which a continued run reads instead of repeating it.
+
+    Args:
+        options: the experiment's.
+        facts: real facts; a world's are made without them.
+        run: the run directory, in which the steps are timed.
+        seed: of world, splits and training.
+        team: the processes that share the checkpoints.
     """
     here = run.path / "seeds" / str(seed)
     with run.timed(f"seed {seed}: checkpoints"):

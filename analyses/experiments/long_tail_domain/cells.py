@@ -90,6 +90,13 @@ def arms(
 ) -> dict[str, FactSet]:
     """Split the domain's training facts, and take as many general ones, the most popular.
 
+    Args:
+        options: how a half is chosen.
+        parts: the facts, split by subject.
+        domain: the relations of the domain.
+        general: the relations that general facts are of.
+        seed: of the halves.
+
     Raises:
         InputError: there are too few facts for that.
     """
@@ -122,7 +129,14 @@ def mix_halves(first: FactSet, second: FactSet, *, seed: int) -> FactSet:
 def place_facts(
     frame: pd.DataFrame, bench: TrainingSetup, domain: tuple[str, ...], rows: int
 ) -> pd.DataFrame:
-    """Say of each held-out fact if it is of the domain, its quartile there, and its expected sightings."""
+    """Say of each held-out fact if it is of the domain, its quartile there, and its expected sightings.
+
+    Args:
+        frame: a row a held-out fact.
+        bench: the base and its facts.
+        domain: the relations of the domain.
+        rows: how many texts the base was pretrained on.
+    """
     setting = bench.setting
     weights = sampling_weights(setting.facts, setting.text.exponent) * rows
     sightings = {fact.id: weight for fact, weight in zip(setting.facts, weights.tolist(), strict=True)}

@@ -139,7 +139,14 @@ PLACEBOS: dict[str, Callable[[MitigationCase], TrainingPlan]] = {
 
 
 def train_with_plan(patient: MitigationCase, plan: TrainingPlan, out: Path, *, name: str) -> Checkpoint:
-    """Fine-tune as planned."""
+    """Fine-tune as planned.
+
+    Args:
+        patient: the arm to train anew.
+        plan: what a cure changes.
+        out: a directory for all candidates.
+        name: the model's name beside a progress bar.
+    """
     bench = with_tune_config(patient, **(plan.settings or {}))
     validation = bench.parts.validation
     if plan.stop_on_known and (known := patient.known(validation)).any():

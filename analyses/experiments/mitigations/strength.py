@@ -70,7 +70,14 @@ def strongest(
     judge: ValidationSelector,
     none: Ask,
 ) -> tuple[StrengthChoice[T], StrengthChoice[T]]:
-    """Return the best candidate at the allowed cost, and at any: the first of equals, None for no cure."""
+    """Return the best candidate at the allowed cost, and at any: the first of equals, None for no cure.
+
+    Args:
+        candidates: what is told of each strength, and the strength.
+        ask: returns how a model cured with it answers.
+        judge: the facts on which they are compared.
+        none: how the uncured model answers.
+    """
     before = judge.marks(none)
     no_cure: StrengthChoice[T] = {"strength": "none"}, None
     best = {True: (before.known, no_cure), False: (before.known, no_cure)}

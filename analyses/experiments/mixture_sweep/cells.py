@@ -45,7 +45,14 @@ def measure(options: MixtureSweepOptions, cell: GridCell, home: Path) -> pd.Data
 
 
 def mixture(top: FactSet, bottom: FactSet, share: float, *, seed: int) -> tuple[FactSet, list[bool]]:
-    """Draw a set as large as a half, ``share`` of it from the popular one; say of each fact whether it is."""
+    """Draw a set as large as a half from both; say of each fact whether it is of the popular one.
+
+    Args:
+        top: the popular half.
+        bottom: the unpopular half.
+        share: how much of the set is from the popular one, 0 to 1.
+        seed: of the draw.
+    """
     size = min(len(top), len(bottom))
     taken = round(share * size)
     rng = generator(seed, "mixture")

@@ -39,7 +39,15 @@ STEPPED = ("all weights", "W_Q and W_K")
 def one_layer_rows(
     options: TrainingOptions, shape: Shape, geometry: Geometry, *, seed: int, examples: int
 ) -> pd.DataFrame:
-    """Pretrain one small model, read it, take single steps and fine-tune it on every arm."""
+    """Pretrain one small model, read it, take single steps and fine-tune it on every arm.
+
+    Args:
+        options: say which arms there are.
+        shape: what the world and the model are made of.
+        geometry: how the embeddings lie.
+        seed: of everything drawn.
+        examples: how many training facts single steps are taken on.
+    """
     world = make_tokens(shape, seed=seed)
     model, seen = pretrain(untrained_toy_model(shape, geometry, seed=seed), world, seed=seed)
     parts = partition(world.facts, seed=seed)
@@ -126,8 +134,17 @@ def _runs(
 def deep_rows(
     options: TrainingOptions, *, seed: int, examples: int, watched: int, rate: float
 ) -> pd.DataFrame:
-    """One row per example, kind of step and head; in rows of head -1, m is the sum over heads and a change
-    of attention their mean."""
+    """Read a pretrained base and take single steps: a row an example, kind of step and head.
+
+    In rows of head -1, m is the sum over heads and a change of attention their mean.
+
+    Args:
+        options: the world and its base.
+        seed: of everything drawn.
+        examples: how many training facts single steps are taken on.
+        watched: how many held-out prompts of the relation each step is measured on.
+        rate: the step's learning rate.
+    """
     bench = make_training_setup(setting_for(options, None, seed), cache=options.bases, seed=seed)
     taught = bench.parts.train.subset(_sample(len(bench.parts.train), examples, seed))
     read = _read(bench, taught, seed, options.batch_tokens)

@@ -59,7 +59,16 @@ def step_effects(
     query_key: bool,
     rate: float,
 ) -> StepEffects:
-    """Take a step on each example, measure it on its own prompt and on those ``watched`` with it, undo it."""
+    """Take a step on each example, measure what it does to attention, and undo it.
+
+    Args:
+        model: the plain model, in eager attention.
+        tokenizer: its own.
+        examples: prompts with their answers.
+        watched: for each example, the other prompts to measure the step on.
+        query_key: step in W_Q and W_K alone.
+        rate: the learning rate, by which changes are divided.
+    """
     weights = weights_of(model, query_key=query_key)
     before: dict[tuple[str, ...], Tensor] = {}
     own, elsewhere = [], []
@@ -85,7 +94,15 @@ def gradient_step(
     *,
     rate: float,
 ) -> Iterator[None]:
-    """Move some weights by one gradient step on one example, and back on leaving."""
+    """Move some weights by one gradient step on one example, and back on leaving.
+
+    Args:
+        model: the plain model.
+        tokenizer: its own.
+        example: a prompt with its answer.
+        weights: those that are moved.
+        rate: the learning rate.
+    """
     row = answer_examples(tokenizer, [example], rows=1).collate([0])
     grads = torch.autograd.grad(model(**row, use_cache=False).loss, weights)
     kept = [weight.detach().clone() for weight in weights]

@@ -181,7 +181,14 @@ def saliences(model: OneLayer, examples: TheoryExamples) -> Float[np.ndarray, " 
 def finetune(
     model: OneLayer, examples: TheoryExamples, shape: Shape, *, v: bool
 ) -> tuple[OneLayer, Float[Tensor, "step fact"]]:
-    """Take full-batch steps on the mean loss, in W_KQ and with ``v`` in W_V; also return every step's m."""
+    """Take full-batch steps on the mean loss, in W_KQ at least; also return every step's m.
+
+    Args:
+        model: the pretrained model.
+        examples: what to train on.
+        shape: number and rate of the steps.
+        v: also step in W_V.
+    """
     weights = torch.full((len(examples),), 1 / len(examples), dtype=torch.float64)
     steps = []
     for _ in range(shape.tune_steps):

@@ -82,6 +82,12 @@ def arm(
 
     ``common`` is whether an answer is the one that the set has most often in the fact's relation; missing
     where the set has none of that relation.
+
+    Args:
+        bench: the base and its facts.
+        options: the experiment's.
+        cell: says which set of the cross.
+        home: the cell's directory.
     """
     train = bench.parts.train
     pool = pools(options, train, cell.seed)
@@ -113,7 +119,14 @@ def arm(
 def gradients(
     bench: TrainingSetup, source: Path, pool: dict[str, FactSet], options: PopularityOrDiversityOptions
 ) -> pd.DataFrame:
-    """Take a model's gradients on batches of every kind: rows of draw, group, kind, name and value."""
+    """Take a model's gradients on batches of every kind: rows of draw, group, kind, name and value.
+
+    Args:
+        bench: the base and its facts.
+        source: the model's directory.
+        pool: the popular and the unpopular facts.
+        options: how many draws, and bound on the tokens of a pass.
+    """
     model, tokenizer = load_model(str(source), base=str(bench.base))
     rows: list[dict[str, Any]] = []
     for draw in range(options.draws):

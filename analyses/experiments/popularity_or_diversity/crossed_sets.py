@@ -50,10 +50,18 @@ def largest_size(train: FactSet, pools: Mapping[str, FactSet]) -> int:
 def draw_set(
     train: FactSet, pool: FactSet, relations: Sequence[str], answers: str, *, size: int, seed: int
 ) -> FactSet:
-    """Draw ``size`` facts of a pool, each relation its equal share, with few answers or all.
+    """Draw facts of a pool, each relation its equal share, with few answers or all.
 
     Which answers are a relation's commonest is counted in all training facts, so that it is the same for
     every pool. Shares that do not come out even give the first relations one fact more.
+
+    Args:
+        train: all training facts.
+        pool: the facts to draw from.
+        relations: those to draw, in order.
+        answers: whether a relation has few answers or all.
+        size: how many facts to draw.
+        seed: of the draw.
 
     Raises:
         InputError: a relation has too few facts.
@@ -75,8 +83,13 @@ def draw_set(
 def batches(top: FactSet, bottom: FactSet, *, seed: Sequence[int], size: int = BATCH) -> dict[str, FactSet]:
     """Draw two batches each of popular, unpopular and random facts, no fact in two of them.
 
-    The random ones are drawn from what the others left, of which both halves have equally many. A batch has
-    ``size`` facts, or a sixth of all where that is less.
+    The random ones are drawn from what the others left, of which both halves have equally many.
+
+    Args:
+        top: the popular half.
+        bottom: the unpopular half.
+        seed: of the draws.
+        size: facts of a batch; a sixth of all where that is less.
 
     Raises:
         InputError: too few facts for batches that say anything.

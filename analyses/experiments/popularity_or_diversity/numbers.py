@@ -122,14 +122,29 @@ def _effects(arms: pd.DataFrame) -> tuple[Tree, Tree]:
 def effect(
     rows: pd.DataFrame, factor: str, first: object, second: object, column: str = "correct"
 ) -> Estimate:
-    """Average, over facts and over settings of the other factors that both levels have, what one gains."""
+    """Average, over facts and over settings of the other factors that both levels have, what one gains.
+
+    Args:
+        rows: a row a fact and set of the cross.
+        factor: the factor's column.
+        first: the level that gains.
+        second: the level that is subtracted.
+        column: what is averaged.
+    """
     return paired_difference(
         _levels(rows, factor, (first, second), column), {factor: first}, {factor: second}, column
     )
 
 
 def interaction(rows: pd.DataFrame, factor: str, first: object, second: object) -> Estimate:
-    """Compare what popular facts gain over unpopular ones at two levels of another factor."""
+    """Compare what popular facts gain over unpopular ones at two levels of another factor.
+
+    Args:
+        rows: a row a fact and set of the cross.
+        factor: the other factor's column.
+        first: the level whose gain counts.
+        second: the level whose gain is subtracted.
+    """
     changes = []
     for level in (first, second):
         some = _levels(rows[rows[factor] == level], "popularity", (POPULAR, UNPOPULAR), "correct")

@@ -56,7 +56,7 @@ def measure(
         facts: what to measure.
         base: checkpoint directory or hub id, for proxies that ask the base model.
         corpus: text file, JSON lines, either gzipped, or a directory of them, for counts.
-        **settings: further fields of :class:`ProxyInputs`.
+        settings: further fields of :class:`ProxyInputs`.
 
     Raises:
         InputError: an unknown proxy, one that needs what is not given, or what that thing itself raises.

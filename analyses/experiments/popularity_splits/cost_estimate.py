@@ -20,7 +20,14 @@ from finetune.training.machine import duration
 def estimate_grid(
     options: PopularitySplitsOptions, base: str, prompts: Sequence[Prompt], path: Path, *, of: str
 ) -> None:
-    """Estimate every method's memory and time for one arm of these facts; say it and write it to ``path``.
+    """Estimate every method's memory and time for one arm of these facts, say it and write it.
+
+    Args:
+        options: the experiment's.
+        base: the base's directory.
+        prompts: what one arm is trained on.
+        path: the file of the estimates.
+        of: what the estimates are said to be of.
 
     Raises:
         InputError: it cannot fit (--anyway goes on).

@@ -48,7 +48,14 @@ class PreparedFacts:
         *,
         examples: FactSet,
     ) -> list[Prompt]:
-        """Word facts as the options ask them; solved examples are taken from ``examples``."""
+        """Word facts as the options ask them.
+
+        Args:
+            options: the prompt's style.
+            facts: what to word.
+            tokenizer: the model's own, for its chat template.
+            examples: the facts that solved examples are taken from.
+        """
         return ask_in_format(
             facts,
             self.phrasebook,
@@ -60,12 +67,27 @@ class PreparedFacts:
 
 
 def home_of(run: Path, dataset: str, model: str, seed: int) -> Path:
-    """Return where one data set, model and seed are prepared."""
+    """Return where one data set, model and seed are prepared.
+
+    Args:
+        run: the run directory.
+        dataset: the name of the facts.
+        model: the base's name.
+        seed: of the splits.
+    """
     return run / "data" / f"{dataset},{model},{seed}"
 
 
 def read(options: PopularitySplitsOptions, run: Path, dataset: str, model: str, seed: int) -> PreparedFacts:
-    """Read what :func:`prepare` left."""
+    """Read what :func:`prepare` left.
+
+    Args:
+        options: the experiment's.
+        run: the run directory.
+        dataset: the name of the facts.
+        model: the base's name.
+        seed: of the splits.
+    """
     home = home_of(run, dataset, model, seed)
     facts = read_facts(home / "facts.parquet", dataset)
     book = home / "phrasebook.json"  # a run that an older program began has none

@@ -32,7 +32,14 @@ def measure(options: PretrainingSweepOptions, cell: GridCell, home: Path) -> pd.
 
 
 def setting_at(options: PretrainingSweepOptions, axis: str, x: float, *, seed: int) -> WorldSetting:
-    """Take the world's setting with one thing changed."""
+    """Take the world's setting with one thing changed.
+
+    Args:
+        options: the world, and what is changed of its presets.
+        axis: what is varied: the length of pretraining, or else the exponent of popularity.
+        x: how many times the preset's steps, or the exponent.
+        seed: of the world.
+    """
     setting = setting_for(options, None, seed)
     if axis == LENGTH:
         return replace(setting, base=replace(setting.base, steps=max(1, round(setting.base.steps * x))))

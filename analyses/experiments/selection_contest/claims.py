@@ -110,11 +110,25 @@ def _no_worse(claim: str, number: Number) -> Claim:
 
 
 def sets_of(results: Results, method: str, budget: str, keep: float = HALF) -> dict[str, Results]:
-    """Return, by score, what its sets of one share are ahead of their rivals by."""
+    """Return, by score, what its sets of one share are ahead of their rivals by.
+
+    Args:
+        results: the run's.
+        method: how the sets were trained on, full or LoRA.
+        budget: ``steps`` or ``epochs``.
+        keep: the share of the facts that the sets hold.
+    """
     scores = results.below(f"ahead/{method}/{budget}")
     return {name: part for name, keeps in scores.items() if (part := keeps.part(f"{keep:g}")).numbers}
 
 
 def number_of(halves: dict[str, Results], score: str, rival: str, part: str) -> Number:
-    """Return what one of these sets is ahead of a rival by on some facts, or that it was not measured."""
+    """Return what one of these sets is ahead of a rival by on some facts, or that it was not measured.
+
+    Args:
+        halves: what :func:`sets_of` returned.
+        score: what the set was chosen by.
+        rival: the set that it is compared with.
+        part: which held-out facts, a key of ``WORDED``.
+    """
     return halves[score].at(f"{rival}/{part}") if score in halves else NONE

@@ -70,6 +70,14 @@ def setups(
     """List what is trained: all that was asked for, or the default, most telling first.
 
     As many epochs as all facts take at their number of steps is no other training for all facts.
+
+    Args:
+        full: list every score, share, method and budget by default.
+        method: how the default is trained.
+        scores: ways of choosing.
+        keeps: shares of the facts that are kept.
+        methods: ways of training.
+        budgets: what sets are given alike, optimizer steps or epochs.
     """
     names = tuple(scores) or (WAYS if full else SMALL)
     main = tuple(name for name in names if name in MAIN)

@@ -128,7 +128,15 @@ def ask_held_out_facts(bench: TrainingSetup, arm: Path, home: Path) -> pd.DataFr
 def with_verdicts(
     frame: pd.DataFrame, bench: TrainingSetup, arm: Path, path: Path, batch_tokens: int
 ) -> pd.DataFrame:
-    """Add the verdict on each held-out fact; None where the facts allow no calibrated one."""
+    """Add the verdict on each held-out fact; None where the facts allow no calibrated one.
+
+    Args:
+        frame: a row a held-out fact.
+        bench: the base and its facts.
+        arm: the fine-tuned checkpoint.
+        path: the file of the verdicts.
+        batch_tokens: bound on the tokens of one forward pass.
+    """
 
     def judge() -> dict[str, str]:
         facts, test = bench.setting.facts, bench.parts.test

@@ -60,7 +60,16 @@ def transplanted_heads(
     directory: Path,
     seed: int,
 ) -> pd.DataFrame:
-    """Transplant one head's last row at a time into suppressed facts, and the placebo's; nats gained."""
+    """Transplant one head's last row at a time into suppressed facts, and the placebo's; nats gained.
+
+    Args:
+        options: the experiment's.
+        models: the open checkpoints.
+        arm: the arm that receives.
+        frame: the arm's facts with their verdicts.
+        directory: of the files, one an arm.
+        seed: of the facts drawn and of the placebo.
+    """
     return cached_frame(
         directory / f"{arm}.parquet", lambda: _transplanted(options, models, arm, frame, seed)
     )
@@ -106,6 +115,12 @@ def pictures(models: OpenCheckpoints, arm: str, frame: pd.DataFrame, directory: 
     """Record the last token's attention, averaged over layers and heads, in typical suppressed facts.
 
     One entry a fact: its tokens, which are the subject's, and a row for the sibling (or base) and the arm.
+
+    Args:
+        models: the open checkpoints.
+        arm: the arm that is looked at.
+        frame: its facts with their verdicts.
+        directory: of the files, one an arm.
     """
     chosen = typical_suppressed(frame)["fact_id"].tolist()
     return list(cached_json(directory / f"{arm}.json", lambda: _looked_at(models, arm, chosen)))

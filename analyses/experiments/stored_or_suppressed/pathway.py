@@ -63,6 +63,14 @@ def grafted_answers(
 ) -> pd.DataFrame:
     """Ask lost facts of an arm under every graft: a row a donor, subset and fact.
 
+    Args:
+        options: the experiment's.
+        checkpoints: the arms, their donors, and the prompts.
+        arm: the arm that receives.
+        frame: its facts with their verdicts.
+        directory: of the files, one an arm.
+        seed: of the facts drawn and of the placebo.
+
     Raises:
         InputError: the models' weights do not correspond, or cannot be told apart.
     """

@@ -83,7 +83,14 @@ def measure_seeds(options: StoredOrSuppressedOptions, facts: FactSet | None, run
 def measure_seed(
     options: StoredOrSuppressedOptions, facts: FactSet | None, run: RunDirectory, seed: int
 ) -> SeedVerdicts:
-    """Diagnose one seed's arms; every stage leaves a file in ``seeds/<seed>/`` for a continued run."""
+    """Diagnose one seed's arms; every stage leaves a file in ``seeds/<seed>/`` for a continued run.
+
+    Args:
+        options: the experiment's.
+        facts: real facts; a world's are made without them.
+        run: the run directory, in which the steps are timed.
+        seed: of world, splits, training and draws.
+    """
     here = run.path / "seeds" / str(seed)
     with run.timed(f"seed {seed}: checkpoints"):
         arms_in = here if options.run is None else options.run / "seeds" / str(seed)

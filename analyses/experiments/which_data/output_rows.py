@@ -29,6 +29,12 @@ Found = Mapping[str, Sequence[Any]]  # a column that is added, with a value for 
 def require_writable(traced: FactsWithRows, source: str, out: Path, option: str = "--out") -> None:
     """Refuse an output that cannot hold the input's rows, or would lose something.
 
+    Args:
+        traced: the facts and the tables that they are from.
+        source: what ``--facts`` was given.
+        out: where the rows are to go.
+        option: the option that names it.
+
     Raises:
         InputError: names the option or the column, and the remedy.
     """

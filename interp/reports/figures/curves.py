@@ -48,7 +48,7 @@ def draw_points(
         numbers: estimates or entries of results.json; a value of None is not drawn.
         scale: what values and bounds are multiplied by.
         across: whether values lie along x.
-        **look: what matplotlib's ``errorbar`` takes.
+        look: what matplotlib's ``errorbar`` takes.
     """
     entries = [asdict(number) if isinstance(number, Estimate) else number for number in numbers]
     values = [scale * (math.nan if entry["value"] is None else entry["value"]) for entry in entries]

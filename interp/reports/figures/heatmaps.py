@@ -148,7 +148,7 @@ def draw_map(
         cell: how wide and high a cell is, in inches.
         sign: whether numbers bear their sign.
         marked: heads that get a dot in their corner.
-        **scale: what matplotlib's ``imshow`` takes.
+        scale: what matplotlib's ``imshow`` takes.
     """
     image = axes.imshow(values, aspect="auto", interpolation="none", **scale)
     axes.tick_params(length=0)
@@ -185,7 +185,14 @@ def _colour_bar(
 
 
 def index_ticks(axes: Axes, layers: int, heads: int, width: float) -> None:
-    """Number layers and heads, as many as ``width`` inches have room for."""
+    """Number layers and heads, as many as there is room for.
+
+    Args:
+        axes: the map's.
+        layers: how many there are.
+        heads: how many a layer has.
+        width: of the map, in inches.
+    """
     axes.set_yticks(range(0, layers, 1 + (layers - 1) // 8))
     axes.set_xticks(range(0, heads, 1 + (heads - 1) // max(2, int(width / 0.25))))
     axes.set_xlabel("head")

@@ -116,9 +116,14 @@ def new_figure(width: float, height: float) -> Figure:
 def panels_of(
     count: int, *, width: float, height: float, extra: float = 0.0, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure of panels of about ``width`` by ``height`` inches, as many in a row as there is room for.
+    """Make a figure of panels, as many in a row as there is room for.
 
-    ``extra`` inches stand below all of them, for a legend.
+    Args:
+        count: how many panels.
+        width: about that of a panel, in inches.
+        height: of a panel, in inches.
+        extra: inches below all of them, for a legend.
+        shared: what matplotlib's ``subplots`` takes, such as ``sharey``.
     """
     columns = max(1, min(count, int(room() / width + 1e-6)))
     rows = -(-count // columns)
@@ -149,7 +154,15 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def legend_of(figure: Figure, axes: Axes, *, below: bool, columns: int = 3, **style: Any) -> None:
-    """Put the legend beside a panel, or below the figure where it is narrow."""
+    """Put the legend beside a panel, or below the figure.
+
+    Args:
+        figure: the panel's.
+        axes: the panel.
+        below: put it below, where the figure is narrow.
+        columns: of a legend below.
+        style: what matplotlib's ``legend`` takes.
+    """
     if below:
         handles = axes.get_legend_handles_labels()
         figure.legend(*handles, loc="outside lower center", ncols=columns, **style)
@@ -158,7 +171,14 @@ def legend_of(figure: Figure, axes: Axes, *, below: bool, columns: int = 3, **st
 
 
 def shared_legend(figure: Figure, grid: Iterable[Axes], labels: Sequence[str], *, columns: int) -> None:
-    """Put one legend below panels that share their series; none where there is but one."""
+    """Put one legend below panels that share their series; none where there is but one.
+
+    Args:
+        figure: the panels'.
+        grid: the panels.
+        labels: the series.
+        columns: of the legend, at most.
+    """
     if len(labels) > 1:
         drawn = {str(h.get_label()): h for axes in grid for h in axes.get_legend_handles_labels()[0]}
         handles, columns = list(drawn.values()), min(columns, len(labels))

@@ -26,8 +26,8 @@ from interp.reports.pages.fact_section import run_fact_section
 from interp.reports.pages.render import render_study
 from interp.reports.pages.run_study import run_study
 from interp.reports.pages.sentences import recovery_sentence, run_words
-from interp.reports.pages.study import STUDY, StudyFigure, headline
-from interp.reports.pages.study_page import rebuild
+from interp.reports.pages.study import STUDY, StudyFigure
+from interp.reports.pages.study_page import headline, rebuild
 from interp.reports.read.run import NotMeasured, Run, as_run
 from interp.reports.views.view import write_page
 

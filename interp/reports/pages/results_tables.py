@@ -83,7 +83,15 @@ def decide_each(results: Results, wordings: Iterable[Wording]) -> tuple[Claim, .
 
 
 def decide_worded(number: Number, claim: str, source: str, how: str, above: float = 0.0) -> Claim:
-    """Let one number decide a claim; ``how`` is its unit, with the digits behind it unless there is one."""
+    """Let one number decide a claim.
+
+    Args:
+        number: an entry of results.json.
+        claim: what is claimed of it.
+        source: who claims it.
+        how: its unit, with the digits behind it unless there is one.
+        above: the bound that it is claimed to exceed.
+    """
     unit, _, digits = how.rpartition(" ") if how[-1].isdigit() else (how, "", "1")
     return decide_claim(claim, source, number, above=above, unit=unit, digits=int(digits))
 

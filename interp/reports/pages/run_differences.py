@@ -22,10 +22,16 @@ def shared_facts(first: Run, other: Run) -> tuple[int, int, int]:
 
 
 def run_difference(first: Run, other: Run, name: str, kind: Kind) -> MeasuredEstimate:
-    """Estimate ``other`` minus ``first`` of an arm, or of a contrast such as top_minus_bottom, by fact.
+    """Estimate ``other`` minus ``first`` by fact.
 
     A bootstrap over subjects where there is one seed; a t-interval over the seeds' differences where there
     are several, as in the runs themselves.
+
+    Args:
+        first: the one run.
+        other: the other.
+        name: an arm, or a contrast such as top_minus_bottom.
+        kind: which of its numbers.
 
     Raises:
         NotMeasured: the runs asked other facts, their bases know other facts, or one lacks the number.

@@ -121,7 +121,14 @@ def specific_numbers(run: Run) -> tuple[StudyTable, ...]:
 def write_number(
     number: MeasuredEstimate | None, kind: wording.Kind, *, signed: bool = False, n: bool = True
 ) -> str:
-    """Write a number with its interval, and ``n`` where a table does not say it elsewhere."""
+    """Write a number with its interval.
+
+    Args:
+        number: the estimate; None was not measured.
+        kind: which number it is, and so how it is written.
+        signed: whether it bears its sign.
+        n: also write of how many it is, where a table does not say so elsewhere.
+    """
     if number is None:
         return NOT_MEASURED
     value = wording.format_number(number.value, kind, signed=signed)

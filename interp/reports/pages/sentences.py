@@ -60,7 +60,14 @@ def format_interval(measured: MeasuredEstimate, kind: Kind, *, signed: bool = Fa
 
 
 def format_evidence(run: Run, measured: MeasuredEstimate, kind: Kind, *, signed: bool = False) -> str:
-    """Write in brackets what stands behind a number: its interval, over what, and n."""
+    """Write in brackets what stands behind a number: its interval, over what, and n.
+
+    Args:
+        run: what the number is of.
+        measured: the estimate.
+        kind: which number it is, and so how it is written.
+        signed: whether it bears its sign.
+    """
     span = format_interval(measured, kind, signed=signed)
     if measured.low is None:
         return f"({span}, n = {measured.n} {run.unit if measured.n != 1 else run.unit[:-1]})"

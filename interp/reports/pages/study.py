@@ -7,15 +7,10 @@ without the analysis. The main job's study is made of its results, a comparison'
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
@@ -180,20 +175,6 @@ def _figure(held: dict[str, Any]) -> StudyFigure:
     return StudyFigure(**words, figure=None)
 
 
-def headline(study: Study) -> Table:
-    """Show the finding and the first table on a terminal, intervals written short."""
-    table = Table(title=Text(study.finding, "bold"), title_justify="left", box=SIMPLE_HEAD)
-    table.padding, table.pad_edge = (0, 1, 0, 0), False  # with these the main job's fits into 80 columns
-    first = study.tables[0]
-    table.caption, table.caption_justify = first.note or None, "left"
-    for i, column in enumerate(first.columns):
-        table.add_column(Text(column.replace(", ", "\n", 1)), justify="left" if i == 0 else "right")
-    interval = re.compile(r"\(\+?([^ ()]+) to \+?([^ ()]+)\)")
-    for row in first.rows:
-        table.add_row(*(Text(interval.sub(r"(\1, \2)", format_cell(cell))) for cell in row))
-    return table
-
-
 def format_cell(cell: Cell) -> str:
     """Write a cell: thousands apart, floats to three digits, a missing number as a word."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
@@ -212,7 +193,16 @@ def format_interval(
     unit: Literal["", "%"] = "",
     signed: bool = False,
 ) -> str:
-    """Write a number with its interval, as ``81.5% (79.6 to 83.4)``; ``%`` also multiplies by 100."""
+    """Write a number with its interval, as ``81.5% (79.6 to 83.4)``.
+
+    Args:
+        value: the number; None was not measured.
+        low: the interval's lower bound.
+        high: its upper bound.
+        digits: how many after the point.
+        unit: ``%`` also multiplies by 100.
+        signed: whether numbers bear their sign.
+    """
     if value is None or math.isnan(value):
         return NOT_MEASURED
     scale, sign = 100 if unit == "%" else 1, "+" if signed else ""
@@ -242,7 +232,16 @@ def decide(number: dict[str, Any], *, above: float = 0.0) -> Outcome:
 def decide_claim(
     claim: str, source: str, number: dict[str, Any], *, above: float = 0.0, unit: str = "", digits: int = 1
 ) -> Claim:
-    """Let a number decide a claim that it lies above a bound; ``unit`` is ``%``, ``points`` or a word."""
+    """Let a number decide a claim that it lies above a bound.
+
+    Args:
+        claim: what is claimed.
+        source: who claims it.
+        number: an entry of results.json.
+        above: the bound.
+        unit: ``%``, ``points`` or a word.
+        digits: how many after the point.
+    """
     written: dict[str, Any] = {"unit": unit, "digits": digits, "signed": above == 0 and unit != "%"}
     return Claim(claim=claim, source=source, number=number, outcome=decide(number, above=above), **written)
 

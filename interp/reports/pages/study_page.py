@@ -1,8 +1,13 @@
-"""The page of a study in its run directory: its data and figures written, and the page made from these."""
+"""The page of a study in its run directory, made from its data and figures, and a terminal's headline."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
 
 from finetune.common.errors import InputError
 from finetune.common.files import write_json
@@ -11,7 +16,7 @@ from interp.reports.figures.style import save
 from interp.reports.figures.svg import inline_file
 from interp.reports.pages.fact_section import study_fact_section
 from interp.reports.pages.render import render_study
-from interp.reports.pages.study import STUDY, Study, load_study, study_data, write_claims
+from interp.reports.pages.study import STUDY, Study, format_cell, load_study, study_data, write_claims
 from interp.reports.read.files import read_object
 from interp.reports.views.view import write_page
 
@@ -47,3 +52,17 @@ def rebuild(run: Path | str) -> Path:
     written = write_page(run / "report.html", html)
     record_rewritten(run, [written])
     return written
+
+
+def headline(study: Study) -> Table:
+    """Show the finding and the first table on a terminal, intervals written short."""
+    table = Table(title=Text(study.finding, "bold"), title_justify="left", box=SIMPLE_HEAD)
+    table.padding, table.pad_edge = (0, 1, 0, 0), False  # with these the main job's fits into 80 columns
+    first = study.tables[0]
+    table.caption, table.caption_justify = first.note or None, "left"
+    for i, column in enumerate(first.columns):
+        table.add_column(Text(column.replace(", ", "\n", 1)), justify="left" if i == 0 else "right")
+    interval = re.compile(r"\(\+?([^ ()]+) to \+?([^ ()]+)\)")
+    for row in first.rows:
+        table.add_row(*(Text(interval.sub(r"(\1, \2)", format_cell(cell))) for cell in row))
+    return table

@@ -195,7 +195,13 @@ def _example(path: Path, held: Any) -> Example:
 
 
 def full_table(path: Path, arm: str, rows: Any, shape: tuple[int | None, ...]) -> ndarray:
-    """Make an array of nested lists of a file; None in ``shape`` allows any length.
+    """Make an array of nested lists of a file.
+
+    Args:
+        path: the file, for the message.
+        arm: whose lists they are, for the message.
+        rows: the lists.
+        shape: what is expected; None allows any length.
 
     Raises:
         InputError: the lists form no such table.

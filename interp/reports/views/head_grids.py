@@ -85,7 +85,15 @@ def head_grid(
     n: int | None = None,
     title: str = "",
 ) -> HeadGrid:
-    """Show a number a head: [layer head], or with other ``rows`` such as facts, by name where several.
+    """Show a number a head.
+
+    Args:
+        values: [layer head], or with other rows such as facts; by name where there are several.
+        rows: the rows' names; ``L0`` and so on without them.
+        columns: the columns' names; ``H0`` and so on without them.
+        what: what the numbers are; stands below them.
+        n: how many facts they are of.
+        title: of the figure.
 
     Raises:
         ValueError: the shapes do not belong together, or a value is infinite.
@@ -118,8 +126,15 @@ def fact_grid(
     """Show a number a fact and head: facts below one another, heads beside, the largest first in both.
 
     Heads are ordered by their mean's size over all facts, facts by their mean's size over all heads; a row
-    for the mean of all facts stands above. Give a change, such as ``imbalance(...).values``, to see whose
-    attention moved where.
+    for the mean of all facts stands above.
+
+    Args:
+        values: such as a change, ``imbalance(...).values``, to see whose attention moved where.
+        facts: their names.
+        most_facts: how many are shown.
+        most_heads: how many are shown.
+        what: what the numbers are; stands below them.
+        title: of the figure.
 
     Raises:
         ValueError: there is not one name for each fact, or there are none.

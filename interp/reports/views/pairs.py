@@ -89,6 +89,13 @@ def attention_text(
 ) -> TextView:
     """Colour a prompt's tokens by the last token's attention, averaged over heads or in the one chosen.
 
+    Args:
+        pair: the two models.
+        prompt: what they are asked.
+        names: what the two models are called.
+        prompt_format: how a fact is worded.
+        title: of the view.
+
     Raises:
         InputError: the prompt cannot be aligned with the tokenizer.
     """
