@@ -24,7 +24,7 @@ def escape_inline(text: object) -> str:
     r"""Write ``text`` as one line of Markdown that shows it and does nothing else: no HTML, link or picture.
 
     Examples:
-        >>> inline("a | <img src=x>\n![b](c) `d` e_f")
+        >>> escape_inline("a | <img src=x>\n![b](c) `d` e_f")
         'a \\| &lt;img src=x> !\\[b\\](c) \\`d\\` e_f'
     """
     line = " ".join(without_controls(str(text), " ").split())

@@ -173,6 +173,12 @@ def subject_rank(rows: Row, batch: PromptBatch) -> Int[Tensor, "fact layer head"
     return ((rows > subject) & others).sum(-1)
 
 
+def without_sinks(rows: Row, batch: PromptBatch) -> Row:
+    """Leave attention sinks out of rows and renormalise; where all attention is on sinks a row is 0."""
+    free = rows.masked_fill(batch.sink_mask[:, None, None, :].to(rows.device), 0.0)
+    return free / free.sum(-1, keepdim=True).clamp_min(torch.finfo(free.dtype).tiny)
+
+
 def last_row_patterns(model: TransformerBridge, batch: PromptBatch) -> Row:
     """Return the attention row of each prompt's last token; full patterns are never kept.
 

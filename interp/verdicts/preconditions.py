@@ -63,8 +63,6 @@ def require_measurable_facts(
             f"the base knows none of the {len(known)} facts, so none can be lost, and there is no fact that "
             "both models know to say what a stored one looks like; give facts that the base states"
         )
-    if not (known & right).any():
-        raise InputError(NOTHING_KEPT)
     free = int((never & ~right).sum())
     if max(int(known.sum()), int((~known & ~right).sum())) < FEWEST_CONTROLS:
         raise InputError(
@@ -72,3 +70,5 @@ def require_measurable_facts(
             f" and {known.sum()} are known, whose wrong answers could stand in: too few controls: give at "
             f"least {FEWEST_CONTROLS} of either"
         )
+    if not (known & right).any():
+        raise InputError(NOTHING_KEPT)

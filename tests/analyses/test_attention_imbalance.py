@@ -18,7 +18,7 @@ import pytest
 from safetensors import SafetensorError
 
 from analyses import attention_imbalance
-from analyses.experiments.attention_imbalance import experiment
+from analyses.common.experiment import Experiment
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
@@ -326,10 +326,10 @@ def test_help_needs_no_heavy_library():
     ],
 )
 def test_an_interruption_says_how_to_continue(error, code, tmp_path, capsys, monkeypatch):
-    def interrupted(options):
+    def interrupted(self, options):
         raise error
 
     monkeypatch.setattr(sys, "argv", ["attention_imbalance.py", "--out", str(tmp_path / "run"), "--quiet"])
-    monkeypatch.setattr(experiment, "run", interrupted)
+    monkeypatch.setattr(Experiment, "run", interrupted)
     assert attention_imbalance.main() == code
     assert "the same command continues" in capsys.readouterr().err

@@ -206,7 +206,7 @@ def benchmark():
 @pytest.mark.parametrize("command", ["which_data", "finetune"])
 def test_kills_at_random_moments_change_nothing_and_leave_nothing(benchmark, command, tmp_path):
     tally = benchmark.measure(command, 3, tmp_path, seed=1)
-    assert tally.told == []
+    assert tally.differing == []
     assert tally.identical == tally.kills == 3
 
 

@@ -75,7 +75,7 @@ def test_what_cannot_be_measured_is_said_with_the_remedy() -> None:
 def test_a_verdict_that_cannot_be_reached_is_refused_before_evidence() -> None:
     right = np.zeros(100, bool)
     with pytest.raises(InputError, match="no fact that both models know"):
-        require_measurable_facts(np.ones(100, bool), right)
+        require_measurable_facts(np.ones(100, bool), np.zeros(100, bool), right)
     right[:10] = True
     require_measurable_facts(np.arange(100) < 50, right)
     with pytest.raises(InputError, match="only 20 controls"):
@@ -117,8 +117,12 @@ def test_one_option_goes_by_both_of_its_names() -> None:
 
 
 def test_how_ones_own_are_asked_goes_with_a_base() -> None:
-    for name, value in (("shots", 2), ("chat", True), ("dtype", "bfloat16"), ("known", "highly")):
-        with pytest.raises(InputError, match=f"--{name}.*goes with --base"):
+    for name, value, mate in (
+        ("shots", 2, "finetuned"),
+        ("chat", True, "finetuned"),
+        ("known", "highly", "base"),
+    ):
+        with pytest.raises(InputError, match=f"--{name}.*goes with --{mate}"):
             AttentionImbalanceOptions(**{name: value}).check()  # type: ignore[arg-type]
     assert "shots" not in AttentionImbalanceOptions().config()
     assert own("a=x").config()["known"] == "maybe"

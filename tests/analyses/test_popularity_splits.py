@@ -16,7 +16,7 @@ from analyses.common.checkpoints import export_checkpoints, import_checkpoints
 from analyses.experiments.popularity_splits.experiment import EXPERIMENT
 from analyses.experiments.popularity_splits.numbers import select_rates_by_validation, summarise
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions, tune_config
-from analyses.experiments.popularity_splits.options_file import command_words
+from analyses.experiments.popularity_splits.options_file import command_words, words
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
 
@@ -243,8 +243,8 @@ def test_a_yaml_file_says_the_same_as_the_command_line(
         "facts: {mine: facts.csv}\nfractions: [0.3, 0.5]\nmethods: [lora]\nsteps: 7\nchat: true\nlimit:\n"
         "gradient-checkpointing: false\n"
     )
-    words = ["x", "--facts", "mine=facts.csv", "--fractions", "0.3", "0.5", "--methods", "lora", "--chat"]
-    by_hand = tyro.cli(PopularitySplitsOptions, args=[*words[1:], "--steps", "7", "--yaml", str(path)])
+    given = ["--facts", "mine=facts.csv", "--fractions", "0.3", "0.5", "--methods", "lora", "--chat"]
+    by_hand = tyro.cli(PopularitySplitsOptions, args=[*given, "--steps", "7", "--yaml", str(path)])
     assert tyro.cli(PopularitySplitsOptions, args=[*words(path), "--yaml", str(path)]) == by_hand
     monkeypatch.setattr("sys.argv", ["popularity_splits.py", f"--yaml={path}", "--steps", "9"])
     assert tyro.cli(PopularitySplitsOptions, args=command_words()) == replace(by_hand, steps=9)

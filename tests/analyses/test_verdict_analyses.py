@@ -214,7 +214,7 @@ def test_one_arm_alone_can_be_written(verdicts: Path, tmp_path: Path) -> None:
     """With several arms pandas drops what it cannot write; with one it used to fail."""
     home = verdicts / "seeds" / "0" / "verdicts"
     options = stored_or_suppressed.StoredOrSuppressedOptions(out=verdicts)
-    frame, _ = suppression._verdicts(options, None, "top", home, 0)  # type: ignore[arg-type]
+    frame, _ = suppression._verdicts(options, None, "top", home, 0, None)  # type: ignore[arg-type]
     frame.to_parquet(tmp_path / "top.parquet")
     assert set(pd.read_parquet(tmp_path / "top.parquet")["arm"]) == {"top"}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from interp.verdicts.known import KnownFacts
 
 from finetune.checkpoints.loading import load_model
 from finetune.common.errors import InputError
@@ -17,6 +16,7 @@ from finetune.data.synthetic_world import WorldConfig, make_world, world_phraseb
 from finetune.data.tokenizers import word_tokenizer
 from finetune.evaluation.generate import generate
 from interp.models.load_pair import load_pair
+from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.diagnose import diagnose
 from tests.architectures import build
 

@@ -102,7 +102,7 @@ def test_reserved_rows_serve_both_sides(reserved, low_memory: bool) -> None:
     assert (batch.input_ids == pair.tokenizer.convert_tokens_to_ids(CHATML[0])).sum() == 1
     for side, side_of in ((base, pair.base), (tuned, pair.finetuned)):
         with side_of() as model:
-            found = subject_attention(model, batch).values
+            found = subject_attention(model, batch).raw
         plain = AutoModelForCausalLM.from_pretrained(side, attn_implementation="eager").eval()
         for row, one in enumerate((PLAIN, MARKED)):
             ids = torch.tensor([tokenize(pair.tokenizer, [one])[0].ids])

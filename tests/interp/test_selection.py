@@ -19,6 +19,7 @@ from finetune.data.prompt_formats import PromptFormat
 from finetune.data.prompts import render
 from finetune.data.records.fact import Fact
 from finetune.data.tokenization import tokenize_with_answer
+from finetune.evaluation import consistency
 from finetune.evaluation.consistency import CLASSES
 from finetune.training.examples import answer_examples
 from interp.measures.gradients import answer_losses, gradient_alignment, mean_gradient
@@ -28,7 +29,6 @@ from interp.measures.value_readout import value_readout
 from interp.models.load_pair import load_pair
 from interp.selection import behavioural_scores as knowledge
 from interp.selection import candidates as module
-from interp.selection import consistency
 from interp.selection.behavioural_scores import known_classes
 from interp.selection.candidates import Candidates
 from interp.selection.choose import answer_types, choose, rank_facts

@@ -114,7 +114,7 @@ def test_an_answer_that_was_not_edited_is_nobodys_placebo(monkeypatch: pytest.Mo
         golds = AnswerTargets.of(part, answer_readings(tokenizer, part, sets, "distinct"))
         asker = AnswerScorer(part, golds, tokenizer, cells=1, say=True)
         asker.ask(model, torch.arange(len(part)), [cell], batch_tokens=400)
-        asker.tally.settle()
+        asker.tally.finish()
         return asker
 
     whole, alone = asked(batch, for_some), asked(batch[some], cut)

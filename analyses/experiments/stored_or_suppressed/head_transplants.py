@@ -13,7 +13,7 @@ from analyses.common.visits import OpenCheckpoints
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from finetune.common.checksums import cached_frame, cached_json
 from finetune.common.seeds import generator
-from interp.measures.attention import last_row_patterns
+from interp.measures.attention import last_row_patterns, without_sinks
 from interp.measures.placebos import wrong_subject
 from interp.models.pair import CheckpointPair
 from interp.patching.interventions import Intervention, Replace
@@ -112,7 +112,7 @@ def _transplanted(
 
 
 def pictures(models: OpenCheckpoints, arm: str, frame: pd.DataFrame, directory: Path) -> list[dict[str, Any]]:
-    """Record the last token's attention, averaged over layers and heads, in typical suppressed facts.
+    """Record the last token's attention in typical suppressed facts, sinks left out, averaged over heads.
 
     One entry a fact: its tokens, which are the subject's, and a row for the sibling (or base) and the arm.
 
@@ -142,7 +142,7 @@ def _looked_at(models: OpenCheckpoints, arm: str, chosen: list[str]) -> list[dic
     for name in (sibling_of(models.checkpoints, arm) or BASE, arm):
         with models.opened(name, beside=arm) as found:
             batch = found.encoded(prompts)
-            rows[name] = last_row_patterns(found.model, batch).mean((1, 2)).numpy()
+            rows[name] = without_sinks(last_row_patterns(found.model, batch), batch).mean((1, 2)).numpy()
             tokens = batch.tokens(found.tokenizer)
     place = {prompt.fact_id: i for i, prompt in enumerate(batch.prompts)}
     return [

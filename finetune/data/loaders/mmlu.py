@@ -112,13 +112,14 @@ def _require_from_zero(table: Table, given: Callable[[Mapping[str, Any]], list[A
     for row in table.rows:
         try:
             told = text_of_scalar(row.cells.get("answer"))
-        except Malformed:
-            continue
-        if _INDEX.fullmatch(told):
+            if not _INDEX.fullmatch(told):
+                continue
             index = int(told.removesuffix(".0"))
             if index == 0:
                 return
             last += index == _count(given(row.cells))
+        except Malformed:  # which the row's own reading says
+            continue
     if last:
         raise InputError(
             f"{table.name}: the column 'answer' counts the choices from 1 (no row says 0, and {last:,} say "
