@@ -20,7 +20,6 @@ from finetune.data.facts import FactSet
 from finetune.data.prompt_formats import PromptFormat
 from finetune.data.records.fact import Fact
 from finetune.training.training_format import format_of, write_format
-from interp.verdicts.preconditions import require_measurable_facts
 
 
 def facts(n: int, relation: str = "capital", start: int = 0) -> FactSet:
@@ -70,16 +69,6 @@ def test_what_cannot_be_measured_is_said_with_the_remedy() -> None:
     )
     assert any("100 of the base's 100 answers are 'France'" in s for s in said)
     assert any("only 0 facts are not known" in s for s in said)
-
-
-def test_a_verdict_that_cannot_be_reached_is_refused_before_evidence() -> None:
-    right = np.zeros(100, bool)
-    with pytest.raises(InputError, match="no fact that both models know"):
-        require_measurable_facts(np.ones(100, bool), np.zeros(100, bool), right)
-    right[:10] = True
-    require_measurable_facts(np.arange(100) < 50, right)
-    with pytest.raises(InputError, match="only 20 controls"):
-        require_measurable_facts(np.arange(30) < 10, right[:30])
 
 
 def own(*finetuned: str, **more: Any) -> AttentionImbalanceOptions:

@@ -187,7 +187,7 @@ def test_a_step_on_an_agreeing_fact_lowers_the_loss_of_the_facts_to_be_known(
     values = SCORES["agreement"](ready)
     model, tokenizer = load_model(tiny_llama_dir)
     examples = answer_examples(
-        tokenizer, [p for p in ready.asked(reference) if p], rows=len(reference)
+        tokenizer, [p for p in ready.prompts_for(reference) if p], rows=len(reference)
     ).collate(range(3))
 
     def loss() -> float:
@@ -198,7 +198,7 @@ def test_a_step_on_an_agreeing_fact_lowers_the_loss_of_the_facts_to_be_known(
     before, step = loss(), 1e-4
     for i in (0, 12):
         model, _ = load_model(tiny_llama_dir)
-        _, own = mean_gradient(model, tokenizer, [p for p in ready.asked(ready.facts.subset([i])) if p])
+        _, own = mean_gradient(model, tokenizer, [p for p in ready.prompts_for(ready.facts.subset([i])) if p])
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name in own:
@@ -291,7 +291,7 @@ def test_a_format_of_one_s_own_is_asked(tiny_llama_dir: Path) -> None:
     ready = Candidates(
         facts=make_facts(2), base=str(tiny_llama_dir), style=PromptFormat(template="{question} So:")
     )
-    prompt = ready.asked(ready.facts)[0]
+    prompt = ready.prompts_for(ready.facts)[0]
     assert prompt is not None
     assert prompt.text.endswith(" So:")
 
