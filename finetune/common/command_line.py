@@ -26,6 +26,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
+from finetune.common.command_help import draw_help, grouped_help
 from finetune.common.errors import InputError
 from finetune.common.messages import printable
 
@@ -82,6 +83,9 @@ def parse_options(
     """
     more = {} if default is None else {"default": default}
     args = renamed(sys.argv[1:] if args is None else args, options)
+    if {"-h", "--help"} & set(args):
+        print(grouped_help(draw_help(options, description or options.__doc__ or "")))
+        raise SystemExit(0)
     drawn = io.StringIO()
     try:
         with redirect_stderr(drawn):

@@ -33,47 +33,51 @@ UNCURED = {"qk_rate": 1.0, "attention_penalty": 0.0, "distil": 0.0}
 
 @dataclass(frozen=True, kw_only=True)
 class TuneConfig:
-    """How an arm is fine-tuned.
-
-    ``learning_rates`` is the grid. Every ``check_every`` steps validation accuracy and the loss on training
-    facts are measured. ``keep`` says which checkpoint of a training is kept: the ``best`` on validation
-    facts, the ``last`` (equal steps), or the first whose loss is at most ``until_loss`` nats a training
-    answer (equal ``loss``), where training stops. Of several learning rates the one that validates best is
-    taken. ``epochs`` passes over the facts, rounded up to a whole step, take the place of ``steps``.
-
-    ``rank``, ``alpha``, ``dropout`` and ``targets`` are LoRA's; targets are all linear layers but the output
-    head, or the names of some (``q_proj``). ``dtype="bfloat16"`` computes in bf16 under autocast: weights
-    stay float32 in full fine-tuning; with LoRA the frozen base is bf16 and the adapter float32.
-
-    Every step's ``batch`` is computed in ``accumulate`` pieces in each process. Every ``trajectory`` steps
-    the model is kept beside the result, in ``checkpoint-N``. Every ``save_every`` steps a state is saved from
-    which a killed training continues (0: never); by default from time to time, where training is long.
-
-    Against losing what the base knew (:mod:`finetune.training.mitigations`): ``qk_rate`` is the share of
-    the learning rate that W_Q and W_K get (0 freezes them), ``attention_penalty`` weighs the subject
-    attention lost against the base, ``distil`` the divergence from what the base says of known facts.
-    """
+    """How an arm is fine-tuned; of several learning rates the one that validates best is taken."""
 
     method: Method = "full"
+    """Fine-tune all weights, or LoRA adapters."""
     steps: Count = 100
+    """Optimiser steps."""
     batch: Count = 128
+    """Facts a step."""
     learning_rates: tuple[Rate, ...] = (3e-4, 1e-3)
+    """The grid of learning rates."""
     check_every: Count = 20
+    """Measure validation accuracy and the loss on training facts every so many steps."""
     keep: Keep = "best"
+    """Which checkpoint of a training is kept: the best on validation facts, the last (equal steps), or the
+    first at a loss, where training stops."""
     until_loss: Positive = 1.0
+    """With keep = loss: the loss on training answers (nats an answer)."""
     rank: Annotated[int, Within(1, 100_000)] = 16
+    """LoRA's rank."""
     alpha: Count = 32
+    """LoRA's scale: updates are multiplied by alpha / rank."""
     dropout: ShareBelowOne = 0.0
+    """LoRA's dropout."""
     targets: Literal["all-linear"] | tuple[str, ...] = ALL_LINEAR
+    """LoRA's layers: all linear ones but the output head, or the names of some (q_proj)."""
     dtype: Dtype = "float32"
+    """Numbers that are computed in; with bfloat16 weights stay float32 in full fine-tuning, and with LoRA the
+    frozen base is bfloat16 and the adapter float32."""
     epochs: Annotated[float, Within(0, 1e6, open_low=True)] | None = None
+    """Passes over the facts, rounded up to a whole step, in the place of steps."""
     accumulate: Count = 1
+    """Pieces in which each process computes a step's batch."""
     gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, more time."""
     trajectory: CountOrNone = 0
+    """Keep the model beside the result every so many steps, in checkpoint-N (0: never)."""
     save_every: CountOrNone | None = None
+    """Save a state every so many steps, from which a killed training continues (0: never; by default from
+    time to time, where training is long)."""
     qk_rate: PositiveOrZero = 1.0
+    """Share of the learning rate that W_Q and W_K get; 0 freezes them (finetune.training.mitigations)."""
     attention_penalty: PositiveOrZero = 0.0
+    """Weight of the subject attention that is lost against the base."""
     distil: PositiveOrZero = 0.0
+    """Weight of the divergence from what the base says of known facts."""
 
     def __post_init__(self) -> None:
         require_valid(self, flags=False)

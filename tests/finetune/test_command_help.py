@@ -1,0 +1,62 @@
+"""What --help says: options in groups, each with a text, wrapped to the terminal, nothing lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from finetune.__main__ import Options
+from finetune.common.command_help import GROUPS, grouped_help
+from finetune.common.command_line import parse_options
+from tests.analyses.test_options import COMMANDS
+
+
+@dataclass(frozen=True)
+class Few:
+    """A command."""
+
+    facts: str | None = None
+    """A table."""
+    out: str = "runs/x"
+    """Where to."""
+    luck: Literal["good", "bad"] | None = None
+    """Words, as many as it takes to fill a line of a terminal and to go on in the next one, and then more
+    (default: good)."""
+
+
+def help_of(options: type, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as end:
+        parse_options(options, args=["--help"])
+    assert not end.value.code
+    return capsys.readouterr().out
+
+
+def test_options_stand_in_groups(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = help_of(Few, capsys).splitlines()
+    titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == ["input:", "of this command:", "output:"]
+    assert lines[lines.index("input:") + 1 :][:2] == ["  --facts STR", "      A table."]
+    assert "  --luck {good,bad}" in lines
+    assert max(map(len, lines[1:])) <= 60
+
+
+@pytest.mark.parametrize("name", [*sorted(COMMANDS), "finetune"])
+def test_every_option_of_every_command_has_a_group_and_a_text(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = help_of(Options if name == "finetune" else COMMANDS[name], capsys)
+    assert "(default: None)" not in told
+    assert "(default: )" not in told
+    lines = told.splitlines()
+    heads = [i for i, line in enumerate(lines) if line.startswith("  --")]
+    assert heads
+    assert [lines[i] for i in heads if not lines[i + 1].startswith("      ")] == []
+
+
+def test_a_group_has_no_option_twice() -> None:
+    names = [name for group in GROUPS.values() for name in group.split()]
+    assert len(names) == len(set(names))
+    assert grouped_help("usage: x\n\nDoes.", 80) == "usage: x\n\nDoes."
