@@ -26,11 +26,9 @@ from interp.verdicts.base_knowledge import KnownFacts
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-FEWEST_EXAMPLES, SET_ASIDE = (
-    16,
-    0.25,
-)  # training facts of a relation, and the share taken where there are none
-MOSTLY, LITTLE = 0.8, 0.25
+FEWEST_EXAMPLES = 16  # training facts of a relation
+SET_ASIDE = 0.25  # share of the facts taken where there are no others
+MOSTLY, LITTLE = 0.8, 0.25  # of answers that are one, and of known facts that are answered as asked
 
 
 def knowledge_stage(checkpoints: Checkpoints, directory: Path) -> Stage[pd.DataFrame]:
