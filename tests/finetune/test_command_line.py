@@ -164,8 +164,15 @@ sys.exit(run_command(work))
 
 
 def start(how: str, **more: object) -> subprocess.Popen[bytes]:
+    """Start the script; Ctrl-C reaches it even where these tests run in the background, which ignores it."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, how], stderr=subprocess.PIPE, env=env, **more)  # type: ignore[call-overload]
+    return subprocess.Popen(  # type: ignore[call-overload]
+        [sys.executable, "-c", SCRIPT, how],
+        stderr=subprocess.PIPE,
+        env=env,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **more,
+    )
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)])
