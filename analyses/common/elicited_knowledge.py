@@ -85,10 +85,10 @@ def say_what_is_amiss(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: p
         )
     correct = int(base["correct"].sum())
     if correct < LITTLE * known:
-        notice(
-            f"as asked, the base answers {correct} of {n} facts right, but it knows {known}; ask as it "
-            "answers: add --shots 4, or --chat for a chat model"
-        )
+        # Arms that are trained here learn the question's form; a user's own can be asked in another one.
+        trained_here = checkpoints.sizes.get("train", 0) > 0
+        remedy = "" if trained_here else "; ask as it answers: add --shots 4, or --chat for a chat model"
+        notice(f"as asked, the base answers {correct} of {n} facts right, but it knows {known}{remedy}")
     common, times = Counter(base["given"]).most_common(1)[0]
     if times > MOSTLY * n:
         notice(f"{times} of the base's {n} answers are {common!r}: accuracy says little of single subjects")

@@ -48,10 +48,12 @@ def test_without_spare_facts_some_are_set_aside_and_said(n: int, shown: int) -> 
     assert set_examples_aside(given, ()) == (asked, examples), "the same on every start"
 
 
-def amiss(degrees: list[str], known: list[bool], correct: list[bool], given: list[str]) -> list[str]:
+def amiss(
+    degrees: list[str], known: list[bool], correct: list[bool], given: list[str], *, train: int = 0
+) -> list[str]:
     knowledge = pd.DataFrame({"base_degree": degrees, "known": known, "base_above": np.nan})
     base = pd.DataFrame({"correct": correct, "given": given})
-    checkpoints: Any = SimpleNamespace(known_cut="maybe")
+    checkpoints: Any = SimpleNamespace(known_cut="maybe", sizes={"train": train})
     with pytest.warns(Notice) as found:
         say_what_is_amiss(checkpoints, knowledge, base)
     return [str(one.message) for one in found]
@@ -69,6 +71,8 @@ def test_what_cannot_be_measured_is_said_with_the_remedy() -> None:
     )
     assert any("100 of the base's 100 answers are 'France'" in s for s in said)
     assert any("only 0 facts are not known" in s for s in said)
+    said = amiss(["HighlyKnown"] * n, [True] * n, [False] * n, ["France"] * n, train=70)
+    assert any("but it knows 100" in s and "--shots" not in s for s in said), "arms that are trained here"
 
 
 def own(*finetuned: str, **more: Any) -> AttentionImbalanceOptions:
