@@ -22,6 +22,7 @@ from finetune.evaluation.asking_forms import SPECIFIC, AskingForm, Elicited
 from finetune.evaluation.consistency import CLASSES, WEAKLY
 from finetune.evaluation.elicitation import Elicitation, bound_prompts
 from interp.verdicts.base_knowledge import KnownFacts
+from interp.verdicts.controls import FEWEST_CONTROLS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -92,8 +93,9 @@ def say_what_is_amiss(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: p
     common, times = Counter(base["given"]).most_common(1)[0]
     if times > MOSTLY * n:
         notice(f"{times} of the base's {n} answers are {common!r}: accuracy says little of single subjects")
-    if (unknown := n - known) < 40:
-        notice(f"only {unknown} facts are not known to the base; a verdict needs 40 such controls")
+    if (unknown := n - known) < FEWEST_CONTROLS:
+        needed = f"a verdict needs {FEWEST_CONTROLS} such controls"
+        notice(f"only {unknown} facts are not known to the base; {needed}")
 
 
 def known_facts(checkpoints: Checkpoints, directory: Path) -> KnownFacts | None:

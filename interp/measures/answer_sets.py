@@ -112,13 +112,40 @@ class AnswerSet:
         return torch.stack([w_u[:, list(ids)].float().mean(-1) for ids in self.readings])
 
 
+def answer_readings(
+    tokenizer: PreTrainedTokenizerBase,
+    batch: PromptBatch,
+    answer_sets: Mapping[str, Sequence[str]],
+    reading: Reading = "first",
+) -> dict[str, AnswerSet]:
+    """Tokenise the answer set of every relation in the batch, behind one of the relation's prompts.
+
+    Args:
+        tokenizer: the model's own.
+        batch: prompts with relations.
+        answer_sets: the possible answers of every relation in the batch.
+        reading: which of an answer's tokens are kept, see :meth:`AnswerSet.tokenized`.
+
+    Raises:
+        InputError: a relation without an answer set.
+    """
+    sets: dict[str, AnswerSet] = {}
+    for prompt in batch.prompts:
+        if prompt.relation not in answer_sets:
+            raise InputError(f"relation {prompt.relation!r} has no answer set; add it to answer_sets")
+        if prompt.relation not in sets:
+            names = answer_sets[prompt.relation]
+            sets[prompt.relation] = AnswerSet.tokenized(tokenizer, prompt, prompt.relation, names, reading)
+    return sets
+
+
 def answer_sets_of(
     tokenizer: PreTrainedTokenizerBase,
     batch: PromptBatch,
     answer_sets: Mapping[str, Sequence[str]],
     reading: Reading,
 ) -> dict[str, AnswerSet]:
-    """Tokenise the answer set of every relation in the batch, behind one of the relation's prompts.
+    """Tokenise the answer set of every relation in the batch, in which every fact's answer must be.
 
     Args:
         tokenizer: the model's own.
@@ -131,16 +158,12 @@ def answer_sets_of(
     """
     if reading not in get_args(Reading):
         raise InputError(f"tokens = {reading!r}: choose one of {', '.join(get_args(Reading))}")
-    sets: dict[str, AnswerSet] = {}
     for prompt in batch.prompts:
         if not prompt.answers:
             raise InputError(f"fact {prompt.fact_id!r}: has no answer to read; leave it out or give it one")
+    sets = answer_readings(tokenizer, batch, answer_sets, reading)
+    for prompt in batch.prompts:
         relation, answer = prompt.relation, prompt.answers[0]
-        if relation not in answer_sets:
-            raise InputError(f"relation {relation!r} has no answer set; add it to answer_sets")
-        if relation not in sets:
-            names = answer_sets[relation]
-            sets[relation] = AnswerSet.tokenized(tokenizer, prompt, relation, names, reading)
         if answer not in sets[relation].place:
             raise InputError(
                 f"fact {prompt.fact_id!r}: answer {answer!r} is not in the answer set of {relation!r}; add it"

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from finetune.common.errors import InputError
 from finetune.common.progress import progress_bar
 from finetune.evaluation.generate import LEAD_TOKENS, answer_budget
-from interp.measures.answer_sets import AnswerSet, Reading
+from interp.measures.answer_sets import answer_readings
 from interp.measures.decode import answer_tokens
 from interp.measures.spans import PromptBatch
 from interp.models.edit_check import require_edits
@@ -111,30 +110,3 @@ def require_cells(model: TransformerBridge, batch: PromptBatch, cells: Sequence[
         key = (*source, type(item.do), item.site, item.at, item.keys, item.facts)
         require_intervention(model, batch, item, positions=key not in checked)
         checked.add(key)
-
-
-def answer_readings(
-    tokenizer: PreTrainedTokenizerBase,
-    batch: PromptBatch,
-    answer_sets: Mapping[str, Sequence[str]],
-    reading: Reading = "first",
-) -> dict[str, AnswerSet]:
-    """Tokenise the answer set of every relation in the batch.
-
-    Args:
-        tokenizer: the model's own.
-        batch: prompts with relations.
-        answer_sets: the possible answers of every relation in the batch.
-        reading: which of an answer's tokens are kept, see :meth:`AnswerSet.tokenized`.
-
-    Raises:
-        InputError: a relation without an answer set.
-    """
-    sets: dict[str, AnswerSet] = {}
-    for prompt in batch.prompts:
-        if prompt.relation not in answer_sets:
-            raise InputError(f"relation {prompt.relation!r} has no answer set; add it to answer_sets")
-        if prompt.relation not in sets:
-            names = answer_sets[prompt.relation]
-            sets[prompt.relation] = AnswerSet.tokenized(tokenizer, prompt, prompt.relation, names, reading)
-    return sets

@@ -30,9 +30,9 @@ from finetune.common.errors import InputError
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook as default_phrasebook
 from finetune.data.prompts import Phrasebook, Prompt, fact_prompt
+from interp.measures.answer_sets import answer_readings
 from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import pair_fingerprints
-from interp.patching.engine import answer_readings
 from interp.verdicts.base_knowledge import BaseKnowledge, KnownFacts, base_knowledge
 from interp.verdicts.calibration import evidence_table, halve_subjects
 from interp.verdicts.controls import KnownAndSaid, fit_controls

@@ -12,8 +12,8 @@ from torch import Tensor
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt, render, with_examples
 from finetune.data.records.fact import Fact
+from interp.measures.answer_sets import answer_readings
 from interp.measures.spans import PromptBatch, encode
-from interp.patching.engine import answer_readings
 from interp.verdicts.specificity import AnswerTargets
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ import torch
 
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.scoring import score_pairs
-from interp.measures.answer_sets import AnswerSet
-from interp.patching.engine import answer_readings
+from interp.measures.answer_sets import AnswerSet, answer_readings
 from interp.patching.interventions import Intervention, Scale
 from interp.verdicts.answer_scores import AnswerScorer
 from interp.verdicts.specificity import AnswerTargets

@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from interp.measures.answer_sets import AnswerSet
+from interp.measures.answer_sets import AnswerSet, answer_readings
 from interp.measures.spans import PromptBatch
-from interp.patching.engine import answer_readings
 from interp.patching.interventions import Intervention, Knockout
 from interp.verdicts import specificity
 from interp.verdicts.answer_scores import AnswerScorer
