@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM = false
 # The real model computes in bfloat16 where the processor does, nearly three times as fast.
 DTYPE  ?= $(if $(shell grep -m 1 -o avx512_bf16 /proc/cpuinfo 2> /dev/null),bfloat16,float32)
 
-.PHONY: demo real test lint format clean model
+.PHONY: demo real study test lint format clean model
 
 demo: $(USED)
 	$(BIN)/python analyses/attention_imbalance.py --out runs/demo
@@ -20,6 +20,12 @@ real: $(REAL)
 	$(BIN)/factscope fetch smollm2-135m
 	$(BIN)/python analyses/attention_imbalance.py --base smollm2-135m --facts geonames@even --limit 2000 \
 		--method lora --dtype $(DTYPE) --seeds 0 --out runs/real
+
+# Continues where the committed cells end; on two cores two cells run at a time.
+study: $(REAL)
+	$(BIN)/factscope fetch smollm2-135m
+	OMP_NUM_THREADS=1 $(BIN)/python analyses/popularity_splits.py --yaml docs/studies/geonames-smollm2-135m.yaml \
+		--out runs/study
 
 # The tests take the model from the cache; where it cannot be had, they skip what needs it and say so.
 model: $(TESTED)

@@ -18,7 +18,7 @@ from finetune.common.progress import notice, progress_bar
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt
-from finetune.evaluation.asking_forms import SPECIFIC, AskingForm, Elicited
+from finetune.evaluation.asking_forms import SPECIFIC, AskingForm, Elicited, Known
 from finetune.evaluation.consistency import CLASSES, WEAKLY
 from finetune.evaluation.elicitation import Elicitation, bound_prompts
 from interp.verdicts.base_knowledge import KnownFacts
@@ -44,18 +44,18 @@ def knowledge_stage(checkpoints: Checkpoints, directory: Path) -> Stage[pd.DataF
                 model, checkpoints.tokenizer, checkpoints.phrasebook, checkpoints.examples, advance=advance
             )
             found = asks.elicit(checkpoints.test)
-        knowledge_frame(checkpoints, found).to_parquet(to)
+        knowledge_frame(checkpoints.test, found, checkpoints.known_cut).to_parquet(to)
         forms.write_text(as_json([{**asdict(f), "form": str(f.form)} for f in found.forms]), encoding="utf-8")
 
     return Stage(paths=(rows, told), make=make, read=lambda: pd.read_parquet(rows))
 
 
-def knowledge_frame(checkpoints: Checkpoints, found: Elicited) -> pd.DataFrame:
-    """Lay out what was elicited, a row a fact."""
+def knowledge_frame(facts: FactSet, found: Elicited, cut: Known = "maybe") -> pd.DataFrame:
+    """Lay out what was elicited of facts, a row each; known is what is known from the degree ``cut`` on."""
     return pd.DataFrame(
         {
-            "fact_id": [fact.id for fact in checkpoints.test],
-            "known": found.known(checkpoints.known_cut),
+            "fact_id": [fact.id for fact in facts],
+            "known": found.known(cut),
             "base_degree": [CLASSES[k] for k in found.degree],
             "base_right": found.right,
             "base_above": found.above,

@@ -44,6 +44,7 @@ def answer_rows(
     prompts: Sequence[Prompt],
     *,
     told: str,
+    scored: bool = True,
 ) -> pd.DataFrame:
     """Ask a model facts, one prompt each: a row a fact with what it said and whether that is right.
 
@@ -53,9 +54,10 @@ def answer_rows(
         facts: what to ask.
         prompts: how, one for each fact.
         told: what the model is called in the progress bar.
+        scored: whether to score the canonical answers, too.
     """
     with progress_bar(f"Asking {told}", total=len(prompts)) as advance:
-        said = ask(model, tokenizer, prompts, advance=advance)
+        said = ask(model, tokenizer, prompts, scored=scored, advance=advance)
     return pd.DataFrame(
         {
             "fact_id": [fact.id for fact in facts],

@@ -18,7 +18,7 @@ from finetune.common.files import read_json, write_json
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 
-Arm = Literal["top", "bottom", "random", "whole"]
+Arm = Literal["top", "bottom", "random", "whole", "shuffled_top"]
 Match = Literal["none", "relation", "answer"]
 _BLOCK = 10  # consecutive subjects among which the parts are dealt
 
@@ -66,6 +66,8 @@ def split(
 ) -> FactSet:
     """Take the most popular, least popular or random ``fraction`` of the facts, or the whole.
 
+    ``shuffled_top`` is the placebo of ``top``: the most popular by :func:`shuffle_popularity`.
+
     Subjects are put in order (of popularity, or drawn), their facts follow one another, and the first
     floor(fraction x facts) are taken. So all arms of one fraction have the same size; at 0.5 the top and
     the bottom share no fact, and of an odd number the middle one is in neither. The facts of one subject
@@ -73,7 +75,7 @@ def split(
 
     Args:
         facts: what to split.
-        arm: ``"top"``, ``"bottom"``, ``"random"`` or ``"whole"``.
+        arm: ``"top"``, ``"bottom"``, ``"random"``, ``"whole"`` or ``"shuffled_top"``.
         fraction: the share that is taken.
         seed: orders subjects of equal popularity, and the random arm.
         match: do this within each ``"relation"``, or each ``"answer"`` of each relation.
@@ -99,8 +101,9 @@ def split(
         return replace(facts, name=f"{facts.name}, whole")
     if arm != "random":
         _require_popularity(facts, f"the {arm} arm")
+    ranked = shuffle_popularity(facts, seed=seed) if arm == "shuffled_top" else facts
     taken: list[int] = []
-    for order in _within(facts, _in_order(facts, arm, seed), match):
+    for order in _within(facts, _in_order(ranked, arm, seed), match):
         # The small term keeps a product such as 0.29 * 100 = 28.999... from losing a fact.
         taken += order[: int(fraction * len(order) + 1e-9)]
     if not taken:

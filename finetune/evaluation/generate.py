@@ -59,6 +59,7 @@ def ask(
     judge: AnswerJudge | None = None,
     max_new_tokens: int | None = None,
     budget: TokenBudget | None = None,
+    scored: bool = True,
     advance: Callable[[int], None] = lambda done: None,
 ) -> GeneratedAnswers:
     """Answer prompts greedily, judge the answers, and score the canonical ones.
@@ -70,12 +71,15 @@ def ask(
         judge: knows the relations' possible answers where the prompts do not hold all of them.
         max_new_tokens: as in :func:`generate`.
         budget: how many tokens a forward pass takes.
+        scored: whether to score the canonical answers; their log-probabilities are NaN otherwise.
         advance: is told how many prompts are done.
     """
     judge = judge or AnswerJudge.of(prompts)
     budget = budget or TokenBudget()
     said = generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens, budget=budget, advance=advance)
-    log_prob, _ = score(model, tokenizer, prompts, budget=budget)
+    log_prob = np.full(len(prompts), np.nan)
+    if scored:
+        log_prob, _ = score(model, tokenizer, prompts, budget=budget)
     pairs = list(zip(said, prompts, strict=True))
     return GeneratedAnswers(
         predictions=tuple(said),

@@ -76,6 +76,31 @@ def score_pairs(
     return log_prob, exact
 
 
+def next_token_log_probs(
+    model: PreTrainedModel,
+    rows: Sequence[Ids],
+    *,
+    budget: TokenBudget | None = None,
+) -> Float[np.ndarray, "row vocab"]:
+    """Return the log-probabilities of the token that follows each row of ids, float32 in nats."""
+    import torch
+
+    from finetune.evaluation.unembedding import logits_at, vocabulary
+
+    made = np.zeros((len(rows), vocabulary(model)), np.float32)
+    model.eval()
+
+    def work(chunk: list[int]) -> None:
+        ids, mask = pad_rows([rows[i] for i in chunk], 0)
+        with torch.inference_mode():
+            logits = logits_at(model, ids, mask, mask.sum(1, keepdim=True) - 1)
+        made[chunk] = logits[:, 0].float().log_softmax(-1).cpu().numpy()
+
+    most = rows_within(vocabulary(model))
+    run_in_batches([len(row) for row in rows], work, budget=budget or TokenBudget(), most=most)
+    return made
+
+
 def answer_positions(pairs: Sequence[tuple[Ids, Ids]]) -> Int[Tensor, "pair nth"]:
     """Return the positions that predict each answer's tokens and what follows; a row's last one repeats."""
     import torch

@@ -20,7 +20,7 @@ from finetune.training.trainer import evaluation_model, save_model
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 
-_MEASURED = ("step", "accuracy", "log_prob", "loss")
+_MEASURED = ("step", "accuracy", "log_prob", "loss", "training_accuracy")
 
 
 class LostModelError(Exception):
@@ -31,7 +31,7 @@ class LostModelError(Exception):
 class BestCheckpointCallback:
     """Keeps one model below ``work``, the one that the configuration asks for (the first of equals).
 
-    ``probe`` are training facts on which the loss is measured; ``details`` go into each record.
+    ``probe`` are training facts on which the loss and accuracy are measured; ``details`` go into each record.
     ``curve`` holds every measurement, ``best`` the one that chose the kept model, ``stopped`` whether
     training was ended there. These three are saved with the trainer's state and come back with it.
     """
@@ -79,9 +79,10 @@ class BestCheckpointCallback:
             return score(model, self.tokenizer, prompts)
 
         log_prob, exact = distributed.measure_in_shares(measure, self.validation, lockstep=lockstep)
-        loss = -float(distributed.measure_in_shares(measure, self.probe, lockstep=lockstep)[0].mean())
+        fitted, learned = distributed.measure_in_shares(measure, self.probe, lockstep=lockstep)
+        loss = -float(fitted.mean())
         trainer.model.train()  # type: ignore[union-attr]
-        measured = (step, float(exact.mean()), float(log_prob.mean()), loss)
+        measured = (step, float(exact.mean()), float(log_prob.mean()), loss, float(learned.mean()))
         now: dict[str, Any] = dict(zip(_MEASURED, measured, strict=True))
         self.curve.append(now)
         self.stopped = self.config.keep == "loss" and loss <= self.config.until_loss
@@ -162,6 +163,7 @@ def _chosen_by(measured: dict[str, Any]) -> dict[str, Any]:
         "step": measured["step"],
         "validation_accuracy": measured["accuracy"],
         "training_loss": measured["loss"],
+        "training_accuracy": measured["training_accuracy"],
     }
 
 

@@ -20,8 +20,9 @@ DONE = "done.json"  # in a work directory: training is over, and what was kept i
 class Checkpoint:
     """A kept checkpoint: where it is, and what chose it.
 
-    ``training_loss`` is in nats an answer, on a sample of the training facts; with ``keep="loss"`` it may lie
-    above the wanted one, where no step reached it.
+    ``training_loss`` is in nats an answer, on a sample of the training facts, and ``training_accuracy`` the
+    share of them that is answered exactly; with ``keep="loss"`` the loss may lie above the wanted one, where
+    no step reached it.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class Checkpoint:
     step: int
     validation_accuracy: float
     training_loss: float
+    training_accuracy: float = float("nan")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -40,6 +42,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         step=record["step"],
         validation_accuracy=record.get("validation_accuracy", float("nan")),
         training_loss=record.get("training_loss", float("nan")),
+        training_accuracy=record.get("training_accuracy", float("nan")),
     )
 
 

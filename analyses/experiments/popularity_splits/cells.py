@@ -2,49 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analyses.common.evaluate import answer_rows, with_known
-from analyses.common.grid_cells import GridCell
-from analyses.experiments.popularity_splits.options import WORLD, PopularitySplitsOptions, tune_config
-from analyses.experiments.popularity_splits.prepared_files import PreparedFacts, read
-from finetune.checkpoints.loading import context_of, load_model, load_tokenizer
-from finetune.common.files import write_json
+from analyses.common.grid_cells import GridCell, facts_of
+from analyses.experiments.popularity_splits.archive import export_cell
+from analyses.experiments.popularity_splits.base_knowledge import with_base_knowledge
+from analyses.experiments.popularity_splits.held_out_measures import layer_means, measure_checkpoint
+from analyses.experiments.popularity_splits.options import WORLD, PopularitySplitsOptions
+from analyses.experiments.popularity_splits.prepared_files import PreparedFacts, home_of, read
+from analyses.experiments.popularity_splits.tuning import tune_config
+from finetune.checkpoints.loading import context_of, load_tokenizer
+from finetune.common.files import read_json, write_json
 from finetune.common.run_directory import RunDirectory
 from finetune.data.prompt_formats import prompts_within_context
 from finetune.data.splits import split
-from finetune.evaluation.multiple_choice import pick_choices
-from finetune.training.finished_training import Checkpoint
+from finetune.training.finished_training import Checkpoint, read_checkpoint
 from finetune.training.train import train
 from interp.stats import TEST_OVER_TRAIN, estimate
 
 BASE = "base"  # the arm that is not trained
-CHECKPOINT = "checkpoint"
+CHECKPOINT, MEASURES = "checkpoint", "measures"  # below a cell
+LAST = "last"  # the checkpoint after all steps, asked beside the kept one
 
 
 def cells(options: PopularitySplitsOptions) -> list[GridCell]:
-    """List the base and every arm, by data set, model, method, share, learning rate and seed.
+    """List the base and every arm, by data set, model, seed, method, learning rate and share.
 
-    The whole set has no share; seeds vary last, so that a grid that is stopped has whole settings.
+    The whole set has no share; arms vary last, so that a grid that is stopped has whole seeds to compare.
     """
     made = []
     for dataset, _ in options.sources:
         for model, _ in options.models:
             for seed in options.seeds:
                 made.append(_cell(seed, dataset, model, BASE, BASE, 1.0, 0.0))
-            made += [
-                _cell(seed, dataset, model, method, arm, fraction, rate)
-                for method in options.ways
-                for rate in tune_config(options, method).learning_rates
-                for fraction in options.parts
-                for arm in options.arms
-                if arm != "whole" or fraction == options.parts[0]
-                for seed in options.seeds
-            ]
+                made += [
+                    _cell(seed, dataset, model, method, arm, fraction, rate)
+                    for method in options.ways
+                    for rate in tune_config(options, method).learning_rates
+                    for fraction in options.parts
+                    for arm in options.arms
+                    if arm != "whole" or fraction == options.parts[0]
+                ]
     return made
 
 
@@ -65,27 +69,34 @@ def _cell(
 
 def measure(options: PopularitySplitsOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune one arm, if it is one, and ask the held-out facts; the directory is a run's own."""
-    data = read(options, home.parents[1], cell.params["dataset"], cell.params["model"], cell.seed)
+    started = time.process_time()
+    data = _data(options, cell, home.parents[1])
     run = RunDirectory(home, {**options.config(), **cell.params, "seed": cell.seed}, part=True)
     details: dict[str, Any] = {"seeds": (cell.seed,)}
     run.write(**details)
-    told: dict[str, Any] = {}
-    source = data.base
+    trained: dict[str, Checkpoint] = {}
     if cell.params["arm"] != BASE:
         with run.timed("training"):
-            checkpoint = _trained(options, cell, data, home)
-        source = str(checkpoint.path)
-        told = {"validation": checkpoint.validation_accuracy, "step": checkpoint.step}
+            trained = _trained(options, cell, data, home)
     with run.timed("asking"):
-        frame = ask_held_out(options, data, source).assign(**told)
-    if not dict(options.sources)[data.dataset].startswith(WORLD):
-        # A world's seeds draw facts anew; those of real facts split the same ones.
-        frame[TEST_OVER_TRAIN] = len(data.parts.test) / len(data.parts.train)
-    subjects = frame["subject"].to_numpy()
-    kinds = [name for name in ("correct", "contains", "choice_correct") if name in frame]
-    results = {name: asdict(estimate(frame[name].to_numpy(float), groups=subjects)) for name in kinds}
+        frame = _ask_checkpoints(options, data, trained, home)
+    own = as_trained(frame)
+    kinds = [name for name in ("correct", "contains", "choice_correct") if name in own]
+    subjects = own["subject"].to_numpy()
+    results = {name: asdict(estimate(own[name].to_numpy(float), groups=subjects)) for name in kinds}
     write_json(home / "results.json", results)
-    run.write(finished=True, **details, checkpoint=source, facts=len(frame), **told)
+    told: dict[str, Any] = {"checkpoint": data.base}
+    for best in list(trained.values())[:1]:
+        told = {
+            "checkpoint": str(best.path),
+            "validation": best.validation_accuracy,
+            "step": best.step,
+        }
+    run.write(finished=True, **details, facts=len(own), **told)
+    layers = {name: layer_means(home / MEASURES / name) for name in trained or (BASE,)}
+    seconds = round(time.process_time() - started, 1)
+    record = {"curve": _curve(home), "layers": layers, "timings": run.timings, "cpu_seconds": seconds}
+    export_cell(options, cell, frame, record)
     return frame
 
 
@@ -94,7 +105,22 @@ def checkpoint_of(run: Path, cell: GridCell) -> Path:
     return run / "cells" / cell.key / CHECKPOINT
 
 
-def _trained(options: PopularitySplitsOptions, cell: GridCell, data: PreparedFacts, home: Path) -> Checkpoint:
+def as_trained(frame: pd.DataFrame) -> pd.DataFrame:
+    """Take the rows of the kept checkpoints, asked as they were trained; not those asked beside these."""
+    return frame[~frame["beside"]] if "beside" in frame else frame
+
+
+def _data(options: PopularitySplitsOptions, cell: GridCell, run: Path) -> PreparedFacts:
+    names = cell.params["dataset"], cell.params["model"]
+    base = _cell(cell.seed, *names, BASE, BASE, 1.0, 0.0)
+    data = read(options, run, *names, cell.seed)
+    return with_base_knowledge(options, data, home_of(run, *names, cell.seed), facts_of(run, base))
+
+
+def _trained(
+    options: PopularitySplitsOptions, cell: GridCell, data: PreparedFacts, home: Path
+) -> dict[str, Checkpoint]:
+    """Train an arm and return the checkpoints to ask, the kept one first, by what they are."""
     arm, method = cell.params["arm"], cell.params["method"]
     facts = split(
         data.parts.train,
@@ -109,24 +135,48 @@ def _trained(options: PopularitySplitsOptions, cell: GridCell, data: PreparedFac
     asked = data.asked(options, facts, tokenizer, examples=facts)
     asked, left_out = prompts_within_context(tokenizer, asked, context_of(data.base))
     write_json(home / "left_out.json", [asdict(item) for item in left_out])
-    return train(
+    config = tune_config(options, method)
+    steps = config.steps_for(len(asked))
+    kept = train(
         data.base,
         asked,
         data.asked(options, data.parts.validation, tokenizer, examples=data.parts.train),
         home / CHECKPOINT,
-        config=tune_config(options, method),
+        config=replace(config, trajectory=steps) if options.last else config,
         learning_rate=cell.params["learning_rate"],
         seed=cell.seed,
         name=f"{arm} of {data.dataset}",
     )
+    last = {LAST: read_checkpoint(kept.path / f"checkpoint-{steps}")} if options.last else {}
+    return {options.keep: kept, **last}
 
 
-def ask_held_out(options: PopularitySplitsOptions, data: PreparedFacts, source: str) -> pd.DataFrame:
-    """Ask a model the held-out facts: one row each, with what it said and whether that is right."""
-    test = data.parts.test
-    model, tokenizer = load_model(source, base=data.base)
-    prompts = data.asked(options, test, tokenizer, examples=data.parts.train)
-    frame = with_known(answer_rows(model, tokenizer, test, prompts, told=data.dataset), data.known)
-    if all(prompt.choices for prompt in prompts):
-        frame["choice_correct"] = pick_choices(model, tokenizer, prompts).correct
+def _ask_checkpoints(
+    options: PopularitySplitsOptions, data: PreparedFacts, trained: Mapping[str, Checkpoint], home: Path
+) -> pd.DataFrame:
+    """Ask the base, or each checkpoint of an arm, the held-out facts: a row a fact, checkpoint and prompt."""
+    if not trained:
+        frame = measure_checkpoint(options, data, data.base, home / MEASURES / BASE).assign(checkpoint=BASE)
+        if data.knowledge is not None:
+            frame = frame.merge(data.knowledge.drop(columns="known"), on="fact_id", how="left")
+    else:
+        frames = []
+        for name, checkpoint in trained.items():
+            # Where the last step was the best, both are one.
+            place = next(n for n, other in trained.items() if other.step == checkpoint.step)
+            found = measure_checkpoint(options, data, str(checkpoint.path), home / MEASURES / place)
+            told = {"step": checkpoint.step, "training_accuracy": checkpoint.training_accuracy}
+            frames.append(found.assign(checkpoint=name, **told))
+            frames[-1]["beside"] |= name != options.keep
+        kept = next(iter(trained.values()))
+        frame = pd.concat(frames, ignore_index=True).assign(validation=kept.validation_accuracy)
+    if not dict(options.sources)[data.dataset].startswith(WORLD):
+        # A world's seeds draw facts anew; those of real facts split the same ones.
+        frame[TEST_OVER_TRAIN] = len(data.parts.test) / len(data.parts.train)
     return frame
+
+
+def _curve(home: Path) -> list[dict[str, Any]]:
+    """Return what was measured along a cell's training, step by step."""
+    record = home / CHECKPOINT / "training.json"
+    return list(read_json(record)["curve"]) if record.is_file() else []

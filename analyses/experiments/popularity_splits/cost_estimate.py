@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from analyses.experiments.popularity_splits.options import PopularitySplitsOptions, tune_config
+from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
+from analyses.experiments.popularity_splits.tuning import tune_config
 from finetune.checkpoints.loading import load_tokenizer
 from finetune.common.files import write_json
 from finetune.common.progress import console

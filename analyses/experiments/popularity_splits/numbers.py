@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
-from analyses.experiments.popularity_splits.cells import BASE
+from analyses.experiments.popularity_splits.cells import BASE, as_trained
 from interp.stats import overlap_of
 
 WHOLE = "whole"
@@ -18,7 +18,11 @@ METRICS = ("correct", "contains", "choice_correct")
 
 
 def select_rates_by_validation(frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep of every arm and seed the learning rate that validated best; of equals the smaller one."""
+    """Keep of every arm and seed the learning rate that validated best; of equals the smaller one.
+
+    Only rows of what was kept, asked as it was trained, are left.
+    """
+    frame = as_trained(frame)
     if "validation" not in frame:
         return frame
     keys = ["dataset", "model", "method", "arm", "fraction", "seed"]

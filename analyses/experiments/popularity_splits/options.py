@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from analyses.common.options import ARMS, FEWEST_FACTS, FactOptions, GridOptions
 from finetune.common.errors import InputError
@@ -23,10 +23,7 @@ from finetune.common.option_checks import (
 from finetune.data.prompt_formats import PromptFormat
 from finetune.data.splits import Arm, Match
 from finetune.training.config import LORA, Keep, Method
-from finetune.training.presets import REAL_TUNE, RECIPES, WORLDS
-
-if TYPE_CHECKING:
-    from finetune.training.config import TuneConfig
+from finetune.training.presets import RECIPES, WORLDS
 
 WORLD = "world:"  # in front of an embedded world's name
 HERE = "small"  # the model that is pretrained here where no base is named
@@ -92,10 +89,20 @@ class PopularitySplitsOptions(FactOptions, GridOptions):
     """Which checkpoint of an arm counts: best on validation, last, or first at a loss."""
     trajectory: CountOrNone = 0
     """Keep a checkpoint every so many steps."""
+    check_every: Count | None = None
+    """Measure validation facts, and what is learned of the arm's own, every so many steps."""
+    last: bool = False
+    """Also ask the last checkpoint, where all arms have taken equal steps, beside the kept one."""
     template: str = "Question: {question} Answer:"
     """How facts are asked; {question} is replaced."""
     shots: Annotated[int, Within(0, 1000)] = 0
     """Solved examples in front of a question."""
+    test_shots: tuple[Annotated[int, Within(0, 1000)], ...] = ()
+    """Further numbers of solved examples in front of held-out questions (the first is --shots)."""
+    measures: bool = False
+    """Also measure each checkpoint's attention to held-out subjects, and what may predict which facts survive."""
+    archive: Path | None = None
+    """Folder of finished cells' rows, small enough to commit: what is there is not run again."""
     chat: bool = False
     """Put questions into the model's own chat template."""
     choices: Literal["letter", "text"] = "letter"
@@ -132,6 +139,8 @@ class PopularitySplitsOptions(FactOptions, GridOptions):
             raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
         if self.steps and self.epochs:
             raise InputError("--steps and --epochs: give one of them")
+        if self.last and self.trajectory:
+            raise InputError("--last and --trajectory: give one of them")
         if "{question}" not in self.template:
             raise InputError(f"--template {self.template}: write {{question}} where it belongs")
         self._check_names()
@@ -163,7 +172,7 @@ class PopularitySplitsOptions(FactOptions, GridOptions):
 
     @property
     def _told(self) -> dict[str, Any]:
-        return {k: v for k, v in super().config().items() if k not in ("yaml", "anyway")}
+        return {k: v for k, v in super().config().items() if k not in ("yaml", "anyway", "archive")}
 
     @property
     def sources(self) -> tuple[tuple[str, str], ...]:
@@ -196,6 +205,11 @@ class PopularitySplitsOptions(FactOptions, GridOptions):
         return self.methods or (("lora", "full") if self.full else ("lora",))
 
     @property
+    def asked_shots(self) -> tuple[int, ...]:
+        """How many solved examples held-out questions have in front: as in training, and further numbers."""
+        return tuple(dict.fromkeys((self.shots, *self.test_shots)))
+
+    @property
     def style(self) -> PromptFormat:
         """How facts are asked."""
         return PromptFormat(template=self.template, shots=self.shots, chat=self.chat, choices=self.choices)
@@ -206,34 +220,6 @@ class PopularitySplitsOptions(FactOptions, GridOptions):
         data = ", ".join(name for name, _ in self.sources)
         models = ", ".join(name for name, _ in self.models)
         return f"{data}; {models}; {' and '.join(self.ways)}; split by {self.popularity}"
-
-
-def tune_config(options: PopularitySplitsOptions, method: Method) -> TuneConfig:
-    """Return how one arm is fine-tuned: the preset's settings with what the options override."""
-    tune = REAL_TUNE
-    if options.preset:
-        tune = RECIPES[options.preset].tune
-    rates = tune.learning_rates if options.preset and tune.method == method else RATES[method]
-    given: dict[str, Any] = {
-        name: value
-        for name in ("steps", "epochs", "batch", "rank", "alpha", "dropout", "dtype")
-        if (value := getattr(options, name)) is not None
-    }
-    if options.targets:
-        given["targets"] = options.targets
-    return replace(
-        tune,
-        method=method,
-        learning_rates=options.learning_rates or rates,
-        keep=options.keep,
-        trajectory=options.trajectory,
-        gradient_checkpointing=options.gradient_checkpointing or tune.gradient_checkpointing,
-        **given,
-    )
-
-
-# Low-rank updates need larger steps than whole matrices do (Hu et al. 2021, table 11 onwards).
-RATES: dict[Method, tuple[float, ...]] = {"full": (3e-4, 1e-3), "lora": (1e-3, 3e-3)}
 
 
 def _named(entry: str) -> tuple[str, str]:

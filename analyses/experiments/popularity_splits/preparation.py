@@ -1,4 +1,4 @@
-"""Preparing popularity_splits: facts with their popularity, parts, the base and what it knows, made once."""
+"""Preparing popularity_splits: facts with their popularity, parts and the base, made once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from analyses.common.checkpoints import phrasebook_to_json, write_facts
-from analyses.common.evaluate import knows_statements
+from analyses.common.grid_cells import is_finished
 from analyses.common.options import TrainingOptions
 from analyses.common.training_setup import FEWEST, setting_for
 from analyses.experiments.popularity_proxies.proxies import measure, with_popularity
+from analyses.experiments.popularity_splits.archive import import_cells
+from analyses.experiments.popularity_splits.cells import cells
 from analyses.experiments.popularity_splits.cost_estimate import estimate_grid
 from analyses.experiments.popularity_splits.options import OWN, WORLD, PopularitySplitsOptions
 from analyses.experiments.popularity_splits.prepared_files import (
@@ -21,7 +23,7 @@ from analyses.experiments.popularity_splits.prepared_files import (
     home_of,
     is_prepared,
 )
-from finetune.checkpoints.loading import context_of, load_model, load_tokenizer
+from finetune.checkpoints.loading import context_of, load_tokenizer
 from finetune.checkpoints.preflight import require_trainable
 from finetune.common.checksums import cached_json, recorded_file, write_recorded_json
 from finetune.common.errors import InputError, LeftOut
@@ -31,7 +33,6 @@ from finetune.data.prompt_formats import prompts_within_context
 from finetune.data.prompts import Phrasebook
 from finetune.data.splits import Partition, partition, split
 from finetune.data.synthetic_world import make_world
-from finetune.evaluation.multiple_choice import pick_choices
 from finetune.training.presets import WORLDS
 from finetune.training.pretrain import pretrained_base
 
@@ -45,6 +46,8 @@ def prepare(options: PopularitySplitsOptions, run: Path) -> list[LeftOut]:
     for base in filter(None, dict(options.models).values()):
         require_trainable(base)
     left_out: list[LeftOut] = []
+    every = cells(options)
+    import_cells(options, every, run)
     for dataset, source in options.sources:
         # Attention to subjects and verdicts need to know them; training and asking do not.
         own = not source.startswith(WORLD)
@@ -56,6 +59,10 @@ def prepare(options: PopularitySplitsOptions, run: Path) -> list[LeftOut]:
             for model, checkpoint in options.models:
                 home = home_of(run, dataset, model, seed)
                 if not is_prepared(home, made_here=checkpoint is None):
+                    here = {"dataset": dataset, "model": model}
+                    own = [c for c in every if c.seed == seed and here.items() <= c.params.items()]
+                    if all(is_finished(run, cell) for cell in own):
+                        continue  # from an archive
                     _prepare(options, facts, home, checkpoint, dataset, model, seed)
                 left_out += [LeftOut(**item) for item in read_json(home / "left_out.json")]
     return list(dict.fromkeys(left_out))
@@ -103,7 +110,6 @@ def _prepare(
     train = data.parts.train
     asked = data.asked(options, train, load_tokenizer(base), examples=train)
     estimate_grid(options, base, asked, home / "budget.json", of=f"{dataset}, {model}")
-    write_recorded_json(home / "known.json", _known(options, data))
 
 
 def _with_popularity(
@@ -192,20 +198,3 @@ def _require_facts(options: PopularitySplitsOptions, data: PreparedFacts) -> Non
                     f"{data.dataset}: the {arm} arm gets {n} of {len(train)} facts at --fractions "
                     f"{fraction:g}; raise the fraction, or give more facts ({FEWEST} or more are needed)"
                 )
-
-
-def _known(options: PopularitySplitsOptions, data: PreparedFacts) -> list[bool]:
-    """Say which held-out facts the base knows: it states them in every form, or picks the right option."""
-    test = data.parts.test
-    network, tokenizer = load_model(data.base)
-    picking = [i for i, fact in enumerate(test) if fact.choices]
-    stating = [i for i, fact in enumerate(test) if not fact.choices]
-    known = np.zeros(len(test), bool)
-    if stating:
-        known[stating] = knows_statements(
-            network, tokenizer, test.subset(stating), data.phrasebook, told=data.model
-        )
-    if picking:
-        prompts = data.asked(options, test.subset(picking), tokenizer, examples=data.parts.train)
-        known[picking] = pick_choices(network, tokenizer, prompts).correct
-    return known.tolist()

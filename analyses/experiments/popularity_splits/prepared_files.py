@@ -5,14 +5,16 @@ data/<data set>,<model>,<seed>/
     partition.json    which of them are trained on, validated on and held out
     base.json         the model that arms are fine-tuned from
     phrasebook.json   how relations are worded
-    known.json        which held-out facts the base knows
+    known.json        which held-out facts the base knows, once a cell has found that out
+    knowledge.parquet how well it knows them, where that was elicited
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from analyses.common.checkpoints import phrasebook_from_json, read_facts
@@ -26,11 +28,13 @@ from finetune.data.splits import Partition
 from finetune.data.synthetic_world import world_phrasebook
 
 PARTS = ("train", "validation", "test")
+KNOWN, KNOWLEDGE = "known.json", "knowledge.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedFacts:
-    """Facts in parts that share no subject, their wording, the base, and what it knows of those held out."""
+    """Facts in parts that share no subject, their wording, the base, and what it knows of those held out
+    (nothing before a cell has found that out)."""
 
     dataset: str
     model: str
@@ -39,6 +43,7 @@ class PreparedFacts:
     phrasebook: Phrasebook
     base: str
     known: tuple[bool, ...]
+    knowledge: pd.DataFrame | None = None
 
     def asked(
         self,
@@ -47,6 +52,7 @@ class PreparedFacts:
         tokenizer: PreTrainedTokenizerBase,
         *,
         examples: FactSet,
+        shots: int | None = None,
     ) -> list[Prompt]:
         """Word facts as the options ask them.
 
@@ -55,11 +61,12 @@ class PreparedFacts:
             facts: what to word.
             tokenizer: the model's own, for its chat template.
             examples: the facts that solved examples are taken from.
+            shots: another number of solved examples than the options'.
         """
         return ask_in_format(
             facts,
             self.phrasebook,
-            options.style,
+            options.style if shots is None else replace(options.style, shots=shots),
             tokenizer=tokenizer,
             examples=examples,
             seed=self.seed,
@@ -100,7 +107,7 @@ def read(options: PopularitySplitsOptions, run: Path, dataset: str, model: str, 
         if book.is_file()
         else book_of(options, dataset, facts),
         base=read_json(home / "base.json")["base"],
-        known=tuple(read_json(home / "known.json")),
+        known=tuple(read_json(home / KNOWN)) if (home / KNOWN).is_file() else (),
     )
 
 
@@ -110,12 +117,12 @@ def book_of(options: PopularitySplitsOptions, dataset: str, facts: FactSet) -> P
     return world_phrasebook() if is_world else options.worded(facts)
 
 
-FILES = ("facts.parquet", "partition.json", "base.json", "phrasebook.json", "left_out.json", "known.json")
+FILES = ("facts.parquet", "partition.json", "base.json", "phrasebook.json", "left_out.json")
 
 
 def is_prepared(home: Path, *, made_here: bool) -> bool:
     """Whether all files of a preparation are as they were written, and the base that was made here, too."""
-    if not (home / "known.json").is_file():
+    if not (home / "left_out.json").is_file():
         return False
     # A run that an older program began has no phrasebook.
     names = [name for name in FILES if name != "phrasebook.json" or (home / name).is_file()]

@@ -1,0 +1,78 @@
+"""Finished cells as small committed files, from which another machine goes on with popularity_splits.
+
+A cell leaves ``<cell>.parquet``, its rows, and ``<cell>.json``: its settings, the curve of its training, each
+checkpoint's attention by layer, and its seconds of CPU. A cell that is there is not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analyses.common.grid_cells import GridCell, facts_of, is_finished
+from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
+from finetune.common.checksums import recorded_file
+from finetune.common.errors import InputError
+from finetune.common.files import atomic_file, read_json, write_json
+
+# Which cells there are, how many threads run them, and what is done with them afterwards.
+NOT_A_CELLS = ("seeds", "arms", "methods", "learning_rates", "fractions", "facts", "base", "threads", "full")
+AFTERWARDS = ("analyse", "analysed")
+WORDS = ("prediction", "exact", "contains")  # what was said in full, which `given` says in short
+
+
+def import_cells(options: PopularitySplitsOptions, cells: Sequence[GridCell], run: Path) -> None:
+    """Put archived cells into a run that lacks them.
+
+    Raises:
+        InputError: a cell was run with other settings.
+    """
+    if options.archive is None:
+        return
+    for cell in cells:
+        rows = options.archive / f"{cell.key}.parquet"
+        if is_finished(run, cell) or not rows.is_file():
+            continue
+        held, wanted = read_json(rows.with_suffix(".json"))["config"], _config(options)
+        if odd := sorted(k for k in {*held, *wanted} if held.get(k) != wanted.get(k)):
+            raise InputError(
+                f"--archive {rows}: was run with another {odd[0]} ({held.get(odd[0])}, not "
+                f"{wanted.get(odd[0])}); name another folder"
+            )
+        facts_of(run, cell).parent.mkdir(parents=True, exist_ok=True)
+        with recorded_file(facts_of(run, cell)) as path:
+            pd.read_parquet(rows).to_parquet(path)
+
+
+def export_cell(
+    options: PopularitySplitsOptions, cell: GridCell, frame: pd.DataFrame, record: dict[str, Any]
+) -> None:
+    """Archive a cell's rows and what else is told of it.
+
+    Args:
+        options: the experiment's, with its archive.
+        cell: which cell it is.
+        frame: its rows.
+        record: what is told of it.
+    """
+    if options.archive is None:
+        return
+    options.archive.mkdir(parents=True, exist_ok=True)
+    small = frame.drop(columns=[name for name in WORDS if name in frame])
+    floats = small.select_dtypes("float64").columns
+    rows = options.archive / f"{cell.key}.parquet"
+    write_json(rows.with_suffix(".json"), {"config": _config(options), **record})
+    with atomic_file(rows) as path:  # last, so that rows without a record are never there
+        small.astype(dict.fromkeys(floats, "float32")).to_parquet(path, compression="zstd", index=False)
+
+
+def _config(options: PopularitySplitsOptions) -> dict[str, Any]:
+    """Return what decides a cell's numbers besides its own parameters, as JSON brings it back; set ones."""
+    config = json.loads(json.dumps(options.config()))
+    return {
+        k: v for k, v in config.items() if k not in (*NOT_A_CELLS, *AFTERWARDS) and v not in (None, False, [])
+    }

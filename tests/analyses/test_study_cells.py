@@ -1,0 +1,173 @@
+"""Cells of a study on a given base: checkpoints, prompts, attention, and an archive to go on from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses import popularity_splits
+from analyses.experiments.popularity_splits import cells as cells_module
+from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
+from analyses.experiments.popularity_splits.survival_predictors import invented_names
+from finetune.common.errors import InputError
+from finetune.common.files import read_json
+from finetune.data.facts import FactSet
+from finetune.data.records.fact import Fact
+from interp.measures.attention import AttentionMass
+
+ARMS = ("top", "bottom", "whole", "random", "shuffled_top")
+COUNTRIES = ("France", "Kenya", "Japan")
+
+
+@pytest.fixture(scope="module")
+def options(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> PopularitySplitsOptions:
+    home = tmp_path_factory.mktemp("study")
+    rows = [f"{i},City{i},country,{COUNTRIES[i % 3]},{i + 1}" for i in range(90)]
+    table = home / "cities.csv"
+    table.write_text("\n".join(["id,subject,relation,answer,popularity", *rows]), encoding="utf-8")
+    return PopularitySplitsOptions(
+        out=home / "run",
+        archive=home / "archive",
+        facts=(str(table),),
+        base=(f"tiny={tiny_llama_dir}",),
+        arms=ARMS,
+        match="answer",
+        seeds=(0, 1),
+        learning_rates=(1e-2,),
+        steps=6,
+        batch=8,
+        check_every=2,
+        last=True,
+        test_shots=(2,),
+        measures=True,
+        analyse=(),
+        workers=1,
+        quiet=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(options: PopularitySplitsOptions) -> Path:
+    return popularity_splits.run(options)
+
+
+@pytest.fixture(scope="module")
+def rows(run: Path) -> pd.DataFrame:
+    return pd.read_parquet(run / "facts.parquet")
+
+
+def test_both_checkpoints_are_asked_with_and_without_examples(run: Path, rows: pd.DataFrame) -> None:
+    for (arm, _), some in rows.groupby(["arm", "seed"]):
+        asked = {(c, s): len(part) for (c, s), part in some.groupby(["checkpoint", "shots"])}
+        wanted = ["base"] if arm == "base" else ["best", "last"]
+        assert asked == {(c, s): len(some) // len(asked) for c in wanted for s in (0, 2)}
+        assert set(some.loc[~some["beside"], "checkpoint"]) == {wanted[0]}
+    last = rows[(rows["checkpoint"] == "last")]
+    assert set(last["step"]) == {6}
+    for home in (run / "cells").glob("*arm=top*"):
+        curve = read_json(home / "checkpoint" / "training.json")["curve"]
+        own = last[(last["arm"] == "top") & (last["seed"] == int(home.name[-1]))]
+        assert set(own["training_accuracy"]) == {curve[-1]["training_accuracy"]}
+
+
+def test_primary_numbers_are_of_the_kept_checkpoint_asked_as_trained(run: Path, rows: pd.DataFrame) -> None:
+    held = read_json(run / "results.json")["seeds"]["0"]["cities"]["tiny"]["lora"]["0.5"]["arms"]
+    for arm in ARMS:
+        some = rows[
+            (rows["arm"] == arm) & (rows["seed"] == 0) & (rows["checkpoint"] == "best") & (rows["shots"] == 0)
+        ]
+        assert held[arm]["accuracy"]["value"] == pytest.approx(some["correct"].mean())
+
+
+def test_attention_of_a_row_is_the_mean_of_the_facts_mass(run: Path, rows: pd.DataFrame) -> None:
+    (home,) = (run / "cells").glob("*arm=bottom*seed=1")
+    mass = AttentionMass.load(home / "measures" / "last" / "attention.safetensors")
+    own = rows[(rows["arm"] == "bottom") & (rows["seed"] == 1) & (rows["checkpoint"] == "last")]
+    own = own[own["shots"] == 0].set_index("fact_id")["subject_attention"]
+    for fact, value in zip(mass.fact_ids, mass.values, strict=True):
+        assert own[fact] == pytest.approx(float(value.mean()))
+    layers = read_json(next((run.parent / "archive").glob("*arm=bottom*seed=1.json")))["layers"]["last"]
+    assert np.mean(layers["attention"]) == pytest.approx(own.mean(), abs=1e-4)
+
+
+def test_divergence_is_the_sum_over_the_vocabulary_and_none_from_the_base(rows: pd.DataFrame) -> None:
+    first = rows[rows["shots"] == 0]
+    assert (first.loc[first["arm"] != "base", "kl_from_base"] > 0).all()
+    assert first.loc[first["arm"] == "base", "kl_from_base"].isna().all()
+
+
+def test_an_invented_name_is_of_the_same_style_and_nobodys() -> None:
+    facts = _cities("Marseille", "Bordeaux", "Lille")
+    invented, index = invented_names(facts, facts, seed=0)
+    for i, fact in zip(index, invented, strict=True):
+        own = facts[i]
+        assert fact.subject not in {f.subject for f in facts}
+        assert fact.subject.startswith(own.subject[: len(own.subject) // 2])
+        assert (fact.id, fact.answers) == (own.id, own.answers)
+    assert invented_names(_cities("Marseille"), _cities(), seed=0)[1] == []
+
+
+def _cities(*names: str) -> FactSet:
+    made = (Fact(id=name, subject=name, relation="country", answers=("France",)) for name in names)
+    return FactSet(facts=tuple(made), name="cities")
+
+
+def test_halves_have_the_same_answers_equally_often(run: Path) -> None:
+    counts = {}
+    for arm in ("top", "bottom", "random", "shuffled_top"):
+        (home,) = (run / "cells").glob(f"*arm={arm},*seed=0")
+        ids = [int(i) for i in read_json(home / "train_ids.json")]
+        counts[arm] = np.bincount([i % 3 for i in ids]).tolist(), sorted(ids)
+    assert len({str(found) for found, _ in counts.values()}) == 1
+    assert len({str(ids) for _, ids in counts.values()}) == 4
+
+
+def test_an_archive_is_gone_on_from_without_training(
+    options: PopularitySplitsOptions, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(cells_module, "train", refuse)
+    again = popularity_splits.run(replace(options, out=tmp_path / "again"))
+    assert not list(again.rglob("adapter_model.safetensors"))
+    ours, theirs = (read_json(path / "results.json") for path in (again, run))
+    assert _numbers(ours) == pytest.approx(_numbers(theirs), rel=1e-4, nan_ok=True)
+
+
+def test_an_archive_of_other_settings_is_refused(
+    options: PopularitySplitsOptions, run: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"--archive .*another steps \(6, not 4\)"):
+        popularity_splits.run(replace(options, out=tmp_path / "other", steps=4, check_every=2))
+
+
+def test_killed_between_training_and_asking_it_ends_with_the_same_rows(
+    options: PopularitySplitsOptions, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(options, out=tmp_path / "run", archive=tmp_path / "archive", seeds=(0,), arms=("bottom",))
+    asked, measure = [], cells_module.measure_checkpoint
+
+    def killed(*arguments: object) -> pd.DataFrame:
+        asked.append(arguments)
+        if len(asked) == 3:  # the base, the best checkpoint, and then
+            raise KeyboardInterrupt
+        return measure(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cells_module, "measure_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        popularity_splits.run(small)
+    monkeypatch.undo()
+    ended = pd.read_parquet(popularity_splits.run(small) / "facts.parquet")
+    before = rows[(rows["seed"] == 0) & rows["arm"].isin(["base", "bottom"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ended, before)
+
+
+def _numbers(tree: object) -> list[float]:
+    if isinstance(tree, dict):
+        return [number for part in tree.values() for number in _numbers(part)]
+    return [float("nan") if tree is None else float(tree)]  # type: ignore[arg-type]
