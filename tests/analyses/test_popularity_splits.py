@@ -16,8 +16,8 @@ from analyses.common.checkpoints import export_checkpoints, import_checkpoints
 from analyses.experiments.popularity_splits.experiment import EXPERIMENT
 from analyses.experiments.popularity_splits.numbers import select_rates_by_validation, summarise
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
-from analyses.experiments.popularity_splits.tuning import tune_config
 from analyses.experiments.popularity_splits.options_file import command_words, words
+from analyses.experiments.popularity_splits.tuning import tune_config
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
 

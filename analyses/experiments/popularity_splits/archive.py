@@ -22,7 +22,7 @@ from finetune.common.files import atomic_file, read_json, write_json
 # Which cells there are, how many threads run them, and what is done with them afterwards.
 NOT_A_CELLS = ("seeds", "arms", "methods", "learning_rates", "fractions", "facts", "base", "threads", "full")
 AFTERWARDS = ("analyse", "analysed")
-WORDS = ("prediction", "exact", "contains")  # what was said in full, which `given` says in short
+WORDS = ("prediction", "exact")  # what was said in full, which `given` says in short
 
 
 def import_cells(options: PopularitySplitsOptions, cells: Sequence[GridCell], run: Path) -> None:

@@ -108,7 +108,7 @@ def _answers_stage(
 def _predictors_stage(
     options: PopularitySplitsOptions, data: PreparedFacts, checkpoints: Checkpoints, home: Path
 ) -> Stage[pd.DataFrame]:
-    """Measure what may predict survival: of the base its own probabilities, of an arm how far it has moved."""
+    """Measure what may predict survival: the base's own probabilities, and how far an arm has moved."""
     tokenizer, path = checkpoints.tokenizer, home / "predictors.parquet"
     if not checkpoints.arms:
         return base_predictors_stage(options, data, tokenizer, path)

@@ -7,22 +7,26 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
+from analyses.common.numbers import Tree, area, mean, paired_difference, summarise_seeds
 from analyses.experiments.popularity_splits.cells import BASE, as_trained
 from interp.stats import overlap_of
 
 WHOLE = "whole"
-PAIRS = (("top", "bottom"), ("top", WHOLE), ("top", "random"), ("random", "bottom"))
+PLACEBO = "shuffled_top"
+PAIRS = (
+    ("top", "bottom"),
+    ("top", WHOLE),
+    ("top", "random"),
+    ("random", "bottom"),
+    ("top", PLACEBO),
+    (PLACEBO, "random"),
+)
 SETTING = ("dataset", "model", "method", "fraction")
-METRICS = ("correct", "contains", "choice_correct")
+PREDICTORS = ("popularity", "base_statement", "base_invented", "kl_from_base", "log_prob")
 
 
 def select_rates_by_validation(frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep of every arm and seed the learning rate that validated best; of equals the smaller one.
-
-    Only rows of what was kept, asked as it was trained, are left.
-    """
-    frame = as_trained(frame)
+    """Keep of every arm and seed the learning rate that validated best; of equals the smaller one."""
     if "validation" not in frame:
         return frame
     keys = ["dataset", "model", "method", "arm", "fraction", "seed"]
@@ -61,12 +65,35 @@ def _one_seed(frame: pd.DataFrame) -> Tree:
     tree: Tree = {}
     for (dataset, model, method, fraction), rows in iterate_settings(frame):
         part = tree.setdefault(dataset, {}).setdefault(model, {}).setdefault(method, {})
-        part[f"{fraction:g}"] = {"arms": _arms(rows), "contrasts": _contrasts(rows)}
+        asked = {told: _compared(some) for told, some in iterate_asked(rows)}
+        part[f"{fraction:g}"] = _compared(as_trained(rows)) | ({"asked": asked} if asked else {})
     return tree
 
 
-def _arms(rows: pd.DataFrame) -> Tree:
-    return {str(arm): _arm(some) for arm, some in rows.groupby("arm", sort=False)}
+def iterate_asked(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield rows by checkpoint and number of solved examples, the base's too, where several were asked."""
+    if "beside" not in rows or not rows["beside"].any():
+        return
+    base = rows["arm"] == BASE
+    for checkpoint in rows.loc[~base, "checkpoint"].unique().tolist():
+        for shots in sorted(rows["shots"].unique().tolist()):
+            here = (base | (rows["checkpoint"] == checkpoint)) & (rows["shots"] == shots)
+            yield f"{checkpoint}, {shots} examples", rows[here]
+
+
+def _compared(rows: pd.DataFrame) -> Tree:
+    """Sum up arms and their contrasts on rows that were asked in one way."""
+    if "answer" in rows:
+        usual = rows.groupby("relation")["answer"].transform(lambda answers: answers.mode().iloc[0])
+        rows = rows.assign(uncommon=rows["answer"] != usual)
+    base = rows[rows["arm"] == BASE].set_index("fact_id")
+    for name in PREDICTORS:
+        if name.startswith("base_") and name in base:
+            rows = rows.assign(**{name: rows["fact_id"].map(base[name])})
+    return {
+        "arms": {str(arm): _arm(some) for arm, some in rows.groupby("arm", sort=False)},
+        "contrasts": _contrasts(rows),
+    }
 
 
 def _arm(rows: pd.DataFrame) -> Tree:
@@ -84,7 +111,19 @@ def _arm(rows: pd.DataFrame) -> Tree:
         }
     if "choice_correct" in rows and rows["choice_correct"].notna().all():
         tree["choice"] = mean(rows, "choice_correct")
+    if "uncommon" in rows:
+        tree["accuracy_uncommon"] = mean(rows[rows["uncommon"]], "correct")
+        tree["accuracy_known_uncommon"] = mean(known[known["uncommon"]], "correct")
+    if _is_measured(rows):
+        tree["subject_attention"] = mean(rows, "subject_attention")
+        tree["value_weighted"] = mean(rows, "value_weighted", share=False)
+        tree["kl_from_base"] = mean(rows, "kl_from_base", share=False)
+        tree["survival"] = {name: area(known, name, "correct") for name in PREDICTORS if name in known}
     return tree
+
+
+def _is_measured(rows: pd.DataFrame) -> bool:
+    return "subject_attention" in rows and bool(rows["subject_attention"].notna().any())
 
 
 def _contrasts(rows: pd.DataFrame) -> Tree:
@@ -93,15 +132,22 @@ def _contrasts(rows: pd.DataFrame) -> Tree:
     for first, second in PAIRS:
         if {first, second} <= arms:
             sides = {"arm": first}, {"arm": second}
-            tree[f"{first}_minus_{second}"] = {
+            part = {
                 "accuracy": paired_difference(rows, *sides, "correct"),
                 "accuracy_known": paired_difference(known, *sides, "correct"),
                 "contains": paired_difference(rows, *sides, "contains"),
             }
+            if "uncommon" in rows:
+                uncommon, quarters = known[known["uncommon"]], rows.groupby("quartile")
+                part["accuracy_known_uncommon"] = paired_difference(uncommon, *sides, "correct")
+                part |= {f"accuracy_q{q}": paired_difference(r, *sides, "correct") for q, r in quarters}
+            if _is_measured(rows):
+                part["subject_attention"] = paired_difference(rows, *sides, "subject_attention")
+            tree[f"{first}_minus_{second}"] = part
     return tree
 
 
 def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
-    if path[-1] == "log_prob":
+    if path[-1] in ("log_prob", "value_weighted", "kl_from_base") and "survival" not in path:
         return None
     return (-1, 1) if "contrasts" in path else (0, 1)

@@ -100,7 +100,7 @@ class PopularitySplitsOptions(FactOptions, GridOptions):
     test_shots: tuple[Annotated[int, Within(0, 1000)], ...] = ()
     """Further numbers of solved examples in front of held-out questions (the first is --shots)."""
     measures: bool = False
-    """Also measure each checkpoint's attention to held-out subjects, and what may predict which facts survive."""
+    """Also measure attention to held-out subjects, and what may predict which facts survive."""
     archive: Path | None = None
     """Folder of finished cells' rows, small enough to commit: what is there is not run again."""
     chat: bool = False

@@ -4,8 +4,8 @@
 2. ``base_invented``: its log p(answer) after the question about an invented name of the same style, the first
    half of the subject's name and the second half of another one with the same answer. What is said of that is
    guessed from the sound of a name.
-3. ``kl_from_base``: KL(base || checkpoint) of the next token at the end of the question (nats). What new tasks
-   move so predicts what is forgotten (Shenfeld et al. 2025).
+3. ``kl_from_base``: KL(base || checkpoint) of the next token at the end of the question (nats), which is said
+   to predict what is forgotten (Shenfeld et al. 2025).
 """
 
 from __future__ import annotations
