@@ -115,7 +115,7 @@ def context_limit(model: PreTrainedModel) -> int | None:
 
 
 def sliding_window(model: PreTrainedModel) -> int | None:
-    """Return how many tokens a model's narrowest attention reaches back, or None if all reaches everywhere."""
+    """Return how many tokens a model's attention reaches back where it slides, or None if it never does."""
     window = getattr(model.config.get_text_config(), "sliding_window", None)
     return window if isinstance(window, int) and window > 0 else None
 
