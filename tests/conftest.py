@@ -20,6 +20,11 @@ SUBJECTS = ("Marie Curie", "Ada", "George Rankin", "Zoë Québec", "O'Neill", "�
 FORMS = {"born": "{} was born in", "job": "What is the occupation of {}?", "quoted": 'The work "{}" is by'}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "try everything on real models, and write the table of docs/real_models.md"
+    parser.addoption("--write-real", action="store_true", help=told)
+
+
 @pytest.fixture(scope="session")
 def prompts() -> list[Prompt]:
     """Three forms over six subjects: at the start, at the end, in quotes; not only ASCII."""

@@ -18,9 +18,12 @@ from finetune.checkpoints.loading import load_tokenizer
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import as_json, read_json
 from finetune.common.progress import console
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.training.cost_estimate import estimate_prompt_costs, require_room
 from interp.measures.spans import SUNK, encode
+
+ASIDE = 64  # training facts to find heads on, of which some are answered right
 
 
 def train_arms(options: TrainingOptions, setting: WorldSetting, directory: Path, *, seed: int) -> Checkpoints:
@@ -72,6 +75,7 @@ def checkpoints_side_by_side(
     """
     facts, parts = bench.setting.facts, bench.parts
     counts = {part: len(getattr(parts, part)) for part in ("train", "validation", "test")}
+    aside = generator(0, "recall facts").permutation(len(parts.train))[:ASIDE].tolist()
     checkpoints = Checkpoints(
         base=str(bench.base),
         arms=arms,
@@ -80,6 +84,7 @@ def checkpoints_side_by_side(
         phrasebook=bench.setting.phrasebook,
         answer_sets=_answer_sets(facts),
         sizes={"total": len(facts), **counts, **(sizes or {})},
+        aside=bench.asked(parts.train.subset(aside)),
     )
     return _alignable(checkpoints)
 

@@ -40,7 +40,8 @@ class Checkpoints:
     aligned with the base's tokenizer; facts whose prompt is not are in ``left_out``. ``answer_sets`` maps a
     relation to all its answers, in training facts too. ``known`` says which facts the base knows, where that
     has been found out already. Where there are ``examples`` (training facts), what the base knows is elicited
-    with them, and known from the degree ``known_cut`` on. ``dtype`` is what models are loaded in.
+    with them, and known from the degree ``known_cut`` on. ``aside`` are prompts of facts that are not asked,
+    in the same form, to find heads on. ``dtype`` is what models are loaded in.
     """
 
     base: str
@@ -53,6 +54,7 @@ class Checkpoints:
     left_out: tuple[LeftOut, ...] = ()
     known: tuple[bool, ...] | None = None
     examples: FactSet | None = None
+    aside: tuple[Prompt, ...] = ()
     known_cut: Known = "maybe"
     dtype: str = "float32"
 

@@ -15,6 +15,7 @@ import pandas as pd
 from analyses.common.visits import OpenCheckpoint, Stage
 from finetune.common.files import as_json, read_json
 from finetune.common.seeds import generator
+from finetune.data.prompts import Prompt
 from finetune.evaluation.judging import AnswerJudge
 from interp.measures.attention import AttentionMass, MassTable, subject_attention
 from interp.measures.placebos import wrong_subject
@@ -48,10 +49,11 @@ def mass_stage(name: str, path: Path, *, batch_tokens: int) -> Stage[AttentionMa
 def recall_stage(
     path: Path, answers: Callable[[], pd.DataFrame], *, seed: int, batch_tokens: int
 ) -> Stage[RecallHeads]:
-    """Find the open checkpoint's recall heads, on a few test facts that are then left out of their mean.
+    """Find the open checkpoint's recall heads on facts that it answers right.
 
-    At most half of the facts that it answers right are drawn. Where they are of too few subjects, or the
-    architecture ignores edits of its attention, no head is looked for.
+    They are facts set aside (training facts) where there are such; else at most half of the test facts, which
+    are then left out of the heads' mean. Where they are of too few subjects, or the architecture ignores
+    edits of its attention, no head is looked for.
 
     Args:
         path: the stage file.
@@ -61,10 +63,12 @@ def recall_stage(
     """
 
     def make(found: OpenCheckpoint, to: Path) -> None:
-        rows = answers()
-        right = generator(seed, "recall facts").permutation(sorted(rows.loc[rows["correct"], "fact_id"]))
-        chosen = set(right[: min(FINDING, len(right) // 2)].tolist())
-        prompts = [prompt for prompt in found.checkpoints.prompts if prompt.fact_id in chosen]
+        prompts = _right_aside(found, batch_tokens)
+        if len(prompts) < FEWEST_SUBJECTS:
+            rows = answers()
+            right = generator(seed, "recall facts").permutation(sorted(rows.loc[rows["correct"], "fact_id"]))
+            chosen = set(right[: min(FINDING, len(right) // 2)].tolist())
+            prompts = [prompt for prompt in found.checkpoints.prompts if prompt.fact_id in chosen]
         subjects = [prompt.text[slice(*prompt.subject)] for prompt in prompts]
         heads = RecallHeads.none(found.model.cfg.n_layers, found.model.cfg.n_heads)
         if len(set(subjects)) >= FEWEST_SUBJECTS:
@@ -75,6 +79,20 @@ def recall_stage(
         heads.save(to)
 
     return Stage(paths=(path,), make=make, read=lambda: RecallHeads.load(path))
+
+
+def _right_aside(found: OpenCheckpoint, batch_tokens: int) -> list[Prompt]:
+    """Return prompts set aside that the open checkpoint answers right."""
+    if not found.checkpoints.aside:
+        return []
+    batch = found.encoded(found.checkpoints.aside)
+    if batch.sunk.all():
+        return []
+    batch, nothing = batch[~batch.sunk], list[Intervention]()
+    said = patch(found.model, batch, [nothing], found.tokenizer, batch_tokens=batch_tokens).clean_said
+    judge = AnswerJudge(found.checkpoints.answer_sets)
+    pairs = zip(batch.prompts, said, strict=True)
+    return [prompt for prompt, text in pairs if judge.is_right(prompt, text)][:FINDING]
 
 
 def mean_masses(found: OpenCheckpoint, batch_tokens: int) -> dict[str, float]:

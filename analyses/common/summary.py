@@ -49,7 +49,7 @@ def _arm(rows: pd.DataFrame) -> Tree:
 
 
 def _specificity(rows: pd.DataFrame) -> Tree:
-    """Average how specific answers are to subjects, and how other rules would have judged them.
+    """Average how specific answers are to subjects, how other rules judge them, and how often otherwise.
 
     ``accuracy_uncommon`` is over facts whose answer is not their relation's commonest, and
     ``accuracy_uncommon_known`` over those of them that the base knows; ``answer_entropy`` and
@@ -59,7 +59,11 @@ def _specificity(rows: pd.DataFrame) -> Tree:
         return {}
     found = answer_genericness(*(rows[name].tolist() for name in ("relation", "given", "answer")))
     told = rows.assign(
-        modal=found.modal.astype(float), answer_entropy=found.surprisal, answer_information=found.information
+        modal=found.modal.astype(float),
+        answer_entropy=found.surprisal,
+        answer_information=found.information,
+        exact_disagrees=(rows["correct"] != rows["exact"]).astype(float),
+        contains_disagrees=(rows["correct"] != rows["contains"]).astype(float),
     )
     uncommon = told[found.uncommon]
     return {
@@ -70,6 +74,8 @@ def _specificity(rows: pd.DataFrame) -> Tree:
         "answer_information": mean(told, "answer_information", share=False),
         "accuracy_exact": mean(rows, "exact"),
         "accuracy_contains": mean(rows, "contains"),
+        "exact_disagrees": mean(told, "exact_disagrees"),
+        "contains_disagrees": mean(told, "contains_disagrees"),
     }
 
 

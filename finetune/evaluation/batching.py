@@ -114,6 +114,12 @@ def context_limit(model: PreTrainedModel) -> int | None:
     return limit if isinstance(limit, int) and limit > 0 else None
 
 
+def sliding_window(model: PreTrainedModel) -> int | None:
+    """Return how many tokens a model's attention reaches back where it slides, or None if it never does."""
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    return window if isinstance(window, int) and window > 0 else None
+
+
 def pad_rows(
     rows: Sequence[Sequence[int]], pad: int, *, left: bool = False
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:

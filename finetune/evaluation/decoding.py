@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from jaxtyping import Int
 
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import first_line, line_is_said
-from finetune.evaluation.batching import TokenBudget, pad_id, pad_rows, run_in_batches
+from finetune.evaluation.batching import TokenBudget, pad_id, pad_rows, run_in_batches, sliding_window
 from finetune.evaluation.scoring import fewest_logits
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def complete_rows(
         share_prefix: run what all rows begin with once.
     """
     pad, ends = pad_id(tokenizer, model), end_ids(model, tokenizer)
-    front = _common_prefix(rows) if share_prefix else 0
+    # Padding stands between a shared prefix and the rest of a row, where a sliding window would count it.
+    slides = max(map(len, rows)) + room > (sliding_window(model) or math.inf)
+    front = _common_prefix(rows) if share_prefix and not slides else 0
     ids, mask = pad_rows([row[front:] for row in rows], pad, left=True)
     ids, mask, cached = _run_prefix(model, rows[0][:front], ids, mask)
     width = ids.shape[1]

@@ -144,8 +144,9 @@ def score_grid(
         at = mask.cumsum(1).sub(1).clamp_min(0)
         with torch.inference_mode(), contiguous_head(model):
             given = {"attention_mask": mask, "position_ids": at, **fewest_logits(model)}
-            out = model(input_ids=ids, use_cache=True, **given)
-            cache, first = out.past_key_values, out.logits[:, -1].float().log_softmax(-1)
+            cache = full_cache()
+            out = model(input_ids=ids, past_key_values=cache, **given)
+            first = out.logits[:, -1].float().log_softmax(-1)
             for k, answer in enumerate(answers):
                 total = first[:, answer[0]]
                 if len(answer) > 1:
@@ -175,6 +176,16 @@ def _score_tail(
     logits = model(input_ids=tail, past_key_values=cache, **behind).logits.float()
     cache.crop(-tail.shape[1])
     return logits.log_softmax(-1).gather(-1, whole[:, 1:, None])[..., 0].sum(1)
+
+
+def full_cache() -> Any:
+    """Return an empty cache that keeps all positions, also where attention slides.
+
+    A model's own drops what its window has passed: it cannot be cropped, nor resumed at several tokens.
+    """
+    from transformers import DynamicCache
+
+    return DynamicCache()
 
 
 def fewest_logits(model: PreTrainedModel) -> dict[str, int]:

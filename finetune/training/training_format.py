@@ -32,3 +32,8 @@ def format_of(source: str | Path) -> PromptFormat | None:
             except (ValueError, TypeError, AttributeError) as error:
                 raise InputError(f"{path}: is damaged ({error}); remove it, or train again") from error
     return None
+
+
+def remembered_format(source: str | Path, told: PromptFormat) -> PromptFormat:
+    """Return how a checkpoint is asked: as told, or where nothing is, as it was trained."""
+    return (format_of(source) or told) if told == PromptFormat() else told

@@ -41,8 +41,8 @@ class AttentionMass(Result):
 
     ``values`` is the mass on the subject with sinks left out and the rest renormalised, ``raw`` the same with
     them in. With ``raw``, the masses on ``bos`` (all sinks), on ``relation`` (the prompt's other words) and
-    on ``rest`` (the last token itself) add up to one. ``rank`` counts the tokens, sinks aside, that draw more
-    attention than the subject's most attended one. A fact whose prompt begins with its subject is NaN (rank
+    on ``rest`` (the last token itself) add up to one. ``rank`` counts the words, sinks aside, that draw more
+    attention than the subject's most attended word. A fact whose prompt begins with its subject is NaN (rank
     -1) and named in ``sunk``.
     """
 
@@ -166,11 +166,13 @@ def row_mass(rows: Row, mask: Bool[Tensor, "fact pos"]) -> Float[Tensor, "fact l
 
 
 def subject_rank(rows: Row, batch: PromptBatch) -> Int[Tensor, "fact layer head"]:
-    """Count the tokens, sinks aside, that draw more attention than the subject's most attended one."""
-    marked = blocks(batch)
-    subject = rows.masked_fill(~marked["subject"][:, None, None], -1).amax(-1, keepdim=True)
-    others = (marked["relation"] | marked["rest"])[:, None, None]
-    return ((rows > subject) & others).sum(-1)
+    """Count the words, sinks aside, that draw more attention than the subject's most attended word."""
+    places = torch.arange(int(batch.word.max()) + 1)
+    member = (batch.word[..., None] == places) & ~batch.sink_mask[..., None]
+    words = einsum(rows, member.to(rows.dtype), "fact layer head pos, fact pos word -> fact layer head word")
+    subject = (member & batch.subject_mask[..., None]).any(1)[:, None, None]
+    most = words.masked_fill(~subject, -1).amax(-1, keepdim=True)
+    return ((words > most) & ~subject).sum(-1)
 
 
 def without_sinks(rows: Row, batch: PromptBatch) -> Row:

@@ -39,14 +39,16 @@ class PromptBatch:
     """Right-padded prompts with the roles of their tokens.
 
     ``last`` is the position of each row's last real token, where the answer is read. ``special_mask``
-    marks tokens that stand for no words: BOS, and the marks of a chat template. ``left_out`` lists prompts
-    that could not be aligned.
+    marks tokens that stand for no words: BOS, and the marks of a chat template. ``word`` numbers the words
+    that tokens are parts of (between spaces, and apart from the subject's), -1 for tokens of none.
+    ``left_out`` lists prompts that could not be aligned.
     """
 
     input_ids: Int[Tensor, "fact pos"]
     attention_mask: Int[Tensor, "fact pos"]
     subject_mask: Bool[Tensor, "fact pos"]
     special_mask: Bool[Tensor, "fact pos"]
+    word: Int[Tensor, "fact pos"]
     last: Int[Tensor, " fact"]
     prompts: tuple[Prompt, ...]
     left_out: tuple[LeftOut, ...] = ()
@@ -66,6 +68,7 @@ class PromptBatch:
             attention_mask=self.attention_mask[index, :width],
             subject_mask=self.subject_mask[index, :width],
             special_mask=self.special_mask[index, :width],
+            word=self.word[index, :width],
             last=self.last[index],
             prompts=tuple(self.prompts[int(i)] for i in index),
         )
@@ -212,6 +215,18 @@ def _carries(character: str) -> bool:
     return not character.isspace() and unicodedata.category(character)[0] not in "MC"
 
 
+def _words(text: str, offsets: Sequence[Span], subject: Sequence[bool]) -> list[int]:
+    """Number the words that tokens are parts of; what covers no text belongs to none."""
+    words, word, before = [], -1, (0, False)
+    for (start, end), here in zip(offsets, subject, strict=True):
+        apart = text[before[0] : end][:1].isspace() or here != before[1]
+        if start < end and (word < 0 or apart):
+            word += 1
+        words.append(word if start < end else -1)
+        before = (end, here) if start < end else before
+    return words
+
+
 def _special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """List the ids that stand for no words; an unknown word is a word."""
     added = tokenizer.added_tokens_decoder.items()
@@ -228,16 +243,19 @@ def _pad(
     lengths = torch.tensor([len(tokens) for _, tokens, _ in rows])
     shape = (len(rows), int(lengths.max()))
     ids = torch.full(shape, masked_id(tokenizer))
-    subject = torch.zeros(shape, dtype=torch.bool)
-    for row, (_, tokens, mask) in enumerate(rows):
+    subject, word = torch.zeros(shape, dtype=torch.bool), torch.full(shape, -1)
+    for row, (prompt, tokens, mask) in enumerate(rows):
+        word[row, : len(tokens)] = torch.tensor(_words(prompt.text, tokens.offsets, mask))
         ids[row, : len(tokens)] = torch.tensor(tokens.ids)
         subject[row, : len(tokens)] = torch.tensor(mask)
     real = torch.arange(shape[1])[None] < lengths[:, None]
+    special = torch.isin(ids, torch.tensor(_special_ids(tokenizer))) & real & ~subject
     return PromptBatch(
         input_ids=ids,
         attention_mask=real.long(),
         subject_mask=subject,
-        special_mask=torch.isin(ids, torch.tensor(_special_ids(tokenizer))) & real & ~subject,
+        special_mask=special,
+        word=word.masked_fill(special, -1),
         last=lengths - 1,
         prompts=tuple(prompt for prompt, _, _ in rows),
         left_out=left_out,

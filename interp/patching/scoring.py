@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from transformer_lens.patching import PatchingResult
 
 from finetune.data.tokenization import end_ids
+from finetune.evaluation.answer_words import line_is_said
 from interp.measures.answer_sets import AnswerSet
 from interp.measures.decode import text_of
 from interp.measures.result import Result, long_frame
@@ -112,11 +113,13 @@ class ScoreTable:
         self.rank[scored.cell, fact] = self._ranks(scored.logits[:, 0], fact)
         if self.budget:
             ends = end_ids(self.model, self.tokenizer)
-            tokens = greedy_tokens(
-                self.model, self.grid.cells, scored, answers, budget=self.budget, ends=ends
-            )
+            asked: dict[str, Any] = {"budget": self.budget, "ends": ends, "wanted": self._unsaid}
+            tokens = greedy_tokens(self.model, self.grid.cells, scored, answers, **asked)
             for i, f, row in zip(scored.cell.tolist(), fact.tolist(), tokens, strict=True):
                 self.said[i][f] = text_of(self.tokenizer, row, ends)
+
+    def _unsaid(self, row: int, tokens: list[int]) -> bool:
+        return not line_is_said(str(self.tokenizer.decode(tokens, skip_special_tokens=True)))
 
     def result(self, plan: str) -> PatchResult:
         """Set aside what could not be edited or is not a number, and return the whole."""

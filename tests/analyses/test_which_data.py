@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyses import which_data
+from analyses.experiments.popularity_proxies.experiment import accept
+from analyses.experiments.popularity_proxies.options import PopularityProxiesOptions
 from analyses.experiments.which_data import steps as choosing
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.common.output_files import begins_with, require_own_output
 from finetune.common.progress import Notice
+from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
 from finetune.data.load_facts import load_with_rows
+from finetune.data.prompt_formats import PromptFormat
+from finetune.training.training_format import write_format
 from interp.reports.pages.study import load_study
 from interp.selection.candidates import Candidates
 from interp.selection.scores import SCORES, Score
@@ -140,6 +146,17 @@ def bare(tmp_path: Path) -> Path:
     lines = [f"Where was {name} born?,Paris" for name in PEOPLE]
     path.write_text("question,answer\n" + "\n".join(lines), encoding="utf-8")
     return path
+
+
+def test_a_base_is_asked_as_it_was_trained(table: Path, tiny_llama_dir: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_llama_dir, tmp_path / "base"))
+    write_format(base, trained := PromptFormat(template="Q: {question} A:", shots=2))
+    assert choosing.prepare_candidates(options(base, table, tmp_path / "a.csv")).candidates.style == trained
+    told = options(base, table, tmp_path / "a.csv", prompt_format="{question}")
+    assert choosing.prepare_candidates(told).candidates.style == PromptFormat(template="{question}")
+    proxies = PopularityProxiesOptions(facts=str(table), base=str(base), dtype="bfloat16", out=tmp_path / "b")
+    found = accept(proxies, None, RunDirectory.__new__(RunDirectory)).candidates
+    assert (found.style, found.dtype) == (trained, "bfloat16")
 
 
 def test_a_bare_list_of_questions_is_enough(bare: Path, tiny_llama_dir: Path, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from interp.measures.attention import (
     last_row_patterns,
     last_token_logits,
     subject_attention,
+    subject_rank,
 )
-from interp.measures.spans import PromptBatch
+from interp.measures.spans import PromptBatch, encode
 from interp.patching.positions import keys, positions
 from tests.architectures import ARCHITECTURES
 from tests.interp import measuring_fixtures as tiny
@@ -133,7 +134,7 @@ def test_no_pass_is_larger_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> No
 
 def _without_bos(batch: PromptBatch) -> PromptBatch:
     """Take the BOS in front of every prompt away, as tokenizers without one leave it."""
-    names = ("input_ids", "attention_mask", "subject_mask", "special_mask")
+    names = ("input_ids", "attention_mask", "subject_mask", "special_mask", "word")
     return replace(batch, **{name: getattr(batch, name)[:, 1:] for name in names}, last=batch.last - 1)
 
 
@@ -154,13 +155,20 @@ def test_the_first_token_is_a_sink_whatever_it_is() -> None:
     assert blocks(batch)["bos"][:, 0].all()
 
 
-def test_the_rank_counts_tokens_that_draw_more_than_the_subject() -> None:
-    model, batch = tiny.both("llama").hooked, tiny.batch()
-    rank, rows = subject_attention(model, batch).rank, last_row_patterns(model, batch)
-    for i, layer, head in ((0, 0, 0), (7, 1, 3), (13, 0, 2)):
-        row = rows[i, layer, head, 1 : int(batch.last[i]) + 1]  # BOS aside
-        subject = batch.subject_mask[i, 1 : int(batch.last[i]) + 1]
-        assert rank[i, layer, head] == (row[~subject] > row[subject].max()).sum()
+def test_the_rank_counts_words_that_draw_more_than_the_subject(tiny_tokenizer, prompts) -> None:
+    batch = encode(tiny_tokenizer, prompts)
+    rows = torch.rand(len(batch), 1, 1, batch.input_ids.shape[1], generator=torch.Generator().manual_seed(0))
+    ranks = subject_rank(rows, batch)[:, 0, 0].tolist()
+    assert len(set(ranks)) > 2
+    for i, pieces in enumerate(batch.tokens(tiny_tokenizer)):
+        subject = batch.subject_mask[i].tolist()
+        words: dict[tuple[bool, int], float] = {}
+        number = 0
+        for k, text in enumerate(pieces[1:], 1):  # BOS aside
+            number += text.startswith(" ") or (subject[k] != subject[k - 1])
+            words[subject[k], number] = words.get((subject[k], number), 0.0) + float(rows[i, 0, 0, k])
+        most = max(value for (here, _), value in words.items() if here)
+        assert ranks[i] == sum(value > most for (here, _), value in words.items() if not here)
 
 
 @pytest.mark.parametrize("role", ["subject", "relation", "rest"])

@@ -216,7 +216,7 @@ def test_harm_score_on_two_tokens_is_the_formula_of_the_theory() -> None:
         whole,
         **{
             n: getattr(whole, n)[:, 1:]
-            for n in ("input_ids", "attention_mask", "subject_mask", "special_mask")
+            for n in ("input_ids", "attention_mask", "subject_mask", "special_mask", "word")
         },
         last=whole.last - 1,
     )

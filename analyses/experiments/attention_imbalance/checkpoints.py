@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from analyses.common.arms import _alignable, _answer_sets, train_arms
+from analyses.common.arms import ASIDE, _alignable, _answer_sets, train_arms
 from analyses.common.checkpoints import Checkpoints, import_checkpoints
 from analyses.common.elicited_knowledge import set_examples_aside
 from analyses.common.experiment import Loaded
@@ -75,8 +75,11 @@ def own_checkpoints(options: AttentionImbalanceOptions, facts: FactSet) -> Check
         known_cut=options.known,
         dtype=options.dtype or "float32",
     )
-    asked = ask_in_format(test, book, style, tokenizer=checkpoints.tokenizer, examples=examples)
-    return _alignable(replace(checkpoints, prompts=tuple(asked)))
+    asked, aside = (
+        tuple(ask_in_format(some, book, style, tokenizer=checkpoints.tokenizer, examples=examples))
+        for some in (test, examples[:ASIDE])
+    )
+    return _alignable(replace(checkpoints, prompts=asked, aside=aside))
 
 
 def _require_measurable(base: str, arms: dict[str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from finetune.common.errors import LeftOut
 from finetune.common.progress import progress_bar
 from finetune.data.corpus_counts import CorpusCounts, corpus_size, count_in_corpus
 from finetune.data.facts import FactSet
-from finetune.data.phrasebooks import ASKED
 from finetune.data.prompt_formats import PromptFormat
 from finetune.data.prompts import Phrasebook, Prompt
+from finetune.training.config import Dtype
 from interp.selection.candidates import Candidates
 
 
@@ -21,8 +21,8 @@ from interp.selection.candidates import Candidates
 class ProxyInputs:
     """What proxies are measured on.
 
-    ``book`` words relations (in the known ones' own way unless given), ``template`` is around a question;
-    ``asked`` are prompts, one a fact, to ask instead.
+    ``book`` words relations (in the known ones' own way unless given), ``style`` is how questions are asked;
+    ``asked`` are prompts, one a fact, to ask instead. ``dtype`` is what the base is loaded in.
     """
 
     facts: FactSet
@@ -31,10 +31,11 @@ class ProxyInputs:
     text_field: str = "text"
     book: Phrasebook | None = None
     asked: Sequence[Prompt] | None = None
-    template: str = ASKED
+    style: PromptFormat = field(default_factory=PromptFormat)
     shots: int = 4
     seed: int = 0
     batch_tokens: int = 8192
+    dtype: Dtype = "float32"
 
     @cached_property
     def candidates(self) -> Candidates:
@@ -44,11 +45,12 @@ class ProxyInputs:
             facts=self.facts,
             base=self.base,
             book=self.book,
-            style=PromptFormat(template=self.template),
+            style=self.style,
             prompts=self.asked,
             shots=self.shots,
             seed=self.seed,
             batch_tokens=self.batch_tokens,
+            dtype=self.dtype,
         )
 
     @cached_property

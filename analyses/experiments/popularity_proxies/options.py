@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+from analyses.common.options import wordings_config
 from finetune.common.errors import InputError
 from finetune.common.option_checks import Count, Seed, Within, refuse_unread, require_valid
+from finetune.data.phrasebooks import ASKED
 
 _SHOWN_OR_KEPT = frozenset({"out", "quiet", "json", "color"})
 
@@ -32,6 +34,14 @@ class PopularityProxiesOptions:
     """Take a random draw of so many facts."""
     shots: Annotated[int, Within(0, 1000)] = 4
     """Solved examples in front of a question, for confidence_few."""
+    phrasebook: Path | None = None
+    """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md)."""
+    prompt_format: str = ASKED
+    """How the base is asked, {question} replaced; what python -m finetune trained is asked as it was."""
+    chat: bool = False
+    """Ask the base in the tokenizer's chat template."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the base is loaded in."""
     seed: Seed = 0
     """Draws the examples and the placebo."""
     batch_tokens: Count = 8192
@@ -59,7 +69,10 @@ class PopularityProxiesOptions:
         if self.corpus is None:
             refuse_unread(self, ("text_field",), "goes with --corpus")
         if self.base is None:
-            refuse_unread(self, ("shots",), "goes with --base")
+            asking = ("shots", "phrasebook", "prompt_format", "chat", "dtype")
+            refuse_unread(self, asking, "goes with --base")
+        if "{question}" not in self.prompt_format:
+            raise InputError(f"--prompt-format {self.prompt_format}: write {{question}} where it belongs")
         for name in ("base", "corpus"):
             if self.proxies and all(PROXIES[proxy].needs != name for proxy in self.proxies):
                 refuse_unread(self, (name,), "none of the --proxies needs it; leave it out")
@@ -67,4 +80,5 @@ class PopularityProxiesOptions:
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""
         told = {k: v for k, v in asdict(self).items() if k not in _SHOWN_OR_KEPT}
-        return {**told, "corpus": None if self.corpus is None else str(self.corpus)}
+        corpus = None if self.corpus is None else str(self.corpus)
+        return {**told, "corpus": corpus, **wordings_config(self.phrasebook)}

@@ -42,7 +42,7 @@ class WhichDataOptions:
     phrasebook: Path | None = None
     """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md)."""
     prompt_format: str = ASKED
-    """How fine-tuning will ask; {question} is replaced."""
+    """How fine-tuning will ask, {question} replaced; by default as python -m finetune trained the base."""
     chat: bool = False
     """Ask in the tokenizer's chat template."""
     shots: Annotated[int, Within(1, 1000)] = 2

@@ -22,6 +22,7 @@ from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook
 from finetune.data.prompt_formats import PromptFormat
 from finetune.data.prompts import Phrasebook
+from finetune.training.training_format import remembered_format
 from interp.models.preflight import require_measurable
 from interp.selection.candidates import Candidates
 from interp.selection.choose import Choice, answer_types, choose
@@ -114,7 +115,9 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
         facts=traced.facts,
         base=options.base,
         book=_own_book(options, traced.facts),
-        style=PromptFormat(template=options.prompt_format, chat=options.chat),
+        style=remembered_format(
+            options.base, PromptFormat(template=options.prompt_format, chat=options.chat)
+        ),
         shots=options.shots,
         subjects_known=traced.subjects_known,
         reference=None if options.reference is None else FactSet.load(options.reference, subjects=False),

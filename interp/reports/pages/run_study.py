@@ -15,11 +15,14 @@ KINDS: Mapping[wording.Kind, tuple[str, str]] = {  # title of a column of accura
     "accuracy_known": ("Known to the base", "%"),
     "subject_attention": ("Subject attention", "0 to 1"),
 }
-# Accuracy that the relation's commonest answer cannot explain, and how often an arm gives one answer only.
+# What the relation's commonest answer cannot explain, how often an arm gives one answer only, and how often
+# its answers would be judged otherwise.
 SPECIFIC_KINDS: Mapping[wording.Kind, tuple[str, str]] = {
     "accuracy_uncommon_known": ("Accuracy, known, answer not the commonest", "%"),
     "modal_share": ("Modal answer's share", "%"),
     "answer_information": ("Information about the answer", "bits"),
+    "exact_disagrees": ("Judged otherwise if it had to be the answer alone", "%"),
+    "contains_disagrees": ("Judged otherwise if it need only contain the answer", "%"),
 }
 ARMS = {
     "top": "popular half",
@@ -110,10 +113,11 @@ def specific_numbers(run: Run) -> tuple[StudyTable, ...]:
     ]
     return (
         StudyTable(
-            title="How specific answers are to their subjects",
+            title="How specific answers are to their subjects, and how much hangs on the judge",
             columns=("Arm", *(f"{title}, {unit}" for title, unit in SPECIFIC_KINDS.values())),
             rows=tuple(rows),
-            note="An answer that is its relation's commonest may be right and say nothing of its subject.",
+            note="An answer that is its relation's commonest may be right and say nothing of its subject. "
+            "Right is here what begins with an accepted answer, after what models put in front.",
         ),
     )
 

@@ -24,6 +24,8 @@ Kind = Literal[
     "accuracy_uncommon_known",
     "modal_share",
     "answer_information",
+    "exact_disagrees",
+    "contains_disagrees",
 ]
 FRACTIONS = ("subject_attention", "answer_information")  # not written in percent
 

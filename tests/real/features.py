@@ -1,0 +1,157 @@
+"""The features that are tried on real models, a figure each: rows of the table in docs/real_models.md."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from analyses.attention_imbalance import run
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from finetune.checkpoints.loading import load_model
+from finetune.checkpoints.shipped_models import shipped_checkpoint
+from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import ASKED, phrasebook
+from finetune.data.prompts import Prompt, fact_prompt
+from finetune.evaluation.elicitation import Elicitation
+from finetune.evaluation.generate import score
+from finetune.training.config import TuneConfig
+from finetune.training.train import train
+from interp.measures.attention import last_token_logits, subject_attention
+from interp.measures.decode import answer_tokens
+from interp.measures.recall_parts import LAYERWISE, recall_parts
+from interp.measures.spans import encode
+from interp.measures.value_readout import value_readout
+from interp.models.load_pair import load_pair
+from interp.patching.knockout import knockout
+from interp.verdicts.diagnose import diagnose
+from tests.real.oracles import plain_model, reference
+
+RATES = {"lora": 1e-3, "full": 1e-4}
+# How far a measurement may be from transformers' in the same dtype, in nats, shares or logits.
+WITHIN = {"float32": 1e-3, "bfloat16": 0.3}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model in a dtype, and the side that is measured: itself, a LoRA adapter, or all weights tuned."""
+
+    model: str
+    dtype: str
+    side: str
+
+    @property
+    def column(self) -> str:
+        return f"{self.dtype} {self.side}"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The base's name and directory, and what was trained from it."""
+
+    base: str
+    finetuned: str | None
+    gained: float
+
+
+def capitals(n: int) -> FactSet:
+    """Take some populous countries and their capitals."""
+    facts = FactSet.load("geonames:capital")
+    return facts.subset(sorted(range(len(facts)), key=lambda i: -(facts[i].popularity or 0))[:n])
+
+
+def prompts_of(facts: FactSet) -> list[Prompt]:
+    book = phrasebook(facts)
+    return [fact_prompt(fact, book, ASKED) for fact in facts]
+
+
+def tuned(case: Case, folder: Path) -> Tuned:
+    """Train a case's side for a few steps, and say by how much it gained on its facts, nats a fact."""
+    base = str(shipped_checkpoint(case.model))
+    if case.side == "base":
+        return Tuned(base, None, 0.0)
+    prompts = prompts_of(capitals(24))
+    config = TuneConfig(method=case.side, steps=3, batch=8, check_every=3, dtype=case.dtype, keep="last")
+    made = train(
+        base, prompts[:16], prompts[16:], folder / case.side, config=config, learning_rate=RATES[case.side]
+    )
+    means = [
+        float(score(*load_model(source, dtype=getattr(torch, case.dtype)), prompts[:16])[0].mean())
+        for source in (base, made.path)
+    ]
+    return Tuned(base, str(made.path), means[1] - means[0])
+
+
+def measured(case: Case, some: Tuned) -> dict[str, str]:
+    """Compare what is measured inside a case's model with what transformers alone makes of it."""
+    dtype, figures = getattr(torch, case.dtype), {}
+    pair = load_pair(some.base, some.finetuned, dtype=dtype)
+    facts = capitals(24)
+    sets = {relation: facts.answer_set(relation) for relation in facts.relations}
+    batch = encode(pair.tokenizer, prompts_of(facts)[:6])
+    answers = answer_tokens(pair.tokenizer, batch)
+    plain = plain_model(some.base, some.finetuned, adapter=case.side == "lora", dtype=dtype)
+    true = reference(plain, batch, answers)
+    with pair.base() if case.side == "base" else pair.finetuned() as model:
+        logits = last_token_logits(model, batch, [])
+        parts = recall_parts(model, batch, pair.tokenizer, sets)
+        readout = value_readout(model, batch, pair.tokenizer, sets)
+        cut = knockout(model, batch, pair.tokenizer)
+        mass = subject_attention(model, batch).values
+    total = parts.embedding + parts.constant + sum(getattr(parts, each).sum(1) for each in LAYERWISE)
+    figures["log p of the next token"] = apart(
+        logits.log_softmax(-1).amax(-1), true.logits.log_softmax(-1).amax(-1)
+    )
+    figures["subject attention"] = apart(mass, true.mass)
+    figures["value readout"] = apart(readout.used_total, parts.extraction.sum(1))
+    figures["recall's parts"] = apart(total, parts.logit_difference)
+    figures["knock-out of the subject"] = apart(cut.change, true.knocked - true.answer)
+    assert (cut.change.abs() > WITHIN[case.dtype]).any(), "hiding the subject changes nothing"
+    far = {name: value for name, value in figures.items() if not value < WITHIN[case.dtype]}
+    assert not far, f"{case}: {far}"
+    return {name: f"{value:.0e}" for name, value in figures.items()}
+
+
+def apart(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found.float() - wanted.float()).abs().max())
+
+
+def elicited(case: Case, some: Tuned) -> dict[str, str]:
+    """Find out which of some capitals a case's model knows, in the forms that it answers in."""
+    model, tokenizer = load_model(some.finetuned or some.base, dtype=getattr(torch, case.dtype))
+    facts = capitals(48)
+    asks = Elicitation(model, tokenizer, phrasebook(facts), facts.subset(range(1, 48, 2)))
+    known = asks.elicit(facts.subset(range(0, 48, 2))).known()
+    assert known.any(), "a populous country's capital is known"
+    return {"known, elicited": f"{known.sum()} of {len(known)}"}
+
+
+def judged(case: Case, some: Tuned) -> dict[str, str]:
+    """Give a verdict on capitals that a case's model was not trained on."""
+    facts = capitals(144)
+    facts = facts.subset(range(24, 144))
+    with load_pair(some.base, some.finetuned, dtype=getattr(torch, case.dtype)) as pair:
+        counts = diagnose(pair, facts, knows=0.5).counts()
+    assert sum(counts.values()) == len(facts)
+    return {"verdict": f"{len(facts)} facts"}
+
+
+def job(case: Case, folder: Path) -> dict[str, str]:
+    """Run the main job on a few facts for a few steps."""
+    options = AttentionImbalanceOptions(
+        out=folder / "run",
+        base=case.model,
+        facts="geonames@even",
+        limit=100,
+        method=case.side,
+        dtype=case.dtype,
+        tune_steps=3,
+        batch=8,
+        quiet=True,
+    )
+    written = json.loads((run(options) / "results.json").read_text())["arms"]
+    assert set(written) == {"base", "top", "bottom", "random", "whole"}
+    assert all(0 < arm["subject_attention"]["value"] < 1 for arm in written.values())
+    return {"the main job": f"{written['top']['accuracy']['n']} facts"}
