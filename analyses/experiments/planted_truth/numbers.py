@@ -11,7 +11,7 @@ from analyses.common.numbers import SHARE, mean_of, summarise_seeds
 from analyses.experiments.planted_truth.stages import PLANTS, TRUTHS
 from interp.stats import Estimate, auroc
 from interp.verdicts.diagnose import KINDS, PLACEBOS
-from interp.verdicts.diagnosis import ERASED, NEVER_STORED, SUPPRESSED, VERDICTS
+from interp.verdicts.diagnosis import ERASED, NEVER_STORED, STORED, SUPPRESSED, VERDICTS
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
@@ -22,21 +22,21 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
 def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
     known = frame[frame["truth"] != ""]
     is_suppressed = (known["truth"] == SUPPRESSED).astype(float)
-    called = known["verdict"] == SUPPRESSED
+    called = known["verdict"].isin(STORED)
     # Storage is asked after only where an answer is wrong, and on subjects that no threshold was fitted on.
     absent = frame[(frame["truth"] == NEVER_STORED) & frame["held_out"] & ~frame["right"]]
-    shown = (absent["strength"] > absent["threshold"]).astype(float)
+    shown = ((absent["index"] > absent["threshold"]) | absent["stated"]).astype(float)
     verdict = {
         "suppressed": {
             "precision": mean_of(is_suppressed[called], known[called]),
             "recall": mean_of(called[is_suppressed > 0], known[is_suppressed > 0]),
         },
         "false_positive_rate": mean_of(shown, absent),
-        "never_stored_called_suppressed": mean_of(absent["verdict"] == SUPPRESSED, absent),
+        "never_stored_called_suppressed": mean_of(absent["verdict"].isin(STORED), absent),
         "erased_called_suppressed": mean_of(
             called[known["truth"] == ERASED], known[known["truth"] == ERASED]
         ),
-        "auroc": _auroc(known, "strength"),
+        "auroc": _auroc(known, "index"),
         "by_model": {
             name: mean_of(rows["verdict"] == rows["truth"], rows)
             for name, rows in known[known["truth"].isin((SUPPRESSED, ERASED))].groupby("model", sort=False)

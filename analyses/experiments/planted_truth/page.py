@@ -36,8 +36,8 @@ def study(frame: pd.DataFrame, results: Results) -> Study:
 
 
 _CAPTION = (
-    "Strength of the evidence of storage, by the truth: the share of facts with at least so much. The line "
-    "is the threshold, fitted on facts that neither model knows."
+    "The storage index by the truth: the share of facts with at least so much. 0 is the median of "
+    "never-stored facts, 1 that of retained ones. The line is the threshold."
 )
 _NOTES = (
     "A fact counts as stored by construction if pretraining met it often enough (see the configuration) and "
@@ -88,12 +88,12 @@ def _figure(frame: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     styles = {SUPPRESSED: "-", RETAINED: "--", ERASED: "-.", NEVER_STORED: ":"}
     for truth, style in styles.items():
-        values = np.sort(frame.loc[frame["truth"] == truth, "strength"].dropna().to_numpy())
+        values = np.sort(frame.loc[frame["truth"] == truth, "index"].dropna().to_numpy())
         if len(values):
             share = 1 - np.arange(len(values)) / len(values)
             axes.step(values, share, where="post", linestyle=style, label=f"{truth} (n = {len(values):,})")
     axes.axvline(float(frame["threshold"].mean()), color="0.4", linewidth=1)
-    axes.set_xlabel("Strength of evidence (-ln of the share of controls with as much)")
+    axes.set_xlabel("Storage index (0: never stored, 1: retained)")
     axes.set_ylabel("Share of facts with at least so much")
     axes.set_ylim(0, 1.02)
     axes.legend(frameon=False)
