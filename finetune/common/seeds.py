@@ -71,6 +71,7 @@ STREAMS: dict[str, int | None] = {
     "calibration folds": 44,
     "recall facts": 61,
     "examples set aside": 73,
+    "facts asked for advice": 74,
 }
 
 
