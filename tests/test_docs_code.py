@@ -281,8 +281,8 @@ def test_functions_that_are_named_exist_and_take_what_is_written(path: Path) -> 
 
 
 def test_the_tree_shows_what_exists() -> None:
-    """Every folder of the README's tree is there, and every folder of code is in it."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """Every folder of the tree in CONTRIBUTING is there, and every folder of code is in it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     shown, above = set(), []
     for line in text.split("## The tree", 1)[1].split("```")[1].strip().splitlines():
         indent, name = re.match(r"( *)(\S+)/ ", line).groups()  # type: ignore[union-attr]

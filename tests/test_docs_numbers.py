@@ -393,8 +393,9 @@ def test_the_readme_counts_what_there_is() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     words = {5: "five", 6: "six", 7: "seven", 8: "eight"}
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    assert f"{words[len(notebooks)].capitalize()} notebooks" in text.replace("[", "").replace("]", "")
-    assert f"{words[len(notebooks)]} notebooks among them" in text
+    assert f"{words[len(notebooks)]} notebooks" in text.replace("[", "").replace("]", "")
+    assert f"{words[len(notebooks)]} notebooks among them" in page("what_to_expect.md")
+    assert len(text.split()) <= 1000, "a README that is read"
     assert all(path.name in text for path in notebooks)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert f"Python {project['requires-python'].removeprefix('>=')} or newer" in text
@@ -402,12 +403,12 @@ def test_the_readme_counts_what_there_is() -> None:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
 
 
-def test_main_table_of_the_readme_is_what_the_findings_say() -> None:
+def test_main_table_of_what_to_expect_is_what_the_findings_say() -> None:
     """The gap and the transplant of three trainings of the long-tail world, and of mixtures and domains."""
     known = {tuple(map(number, told)) for told in INTERVAL.findall((DOCS / "findings.md").read_text())}
     rows = {
         row[0].strip("*"): row[1]
-        for row in rows_under(ROOT / "README.md", "| | `long-tail` world, seeds 0 1 2")
+        for row in rows_under(DOCS / "what_to_expect.md", "| | `long-tail` world, seeds 0 1 2")
     }
     for label in (
         "top − bottom, accuracy",

@@ -69,7 +69,13 @@ def launcher(
 
     def main() -> int:
         """Run from the command line; print what was found and where the report is."""
-        return launch(options, run, lambda out: experiment().show(out), arguments=arguments)
+        return launch(
+            options,
+            run,
+            lambda out: experiment().show(out),
+            following=lambda out: experiment().following(out),
+            arguments=arguments,
+        )
 
     return run, main
 
@@ -89,6 +95,7 @@ def launch(
     run: Callable[[Chosen], Path],
     show: Callable[[Path], object],
     *,
+    following: Callable[[Path], Sequence[str]] = lambda out: (),
     arguments: Callable[[], Sequence[str]] | None = None,
 ) -> int:
     """Parse the command line, run, and print what becomes of the run directory.
@@ -97,18 +104,20 @@ def launch(
         options: the class of the options.
         run: does the work and returns the run directory.
         show: makes of the run directory what is printed.
+        following: returns the commands that go on from it, ready to be copied.
         arguments: gives the words to parse where they are not just those of the command line.
 
     Returns:
         The exit status; see :func:`finetune.common.command_line.run_command`.
     """
-    return run_command(lambda: _launched(options, run, show, arguments))
+    return run_command(lambda: _launched(options, run, show, following, arguments))
 
 
 def _launched(
     options: type[Chosen],
     run: Callable[[Chosen], Path],
     show: Callable[[Path], object],
+    following: Callable[[Path], Sequence[str]],
     arguments: Callable[[], Sequence[str]] | None,
 ) -> None:
     chosen = parse_options(options, args=None if arguments is None else arguments())
@@ -117,12 +126,12 @@ def _launched(
     with contextlib.redirect_stdout(sys.stderr):
         out = run(chosen)
     if is_main():
-        _tell(chosen, out, show)
+        _tell(chosen, out, show(out), following(out))
 
 
-def as_json(out: Path, shown: object) -> dict[str, Any]:
+def as_json(out: Path, shown: object, following: Sequence[str] = ()) -> dict[str, Any]:
     """Gather what a run says: where it is, its finding (the shown table's title), claims and numbers."""
-    told: dict[str, Any] = {"run": str(out), "report": str(out / "report.html")}
+    told: dict[str, Any] = {"run": str(out), "report": str(out / "report.html"), "next": list(following)}
     told["finding"] = str(shown.title or "") if isinstance(shown, Table) else ""
     for name in ("claims", "results"):
         if (out / f"{name}.json").is_file():
@@ -146,13 +155,16 @@ def plain_text(shown: object) -> str:
     return "\n".join(without_controls(line).rstrip() for line in text.getvalue().split("\n")).rstrip("\n")
 
 
-def _tell(chosen: HasOutput, out: Path, show: Callable[[Path], object]) -> None:
+def _tell(chosen: HasOutput, out: Path, shown: object, following: Sequence[str]) -> None:
+    """Print what was found, where it is, and how to go on."""
     if chosen.json:
-        print(json.dumps(as_json(out, show(out)), ensure_ascii=False, allow_nan=False))
+        print(json.dumps(as_json(out, shown, following), ensure_ascii=False, allow_nan=False))
     elif not chosen.quiet:
         console = Console()
         if console.is_terminal:
-            console.print(without_escapes(show(out)))
-            console.print(f"Report: {out / 'report.html'}", soft_wrap=True, markup=False)
+            console.print(without_escapes(shown))
         else:
-            print(f"{plain_text(show(out))}\nReport: {out / 'report.html'}")
+            print(plain_text(shown))
+        print(f"Report: {out / 'report.html'}")
+        for lead, command in zip(("Next:", *("Or:  " for _ in following)), following, strict=False):
+            print(lead, command)

@@ -89,6 +89,7 @@ class Experiment:
     accept: Callable[[Any, Any, RunDirectory], Any] = lambda options, inputs, run: inputs
     publish: Callable[[Path, Any], object] | None = None
     headline: Callable[[Path], object] = lambda out: headline(load_study(out))
+    following: Callable[[Path], Sequence[str]] = lambda out: ()
     home: Callable[[Any], Path] = attrgetter("out")
     shared: bool = False
     repeats: bool = False

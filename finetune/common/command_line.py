@@ -31,7 +31,8 @@ from finetune.common.errors import InputError
 from finetune.common.messages import printable
 
 T = TypeVar("T")
-SAME = (("--template", "--prompt-format"),)  # names of one option, each understood where the other is meant
+# Names of one option, each understood where the other is meant.
+SAME = (("--template", "--prompt-format"), ("--steps", "--tune-steps"), ("--seed", "--seeds"))
 CONTINUES = "finished stages are kept, the same command continues"
 LONGEST = 2000  # characters of an error's line: some name all that one can choose from
 WRONG, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -108,9 +109,11 @@ def renamed(words: Sequence[str], options: type[Any]) -> list[str]:
 
 def _flags(options: type[Any]) -> set[str]:
     found: set[str] = set()
-    for name, kind in get_type_hints(options).items():
+    for name, annotated in get_type_hints(options, include_extras=True).items():
+        kind = getattr(annotated, "__origin__", annotated)  # what Annotated annotates
+        told = [more.name for more in getattr(annotated, "__metadata__", ()) if getattr(more, "name", None)]
         nested = isinstance(kind, type) and is_dataclass(kind)
-        found |= _flags(kind) if nested else {f"--{name.replace('_', '-')}"}
+        found |= _flags(kind) if nested else {f"--{(told or [name])[0].replace('_', '-')}"}
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 QUIET = "FACTSCOPE_QUIET"
+FIRST_LINE, LONGEST_SILENCE = 20.0, 120.0  # seconds between lines where output is no terminal
 
 
 class Notice(UserWarning):
@@ -81,15 +83,41 @@ def prepare_process(*, quiet: bool, color: bool = True) -> None:
 def progress_bar(description: str, *, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar for one piece of work; the yielded function takes how much of ``total`` is done.
 
-    On a terminal the bar moves; elsewhere one line says when the work begins, so that a log stays short.
+    On a terminal the bar moves. Elsewhere one plain line says when the work begins, and where it takes long
+    further ones say how much is done and how long is left, further and further apart.
     """
-
     where = console()
     if not where.is_terminal:
-        where.print(f"{description} ({total:,})", highlight=False, markup=False, soft_wrap=True)
-        yield lambda done: None
+        yield _report_in_lines(where, description, total)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=where) as bar:
         handle = bar.add_task(escape(description), total=total)
         yield lambda done: bar.update(handle, completed=done)
+
+
+def _report_in_lines(where: Console, description: str, total: int) -> Callable[[int], None]:
+    """Print a line now, and return what prints another one after ``FIRST_LINE`` seconds, twice that, ..."""
+
+    def say(text: str) -> None:
+        where.print(f"{description} ({text})", highlight=False, markup=False, soft_wrap=True)
+
+    say(f"{total:,}")
+    began, due, before = time.monotonic(), FIRST_LINE, 0
+
+    def advance(done: int) -> None:
+        nonlocal due, before
+        passed = time.monotonic() - began
+        if passed < due or done <= before or done >= total:
+            return
+        due, before = min(2 * due, passed + LONGEST_SILENCE), done
+        say(f"{done:,} of {total:,}, {duration(passed * (total - done) / done)} left")
+
+    return advance
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the unit that suits its length."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

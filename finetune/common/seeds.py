@@ -72,6 +72,7 @@ STREAMS: dict[str, int | None] = {
     "recall facts": 61,
     "examples set aside": 73,
     "invented names": 74,
+    "facts asked for advice": 75,
 }
 
 

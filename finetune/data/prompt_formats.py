@@ -12,6 +12,8 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated, Literal
 from zlib import crc32
 
+import tyro
+
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.option_checks import Within, require_valid
 from finetune.common.seeds import generator
@@ -41,7 +43,7 @@ class PromptFormat:
             ``"text"`` does not, and is answered by the right one's text.
     """
 
-    template: str = ASKED
+    template: Annotated[str, tyro.conf.arg(name="prompt-format")] = ASKED
     shots: Annotated[int, Within(0, 1000)] = 0
     chat: bool = False
     choices: Choices = "text"

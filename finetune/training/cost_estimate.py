@@ -27,11 +27,12 @@ from transformers.pytorch_utils import Conv1D
 from finetune.checkpoints.loading import Source, configuration_of
 from finetune.common import distributed
 from finetune.common.errors import InputError
+from finetune.common.progress import duration
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.training.activation_memory import activation_memory, model_without_contents
 from finetune.training.config import TuneConfig
-from finetune.training.machine import GIB, Machine, duration, size, this_machine
+from finetune.training.machine import GIB, Machine, size, this_machine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase

@@ -56,10 +56,3 @@ def this_machine(dtype: str = "float32") -> Machine:
 def size(count: float) -> str:
     """Write a number of bytes."""
     return f"{count / GIB:.1f} GiB" if count >= GIB / 10 else f"{count / (1 << 20):.0f} MiB"
-
-
-def duration(seconds: float) -> str:
-    """Write a time."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -82,6 +82,13 @@ class Candidates:
         self.budget = TokenBudget(tokens=self.batch_tokens)
         self._own_prompts = self._prompts_by_fact()
 
+    def subset(self, indices: Sequence[int]) -> Candidates:
+        """Keep some of the facts, asked of the same model."""
+        prompts = None if self.prompts is None else [self.prompts[i] for i in indices]
+        some = replace(self, facts=self.facts.subset(indices), prompts=prompts)
+        some._model = self.open_model()
+        return some
+
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """Facts that could not be asked in some way that was tried, each with its first reason."""

@@ -105,8 +105,8 @@ def test_one_option_goes_by_both_of_its_names() -> None:
         "--shots",
         "2",
     ]
-    assert renamed(["--prompt-format", "x"], Options) == ["--template", "x"]
-    assert renamed(["--template", "x"], Options) == ["--template", "x"]
+    for name in ("--prompt-format", "--template"):
+        assert renamed([name, "x", "--tune-steps=3"], Options) == ["--prompt-format", "x", "--steps=3"]
 
 
 def test_how_ones_own_are_asked_goes_with_a_base() -> None:

@@ -10,16 +10,20 @@ from analyses.common.checkpoints import Checkpoints, import_checkpoints
 from analyses.common.elicited_knowledge import set_examples_aside
 from analyses.common.experiment import Loaded
 from analyses.common.training_setup import setting_for
+from analyses.common.tuned_runs import held_out
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, asking_format
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.data.facts import FactSet
 from finetune.data.prompt_formats import ask_in_format
+from finetune.data.records.fact import Fact
 from interp.models.preflight import require_measurable
 
 
 def load_inputs(options: AttentionImbalanceOptions) -> Loaded:
     """Load the user's facts; there are none of a world, whose facts each seed draws anew."""
-    facts = None if options.facts is None else options.load(options.facts, limit=options.limit)
+    facts = None
+    if options.facts is not None:
+        facts = options.load(options.facts, limit=options.limit, subjects=options.needs_subjects)
     digest = {"facts_digest": facts.digest if facts else None}
     return Loaded(inputs=facts, config=digest, sources={"base": options.base, **options.own})
 
@@ -52,13 +56,16 @@ def checkpoints_of(
 
 
 def own_checkpoints(options: AttentionImbalanceOptions, facts: FactSet) -> Checkpoints:
-    """Take the user's own checkpoints; every fact is asked, and none was trained on here.
+    """Take the user's own checkpoints; every fact is asked that ``factscope tune`` did not train them on.
 
     A fact without a question of its own is asked in its relation's wording.
     """
     _require_measurable(str(options.base), options.own)
-    style = asking_format(options)
-    spare = options.load(str(options.facts)) if options.limit is not None else ()
+    style, source = asking_format(options), str(options.facts)
+    facts, trained = held_out(facts, source, (path for _, path in options._named))
+    spare: FactSet | tuple[Fact, ...] = trained
+    if options.limit is not None:
+        spare = (*trained, *options.load(source, subjects=options.needs_subjects))
     test, examples = set_examples_aside(facts, spare)
     both = replace(facts, facts=(*test, *examples))
     book = options.worded(both)

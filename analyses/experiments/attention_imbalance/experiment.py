@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def publish(run: Path, results: dict[str, Any]) -> None:
 
 EXPERIMENT = Experiment(
     name="attention_imbalance",
+    resolve=methodcaller("resolved"),
     load=load_inputs,
     accept=require_one_process_to_train,
     steps=measure_seeds,

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from analyses.common.options import FEWEST_FACTS, FactOptions, TrainingOptions
+from analyses.common.tuned_runs import completed
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.names import normalise_name, require_different, require_name
@@ -58,13 +59,13 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
     checkpoints: Path | None = None
     """What popularity_splits handed on (a directory below its run's handed_on/), instead of all these."""
     finetuned: tuple[str, ...] = ()
-    """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY (also what python -m finetune left), or a
-    training run's checkpoint-* ones."""
+    """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY, or a training run's checkpoint-* ones.
+    What factscope tune left says its own base and facts."""
     seeds: tuple[Seed, ...] = (0,)
     """One run each; with two or more, intervals are over seeds."""
     prompt_format: str = ASKED
-    """How your own checkpoints are asked, {question} replaced; what python -m finetune trained is asked as it
-    was trained."""
+    """How your own checkpoints are asked, {question} replaced; what factscope tune trained is asked as it was
+    trained."""
     shots: Annotated[int, Within(0, 1000)] = 0
     """Solved examples of the relation in front of every question to your own checkpoints."""
     chat: bool = False
@@ -72,6 +73,15 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
     known: Known = "maybe"
     """From which degree on your own base knows a fact: highly (right under every prompt), maybe (under some),
     weakly (only sampled answers are right); and specifically, likelier than for others."""
+
+    def resolved(self) -> Self:
+        """Take base and facts from what ``factscope tune`` left, where these are not given."""
+        return completed(self, (path for _, path in self._named))
+
+    @property
+    def needs_subjects(self) -> bool:
+        """Whether facts must say what they are about."""
+        return True
 
     def overlap(self, sizes: Mapping[str, int]) -> float:
         """Held-out facts per training fact, if seeds split the same facts of one base; else 0."""
@@ -90,7 +100,10 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
         if self.checkpoints and len(self.seeds) != 1:
             raise InputError("--checkpoints: is of one training; give one --seeds")
         if self.finetuned and not self.base:
-            raise InputError("--finetuned: needs --base as well (the model these were fine-tuned from)")
+            raise InputError(
+                "--finetuned: needs --base as well, the model these were fine-tuned from (a directory of "
+                "factscope tune says it itself)"
+            )
         if self.base and not self.facts:
             raise InputError("--base: needs --facts FILE as well")
         if self.limit is not None and self.limit < FEWEST_FACTS and not self.finetuned:
@@ -170,6 +183,11 @@ def asking_format(options: AttentionImbalanceOptions) -> PromptFormat:
     return next(iter(formats), told)
 
 
+def subjects_known(facts: FactSet | None) -> bool:
+    """Say whether facts tell what their questions are about; of a bare list all of a question is its subject."""
+    return facts is None or any(fact.subject != fact.question for fact in facts)
+
+
 def describe(options: AttentionImbalanceOptions, facts: FactSet | None) -> str:
     """Say in one sentence what was set up, for the report."""
     if options.checkpoints:
@@ -179,7 +197,9 @@ def describe(options: AttentionImbalanceOptions, facts: FactSet | None) -> str:
     if options.base and (origin := origin_of(resolve_checkpoint(options.base))):
         named = f"{options.base} ({origin})"
     if options.finetuned:
-        told = f"{len(options.own)} checkpoints of {named}, measured on facts from {options.facts}{own}"
+        count = f"{len(options.own)} checkpoint{'s' if len(options.own) > 1 else ''}"
+        whole = "" if subjects_known(facts) else ", whose whole questions count as their subjects"
+        told = f"{count} of {named}, measured on facts from {options.facts}{own}{whole}"
         return f"{told}; {told_known(options.known)}."
     tuned = "LoRA" if options.method == "lora" else "full fine-tuning"
     showed = "showed" if options.question_form == "seen" else "never showed"

@@ -12,10 +12,9 @@ from analyses.experiments.popularity_splits.options import PopularitySplitsOptio
 from analyses.experiments.popularity_splits.tuning import tune_config
 from finetune.checkpoints.loading import load_tokenizer
 from finetune.common.files import write_json
-from finetune.common.progress import console
+from finetune.common.progress import console, duration
 from finetune.data.prompts import Prompt
 from finetune.training.cost_estimate import estimate_prompt_costs, require_room
-from finetune.training.machine import duration
 
 
 def estimate_grid(

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 from operator import methodcaller
+from pathlib import Path
 
 from analyses.common.experiment import Experiment
 from analyses.experiments.attention_imbalance.checkpoints import load_inputs
 from analyses.experiments.stored_or_suppressed import numbers, page, stages
+from finetune.common.files import read_json
+
+def following(out: Path) -> tuple[str, ...]:
+    """Return the command that shows where attention went; facts without subjects cannot say that."""
+    manifest = read_json(out / "manifest.json")
+    config = manifest["config"]
+    if not config["finetuned"] or not manifest.get("subjects_known", True):
+        return ()
+    words = ["factscope", "imbalance", "--base", config["base"], "--finetuned", *config["finetuned"]]
+    words += ["--facts", config["facts"], *(["--columns", *config["columns"]] if config["columns"] else [])]
+    words += ["--phrasebook", config["phrasebook"]] if config["phrasebook"] else []
+    return (shlex.join([*words, "--out", f"{out}-attention"]),)
+
 
 EXPERIMENT = Experiment(
     name="stored_or_suppressed",
+    following=following,
     resolve=methodcaller("resolved"),
     load=load_inputs,
     steps=stages.measure_seeds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from analyses.common.options import SHOWN_OR_KEPT, wordings_config
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions as Settings
@@ -34,14 +34,14 @@ class StoredOrSuppressedOptions(Settings):
     pathway_facts: CountOrNone = 100
     """How many lost facts of each arm to ask under every graft of weights (up to 61 askings; 0: none)."""
 
-    def resolved(self) -> StoredOrSuppressedOptions:
+    def resolved(self) -> Self:
         """Take the settings of ``run``, if one is named.
 
         Raises:
             InputError: the directory holds no finished run.
         """
         if self.run is None:
-            return self
+            return super().resolved()
 
         require_valid(self)
         manifest = self.run / "manifest.json"
@@ -81,6 +81,11 @@ class StoredOrSuppressedOptions(Settings):
                 f"--run {self.run}: was made with other wordings than are in {path} now; put that file back, "
                 "or run attention_imbalance again"
             )
+
+    @property
+    def needs_subjects(self) -> bool:
+        """A bare list of questions will do for somebody's own checkpoints: all of one is its subject."""
+        return not self.finetuned
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""

@@ -14,7 +14,7 @@ from analyses.common.experiment import Measured
 from analyses.common.measurements import mean_masses
 from analyses.common.visits import OpenCheckpoints
 from analyses.experiments.attention_imbalance.checkpoints import checkpoints_of
-from analyses.experiments.attention_imbalance.options import describe
+from analyses.experiments.attention_imbalance.options import describe, subjects_known
 from analyses.experiments.stored_or_suppressed.head_transplants import (
     head_table,
     in_order,
@@ -32,6 +32,7 @@ from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
 from interp.stats import TEST_OVER_TRAIN
 from interp.verdicts.base_knowledge import KnownFacts
+from interp.verdicts.controls import FEWEST_CONTROLS
 from interp.verdicts.diagnose import diagnose
 
 # Kept beside the verdicts, and what of it goes to each row.
@@ -77,7 +78,7 @@ def measure_seeds(options: StoredOrSuppressedOptions, facts: FactSet | None, run
             "pictures.json": seen,
             "pathway.parquet": pd.concat([seed.grafted for seed in seeds], ignore_index=True),
         },
-        details={"setting": describe(options, facts)},
+        details={"setting": describe(options, facts), "subjects_known": subjects_known(facts)},
         left_out=(*(facts.left_out if facts else ()), *(item for seed in seeds for item in seed.left_out)),
     )
 
@@ -97,6 +98,7 @@ def measure_seed(
     with run.timed(f"seed {seed}: checkpoints"):
         arms_in = here if options.run is None else options.run / "seeds" / str(seed)
         checkpoints = checkpoints_of(options, facts, arms_in, seed)
+        require_enough(len(checkpoints.test), str(options.facts))
     frames, odd, grids, seen = {}, {}, {}, {}
     known = known_facts(checkpoints, here)
     models = OpenCheckpoints(checkpoints)
@@ -124,6 +126,19 @@ def measure_seed(
         pictures={arm: seen[arm] for arm in arms},
         left_out=(*checkpoints.left_out, *(item for arm in arms for item in odd[arm])),
     )
+
+
+def require_enough(asked: int, source: str) -> None:
+    """Refuse at once so few facts that no verdict could come of them.
+
+    Raises:
+        InputError: says how many it takes.
+    """
+    if asked < FEWEST_CONTROLS:
+        raise InputError(
+            f"{source}: {asked} facts can be asked, and a verdict needs at least {FEWEST_CONTROLS}; give more, or "
+            "--facts geonames@even"
+        )
 
 
 def _verdicts(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from analyses.common.experiment import Experiment, Loaded, Measured
+from analyses.experiments.which_data.advice import next_commands
 from analyses.experiments.which_data.numbers import results
 from analyses.experiments.which_data.options import WhichDataOptions
 from analyses.experiments.which_data.output_rows import write_rows
@@ -16,6 +19,7 @@ from analyses.experiments.which_data.steps import (
     choose_facts,
     prepare_candidates,
 )
+from finetune.common.files import read_json
 from finetune.common.output_files import (
     require_distinct_outputs,
     require_own_output,
@@ -63,8 +67,17 @@ def write_chosen(options: WhichDataOptions, made: ChosenFacts, run: RunDirectory
     return {}
 
 
+def following(home: Path) -> tuple[str, ...]:
+    """Return the commands that train on what was chosen among, or on what was."""
+    manifest, results = read_json(home / "manifest.json"), read_json(home / "results.json")
+    written = next(iter(manifest["outputs"]), "")
+    chosen = os.path.normpath(home / written)  # as it was named, from where the command was given
+    return next_commands(manifest["config"], results["sides"]["all"]["score"]["n"], chosen)
+
+
 EXPERIMENT = Experiment(
     name="which_data",
+    following=following,
     load=load,
     accept=require_places,
     steps=measure,

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.experiments.which_data.steps import ChosenFacts, choice_frame
+from analyses.common.numbers import mean_of
+from analyses.experiments.which_data.advice import NOT_ASKED
+from analyses.experiments.which_data.steps import CLASS, ChosenFacts, choice_frame
+from finetune.evaluation.consistency import MAYBE
 from interp.selection.choose import choose
 from interp.stats import Estimate, estimate, median, spearman
 
@@ -22,7 +25,9 @@ def results(made: ChosenFacts) -> dict[str, Any]:
     frame = choice_frame(made)
     frame["score"] = made.own
     sides = {"kept": frame[frame["kept"]], "dropped": frame[~frame["kept"]], "all": frame}
+    asked = frame[frame[CLASS] > NOT_ASKED]
     return {
+        "known": asdict(mean_of(asked[CLASS] >= MAYBE, asked)),
         "sides": {name: _side(some) for name, some in sides.items()},
         "relations": {str(name): _group(some) for name, some in frame.groupby("relation")},
         "answer_types": {

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from analyses.experiments.selection_contest.setups import meaning, way_of
+from analyses.experiments.which_data.advice import advice
 from analyses.experiments.which_data.expected_gains import measured_gains
 from analyses.experiments.which_data.steps import ChosenFacts
 from interp.reports.pages.results_tables import Column, results_table
@@ -33,7 +34,8 @@ def page(made: ChosenFacts, results: Results) -> Study:
         title="Which data to train on",
         question=f"Which {100 * options.keep:g}% of {len(made.facts):,} facts should {base} be fine-tuned "
         "on?",
-        finding=_finding(made, results),
+        finding="\n".join(advice(options, way, len(made.facts), results.at("known"))),
+        answer=(_kept(made, results),),
         outcome="measured",
         tables=tuple(tables),
         examples=tuple(_examples(made)),
@@ -46,11 +48,11 @@ def page(made: ChosenFacts, results: Results) -> Study:
     )
 
 
-def _finding(made: ChosenFacts, results: Results) -> str:
+def _kept(made: ChosenFacts, results: Results) -> str:
     kept, dropped = (results.at(f"sides/{side}/score")["value"] for side in ("kept", "dropped"))
     unit = SCORES[made.score].unit
-    told = f"Kept {len(made.kept):,} of {len(made.facts):,} facts by {made.score} in {made.options.out}"
-    if kept is not None and dropped is not None:
+    told = f"{made.options.out} holds {len(made.kept):,} of {len(made.facts):,} facts, kept by {made.score}"
+    if kept is not None and dropped is not None and not SCORES[made.score].is_placebo:
         told += f": the median score is {_number(kept)} of those kept and {_number(dropped)} of those dropped"
         told += f" ({unit})" if unit else ""
     aside = len(made.ready.left_out)
@@ -73,7 +75,7 @@ def _sides(made: ChosenFacts, results: Results) -> StudyTable:
         "Relations": lambda side: int(side.at("relations")["value"]),
         "Answer types": lambda side: int(side.at("answer_types")["value"]),
         "Answers": lambda side: int(side.at("answers")["value"]),
-        f"Median {made.score}": ("score", "2"),
+        **({} if SCORES[made.score].is_placebo else {f"Median {made.score}": ("score", "2")}),
         **({"Median popularity": ("popularity", "0")} if popular else {}),
     }
     return results_table(

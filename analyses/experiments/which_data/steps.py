@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
+from analyses.experiments.which_data.advice import knowledge_classes
 from analyses.experiments.which_data.options import WhichDataOptions
 from analyses.experiments.which_data.output_rows import require_writable
 from finetune.common.checksums import recorded_file, recorded_state
@@ -29,6 +30,7 @@ from interp.selection.choose import Choice, answer_types, choose
 from interp.selection.scores import DEFAULT, SCORES, WITHOUT_SUBJECT
 
 TABLE = "scores.parquet"
+CLASS = "base_class"  # a place in CLASSES of finetune.evaluation.consistency; -1: not asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ class ChosenFacts:
     ready: ReadyCandidates
     values: dict[str, Float[ndarray, " fact"]]
     choice: Choice
+    classes: Int[ndarray, " fact"]
 
     @property
     def facts(self) -> FactSet:
@@ -131,8 +134,8 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
     score = options.score or (DEFAULT if DEFAULT not in unavailable else WITHOUT_SUBJECT)
     if not options.score and score == WITHOUT_SUBJECT:
         notice(
-            f"score {DEFAULT} {unavailable[DEFAULT]}; scores that do without chose worse than chance where "
-            "they were measured, so facts are kept at random: train on all (--keep 1), or add the column"
+            f"facts are kept at random: score {DEFAULT} {unavailable[DEFAULT]}, and scores that do without "
+            "chose worse than chance where they were measured"
         )
     traced, too_long = _askable(traced, candidates)
     return ReadyCandidates(
@@ -158,9 +161,9 @@ def choose_facts(options: WhichDataOptions, ready: ReadyCandidates, home: Path) 
     """Score the candidates, or take the scores that an earlier run left in ``home``, and choose."""
     facts = ready.candidates.facts
     names = tuple(dict.fromkeys((ready.score, *options.also)))
-    values = _scored(ready.candidates, names, home / TABLE)
+    values, classes = _scored(ready.candidates, names, home / TABLE)
     choice = choose(values[ready.score], facts, options.keep, floor=options.floor, seed=options.seed)
-    made = ChosenFacts(options=options, ready=ready, values=values, choice=choice)
+    made = ChosenFacts(options=options, ready=ready, values=values, choice=choice, classes=classes)
     with recorded_file(home / TABLE) as temporary:
         choice_frame(made).to_parquet(temporary)
     return made
@@ -183,11 +186,15 @@ def _askable(traced: FactsWithRows, candidates: Candidates) -> tuple[FactsWithRo
     return replace(traced, facts=traced.facts.subset(index), rows=rows), aside
 
 
-def _scored(candidates: Candidates, names: tuple[str, ...], path: Path) -> dict[str, Float[ndarray, " fact"]]:
+def _scored(
+    candidates: Candidates, names: tuple[str, ...], path: Path
+) -> tuple[dict[str, Float[ndarray, " fact"]], Int[ndarray, " fact"]]:
+    """Return each score of the facts, and the class of what the base knows of each."""
     table, ids = _held(path), tuple(fact.id for fact in candidates.facts)
-    if table is not None and set(names) <= set(table) and tuple(table["fact_id"]) == ids:
-        return {name: table[name].to_numpy(np.float64) for name in names}
-    return {name: SCORES[name](candidates) for name in names}
+    if table is not None and {*names, CLASS} <= set(table) and tuple(table["fact_id"]) == ids:
+        return {name: table[name].to_numpy(np.float64) for name in names}, table[CLASS].to_numpy(np.int64)
+    classes = knowledge_classes(candidates)
+    return {name: SCORES[name](candidates) for name in names}, classes
 
 
 def _held(path: Path) -> pd.DataFrame | None:
@@ -214,6 +221,7 @@ def choice_frame(made: ChosenFacts) -> pd.DataFrame:
             "answer": [fact.answer for fact in facts],
             "answer_type": answer_types(facts),
             "popularity": pd.array([fact.popularity for fact in facts], dtype="Float64"),
+            CLASS: made.classes,
             **made.values,
             "rank": made.choice.rank,
             "kept": made.choice.kept,

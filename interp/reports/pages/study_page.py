@@ -56,7 +56,8 @@ def rebuild(run: Path | str) -> Path:
 
 def headline(study: Study) -> Table:
     """Show the finding and the first table on a terminal, intervals written short."""
-    table = Table(title=Text(study.finding, "bold"), title_justify="left", box=SIMPLE_HEAD)
+    told = "\n".join((study.finding, *study.answer))
+    table = Table(title=Text(told, "bold"), title_justify="left", box=SIMPLE_HEAD)
     table.padding, table.pad_edge = (0, 1, 0, 0), False  # with these the main job's fits into 80 columns
     first = study.tables[0]
     table.caption, table.caption_justify = first.note or None, "left"
