@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses import popularity_splits
+from analyses import findings, popularity_splits
+from analyses.experiments.findings.page import CLAIMS_OF_RUNS, HEAD, STUDIES
 from analyses.experiments.popularity_splits import cells as cells_module
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
 from analyses.experiments.popularity_splits.survival_predictors import invented_names
@@ -18,6 +20,8 @@ from finetune.common.files import read_json
 from finetune.data.facts import FactSet
 from finetune.data.records.fact import Fact
 from interp.measures.attention import AttentionMass
+from interp.reports.pages.results_tables import write_number
+from interp.reports.read.results import Results
 
 ARMS = ("top", "bottom", "whole", "random", "shuffled_top")
 COUNTRIES = ("France", "Kenya", "Japan")
@@ -137,6 +141,25 @@ def test_an_archive_is_gone_on_from_without_training(
     assert not list(again.rglob("adapter_model.safetensors"))
     ours, theirs = (read_json(path / "results.json") for path in (again, run))
     assert _numbers(ours) == pytest.approx(_numbers(theirs), rel=1e-4, nan_ok=True)
+
+
+def test_the_findings_begin_with_an_archived_study(
+    options: PopularitySplitsOptions, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "findings.md"
+    page.write_text(f"{HEAD}\n\n{CLAIMS_OF_RUNS}\n\n3 claims", encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["x", "--studies", str(options.archive), "--out", str(page)])
+    assert findings.main() == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.index(STUDIES) < text.index("primary endpoint") < text.index(CLAIMS_OF_RUNS)
+    assert text.endswith("3 claims")
+    held = Results.of(read_json(run / "results.json")).part("cities/tiny/lora/0.5")
+    number = held.at("asked/last, 0 examples/contrasts/top_minus_bottom/accuracy")
+    assert (
+        f"| top − bottom | all held-out facts | equal steps | seed 0 | {write_number(number, 'points')} |"
+        in text
+    )
+    assert (tmp_path / "figures" / "archive.png").is_file()
 
 
 def test_an_archive_of_other_settings_is_refused(
