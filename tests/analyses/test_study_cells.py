@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses import popularity_splits
+from analyses import findings, popularity_splits
+from analyses.experiments.findings.page import CLAIMS_OF_RUNS, HEAD, STUDIES
 from analyses.experiments.popularity_splits import cells as cells_module
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
 from analyses.experiments.popularity_splits.survival_predictors import invented_names
@@ -18,6 +20,8 @@ from finetune.common.files import read_json
 from finetune.data.facts import FactSet
 from finetune.data.records.fact import Fact
 from interp.measures.attention import AttentionMass
+from interp.reports.pages.results_tables import write_number
+from interp.reports.read.results import Results
 
 ARMS = ("top", "bottom", "whole", "random", "shuffled_top")
 COUNTRIES = ("France", "Kenya", "Japan")
@@ -36,13 +40,13 @@ def options(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         base=(f"tiny={tiny_llama_dir}",),
         arms=ARMS,
         match="answer",
-        seeds=(0, 1),
+        seeds=(0,),
         learning_rates=(1e-2,),
         steps=6,
         batch=8,
         check_every=2,
         last=True,
-        test_shots=(2,),
+        test_shots=(1,),
         measures=True,
         analyse=(),
         workers=1,
@@ -64,7 +68,7 @@ def test_both_checkpoints_are_asked_with_and_without_examples(run: Path, rows: p
     for (arm, _), some in rows.groupby(["arm", "seed"]):
         asked = {(c, s): len(part) for (c, s), part in some.groupby(["checkpoint", "shots"])}
         wanted = ["base"] if arm == "base" else ["best", "last"]
-        assert asked == {(c, s): len(some) // len(asked) for c in wanted for s in (0, 2)}
+        assert asked == {(c, s): len(some) // len(asked) for c in wanted for s in (0, 1)}
         assert set(some.loc[~some["beside"], "checkpoint"]) == {wanted[0]}
     last = rows[(rows["checkpoint"] == "last")]
     assert set(last["step"]) == {6}
@@ -84,13 +88,13 @@ def test_primary_numbers_are_of_the_kept_checkpoint_asked_as_trained(run: Path, 
 
 
 def test_attention_of_a_row_is_the_mean_of_the_facts_mass(run: Path, rows: pd.DataFrame) -> None:
-    (home,) = (run / "cells").glob("*arm=bottom*seed=1")
+    (home,) = (run / "cells").glob("*arm=bottom*seed=0")
     mass = AttentionMass.load(home / "measures" / "last" / "attention.safetensors")
-    own = rows[(rows["arm"] == "bottom") & (rows["seed"] == 1) & (rows["checkpoint"] == "last")]
+    own = rows[(rows["arm"] == "bottom") & (rows["seed"] == 0) & (rows["checkpoint"] == "last")]
     own = own[own["shots"] == 0].set_index("fact_id")["subject_attention"]
     for fact, value in zip(mass.fact_ids, mass.values, strict=True):
         assert own[fact] == pytest.approx(float(value.mean()))
-    layers = read_json(next((run.parent / "archive").glob("*arm=bottom*seed=1.json")))["layers"]["last"]
+    layers = read_json(next((run.parent / "archive").glob("*arm=bottom*seed=0.json")))["layers"]["last"]
     assert np.mean(layers["attention"]) == pytest.approx(own.mean(), abs=1e-4)
 
 
@@ -137,6 +141,25 @@ def test_an_archive_is_gone_on_from_without_training(
     assert not list(again.rglob("adapter_model.safetensors"))
     ours, theirs = (read_json(path / "results.json") for path in (again, run))
     assert _numbers(ours) == pytest.approx(_numbers(theirs), rel=1e-4, nan_ok=True)
+
+
+def test_the_findings_begin_with_an_archived_study(
+    options: PopularitySplitsOptions, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "findings.md"
+    page.write_text(f"{HEAD}\n\n{CLAIMS_OF_RUNS}\n\n3 claims", encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["x", "--studies", str(options.archive), "--out", str(page)])
+    assert findings.main() == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.index(STUDIES) < text.index("primary endpoint") < text.index(CLAIMS_OF_RUNS)
+    assert text.endswith("3 claims")
+    held = Results.of(read_json(run / "results.json")).part("cities/tiny/lora/0.5")
+    number = held.at("asked/last, 0 examples/contrasts/top_minus_bottom/accuracy")
+    assert (
+        f"| top − bottom | all held-out facts | equal steps | seed 0 | {write_number(number, 'points')} |"
+        in text
+    )
+    assert (tmp_path / "figures" / "archive.png").is_file()
 
 
 def test_an_archive_of_other_settings_is_refused(

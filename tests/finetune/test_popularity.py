@@ -42,6 +42,10 @@ def test_halves_are_equal_disjoint_and_ordered(
     )
     expected = len(facts) // 2 if match == "none" else relations * (len(popularity) // 2)
     assert len(top) == len(bottom) == len(random) == expected
+    placebo = split(facts, "shuffled_top", seed=seed, match=match)  # type: ignore[arg-type]
+    dealt = shuffle_popularity(facts, seed=seed)
+    assert ids(placebo) == ids(split(dealt, "top", seed=seed, match=match))  # type: ignore[arg-type]
+    assert set(placebo) <= set(facts), "facts keep their own popularity"
     assert not ids(top) & ids(bottom)
     assert min(f.popularity for f in top) >= max(f.popularity for f in bottom)  # type: ignore[type-var]
     assert ids(split(facts, "whole", seed=seed)) == ids(facts)

@@ -112,6 +112,8 @@ def test_equal_steps_keep_the_last_and_equal_loss_the_first_that_reached_it(base
     curve = read_json(last.path / "training.json")["curve"]
     assert last.step == TUNE.steps
     assert curve[-1]["loss"] == last.training_loss < curve[0]["loss"]
+    _, learned = score(*load_model(last.path), prompts[:32])
+    assert learned.mean() == curve[-1]["training_accuracy"] == last.training_accuracy
     wanted = curve[1]["loss"]
     config = replace(TUNE, keep="loss", until_loss=wanted)
     reached = train(base, prompts[:32], prompts[32:], tmp_path / "loss", config=config)

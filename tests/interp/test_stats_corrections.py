@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -29,6 +30,16 @@ def test_benjamini_hochberg_is_scipys_and_leaves_out_what_was_not_measured() -> 
     assert len(adjusted([])) == 0
     with pytest.raises(InputError, match="between 0 and 1"):
         adjusted([0.5, 5.0])
+
+
+def test_holm_is_the_closed_test_of_bonferronis() -> None:
+    """A hypothesis falls where every intersection that holds it does; its p-value is the largest of theirs."""
+    p = np.array([0.01, 0.04, 0.03, 0.5, 0.012])
+    others = [set(some) for k in range(1, 6) for some in combinations(range(5), k)]
+    closed = [max(min(1, len(some) * p[list(some)].min()) for some in others if i in some) for i in range(5)]
+    assert adjusted(p, method="holm") == pytest.approx(closed)
+    held = adjusted([0.01, math.nan, 0.04], method="holm")
+    assert held == pytest.approx([0.02, math.nan, 0.04], nan_ok=True)
 
 
 def test_of_many_nulls_few_are_found_after_correction() -> None:

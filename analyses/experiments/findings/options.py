@@ -16,8 +16,10 @@ from finetune.common.option_checks import require_valid
 class FindingsOptions:
     """What was found, in one table: every claim that finished runs decide."""
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run directories, in the order of the table."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Run directories, in the order of the table (default: what the page says of runs stays)."""
+    studies: tuple[Path, ...] = ()
+    """Archives of studies on real language models (docs/studies), whose sections come first."""
     out: Path = Path("docs/findings.md")
     """The page to write."""
 
@@ -28,5 +30,5 @@ class FindingsOptions:
             InputError: names the setting and the remedy.
         """
         require_valid(self)
-        if not self.runs:
+        if not self.runs and not self.studies:
             raise InputError("no run: name the directories of finished runs")

@@ -87,13 +87,23 @@ def question_of(command: str) -> str:
     return (text or "").split("\n")[0]
 
 
-def findings_page(found: Sequence[RunFindings]) -> str:
-    """Write the page: a count of outcomes, the table, and what each run is."""
+STUDIES = "## On a real language model"
+CLAIMS_OF_RUNS = "## Every claim of every run"
+
+
+def findings_page(studies: Sequence[str], of_runs: str) -> str:
+    """Write the page: studies on real language models first, then what single runs decide."""
+    first = [STUDIES, "", *studies] if studies else []
+    return "\n".join([*HEAD.split("\n"), "", *first, of_runs])
+
+
+def runs_part(found: Sequence[RunFindings]) -> str:
+    """Write what runs decide: a count of outcomes, the table, and what each run is."""
     counts = Counter(claim["outcome"] for run in found for claim in run.claims)
     total = sum(counts.values())
     parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
     lines = [
-        *HEAD.split("\n"),
+        CLAIMS_OF_RUNS,
         "",
         f"{total} claims from {len(found)} runs: {', '.join(parts)}. {HOW_TO_READ}",
         "",
@@ -118,6 +128,21 @@ def findings_page(found: Sequence[RunFindings]) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def runs_part_of(page: Path) -> str:
+    """Take what runs decide from a page that was written before.
+
+    Raises:
+        InputError: there is no such page.
+    """
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    start = text.find(CLAIMS_OF_RUNS)
+    if start < 0:
+        raise InputError(
+            f"--out {page}: says nothing of runs yet; name the directories of finished runs, too"
+        )
+    return text[start:]
 
 
 def brief(setting: str, longest: int = 60) -> str:

@@ -76,3 +76,21 @@ def _config(options: PopularitySplitsOptions) -> dict[str, Any]:
     return {
         k: v for k, v in config.items() if k not in (*NOT_A_CELLS, *AFTERWARDS) and v not in (None, False, [])
     }
+
+
+def read_archive(folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Read all archived cells: their rows with each cell's seed and parameters, and what is told of each.
+
+    Raises:
+        InputError: no cell is there.
+    """
+    frames, records = [], []
+    for rows in sorted(folder.glob("*.parquet")):
+        params = dict(word.split("=", 1) for word in rows.stem.split(","))
+        typed = {n: float(v) if n in ("fraction", "learning_rate") else v for n, v in params.items()}
+        typed["seed"] = int(params["seed"])
+        frames.append(pd.read_parquet(rows).assign(**typed))
+        records.append({**typed, **read_json(rows.with_suffix(".json"))})
+    if not frames:
+        raise InputError(f"{folder}: holds no finished cell; run the study's command first")
+    return pd.concat(frames, ignore_index=True), records
