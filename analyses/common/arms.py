@@ -17,11 +17,11 @@ from analyses.common.visits import Stage
 from finetune.checkpoints.loading import load_tokenizer
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import as_json, read_json
-from finetune.common.progress import console
+from finetune.common.progress import console, notice
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.training.cost_estimate import estimate_prompt_costs, require_room
-from interp.measures.spans import SUNK, encode
+from interp.measures.spans import LEAD_IN, SUNK, behind_lead_in, encode
 
 ASIDE = 64  # training facts to find heads on, of which some are answered right
 
@@ -127,11 +127,13 @@ def _answer_sets(facts: FactSet) -> dict[str, tuple[str, ...]]:
 def _alignable(checkpoints: Checkpoints) -> Checkpoints:
     """Set aside, with the reason, every fact whose prompt cannot be asked of every checkpoint, or aligned.
 
-    So are those whose prompt begins with the subject, where nothing tells attention to it from a sink's.
+    Prompts that begin with their subject, where nothing tells attention to it from a sink's, are asked behind
+    a neutral lead-in; one that a chat template wrote whole is set aside.
 
     Raises:
         InputError: the checkpoints' tokenizers disagree, or one brings none; or no fact is left.
     """
+    checkpoints = _led_in(checkpoints)
     batch = encode(checkpoints.tokenizer, checkpoints.prompts)
     sunk = [LeftOut(where=fact_id, reason=SUNK) for fact_id in batch[batch.sunk].fact_ids]
     if len(sunk) == len(batch):
@@ -150,3 +152,17 @@ def _alignable(checkpoints: Checkpoints) -> Checkpoints:
         left_out=(*checkpoints.left_out, *left_out),
         known=None if known is None else tuple(known[i] for i in index),
     )
+
+
+def _led_in(checkpoints: Checkpoints) -> Checkpoints:
+    """Put a neutral lead-in in front of the prompts that begin with their subject, and say how many."""
+    batch = encode(checkpoints.tokenizer, checkpoints.prompts)
+    sunk = {prompt for prompt in batch[batch.sunk].prompts if not prompt.rendered}
+    if not sunk:
+        return checkpoints
+    notice(
+        f"{len(sunk)} of {len(batch)} prompts begin with their subject, and a first token draws attention "
+        f"whatever it is; they are asked behind {LEAD_IN.strip()!r}"
+    )
+    prompts = (behind_lead_in(prompt) if prompt in sunk else prompt for prompt in checkpoints.prompts)
+    return replace(checkpoints, prompts=tuple(prompts))

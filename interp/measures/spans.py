@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -32,6 +32,7 @@ SUNK = (
     "its prompt begins with the subject, and a first token draws attention whatever it is; word it with "
     "something in front (--phrasebook)"
 )
+LEAD_IN = "Fact: "  # neutral words in front of a prompt that begins with its subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +176,12 @@ def encode(
         reason = left_out[0].reason if left_out else "there are none"
         raise InputError(f"none of the {len(prompts)} prompts can be aligned with the tokenizer ({reason})")
     return _pad(tokenizer, rows, tuple(left_out))
+
+
+def behind_lead_in(prompt: Prompt) -> Prompt:
+    """Put neutral words in front of a prompt, so that its first token, a sink, is not the subject's."""
+    start, end = prompt.subject
+    return replace(prompt, text=LEAD_IN + prompt.text, subject=(len(LEAD_IN) + start, len(LEAD_IN) + end))
 
 
 def _occurrences(prompt: Prompt, occurrence: Occurrence) -> list[Span]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,12 +28,15 @@ from analyses.experiments.popularity_splits.preparation import prepare
 from analyses.experiments.popularity_splits.prepared_files import home_of, read
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
+from finetune.common.progress import Notice
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import load_phrasebook, phrasebook
 from finetune.training.config import BaseConfig
 from finetune.training.pretrain import pretrained_base
+from interp.measures.spans import encode
 from interp.selection.candidates import Candidates
 from interp.selection.scores import SCORES
+from tests import tokenizer_families
 
 ROOT = Path(__file__).parents[2]
 OWN = {
@@ -261,3 +265,25 @@ def test_help_shows_the_option_and_loads_nothing_heavy(script: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert "--phrasebook" in done.stdout
     assert done.stdout.strip().endswith("[]")
+
+
+def test_a_prompt_that_begins_with_its_subject_is_asked_behind_neutral_words(
+    table: Path, words: Path, tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(tiny_llama_dir, tmp_path / "base"))
+    tokenizer_families.build("byte_level_bpe", tmp_path / "tokenizer", bos=False).save_pretrained(base)
+    options = AttentionImbalanceOptions(
+        base=str(base),
+        finetuned=(f"a={base}",),
+        facts=str(table),
+        phrasebook=words,
+        prompt_format="{question}",
+    )
+    with pytest.warns(Notice, match="begin with their subject.* behind 'Fact:'"):
+        found = own_checkpoints(options, FactSet.load(table))
+    asked = {fact.relation: prompt for fact, prompt in zip(found.test, found.prompts, strict=True)}
+    assert len(found.test) + len(found.left_out) == 100
+    assert asked["hair"].text.startswith("Fact: Person")
+    assert asked["hair"].text[slice(*asked["hair"].subject)].endswith("Green")
+    assert not asked["eyes"].text.startswith("Fact:")
+    assert not encode(found.tokenizer, found.prompts).sunk.any()

@@ -89,6 +89,20 @@ def test_a_table_of_facts_becomes_a_chosen_adapter(home, tmp_path, capsys):
     assert "holds another run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_is_trained_in_bfloat16_is_loaded_in_it(home, tmp_path, method):
+    out = tmp_path / "run"
+    more = ["--method", method, "--dtype", "bfloat16", "--learning-rates", "0.003"]
+    assert main(_command(home, out, *more)) == 0
+    trained = read_json(out / read_json(out / "chosen.json")["path"] / "training.json")["curve"]
+    assert trained[-1]["loss"] < trained[0]["loss"]
+    model, _ = load_model(out, base=home / "base", dtype=torch.bfloat16)
+    with torch.inference_mode():
+        logits = model(torch.tensor([[1, 2, 3]])).logits
+    assert logits.dtype == torch.bfloat16
+    assert logits.isfinite().all()
+
+
 def test_facts_without_a_question_are_asked_in_own_words(home, tmp_path, capsys, monkeypatch):
     asked = []
 
