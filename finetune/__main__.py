@@ -16,6 +16,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -180,7 +181,7 @@ def _next_command(options: Options) -> str:
 def _defaults(arguments: Sequence[str]) -> Any:
     """Take the options that a named preset or method stands for, for other options to change."""
     words = " ".join(arguments).replace("=", " ").split()
-    given = dict(zip(words, words[1:], strict=False))
+    given = dict(pairwise(words))
     facts: Any = {"facts": tyro.MISSING, "out": tyro.MISSING}
     if (name := given.get("--preset")) is None:
         return Options(**facts, tune=GIVEN_TUNE["full" if given.get("--method") == "full" else "lora"])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from finetune.common.errors import InputError
 from finetune.common.messages import join_names
 from finetune.common.option_checks import require_valid
-from finetune.common.yaml_files import load_yaml
 from finetune.common.progress import duration
+from finetune.common.yaml_files import load_yaml
 from finetune.data.synthetic_world import WorldConfig
 from finetune.training.config import BaseConfig, CorpusConfig, Method, TuneConfig
 from finetune.training.machine import Machine, size
