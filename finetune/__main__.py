@@ -12,10 +12,10 @@ are those that suit a pretrained language model: LoRA, or with --method full sma
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,12 +23,13 @@ from finetune.common import distributed
 from finetune.common.command_line import parse_options, run_command
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.option_checks import Count, InnerShare, Seed, ShareBelowOne, refuse_unread, require_valid
-from finetune.common.progress import notice, prepare_process
+from finetune.common.progress import prepare_process
 from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
 from finetune.data.prompt_formats import PromptFormat
 from finetune.training.config import LORA, TuneConfig
-from finetune.training.presets import GIVEN_TUNE, recipe
+from finetune.training.next_steps import diagnosis_command, warn_of_few
+from finetune.training.presets import OWN_TUNE, recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from finetune.training.finished_training import Checkpoint
 
 import tyro
-
-FEWEST_HELD_OUT = 40  # facts; interp.verdicts.controls has a verdict's reasons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ class Options:
     """Train even if the estimate says that memory will not do."""
     quiet: bool = False
     """Print nothing but errors."""
-    tune: Annotated[TuneConfig, tyro.conf.arg(name="")] = GIVEN_TUNE["lora"]
+    tune: Annotated[TuneConfig, tyro.conf.arg(name="")] = OWN_TUNE["lora"]
     ask: Annotated[PromptFormat, tyro.conf.arg(name="")] = field(default_factory=PromptFormat)
 
     def check(self) -> None:
@@ -91,7 +90,7 @@ class Options:
                 "leaves nothing to train on; give shares that sum to less than 1"
             )
         tune = self.tune
-        usual = recipe(self.preset).tune if self.preset else GIVEN_TUNE[tune.method]
+        usual = recipe(self.preset).tune if self.preset else OWN_TUNE[tune.method]
         if tune.method != "lora":
             refuse_unread(tune, LORA, "is LoRA's; add --method lora or leave it out", usual=usual)
         if tune.keep != "loss":
@@ -113,7 +112,7 @@ def _command(arguments: Sequence[str]) -> None:
     if distributed.is_main() and not options.quiet:
         right = round(chosen.validation_accuracy * asked)
         print(f"{right} of {asked} validation facts are answered right, at step {chosen.step}: {chosen.path}")
-        print(f"Next: {_next_command(options)}")
+        print(f"Next: {diagnosis_command(options.out, held_out=options.test_share > 0)}")
 
 
 def finetune(options: Options) -> tuple[Checkpoint, int]:
@@ -166,24 +165,15 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     return chosen, len(validation)
 
 
-def _next_command(options: Options) -> str:
-    """Return the command that measures what this training did, to be copied into a shell.
-
-    How the model is asked, its base and the facts held out are read from its directory.
-    """
-    out = str(options.out)
-    # Facts that were trained on say little of what was lost; cities and countries are known to most bases.
-    others = [] if options.test_share else ["--facts", "geonames@even", "--limit", "400"]
-    return shlex.join(["factscope", "diagnose", "--finetuned", out, *others, "--out", f"{out}-diagnosis"])
-
-
 def _defaults(arguments: Sequence[str]) -> Any:
     """Take the options that a named preset or method stands for, for other options to change."""
     words = " ".join(arguments).replace("=", " ").split()
-    given = dict(zip(words, words[1:], strict=False))
+    given = dict(pairwise(words))
     facts: Any = {"facts": tyro.MISSING, "out": tyro.MISSING}
     if (name := given.get("--preset")) is None:
-        return Options(**facts, tune=GIVEN_TUNE["full" if given.get("--method") == "full" else "lora"])
+        tune = OWN_TUNE["full" if given.get("--method") == "full" else "lora"]
+        by_steps = {"--steps", "--tune-steps"} & set(words)
+        return Options(**facts, tune=replace(tune, epochs=None) if by_steps else tune)
     held = recipe(name)
     return Options(**facts, base=held.base, preset=name, tune=held.tune)
 
@@ -203,11 +193,7 @@ def _parts(options: Options) -> dict[str, FactSet]:
     for name in ("train", "validation"):
         if not len(parts[name]):
             raise InputError(f"{options.facts}: no fact is left for the {name} part; give more facts")
-    if 0 < (held_out := len(parts["test"])) < FEWEST_HELD_OUT:
-        notice(
-            f"{held_out} facts are held out: a diagnosis on them needs {FEWEST_HELD_OUT} or more; give more "
-            "facts, or a larger --test-share"
-        )
+    warn_of_few(len(parts["test"]))
     return parts
 
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from analyses.common.options import FactOptions, TrainingOptions
 from finetune.common.errors import InputError
+from finetune.common.short_repr import ShortRepr
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
 from finetune.data.prompts import Phrasebook, Prompt, render
@@ -28,7 +29,7 @@ FEWEST = 8  # facts below which an arm, the validation or the test part says not
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSetup:
+class TrainingSetup(ShortRepr):
     """What a seed's arms have in common; ``parts`` share no subject."""
 
     setting: WorldSetting
@@ -119,7 +120,7 @@ def _parts(facts: FactSet, seed: int, test: float) -> Partition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorldSetting:
+class WorldSetting(ShortRepr):
     """What one seed's run works on: facts, their wording, and how a base and its arms are made."""
 
     facts: FactSet

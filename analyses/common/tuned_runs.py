@@ -1,4 +1,4 @@
-"""What ``factscope tune`` left: its base and facts, and which facts it did not train on, read for a diagnosis.
+"""What ``factscope tune`` left: its base, its facts and which of these it held out, read for a diagnosis.
 
 A directory of ``factscope tune`` says by itself how its model is to be measured: on the base that it started
 from, and on the facts that it held out, asked as it was trained. Options that are given go first.
@@ -87,8 +87,8 @@ def held_out(facts: FactSet, source: str, paths: Iterable[str]) -> tuple[FactSet
         return facts, replace(trained, left_out=())
     if not index:
         notice(
-            f"{runs[0].path} was trained on all of {source}: what it says of these facts is mostly what it was "
-            "just taught; train with --test-share 0.3, or give --facts that it was not trained on"
+            f"{runs[0].path} was trained on all of {source}: what it says of these facts is mostly what it "
+            "was just taught; train with --test-share 0.3, or give --facts that it was not trained on"
         )
         return facts, replace(trained, facts=(), left_out=())
     reason = f"was trained on, or chose the checkpoint, in {runs[0].path}"

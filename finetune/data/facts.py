@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from finetune.common.errors import LeftOut
+from finetune.common.short_repr import ShortRepr
 from finetune.data.records.fact import Fact
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FactSet(Sequence[Fact]):
+class FactSet(ShortRepr, Sequence[Fact]):
     """An ordered set of facts with a name and the record of what was left out of it.
 
     ``wordings`` are those that the source brings for some of its relations: a question, statements and
@@ -88,6 +89,16 @@ class FactSet(Sequence[Fact]):
 
     def __iter__(self) -> Iterator[Fact]:
         return iter(self.facts)
+
+    def _shown(self) -> Mapping[str, Any]:
+        counted = [fact.popularity for fact in self.facts if fact.popularity is not None]
+        shown = {"name": self.name, "facts": len(self), "relations": self.relations}
+        span = f"{min(counted):g} to {max(counted):g}" if counted else "not given"
+        return shown | {"popularity": span, "left_out": len(self.left_out)}
+
+    def _rows(self) -> Sequence[Mapping[str, Any]]:
+        names = ("subject", "relation", "answer", "question", "popularity")
+        return [{name: getattr(fact, name) for name in names} for fact in self.facts[:5]]
 
     def subset(self, indices: Sequence[int]) -> FactSet:
         """Keep the facts at ``indices``, in that order."""

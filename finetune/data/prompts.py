@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from finetune.common.errors import InputError
 from finetune.common.messages import quote
 from finetune.common.seeds import generator
+from finetune.common.short_repr import ShortRepr
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import SLOT, find_subject
 
@@ -22,7 +23,7 @@ QUESTION = "{question}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Prompt:
+class Prompt(ShortRepr):
     """A text to complete. ``subject`` is the half-open character range of the subject in ``text``.
 
     ``choices`` are the continuations among which a multiple-choice question is answered, in their order; the
@@ -53,7 +54,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phrases:
+class Phrases(ShortRepr):
     """How one relation is worded.
 
     ``statements`` and ``questions`` are the forms met in pretraining; ``asked`` is the form that

@@ -16,6 +16,7 @@ import numpy as np
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
 from finetune.common.seeds import generator
+from finetune.common.short_repr import ShortRepr
 from finetune.data.facts import FactSet
 
 Arm = Literal["top", "bottom", "random", "whole", "shuffled_top"]
@@ -24,7 +25,7 @@ _BLOCK = 10  # consecutive subjects among which the parts are dealt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Partition:
+class Partition(ShortRepr):
     """Three parts of a fact set, no subject of which is in two."""
 
     train: FactSet

@@ -17,6 +17,7 @@ from finetune.common.option_checks import (
     Within,
     require_valid,
 )
+from finetune.common.short_repr import ShortRepr
 
 Method = Literal["full", "lora"]
 Keep = Literal["best", "last", "loss"]
@@ -32,7 +33,7 @@ UNCURED = {"qk_rate": 1.0, "attention_penalty": 0.0, "distil": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneConfig:
+class TuneConfig(ShortRepr):
     """How an arm is fine-tuned; of several learning rates the one that validates best is taken."""
 
     method: Method = "full"

@@ -11,13 +11,14 @@ from finetune.common.checksums import seal, sealed_state
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, replace_directory
 from finetune.common.progress import notice
+from finetune.common.short_repr import ShortRepr
 from finetune.training.work_dir import recipe_difference
 
 DONE = "done.json"  # in a work directory: training is over, and what was kept is on its way to its place
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(ShortRepr):
     """A kept checkpoint: where it is, and what chose it.
 
     ``training_loss`` is in nats an answer, on a sample of the training facts, and ``training_accuracy`` the

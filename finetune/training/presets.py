@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from finetune.common.errors import InputError
 from finetune.common.messages import join_names
 from finetune.common.option_checks import require_valid
-from finetune.common.yaml_files import load_yaml
 from finetune.common.progress import duration
+from finetune.common.yaml_files import load_yaml
 from finetune.data.synthetic_world import WorldConfig
 from finetune.training.config import BaseConfig, CorpusConfig, Method, TuneConfig
 from finetune.training.machine import Machine, size
@@ -162,6 +162,9 @@ GIVEN_TUNE: dict[Method, TuneConfig] = {
     "lora": TuneConfig(method="lora", batch=32, learning_rates=(1e-3,), check_every=25),
     "full": TuneConfig(method="full", batch=32, learning_rates=(5e-5,), check_every=25),
 }
+
+# The same for one's own facts, however many they are: facts that the base does not know are fitted late.
+OWN_TUNE = {name: replace(tune, epochs=10.0, check_every=10) for name, tune in GIVEN_TUNE.items()}
 
 
 def recipe(name: str) -> Recipe:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from finetune.common.errors import InputError
 from finetune.common.files import atomic_file
+from finetune.common.short_repr import ShortRepr
 from interp.models.identity import Fingerprint, model_fingerprint
 from interp.stats import Estimate, estimate, over_seeds
 
@@ -30,7 +31,7 @@ __all__ = ["Estimate", "Result", "estimate", "long_frame", "over_seeds"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class Result(ShortRepr):
     """A measurement of some facts that remembers which model it was made on.
 
     Subclasses add fields: tensors, strings, numbers, tuples of these, and fingerprints of further models.

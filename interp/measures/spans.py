@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Bool, Int
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from finetune.checkpoints.shared_tokenizer import masked_id, unreadable_prompts
 from finetune.common.errors import InputError, LeftOut
+from finetune.common.short_repr import ShortRepr
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import Span, TokenizedText, subject_tokens, tokenize
 
@@ -36,7 +37,7 @@ LEAD_IN = "Fact: "  # neutral words in front of a prompt that begins with its su
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptBatch:
+class PromptBatch(ShortRepr):
     """Right-padded prompts with the roles of their tokens.
 
     ``last`` is the position of each row's last real token, where the answer is read. ``special_mask``
@@ -73,6 +74,14 @@ class PromptBatch:
             last=self.last[index],
             prompts=tuple(self.prompts[int(i)] for i in index),
         )
+
+    def _shown(self) -> Mapping[str, Any]:
+        shape = {"prompts": len(self), "tokens": int(self.attention_mask.sum()), "input_ids": self.input_ids}
+        return shape | {"subject_tokens": int(self.subject_mask.sum()), "left_out": len(self.left_out)}
+
+    def _rows(self) -> Sequence[Mapping[str, Any]]:
+        names = ("fact_id", "text", "answers")
+        return [{name: getattr(prompt, name) for name in names} for prompt in self.prompts[:5]]
 
     @property
     def fact_ids(self) -> tuple[str, ...]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from finetune.common.seeds import torch_generator
+from finetune.common.short_repr import ShortRepr
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ SHAPE = ("n_layers", "n_heads", "d_model", "d_head", "d_mlp", "d_vocab", "n_key_
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fingerprint:
+class Fingerprint(ShortRepr):
     """What identifies a model: a hash of its shape, and its log-probs (nats) on a few fixed tokens.
 
     The probe is of what the model computes, not of its bytes: merging an adapter and taking it out again
@@ -44,6 +45,9 @@ class Fingerprint:
     probe: tuple[float, ...]
     dtype: str
     sketch: tuple[float, ...] = ()
+
+    def _shown(self) -> Mapping[str, Any]:
+        return {"shape": self.shape[:12], "dtype": self.dtype}
 
     def matches(self, other: Fingerprint) -> bool:
         """Tell whether the two are of one model, up to rounding."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from finetune.common.errors import InputError
+from finetune.common.short_repr import ShortRepr
 from interp.models.lora_switch import LoraSwitch
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ Loader = Callable[[], "TransformerBridge"]
 Ask = Callable[[Side, Any], None]
 
 
-class CheckpointPair:
+class CheckpointPair(ShortRepr):
     """Base and fine-tuned sides of one comparison, opened one at a time.
 
     Made by :func:`interp.models.load_pair.load_pair`. ``tokenizer`` is both sides' own, as training used
@@ -39,6 +40,12 @@ class CheckpointPair:
         self.switch: LoraSwitch | None = None
         self.low_memory = False
         self._opened: list[Side] = []
+
+    def _shown(self) -> Mapping[str, Any]:
+        names = ("base", "finetuned", "dtype", "copies", "base_parity", "finetuned_parity", "adapter_change")
+        told = {name: self.provenance[name] for name in names if self.provenance.get(name) is not None}
+        loaded = ", ".join(self.models) or ("none yet" if self.loaders else "none: closed")
+        return told | {"loaded": loaded, "notices": len(self.provenance.get("notices", ()))}
 
     @contextmanager
     def base(self) -> Iterator[TransformerBridge]:

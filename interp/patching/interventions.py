@@ -19,6 +19,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from finetune.common.errors import InputError
+from finetune.common.short_repr import ShortRepr
 from interp.measures.attention import indices
 from interp.measures.spans import PromptBatch
 from interp.patching.positions import Role, slots
@@ -34,7 +35,7 @@ HEADLESS: tuple[Site, ...] = ("residual", "mlp")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replace:
+class Replace(ShortRepr):
     """Put in what was recorded: of the same fact, or of the one that ``facts`` maps it to."""
 
     source: Recording
@@ -42,7 +43,7 @@ class Replace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mean:
+class Mean(ShortRepr):
     """Put in the mean over all that was recorded; not for attention, whose rows differ in length."""
 
     source: Recording
@@ -69,7 +70,7 @@ Action = Replace | Mean | Zero | Scale | Knockout
 
 
 @dataclass(frozen=True, kw_only=True)
-class Intervention:
+class Intervention(ShortRepr):
     """One edit.
 
     ``at`` are the positions edited: for ``pattern`` and ``scores`` the queries, whose ``keys`` are edited

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from finetune.common.short_repr import ShortRepr
 from interp.measures.spans import PromptBatch
 from interp.patching.editing import first_positions
 from interp.patching.interventions import Edits, interventions_of, layers_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class Group(ShortRepr):
     """Cells that resume at the same layer and the same position of every prompt."""
 
     cells: tuple[int, ...]
@@ -28,7 +29,7 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridPlan:
+class GridPlan(ShortRepr):
     """The groups of a grid, in the order they run.
 
     ``cost`` is what the grid takes beside one full pass per cell, in tokens times layers; ``tokens`` and

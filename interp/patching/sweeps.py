@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from finetune.common.errors import InputError
+from finetune.common.short_repr import ShortRepr
 from interp.patching.interventions import (
     GROUPED,
     HEADLESS,
@@ -29,7 +30,7 @@ KEYS: tuple[Role, ...] = ("subject", "relation", "bos", "rest")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
+class Grid(ShortRepr):
     """Cells with the axes they were made along: ``labels`` in order, the last one fastest."""
 
     cells: tuple[Edits, ...]

@@ -13,6 +13,7 @@ A fact that is still stated, specifically, in every held-out form is stored what
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +125,20 @@ class Diagnosis(Result):
             columns[f"shown_by_{name}"] = self.shown[:, k].numpy()
             columns[f"control_{name}"] = self.is_control[:, k].numpy()
         return pd.DataFrame(columns)
+
+    def _shown(self) -> Mapping[str, Any]:
+        value, low, high, n = self.false_positives
+        rate = (
+            "" if value is None else f"{value:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")
+        )
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
+        told = {"facts": len(self.fact_ids), "verdicts": counts, "used": self.used, "controls": self.controls}
+        told |= {"threshold": self.threshold, "false_positives": f"{rate or 'not measured'}, n = {n}"}
+        return told | {"left_out": len(self.left_out), "model": self.model, "finetuned": self.finetuned}
+
+    def _rows(self) -> Sequence[Mapping[str, Any]]:
+        names = ("subjects", "relations", "answers", "verdicts", "base_said", "said")
+        return [{name: getattr(self, name)[i] for name in names} for i in range(min(5, len(self.fact_ids)))]
 
     def counts(self) -> dict[str, int]:
         """Count the facts of each verdict."""

@@ -129,11 +129,11 @@ def test_every_number_of_the_headline_is_on_the_page(trained, html):
 @pytest.mark.parametrize(
     ("value", "low", "high", "verdict", "words"),
     [
-        (0.062, 0.021, 0.103, "supported", "6.2 percentage points more"),
-        (-0.062, -0.103, -0.021, "the opposite", "6.2 percentage points fewer"),
-        (0.012, -0.031, 0.055, "inconclusive", "does not settle its sign"),
-        (0.012, 0.0, 0.055, "inconclusive", "does not settle its sign"),
-        (0.012, None, None, "inconclusive", "no interval"),
+        (0.062, 0.021, 0.103, "yes, in this world", "6.2 percentage points more"),
+        (-0.062, -0.103, -0.021, "no, the opposite in this world", "6.2 percentage points fewer"),
+        (0.012, -0.031, 0.055, "cannot tell in this world", "does not settle its sign"),
+        (0.012, 0.0, 0.055, "cannot tell in this world", "does not settle its sign"),
+        (0.012, None, None, "cannot tell in this world", "no interval"),
     ],
 )
 def test_the_verdict_follows_the_interval(tmp_path, value, low, high, verdict, words):

@@ -61,7 +61,7 @@ def own_checkpoints(options: AttentionImbalanceOptions, facts: FactSet) -> Check
     A fact without a question of its own is asked in its relation's wording.
     """
     _require_measurable(str(options.base), options.own)
-    style, source = asking_format(options), str(options.facts)
+    style, source, set_aside = asking_format(options), str(options.facts), len(facts.left_out)
     facts, trained = held_out(facts, source, (path for _, path in options._named))
     spare: FactSet | tuple[Fact, ...] = trained
     if options.limit is not None:
@@ -77,7 +77,7 @@ def own_checkpoints(options: AttentionImbalanceOptions, facts: FactSet) -> Check
         phrasebook=book,
         answer_sets=_answer_sets(both),
         sizes={"total": len(facts), "train": 0, "validation": 0, "test": len(test)},
-        left_out=test.left_out[len(facts.left_out) :],
+        left_out=test.left_out[set_aside:],
         examples=examples,
         known_cut=options.known,
         dtype=options.dtype or "float32",

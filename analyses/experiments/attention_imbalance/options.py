@@ -184,7 +184,7 @@ def asking_format(options: AttentionImbalanceOptions) -> PromptFormat:
 
 
 def subjects_known(facts: FactSet | None) -> bool:
-    """Say whether facts tell what their questions are about; of a bare list all of a question is its subject."""
+    """Say whether facts tell what they are about; of a bare list all of a question is its subject."""
     return facts is None or any(fact.subject != fact.question for fact in facts)
 
 

@@ -11,6 +11,7 @@ from analyses.experiments.attention_imbalance.checkpoints import load_inputs
 from analyses.experiments.stored_or_suppressed import numbers, page, stages
 from finetune.common.files import read_json
 
+
 def following(out: Path) -> tuple[str, ...]:
     """Return the command that shows where attention went; facts without subjects cannot say that."""
     manifest = read_json(out / "manifest.json")

@@ -136,8 +136,8 @@ def require_enough(asked: int, source: str) -> None:
     """
     if asked < FEWEST_CONTROLS:
         raise InputError(
-            f"{source}: {asked} facts can be asked, and a verdict needs at least {FEWEST_CONTROLS}; give more, or "
-            "--facts geonames@even"
+            f"{source}: {asked} facts can be asked, and a verdict needs at least {FEWEST_CONTROLS}; give "
+            "more, or --facts geonames@even"
         )
 
 

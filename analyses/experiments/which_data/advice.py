@@ -1,7 +1,7 @@
 """Advice before training: how many facts the base knows, whether halving them is advised, what to do next.
 
-Known here: answered right under one at least of three few-shot prompts (:mod:`finetune.evaluation.consistency`),
-asked of a random draw where there are many. Whether a half is advised is read from what contests measured
+Known here: answered right under one at least of three few-shot prompts, asked of a random draw of many facts
+(:mod:`finetune.evaluation.consistency`). Whether a half is advised is read from what contests measured
 (``expected_gains.json``), never from the facts at hand.
 """
 
@@ -63,8 +63,8 @@ def advice(options: WhichDataOptions, way: str, facts: int, known: dict[str, Any
         )
     if facts * share_held_out(facts) < FEWEST_CONTROLS:
         told.append(
-            f"A diagnosis asks {FEWEST_CONTROLS} facts or more that were not trained on: these are too few to "
-            "hold so many out, so give it others."
+            f"A diagnosis asks {FEWEST_CONTROLS} facts or more that were not trained on: these are too few "
+            "to hold so many out, so give it others."
         )
     if options.keep < 1:
         told.append("If it must be fewer, keep relations and answers even, as --floor 1 does.")
@@ -77,13 +77,15 @@ def evidence(gains: Sequence[ExpectedGain]) -> str:
     if not measured:
         return "Halving is not advised: what a half by this score costs was not measured."
     ends = " to ".join(
-        f"{format_interval(*whole, unit='%', signed=True).replace('%', '')} ({setting.partition(', full')[0]})"
+        f"{format_interval(*(100 * x for x in whole), signed=True)} in {setting.partition(', full')[0]}"
         for whole, setting in dict.fromkeys((measured[0], measured[-1]))
     )
     ahead = sum(low > 0 for (_, low, _), _ in measured)
-    lead = f"A half was clearly ahead of all facts in {ahead} of" if ahead else "Halving is not advised: in none of"
-    tail = "" if ahead else " was a half clearly ahead of all facts"
-    return f"{lead} {len(measured)} settings measured{tail} (points of held-out accuracy: {ends})."
+    lead = "A half was" if ahead else "Halving is not advised: a half was"
+    return (
+        f"{lead} clearly ahead of all facts in {ahead or 'none'} of {len(measured)} settings (points of "
+        f"held-out accuracy: {ends})."
+    )
 
 
 def share_held_out(facts: int) -> float:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from finetune.common.short_repr import ShortRepr
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fact:
+class Fact(ShortRepr):
     """One (subject, relation, answer) triple.
 
     ``answers`` are all accepted answers, the canonical one first. ``question`` is the source's own

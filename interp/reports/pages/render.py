@@ -11,11 +11,14 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from interp.reports.pages.fact_section import FactSection
+from interp.reports.pages.sentences import run_words, scope
 from interp.reports.pages.study import OUTCOMES, Cell, Study, StudyFigure, StudyTable, format_cell
 from interp.reports.views.view import template_environment
 
 MOST_EXAMPLES = 3  # of each reason for leaving something out
 MOST_REASONS = 25
+YES_NO = {"supported": "yes", "not supported": "no", "inconclusive": "cannot tell"}
+ASKS_YES_OR_NO = ("Does", "Do", "Is", "Are", "Was", "Can", "Should")
 ENLARGED = 1.1  # figures are drawn for print, in 8 pt type
 _OWN_SIZE = re.compile(r'(<svg\b[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"')
 
@@ -37,13 +40,17 @@ def render_study(
         drawn: the SVG element of each figure by name.
         facts: the table of facts, where there is one.
     """
-    environment = template_environment()
-    environment.filters |= {"figure": own_size, "cell": write_cell}
+    environment, terms = template_environment(), Terms()
+    environment.filters |= {"figure": own_size, "cell": write_cell, "terms": terms.opened}
+    lead = next((each for each in study.figures if not each.missing), None)
     return environment.get_template("page.html.j2").render(
         name=name,
         study=study,
+        outcome=answered(study, manifest),
+        terms=terms,
+        lead=lead,
         tables=(*((claims_table(study),) if study.claims else ()), *study.tables),
-        figures=list(side_by_side(study.figures)),
+        figures=list(side_by_side([each for each in study.figures if each is not lead])),
         drawn=drawn,
         facts=facts or FactSection(),
         manifest=manifest,
@@ -51,6 +58,35 @@ def render_study(
         origin=origin(manifest),
         configuration=json.dumps(manifest.get("config"), indent=2, ensure_ascii=False),
     )
+
+
+def answered(study: Study, manifest: Mapping[str, Any]) -> str:
+    """Answer a question of yes or no by yes, no or cannot tell, and say of what; another by its outcome."""
+    word = YES_NO.get(study.outcome)
+    if word is None or study.question.partition(" ")[0] not in ASKS_YES_OR_NO:
+        return study.outcome
+    return f"{word}, {scope(manifest.get('config') or {})}"
+
+
+class Terms:
+    """Lets the first mention of a term on a page open its definition, without a script."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = run_words()["terms"]
+        self.used: dict[str, str] = {}
+        self._pattern = re.compile(rf"\b({'|'.join(self.texts)})(e?s)?\b", re.I)
+
+    def opened(self, text: str) -> Markup:
+        """Escape a text and turn each term's first mention into a button; ``used`` has its definition."""
+
+        def button(found: re.Match[str]) -> str:
+            term = found[1].lower()
+            if term in self.used:
+                return found[0]
+            self.used[term] = self.texts[term]
+            return f'<button type="button" class="term" popovertarget="term-{term}">{found[0]}</button>'
+
+        return Markup(self._pattern.sub(button, str(escape(text))))
 
 
 def claims_table(study: Study) -> StudyTable:

@@ -22,6 +22,7 @@ from interp.reports.figures.experiments import training_curves
 from interp.reports.figures.headlines import accuracy_by_quartile, contrasts, recovery
 from interp.reports.figures.heatmaps import attention_by_head, fact_attention
 from interp.reports.figures.style import inline_svg, save
+from interp.reports.pages.captions import observed, title_of
 from interp.reports.pages.fact_section import run_fact_section
 from interp.reports.pages.render import render_study
 from interp.reports.pages.run_study import run_study
@@ -150,6 +151,8 @@ def _shown(run: Run, name: str, drawn: Figure | NotMeasured) -> StudyFigure:
         "trainings": f", mean of {len(run.seeds)} trainings" if several else "",
         "n": f" (n = {run.attention.n:,}{seed})" if run.attention else "",
         "recovery": recovery_sentence(run),
+        "observed": observed(run, name),
     }
-    texts = {key: text.format(**told) for key, text in words.items()}
+    texts = {key: " ".join(text.format(**told).split()) for key, text in words.items()}
+    texts["title"] = title_of(run, name, texts["title"])
     return StudyFigure(name=name, figure=drawn, **texts)

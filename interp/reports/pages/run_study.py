@@ -7,6 +7,7 @@ from typing import Any
 
 from interp.reports.pages import sentences as wording
 from interp.reports.pages.study import NOT_MEASURED, Study, StudyFigure, StudyTable
+from interp.reports.read.fact_attention import BASE
 from interp.reports.read.files import expected_layout, read_optional
 from interp.reports.read.run import MeasuredEstimate, Run
 
@@ -31,6 +32,9 @@ ARMS = {
     "whole": "all training facts",
 }
 MOST_HEADS = 10
+KNOWN_AS_ASKED = (
+    0.9  # share of known facts that a base answers right where it is asked in a way that suits it
+)
 
 
 def run_study(run: Run, figures: Sequence[StudyFigure] = ()) -> Study:
@@ -66,7 +70,7 @@ def headline_numbers(run: Run) -> StudyTable:
         (
             wording.contrast_name(name) if paired else name,
             *(
-                write_number(number, kind, signed=paired, n=len(ns) > 1)
+                write_number(number, kind, signed=paired, n=len(ns) > 1, aside=_as_asked(name, kind, number))
                 for number, kind, ns in zip(numbers, KINDS, counts, strict=True)
             ),
         )
@@ -89,6 +93,12 @@ def headline_numbers(run: Run) -> StudyTable:
             if paired and number and number.direction
         ),
     )
+
+
+def _as_asked(arm: str, kind: wording.Kind, number: MeasuredEstimate | None) -> str:
+    """Say beside a base's accuracy on facts that it knows that it is low only because of how it was asked."""
+    low = arm == BASE and kind == "accuracy_known" and number is not None and number.value < KNOWN_AS_ASKED
+    return " as asked here" if low else ""
 
 
 def _specific_note(run: Run) -> str:
@@ -123,7 +133,12 @@ def specific_numbers(run: Run) -> tuple[StudyTable, ...]:
 
 
 def write_number(
-    number: MeasuredEstimate | None, kind: wording.Kind, *, signed: bool = False, n: bool = True
+    number: MeasuredEstimate | None,
+    kind: wording.Kind,
+    *,
+    signed: bool = False,
+    n: bool = True,
+    aside: str = "",
 ) -> str:
     """Write a number with its interval.
 
@@ -132,12 +147,13 @@ def write_number(
         kind: which number it is, and so how it is written.
         signed: whether it bears its sign.
         n: also write of how many it is, where a table does not say so elsewhere.
+        aside: what is said of the value, behind it.
     """
     if number is None:
         return NOT_MEASURED
     value = wording.format_number(number.value, kind, signed=signed)
     bounds = wording.format_interval(number, kind, signed=signed)
-    return f"{value} ({bounds}{f', n = {number.n:,}' if n else ''})"
+    return f"{value}{aside} ({bounds}{f', n = {number.n:,}' if n else ''})"
 
 
 def moved_heads(run: Run, most: int = MOST_HEADS) -> StudyTable:

@@ -7,6 +7,7 @@ and any other is inconclusive. Nothing is rounded before it is compared. The wor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -85,11 +86,14 @@ def question(run: Run) -> str:
 
 def answer(run: Run) -> Answer:
     """Answer the question from the numbers alone."""
+    held_of = scope(run.manifest.get("config") or ({} if run.halves else {"finetuned": True}))
     if run.halves:
         gap = run.number("contrasts", "top_minus_bottom", "accuracy_known")
         if gap is None:
             return Answer(verdict="not measured", sentences=(_said("nothing_known"),))
-        verdict = {1: "supported", -1: "the opposite", 0: "inconclusive"}[gap.direction]
+        verdict = str(run_words()["verdicts"][gap.direction]).format(
+            scope=scope(run.manifest.get("config") or {})
+        )
         first = _contrast_sentence(run, "halves", "top_minus_bottom", "accuracy_known")
         attention = _contrast_sentence(run, "attention", "top_minus_bottom", "subject_attention")
         one_seed = _said("one_seed") if len(run.seeds) == 1 else ""
@@ -102,9 +106,15 @@ def answer(run: Run) -> Answer:
     gaps = [gap for name in run.contrasts if (gap := run.number("contrasts", name, "accuracy"))]
     directions = frozenset(gap.direction for gap in gaps)
     words = {frozenset({1}): "more accurate than the base", frozenset({-1}): "less accurate than the base"}
-    default = "inconclusive" if directions <= {0} else "mixed"
-    verdict = words.get(directions, default) if any(said) else "not measured"
+    default = "cannot tell" if directions <= {0} else "some more, some less accurate than the base"
+    verdict = f"{words.get(directions, default)}, {held_of}" if any(said) else "not measured"
     return Answer(verdict=verdict, sentences=sentences)
+
+
+def scope(config: Mapping[str, Any]) -> str:
+    """Say of what an answer holds: of the model that a run was given, or of a world with a base made here."""
+    given = any(config.get(name) for name in ("base", "models", "preset", "checkpoints", "finetuned"))
+    return str(run_words()["scopes"]["given" if given else "made"])
 
 
 def recovery_sentence(run: Run) -> str:
