@@ -32,10 +32,15 @@ ANALYSES: dict[str, tuple[Experiment, type[AttentionImbalanceOptions]]] = {
 
 
 def export_all(options: PopularitySplitsOptions, frame: pd.DataFrame, run: Path) -> dict[str, Path]:
-    """Write a directory for each data set, model, method, share and seed; return them by name."""
+    """Write a directory for each data set, model, method, share and seed; return them by name.
+
+    Where checkpoints are not here, as those of archived cells are not, there is nothing to hand on.
+    """
     picked, made = select_rates_by_validation(frame), {}
     for seed in sorted(picked["seed"].unique().tolist()):
         for (dataset, model, method, fraction), some in iterate_settings(picked[picked["seed"] == seed]):
+            if not all(checkpoint_of(run, cell).is_dir() for cell in _cells(some).values()):
+                continue
             data = read(options, run, dataset, model, seed)
             name = f"{dataset},{model},{method},{fraction:g},{seed}"
             made[name] = export_checkpoints(run / HANDED / name, _checkpoints(options, data, some, run))
