@@ -30,6 +30,7 @@ from interp.models.tokenizers import common_tokenizer
 
 BASE, TOP, BOTTOM = "base", "top", "bottom"
 LISTED, FACTS, PROMPTS = "checkpoints.json", "facts.parquet", "prompts.jsonl"
+EXAMPLES = "examples.parquet"  # training facts that what the base knows is elicited with, where it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +110,13 @@ def export_checkpoints(directory: Path, checkpoints: Checkpoints) -> Path:
         "answer_sets": checkpoints.answer_sets,
         "sizes": checkpoints.sizes,
         "known": checkpoints.known,
+        "dtype": checkpoints.dtype,
     }
-    listed["files"] = {name: checksum_entry(directory / name) for name in (FACTS, PROMPTS)}
+    files = [FACTS, PROMPTS]
+    if checkpoints.examples is not None:
+        write_facts(directory / EXAMPLES, checkpoints.examples)
+        files.append(EXAMPLES)
+    listed["files"] = {name: checksum_entry(directory / name) for name in files}
     write_json(directory / LISTED, listed)
     return directory
 
@@ -126,6 +132,7 @@ def import_checkpoints(directory: Path) -> Checkpoints:
         _require_as_written(directory, listed.get("files", {}))
         for name in listed["arms"]:
             require_name(name, f"--checkpoints {directory}: the arm", remedy=f"rename it in {LISTED}")
+        examples = directory / EXAMPLES
         lines = (directory / PROMPTS).read_text(encoding="utf-8").split("\n")
         return Checkpoints(
             base=_found(directory, listed["base"]),
@@ -136,6 +143,8 @@ def import_checkpoints(directory: Path) -> Checkpoints:
             answer_sets={relation: tuple(some) for relation, some in listed["answer_sets"].items()},
             sizes=dict(listed["sizes"]),
             known=None if listed["known"] is None else tuple(listed["known"]),
+            examples=read_facts(examples, listed["name"]) if examples.is_file() else None,
+            dtype=listed.get("dtype", "float32"),
         )
     except InputError:
         raise

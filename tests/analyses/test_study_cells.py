@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from analyses import findings, popularity_splits
+from analyses.common.checkpoints import import_checkpoints
 from analyses.experiments.findings.page import CLAIMS_OF_RUNS, HEAD, STUDIES
 from analyses.experiments.popularity_splits import cells as cells_module
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
@@ -128,6 +129,16 @@ def test_halves_have_the_same_answers_equally_often(run: Path) -> None:
         counts[arm] = np.bincount([i % 3 for i in ids]).tolist(), sorted(ids)
     assert len({str(found) for found, _ in counts.values()}) == 1
     assert len({str(ids) for _, ids in counts.values()}) == 4
+
+
+def test_checkpoints_after_equal_steps_are_handed_on_with_what_elicits(run: Path) -> None:
+    (home,) = (run / "handed_on").iterdir()
+    held = import_checkpoints(home)
+    assert {Path(place).name for place in held.arms.values()} == {"checkpoint-6"}
+    parts = read_json(run / "data" / "cities,tiny,0" / "partition.json")
+    assert held.examples is not None
+    assert [fact.id for fact in held.examples] == parts["train"]
+    assert [fact.id for fact in held.test] == parts["test"]
 
 
 def test_an_archive_is_gone_on_from_without_training(

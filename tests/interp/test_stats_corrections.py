@@ -33,7 +33,7 @@ def test_benjamini_hochberg_is_scipys_and_leaves_out_what_was_not_measured() -> 
 
 
 def test_holm_is_the_closed_test_of_bonferronis() -> None:
-    """A hypothesis falls where every intersection that holds it does; its p-value is the largest of theirs."""
+    """A hypothesis falls where every intersection that holds it does: the largest of their p-values."""
     p = np.array([0.01, 0.04, 0.03, 0.5, 0.012])
     others = [set(some) for k in range(1, 6) for some in combinations(range(5), k)]
     closed = [max(min(1, len(some) * p[list(some)].min()) for some in others if i in some) for i in range(5)]

@@ -32,10 +32,15 @@ ANALYSES: dict[str, tuple[Experiment, type[AttentionImbalanceOptions]]] = {
 
 
 def export_all(options: PopularitySplitsOptions, frame: pd.DataFrame, run: Path) -> dict[str, Path]:
-    """Write a directory for each data set, model, method, share and seed; return them by name."""
+    """Write a directory for each data set, model, method, share and seed; return them by name.
+
+    Where checkpoints are not here, as those of archived cells are not, there is nothing to hand on.
+    """
     picked, made = select_rates_by_validation(frame), {}
     for seed in sorted(picked["seed"].unique().tolist()):
         for (dataset, model, method, fraction), some in iterate_settings(picked[picked["seed"] == seed]):
+            if not all(checkpoint_of(run, cell).is_dir() for cell in _cells(some).values()):
+                continue
             data = read(options, run, dataset, model, seed)
             name = f"{dataset},{model},{method},{fraction:g},{seed}"
             made[name] = export_checkpoints(run / HANDED / name, _checkpoints(options, data, some, run))
@@ -79,14 +84,22 @@ def _checkpoints(
     counts = {part: len(getattr(data.parts, part)) for part in PARTS}
     return Checkpoints(
         base=data.base,
-        arms={arm: str(checkpoint_of(run, cell)) for arm, cell in _cells(rows).items()},
+        arms={arm: str(_handed(options, run, cell)) for arm, cell in _cells(rows).items()},
         test=some,
         prompts=tuple(prompts),
         phrasebook=data.phrasebook,
         answer_sets=_answer_sets(data, prompts),
         sizes={"total": sum(counts.values()), **counts},
         known=tuple(data.known[i] for i in index),
+        examples=data.parts.train if dict(options.models)[data.model] is not None else None,
+        dtype=options.dtype or "float32",
     )
+
+
+def _handed(options: PopularitySplitsOptions, run: Path, cell: GridCell) -> Path:
+    """Return the checkpoint that is handed on: the kept one, or with --last that after equal steps."""
+    kept = checkpoint_of(run, cell)
+    return next(kept.glob("checkpoint-*")) if options.last else kept
 
 
 def _answer_sets(data: PreparedFacts, prompts: Sequence[Prompt]) -> dict[str, tuple[str, ...]]:

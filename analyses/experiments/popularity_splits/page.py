@@ -29,7 +29,7 @@ def study(frame: pd.DataFrame, results: Results) -> Study:
         question="Which facts should one fine-tune on: the popular ones, the unpopular ones, or all?",
         claims=claims(results),
         otherwise=("No pair of arms was trained that could be compared.", "measured"),
-        tables=(_accuracy(results), _differences(results), _rates(frame)),
+        tables=(_accuracy(results), _differences(results), *_asked(results), _rates(frame)),
         figures=tuple(_figures(results)),
         notes=(_KNOWN, _CHOSEN),
     )
@@ -83,6 +83,25 @@ def _differences(results: Results) -> StudyTable:
         },
         {"All held-out facts": ("accuracy", "+%"), "Known to the base": ("accuracy_known", "+%")},
     )
+
+
+def _asked(results: Results) -> Iterator[StudyTable]:
+    """List arms by checkpoint and number of solved examples, where several were asked."""
+    rows = {
+        (*_places(setting, arm), how): part
+        for setting, held in setting_numbers(results).items()
+        for how, asked in held.below("asked").items()
+        for arm, part in asked.below("arms").items()
+    }
+    if rows:
+        columns = {
+            "All held-out facts": ("accuracy", "%"),
+            "Known to the base": ("accuracy_known", "%"),
+            "Known, answer not the commonest": ("accuracy_known_uncommon", "%?"),
+            "Subject attention": ("subject_attention", "3?"),
+            "KL from the base, nats": ("kl_from_base", "2?"),
+        }
+        yield results_table("By checkpoint and solved examples", (*HEADS, "Arm", "Asked"), rows, columns)
 
 
 def _rates(frame: pd.DataFrame) -> StudyTable:
