@@ -9,6 +9,7 @@ import pandas as pd
 
 from analyses.common.checkpoints import BASE
 from analyses.common.numbers import mean_of, summarise_seeds
+from analyses.experiments.stored_or_suppressed.hidden import hidden_numbers
 from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.stats import Estimate, kappa, spearman
@@ -54,7 +55,8 @@ def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
         return (-1, 1)
     if "pathway" in path:
         return None if path[-1].endswith(("nats", "lead")) else (-1, 1)
-    return (-1, 1) if path[-1].startswith("difference") or "attention_lost" in path else (0, 1)
+    signed = path[-1].startswith("difference") or path[-1].endswith("hidden_difference")
+    return (-1, 1) if signed or "attention_lost" in path else (0, 1)
 
 
 def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
         "controls": _controls(rows, lost),
         "recovery": _recovery(lost),
         "pathway": _pathway(lost),
+        "hidden": hidden_numbers(rows),
         "attention_lost": {
             name: mean_of(some["attention_other"] - some["attention"], some, difference=True)
             for name, some in of.items()
