@@ -11,6 +11,7 @@ from interp.stats.means import estimate, mean_by_cell
 from interp.stats.ranking import (
     auroc,
     auroc_gain,
+    kappa,
     median,
     rank_correlation,
     roc_area,
@@ -33,6 +34,7 @@ __all__ = [
     "equivalence",
     "estimate",
     "is_equivalent",
+    "kappa",
     "make_estimate",
     "mean_by_cell",
     "median",

@@ -2,12 +2,13 @@
 
 A verdict's threshold is a quantile of its controls' evidence, so who they are decides what is called stored.
 
-- ``matched``: facts right in *no* form of the base and wrong in the fine-tuned model, chosen to be like the
-  lost ones. In rounds, every lost fact in the order of the table takes the nearest of those that are left,
-  the first of equals: one round, and more as long as there are ``ENOUGH_CONTROLS`` at most. Near is what
-  differs little in the log of how many facts of the relation have the fact's answer, and in the rank of its
-  popularity where all facts have one, each over its standard deviation.
-- ``never``: all facts right in no form of the base and wrong in the fine-tuned model.
+- ``never``: all facts right in no form of the base, the right answer at chance among the relation's
+  (:mod:`interp.verdicts.base_knowledge`), and wrong in the fine-tuned model.
+- ``matched``: those of them that are like the lost ones. In rounds, every lost fact in the order of the
+  table takes the nearest of those that are left, the first of equals: one round, and more as long as there
+  are ``ENOUGH_CONTROLS`` at most. Near is what differs little in the log of how many facts of the relation
+  have the fact's answer, and in the rank of its popularity where all facts have one, each over its standard
+  deviation.
 - ``unknown``: all that the base does not know in *every* form, which earlier versions took. Those that it
   states in some form are stored in part.
 - ``decoys``: another subject's answer, measured for facts that the base knew.
@@ -20,7 +21,6 @@ it was fitted for (18.8%, 7.4 to 37.0, n = 32, for 5%).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,18 +29,18 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy.stats import rankdata
 
 from finetune.common.errors import InputError
-from interp.verdicts.calibration import Cuts, fit_cuts
+from interp.verdicts.calibration import Cuts, cut_at, fit_cuts
+from interp.verdicts.matching import likeness, match
 from interp.verdicts.storage_index import Anchors, Values, index_interval, storage_index
 
 if TYPE_CHECKING:
     from finetune.data.records.fact import Fact
 
 CONTROLS = {
-    "matched": "facts right in no form of the base, matched to the lost ones",
-    "never": "facts right in no form of the base",
+    "matched": "facts right in no form of the base, at chance, matched to the lost ones",
+    "never": "facts right in no form of the base, at chance",
     "unknown": "facts that the base does not know in every form",
     "decoys": "wrong answers for facts that the base knew",
 }
@@ -55,7 +55,6 @@ NOTHING_KEPT = (
     "there is no fact that both models know, so nothing says what a stored fact looks like; "
     "give facts that the base states, in the wording that the model was fine-tuned on"
 )
-ENOUGH_CONTROLS = 100  # bounds further rounds of matching, which take facts that are less and less alike
 Rows = Bool[ndarray, " fact"]
 
 
@@ -92,6 +91,7 @@ class KnownAndSaid:
 class FittedControls:
     """The index of every fact between the anchors, and its cuts by every set of controls.
 
+    ``ways`` has the index by each way of looking alone, and its cut by the controls that are relied on.
     ``members`` and ``shown`` are [fact, set] in the order of ``CONTROLS``: who is a control (decoys are
     answers, and no fact is one), and whom each set's cut shows to be stored: NaN without evidence, or where
     there are too few for a cut.
@@ -102,6 +102,7 @@ class FittedControls:
     anchors: Anchors
     index: Float[ndarray, " fact"]
     bounds: tuple[Float[ndarray, " fact"], Float[ndarray, " fact"]]
+    ways: dict[str, tuple[Float[ndarray, " fact"], float]]
     cuts: dict[str, Cuts]
     members: Bool[ndarray, "fact set"]
     shown: Float[ndarray, "fact set"]
@@ -120,6 +121,9 @@ class FittedControls:
             "index_low": low,
             "index_high": high,
             "apart": self.anchors.kinds,
+            "ways": tuple(self.ways),
+            "by_way": torch.tensor([i.tolist() for i, _ in self.ways.values()]).reshape(-1, len(low)).T,
+            "way_thresholds": tuple(cut for _, cut in self.ways.values()),
             "anchors": (len(self.anchors.never), len(self.anchors.retained)),
             **{name: getattr(self.cut, name) for name in ("threshold", "doubt", "intact")},
             **{name: (rate.value, rate.low, rate.high, rate.n) for name, rate in rates.items()},
@@ -176,20 +180,16 @@ def fit_controls(
     drawn = np.concatenate([subjects[lower], subjects[fitting]])
     cuts = _cut_by_sets(sets, index, of_decoys, upper, told.stated, held_out, subjects, alpha)
     sets["decoys"] = np.zeros(len(facts), bool)
-    shown = np.full((len(facts), len(CONTROLS)), np.nan)
-    for k, name in enumerate(CONTROLS):
-        if name in cuts:
-            stored = (index > cuts[name].threshold) | told.stated
-            shown[:, k] = np.where(np.isnan(index), np.nan, stored)
     return FittedControls(
         relied=relied,
         retained=RETAINED_ARE[who],
         anchors=anchors,
         index=index,
         bounds=index_interval(evidence[:, chosen], anchors, drawn, seed=seed),
+        ways=_by_each_way(evidence[:, chosen], anchors, alpha),
         cuts=cuts,
         members=np.stack([sets[name] for name in CONTROLS], axis=1),
-        shown=shown,
+        shown=_shown(index, cuts, told.stated),
     )
 
 
@@ -218,6 +218,30 @@ def _cut_by_sets(
     }
 
 
+def _by_each_way(
+    evidence: Values, anchors: Anchors, alpha: float
+) -> dict[str, tuple[Float[ndarray, " fact"], float]]:
+    """Return the index by each way of looking alone, and what ``alpha`` of its never-stored anchors exceed."""
+    found = {}
+    for way, kinds in anchors.by_way().items():
+        some = anchors.of(kinds)
+        cut = cut_at(storage_index(some.never, some)[0], 1 - alpha, "higher")
+        found[way] = storage_index(evidence[:, kinds], some)[0], cut
+    return found
+
+
+def _shown(
+    index: Float[ndarray, " fact"], cuts: Mapping[str, Cuts], stated: Rows
+) -> Float[ndarray, "fact set"]:
+    """Say whom each set's cut shows to be stored; nothing where there is no cut or no index."""
+    shown = np.full((len(index), len(CONTROLS)), np.nan)
+    for k, name in enumerate(CONTROLS):
+        if name in cuts:
+            stored = (index > cuts[name].threshold) | stated
+            shown[:, k] = np.where(np.isnan(index), np.nan, stored)
+    return shown
+
+
 def _enough(rows: Rows, held_out: Rows) -> bool:
     """Tell whether a set has enough facts, and some on both halves."""
     return bool(rows.sum() >= FEWEST_CONTROLS and (rows & held_out).any() and (rows & ~held_out).any())
@@ -242,27 +266,3 @@ def _upper_anchor(told: KnownAndSaid, measured: Rows, held_out: Rows) -> tuple[s
     if not (of[name] & ~held_out).any():
         raise InputError(NOTHING_KEPT)
     return name, of[name]
-
-
-def likeness(facts: Sequence[Fact]) -> Float[ndarray, "fact feature"]:
-    """Return what facts are matched on, in standard deviations: log answer frequency, popularity's rank."""
-    counts = Counter((fact.relation, fact.answers[0]) for fact in facts)
-    columns = [np.log([counts[fact.relation, fact.answers[0]] for fact in facts])]
-    popularity = [fact.popularity for fact in facts if fact.popularity is not None]
-    if len(popularity) == len(facts):
-        columns.append(rankdata(popularity))
-    values = np.stack(columns, axis=1)
-    spread = values.std(0)
-    return values / np.where(spread > 0, spread, 1.0)
-
-
-def match(lost: Rows, pool: Rows, features: Float[ndarray, "fact feature"]) -> Rows:
-    """Choose the facts of a pool that are nearest to lost ones, in rounds; none where none is lost."""
-    taken, left = np.zeros_like(pool), pool.copy()
-    for _ in range(max(1, ENOUGH_CONTROLS // max(1, lost.sum()))):
-        for i in np.flatnonzero(lost):
-            rows = np.flatnonzero(left)
-            if len(rows):
-                nearest = rows[np.square(features[rows] - features[i]).sum(1).argmin()]
-                taken[nearest], left[nearest] = True, False
-    return taken

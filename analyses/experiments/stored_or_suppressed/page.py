@@ -8,6 +8,7 @@ import pandas as pd
 from analyses.common.claims import claims_on_verdicts
 from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_stored
+from analyses.experiments.stored_or_suppressed.hidden import hidden_table
 from analyses.experiments.stored_or_suppressed.numbers import PAIRS
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_table
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
@@ -39,6 +40,7 @@ def study(found: Diagnosed, results: Results) -> Study:
             _verdict_table(frame, results),
             _index_table(frame, results),
             _control_table(frame, results),
+            *([hidden_table(results)] if "k_external" in frame else []),
             _recovery_table(results),
             pathway_table(results),
             _head_table(found.heads),
@@ -101,11 +103,14 @@ def _index_table(frame: pd.DataFrame, results: Results) -> StudyTable:
             "Suppressed, intact": ("index/suppressed", "2?"),
             "Eroded": ("index/eroded", "2?"),
             "Erased": ("index/erased", "2?"),
+            "Wordings against attention, rank correlation": ("agreement/lost/rank_correlation", "2?"),
+            "The same, of who is stored, kappa": ("agreement/lost/kappa", "2?"),
             "Retained, called less than intact, %": ("retained_held_out/missed", "%?"),
             "Retained, not told from never stored, %": ("retained_held_out/unseen", "%?"),
         },
-        note="0 is the median of never-stored facts, 1 that of specifically retained ones. The last two are "
-        "of held-out subjects; the share of never-stored facts called stored is in the next table.",
+        note="0 is the median of never-stored facts, 1 that of specifically retained ones. Agreement is "
+        "of lost facts, between the index by other wordings alone and by other attention alone. The last two "
+        "are of held-out subjects; the share of never-stored facts called stored is in the next table.",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analyses.common.checkpoints import BASE, Checkpoints
-from analyses.common.elicited_knowledge import known_facts
+from analyses.common.elicited_knowledge import KNOWLEDGE, known_facts
 from analyses.common.experiment import Measured
 from analyses.common.measurements import mean_masses
 from analyses.common.visits import OpenCheckpoints
@@ -23,6 +23,7 @@ from analyses.experiments.stored_or_suppressed.head_transplants import (
     siblings_of,
     transplanted_heads,
 )
+from analyses.experiments.stored_or_suppressed.hidden import with_hidden_knowledge
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from analyses.experiments.stored_or_suppressed.pathway import grafted_answers, pathway_columns
 from finetune.common.checksums import cached_files
@@ -100,12 +101,15 @@ def measure_seed(
         checkpoints = checkpoints_of(options, facts, arms_in, seed)
         require_enough(len(checkpoints.test), str(options.facts))
     frames, odd, grids, seen = {}, {}, {}, {}
-    known = known_facts(checkpoints, here)
+    known = known_facts(checkpoints, arms_in if (arms_in / KNOWLEDGE).is_file() else here)
     models = OpenCheckpoints(checkpoints)
     for arm in in_order(checkpoints):
         models.keep({BASE, arm, sibling_of(checkpoints, arm) or BASE})
         with run.timed(f"seed {seed}: {arm}, verdicts"):
             frames[arm], odd[arm] = _verdicts(options, models, arm, here / "verdicts", seed, known)
+        if options.hidden_facts:
+            with run.timed(f"seed {seed}: {arm}, hidden knowledge"):
+                frames[arm] = with_hidden_knowledge(options, models, arm, frames[arm], here / "hidden", seed)
         with run.timed(f"seed {seed}: {arm}, heads"):
             grids[arm] = transplanted_heads(options, models, arm, frames[arm], here / "heads", seed)
             seen[arm] = pictures(models, arm, frames[arm], here / "pictures")
