@@ -71,6 +71,8 @@ STREAMS: dict[str, int | None] = {
     "calibration folds": 44,
     "recall facts": 61,
     "examples set aside": 73,
+    "lesson folds": 81,
+    "exchanged answers": 82,
 }
 
 

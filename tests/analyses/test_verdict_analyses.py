@@ -157,6 +157,24 @@ def test_grafts_of_weights_are_asked_and_shared_out(verdicts: Path) -> None:
         assert f"{arm}: with the base's weights" in page.replace("&#39;", "'").replace("&#x27;", "'")
 
 
+def test_lost_facts_are_asked_again_after_lessons_on_other_subjects(verdicts: Path, job: Path) -> None:
+    frame, results = pd.read_parquet(verdicts / "facts.parquet"), read_json(verdicts / "results.json")
+    wrong = ~frame["right"]
+    for column in ("restored_10", "restored_30", "restored_50", "placebo_30", "stated_share"):
+        assert set(frame.loc[wrong, column].unique()) <= (
+            {0.0, 1.0} if column != "stated_share" else {*np.linspace(0, 1, 4)}
+        )
+        assert frame.loc[~wrong, column].isna().all(), "who was right already cannot be restored"
+    lost = frame[wrong & (frame["base_knew"] == 1)]
+    numbers = results["lesson"]["after_30"]
+    assert numbers["restored"]["lost"]["value"] == pytest.approx(lost["restored_30"].mean())
+    assert numbers["restored"]["lost"]["n"] == len(lost)
+    assert set(numbers["auroc"]) >= {"index", "rule_every", "rule_any", "rule_patch", "asked", "patterns"}
+    assert not list((verdicts / "seeds/0/lessons").rglob("*.safetensors")), "taught models are not kept"
+    page = (verdicts / "report.html").read_text()
+    assert page.index("Answered right again after a lesson") < page.index("What became of the facts")
+
+
 def test_the_sentence_names_a_group_only_where_intervals_do() -> None:
     def numbers(lead: float, above: float, nats: float = 1.0) -> Results:
         def at(value: float) -> dict[str, float | int]:

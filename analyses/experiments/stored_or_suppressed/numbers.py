@@ -8,6 +8,7 @@ import pandas as pd
 
 from analyses.common.checkpoints import BASE
 from analyses.common.numbers import mean_of, summarise_seeds
+from analyses.common.recovery_numbers import recovery_numbers
 from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.stats import Estimate
@@ -33,11 +34,14 @@ def summarise(found: Diagnosed) -> dict[str, Any]:
 def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
     if "pathway" in path:
         return None if path[-1].endswith(("nats", "lead")) else (-1, 1)
+    if "index_minus" in path or "above_placebo" in path:
+        return (-1, 1)
     return (-1, 1) if path[-1].startswith("difference") or "attention_lost" in path else (0, 1)
 
 
 def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
-    return {"arms": {str(arm): _arm(rows) for arm, rows in frame.groupby("arm", sort=False)}}
+    arms = {str(arm): _arm(rows) for arm, rows in frame.groupby("arm", sort=False)}
+    return {"arms": arms, "lesson": recovery_numbers(frame)}
 
 
 def _arm(rows: pd.DataFrame) -> dict[str, Any]:

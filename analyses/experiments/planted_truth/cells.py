@@ -1,0 +1,125 @@
+"""Cells of planted_truth: a base damaged in a known way, diagnosed, and taught other facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analyses.common.grid_cells import GridCell
+from analyses.common.lessons import LessonPlan, after_lessons, stated_shares
+from analyses.experiments.planted_truth.damage import (
+    Damage,
+    damaged_model,
+    healthy_right,
+    kinds,
+    noise_size,
+)
+from analyses.experiments.planted_truth.options import PlantedTruthOptions
+from analyses.experiments.planted_truth.world import PlantedWorld, planted_world
+from finetune.common.checksums import cached_frame
+from finetune.common.errors import InputError
+from finetune.common.progress import notice
+from finetune.data.prompts import render
+from finetune.training.train import TuneConfig
+from interp.models.load_pair import load_pair
+from interp.verdicts.diagnose import USED, diagnose
+
+STORED, OVERWRITTEN, DAMAGED, ABSENT, RARE = "stored", "overwritten", "damaged", "absent", "rare"
+RETAINED = "retained"
+PATTERNS = ("patterns", "all_patterns")  # evidence that takes the base's attention
+WITHOUT = "_without_patterns"
+
+
+def cells(options: PlantedTruthOptions) -> list[GridCell]:
+    """One cell per kind of damage and seed, the telling kinds first."""
+    return [
+        GridCell.of(seed, how=d.how, part=d.part, forms=d.forms, share=d.share)
+        for d in kinds(full=options.full)
+        for seed in options.seeds
+    ]
+
+
+def measure(options: PlantedTruthOptions, cell: GridCell, home: Path) -> pd.DataFrame:
+    """Damage a seed's base, diagnose it with and without the base's attention as evidence, and teach it."""
+    world, damage = planted_world(options, cell.seed, home.parents[1]), Damage(**cell.params)
+    model = damaged_model(options, world, damage)
+    frame = cached_frame(home / "verdicts.parquet", lambda: _diagnosed(options, world, model))
+    frame = _with_truth(frame, options, world, damage)
+    return frame.join(_taught(options, world, model, frame, home / "lessons"), on="fact_id").assign(
+        noise=noise_size(model)
+    )
+
+
+def _diagnosed(options: PlantedTruthOptions, world: PlantedWorld, model: Path) -> pd.DataFrame:
+    """Diagnose a model, and once more without the base's attention as evidence."""
+    pair, frames = load_pair(world.base, model), []
+    for used in (USED, tuple(kind for kind in USED if kind not in PATTERNS)):
+        found = diagnose(
+            pair,
+            world.asked,
+            phrasebook=world.book,
+            answer_sets={r: world.facts.answer_set(r) for r in world.facts.relations},
+            used=used,
+            alpha=options.alpha,
+            batch_tokens=options.batch_tokens,
+            seed=world.seed,
+        )
+        frames.append(found.to_frame().assign(threshold=found.threshold))
+    again = frames[1].set_index("fact_id")[["verdict", "strength", "threshold"]].add_suffix(WITHOUT)
+    return frames[0].join(again, on="fact_id")
+
+
+def _taught(
+    options: PlantedTruthOptions, world: PlantedWorld, model: Path, frame: pd.DataFrame, home: Path
+) -> pd.DataFrame:
+    """Give lessons to the damaged model; where they cannot be given, say so and ask plainly."""
+    tune = world.preset.tune
+    rate = (min(tune.learning_rates),)
+    statements = [
+        [render(form, fact) for form in world.book[fact.relation].statements] for fact in world.asked
+    ]
+    plan = LessonPlan(
+        source=str(model),
+        base=str(world.base),
+        prompts=world.prompts(world.asked),
+        forms=statements,
+        config=TuneConfig(batch=tune.batch, learning_rates=rate),
+        steps=tuple(sorted(set(options.lesson_steps) - {0})),
+        seed=world.seed,
+        home=home,
+    )
+    try:
+        return after_lessons(plan, frame) if plan.steps else stated_shares(plan, frame)
+    except InputError as error:
+        notice(f"no lesson: {error}")
+        return stated_shares(plan, frame)
+
+
+def _with_truth(
+    frame: pd.DataFrame, options: PlantedTruthOptions, world: PlantedWorld, damage: Damage
+) -> pd.DataFrame:
+    """Name each fact's state by how the models were made; empty where construction does not say.
+
+    A fact was stored if pretraining met it often enough and the base states it in every form. Wrong after
+    damage to W_Q and W_K alone (or to nothing) it is ``stored`` still, for the other weights are as they were;
+    after its answer was overwritten it is ``overwritten``; after other damage it is ``damaged``, in a degree that
+    construction does not say. ``absent`` facts were met by nobody, ``rare`` ones hardly ever, and the base
+    answers these in no form.
+    """
+    met = frame["fact_id"].map(world.met)
+    had = frame["fact_id"].map(world.stated).astype(bool) & (met >= options.met)
+    target = frame["fact_id"].isin(world.targets)
+    wrong = ~frame["right"].astype(bool)
+    lost = had & wrong
+    if damage.how == "noise":
+        lost &= frame["fact_id"].map(healthy_right(options, world)).astype(bool)
+    if damage.how == "targeted":
+        lost &= target
+    whole = damage.part == "routing" or damage.how == "identity"
+    hurt = STORED if whole else OVERWRITTEN if damage.how == "targeted" else DAMAGED
+    absent = frame["fact_id"].isin({fact.id for fact in world.absent})
+    rare = (met <= options.rare) & frame["control_never"] & wrong
+    named = np.select([absent, rare, had & ~wrong, lost], [ABSENT, RARE, RETAINED, hurt], default="")
+    return frame.assign(met=met, target=target, truth=named)
