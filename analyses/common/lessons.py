@@ -63,7 +63,7 @@ def lesson_config(source: str, dtype: str) -> TuneConfig:
 
 
 def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
-    """Teach both folds; return ``restored_N``, ``placebo_N`` and ``stated_share`` of the wrong facts, by fact id.
+    """Teach both folds; return ``restored_N``, ``placebo_N`` and ``stated_share`` of wrong facts, by id.
 
     Args:
         plan: the model and its lessons.

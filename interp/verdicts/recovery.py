@@ -76,8 +76,8 @@ def exchange_answers(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
 def simple_rules(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rules that a verdict has to beat, a column each of ``RULES``.
 
-    ``stated_share`` is the share of statement forms in which the fine-tuned model still states the fact; the best
-    intervention is the largest evidence under any edit of attention, in nats.
+    ``stated_share`` is the share of statement forms in which the fine-tuned model still states the fact; the
+    best intervention is the largest evidence under any edit of attention, in nats.
     """
     kinds = [name for kind in PATCHES if (name := f"evidence_{kind}") in frame]
     stated = frame["stated_share"].astype(float)

@@ -103,10 +103,10 @@ def _with_truth(
     """Name each fact's state by how the models were made; empty where construction does not say.
 
     A fact was stored if pretraining met it often enough and the base states it in every form. Wrong after
-    damage to W_Q and W_K alone (or to nothing) it is ``stored`` still, for the other weights are as they were;
-    after its answer was overwritten it is ``overwritten``; after other damage it is ``damaged``, in a degree that
-    construction does not say. ``absent`` facts were met by nobody, ``rare`` ones hardly ever, and the base
-    answers these in no form.
+    damage to W_Q and W_K alone (or to nothing) it is ``stored`` still, for the other weights are as they
+    were; after its answer was overwritten it is ``overwritten``; after other damage it is ``damaged``, in a
+    degree that construction does not say. Pretraining met ``absent`` facts never and ``rare`` ones hardly
+    ever, and the base answers these in no form.
     """
     met = frame["fact_id"].map(world.met)
     had = frame["fact_id"].map(world.stated).astype(bool) & (met >= options.met)

@@ -1,4 +1,4 @@
-"""Damage of a known kind: which weights, in which forms, and how: targeted, natural, noise, or part of the way.
+"""Damage of a known kind: which weights, in which forms; targeted, natural, noise, or part of the way.
 
 - *targeted*: facts of some relations are suppressed or overwritten by name (:func:`finetune.training.plant`).
 - *natural*: fine-tuning on the unpopular half of other subjects' facts, with only the part's weights free.

@@ -28,7 +28,7 @@ class PlantedTruthOptions(GridOptions):
     met: Count = 10
     """A fact counts as stored if pretraining met it this often and the base states it in every form."""
     rare: Count = 3
-    """A fact that pretraining met at most this often, and that the base states in no form, was never stored."""
+    """A fact met at most this often in pretraining, and stated in no form, counts as never stored."""
     alpha: InnerShare = 0.05
     """Share of facts that are not stored which may be called stored."""
     lesson_steps: tuple[CountOrNone, ...] = (10, 30, 50)

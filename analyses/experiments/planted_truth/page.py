@@ -1,4 +1,4 @@
-"""What planted truth says: recall, mistakes and precision by kind of damage, and what tells stored from lost."""
+"""What planted truth says: recall, mistakes and precision by kind of damage, and what tells them apart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _NOTES = (
     "every form. Damage to W_Q and W_K leaves what stores it to the bit, so every lost fact is stored; after "
     "other damage construction does not say how much is left, and the classes' shares are all there is.",
     "Never stored: subjects that pretraining never met, and such that it hardly ever met and the base says "
-    "nothing right of. Rates are of those that are answered wrong, of subjects that no threshold was fitted on.",
+    "nothing right of. Rates are of those that are answered wrong, of subjects that no threshold was fitted "
+    "on.",
     "Precision depends on how many lost facts are stored, which nobody knows beforehand: it is given for three "
     "prevalences, against never-stored facts.",
     "The best intervention alone is cut at what 5% of never-stored facts of the fitting half exceed.",
@@ -145,6 +146,6 @@ def _area_table(cells: dict[str, Results], results: Results) -> StudyTable:
         "Evidence",
         rows,
         {place: ((place,), "2?") for place in parts},  # type: ignore[dict-item]
-        note="Area under the ROC curve; 0.5 tells nothing. Damage to W_Q and W_K, stored against never stored; in "
-        "the last column facts suppressed by name against overwritten ones.",
+        note="Area under the ROC curve; 0.5 tells nothing. Damage to W_Q and W_K, stored against never stored; "
+        "in the last column facts suppressed by name against overwritten ones.",
     )
