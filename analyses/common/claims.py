@@ -44,7 +44,7 @@ def claims_on_verdicts(results: Results, alpha: float) -> tuple[Claim, ...]:
     """Let the verdicts on arms decide claim 4: chance alone would call ``alpha`` of the lost facts stored."""
     told = "of the known facts that {} lost, more are shown to be stored than the controls allow"
     return tuple(
-        decide_worded(part.at("suppressed_of_lost"), told.format(arm), "paper, claim 4", "%", alpha)
+        decide_worded(part.at("stored_of_lost"), told.format(arm), "paper, claim 4", "%", alpha)
         for arm, part in results.below("arms").items()
     )
 

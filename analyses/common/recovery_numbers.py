@@ -12,7 +12,7 @@ from interp.verdicts.diagnose import KINDS
 from interp.verdicts.diagnosis import VERDICTS
 from interp.verdicts.recovery import RULES, simple_rules
 
-INDEX = "strength"
+INDEX = "index"
 NEVER, LOST = "control", "lost"
 
 

@@ -83,7 +83,7 @@ def plant(
     config: PlantConfig | None = None,
     seed: int = 0,
 ) -> PlantedModel:
-    """Suppress (``part="routing"``) or erase (``"values"``, ``"all"``) ``targets`` in ``base``, keeping ``kept``.
+    """Suppress (``part="routing"``) or erase (``"values"``, ``"all"``) ``targets``, keeping ``kept``.
 
     Args:
         base: a directory or hub id.

@@ -29,14 +29,27 @@ def median_of(x: Float[ndarray, " row"]) -> Statistic:
     """Take the median of a column, between the two middle rows where their number is even."""
     order = np.argsort(x, kind="stable")
     ordered = x[order]
+    return lambda weights: _middle(np.broadcast_to(ordered, weights.shape), weights[:, order])
 
-    def median(weights: Float[ndarray, "draw row"]) -> Float[ndarray, " draw"]:
-        reached = np.cumsum(weights[:, order], axis=1)
-        n = reached[:, -1:]
-        low, high = ((reached >= np.floor(n / 2 + part)).argmax(1) for part in (0.5, 1))
-        return (ordered[low] + ordered[high]) / 2
 
-    return median
+def weighted_median(
+    values: Float[ndarray, "draw row"], weights: Float[ndarray, "draw row"]
+) -> Float[ndarray, " draw"]:
+    """Take the median of each draw's own values, missing ones (NaN) left out; NaN where there are none."""
+    weights = np.where(np.isnan(values), 0.0, weights)
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered, weights = (np.take_along_axis(table, order, axis=1) for table in (values, weights))
+    return np.where(weights.any(1), _middle(ordered, weights), np.nan)
+
+
+def _middle(
+    ordered: Float[ndarray, "draw row"], weights: Float[ndarray, "draw row"]
+) -> Float[ndarray, " draw"]:
+    reached = np.cumsum(weights, axis=1)
+    n = reached[:, -1:]
+    middle = ((reached >= np.floor(n / 2 + part)).argmax(1) for part in (0.5, 1))
+    low, high = (np.take_along_axis(ordered, at[:, None], axis=1)[:, 0] for at in middle)
+    return (low + high) / 2
 
 
 def area_of(x: Float[ndarray, " row"], positive: Shaped[ndarray, " row"]) -> Statistic:

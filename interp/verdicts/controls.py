@@ -32,7 +32,8 @@ from numpy import ndarray
 from scipy.stats import rankdata
 
 from finetune.common.errors import InputError
-from interp.verdicts.calibration import Calibration, Values, calibrate
+from interp.verdicts.calibration import Cuts, fit_cuts
+from interp.verdicts.storage_index import Anchors, Values, index_interval, storage_index
 
 if TYPE_CHECKING:
     from finetune.data.records.fact import Fact
@@ -45,6 +46,11 @@ CONTROLS = {
 }
 RELIED_ON = ("never", "decoys", "unknown")
 FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by one fact
+FEWEST_RETAINED = 20  # of the upper anchor, whose median the half of so many still settles
+RETAINED_ARE = {
+    "specific": "facts that both models answer right and specifically",
+    "right": "facts that both models answer right, few of them specifically",
+}
 NOTHING_KEPT = (
     "there is no fact that both models know, so nothing says what a stored fact looks like; "
     "give facts that the base states, in the wording that the model was fine-tuned on"
@@ -55,125 +61,187 @@ Rows = Bool[ndarray, " fact"]
 
 @dataclass(frozen=True, kw_only=True)
 class KnownAndSaid:
-    """What the base knew of each fact, and whether the fine-tuned model is right.
+    """What the base knew of each fact, and what the fine-tuned model says.
 
     ``known``: right in every form of the base; ``specific``: tied to the subject; ``never``: right in none.
+    ``right``: the fine-tuned model's answer; ``tied``: no other answer of the relation is more specific to
+    the subject there; ``compared``: there were other subjects to tell by; ``stated``: right and tied in every
+    held-out form.
     """
 
     known: Rows
     specific: Rows
     never: Rows
     right: Rows
+    tied: Rows
+    compared: Rows
+    stated: Rows
+
+    @property
+    def retained(self) -> Rows:
+        """Facts known specifically and still said specifically."""
+        return self.known & self.specific & self.right & self.tied
+
+    @property
+    def lost(self) -> Rows:
+        """Facts known specifically and no longer said."""
+        return self.known & self.specific & ~self.right
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedControls:
-    """Thresholds of every set of controls that there are enough of, and which of them a verdict rests on.
+    """The index of every fact between the anchors, and its cuts by every set of controls.
 
     ``members`` and ``shown`` are [fact, set] in the order of ``CONTROLS``: who is a control (decoys are
-    answers, and no fact is one), and whose evidence lies above the set's threshold: NaN without evidence, or
-    where there are too few for one.
+    answers, and no fact is one), and whom each set's cut shows to be stored: NaN without evidence, or where
+    there are too few for a cut.
     """
 
     relied: str
-    calibrations: dict[str, Calibration]
-    strength: Float[ndarray, " fact"]
+    retained: str
+    anchors: Anchors
+    index: Float[ndarray, " fact"]
+    bounds: tuple[Float[ndarray, " fact"], Float[ndarray, " fact"]]
+    cuts: dict[str, Cuts]
     members: Bool[ndarray, "fact set"]
     shown: Float[ndarray, "fact set"]
 
+    @property
+    def cut(self) -> Cuts:
+        """The cuts that the verdict rests on."""
+        return self.cuts[self.relied]
+
     def columns(self) -> dict[str, Any]:
         """Return what a diagnosis holds of them."""
-        rate = self.calibration.false_positives
+        rates = {name: getattr(self.cut, name) for name in ("false_positives", "missed", "unseen")}
+        low, high = (torch.from_numpy(np.asarray(bound)).float() for bound in self.bounds)
         return {
-            "strength": torch.from_numpy(self.strength).float(),
-            "threshold": self.calibration.threshold,
-            "doubt": self.calibration.doubt,
+            "index": torch.from_numpy(self.index).float(),
+            "index_low": low,
+            "index_high": high,
+            "apart": self.anchors.kinds,
+            "anchors": (len(self.anchors.never), len(self.anchors.retained)),
+            **{name: getattr(self.cut, name) for name in ("threshold", "doubt", "intact")},
+            **{name: (rate.value, rate.low, rate.high, rate.n) for name, rate in rates.items()},
             "controls": CONTROLS[self.relied],
+            "retained_are": self.retained,
             "control_sets": tuple(CONTROLS),
             "shown": torch.from_numpy(self.shown).float(),
             "is_control": torch.from_numpy(self.members),
-            "false_positives": (rate.value, rate.low, rate.high, rate.n),
         }
-
-    @property
-    def calibration(self) -> Calibration:
-        """The one that the verdict rests on."""
-        return self.calibrations[self.relied]
 
 
 def fit_controls(
     evidence: Values,
     decoys: Values,
+    kinds: Sequence[str],
     told: KnownAndSaid,
     facts: Sequence[Fact],
     held_out: Rows,
     *,
     alpha: float,
+    seed: int = 0,
 ) -> FittedControls:
-    """Calibrate on every set of controls that there are enough of, on the subjects that are not held out.
+    """Put facts on the scale of both anchors, and cut it by every set of controls that there are enough of.
 
     Args:
         evidence: of the right answers, [fact, kind].
         decoys: of another subject's.
+        kinds: the kinds' names.
         told: what was known and said.
         facts: in the same order.
-        held_out: facts that check a threshold.
-        alpha: the share of controls allowed above a threshold.
+        held_out: facts that check what is fitted on the others.
+        alpha: the share of anchors allowed on the wrong side of a cut.
+        seed: of the anchors drawn for intervals.
 
     Raises:
         InputError: no fact that both models know, or too few controls that a verdict may rest on.
     """
-    if not (told.known & told.right).any():
-        raise InputError(NOTHING_KEPT)
-    lost, free = told.known & told.specific & ~told.right, told.never & ~told.right
+    free, measured = told.never & ~told.right, ~np.isnan(evidence).all(1)
     sets = {
-        "matched": match(lost, free, likeness(facts)),
-        "never": free,
-        "unknown": ~told.known & ~told.right,
-        "decoys": told.known,
+        "matched": match(told.lost, free, likeness(facts)) & measured,
+        "never": free & measured,
+        "unknown": ~told.known & ~told.right & measured,
+        "decoys": told.known & ~np.isnan(decoys).all(1),
     }
+    relied = _relied_on(sets, held_out)
+    who, upper = _upper_anchor(told, measured, held_out)
     subjects = np.array([fact.subject for fact in facts])
-    found = _calibrated(sets, evidence, decoys, held_out, subjects, alpha)
-    relied = next(name for name in RELIED_ON if name in found)
+    lower, fitting = sets[relied] & ~held_out, upper & ~held_out
+    table = decoys if relied == "decoys" else evidence
+    both = Anchors(never=table[lower], retained=evidence[fitting], kinds=tuple(kinds))
+    chosen = both.apart(alpha)
+    anchors = both.of(chosen)
+    index, of_decoys = (storage_index(values[:, chosen], anchors)[0] for values in (evidence, decoys))
+    drawn = np.concatenate([subjects[lower], subjects[fitting]])
+    cuts = _cut_by_sets(sets, index, of_decoys, upper, told.stated, held_out, subjects, alpha)
     sets["decoys"] = np.zeros(len(facts), bool)
     shown = np.full((len(facts), len(CONTROLS)), np.nan)
     for k, name in enumerate(CONTROLS):
-        if name in found:
-            strength = found[name].strength(evidence)
-            shown[:, k] = np.where(np.isnan(strength), np.nan, strength > found[name].threshold)
+        if name in cuts:
+            stored = (index > cuts[name].threshold) | told.stated
+            shown[:, k] = np.where(np.isnan(index), np.nan, stored)
     return FittedControls(
         relied=relied,
-        calibrations=found,
-        strength=found[relied].strength(evidence),
+        retained=RETAINED_ARE[who],
+        anchors=anchors,
+        index=index,
+        bounds=index_interval(evidence[:, chosen], anchors, drawn, seed=seed),
+        cuts=cuts,
         members=np.stack([sets[name] for name in CONTROLS], axis=1),
         shown=shown,
     )
 
 
-def _calibrated(
+def _cut_by_sets(
     sets: Mapping[str, Rows],
-    evidence: Values,
-    decoys: Values,
+    index: Float[ndarray, " fact"],
+    of_decoys: Float[ndarray, " fact"],
+    upper: Rows,
+    stated: Rows,
     held_out: Rows,
     subjects: ndarray,
     alpha: float,
-) -> dict[str, Calibration]:
-    """Calibrate on the sets that have enough facts with evidence, on both halves."""
-    found: dict[str, Calibration] = {}
-    counts: dict[str, int] = {}
-    for name, wanted in sets.items():
-        values = decoys if name == "decoys" else evidence
-        some = wanted & ~np.isnan(values).all(1)
-        fitting, counts[name] = ~held_out[some], int(some.sum())
-        if counts[name] >= FEWEST_CONTROLS and fitting.any() and not fitting.all():
-            found[name] = calibrate(values[some], fitting, alpha=alpha, groups=subjects[some])
-    if not set(RELIED_ON) & set(found):
-        most = max(counts[name] for name in RELIED_ON)
-        raise InputError(
-            f"only {most} controls: give at least {FEWEST_CONTROLS} facts, of relations with several "
-            "subjects and answers"
+) -> dict[str, Cuts]:
+    """Cut the index by every set that has enough facts; nobody asked for a decoy in words."""
+    return {
+        name: fit_cuts(
+            (of_decoys if name == "decoys" else index)[rows],
+            index[upper],
+            (held_out[rows], held_out[upper]),
+            (subjects[rows], subjects[upper]),
+            alpha=alpha,
+            stated=stated[rows] & (name != "decoys"),
         )
-    return found
+        for name, rows in sets.items()
+        if _enough(rows, held_out)
+    }
+
+
+def _enough(rows: Rows, held_out: Rows) -> bool:
+    """Tell whether a set has enough facts, and some on both halves."""
+    return bool(rows.sum() >= FEWEST_CONTROLS and (rows & held_out).any() and (rows & ~held_out).any())
+
+
+def _relied_on(sets: Mapping[str, Rows], held_out: Rows) -> str:
+    for name in RELIED_ON:
+        if _enough(sets[name], held_out):
+            return name
+    most = max(int(sets[name].sum()) for name in RELIED_ON)
+    raise InputError(
+        f"only {most} controls: give at least {FEWEST_CONTROLS} facts, of relations with several "
+        "subjects and answers"
+    )
+
+
+def _upper_anchor(told: KnownAndSaid, measured: Rows, held_out: Rows) -> tuple[str, Rows]:
+    """Choose the facts that say what a stored one looks like: the specific ones, if there are enough."""
+    of = {"specific": told.retained & measured, "right": told.known & told.right & measured}
+    enough = of["specific"].sum() >= FEWEST_RETAINED and (of["specific"] & ~held_out).any()
+    name = "specific" if enough else "right"
+    if not (of[name] & ~held_out).any():
+        raise InputError(NOTHING_KEPT)
+    return name, of[name]
 
 
 def likeness(facts: Sequence[Fact]) -> Float[ndarray, "fact feature"]:

@@ -6,15 +6,16 @@
    answer (``knows`` lowers that share); if it is right in no form at all it did not; in between the fact is
    undetermined. To call a fact lost, one right answer must also be the most specific to the subject, not only
    the commonest of its relation.
-2. The fine-tuned model is asked as it was fine-tuned.
+2. The fine-tuned model is asked as it was fine-tuned. An answer that is right and no more likely for this
+   subject than for others is *generic*: it shows no knowledge.
 3. Evidence of storage is gathered for every fact (:mod:`interp.verdicts.evidence`).
-4. Facts that the base is right about in *no* form and that the fine-tuned model answers wrong are the
-   controls; where they are too few, decoys are: wrong answers for facts that the base
-   knew, and at last all that it did not know (:mod:`interp.verdicts.controls`). Those of one half of the
-   subjects fit a threshold at a stated false-positive rate, the other half says which rate was reached
-   (:mod:`interp.verdicts.calibration`). What other controls would have shown is told beside it.
-5. A lost fact above the threshold is *suppressed*. Below it is *erased*: its storage is not shown. In a
-   band under the threshold, which more controls reach, it is undetermined.
+4. Two sets of facts anchor it. *Never stored*: the base is right about them in no form, and the fine-tuned
+   model wrong (where they are too few, wrong answers for facts that the base knew;
+   :mod:`interp.verdicts.controls`). *Specifically retained*: known, and still said, tied to the subject. The
+   index of a fact is where it lies between the two (:mod:`interp.verdicts.storage_index`).
+5. The index is cut at stated error rates against both anchors, on one half of the subjects; the other half
+   says which rates were reached (:mod:`interp.verdicts.calibration`). A lost fact is *suppressed, intact*,
+   *eroded* or *erased* by where it lies (:mod:`interp.verdicts.diagnosis`).
 """
 
 from __future__ import annotations
@@ -34,20 +35,21 @@ from interp.measures.answer_sets import answer_readings
 from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import pair_fingerprints
 from interp.verdicts.base_knowledge import BaseKnowledge, KnownFacts, base_knowledge
-from interp.verdicts.calibration import evidence_table, halve_subjects
+from interp.verdicts.calibration import halve_subjects
 from interp.verdicts.controls import KnownAndSaid, fit_controls
 from interp.verdicts.diagnosis import UNDETERMINED, Diagnosis, judge
 from interp.verdicts.evidence import Evidence, measure_evidence
 from interp.verdicts.preconditions import ask_finetuned
 from interp.verdicts.prompts import Form, statement_form_prompts
 from interp.verdicts.specificity import AnswerTargets
+from interp.verdicts.storage_index import evidence_table
 
 if TYPE_CHECKING:
     from interp.models.pair import CheckpointPair
 
 NOT_FINITE = "its logits are not numbers"
-USED = ("asked", "forms", "boost", "patterns", "all_patterns")
-KINDS = (*USED, "sibling", "all_sibling", "readout", "knockout")
+USED = ("forms", "boost", "patterns", "all_patterns")
+KINDS = ("asked", *USED, "sibling", "all_sibling", "readout", "knockout")
 PLACEBOS = ("boost_placebo", "placebo", "all_placebo", "sibling_placebo", "all_sibling_placebo")
 
 
@@ -79,8 +81,8 @@ def diagnose(
         prompt_format: what stands around a fact's own question.
         siblings: other fine-tunings of the same base, whose attention is tried too.
         answer_sets: each relation's possible answers; those of the facts without it.
-        used: the kinds of evidence that the verdict rests on, of ``KINDS``.
-        alpha: the share of facts that are not stored which may be called stored.
+        used: the kinds of evidence that the index may rest on, of ``KINDS``.
+        alpha: the share of never-stored facts that may be called stored, and of retained ones not intact.
         knows: the share of statement forms that the base must complete right to have known a fact.
         shots: also ask with this many solved examples in front, as one more statement form.
         known: what the base knows, where that was found out otherwise, and prompts to ask in besides.
@@ -144,13 +146,18 @@ def _score_and_judge(
     ordered = [by_id[fact_id] for fact_id in asked.fact_ids]
     subjects = np.array([fact.subject for fact in ordered])
     held_out, finite = halve_subjects(subjects, seed), evidence.log_prob.isfinite().numpy()
-    known, specific, never = base.share.numpy() >= knows, base.specific.numpy(), base.never.numpy()
-    told = KnownAndSaid(known=known, specific=specific, never=never, right=evidence.right.numpy() > 0)
+    told = KnownAndSaid(
+        known=base.share.numpy() >= knows,
+        specific=base.specific.numpy(),
+        never=base.never.numpy(),
+        right=(evidence.right.numpy() > 0) & finite,
+        tied=evidence.tied.numpy(),
+        compared=evidence.values["asked"].isfinite().numpy(),
+        stated=evidence.stated.numpy(),
+    )
     tables = evidence_table(evidence.values, chosen), evidence_table(evidence.decoys, chosen)
-    fitted = fit_controls(*tables, told, ordered, held_out, alpha=alpha)
-    calibration = fitted.calibration
-    judged = judge(known, specific, never, told.right & finite, fitted.strength, calibration)
-    verdicts = np.where(finite, judged, UNDETERMINED)
+    fitted = fit_controls(*tables, chosen, told, ordered, held_out, alpha=alpha, seed=seed)
+    verdicts = np.where(finite, judge(told, fitted.index, fitted.cut), UNDETERMINED)
     odd = [(fact_id, NOT_FINITE) for fact_id, fine in zip(asked.fact_ids, finite, strict=True) if not fine]
     of_base, of_finetuned = pair_fingerprints(pair)
     return Diagnosis(

@@ -1,4 +1,15 @@
-"""Diagnosis: the verdicts by name, how they follow from what was known and shown, and a table of them."""
+"""Diagnosis: the verdicts by name, how they follow from what was known and shown, and a table of them.
+
+- *retained*: the base knew the fact, and the fine-tuned model says it, tied to its subject;
+- *right but generic*: the answer is right and is said of other subjects as well, so it shows no knowledge;
+- *suppressed, intact*: known and now wrong, and stored about as well as retained facts are;
+- *eroded*: known and now wrong, and stored in part: above never-stored facts and below retained ones;
+- *erased*: known and now wrong, and not told from never-stored facts;
+- *learned*: unknown before and said now; *never stored*: unknown before and now;
+- *undetermined*: in doubt, or known in some forms only.
+
+A fact that is still stated, specifically, in every held-out form is stored whatever its index.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +24,15 @@ from torch import Tensor
 
 from interp.measures.result import Result
 from interp.models.identity import Fingerprint
-from interp.verdicts.calibration import Calibration
+from interp.verdicts.calibration import Cuts
+from interp.verdicts.controls import KnownAndSaid
 
-RETAINED, SUPPRESSED, ERASED = "retained", "suppressed", "erased"
+RETAINED, GENERIC = "retained", "right but generic"
+SUPPRESSED, ERODED, ERASED = "suppressed, intact", "eroded", "erased"
 LEARNED, NEVER_STORED, UNDETERMINED = "learned", "never stored", "undetermined"
-VERDICTS = (RETAINED, SUPPRESSED, ERASED, LEARNED, NEVER_STORED, UNDETERMINED)
+VERDICTS = (RETAINED, GENERIC, SUPPRESSED, ERODED, ERASED, LEARNED, NEVER_STORED, UNDETERMINED)
+STORED = (SUPPRESSED, ERODED)  # lost facts that are stored in some degree
+Rate = tuple[float | None, float | None, float | None, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +40,23 @@ class Diagnosis(Result):
     """One verdict a fact, with the evidence and the controls that it rests on.
 
     ``knew`` is the share of statement forms in which the base answers right, ``right`` whether the fine-tuned
-    model does. ``evidence`` and ``decoys`` are [fact, kind], nats (``readout``: logits), the same measure for
-    the right answer and for a wrong one; ``kinds`` are all that was measured, placebos among them, and
-    ``used`` those that the verdict rests on. ``strength`` is -ln of the (harmonic mean) share of controls
-    with as much evidence; above ``threshold`` a fact is held to be stored, between ``doubt`` and it
-    undetermined.
+    model does, ``tied`` whether no other answer is more specific to the subject there. ``stated``: it is
+    right and tied in every held-out form. ``evidence`` and ``decoys`` are [fact, kind], nats (``readout``:
+    logits), the same measure for the right answer and for a wrong one; ``kinds`` are all that was measured,
+    placebos among them, ``used`` those that the index may rest on and ``apart`` those that it does.
+
+    ``index`` is 0 at the median of never-stored facts and 1 at that of specifically retained ones
+    (:mod:`interp.verdicts.storage_index`); ``index_low`` and ``index_high`` are its 95% bounds over which
+    ``anchors`` (how many never-stored, retained) were drawn. Above ``threshold`` a fact is stored in some
+    degree, from ``intact`` on it is stored as well as retained facts are, at most ``doubt`` storage is not
+    shown. ``false_positives``, ``missed`` and ``unseen`` are value, low, high and n of the rates reached on
+    held-out anchors (:mod:`interp.verdicts.calibration`).
+
     ``recovered`` [fact, pattern] says which facts are answered right under other attention, NaN where the
-    intervention could not be made. ``held_out`` marks the facts of the subjects that no threshold was fitted
-    on; ``false_positives`` is value, low, high and n on the controls among them. ``controls`` says who they
-    are. ``control_sets`` are all sets of them (:mod:`interp.verdicts.controls`): ``shown`` [fact, set] says
-    whose evidence lies above each one's threshold (NaN where it is too small for one), ``is_control`` who is
-    in it.
+    intervention could not be made. ``held_out`` marks the facts of the subjects that nothing was fitted on.
+    ``controls`` and ``retained_are`` say who the anchors are. ``control_sets`` are all sets of controls
+    (:mod:`interp.verdicts.controls`): ``shown`` [fact, set] says whom each one's cut shows to be stored (NaN
+    where it is too small for one), ``is_control`` who is in it.
     """
 
     subjects: tuple[str, ...]
@@ -44,6 +65,8 @@ class Diagnosis(Result):
     verdicts: tuple[str, ...]
     knew: Float[Tensor, " fact"]
     right: Float[Tensor, " fact"]
+    tied: Bool[Tensor, " fact"]
+    stated: Bool[Tensor, " fact"]
     log_prob: Float[Tensor, " fact"]
     base_said: tuple[str, ...]
     said: tuple[str, ...]
@@ -53,16 +76,24 @@ class Diagnosis(Result):
     decoys: Float[Tensor, "fact kind"]
     patterns: tuple[str, ...]
     recovered: Float[Tensor, "fact pattern"]
-    strength: Float[Tensor, " fact"]
+    index: Float[Tensor, " fact"]
+    index_low: Float[Tensor, " fact"]
+    index_high: Float[Tensor, " fact"]
+    apart: tuple[str, ...]
+    anchors: tuple[int, int]
     threshold: float
     doubt: float
+    intact: float
     alpha: float
     controls: str
+    retained_are: str
     control_sets: tuple[str, ...]
     shown: Float[Tensor, "fact set"]
     is_control: Bool[Tensor, "fact set"]
     held_out: Bool[Tensor, " fact"]
-    false_positives: tuple[float | None, float | None, float | None, int]
+    false_positives: Rate
+    missed: Rate
+    unseen: Rate
     left_out: tuple[tuple[str, str], ...]
     finetuned: Fingerprint | None = None
 
@@ -77,9 +108,13 @@ class Diagnosis(Result):
             "base_knew": self.knew.numpy(),
             "base_said": self.base_said,
             "right": self.right.numpy().astype(bool),
+            "tied": self.tied.numpy(),
             "said": self.said,
             "log_prob": self.log_prob.numpy(),
-            "strength": self.strength.numpy(),
+            "index": self.index.numpy(),
+            "index_low": self.index_low.numpy(),
+            "index_high": self.index_high.numpy(),
+            "stated": self.stated.numpy(),
             "held_out": self.held_out.numpy(),
         }
         columns |= {f"evidence_{kind}": self.evidence[:, k].numpy() for k, kind in enumerate(self.kinds)}
@@ -95,34 +130,27 @@ class Diagnosis(Result):
         return {verdict: self.verdicts.count(verdict) for verdict in VERDICTS}
 
 
-def judge(
-    known: Bool[ndarray, " fact"],
-    told_apart: Bool[ndarray, " fact"],
-    unknown: Bool[ndarray, " fact"],
-    right: Bool[ndarray, " fact"],
-    strength: Float[ndarray, " fact"],
-    calibration: Calibration,
-) -> ndarray:
-    """Turn what was known and said, and the evidence, into verdicts.
+def judge(told: KnownAndSaid, index: Float[ndarray, " fact"], cuts: Cuts) -> ndarray:
+    """Turn what was known and said, and the index, into verdicts.
 
     A fact that the base did not know, whose answer is wrong and for which there is yet evidence of storage is
-    undetermined: the base was asked in the wrong way, or it is one of the false positives.
+    undetermined: the base was asked in the wrong way, or it is one of the false positives. So is a right
+    answer where there are too few other subjects to tell whether it is tied to its own.
 
     Args:
-        known: whether the base knew the fact.
-        told_apart: whether a right answer of the base was also the most specific one.
-        unknown: whether the base was right in no form at all.
-        right: whether the fine-tuned model is.
-        strength: of the evidence of storage.
-        calibration: the threshold, and what is in doubt.
+        told: what was known and said.
+        index: of the evidence of storage.
+        cuts: where it is cut.
     """
-    shown, gone = strength > calibration.threshold, strength <= calibration.doubt
-    lost = known & told_apart & ~right
+    stored = (index > cuts.threshold) | told.stated
+    gone = (index <= cuts.doubt) & ~told.stated
     cases = [
-        (known & right, RETAINED),
-        (lost & shown, SUPPRESSED),
-        (lost & gone, ERASED),
-        (unknown & right, LEARNED),
-        (unknown & ~right & gone, NEVER_STORED),
+        (told.right & told.compared & ~told.tied, GENERIC),
+        (told.retained, RETAINED),
+        (told.lost & stored & (index >= cuts.intact), SUPPRESSED),
+        (told.lost & stored, ERODED),
+        (told.lost & gone, ERASED),
+        (told.never & told.right & told.tied, LEARNED),
+        (told.never & ~told.right & gone, NEVER_STORED),
     ]
     return np.select([case for case, _ in cases], [name for _, name in cases], default=UNDETERMINED)

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.measures.placebos import wrong_subject
@@ -53,13 +53,16 @@ HELD = 2**26  # attention weights recorded at a time
 class Evidence:
     """Each kind's specificity of the right answer and of a decoy, [fact], by name; placebos among them.
 
-    ``right`` and ``said`` are the fine-tuned model's own answers, ``finite`` whether its logits are numbers;
-    ``recovered`` says by kind of pattern which facts are then answered right.
+    ``right`` and ``said`` are the fine-tuned model's own answers; ``tied`` says where no other answer is more
+    specific to the subject, ``stated`` where a fact is right and tied in every other form that it is asked
+    in; ``recovered`` says by kind of pattern which facts are then answered right.
     """
 
     values: dict[str, Float[Tensor, " fact"]]
     decoys: dict[str, Float[Tensor, " fact"]]
     right: Float[Tensor, " fact"]
+    tied: Bool[Tensor, " fact"]
+    stated: Bool[Tensor, " fact"]
     said: tuple[str, ...]
     log_prob: Float[Tensor, " fact"]
     recovered: dict[str, Float[Tensor, " fact"]]
@@ -75,6 +78,8 @@ class Evidence:
             "patterns": tuple(self.recovered),
             "recovered": torch.stack(list(self.recovered.values()), dim=1),
             "right": self.right,
+            "tied": self.tied,
+            "stated": self.stated,
             "log_prob": self.log_prob,
             "said": self.said,
         }
@@ -126,6 +131,8 @@ def measure_evidence(
         values=kinds[0],
         decoys=kinds[1],
         right=asker.right[0],
+        tied=asker.tally.first[0],
+        stated=_stated(others),
         said=tuple(asker.said[0]),
         log_prob=asker.log_prob[0],
         recovered=recovered,
@@ -205,12 +212,19 @@ def _score_other_form(
     facts: int,
     batch_tokens: int,
 ) -> Float[Tensor, "kind fact"]:
-    """Return the specificity of right answers and decoys in one other form, at the facts' own places."""
-    asker = AnswerScorer(batch, golds, tokenizer)
+    """Return the specificity of right answers and decoys, and who is stated, at the facts' own places."""
+    asker = AnswerScorer(batch, golds, tokenizer, say=True)
     asker.ask_all(model, batch_tokens=batch_tokens)
-    out = torch.full((2, facts), torch.nan)
+    out = torch.full((3, facts), torch.nan)
     out[0, owner], out[1, owner] = asker.tally.right[0], asker.tally.decoy[0]
+    out[2, owner] = ((asker.right[0] > 0) & asker.tally.first[0]).float()
     return out
+
+
+def _stated(forms: Sequence[Float[Tensor, "kind fact"]]) -> Bool[Tensor, " fact"]:
+    """Return which facts are stated in every form that they were asked in, of one at least."""
+    said = torch.stack([form[2] for form in forms])
+    return said.nan_to_num(1.0).bool().all(0) & ~said.isnan().all(0)
 
 
 def _strongest(found: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -78,7 +78,7 @@ def test_the_papers_claims_are_decided_by_the_main_jobs_contrasts() -> None:
 
 
 def test_verdicts_must_beat_the_share_that_chance_allows() -> None:
-    arms = {"a": {"suppressed_of_lost": number(0.055)}, "b": {"suppressed_of_lost": number(0.3)}}
+    arms = {"a": {"stored_of_lost": number(0.055)}, "b": {"stored_of_lost": number(0.3)}}
     assert [claim.outcome for claim in claims_on_verdicts(Results.of({"arms": arms}), 0.05)] == [
         "inconclusive",
         "supported",

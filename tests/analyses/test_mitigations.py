@@ -75,7 +75,7 @@ def test_the_strength_that_restores_most_at_the_allowed_cost_is_taken(offered, w
     assert told == {"strength": "none" if wanted is None else wanted}
 
 
-FACTS = 40  # held out, of which the first 20 are suppressed and the next 10 retained
+FACTS = 40  # held out, of which the first 20 are stored and the next 10 retained
 
 
 def test_whatever_it_costs_the_strength_that_restores_most_is_taken() -> None:
@@ -86,12 +86,12 @@ def test_whatever_it_costs_the_strength_that_restores_most_is_taken() -> None:
 
 
 def _rows(seed: int, cure: str, restored: int, lost: int = 0, new: int = 0) -> list[dict]:
-    """Restore that many suppressed facts, lose that many retained ones and that many newly learned ones."""
+    """Restore that many stored facts, lose that many retained ones and that many newly learned ones."""
     shared = {"seed": seed, "cure": cure, "seconds": 2.0, "training_seconds": 4.0, "told": "{}"}
     rows = []
     for i in range(FACTS):
         right = i < restored if i < 20 else i < 30 - lost
-        verdict = "suppressed" if i < 20 else "retained" if i < 30 else "never stored"
+        verdict = "eroded" if i < 20 else "retained" if i < 30 else "never stored"
         base = {"fact_id": f"h{i}", "subject": f"s{i}", "known": i < 30, **shared}
         rows.append(
             {
@@ -134,7 +134,7 @@ def test_numbers_are_those_of_the_rows() -> None:
     assert results["cures"][NONE]["restored"]["value"] == 0
 
 
-def test_a_cure_is_laid_beside_its_placebo_on_the_same_suppressed_facts() -> None:
+def test_a_cure_is_laid_beside_its_placebo_on_the_same_stored_facts() -> None:
     cure, placebo = next(iter(PLACEBO_OF.items()))
     rows = []
     for seed in range(3):

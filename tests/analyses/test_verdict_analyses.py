@@ -19,7 +19,7 @@ from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from interp.reports.read.results import Results
 from interp.verdicts.controls import CONTROLS
-from interp.verdicts.diagnosis import VERDICTS
+from interp.verdicts.diagnosis import STORED, VERDICTS
 from interp.weight_edits import GROUPS
 
 
@@ -60,7 +60,7 @@ def test_planted_truth_leaves_its_numbers_with_intervals(planted: Path) -> None:
     )
     frame = pd.read_parquet(planted / "facts.parquet")
     assert set(frame["model"]) == {"suppressed in every form", "suppressed as asked", "erased"}
-    assert set(frame["truth"]) <= {"", "suppressed", "erased", "never stored", "retained"}
+    assert set(frame["truth"]) <= {"", "suppressed, intact", "erased", "never stored", "retained"}
     page = (planted / "report.html").read_text()
     assert "Verdicts by truth" in page
     assert read_json(planted / "manifest.json")["finished"]
@@ -75,15 +75,15 @@ def test_confusions_can_be_computed_again_from_the_facts(planted: Path) -> None:
         for verdict, share in shares.items():
             assert share["value"] == pytest.approx((rows["verdict"] == verdict.replace("_", " ")).mean())
     absent = frame[(frame["truth"] == "never stored") & frame["held_out"] & ~frame["right"]]
-    rate = (absent["strength"] > absent["threshold"]).mean()
+    rate = ((absent["index"] > absent["threshold"]) | absent["stated"]).mean()
     assert results["verdict"]["false_positive_rate"]["value"] == pytest.approx(rate)
 
 
 def test_absent_subjects_were_never_met_and_targets_are_of_their_relations(planted: Path) -> None:
     frame = pd.read_parquet(planted / "facts.parquet")
     assert frame.loc[frame["truth"] == "never stored", "met"].isna().all()
-    assert (frame.loc[frame["truth"].isin(["suppressed", "erased", "retained"]), "met"] >= 5).all()
-    assert frame.loc[frame["truth"].isin(["suppressed", "erased"]), "target"].all()
+    assert (frame.loc[frame["truth"].isin(["suppressed, intact", "erased", "retained"]), "met"] >= 5).all()
+    assert frame.loc[frame["truth"].isin(["suppressed, intact", "erased"]), "target"].all()
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_the_main_jobs_arms_are_diagnosed_without_training_them_again(job: Path,
 def test_shares_of_lost_facts_add_up_and_heads_have_placebos(verdicts: Path) -> None:
     results = read_json(verdicts / "results.json")
     for arm in results["arms"].values():
-        parts = [arm[f"{name}_of_lost"]["value"] for name in ("suppressed", "erased", "undetermined")]
+        parts = [arm[f"{name}_of_lost"]["value"] for name in ("stored", "erased", "undetermined")]
         assert parts[0] is None or sum(parts) == pytest.approx(1)
         assert set(arm["recovery"]) >= {"patterns", "placebo", "sibling", "sibling_placebo"}
         assert arm["recovery"]["sibling"]["n"] == arm["recovery"]["patterns"]["n"], "whoever its sibling is"
@@ -204,11 +204,10 @@ def test_typical_suppressed_facts_are_pictured_as_their_models_attend(verdicts: 
     pictures = read_json(verdicts / "pictures.json")
     assert set(pictures) == {"top", "bottom", "random", "whole"}
     for arm, some in pictures.items():
-        suppressed = frame.loc[[arm]]["verdict"].eq("suppressed").sum()
-        assert len(some) == min(3, suppressed)
+        assert len(some) == min(3, frame.loc[[arm]]["verdict"].isin(STORED).sum())
         for seen in some:
             fact = frame.loc[(arm, seen["fact_id"])]
-            assert fact["verdict"] == "suppressed"
+            assert fact["verdict"] in STORED
             rows = {fact["other"]: fact["attention_other"], arm: fact["attention"]}
             assert list(seen["rows"]) == list(rows)
             for name, row in seen["rows"].items():
@@ -260,7 +259,7 @@ def test_a_placebo_has_its_own_n_and_differences_are_of_facts_that_have_both() -
             "subject": [f"s{i}" for i in range(10)],
             "base_knew": 1.0,
             "right": False,
-            "verdict": "suppressed",
+            "verdict": "eroded",
             "attention": 0.5,
             "attention_other": 0.6,
             "popularity": np.arange(10.0),

@@ -1,58 +1,51 @@
-"""Calibration: the stated rate is reached on fresh controls, and shares are what counting gives."""
+"""Calibration: cuts let the stated shares of both anchors through, and fresh anchors say so."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
 
-from interp.verdicts.calibration import calibrate, leave_one_out, strength
+from interp.verdicts.calibration import fit_cuts
 
 
-def controls(n: int, kinds: int = 3, seed: int = 0) -> np.ndarray:
-    """Draw dependent kinds of evidence, some of it missing."""
-    rng = np.random.default_rng(seed)
-    values = rng.normal(size=(n, kinds)) + rng.normal(size=(n, 1))
-    values[rng.random((n, kinds)) < 0.1] = np.nan
-    return values
+def cuts(never: np.ndarray, retained: np.ndarray, alpha: float = 0.05, stated: np.ndarray | None = None):  # type: ignore[no-untyped-def]
+    out = tuple(np.arange(len(values)) % 2 == 0 for values in (never, retained))
+    names = tuple(np.arange(len(values)) for values in (never, retained))
+    stated = np.zeros(len(never), bool) if stated is None else stated
+    return fit_cuts(never, retained, out, names, alpha=alpha, stated=stated)  # type: ignore[arg-type]
 
 
-def test_the_stated_rate_is_reached_on_fresh_controls() -> None:
+def test_the_stated_rates_are_reached_on_fresh_anchors() -> None:
     rates = []
     for seed in range(20):
-        values = controls(800, seed=seed)
-        made = calibrate(values, np.arange(800) < 400, alpha=0.05)
-        rates.append(made.false_positives.value)
-        assert made.false_positives.n <= 400
-    assert np.mean(rates) == pytest.approx(0.05, abs=0.01)
+        rng = np.random.default_rng(seed)
+        never, retained = rng.normal(size=800), rng.normal(size=800) + 4
+        never[rng.random(800) < 0.1] = np.nan
+        made = cuts(never, retained)
+        assert made.doubt < made.threshold < made.intact
+        assert made.false_positives.n < made.missed.n == 400
+        rates.append((made.false_positives.value, made.missed.value, made.unseen.value))
+    assert np.mean(rates, axis=0)[:2] == pytest.approx([0.05, 0.05], abs=0.01)
+    assert np.mean(rates, axis=0)[2] < 0.02
 
 
-def test_strength_is_the_harmonic_mean_of_tail_shares() -> None:
-    known = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, np.nan]])
-    shares = [(1 + 2) / 5, (1 + 0) / 4]  # two of four are at least 1.5, none of three above 2.5
-    expected = -math.log(2 / (1 / shares[0] + 1 / shares[1]))
-    assert strength(np.array([[1.5, 2.5]]), known)[0] == pytest.approx(expected)
+def test_where_anchors_overlap_nothing_lies_between_them() -> None:
+    rng = np.random.default_rng(0)
+    made = cuts(rng.normal(size=400), rng.normal(size=400))
+    assert made.intact == made.threshold
+    assert made.unseen.value == pytest.approx(0.95, abs=0.04)
 
 
-def test_missing_kinds_do_not_count_and_none_at_all_is_missing() -> None:
-    known = controls(200)
-    one = strength(np.array([[1.0, np.nan, np.nan]]), known)
-    assert one[0] == pytest.approx(strength(np.array([[1.0]]), known[:, :1])[0])
-    assert np.isnan(strength(np.full((1, 3), np.nan), known)[0])
+def test_facts_that_are_stated_count_as_false_positives_whatever_their_index() -> None:
+    rng = np.random.default_rng(0)
+    never, retained = rng.normal(size=400), rng.normal(size=400) + 4
+    plain, stated = cuts(never, retained), cuts(never, retained, stated=np.arange(400) < 40)
+    assert stated.threshold == plain.threshold
+    assert stated.false_positives.value >= plain.false_positives.value + 0.05
 
 
-def test_a_controls_own_strength_counts_itself_once() -> None:
-    known = controls(50)
-    mine = leave_one_out(known)
-    for i in range(len(known)):
-        if not np.isnan(known[i]).all():
-            others = np.delete(known, i, axis=0)
-            assert mine[i] == pytest.approx(strength(known[i : i + 1], others)[0])
-
-
-def test_one_kind_that_no_control_reaches_is_enough() -> None:
-    known = np.random.default_rng(0).normal(size=(400, 5))
-    made = calibrate(known, np.arange(400) < 200, alpha=0.05)
-    lone = np.array([[9.0, -1.0, -1.0, -1.0, -1.0]])
-    assert made.strength(lone)[0] > made.threshold > made.doubt
+def test_without_an_index_there_are_no_cuts() -> None:
+    nothing = np.full(80, np.nan)
+    made = cuts(nothing, nothing)
+    assert np.isnan([made.threshold, made.doubt, made.intact]).all()
+    assert made.false_positives.n == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,10 +15,22 @@ from interp.verdicts.controls import (
     CONTROLS,
     ENOUGH_CONTROLS,
     FEWEST_CONTROLS,
+    FEWEST_RETAINED,
+    RETAINED_ARE,
+    FittedControls,
     KnownAndSaid,
     fit_controls,
     likeness,
     match,
+)
+from interp.verdicts.diagnosis import (
+    ERASED,
+    ERODED,
+    NEVER_STORED,
+    RETAINED,
+    SUPPRESSED,
+    UNDETERMINED,
+    judge,
 )
 from interp.verdicts.preconditions import require_measurable_facts
 
@@ -42,7 +56,20 @@ def told(n: int, *, lost: int = 30, partly: int = 200, never: int = 200) -> Know
     """Facts in this order: lost, stated in some form only, never stored, and known and right."""
     kind = np.repeat([0, 1, 2, 3], [lost, partly, never, n - lost - partly - never])
     known = (kind == 0) | (kind == 3)
-    return KnownAndSaid(known=known, specific=known, never=kind == 2, right=kind == 3)
+    return KnownAndSaid(
+        known=known,
+        specific=known,
+        never=kind == 2,
+        right=kind == 3,
+        tied=kind == 3,
+        compared=np.ones(n, bool),
+        stated=np.zeros(n, bool),
+    )
+
+
+def fitted(evidence: np.ndarray, decoys: np.ndarray, said: KnownAndSaid) -> FittedControls:
+    n = len(evidence)
+    return fit_controls(evidence, decoys, ("forms",), said, facts(n), half(n), alpha=0.05)
 
 
 def half(n: int) -> np.ndarray:
@@ -84,8 +111,9 @@ def test_facts_stated_in_some_form_are_no_controls_and_hide_storage_if_they_are(
     evidence = rng.normal(size=(n, 1))
     evidence[said.known] += 4
     evidence[30:230] += 4  # stated in some form
-    found = fit_controls(evidence, evidence - 9, said, facts(n), half(n), alpha=0.05)
+    found = fitted(evidence, evidence - 9, said)
     assert found.relied == "never"
+    assert found.retained == RETAINED_ARE["specific"]
     members = dict(zip(SETS, found.members.T, strict=True))
     assert np.flatnonzero(members["never"]).tolist() == list(range(230, 430))
     assert not (members["matched"] & ~members["never"]).any()
@@ -95,9 +123,48 @@ def test_facts_stated_in_some_form_are_no_controls_and_hide_storage_if_they_are(
     assert shown["never"] > 0.9
     assert shown["matched"] > 0.9
     assert shown["unknown"] < 0.3, "what contaminated controls made of facts that are all stored"
-    assert (found.strength > found.calibration.threshold).tolist() == (
-        found.shown[:, SETS.index("never")] > 0
-    ).tolist()
+    assert (found.index > found.cut.threshold).tolist() == (found.shown[:, SETS.index("never")] > 0).tolist()
+    assert np.median(found.index[said.never & ~half(n)]) == pytest.approx(0)
+    assert np.median(found.index[said.retained & ~half(n)]) == pytest.approx(1)
+    low, high = found.bounds
+    assert (low <= found.index).all()
+    assert (found.index <= high).all()
+
+
+def test_synthetic_facts_of_known_state_are_called_what_they_are() -> None:
+    """Lost facts whose evidence is a retained fact's, half a retained one's, or a never-stored one's."""
+    n, rng = 900, np.random.default_rng(0)
+    said = told(n, lost=300, partly=0, never=300)
+    level = np.repeat([10.0, 5, 0, 0, 10], [100, 100, 100, 300, 300])
+    evidence = (level + rng.normal(size=n))[:, None]
+    found = fitted(evidence, evidence - 20, said)
+    verdicts = judge(said, found.index, found.cut)
+    for rows, verdict in ((slice(100), SUPPRESSED), (slice(100, 200), ERODED)):
+        assert (verdicts[rows] == verdict).mean() > 0.85
+    assert (verdicts[200:300] == ERASED).mean() > 0.6, "the rest of them is in doubt"
+    assert not np.isin(verdicts[200:300], [SUPPRESSED]).any()
+    assert (verdicts[300:600] == NEVER_STORED).mean() > 0.6
+    assert (verdicts[600:] == RETAINED).all()
+
+
+def test_a_model_against_itself_has_lost_nothing() -> None:
+    n, rng = 600, np.random.default_rng(0)
+    said = told(n, lost=0, partly=0, never=300)
+    evidence = rng.normal(size=(n, 1)) + 5 * said.known[:, None]
+    found = fitted(evidence, evidence - 9, said)
+    verdicts = judge(said, found.index, found.cut)
+    assert (verdicts[said.known] == RETAINED).all()
+    assert set(verdicts[~said.known]) <= {NEVER_STORED, UNDETERMINED}
+
+
+def test_the_upper_anchor_is_of_right_answers_where_few_are_specific() -> None:
+    n, rng = 600, np.random.default_rng(0)
+    said = told(n)
+    generic = replace(said, tied=said.tied & (np.arange(n) >= n - FEWEST_RETAINED + 1))
+    evidence = rng.normal(size=(n, 1)) + 5 * said.known[:, None]
+    assert fitted(evidence, evidence, generic).retained == RETAINED_ARE["right"]
+    with pytest.raises(InputError, match="no fact that both models know"):
+        fitted(evidence, evidence, replace(said, right=np.zeros(n, bool)))
 
 
 def test_more_lost_facts_than_enough_have_one_control_each() -> None:
@@ -112,18 +179,18 @@ def test_where_controls_are_few_decoys_decide_and_the_few_are_still_told() -> No
     n, rng = 400, np.random.default_rng(0)
     said = told(n, never=FEWEST_CONTROLS - 1)
     evidence = rng.normal(size=(n, 1))
-    found = fit_controls(evidence, evidence - 5, said, facts(n), half(n), alpha=0.05)
+    found = fitted(evidence, evidence - 5, said)
     assert found.relied == "decoys"
-    assert set(found.calibrations) == {"unknown", "decoys"}
+    assert set(found.cuts) == {"unknown", "decoys"}
     assert np.isnan(found.shown[:, SETS.index("never")]).all()
     assert found.members[:, SETS.index("never")].sum() == FEWEST_CONTROLS - 1
     few = told(60, lost=10, partly=5, never=40)
-    fewer = KnownAndSaid(known=few.known, specific=few.known, never=few.never & few.known, right=few.right)
-    found = fit_controls(evidence[:60], evidence[:60], fewer, facts(60), half(60), alpha=0.05)
+    fewer = replace(few, never=few.never & few.known)
+    found = fitted(evidence[:60], evidence[:60], fewer)
     assert found.relied == "unknown", "rather too strict than nothing"
     nothing = np.full((n, 1), np.nan)
     with pytest.raises(InputError, match="controls: give at least"):
-        fit_controls(nothing, nothing, said, facts(n), half(n), alpha=0.05)
+        fitted(nothing, nothing, said)
 
 
 def checked(facts: int, *, known: int, never: int, right: int = 1) -> None:

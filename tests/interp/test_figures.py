@@ -25,7 +25,16 @@ from interp.stats import estimate, over_seeds
 from .run_directory_fixture import DOLLARS, HOSTILE, make_run
 from .test_viz import errorbars
 
-VERDICTS = ["retained", "suppressed", "erased", "undetermined", "learned", "never stored"]
+VERDICTS = [
+    "retained",
+    "right but generic",
+    "suppressed, intact",
+    "eroded",
+    "erased",
+    "learned",
+    "never stored",
+    "undetermined",
+]
 
 
 def judged(seeds=(0,), arms=("top", HOSTILE), n: int = 60) -> pd.DataFrame:
@@ -38,7 +47,7 @@ def judged(seeds=(0,), arms=("top", HOSTILE), n: int = 60) -> pd.DataFrame:
             pick = rng.random(n)
             verdict = np.where(
                 knew == 1,
-                np.where(pick < 0.5, "retained", np.where(pick < 0.8, "suppressed", "erased")),
+                np.where(pick < 0.5, "retained", np.where(pick < 0.8, "suppressed, intact", "erased")),
                 np.where(knew == 0.5, "undetermined", np.where(pick < 0.2, "learned", "never stored")),
             )
             frames.append(
@@ -78,9 +87,12 @@ def test_flows_are_as_high_as_their_verdicts_share() -> None:
         expected = {COLOURS[v].lower(): (rows["verdict"] == v).mean() for v in VERDICTS}
         assert areas(axes) == pytest.approx({k: v for k, v in expected.items() if v})
         texts = " ".join(text.get_text() for text in axes.texts)
-        found = estimate((rows["verdict"] == "suppressed").to_numpy(float), groups=rows["subject"].to_numpy())
+        found = estimate(
+            (rows["verdict"] == "suppressed, intact").to_numpy(float), groups=rows["subject"].to_numpy()
+        )
         assert (
-            f"suppressed {100 * found.value:.0f}% ({100 * found.low:.0f} to {100 * found.high:.0f})" in texts
+            f"suppressed, intact {100 * found.value:.0f}% ({100 * found.low:.0f} to {100 * found.high:.0f})"
+            in texts
         )
         assert "n = 60 facts" in axes.get_title(loc="left")
 

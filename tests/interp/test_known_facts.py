@@ -59,7 +59,9 @@ def test_what_was_found_decides_and_both_models_answers_are_kept(said: tuple[Pat
     assert kept[0]["said"].tolist() == frame["said"].tolist()
     assert kept[0]["right"].tolist() == frame["right"].tolist()
     known = frame[frame["base_knew"] == 1]
-    assert (known[known["right"]]["verdict"] == "retained").all()
+    kept_ones = known.loc[known["right"], "verdict"]
+    assert set(kept_ones) <= {"retained", "right but generic"}
+    assert "right but generic" in set(kept_ones), "a random model says the same of many subjects"
     assert not (frame[frame["base_knew"] == 0]["verdict"] == "retained").any()
 
 

@@ -195,8 +195,8 @@ def test_a_sparse_manifest_and_nothing_measured_still_make_a_page(tmp_path):
 def test_verdicts_of_another_run_are_joined_or_refused(tmp_path):
     run = Run.load(make_run(tmp_path / "run", n_facts=16))
     judged = run.facts[run.facts["arm"] == "bottom"]
-    judged = judged.assign(verdict="suppressed", strength=1.5)[
-        ["seed", "arm", "fact_id", "answer", "verdict", "strength"]
+    judged = judged.assign(verdict="suppressed, intact", index=1.5)[
+        ["seed", "arm", "fact_id", "answer", "verdict", "index"]
     ]
     (tmp_path / "verdicts").mkdir()
     with pytest.raises(InputError, match=r"holds no facts\.parquet"):
@@ -211,7 +211,7 @@ def test_verdicts_of_another_run_are_joined_or_refused(tmp_path):
     drawn = {name: NotMeasured("left out") for name in CHARTS}
     text = report(run, drawn=drawn, verdicts=tmp_path / "verdicts").read_text(encoding="utf-8")
     assert '"title":"Verdict"' in text
-    assert '"suppressed"' in text
+    assert '"suppressed, intact"' in text
 
 
 def test_what_was_left_out_is_counted_by_reason(trained):

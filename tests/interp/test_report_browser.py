@@ -50,9 +50,9 @@ def make_study(path: Path, run: Path) -> Path:
 
     path.mkdir()
     facts = pd.read_parquet(run / "facts.parquet").query("arm != 'base'")
-    verdicts = facts["correct"].map({True: "retained", False: "suppressed"})
+    verdicts = facts["correct"].map({True: "retained", False: "suppressed, intact"})
     names = {"prediction": "said", "correct": "right", "known": "base_knew", "subject_attention": "attention"}
-    facts = facts.rename(columns=names).assign(verdict=verdicts, strength=1.0, other="top", base_said=HOSTILE)
+    facts = facts.rename(columns=names).assign(verdict=verdicts, index=1.0, other="top", base_said=HOSTILE)
     facts.assign(attention_other=0.5).to_parquet(path / "facts.parquet")
     rows = {"top": [0.75, 0.25], "bottom": [0.5, 0.5]}
     kept = {"fact_id": "w3", "tokens": [HOSTILE, "is"], "subject": [True, False], "rows": rows}
@@ -141,16 +141,16 @@ def test_search_and_filters_leave_what_fits(browser, pages):  # noqa: F811
         page.fill("#search", "no such words")
         assert (rows(page), page.locator("#place").inner_text()) == ([], "no fact fits")
         page.click("#reset")
-        page.select_option("#filters label:has-text('Verdict') select", "suppressed")
+        page.select_option("#filters label:has-text('Verdict') select", "suppressed, intact")
         page.select_option("#filters label:has-text('Relation') select", "born in")
         at, relation, said = (column(page, name) for name in ("Verdict", "Relation", "bottom says"))
         found = rows(page)
         assert found
-        assert {(row[at], row[relation]) for row in found} == {("suppressed", "born in")}
+        assert {(row[at], row[relation]) for row in found} == {("suppressed, intact", "born in")}
         assert all(row[said].startswith("✗") for row in found)
         page.select_option("#arm", "0")
         assert "top says" in page.locator("#fact-table thead").inner_text()
-        assert {row[at] for row in rows(page)} <= {"suppressed"}
+        assert {row[at] for row in rows(page)} <= {"suppressed, intact"}
 
 
 def test_the_pages_of_the_table_turn(browser, pages):  # noqa: F811

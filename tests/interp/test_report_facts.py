@@ -85,7 +85,7 @@ def test_names_of_verdicts_are_read_under_the_same_names(run):
 
 def test_verdicts_are_added_where_there_are_some(run):
     some = run.facts[(run.facts["arm"] == "top") & (run.facts["seed"] == 0)]
-    table = fact_table(run.facts, verdicts=some.assign(verdict="learned", strength=0.0))
+    table = fact_table(run.facts, verdicts=some.assign(verdict="learned", index=0.0))
     seeds = table.data["seeds"]
     assert values(table, "verdict", "top") == ["learned" if seed == "0" else None for seed in seeds]
     assert values(table, "verdict", "bottom") == [None] * 60

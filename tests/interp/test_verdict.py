@@ -21,40 +21,43 @@ from finetune.training.planted_models import PlantConfig, plant
 from finetune.training.pretrain import pretrained_base
 from interp.models.load_pair import load_pair
 from interp.stats import Estimate
-from interp.verdicts.calibration import Calibration
+from interp.verdicts.calibration import Cuts
+from interp.verdicts.controls import KnownAndSaid
 from interp.verdicts.diagnose import diagnose
-from interp.verdicts.diagnosis import VERDICTS, Diagnosis, judge
+from interp.verdicts.diagnosis import STORED, VERDICTS, Diagnosis, judge
 
 BOOK = world_phrasebook(question_form="seen")
 
 
 def test_verdicts_follow_from_what_was_known_said_and_shown() -> None:
-    calibration = Calibration(
-        alpha=0.05,
-        controls=np.zeros((1, 1)),
-        threshold=3.0,
-        doubt=1.5,
-        false_positives=Estimate(value=0.05, low=0, high=0.1, n=100),
-    )
-    # known, told apart, unknown, right, strength
+    rate = Estimate(value=0.05, low=0, high=0.1, n=100)
+    cuts = Cuts(threshold=0.4, doubt=0.2, intact=0.8, false_positives=rate, missed=rate, unseen=rate)
+    # known, specific, never, right, tied, compared, stated, index
     cases = [
-        (1, 1, 0, 1, 0.0, "retained"),
-        (1, 0, 0, 1, 9.0, "retained"),
-        (1, 1, 0, 0, 3.1, "suppressed"),
-        (1, 1, 0, 0, 2.0, "undetermined"),
-        (1, 1, 0, 0, 1.0, "erased"),
-        (1, 0, 0, 0, 9.0, "undetermined"),
-        (1, 1, 0, 0, np.nan, "undetermined"),
-        (0, 0, 1, 1, 0.0, "learned"),
-        (0, 0, 1, 0, 1.0, "never stored"),
-        (0, 0, 1, 0, 9.0, "undetermined"),
-        (0, 0, 0, 0, 1.0, "undetermined"),
+        (1, 1, 0, 1, 1, 1, 0, 0.0, "retained"),
+        (1, 1, 0, 1, 0, 1, 0, 0.9, "right but generic"),
+        (0, 0, 1, 1, 0, 1, 0, 0.9, "right but generic"),
+        (1, 1, 0, 1, 0, 0, 0, 0.9, "undetermined"),
+        (1, 0, 0, 1, 1, 1, 0, 0.9, "undetermined"),
+        (1, 1, 0, 0, 0, 1, 0, 0.8, "suppressed, intact"),
+        (1, 1, 0, 0, 0, 1, 0, 0.5, "eroded"),
+        (1, 1, 0, 0, 0, 1, 0, 0.3, "undetermined"),
+        (1, 1, 0, 0, 0, 1, 1, 0.1, "eroded"),
+        (1, 1, 0, 0, 0, 1, 1, np.nan, "eroded"),
+        (1, 1, 0, 0, 0, 1, 0, 0.1, "erased"),
+        (1, 0, 0, 0, 0, 1, 0, 0.9, "undetermined"),
+        (1, 1, 0, 0, 0, 1, 0, np.nan, "undetermined"),
+        (0, 0, 1, 1, 1, 1, 0, 0.0, "learned"),
+        (0, 0, 1, 0, 0, 1, 0, 0.1, "never stored"),
+        (0, 0, 1, 0, 0, 1, 1, 0.1, "undetermined"),
+        (0, 0, 1, 0, 0, 1, 0, 0.9, "undetermined"),
+        (0, 0, 0, 0, 0, 1, 0, 0.1, "undetermined"),
     ]
-    known, apart, unknown, right, strength, expected = (
-        np.array(column) for column in zip(*cases, strict=True)
-    )
-    found = judge(known > 0, apart > 0, unknown > 0, right > 0, strength, calibration)
-    assert found.tolist() == expected.tolist()
+    *flags, index, expected = (np.array(column) for column in zip(*cases, strict=True))
+    names = ("known", "specific", "never", "right", "tied", "compared", "stated")
+    told = KnownAndSaid(**{name: flag > 0 for name, flag in zip(names, flags, strict=True)})
+    assert judge(told, index, cuts).tolist() == expected.tolist()
+    assert set(expected) == set(VERDICTS)
 
 
 @pytest.fixture(scope="module")
@@ -120,20 +123,28 @@ def test_facts_suppressed_by_construction_are_called_so(
         (frame["relation"] == world[0].relations[0]) & (frame["base_knew"] == 1) & ~frame["right"]
     ]
     assert len(planted) >= 10
-    counts = planted["verdict"].value_counts()
-    assert counts.get("suppressed", 0) > 0.6 * len(planted)
+    assert planted["verdict"].isin(STORED).mean() > 0.6
     absent = frame[~frame["subject"].isin({fact.subject for fact in world[1]})]
-    assert (absent["verdict"] == "suppressed").mean() < 0.1
+    assert absent["verdict"].isin(STORED).mean() < 0.1
     assert set(frame["verdict"]) <= set(VERDICTS)
 
 
 def test_patterns_bring_storage_back_and_frames_say_how(found: Diagnosis) -> None:
     frame = found.to_frame()
-    lost = frame[frame["verdict"] == "suppressed"]
+    lost = frame[frame["verdict"].isin(STORED)]
     assert lost["evidence_all_patterns"].median() > lost["evidence_asked"].median()
     assert lost["recovered_all_patterns"].mean() > lost["recovered_all_placebo"].mean()
     assert frame["decoy_all_patterns"].median() < lost["evidence_all_patterns"].median()
-    assert {"verdict", "strength", "base_knew", "said", "evidence_forms", "held_out"} <= set(frame.columns)
+    assert {
+        "verdict",
+        "index",
+        "index_low",
+        "index_high",
+        "base_knew",
+        "said",
+        "evidence_forms",
+        "held_out",
+    } <= set(frame.columns)
     assert sum(found.counts().values()) == len(frame)
 
 

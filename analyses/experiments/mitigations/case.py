@@ -1,7 +1,7 @@
-"""One seed's patient: the arm that lost facts, which of them are suppressed, and what is asked of every cure.
+"""One seed's patient: the arm that lost facts, which of them it still stores, and what every cure is asked.
 
 Cells of one seed share it. Whichever comes first makes it and the others wait, so that every cure is measured
-on the same facts, and suppressed facts are found once, on the uncured arm alone.
+on the same facts, and stored facts are found once, on the uncured arm alone.
 """
 
 from __future__ import annotations

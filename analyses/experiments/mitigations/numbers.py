@@ -16,9 +16,9 @@ from analyses.experiments.mitigations.treatments import (
     STATEMENTS,
     TRAINED,
 )
-from interp.verdicts.diagnosis import SUPPRESSED
+from interp.verdicts.diagnosis import STORED
 
-GOAL = 0.5  # of the suppressed facts, which a cure is to restore
+GOAL = 0.5  # of the lost facts that are still stored, which a cure is to restore
 OPEN = ("statements", "statements_change")  # nats, without bounds
 CHANGES = ("rest", "new", "all_change", "beyond")
 
@@ -26,7 +26,7 @@ CHANGES = ("rest", "new", "all_change", "beyond")
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
     """Return by cure what it restores and costs, and the same of the cure chosen on the other seeds.
 
-    ``beyond`` is what a cure restores beyond its placebo, a paired difference over the suppressed facts.
+    ``beyond`` is what a cure restores beyond its placebo, a paired difference over stored lost facts.
     """
     marked = with_uncured(frame)
     best = best_elsewhere(marked)
@@ -51,7 +51,7 @@ def best_elsewhere(marked: pd.DataFrame) -> dict[int, str]:
     rows = marked[marked["cure"].isin(CURES)]
     rows = rows.assign(change=rows["correct"].astype(float) - rows["before"].astype(float))
     held, own = rows[rows["group"] == HELD_OUT], rows[(rows["group"] == TRAINED) & ~rows["known"]]
-    lost = held["verdict"] == SUPPRESSED
+    lost = held["verdict"].isin(STORED)
     parts = {"restored": (held[lost], "correct"), "rest": (held[~lost], "change"), "new": (own, "change")}
     tables = {
         name: some.groupby(["seed", "cure"])[column].mean().unstack("cure").dropna(axis=1)
@@ -72,7 +72,7 @@ def best_elsewhere(marked: pd.DataFrame) -> dict[int, str]:
 def _one_seed(rows: pd.DataFrame, best: dict[int, str]) -> Tree:
     cures: Tree = {str(cure): _one(some) for cure, some in rows.groupby("cure", sort=False)}
     taken: Tree = cures[best[int(rows["seed"].iloc[0])]]
-    lost = rows[(rows["group"] == HELD_OUT) & (rows["verdict"] == SUPPRESSED)]
+    lost = rows[(rows["group"] == HELD_OUT) & rows["verdict"].isin(STORED)]
     for cure, placebo in PLACEBO_OF.items():
         if cure in cures and placebo in cures:
             cures[cure]["beyond"] = paired_difference(lost, {"cure": cure}, {"cure": placebo}, "correct")
@@ -86,7 +86,7 @@ def _one(rows: pd.DataFrame) -> Tree:
         nats_change=rows["log_prob_before"] - rows["log_prob"],
     )
     held, own, said = (rows[rows["group"] == group] for group in (HELD_OUT, TRAINED, STATEMENTS))
-    lost = held["verdict"] == SUPPRESSED
+    lost = held["verdict"].isin(STORED)
     new = own[~own["known"]]
     return {
         "restored": mean(held[lost], "correct"),

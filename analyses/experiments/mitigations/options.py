@@ -11,7 +11,7 @@ from finetune.common.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class MitigationsOptions(WorldOrFactsOptions):
-    """How does one get suppressed facts back, or keep them from being suppressed, and what does that cost?"""
+    """How does one get lost facts back that are still stored, or keep them, and what does that cost?"""
 
     out: Path = Path("runs/mitigations")
     """Run directory; the same command continues it."""

@@ -51,7 +51,7 @@ def claims(results: Results) -> tuple[Claim, ...]:
         made += _three(cure, f"cures/{cure}") if cure in held else []
     made += [
         (
-            f"{cure}: restores more of the suppressed facts than its placebo, {placebo}",
+            f"{cure}: restores more of the stored facts than its placebo, {placebo}",
             SOURCE,
             f"cures/{cure}/beyond",
             "points",
@@ -63,7 +63,7 @@ def claims(results: Results) -> tuple[Claim, ...]:
 
 
 def _three(cure: str, place: str) -> list[Wording]:
-    restores = f"{cure}: restores at least {GOAL:.0%} of the suppressed facts"
+    restores = f"{cure}: restores at least {GOAL:.0%} of the stored facts"
     costs = f"{cure}: costs at most {100 * ALLOWED:g} points of"
     return [
         (restores, SOURCE, f"{place}/restored", "%", GOAL),
@@ -108,7 +108,7 @@ def study(frame: pd.DataFrame, results: Results) -> Study:
     reached = f"Of {len(tried)} cures {len(met)} meet the aim{': ' + ', '.join(met) if met else ''}"
     return Study(
         title="Mitigations",
-        question="How does one get suppressed facts back, and what does it cost?",
+        question="How does one get lost facts back that are still stored, and what does it cost?",
         finding=f"{reached}. {claim_sentence(made[:3])}",
         outcome="supported" if met else made[0].outcome,
         claims=made,
@@ -173,18 +173,19 @@ def _figure(cures: dict[str, Results]) -> Figure:
 
 
 _PANELS = {
-    "restored": "suppressed facts\nrestored (%)",
+    "restored": "stored facts\nrestored (%)",
     "rest": "other held-out facts\n(points)",
     "new": "newly learned\n(points)",
 }
 _CAPTION = (
-    "What each cure restores of the suppressed facts, and what it gains or costs otherwise against the "
+    "What each cure restores of the stored facts, and what it gains or costs otherwise against the "
     "uncured arm, with 95% intervals. The aim is to be right of the line in each panel."
 )
 _NOTE = (
-    "Restored: of the held-out facts that the uncured arm suppresses. Rest: accuracy on the other held-out "
-    "facts, less the uncured arm's. Newly learned: the same on the arm's own training facts that the base "
-    "does not state. Known kept: of the held-out facts that the base states and the uncured arm answers. "
+    "Restored: of the held-out facts that the uncured arm lost and still stores. Rest: accuracy on the other "
+    "held-out facts, less the uncured arm's. Newly learned: the same on the arm's own training facts that "
+    "the base does not state. Known kept: of the held-out facts that the base states and the uncured arm "
+    "answers. "
     "Statements: mean -log p(answer) over statement forms of held-out facts. Time: CPU time of the cure as a "
     "multiple of the uncured fine-tuning's; a cure while training takes that fine-tuning's place, for one "
     "after training it is what making it and choosing its strength takes. Aim: at least half restored at a "
@@ -195,7 +196,7 @@ _ANY = (
     "These are no part of the claims."
 )
 _NOTES = (
-    "Suppressed facts are those of a verdict on the uncured arm; no cure saw a held-out fact. Other known "
+    "Stored facts are lost ones, by the verdict on the uncured arm; no cure saw a held-out fact. Other known "
     "facts are training facts outside the unpopular half that the base states: a cure that takes them needs "
     "more data than the arm had, though what distillation teaches are the base's own answers.",
     "Scaled attention lives in no weights: it is made anew for every prompt, by one who knows the subject.",

@@ -24,12 +24,10 @@ from finetune.common.progress import notice
 from finetune.data.prompts import render
 from finetune.training.train import TuneConfig
 from interp.models.load_pair import load_pair
-from interp.verdicts.diagnose import USED, diagnose
+from interp.verdicts.diagnose import diagnose
 
 STORED, OVERWRITTEN, DAMAGED, ABSENT, RARE = "stored", "overwritten", "damaged", "absent", "rare"
 RETAINED = "retained"
-PATTERNS = ("patterns", "all_patterns")  # evidence that takes the base's attention
-WITHOUT = "_without_patterns"
 
 
 def cells(options: PlantedTruthOptions) -> list[GridCell]:
@@ -42,7 +40,7 @@ def cells(options: PlantedTruthOptions) -> list[GridCell]:
 
 
 def measure(options: PlantedTruthOptions, cell: GridCell, home: Path) -> pd.DataFrame:
-    """Damage a seed's base, diagnose it with and without the base's attention as evidence, and teach it."""
+    """Damage a seed's base, diagnose it, and teach it other facts."""
     world, damage = planted_world(options, cell.seed, home.parents[1]), Damage(**cell.params)
     model = damaged_model(options, world, damage)
     frame = cached_frame(home / "verdicts.parquet", lambda: _diagnosed(options, world, model))
@@ -53,22 +51,16 @@ def measure(options: PlantedTruthOptions, cell: GridCell, home: Path) -> pd.Data
 
 
 def _diagnosed(options: PlantedTruthOptions, world: PlantedWorld, model: Path) -> pd.DataFrame:
-    """Diagnose a model, and once more without the base's attention as evidence."""
-    pair, frames = load_pair(world.base, model), []
-    for used in (USED, tuple(kind for kind in USED if kind not in PATTERNS)):
-        found = diagnose(
-            pair,
-            world.asked,
-            phrasebook=world.book,
-            answer_sets={r: world.facts.answer_set(r) for r in world.facts.relations},
-            used=used,
-            alpha=options.alpha,
-            batch_tokens=options.batch_tokens,
-            seed=world.seed,
-        )
-        frames.append(found.to_frame().assign(threshold=found.threshold))
-    again = frames[1].set_index("fact_id")[["verdict", "strength", "threshold"]].add_suffix(WITHOUT)
-    return frames[0].join(again, on="fact_id")
+    found = diagnose(
+        load_pair(world.base, model),
+        world.asked,
+        phrasebook=world.book,
+        answer_sets={r: world.facts.answer_set(r) for r in world.facts.relations},
+        alpha=options.alpha,
+        batch_tokens=options.batch_tokens,
+        seed=world.seed,
+    )
+    return found.to_frame().assign(threshold=found.threshold, alpha=options.alpha)
 
 
 def _taught(

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
 
 from analyses.common.numbers import SHARE, Tree, mean_of, summarise_seeds
 from analyses.common.recovery_numbers import INDEX, predictors, recovery_numbers
@@ -16,18 +18,21 @@ from analyses.experiments.planted_truth.cells import (
     RARE,
     RETAINED,
     STORED,
-    WITHOUT,
 )
 from interp.stats import Estimate, auroc, precision_at
-from interp.verdicts.diagnose import PLACEBOS
+from interp.verdicts.calibration import quantile
+from interp.verdicts.diagnose import PLACEBOS, USED
+from interp.verdicts.diagnosis import RETAINED as KEPT
 from interp.verdicts.diagnosis import VERDICTS
 from interp.verdicts.recovery import simple_rules
+from interp.verdicts.storage_index import Anchors, storage_index
 
 TRUTHS = (STORED, OVERWRITTEN, DAMAGED, ABSENT, RARE, RETAINED)
 PREVALENCES = (0.1, 0.5, 0.9)
 CELL = ["how", "part", "forms", "share"]
-SHOWN, SHOWN_WITHOUT = "index", "index_without_patterns"
-CALLED = (SHOWN, SHOWN_WITHOUT, "rule_every", "rule_any", "rule_patch")
+SHOWN, WITHOUT = "index", "index_without_patterns"
+PATTERNS = ("patterns", "all_patterns")  # evidence that takes the base's attention
+CALLED = (SHOWN, WITHOUT, "rule_every", "rule_any", "rule_patch")
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
@@ -52,26 +57,42 @@ def _one_seed(frame: pd.DataFrame) -> Tree:
 
 
 def with_calls(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add what the verdict and each rule call stored, 1 or 0; a patch's cut is that of 5% of controls."""
-    frame = frame.assign(**simple_rules(frame))
-    called = {
-        f"called_{SHOWN}": shown(frame, ""),
-        f"called_{SHOWN_WITHOUT}": shown(frame, WITHOUT),
-        "called_rule_every": frame["rule_every"],
-        "called_rule_any": frame["rule_any"],
+    """Add what the verdict and each rule call stored, 1 or 0, cell by cell."""
+    keys = [frame[key] for key in [*CELL, "seed"]]
+    parts = [_with_calls(rows) for _, rows in frame.groupby(keys, sort=False)]
+    return pd.concat(parts)
+
+
+def _with_calls(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the calls of one cell; a patch is cut at what ``alpha`` of the fitting half of controls exceed."""
+    rows = rows.assign(**simple_rules(rows), **{WITHOUT: index_without_patterns(rows)})
+    alpha, fitting = float(rows["alpha"].iloc[0]), rows["control_never"] & ~rows["held_out"]
+    stated = rows["stated"].astype(bool)
+    cuts = {
+        name: quantile(rows.loc[fitting, name].to_numpy(float), 1 - alpha, "higher")
+        for name in (WITHOUT, "rule_patch")
     }
-    never = frame["truth"].isin((ABSENT, RARE)) & ~frame["right"].astype(bool)
-    keys = [*CELL, "seed"]
-    cut = frame["rule_patch"].where(never & ~frame["held_out"]).groupby([frame[k] for k in keys])
-    called["called_rule_patch"] = (frame["rule_patch"] > cut.transform(lambda v: v.quantile(0.95))).astype(
-        float
+    called = {
+        SHOWN: (rows[INDEX] > rows["threshold"]) | stated,
+        WITHOUT: (rows[WITHOUT] > cuts[WITHOUT]) | stated,
+        "rule_every": rows["rule_every"],
+        "rule_any": rows["rule_any"],
+        "rule_patch": rows["rule_patch"] > cuts["rule_patch"],
+    }
+    return rows.assign(**{f"called_{name}": values.astype(float) for name, values in called.items()})
+
+
+def index_without_patterns(rows: pd.DataFrame) -> Float[ndarray, " fact"]:
+    """Place one cell's facts between the same anchors without the base's attention as evidence."""
+    kinds = [kind for kind in USED if kind not in PATTERNS and f"evidence_{kind}" in rows]
+    evidence, fitting = (
+        rows[[f"evidence_{kind}" for kind in kinds]].to_numpy(float),
+        ~rows["held_out"].to_numpy(),
     )
-    return frame.assign(**called)
-
-
-def shown(frame: pd.DataFrame, suffix: str) -> pd.Series[Any]:
-    """Return whether the verdict holds a fact to be stored in some degree, 1 or 0."""
-    return (frame[f"{INDEX}{suffix}"] > frame[f"threshold{suffix}"]).astype(float)
+    never, retained = rows["control_never"].to_numpy(), (rows["verdict"] == KEPT).to_numpy()
+    both = Anchors(never=evidence[never & fitting], retained=evidence[retained & fitting], kinds=tuple(kinds))
+    apart = both.apart(float(rows["alpha"].iloc[0]))
+    return storage_index(evidence[:, apart], both.of(apart))[0]
 
 
 def _cell(rows: pd.DataFrame) -> Tree:
@@ -84,6 +105,7 @@ def _cell(rows: pd.DataFrame) -> Tree:
     had = rows[rows["truth"].isin((STORED, OVERWRITTEN, DAMAGED, RETAINED))]
     lost = rows[rows["truth"].isin((STORED, OVERWRITTEN, DAMAGED))]
     never = rows[rows["truth"].isin((ABSENT, RARE)) & wrong & rows["held_out"]]
+    matched = rows[rows["control_matched"] & rows["held_out"]]
     tree: Tree = {
         "lost": mean_of(had["truth"] != RETAINED, had),
         "verdicts": {_key(name): mean_of(lost["verdict"] == name, lost) for name in VERDICTS},
@@ -91,6 +113,7 @@ def _cell(rows: pd.DataFrame) -> Tree:
             name: {
                 "of_lost": mean_of(lost[f"called_{name}"], lost),
                 "of_never": mean_of(never[f"called_{name}"], never),
+                "of_matched": mean_of(matched[f"called_{name}"], matched),
                 **{k: mean_of(some[f"called_{name}"], some) for k, some in never.groupby("truth")},
                 **_precisions(lost, never, name),
             }
@@ -107,7 +130,7 @@ def _key(name: str) -> str:
 
 
 def _precisions(lost: pd.DataFrame, never: pd.DataFrame, name: str) -> dict[str, Estimate]:
-    """Return precision at each prevalence, of stored among never-stored; none where lost ones are not stored."""
+    """Return precision at each prevalence, of stored among never-stored; none where none is stored."""
     both = pd.concat([lost[lost["truth"] == STORED], never])
     called, positive = both[f"called_{name}"].to_numpy(float), (both["truth"] == STORED).to_numpy(bool)
     return {
@@ -119,12 +142,12 @@ def _precisions(lost: pd.DataFrame, never: pd.DataFrame, name: str) -> dict[str,
 
 
 def _areas(rows: pd.DataFrame) -> dict[str, Estimate]:
-    """Measure how well the index, each rule and each kind of evidence alone tell damaged facts from others."""
+    """Measure how well the index, each rule and each kind of evidence tell damaged facts from others."""
     placebos = [name for kind in PLACEBOS if (name := f"evidence_{kind}") in rows]
     positive = ~rows["truth"].isin((ABSENT, RARE))
     if (rows["truth"] == OVERWRITTEN).any() and (rows["truth"] == STORED).any():
         positive = rows["truth"] == STORED
-    columns = {SHOWN: INDEX, SHOWN_WITHOUT: f"{INDEX}{WITHOUT}"}
+    columns = {SHOWN: INDEX, WITHOUT: WITHOUT}
     columns |= {name.removeprefix("evidence_"): name for name in (*predictors(rows), *placebos)}
     return {
         name: auroc(

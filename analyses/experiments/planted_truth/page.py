@@ -12,7 +12,7 @@ from analyses.experiments.planted_truth.numbers import (
     CALLED,
     PREVALENCES,
     SHOWN,
-    SHOWN_WITHOUT,
+    WITHOUT,
     cell_name,
 )
 from interp.reports.pages.results_tables import Column, results_table, write_number
@@ -22,7 +22,7 @@ from interp.verdicts.diagnosis import VERDICTS
 from interp.verdicts.recovery import RULES
 
 NATURAL, NOISE = "natural_routing_asked", "noise_values_asked"
-_CALLED = {SHOWN: "the verdict", SHOWN_WITHOUT: "the verdict without the base's attention", **RULES}
+_CALLED = {SHOWN: "the verdict", WITHOUT: "the verdict without the base's attention", **RULES}
 _PARTS = {"routing": "W_Q W_K", "values": "W_V W_O, MLP", "all": "all weights"}
 _NOTES = (
     "A fact was stored if pretraining met it often enough (see the configuration) and the base states it in "
@@ -31,8 +31,8 @@ _NOTES = (
     "Never stored: subjects that pretraining never met, and such that it hardly ever met and the base says "
     "nothing right of. Rates are of those that are answered wrong, of subjects that no threshold was fitted "
     "on.",
-    "Precision depends on how many lost facts are stored, which nobody knows beforehand: it is given for three "
-    "prevalences, against never-stored facts.",
+    "Precision depends on how many lost facts are stored, which nobody knows beforehand: it is given for "
+    "three prevalences, against never-stored facts.",
     "The best intervention alone is cut at what 5% of never-stored facts of the fitting half exceed.",
 )
 
@@ -95,7 +95,10 @@ def _recall_table(cells: dict[str, Results]) -> StudyTable:
     for name in CALLED:
         columns.append((f"Called stored by {_CALLED[name]}", (f"called/{name}/of_lost", "share")))
         columns.append(("… of never-stored", (f"called/{name}/of_never", "share")))
-    columns += [(f"… of {kind} ones", (f"called/{SHOWN}/{kind}", "share?")) for kind in (ABSENT, RARE)]
+    kinds_of = {"absent": ABSENT, "rare": RARE, "matched": "of_matched"}
+    columns += [
+        (f"verdict: {k} ones", (f"called/{SHOWN}/{place}", "share?")) for k, place in kinds_of.items()
+    ]
     note = (
         "% of the facts that were lost, and of never-stored ones. After damage to W_Q and W_K this is recall."
     )
@@ -146,6 +149,6 @@ def _area_table(cells: dict[str, Results], results: Results) -> StudyTable:
         "Evidence",
         rows,
         {place: ((place,), "2?") for place in parts},  # type: ignore[dict-item]
-        note="Area under the ROC curve; 0.5 tells nothing. Damage to W_Q and W_K, stored against never stored; "
-        "in the last column facts suppressed by name against overwritten ones.",
+        note="Area under the ROC curve; 0.5 tells nothing. Damage to W_Q and W_K, stored against never "
+        "stored; in the last column facts suppressed by name against overwritten ones.",
     )

@@ -13,9 +13,10 @@ import pandas as pd
 from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from analyses.experiments.selection_contest.setups import HALF, POPULAR, RANDOM, WHOLE, WITHOUT_LABELS
 from interp.stats import Estimate
+from interp.verdicts.diagnosis import ERASED, GENERIC, RETAINED, STORED
 
 PARTS = ("all", "known", "q1", "q2", "q3", "q4")
-LOST = ("suppressed", "erased")
+LOST = (*STORED, ERASED)
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
@@ -75,9 +76,9 @@ def _set(rows: pd.DataFrame) -> Tree:
     tree["popular"] = Estimate(value=overlap, low=None, high=None, n=size)
     if "verdict" in rows and rows["verdict"].notna().any():
         lost = rows[rows["verdict"].isin(LOST)]
-        known = rows[rows["verdict"].isin((*LOST, "retained"))]
+        known = rows[rows["verdict"].isin((*LOST, RETAINED, GENERIC))]
         tree["lost"] = mean(known.assign(lost=known["verdict"].isin(LOST)), "lost")
-        tree["suppressed"] = mean(lost.assign(is_so=lost["verdict"] == LOST[0]), "is_so")
+        tree["stored"] = mean(lost.assign(is_so=lost["verdict"].isin(STORED)), "is_so")
     return tree
 
 

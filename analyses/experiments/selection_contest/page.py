@@ -110,10 +110,10 @@ def _verdicts(results: Results, method: str) -> StudyTable:
         for name, keeps in results.below(f"sets/{method}/steps").items()
     }
     return results_table(
-        "Of the held-out facts that the base knew: lost, and of these suppressed rather than erased, %",
+        "Of the held-out facts that the base knew: lost, and of these still stored rather than erased, %",
         "Kept by",
         {name: part for name, part in own.items() if "lost" in part},
-        {"lost": ("lost", "%"), "suppressed": ("suppressed", "%")},
+        {"lost": ("lost", "%"), "still stored": ("stored", "%")},
         note="Half of the facts, or all; see docs/verdict.md for how a verdict is reached.",
     )
 

@@ -13,7 +13,7 @@ from interp.reports.figures.style import in_house_style, new_figure
 from interp.reports.figures.token_rows import Strip, attention_strips
 from interp.reports.figures.verdicts import COLOURS, verdict_bars, verdict_flows, verdicts_by_popularity
 from interp.reports.pages.study import StudyFigure
-from interp.verdicts.diagnosis import ERASED, RETAINED, SUPPRESSED
+from interp.verdicts.diagnosis import ERASED, ERODED, RETAINED, SUPPRESSED
 
 
 def figures(
@@ -44,13 +44,13 @@ def figures(
         made.insert(2, StudyFigure(name="popularity", figure=verdicts_by_popularity(frame), caption=caption))
     if len(heads):
         caption = (
-            "log p(answer) gained by one head's transplant (nats) on suppressed facts, and by its placebo, "
+            "log p(answer) gained by one head's transplant (nats) on stored lost facts, and by its placebo, "
             "as for another subject. A dot marks an interval that excludes zero. First seed."
         )
         made.append(StudyFigure(name="heads", figure=recovery_grid(heads), caption=caption))
     if strips := _strips(frame, pictures):
         caption = (
-            "Typical suppressed facts: what the last token looks at (%, mean over layers and heads) in the "
+            "Typical stored lost facts: what the last token looks at (%, mean over layers and heads) in the "
             "other model and in the arm. Subjects are coloured. The same facts are under Examples."
         )
         made.append(StudyFigure(name="examples", figure=attention_strips(strips), caption=caption))
@@ -88,7 +88,7 @@ def _attention(frame: pd.DataFrame) -> Figure:
     grid = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)[0]
     for axes, arm in zip(grid, arms, strict=True):
         here = known[known["arm"] == arm]
-        for verdict in (RETAINED, ERASED, SUPPRESSED):
+        for verdict in (RETAINED, ERASED, ERODED, SUPPRESSED):
             some = here[here["verdict"] == verdict]
             label = verdict if arm == arms[0] else None
             axes.scatter(
@@ -103,5 +103,5 @@ def _attention(frame: pd.DataFrame) -> Figure:
         axes.set_title(f"{arm} against {here['other'].iloc[0]}\nn = {len(here):,}", fontsize="medium")
         axes.set_xlabel(f"in {here['other'].iloc[0]}")
     grid[0].set_ylabel("in the arm")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, markerscale=3)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, markerscale=3)
     return figure

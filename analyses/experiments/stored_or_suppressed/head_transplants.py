@@ -1,4 +1,4 @@
-"""Suppressed facts looked at closely: transplants head by head, and what the last token looks at."""
+"""Stored lost facts looked at closely: transplants head by head, and what the last token looks at."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from interp.patching.patch import patch
 from interp.patching.recording import record
 from interp.patching.sweeps import sweep
 from interp.stats import estimate
-from interp.verdicts.diagnosis import SUPPRESSED
+from interp.verdicts.diagnosis import STORED
 
 PICTURES = 3  # facts an arm
 
@@ -60,7 +60,7 @@ def transplanted_heads(
     directory: Path,
     seed: int,
 ) -> pd.DataFrame:
-    """Transplant one head's last row at a time into suppressed facts, and the placebo's; nats gained.
+    """Transplant one head's last row at a time into stored lost facts, and the placebo's; nats gained.
 
     Args:
         options: the experiment's.
@@ -78,7 +78,7 @@ def transplanted_heads(
 def _transplanted(
     options: StoredOrSuppressedOptions, models: OpenCheckpoints, arm: str, frame: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
-    ids = frame.loc[frame["verdict"] == SUPPRESSED, "fact_id"].to_numpy()
+    ids = frame.loc[frame["verdict"].isin(STORED), "fact_id"].to_numpy()
     chosen = set(generator(seed, "grid facts").permutation(ids)[: options.grid_facts].tolist())
     prompts = [p for p in models.checkpoints.prompts if p.fact_id in chosen]
     columns = ["layer", "head", "fact_id", "effect", "placebo", "subject"]
@@ -112,7 +112,7 @@ def _transplanted(
 
 
 def pictures(models: OpenCheckpoints, arm: str, frame: pd.DataFrame, directory: Path) -> list[dict[str, Any]]:
-    """Record the last token's attention in typical suppressed facts, sinks left out, averaged over heads.
+    """Record the last token's attention in typical stored lost facts, sinks left out, averaged over heads.
 
     One entry a fact: its tokens, which are the subject's, and a row for the sibling (or base) and the arm.
 
@@ -122,14 +122,14 @@ def pictures(models: OpenCheckpoints, arm: str, frame: pd.DataFrame, directory: 
         frame: its facts with their verdicts.
         directory: of the files, one an arm.
     """
-    chosen = typical_suppressed(frame)["fact_id"].tolist()
+    chosen = typical_stored(frame)["fact_id"].tolist()
     return list(cached_json(directory / f"{arm}.json", lambda: _looked_at(models, arm, chosen)))
 
 
-def typical_suppressed(frame: pd.DataFrame, most: int = PICTURES) -> pd.DataFrame:
-    """Take the suppressed facts whose strength of evidence is nearest to the median: typical, not picked."""
-    some = frame[frame["verdict"] == SUPPRESSED]
-    distance = (some["strength"].rank(pct=True) - 0.5).abs()
+def typical_stored(frame: pd.DataFrame, most: int = PICTURES) -> pd.DataFrame:
+    """Take the stored lost facts whose index is nearest to the median: typical, not picked."""
+    some = frame[frame["verdict"].isin(STORED)]
+    distance = (some["index"].rank(pct=True) - 0.5).abs()
     return some.loc[distance.sort_values(kind="stable").index[:most]]
 
 

@@ -13,7 +13,15 @@ from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.stats import Estimate
 from interp.verdicts.controls import CONTROLS
-from interp.verdicts.diagnosis import ERASED, SUPPRESSED, UNDETERMINED
+from interp.verdicts.diagnosis import (
+    ERASED,
+    ERODED,
+    GENERIC,
+    RETAINED,
+    STORED,
+    SUPPRESSED,
+    UNDETERMINED,
+)
 from interp.weight_edits import GROUPS
 
 PAIRS = {  # what is done with attention, and its placebo
@@ -24,14 +32,23 @@ PAIRS = {  # what is done with attention, and its placebo
     "boost_2": "boost_placebo_2",
     "boost_8": "boost_placebo_8",
 }
+CLASSES = {
+    "retained": RETAINED,
+    "suppressed": SUPPRESSED,
+    "eroded": ERODED,
+    "erased": ERASED,
+    "undetermined": UNDETERMINED,
+}
 
 
 def summarise(found: Diagnosed) -> dict[str, Any]:
-    """Return by arm: shares of verdicts, recovery with placebo, attention and popularity; and each seed's."""
+    """Return by arm: shares of verdicts, index, recovery with placebo, attention; and each seed's."""
     return summarise_seeds(found.rows, _one_seed, _bounds)
 
 
 def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
+    if "index" in path:
+        return None
     if "pathway" in path:
         return None if path[-1].endswith(("nats", "lead")) else (-1, 1)
     if "index_minus" in path or "above_placebo" in path:
@@ -46,30 +63,49 @@ def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
 
 def _arm(rows: pd.DataFrame) -> dict[str, Any]:
     known = rows[rows["base_knew"] == 1]
-    kept, lost = known[known["right"]], known[~known["right"]]
-    suppressed, erased = lost[lost["verdict"] == SUPPRESSED], lost[lost["verdict"] == ERASED]
+    lost = known[~known["right"]]
+    of = {name: rows[rows["verdict"] == verdict] for name, verdict in CLASSES.items()}
     tree: dict[str, Any] = {
         "known": mean_of(known["right"], known),
         "lost": mean_of(~known["right"], known),
-        "suppressed_of_lost": mean_of(lost["verdict"] == SUPPRESSED, lost),
-        "erased_of_lost": mean_of(lost["verdict"] == ERASED, lost),
-        "undetermined_of_lost": mean_of(lost["verdict"] == UNDETERMINED, lost),
+        "generic": mean_of(known["verdict"] == GENERIC, known),
+        "stored_of_lost": mean_of(lost["verdict"].isin(STORED), lost),
+        **{
+            f"{name}_of_lost": mean_of(lost["verdict"] == verdict, lost)
+            for name, verdict in CLASSES.items()
+            if name != "retained"
+        },
+        "stated_of_lost": mean_of(lost["stated"], lost),
+        "index": {
+            "lost": mean_of(lost["index"], lost, difference=True, share=False),
+            **{name: mean_of(some["index"], some, difference=True, share=False) for name, some in of.items()},
+        },
+        "retained_held_out": _retained(of["retained"]),
         "controls": _controls(rows, lost),
         "recovery": _recovery(lost),
         "pathway": _pathway(lost),
         "attention_lost": {
             name: mean_of(some["attention_other"] - some["attention"], some, difference=True)
-            for name, some in {"suppressed": suppressed, "erased": erased, "retained": kept}.items()
+            for name, some in of.items()
         },
     }
     if rows["popularity"].notna().all():
         quartile = pd.qcut(rows["popularity"].rank(method="first", ascending=False), 4, labels=False) + 1
-        tree["suppressed_of_known_by_quartile"] = {
-            f"q{q}": mean_of(some["verdict"] == SUPPRESSED, some)
+        tree["stored_of_known_by_quartile"] = {
+            f"q{q}": mean_of(some["verdict"].isin(STORED), some)
             for q in range(1, 5)
             if len(some := known[quartile[known.index] == q])
         }
     return tree
+
+
+def _retained(rows: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the error rates that retained facts of held-out subjects say were reached."""
+    own = rows[rows["held_out"]]
+    return {
+        "missed": mean_of(own["index"] < own["intact"], own),
+        "unseen": mean_of(own["index"] <= own["threshold"], own),
+    }
 
 
 def _controls(rows: pd.DataFrame, lost: pd.DataFrame) -> dict[str, dict[str, Estimate]]:

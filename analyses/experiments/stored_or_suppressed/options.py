@@ -26,11 +26,11 @@ class StoredOrSuppressedOptions(Settings):
     run: Path | None = None
     """A finished run of attention_imbalance, whose settings and checkpoints are used."""
     alpha: InnerShare = 0.05
-    """Share of facts that are not stored which may be called stored."""
+    """Share of never-stored facts that may be called stored, and of retained ones not intact."""
     form_shots: Annotated[int, Within(0, 1000)] = 0
     """As evidence, also ask with this many solved examples in front (for models that understand them)."""
     grid_facts: CountOrNone = 200
-    """How many suppressed facts to transplant head by head."""
+    """How many stored lost facts to transplant head by head."""
     pathway_facts: CountOrNone = 100
     """How many lost facts of each arm to ask under every graft of weights (up to 61 askings; 0: none)."""
 

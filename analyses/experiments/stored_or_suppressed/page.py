@@ -8,7 +8,7 @@ import pandas as pd
 from analyses.common.claims import claims_on_verdicts
 from analyses.common.recovery_page import recovery_sentence, recovery_tables
 from analyses.experiments.stored_or_suppressed.figures import figures
-from analyses.experiments.stored_or_suppressed.head_transplants import typical_suppressed
+from analyses.experiments.stored_or_suppressed.head_transplants import typical_stored
 from analyses.experiments.stored_or_suppressed.numbers import PAIRS
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_table
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
@@ -39,6 +39,7 @@ def study(found: Diagnosed, results: Results) -> Study:
         tables=(
             *recovery_tables(results.part("lesson")),
             _verdict_table(frame, results),
+            _index_table(frame, results),
             _control_table(frame, results),
             _recovery_table(results),
             pathway_table(results),
@@ -47,20 +48,22 @@ def study(found: Diagnosed, results: Results) -> Study:
         figures=tuple(figures(frame, found.heads, found.pictures)),
         examples=(_examples(frame),),
         notes=(
-            f"Thresholds were fitted on one half of the controls ({controls}) and hold for this table only.",
-            "Suppressed: storage is shown. Erased: it is not shown, which is not a proof that nothing is "
-            "left. Undetermined: the evidence is in doubt, or the base's own answer was only its relation's "
-            "commonest.",
+            f"Cuts were fitted on one half of the anchors ({controls}) and hold for this table only.",
+            "Suppressed, intact: stored about as well as retained facts are, and not used. Eroded: stored in "
+            "part. Erased: not told from never-stored facts, which is not a proof that nothing is left. "
+            "Right but generic: the answer says nothing about the subject. Undetermined: the evidence is in "
+            "doubt, or the base's own answer was only its relation's commonest.",
         ),
     )
 
 
 def _finding(results: Results) -> str:
     parts = [
-        f"{name} lost {write_number(arm.at('lost'), '%')} of the known facts, and "
-        f"{write_number(arm.at('suppressed_of_lost'), '%')} of these are shown to be still stored"
+        f"{name} lost {write_number(arm.at('lost'), '%')} of the known facts, and of these "
+        f"{write_number(arm.at('stored_of_lost'), '%')} are shown to be still stored, "
+        f"{write_number(arm.at('suppressed_of_lost'), '%')} as well as retained facts are"
         for name, arm in results.below("arms").items()
-        if arm.at("suppressed_of_lost")["value"] is not None
+        if arm.at("stored_of_lost")["value"] is not None
     ]
     return f"{'; '.join(parts)}." if parts else "No arm lost a fact that the base knew."
 
@@ -73,11 +76,38 @@ def _verdict_table(frame: pd.DataFrame, results: Results) -> StudyTable:
         {(name, int(known.get(name, 0))): arm for name, arm in results.below("arms").items()},
         {
             "Lost, %": ("lost", "%"),
-            "Suppressed, % of lost": ("suppressed_of_lost", "%"),
+            "Right but generic, %": ("generic", "%"),
+            "Suppressed, intact, % of lost": ("suppressed_of_lost", "%"),
+            "Eroded": ("eroded_of_lost", "%"),
             "Erased": ("erased_of_lost", "%"),
             "Undetermined": ("undetermined_of_lost", "%"),
+            "Still stated": ("stated_of_lost", "%"),
         },
-        note="95% intervals over subjects; over seeds where there are several.",
+        note="95% intervals over subjects; over seeds where there are several. Still stated: right and tied "
+        "to the subject in every held-out form, without any intervention; stored whatever the index says.",
+    )
+
+
+def _index_table(frame: pd.DataFrame, results: Results) -> StudyTable:
+    """Say what the index rests on, where it lies by class, and how its cuts held on held-out anchors."""
+    first = frame.groupby("arm").first()
+    return results_table(
+        "The storage index between its anchors",
+        ("Arm", "Evidence in it", "Never stored are", "Retained are"),
+        {
+            (name, *(str(first.at[name, column]) for column in ("apart", "controls", "retained_are"))): arm
+            for name, arm in results.below("arms").items()
+        },
+        {
+            "Lost": ("index/lost", "2"),
+            "Suppressed, intact": ("index/suppressed", "2?"),
+            "Eroded": ("index/eroded", "2?"),
+            "Erased": ("index/erased", "2?"),
+            "Retained, called less than intact, %": ("retained_held_out/missed", "%?"),
+            "Retained, not told from never stored, %": ("retained_held_out/unseen", "%?"),
+        },
+        note="0 is the median of never-stored facts, 1 that of specifically retained ones. The last two are "
+        "of held-out subjects; the share of never-stored facts called stored is in the next table.",
     )
 
 
@@ -143,18 +173,18 @@ def _head_table(heads: pd.DataFrame) -> StudyTable:
         for row in best.to_dict("records")
     ]
     return StudyTable(
-        title="The heads that carry the suppression",
+        title="The heads that carry the loss",
         columns=("Arm", "Layer.head", "Gain, nats", "n", "Placebo, nats", "Gain − placebo", "n"),
         rows=tuple(rows),
-        note="log p(answer) gained on suppressed facts when this head alone attends as the sibling's (the "
+        note="log p(answer) gained on stored lost facts when this head alone attends as the sibling's (the "
         "base's without one); placebo: as for another subject. First seed.",
     )
 
 
 def _examples(frame: pd.DataFrame) -> StudyTable:
-    """Show facts that each arm suppressed, those of median strength: typical ones, not picked."""
+    """Show stored facts that each arm lost, those of median index: typical ones, not picked."""
     first = frame[frame["seed"] == frame["seed"].iloc[0]]
-    some = pd.concat([typical_suppressed(rows) for _, rows in first.groupby("arm", sort=False)])
+    some = pd.concat([typical_stored(rows) for _, rows in first.groupby("arm", sort=False)])
     kinds = [
         c for c in ("evidence_asked", "evidence_forms", "evidence_boost", "evidence_sibling") if c in some
     ]

@@ -36,7 +36,9 @@ from interp.stats import TEST_OVER_TRAIN
 from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.diagnose import diagnose
 
-_TOLD = ("threshold", "false_positives", "controls", "left_out")  # kept beside the verdicts
+# Kept beside the verdicts, and what of it goes to each row.
+_PER_ROW = ("threshold", "intact", "controls", "retained_are")
+_TOLD = (*_PER_ROW, "apart", "anchors", "false_positives", "missed", "unseen", "left_out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +172,7 @@ def _verdicts(
         frame.to_parquet(path)
 
     frame, held = cached_files([path, notes], measure, lambda: (pd.read_parquet(path), read_json(notes)))
-    frame = frame.assign(threshold=held["threshold"], controls=held["controls"])
+    frame = frame.assign(**{name: held[name] for name in _PER_ROW}, apart=", ".join(held["apart"]))
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
 
 

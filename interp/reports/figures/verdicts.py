@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 COLOURS = {  # verdicts, from kept to never there
     "retained": "#0072B2",
-    "suppressed": "#E69F00",
+    "right but generic": "#8DB9D8",
+    "suppressed, intact": "#E69F00",
+    "eroded": "#F2D08A",
     "erased": "#56606B",
     "learned": "#009E73",
     "never stored": "#B4B9BF",
