@@ -35,6 +35,7 @@ def cells(options: PlantedTruthOptions) -> list[GridCell]:
     return [
         GridCell.of(seed, how=d.how, part=d.part, forms=d.forms, share=d.share)
         for d in kinds(full=options.full)
+        if not options.damage or d.how in options.damage
         for seed in options.seeds
     ]
 

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from filelock import FileLock
 
-from analyses.experiments.planted_truth.options import PlantedTruthOptions
+from analyses.experiments.planted_truth.options import How, PlantedTruthOptions
 from analyses.experiments.planted_truth.world import PlantedWorld, select
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import cached_json, sealed_state
@@ -32,14 +31,17 @@ from finetune.training.train import TuneConfig, train
 from interp.weight_edits import interpolate, parameters_of, perturb_weights, with_weights
 from interp.weight_edits.save import CURE, save_edited
 
-How = Literal["targeted", "natural", "noise", "interpolated", "identity"]
 PARTS: tuple[Part, ...] = ("routing", "values", "all")
 FORMS: tuple[Forms, ...] = ("asked", "all")
 SHARES = (0.25, 0.5, 0.75)
 NOISE = (0.1, 0.2, 0.4, 0.8, 1.6)
 LOSE = 0.25
 RATE = 1e-3  # of natural fine-tuning, whichever weights are free
-MODULES = {"routing": ("q_proj", "k_proj"), "values": ("v_proj", "o_proj", "mlp"), "all": None}
+MODULES: dict[Part, tuple[str, ...] | None] = {
+    "routing": ("q_proj", "k_proj"),
+    "values": ("v_proj", "o_proj", "mlp"),
+    "all": None,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

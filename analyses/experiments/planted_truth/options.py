@@ -9,6 +9,8 @@ from typing import Literal
 from analyses.common.options import GridOptions
 from finetune.common.option_checks import Count, CountOrNone, InnerShare
 
+How = Literal["targeted", "natural", "noise", "interpolated", "identity"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlantedTruthOptions(GridOptions):
@@ -21,7 +23,9 @@ class PlantedTruthOptions(GridOptions):
     question_form: Literal["new", "seen"] = "new"
     """Whether pretraining met the form that fine-tuning asks in; where it did, the base's own attention is
     nearly the answer."""
-    subjects: Count = 450
+    damage: tuple[How, ...] = ()
+    """Only damage of these kinds (default: all that the size has)."""
+    subjects: Count = 300
     """How many subjects to diagnose, absent ones in their share, with all their facts."""
     absent: InnerShare = 0.12
     """Share of subjects that pretraining never meets."""
