@@ -130,11 +130,11 @@ def test_worlds_of_single_experiments_are_their_settings() -> None:
 
 
 def test_the_verdict_is_the_codes() -> None:
-    from analyses.common.claims import AIM
     from analyses.experiments.planted_truth.options import PlantedTruthOptions
+    from interp.verdicts.base_knowledge import CHANCE
     from interp.verdicts.calibration import DOUBT
-    from interp.verdicts.controls import CONTROLS, ENOUGH_CONTROLS, FEWEST_CONTROLS
-    from interp.verdicts.diagnose import KINDS, USED, diagnose
+    from interp.verdicts.controls import CONTROLS, ENOUGH_CONTROLS, FEWEST_CONTROLS, FEWEST_RETAINED
+    from interp.verdicts.diagnose import KINDS, diagnose
     from interp.verdicts.diagnosis import VERDICTS
     from interp.verdicts.evidence import BOOSTS
 
@@ -146,24 +146,18 @@ def test_the_verdict_is_the_codes() -> None:
     ]
     assert set(kinds) == set(KINDS)
     alpha = default(diagnose, "alpha")
-    assert f"leaves `alpha` ({alpha:.0%}) of the one half's controls above it" in text
-    assert f"that {DOUBT} times `alpha` ({DOUBT * alpha:.0%}) of the controls exceed" in text
+    assert f"that a share `alpha` ({alpha:.0%}) of never-stored facts exceeds" in text
+    assert f"that {DOUBT} times `alpha` ({DOUBT * alpha:.0%}) of the controls exceed it is erased" in text
     assert f"where there are fewer than {FEWEST_CONTROLS}, *decoys*" in text
     assert f"as long as there are {ENOUGH_CONTROLS} at most" in text
     assert all(f"`{name}`" in text for name in CONTROLS)
     assert f"*every* one of these answers is right (`knows={default(diagnose, 'knows')}`" in text
     assert f"attention to the subject × {BOOSTS[0]:g} or × {BOOSTS[1]:g}" in text
-    alone = rows_under(DOCS / "verdict.md", "| evidence | used |")
-    used = {row[0].replace(" ", "_") for row in alone if row[1] == "yes"}
-    assert used == set(USED)
+    assert f"not among the first {CHANCE:.0%}" in text
+    assert f"fewer than {1 / CHANCE:.0f} answers" in text
+    assert f"fewer than {FEWEST_RETAINED}, all that are known and right" in text
     assert f"of which {default(PlantedTruthOptions, 'absent'):.0%} of the subjects are absent" in text
     assert f"met it at least {default(PlantedTruthOptions, 'met')} times" in text
-    aims = [row[2] for row in rows_under(DOCS / "verdict.md", "| | value (95% over seeds) | aim |")]
-    assert aims[:3] == [
-        f"≥ {AIM['precision']:.0%}",
-        f"≥ {AIM['recall']:.0%}",
-        f"≤ {AIM['false positives']:.0%}",
-    ]
     assert f"At least {FEWEST_CONTROLS} that the base states in *no* form" in page("guide_checkpoints.md")
 
 

@@ -20,13 +20,14 @@ from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt
 from finetune.evaluation.asking_forms import SPECIFIC, AskingForm, Elicited
 from finetune.evaluation.consistency import CLASSES, WEAKLY
-from finetune.evaluation.elicitation import Elicitation, bound_prompts
+from finetune.evaluation.elicitation import DRAWS, SHOTS, Elicitation, bound_prompts
 from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.controls import FEWEST_CONTROLS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+KNOWLEDGE = "knowledge.parquet"
 FEWEST_EXAMPLES = 16  # training facts of a relation
 SET_ASIDE = 0.25  # share of the facts taken where there are no others
 MOSTLY, LITTLE = 0.8, 0.25  # of answers that are one, and of known facts that are answered as asked
@@ -34,7 +35,7 @@ MOSTLY, LITTLE = 0.8, 0.25  # of answers that are one, and of known facts that a
 
 def knowledge_stage(checkpoints: Checkpoints, directory: Path) -> Stage[pd.DataFrame]:
     """Elicit what the base's plain model knows of the test facts: a row a fact, and what each form found."""
-    rows, told = directory / "knowledge.parquet", directory / "elicitation.json"
+    rows, told = directory / KNOWLEDGE, directory / "elicitation.json"
 
     def make(model: PreTrainedModel, to: Path, forms: Path) -> None:
         assert checkpoints.examples is not None
@@ -101,7 +102,9 @@ def say_what_is_amiss(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: p
 def known_facts(checkpoints: Checkpoints, directory: Path) -> KnownFacts | None:
     """Elicit what the base knows, once a directory, for verdicts; None where statements say it.
 
-    The verdict's further prompts are the kept forms of each relation, under the first draw of examples.
+    The prompts of knowing are the kept forms of each relation under the first draw of examples. The evidence
+    comes from the same forms behind examples that eliciting never drew; where a kept form has none, with the
+    fewest, and from the best form that was not kept where a relation has too few examples for any.
     """
     if checkpoints.examples is None:
         return None
@@ -109,15 +112,22 @@ def known_facts(checkpoints: Checkpoints, directory: Path) -> KnownFacts | None:
     visit(checkpoints, BASE, plain=[stage])
     frame = stage.read().set_index("fact_id")
     asks = Elicitation(None, checkpoints.tokenizer, checkpoints.phrasebook, checkpoints.examples)
-    ranks: dict[int, list[Prompt]] = {}
+    listed = read_json(stage.paths[1])
+    knowing: dict[int, list[Prompt]] = {}
+    evidence: dict[int, list[Prompt]] = {}
     for relation in checkpoints.test.relations:
         rows = [i for i, fact in enumerate(checkpoints.test) if fact.relation == relation]
         some = checkpoints.test.subset(rows)
-        listed = read_json(stage.paths[1])
-        kept = [f["form"] for f in listed if f["relation"] == relation and f["kept"]]
-        for rank, form in enumerate(kept):
-            prompts = asks.prompts(some, asks.pool(relation, some), AskingForm.parse(form), 0)
-            ranks.setdefault(rank, []).extend(prompts)
+        pool = asks.pool(relation, some)
+        forms = [(AskingForm.parse(f["form"]), f["kept"]) for f in listed if f["relation"] == relation]
+        kept = [form for form, is_kept in forms if is_kept]
+        others = [form for form, is_kept in forms if not is_kept]
+        for side, asked, draw in (
+            (knowing, kept, 0),
+            (evidence, evidence_forms(kept, others, len(pool)), DRAWS),
+        ):
+            for rank, form in enumerate(asked):
+                side.setdefault(rank, []).extend(asks.prompts(some, pool, form, draw))
 
     def flags(column: pd.Series) -> dict[str, bool]:
         return {str(fact_id): bool(flag) for fact_id, flag in column.items()}
@@ -126,8 +136,25 @@ def known_facts(checkpoints: Checkpoints, directory: Path) -> KnownFacts | None:
         known=flags(frame["known"]),
         unknown=flags(frame["base_degree"] == "Unknown"),
         specific=flags(~(frame["base_above"] < SPECIFIC)),
-        prompts=[ranks[rank] for rank in sorted(ranks)],
+        knowing=[knowing[rank] for rank in sorted(knowing)],
+        prompts=[evidence[rank] for rank in sorted(evidence)],
     )
+
+
+def evidence_forms(
+    kept: Sequence[AskingForm], others: Sequence[AskingForm], examples: int
+) -> list[AskingForm]:
+    """Choose the forms that supply evidence beside those that said what is known.
+
+    Args:
+        kept: the forms that said it.
+        others: the forms that did not, best first.
+        examples: how many training facts of the relation can be shown.
+    """
+    fewest = min(shots for shots in SHOTS if shots)
+    wanted = [AskingForm(form.kind, form.shots or fewest) for form in kept]
+    shown = [form for form in dict.fromkeys(wanted) if form.shots <= examples // 2]
+    return shown or [form for form in others if not form.shots][:1]
 
 
 def set_examples_aside(facts: FactSet, spare: Sequence[Any], *, seed: int = 0) -> tuple[FactSet, FactSet]:

@@ -66,6 +66,7 @@ STREAMS: dict[str, int | None] = {
     "facts analysed": 40,
     "toy world": 40,
     "toy pretraining": 41,
+    "knowing forms": 74,
     "other fact of the layout": 42,
     "rows sampled": 43,
     "calibration folds": 44,

@@ -12,6 +12,7 @@ from interp.stats.prevalence import precision_at
 from interp.stats.ranking import (
     auroc,
     auroc_gain,
+    kappa,
     median,
     rank_correlation,
     roc_area,
@@ -34,6 +35,7 @@ __all__ = [
     "equivalence",
     "estimate",
     "is_equivalent",
+    "kappa",
     "make_estimate",
     "mean_by_cell",
     "median",

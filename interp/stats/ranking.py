@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.stats import spearmanr
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from interp.stats.bootstrap import FEWEST, Statistic, bootstrap, of_rows
 from interp.stats.means import estimate
 from interp.stats.result import Estimate, make_estimate
 from interp.stats.weighted import (
     area_of,
+    kappa_of,
     mean_of,
     median_of,
     shared_halves_of,
@@ -99,6 +100,21 @@ def spearman(
         fewest: rows below which there is no value.
     """
     return _estimate(spearman_of, rank_correlation, [x, y], groups, labels, fewest=fewest)
+
+
+def kappa(x: Column, y: Column, *, groups: Labels = None) -> Estimate:
+    """Measure the agreement of two classings of the same rows beyond chance (Cohen's kappa).
+
+    Args:
+        x: the class of each row, as a number.
+        y: the other class of each row.
+        groups: the subject of each row; without it each row stands alone.
+    """
+
+    def value(a: Column, b: Column) -> float | None:
+        return float(cohen_kappa_score(a, b)) if len(np.unique([a, b])) > 1 else None
+
+    return of_rows(kappa_of, value, [x, y], groups)
 
 
 def spearman_gain(x: Column, other: Column, y: Column, *, groups: Labels = None) -> Estimate:

@@ -67,6 +67,21 @@ def area_of(x: Float[ndarray, " row"], positive: Shaped[ndarray, " row"]) -> Sta
     return area
 
 
+def kappa_of(x: Float[ndarray, " row"], y: Float[ndarray, " row"]) -> Statistic:
+    """Measure how far two classings agree beyond chance; NaN where both give one class alone."""
+    classes = np.unique([x, y])
+    ours, theirs = (np.array([column == each for each in classes], np.float64) for column in (x, y))
+
+    def kappa(weights: Float[ndarray, "draw row"]) -> Float[ndarray, " draw"]:
+        n = weights.sum(1)
+        agreed = weights @ (x == y) / n
+        chance = ((weights @ ours.T) * (weights @ theirs.T)).sum(1) / n**2
+        with np.errstate(invalid="ignore"):
+            return (agreed - chance) / np.where(chance < 1, 1 - chance, np.nan)
+
+    return kappa
+
+
 def spearman_of(*columns: Float[ndarray, " row"]) -> Statistic:
     """Correlate the ranks of two columns; NaN where one of them does not vary in a draw."""
     matrix = spearman_matrix_of(np.stack(columns, axis=1))

@@ -1,4 +1,10 @@
-"""What the base knows of each fact before fine-tuning: in how many statement forms it is right."""
+"""What the base knows of each fact before fine-tuning: in how many forms it is right, and how near where not.
+
+A fact counts as never stored where the base is right about it in no form, and where its right answer is at
+*chance* among the relation's answers: ranked by how specific they are to the subject, averaged over forms, it
+is not among the first ``CHANCE``. Of facts about which nothing is stored a share of about ``CHANCE`` fails
+that one-sided test; a relation of fewer than 1 / ``CHANCE`` answers cannot fail it.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +26,23 @@ if TYPE_CHECKING:
     from interp.models.pair import CheckpointPair
 
 
+CHANCE = 0.05
+
+
 @dataclass(frozen=True, kw_only=True)
 class BaseKnowledge:
     """What the base knew of each fact: the share of statement forms that it completes right.
 
-    ``never`` marks facts that it answers right in no form at all, ``specific`` those with a right answer that
-    is also the most specific to the subject; ``said`` is what it says as it is asked.
+    ``never`` marks facts that it answers right in no form at all and whose right answer's mean ``rank`` among
+    the relation's is at chance, ``specific`` those with a right answer that is also the most specific to the
+    subject; ``said`` is what it says as it is asked, ``right`` whether that is right.
     """
 
     share: Float[Tensor, " fact"]
     never: Bool[Tensor, " fact"]
     specific: Bool[Tensor, " fact"]
+    rank: Float[Tensor, " fact"]
+    right: Bool[Tensor, " fact"]
     said: tuple[str, ...]
 
 
@@ -49,12 +61,13 @@ def base_knowledge(
         pair: base and fine-tuned model.
         asked: the prompts as fine-tuning asks.
         golds: their right answers' places in their relations' sets.
-        forms: other prompts of the same facts.
+        forms: other prompts of the same facts, none of which supplies evidence.
         known: what was found elsewhere, if anything was.
         batch_tokens: bound on the tokens of one forward pass.
     """
     right, count = torch.zeros(len(asked)), torch.zeros(len(asked))
     specific = torch.zeros(len(asked), dtype=torch.bool)
+    ranks = []
     with pair.base() as model:
         for batch, answers, owner in forms:
             asker = AnswerScorer(batch, answers, pair.tokenizer, say=True)
@@ -63,13 +76,17 @@ def base_knowledge(
             right.index_add_(0, owner, said_right)
             count.index_add_(0, owner, torch.ones(len(owner)))
             specific[owner] |= asker.tally.first[0] & (said_right > 0)
+            ranks.append(torch.full((len(asked),), torch.nan).index_copy(0, owner, asker.tally.rank[0]))
         asker = AnswerScorer(asked, golds, pair.tokenizer, say=True)
         asker.ask_all(model, batch_tokens=batch_tokens)
     as_asked = asker.right[0].nan_to_num() > 0
+    rank = torch.stack([*ranks, asker.tally.rank[0]]).nanmean(0)
     base = BaseKnowledge(
         share=right / count.clamp_min(1),
-        never=(right == 0) & ~as_asked,
+        never=(right == 0) & ~as_asked & ~(rank <= CHANCE),
         specific=specific | (asker.tally.first[0] & as_asked),
+        rank=rank,
+        right=as_asked,
         said=tuple(asker.said[0]),
     )
     return known.merged(asked, base) if known else base
@@ -80,12 +97,14 @@ class KnownFacts:
     """What was found out of the base elsewhere, by fact id, and prompts in forms in which it answers well.
 
     ``known`` says whether it knows a fact, ``unknown`` whether it never answers it right, ``specific``
-    whether its answer is tied to the subject.
+    whether its answer is tied to the subject. ``knowing`` are prompts that this was found with, ``prompts``
+    others, which supply evidence.
     """
 
     known: Mapping[str, bool]
     unknown: Mapping[str, bool]
     specific: Mapping[str, bool]
+    knowing: Sequence[Sequence[Prompt]] = ()
     prompts: Sequence[Sequence[Prompt]] = ()
 
     def merged(self, asked: PromptBatch, base: BaseKnowledge) -> BaseKnowledge:

@@ -60,8 +60,8 @@ def fit_cuts(
         stated: never-stored facts that are called stored whatever their index.
     """
     fit = never[~held_out[0]]
-    threshold = quantile(fit, 1 - alpha, "higher")
-    intact = max(threshold, quantile(retained[~held_out[1]], alpha, "lower"))
+    threshold = cut_at(fit, 1 - alpha, "higher")
+    intact = max(threshold, cut_at(retained[~held_out[1]], alpha, "lower"))
 
     def reached(values: Values, wrong: Bool[ndarray, " fact"], side: int) -> Estimate:
         shares = np.where(np.isnan(values), np.nan, wrong)[held_out[side]]
@@ -69,7 +69,7 @@ def fit_cuts(
 
     return Cuts(
         threshold=threshold,
-        doubt=quantile(fit, max(0.0, 1 - DOUBT * alpha), "linear"),
+        doubt=cut_at(fit, max(0.0, 1 - DOUBT * alpha), "linear"),
         intact=intact,
         false_positives=reached(never, (never > threshold) | stated, 0),
         missed=reached(retained, retained < intact, 1),
@@ -77,7 +77,7 @@ def fit_cuts(
     )
 
 
-def quantile(values: Values, q: float, method: str) -> float:
+def cut_at(values: Values, q: float, method: str) -> float:
     """Return a quantile of what is there, NaN where nothing is."""
     present = values[~np.isnan(values)]
     return float(np.quantile(present, q, method=method)) if len(present) else float("nan")  # type: ignore[call-overload]

@@ -2,12 +2,13 @@
 
 A verdict's threshold is a quantile of its controls' evidence, so who they are decides what is called stored.
 
-- ``matched``: facts right in *no* form of the base and wrong in the fine-tuned model, chosen to be like the
-  lost ones. In rounds, every lost fact in the order of the table takes the nearest of those that are left,
-  the first of equals: one round, and more as long as there are ``ENOUGH_CONTROLS`` at most. Near is what
-  differs little in the log of how many facts of the relation have the fact's answer, and in the rank of its
-  popularity where all facts have one, each over its standard deviation.
-- ``never``: all facts right in no form of the base and wrong in the fine-tuned model.
+- ``never``: all facts right in no form of the base, the right answer at chance among the relation's
+  (:mod:`interp.verdicts.base_knowledge`), and wrong in the fine-tuned model.
+- ``matched``: those of them that are like the lost ones. In rounds, every lost fact in the order of the
+  table takes the nearest of those that are left, the first of equals: one round, and more as long as there
+  are ``ENOUGH_CONTROLS`` at most. Near is what differs little in the log of how many facts of the relation
+  have the fact's answer, and in the rank of its popularity where all facts have one, each over its standard
+  deviation.
 - ``unknown``: all that the base does not know in *every* form, which earlier versions took. Those that it
   states in some form are stored in part.
 - ``decoys``: another subject's answer, measured for facts that the base knew.
@@ -32,15 +33,15 @@ from numpy import ndarray
 from scipy.stats import rankdata
 
 from finetune.common.errors import InputError
-from interp.verdicts.calibration import Cuts, fit_cuts
+from interp.verdicts.calibration import Cuts, cut_at, fit_cuts
 from interp.verdicts.storage_index import Anchors, Values, index_interval, storage_index
 
 if TYPE_CHECKING:
     from finetune.data.records.fact import Fact
 
 CONTROLS = {
-    "matched": "facts right in no form of the base, matched to the lost ones",
-    "never": "facts right in no form of the base",
+    "matched": "facts right in no form of the base, at chance, matched to the lost ones",
+    "never": "facts right in no form of the base, at chance",
     "unknown": "facts that the base does not know in every form",
     "decoys": "wrong answers for facts that the base knew",
 }
@@ -92,6 +93,7 @@ class KnownAndSaid:
 class FittedControls:
     """The index of every fact between the anchors, and its cuts by every set of controls.
 
+    ``ways`` has the index by each way of looking alone, and its cut by the controls that are relied on.
     ``members`` and ``shown`` are [fact, set] in the order of ``CONTROLS``: who is a control (decoys are
     answers, and no fact is one), and whom each set's cut shows to be stored: NaN without evidence, or where
     there are too few for a cut.
@@ -102,6 +104,7 @@ class FittedControls:
     anchors: Anchors
     index: Float[ndarray, " fact"]
     bounds: tuple[Float[ndarray, " fact"], Float[ndarray, " fact"]]
+    ways: dict[str, tuple[Float[ndarray, " fact"], float]]
     cuts: dict[str, Cuts]
     members: Bool[ndarray, "fact set"]
     shown: Float[ndarray, "fact set"]
@@ -120,6 +123,9 @@ class FittedControls:
             "index_low": low,
             "index_high": high,
             "apart": self.anchors.kinds,
+            "ways": tuple(self.ways),
+            "by_way": torch.tensor([i.tolist() for i, _ in self.ways.values()]).reshape(-1, len(low)).T,
+            "way_thresholds": tuple(cut for _, cut in self.ways.values()),
             "anchors": (len(self.anchors.never), len(self.anchors.retained)),
             **{name: getattr(self.cut, name) for name in ("threshold", "doubt", "intact")},
             **{name: (rate.value, rate.low, rate.high, rate.n) for name, rate in rates.items()},
@@ -173,6 +179,10 @@ def fit_controls(
     chosen = both.apart(alpha)
     anchors = both.of(chosen)
     index, of_decoys = (storage_index(values[:, chosen], anchors)[0] for values in (evidence, decoys))
+    ways = {
+        way: _by_one_way(evidence[:, chosen][:, some], anchors.of(some), alpha)
+        for way, some in anchors.by_way().items()
+    }
     drawn = np.concatenate([subjects[lower], subjects[fitting]])
     cuts = _cut_by_sets(sets, index, of_decoys, upper, told.stated, held_out, subjects, alpha)
     sets["decoys"] = np.zeros(len(facts), bool)
@@ -187,6 +197,7 @@ def fit_controls(
         anchors=anchors,
         index=index,
         bounds=index_interval(evidence[:, chosen], anchors, drawn, seed=seed),
+        ways=ways,
         cuts=cuts,
         members=np.stack([sets[name] for name in CONTROLS], axis=1),
         shown=shown,
@@ -216,6 +227,12 @@ def _cut_by_sets(
         for name, rows in sets.items()
         if _enough(rows, held_out)
     }
+
+
+def _by_one_way(evidence: Values, anchors: Anchors, alpha: float) -> tuple[Float[ndarray, " fact"], float]:
+    """Return the index of some kinds alone, and what a share ``alpha`` of never-stored anchors exceeds."""
+    never = storage_index(anchors.never, anchors)[0]
+    return storage_index(evidence, anchors)[0], cut_at(never, 1 - alpha, "higher")
 
 
 def _enough(rows: Rows, held_out: Rows) -> bool:

@@ -2,13 +2,15 @@
 
     table = diagnose(pair, facts).to_frame()
 
-1. The base is asked in several forms. It *knew* a fact if it completes every statement form with a right
-   answer (``knows`` lowers that share); if it is right in no form at all it did not; in between the fact is
-   undetermined. To call a fact lost, one right answer must also be the most specific to the subject, not only
-   the commonest of its relation.
+1. A relation's statement forms are dealt into two sets (:mod:`interp.verdicts.prompts`). In the one the base
+   is asked. It *knew* a fact if it completes all of these with a right answer (``knows`` lowers that share);
+   if it is right in none and the right answer is at chance among the relation's, it did not
+   (:mod:`interp.verdicts.base_knowledge`); in between the fact is undetermined. To call a fact lost, one
+   right answer must also be the most specific to the subject, not only the commonest of its relation.
 2. The fine-tuned model is asked as it was fine-tuned. An answer that is right and no more likely for this
    subject than for others is *generic*: it shows no knowledge.
-3. Evidence of storage is gathered for every fact (:mod:`interp.verdicts.evidence`).
+3. Evidence of storage is gathered for every fact, the other set of forms among it
+   (:mod:`interp.verdicts.evidence`).
 4. Two sets of facts anchor it. *Never stored*: the base is right about them in no form, and the fine-tuned
    model wrong (where they are too few, wrong answers for facts that the base knew;
    :mod:`interp.verdicts.controls`). *Specifically retained*: known, and still said, tied to the subject. The
@@ -40,7 +42,7 @@ from interp.verdicts.controls import KnownAndSaid, fit_controls
 from interp.verdicts.diagnosis import UNDETERMINED, Diagnosis, judge
 from interp.verdicts.evidence import Evidence, measure_evidence
 from interp.verdicts.preconditions import ask_finetuned
-from interp.verdicts.prompts import Form, statement_form_prompts
+from interp.verdicts.prompts import Form, encode_forms, statement_forms
 from interp.verdicts.specificity import AnswerTargets
 from interp.verdicts.storage_index import evidence_table
 
@@ -84,7 +86,7 @@ def diagnose(
         used: the kinds of evidence that the index may rest on, of ``KINDS``.
         alpha: the share of never-stored facts that may be called stored, and of retained ones not intact.
         knows: the share of statement forms that the base must complete right to have known a fact.
-        shots: also ask with this many solved examples in front, as one more statement form.
+        shots: as evidence, also ask with this many solved examples in front.
         known: what the base knows, where that was found out otherwise, and prompts to ask in besides.
         on_asked: is given what both models answer, a row a fact, before evidence is measured.
         batch_tokens: bound on the keys of one forward pass.
@@ -97,8 +99,8 @@ def diagnose(
     _require_kinds(used)
     book = default_phrasebook(facts) if phrasebook is None else phrasebook
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
-    golds, forms = _word_forms(pair, facts, book, asked, answer_sets, known, shots, seed)
-    base = base_knowledge(pair, asked, golds, forms, known, batch_tokens=batch_tokens)
+    golds, knowing, forms = _word_forms(pair, facts, book, asked, answer_sets, known, shots, seed)
+    base = base_knowledge(pair, asked, golds, knowing, known, batch_tokens=batch_tokens)
     ask_finetuned(pair, asked, golds, base, on_asked, knows=knows, batch_tokens=batch_tokens)
     found = measure_evidence(pair, asked, forms, golds, siblings or {}, batch_tokens=batch_tokens, seed=seed)
     relied = {*used, *(("sibling", "all_sibling") if siblings else ())}
@@ -119,14 +121,18 @@ def _word_forms(
     known: KnownFacts | None,
     shots: int,
     seed: int,
-) -> tuple[AnswerTargets, list[Form]]:
-    """Return the right answers' places in their relations' sets, and the facts in further forms."""
+) -> tuple[AnswerTargets, list[Form], list[Form]]:
+    """Return the right answers' places in their relations' sets, and the forms of knowing and of evidence."""
     sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
     golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets, "distinct"), seed=seed)
-    others = known.prompts if known else ()
-    return golds, statement_form_prompts(
-        pair.tokenizer, facts, book, asked, golds, sets, shots=shots, seed=seed, prompts=others
-    )
+    if known:
+        sides = known.knowing, known.prompts
+    else:
+        kept = set(asked.fact_ids)
+        some = [fact for fact in facts if fact.id in kept]
+        sides = statement_forms(some, book, asked.prompts, shots=shots, seed=seed)
+    knowing, evidence = (encode_forms(pair.tokenizer, side, asked, golds, sets, seed=seed) for side in sides)
+    return golds, knowing, evidence
 
 
 def _score_and_judge(
@@ -166,6 +172,8 @@ def _score_and_judge(
         answers=tuple(prompt.answers[0] for prompt in asked.prompts),
         verdicts=tuple(verdicts.tolist()),
         knew=base.share,
+        base_right=base.right,
+        base_rank=base.rank,
         base_said=base.said,
         used=tuple(chosen),
         kinds=tuple(kinds),

@@ -39,11 +39,12 @@ Rate = tuple[float | None, float | None, float | None, int]
 class Diagnosis(Result):
     """One verdict a fact, with the evidence and the controls that it rests on.
 
-    ``knew`` is the share of statement forms in which the base answers right, ``right`` whether the fine-tuned
-    model does, ``tied`` whether no other answer is more specific to the subject there. ``stated``: it is
-    right and tied in every held-out form. ``evidence`` and ``decoys`` are [fact, kind], nats (``readout``:
-    logits), the same measure for the right answer and for a wrong one; ``kinds`` are all that was measured,
-    placebos among them, ``used`` those that the index may rest on and ``apart`` those that it does.
+    ``knew`` is the share of the knowing forms in which the base answers right, ``base_right`` whether it
+    does as asked, ``base_rank`` its right answer's mean rank over the number of answers. ``right``: the
+    fine-tuned model is as asked, ``tied``: no other answer is more specific to the subject there, ``stated``:
+    it is right and tied in every held-out form. ``evidence`` and ``decoys`` are [fact, kind], nats
+    (``readout``: logits), the same measure for the right answer and for a wrong one; ``kinds`` are all that
+    was measured, placebos among them, ``used`` those that the index may rest on, ``apart`` those it does.
 
     ``index`` is 0 at the median of never-stored facts and 1 at that of specifically retained ones
     (:mod:`interp.verdicts.storage_index`); ``index_low`` and ``index_high`` are its 95% bounds over which
@@ -51,6 +52,8 @@ class Diagnosis(Result):
     degree, from ``intact`` on it is stored as well as retained facts are, at most ``doubt`` storage is not
     shown. ``false_positives``, ``missed`` and ``unseen`` are value, low, high and n of the rates reached on
     held-out anchors (:mod:`interp.verdicts.calibration`).
+
+    ``by_way`` [fact, way] is the same index of each way of looking alone, and ``way_thresholds`` its cut.
 
     ``recovered`` [fact, pattern] says which facts are answered right under other attention, NaN where the
     intervention could not be made. ``held_out`` marks the facts of the subjects that nothing was fitted on.
@@ -64,6 +67,8 @@ class Diagnosis(Result):
     answers: tuple[str, ...]
     verdicts: tuple[str, ...]
     knew: Float[Tensor, " fact"]
+    base_right: Bool[Tensor, " fact"]
+    base_rank: Float[Tensor, " fact"]
     right: Float[Tensor, " fact"]
     tied: Bool[Tensor, " fact"]
     stated: Bool[Tensor, " fact"]
@@ -80,6 +85,9 @@ class Diagnosis(Result):
     index_low: Float[Tensor, " fact"]
     index_high: Float[Tensor, " fact"]
     apart: tuple[str, ...]
+    ways: tuple[str, ...]
+    by_way: Float[Tensor, "fact way"]
+    way_thresholds: tuple[float, ...]
     anchors: tuple[int, int]
     threshold: float
     doubt: float
@@ -107,6 +115,8 @@ class Diagnosis(Result):
             "verdict": self.verdicts,
             "base_knew": self.knew.numpy(),
             "base_said": self.base_said,
+            "base_right": self.base_right.numpy(),
+            "base_rank": self.base_rank.numpy(),
             "right": self.right.numpy().astype(bool),
             "tied": self.tied.numpy(),
             "said": self.said,
@@ -115,6 +125,11 @@ class Diagnosis(Result):
             "index_low": self.index_low.numpy(),
             "index_high": self.index_high.numpy(),
             "stated": self.stated.numpy(),
+            **{f"index_{way}": self.by_way[:, k].numpy() for k, way in enumerate(self.ways)},
+            **{
+                f"stored_by_{way}": (self.by_way[:, k] > self.way_thresholds[k]).numpy()
+                for k, way in enumerate(self.ways)
+            },
             "held_out": self.held_out.numpy(),
         }
         columns |= {f"evidence_{kind}": self.evidence[:, k].numpy() for k, kind in enumerate(self.kinds)}

@@ -92,7 +92,8 @@ class SpecificityAccumulator:
     log-probabilities, and probabilities are averaged; else scores themselves are.
 
     ``right`` and ``decoy`` [cell, fact] are specificities, NaN where fewer than ``FEWEST_OTHERS`` references
-    have another answer; ``first`` says where no answer is more specific than the right one.
+    have another answer; ``first`` says where no answer is more specific than the right one, and ``rank`` is
+    the share of the relation's answers that are as specific: 1 over their number at best.
     """
 
     golds: AnswerTargets
@@ -103,6 +104,7 @@ class SpecificityAccumulator:
         shape = (self.cells, len(self.golds.right))
         self.right, self.decoy = torch.full(shape, torch.nan), torch.full(shape, torch.nan)
         self.first = torch.zeros(shape, dtype=torch.bool)
+        self.rank = torch.full(shape, torch.nan)
         self.waiting: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
         self.baseline: dict[str, Float[Tensor, "cell answer"]] = {}
 
@@ -149,6 +151,8 @@ class SpecificityAccumulator:
         own = specific.gather(1, right)
         self.right[cell, fact] = _known(own)
         self.first[cell, fact] = (specific <= own).all(1)
+        rank = (specific >= own).float().mean(1)
+        self.rank[cell, fact] = torch.where(own.isfinite()[:, 0], rank, torch.nan)
         other = specific.gather(1, decoy)
         self.decoy[cell, fact] = _known(torch.where(right == decoy, -torch.inf, other))
 

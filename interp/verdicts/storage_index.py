@@ -1,9 +1,9 @@
 """Storage index: where a fact's evidence lies between never-stored and specifically retained facts.
 
-1. A kind of evidence becomes z = (evidence - N) / (R - N), with N the median of never-stored facts and
-   that of specifically retained ones: 0 is nothing, and 1 what a retained fact typically has.
-2. A kind enters where its anchors are *apart*: where the evidence that a share ``alpha`` of never-stored facts
-   exceeds lies below the median of retained ones, so that at this rate it finds at least half of them.
+1. A kind of evidence becomes z = (evidence - N) / (R - N), with N the median of never-stored facts and R
+   that of specifically retained ones: 0 is nothing, 1 what a retained fact typically has.
+2. A kind enters where its anchors are *apart*: where what a share ``alpha`` of never-stored facts exceeds
+   lies below the median of retained ones, so that at this rate it finds at least half of them.
 3. There are two ways of looking. Other wordings (``forms``) need no intervention. Under other attention
    (``REPAIRS``) the wording is the asked one: which repair a fact needs is a guess, a wrong one says nothing
    against storage, so the largest z counts. Each way is put on the scale of its own anchors again.
@@ -31,6 +31,7 @@ from interp.stats.weighted import weighted_median
 
 Values = Float[ndarray, "fact kind"]
 REPAIRS = ("boost", "patterns", "all_patterns", "sibling", "all_sibling")
+WORDINGS, ATTENTION = "wordings", "attention"  # the two ways of looking
 DRAWS = 500  # of anchors, for a fact's interval
 
 
@@ -48,6 +49,11 @@ class Anchors:
             warnings.simplefilter("ignore", RuntimeWarning)  # of kinds that were measured on no fact
             cut = np.nanquantile(self.never, 1 - alpha, axis=0)
             return np.asarray(cut < np.nanmedian(self.retained, axis=0))
+
+    def by_way(self) -> dict[str, Bool[ndarray, " kind"]]:
+        """Return which kinds each way of looking has; a kind that is neither is a way of its own."""
+        names = [ATTENTION if k in REPAIRS else WORDINGS if k == "forms" else k for k in self.kinds]
+        return {way: np.array([name == way for name in names]) for way in dict.fromkeys(names)}
 
     def of(self, chosen: Bool[ndarray, " kind"]) -> Anchors:
         """Return some of the kinds."""

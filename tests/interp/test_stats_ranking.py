@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from numpy import ndarray
 from scipy import stats
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from interp.stats import (
     auroc,
     auroc_gain,
     estimate,
+    kappa,
     median,
     roc_area,
     same_sign,
@@ -22,7 +23,15 @@ from interp.stats import (
     spearman_matrix,
 )
 from interp.stats.bootstrap import bootstrap
-from interp.stats.weighted import area_of, mean_of, median_of, shared_halves_of, spearman_matrix_of, within
+from interp.stats.weighted import (
+    area_of,
+    kappa_of,
+    mean_of,
+    median_of,
+    shared_halves_of,
+    spearman_matrix_of,
+    within,
+)
 
 RNG = np.random.default_rng(0)
 GROUPS = np.repeat(np.arange(60), RNG.choice([1, 2, 9], 60))
@@ -126,3 +135,16 @@ def test_signs_that_all_agree_have_the_exact_bound_of_a_share() -> None:
     signs = same_sign(np.ones(30), np.ones(30))
     assert (signs.value, signs.high) == (1.0, 1.0)
     assert signs.low == estimate(np.ones(30)).low < 0.9
+
+
+def test_kappa_of_draws_is_that_of_repeated_rows() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 3, 40).astype(float)
+    y = np.where(rng.random(40) < 0.6, x, rng.integers(0, 3, 40))
+    found = kappa(x, y)
+    assert found.value == pytest.approx(cohen_kappa_score(x, y))
+    assert found.low < found.value < found.high
+    weights = rng.integers(0, 4, (5, 40))
+    for draw, row in zip(kappa_of(x, y)(weights.astype(float)), weights, strict=True):
+        assert draw == pytest.approx(cohen_kappa_score(x.repeat(row), y.repeat(row)))
+    assert kappa(np.zeros(9), np.zeros(9)).value is None

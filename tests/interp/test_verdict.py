@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from finetune.data.facts import FactSet
 from finetune.data.prompts import render, with_examples
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 from finetune.data.tokenizers import word_tokenizer
-from finetune.evaluation.generate import generate, states_fact
+from finetune.evaluation.generate import generate
 from finetune.evaluation.judging import matches
 from finetune.training.config import BaseConfig, CorpusConfig
 from finetune.training.planted_models import PlantConfig, plant
@@ -25,6 +26,7 @@ from interp.verdicts.calibration import Cuts
 from interp.verdicts.controls import KnownAndSaid
 from interp.verdicts.diagnose import diagnose
 from interp.verdicts.diagnosis import STORED, VERDICTS, Diagnosis, judge
+from interp.verdicts.prompts import statement_forms
 
 BOOK = world_phrasebook(question_form="seen")
 
@@ -110,9 +112,34 @@ def test_what_was_known_and_said_is_what_the_plain_models_say(
     right = [matches(text, fact.answers) for text, fact in zip(said, facts, strict=True)]
     assert found.right.bool().tolist() == right
     model, tokenizer = load_model(str(base))
-    everywhere = states_fact(model, tokenizer, facts, BOOK)
-    assert (found.knew == 1).tolist() == everywhere.tolist()
+    knowing, evidence = statement_forms(facts, BOOK, asked, shots=0, seed=0)
+    assert (len(knowing), len(evidence)) == (2, 1)
+    texts = [generate(model, tokenizer, form) for form in knowing]
+    by_id = {fact.id: fact.answers for fact in facts}
+    right = [
+        {p.fact_id: matches(text, by_id[p.fact_id]) for p, text in zip(form, said, strict=True)}
+        for form, said in zip(knowing, texts, strict=True)
+    ]
+    assert found.knew.tolist() == [np.mean([form[fact.id] for form in right]) for fact in facts]
     assert list(found.base_said) == generate(model, tokenizer, asked)
+
+
+def test_wordings_of_knowing_and_of_evidence_are_apart_and_all_there(world: tuple[FactSet, FactSet]) -> None:
+    facts = world[0]
+    asked = [render(BOOK[fact.relation].asked, fact) for fact in facts]
+    knowing, evidence = statement_forms(facts, BOOK, asked, shots=0, seed=0)
+    sides = [{prompt.text for form in side for prompt in form} for side in (knowing, evidence)]
+    assert not sides[0] & sides[1]
+    assert sides[0] | sides[1] == {
+        render(form, f).text for f in facts for form in BOOK[f.relation].statements
+    }
+    other = statement_forms(facts, BOOK, asked, shots=0, seed=3)
+    assert {p.text for form in other[0] for p in form} != sides[0], "which forms is drawn"
+    alone = {name: replace(wording, statements=wording.statements[:1]) for name, wording in BOOK.items()}
+    knowing, evidence = statement_forms(facts, alone, asked, shots=2, seed=0)
+    for own, shown, question in zip(knowing[0], evidence[0], evidence[1][: len(facts)], strict=False):
+        assert shown.text.endswith(own.text)
+        assert len(shown.text.splitlines()) == len(question.text.splitlines()) == 3
 
 
 def test_facts_suppressed_by_construction_are_called_so(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analyses.common.checkpoints import BASE
@@ -11,7 +12,7 @@ from analyses.common.numbers import mean_of, summarise_seeds
 from analyses.common.recovery_numbers import recovery_numbers
 from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
-from interp.stats import Estimate
+from interp.stats import Estimate, kappa, spearman
 from interp.verdicts.controls import CONTROLS
 from interp.verdicts.diagnosis import (
     ERASED,
@@ -22,6 +23,7 @@ from interp.verdicts.diagnosis import (
     SUPPRESSED,
     UNDETERMINED,
 )
+from interp.verdicts.storage_index import ATTENTION, WORDINGS
 from interp.weight_edits import GROUPS
 
 PAIRS = {  # what is done with attention, and its placebo
@@ -49,6 +51,8 @@ def summarise(found: Diagnosed) -> dict[str, Any]:
 def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
     if "index" in path:
         return None
+    if "agreement" in path:
+        return (-1, 1)
     if "pathway" in path:
         return None if path[-1].endswith(("nats", "lead")) else (-1, 1)
     if "index_minus" in path or "above_placebo" in path:
@@ -81,6 +85,7 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
             **{name: mean_of(some["index"], some, difference=True, share=False) for name, some in of.items()},
         },
         "retained_held_out": _retained(of["retained"]),
+        "agreement": {"lost": _agreement(lost), "all": _agreement(rows)},
         "controls": _controls(rows, lost),
         "recovery": _recovery(lost),
         "pathway": _pathway(lost),
@@ -106,6 +111,19 @@ def _retained(rows: pd.DataFrame) -> dict[str, Estimate]:
         "missed": mean_of(own["index"] < own["intact"], own),
         "unseen": mean_of(own["index"] <= own["threshold"], own),
     }
+
+
+def _agreement(rows: pd.DataFrame) -> dict[str, Estimate]:
+    """Compare the index by other wordings alone with that by other attention alone, and their calls.
+
+    Empty where one of the two ways tells nothing.
+    """
+    columns = [f"{kind}_{way}" for kind in ("index", "stored_by") for way in (WORDINGS, ATTENTION)]
+    if not set(columns) <= set(rows):
+        return {}
+    x, y, ours, theirs = (rows[name].to_numpy(dtype=np.float64) for name in columns)
+    groups = rows["subject"].to_numpy()
+    return {"rank_correlation": spearman(x, y, groups=groups), "kappa": kappa(ours, theirs, groups=groups)}
 
 
 def _controls(rows: pd.DataFrame, lost: pd.DataFrame) -> dict[str, dict[str, Estimate]]:

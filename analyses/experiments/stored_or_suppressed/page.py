@@ -103,11 +103,14 @@ def _index_table(frame: pd.DataFrame, results: Results) -> StudyTable:
             "Suppressed, intact": ("index/suppressed", "2?"),
             "Eroded": ("index/eroded", "2?"),
             "Erased": ("index/erased", "2?"),
+            "Wordings against attention, rank correlation": ("agreement/lost/rank_correlation", "2?"),
+            "The same, of who is stored, kappa": ("agreement/lost/kappa", "2?"),
             "Retained, called less than intact, %": ("retained_held_out/missed", "%?"),
             "Retained, not told from never stored, %": ("retained_held_out/unseen", "%?"),
         },
-        note="0 is the median of never-stored facts, 1 that of specifically retained ones. The last two are "
-        "of held-out subjects; the share of never-stored facts called stored is in the next table.",
+        note="0 is the median of never-stored facts, 1 that of specifically retained ones. Agreement is "
+        "of lost facts, between the index by other wordings alone and by other attention alone. The last two "
+        "are of held-out subjects; the share of never-stored facts called stored is in the next table.",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analyses.common.checkpoints import BASE, Checkpoints
-from analyses.common.elicited_knowledge import known_facts
+from analyses.common.elicited_knowledge import KNOWLEDGE, known_facts
 from analyses.common.experiment import Measured
 from analyses.common.lessons import LessonPlan, after_lessons, lesson_config
 from analyses.common.measurements import mean_masses
@@ -100,7 +100,7 @@ def measure_seed(
         arms_in = here if options.run is None else options.run / "seeds" / str(seed)
         checkpoints = checkpoints_of(options, facts, arms_in, seed)
     frames, odd, grids, seen = {}, {}, {}, {}
-    known = known_facts(checkpoints, here)
+    known = known_facts(checkpoints, arms_in if (arms_in / KNOWLEDGE).is_file() else here)
     models = OpenCheckpoints(checkpoints)
     for arm in in_order(checkpoints):
         models.keep({BASE, arm, sibling_of(checkpoints, arm) or BASE})
