@@ -27,8 +27,8 @@ from finetune.evaluation.judging import matches
 
 PATCHES = ("boost", "patterns", "all_patterns", "sibling", "all_sibling")
 RULES = {
-    "rule_every": "still stated in every form",
-    "rule_any": "still stated in any form",
+    "rule_every": "still stated in every held-out form",
+    "rule_any": "still stated in any held-out form",
     "rule_patch": "best intervention alone",
 }
 
@@ -76,7 +76,7 @@ def exchange_answers(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
 def simple_rules(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rules that a verdict has to beat, a column each of ``RULES``.
 
-    ``stated_share`` is the share of statement forms in which the fine-tuned model still states the fact; the
+    ``stated_share`` is the share of held-out forms in which the fine-tuned model still states the fact; the
     best intervention is the largest evidence under any edit of attention, in nats.
     """
     kinds = [name for kind in PATCHES if (name := f"evidence_{kind}") in frame]

@@ -21,10 +21,10 @@ from analyses.experiments.planted_truth.world import PlantedWorld, planted_world
 from finetune.common.checksums import cached_frame
 from finetune.common.errors import InputError
 from finetune.common.progress import notice
-from finetune.data.prompts import render
 from finetune.training.train import TuneConfig
 from interp.models.load_pair import load_pair
 from interp.verdicts.diagnose import diagnose
+from interp.verdicts.prompts import statement_forms
 
 STORED, OVERWRITTEN, DAMAGED, ABSENT, RARE = "stored", "overwritten", "damaged", "absent", "rare"
 RETAINED = "retained"
@@ -70,14 +70,12 @@ def _taught(
     """Give lessons to the damaged model; where they cannot be given, say so and ask plainly."""
     tune = world.preset.tune
     rate = (min(tune.learning_rates),)
-    statements = [
-        [render(form, fact) for form in world.book[fact.relation].statements] for fact in world.asked
-    ]
+    prompts = world.prompts(world.asked)
     plan = LessonPlan(
         source=str(model),
         base=str(world.base),
-        prompts=world.prompts(world.asked),
-        forms=statements,
+        prompts=prompts,
+        forms=statement_forms(world.asked, world.book, prompts, shots=0, seed=world.seed)[1],
         config=TuneConfig(batch=tune.batch, learning_rates=rate),
         steps=tuple(sorted(set(options.lesson_steps) - {0})),
         seed=world.seed,

@@ -20,7 +20,7 @@ from analyses.experiments.planted_truth.cells import (
     STORED,
 )
 from interp.stats import Estimate, auroc, precision_at
-from interp.verdicts.calibration import quantile
+from interp.verdicts.calibration import cut_at
 from interp.verdicts.diagnose import PLACEBOS, USED
 from interp.verdicts.diagnosis import RETAINED as KEPT
 from interp.verdicts.diagnosis import VERDICTS
@@ -69,7 +69,7 @@ def _with_calls(rows: pd.DataFrame) -> pd.DataFrame:
     alpha, fitting = float(rows["alpha"].iloc[0]), rows["control_never"] & ~rows["held_out"]
     stated = rows["stated"].astype(bool)
     cuts = {
-        name: quantile(rows.loc[fitting, name].to_numpy(float), 1 - alpha, "higher")
+        name: cut_at(rows.loc[fitting, name].to_numpy(float), 1 - alpha, "higher")
         for name in (WITHOUT, "rule_patch")
     }
     called = {

@@ -31,10 +31,10 @@ from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import as_json, atomic_file, read_json
 from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
-from finetune.data.prompts import render
 from interp.stats import TEST_OVER_TRAIN
 from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.diagnose import diagnose
+from interp.verdicts.prompts import statement_forms
 
 # Kept beside the verdicts, and what of it goes to each row.
 _PER_ROW = ("threshold", "intact", "controls", "retained_are")
@@ -191,15 +191,14 @@ def _lessons(
     seed: int,
 ) -> LessonPlan:
     """Say what an arm is taught, and in which further forms it is asked."""
-    source, book = source_of(checkpoints, arm), checkpoints.phrasebook
-    statements = [
-        [render(form, fact) for form in book[fact.relation].statements] for fact in checkpoints.test
-    ]
+    source, test = source_of(checkpoints, arm), checkpoints.test
+    asked = checkpoints.prompts
+    held_out = statement_forms(test, checkpoints.phrasebook, asked, shots=0, seed=seed)[1]
     return LessonPlan(
         source=source,
         base=checkpoints.base,
-        prompts=checkpoints.prompts,
-        forms=known.prompts if known and known.prompts else statements,
+        prompts=asked,
+        forms=known.prompts if known and known.prompts else held_out,
         config=lesson_config(source, checkpoints.dtype),
         steps=tuple(sorted(set(options.lesson_steps))),
         seed=seed,
