@@ -28,6 +28,7 @@ from interp.verdicts.prompts import statement_forms
 
 STORED, OVERWRITTEN, DAMAGED, ABSENT, RARE = "stored", "overwritten", "damaged", "absent", "rare"
 RETAINED = "retained"
+LESSON_BATCH = 32
 
 
 def cells(options: PlantedTruthOptions) -> list[GridCell]:
@@ -76,7 +77,7 @@ def _taught(
         base=str(world.base),
         prompts=prompts,
         forms=statement_forms(world.asked, world.book, prompts, shots=0, seed=world.seed)[1],
-        config=TuneConfig(batch=tune.batch, learning_rates=rate),
+        config=TuneConfig(batch=LESSON_BATCH, learning_rates=rate),
         steps=tuple(sorted(set(options.lesson_steps) - {0})),
         seed=world.seed,
         home=home,

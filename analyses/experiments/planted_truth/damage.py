@@ -96,8 +96,7 @@ def damaged_model(options: PlantedTruthOptions, world: PlantedWorld, damage: Dam
 
 def _targeted(options: PlantedTruthOptions, world: PlantedWorld, damage: Damage, out: Path) -> Path:
     # What the base does not know can be neither suppressed nor kept, and would only be noise.
-    known = select(world.present, lambda fact: world.stated[fact.id])
-    config = PlantConfig()
+    known, config = world.known, PlantConfig()
     return plant(
         world.base,
         world.facts,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -62,24 +61,25 @@ class PlantedWorld:
 
     @cached_property
     def stated(self) -> dict[str, bool]:
-        """Whether the base completes every statement form of each fact."""
+        """Whether the base completes every statement form of each diagnosed fact."""
+        return self._stated(self.asked, "stated")
+
+    @cached_property
+    def known(self) -> FactSet:
+        """The present facts that the base completes in every statement form."""
+        stated = self._stated(self.present, "known")
+        return select(self.present, lambda fact: stated[fact.id])
+
+    def _stated(self, facts: FactSet, name: str) -> dict[str, bool]:
         self.home.mkdir(parents=True, exist_ok=True)
 
         def ask() -> dict[str, bool]:
             model, tokenizer = load_model(str(self.base))
-            known = states_fact(model, tokenizer, self.facts, self.book)
-            return {fact.id: bool(k) for fact, k in zip(self.facts, known, strict=True)}
+            known = states_fact(model, tokenizer, facts, self.book)
+            return {fact.id: bool(k) for fact, k in zip(facts, known, strict=True)}
 
-        with FileLock(self.home / "stated.lock"):
-            return dict(cached_json(self.home / "stated.json", ask))
-
-    @cached_property
-    def commonest(self) -> dict[str, str]:
-        """Each relation's commonest answer."""
-        counts: dict[str, Counter[str]] = {}
-        for fact in self.facts:
-            counts.setdefault(fact.relation, Counter())[fact.answer] += 1
-        return {relation: found.most_common(1)[0][0] for relation, found in counts.items()}
+        with FileLock(self.home / f"{name}.lock"):
+            return dict(cached_json(self.home / f"{name}.json", ask))
 
     @property
     def free(self) -> FactSet:
