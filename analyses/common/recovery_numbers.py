@@ -9,7 +9,7 @@ import pandas as pd
 from analyses.common.lessons import LESSON, PLACEBO
 from analyses.common.numbers import Tree, area, area_gain, mean_of
 from interp.verdicts.diagnose import KINDS
-from interp.verdicts.diagnosis import VERDICTS
+from interp.verdicts.diagnosis import GENERIC, LEARNED, RETAINED, VERDICTS
 from interp.verdicts.recovery import RULES, simple_rules
 
 INDEX = "index"
@@ -54,12 +54,17 @@ def recovery_numbers(rows: pd.DataFrame) -> Tree:
 def recovery_groups(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the wrong facts of each class, all lost ones, and the controls: right in no form of the base."""
     wrong = rows[~rows["right"].astype(bool)]
-    groups = {verdict.replace(" ", "_"): wrong[wrong["verdict"] == verdict] for verdict in VERDICTS}
+    classes = [verdict for verdict in VERDICTS if verdict not in (RETAINED, GENERIC, LEARNED)]
     return {
-        **{name: some for name, some in groups.items() if name not in ("retained", "learned")},
+        **{verdict_key(name): wrong[wrong["verdict"] == name] for name in classes},
         LOST: wrong[wrong["base_knew"] == 1],
         NEVER: wrong[wrong["control_never"]],
     }
+
+
+def verdict_key(verdict: str) -> str:
+    """Name a verdict in results.json."""
+    return verdict.replace(",", "").replace(" ", "_")
 
 
 def _foretold(lost: pd.DataFrame, restored: str, others: Sequence[str]) -> Tree:

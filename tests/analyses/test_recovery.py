@@ -68,11 +68,11 @@ def frame(restored: np.ndarray, index: np.ndarray, stated: np.ndarray) -> pd.Dat
             "fact_id": [str(i) for i in range(n)],
             "subject": [f"s{i}" for i in range(n)],
             "arm": "bottom",
-            "verdict": np.where(index > 0, "suppressed", "erased"),
+            "verdict": np.where(index > 0, "suppressed, intact", "erased"),
             "base_knew": 1.0,
             "right": False,
             "control_never": False,
-            "strength": index,
+            "index": index,
             "stated_share": stated,
             "evidence_asked": -index,
             "evidence_boost": index,
@@ -96,7 +96,7 @@ def test_areas_and_leads_are_those_known_by_construction() -> None:
     assert lead.value == 0.25
     assert lead.low > 0
     assert after["index_minus"]["rule_any"].value == 0
-    assert (after["restored"]["suppressed"].value, after["restored"]["suppressed"].n) == (1, 40)
+    assert (after["restored"]["suppressed_intact"].value, after["restored"]["suppressed_intact"].n) == (1, 40)
     assert [after["restored"][name].value for name in ("erased", "lost")] == [0, 0.5]
     assert after["above_placebo"]["lost"].value == 0.5
     assert after["restored"]["control"].n == 0

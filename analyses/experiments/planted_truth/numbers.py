@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from analyses.common.numbers import SHARE, Tree, mean_of, summarise_seeds
-from analyses.common.recovery_numbers import INDEX, predictors, recovery_numbers
+from analyses.common.recovery_numbers import INDEX, predictors, recovery_numbers, verdict_key
 from analyses.experiments.planted_truth.cells import (
     ABSENT,
     DAMAGED,
@@ -19,6 +19,7 @@ from analyses.experiments.planted_truth.cells import (
     RETAINED,
     STORED,
 )
+from analyses.experiments.planted_truth.damage import Damage
 from interp.stats import Estimate, auroc, precision_at
 from interp.verdicts.calibration import cut_at
 from interp.verdicts.diagnose import PLACEBOS, USED
@@ -44,14 +45,18 @@ def _bounds(path: tuple[str, ...]) -> tuple[float, float]:
     return (-1, 1) if {"index_minus", "above_placebo"} & set(path) else SHARE
 
 
-def cell_name(how: str, part: str, forms: str, share: float) -> str:
+def cell_name(damage: Damage) -> str:
     """Name a kind of damage in results.json."""
-    return f"{how}_{part}_{forms}" + ("" if how != "interpolated" else f"_{share:g}")
+    share = f"_{damage.share:g}" if damage.how == "interpolated" else ""
+    return f"{damage.how}_{damage.part}_{damage.forms}{share}"
 
 
 def _one_seed(frame: pd.DataFrame) -> Tree:
     frame = with_calls(frame)
-    cells = {cell_name(*key): _cell(rows) for key, rows in frame.groupby(CELL, sort=False)}
+    cells = {
+        cell_name(Damage(**dict(zip(CELL, key, strict=True)))): _cell(rows)
+        for key, rows in frame.groupby(CELL, sort=False)
+    }
     targeted = frame[(frame["how"] == "targeted") & frame["truth"].isin((STORED, OVERWRITTEN))]
     return {"cells": cells, "stored_against_overwritten": _areas(targeted)}
 
@@ -108,7 +113,7 @@ def _cell(rows: pd.DataFrame) -> Tree:
     matched = rows[rows["control_matched"] & rows["held_out"]]
     tree: Tree = {
         "lost": mean_of(had["truth"] != RETAINED, had),
-        "verdicts": {_key(name): mean_of(lost["verdict"] == name, lost) for name in VERDICTS},
+        "verdicts": {verdict_key(name): mean_of(lost["verdict"] == name, lost) for name in VERDICTS},
         "called": {
             name: {
                 "of_lost": mean_of(lost[f"called_{name}"], lost),
@@ -123,10 +128,6 @@ def _cell(rows: pd.DataFrame) -> Tree:
         "lesson": recovery_numbers(rows),
     }
     return tree
-
-
-def _key(name: str) -> str:
-    return name.replace(",", "").replace(" ", "_")
 
 
 def _precisions(lost: pd.DataFrame, never: pd.DataFrame, name: str) -> dict[str, Estimate]:

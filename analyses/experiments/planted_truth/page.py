@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analyses.common.claims import claims_on_planted_truth
+from analyses.common.recovery_numbers import verdict_key
 from analyses.common.recovery_page import recovery_tables
 from analyses.experiments.planted_truth.cells import ABSENT, RARE
 from analyses.experiments.planted_truth.damage import kinds
@@ -79,7 +80,7 @@ def _labelled(cells: dict[str, Results]) -> dict[tuple[str, str, str], Results]:
     """Name the kinds of damage that were measured, in the order of the grid."""
     labels = {}
     for damage in dict.fromkeys((*kinds(full=False), *kinds(full=True))):
-        name = cell_name(damage.how, damage.part, damage.forms, damage.share)
+        name = cell_name(damage)
         how = f"{damage.how} ({damage.share:g})" if damage.how == "interpolated" else damage.how
         if name in cells:
             forms = "every form" if damage.forms == "all" else "asked form"
@@ -106,7 +107,7 @@ def _recall_table(cells: dict[str, Results]) -> StudyTable:
 
 
 def _verdict_table(cells: dict[str, Results]) -> StudyTable:
-    keys = {name: name.replace(",", "").replace(" ", "_") for name in VERDICTS}
+    keys = {name: verdict_key(name) for name in VERDICTS}
     shown = {
         name: key
         for name, key in keys.items()
