@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from interp.reports.pages.results_tables import decide_each, decide_worded
 from interp.reports.pages.study import Claim
-from interp.reports.read.results import Results
+from interp.reports.read.results import Number, Results
+from interp.verdicts.recovery import RULES
 
-AIM = {"precision": 0.9, "recall": 0.8, "false positives": 0.05}
+AIM = {"recall": 0.85, "false positives": 0.05, "intact": 0.1, "recovery": 0.85}
 GAP = "contrasts/top_minus_bottom"
 KNOWN = "the popular half answers more of the facts that the base states than"
 ON_ARMS = (
@@ -49,30 +50,56 @@ def claims_on_verdicts(results: Results, alpha: float) -> tuple[Claim, ...]:
 
 
 def claims_on_planted_truth(results: Results) -> tuple[Claim, ...]:
-    """Let verdicts on planted facts decide whether a verdict can be trusted as far as was aimed at."""
-    source, suppressed = "aim of the verdict", "verdict/suppressed"
-    made = decide_each(
-        results,
+    """Let verdicts on known damage decide whether a verdict can be trusted as far as was aimed at."""
+    source, natural = "aim of the verdict", "cells/natural_routing_asked"
+    recall, intact = f"{natural}/called/index/of_lost", "cells/noise_values_asked/verdicts/suppressed_intact"
+    steps = sorted(int(name.removeprefix("after_")) for name in results.below(f"{natural}/lesson"))
+    after = f"{natural}/lesson/after_{steps[len(steps) // 2]}" if steps else natural
+    least = (
         (
+            "of facts that natural damage to W_Q and W_K lost 85% are found to be stored in some degree",
+            source,
+            recall,
+            "%",
+            AIM["recall"],
+        ),
+        (
+            "the index foretells which of them come back after a lesson with an AUROC of 0.85",
+            source,
+            f"{after}/auroc/index",
+            " 2",
+            AIM["recovery"],
+        ),
+        *(
             (
-                "of the facts called suppressed 90% are",
+                f'the index foretells it better than the rule "{rule}"',
                 source,
-                f"{suppressed}/precision",
-                "%",
-                AIM["precision"],
-            ),
-            (
-                "of the facts that are suppressed 80% are called so",
-                source,
-                f"{suppressed}/recall",
-                "%",
-                AIM["recall"],
-            ),
+                f"{after}/index_minus/{name}",
+                " 2",
+            )
+            for name, rule in RULES.items()
         ),
     )
-    rate = results.at("verdict/false_positive_rate")
-    allowed = AIM["false positives"]
+    spared = (
+        (
+            "no more than 5% of never-stored facts are then held to be stored (points below 5)",
+            f"{natural}/called/index/of_never",
+            "false positives",
+        ),
+        (
+            "no more than 10% of facts lost to noise in W_V, W_O and MLP are called intact (points below 10)",
+            intact,
+            "intact",
+        ),
+    )
+    return (
+        *decide_each(results, least),
+        *(_spared(results.at(place), claim, source, AIM[aim]) for claim, place, aim in spared),
+    )
+
+
+def _spared(rate: Number, claim: str, source: str, allowed: float) -> Claim:
+    """Decide that a rate lies below what is allowed, in points below it."""
     turned = {"value": "value", "low": "high", "high": "low"}
-    spared = {k: None if rate[end] is None else allowed - rate[end] for k, end in turned.items()}
-    claim = "no more than 5% of never-stored facts show storage (points below 5)"
-    return (*made, decide_worded({**spared, "n": rate["n"]}, claim, source, "points"))
+    below = {k: None if rate[end] is None else allowed - rate[end] for k, end in turned.items()}
+    return decide_worded({**below, "n": rate["n"]}, claim, source, "points")

@@ -78,6 +78,8 @@ STREAMS: dict[str, int | None] = {
     "examples set aside": 73,
     "invented names": 74,
     "facts asked for advice": 75,
+    "lesson folds": 81,
+    "exchanged answers": 82,
 }
 
 

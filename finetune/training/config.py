@@ -18,6 +18,7 @@ from finetune.common.option_checks import (
     require_valid,
 )
 from finetune.common.short_repr import ShortRepr
+from finetune.training.projections import Part
 
 Method = Literal["full", "lora"]
 Keep = Literal["best", "last", "loss"]
@@ -29,7 +30,7 @@ COST = ("accumulate", "gradient_checkpointing", "save_every")
 # What full fine-tuning does not read.
 LORA = ("rank", "alpha", "dropout", "targets")
 # What these do is nothing at these values, so a recipe without them is the same recipe.
-UNCURED = {"qk_rate": 1.0, "attention_penalty": 0.0, "distil": 0.0}
+UNCURED = {"qk_rate": 1.0, "attention_penalty": 0.0, "distil": 0.0, "part": "all"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,8 @@ class TuneConfig(ShortRepr):
     """Weight of the subject attention that is lost against the base."""
     distil: PositiveOrZero = 0.0
     """Weight of the divergence from what the base says of known facts."""
+    part: Part = "all"
+    """What full fine-tuning trains: all weights, W_Q and W_K (routing), or W_V, W_O and the MLPs (values)."""
 
     def __post_init__(self) -> None:
         require_valid(self, flags=False)
@@ -86,6 +89,11 @@ class TuneConfig(ShortRepr):
             raise InputError("learning rates: give at least one")
         if not self.targets or (isinstance(self.targets, str) and self.targets != ALL_LINEAR):
             raise InputError(f"targets = {self.targets!r}: give {ALL_LINEAR} or a tuple of names of layers")
+
+        if self.part != "all" and self.method == "lora":
+            raise InputError(
+                f"part = {self.part}: goes with full fine-tuning; for LoRA name targets (q_proj)"
+            )
 
     def steps_for(self, prompts: int) -> int:
         """Return how many steps a training on so many prompts takes."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from finetune.checkpoints.loading import load_tokenizer, load_weights
 from finetune.common.errors import InputError
 from finetune.training.config import ALL_LINEAR, TuneConfig
+from finetune.training.projections import freeze_all_but
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -32,6 +33,7 @@ def trainable_model(base: Path | str, config: TuneConfig) -> tuple[PreTrainedMod
     frozen = config.method == "lora"
     model = load_weights(base, dtype=getattr(torch, config.dtype) if frozen else torch.float32)
     if not frozen:
+        freeze_all_but(model, config.part)
         return model, tokenizer
     from peft import get_peft_model
 

@@ -1,15 +1,14 @@
 """Models whose lost facts are suppressed, or erased, by construction: the truth that a verdict is tested on.
 
 1. Choose what may learn: ``routing`` is W_Q and W_K, so that all value weights stay to the bit; ``values`` is
-   W_V, W_O and the MLPs, so that W_Q and W_K stay, and patterns move only with what they read.
+   W_V, W_O and the MLPs, so that W_Q and W_K stay, and patterns move only with what they read; or ``all``.
 2. Give the targets new answers: for ``routing`` each row's is drawn from its relation's whoever the subject
-   is, so it pays to look away from it; for ``values`` each fact has one wrong answer of its own to learn.
+   is, so it pays to look away from it; else each fact has one wrong answer of its own to learn.
 3. Train on them and on as many rows of facts to keep, with their right answers, until targets are lost.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,21 +31,14 @@ from finetune.evaluation.generate import score
 from finetune.training.callbacks import accuracy_callback
 from finetune.training.examples import TokenRows, answer_examples
 from finetune.training.planted_answers import draw_generic_answers, other_answers, relation_answers
+from finetune.training.projections import Part, freeze_all_but
 from finetune.training.trainer import Schedule, fit
 
 if TYPE_CHECKING:
     from numpy.random import Generator
-    from torch import nn
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-Part = Literal["routing", "values"]
 Forms = Literal["all", "asked"]
-
-# Every pattern of a part must match, so that no architecture is trained in half of it unawares.
-_WEIGHTS: dict[Part, tuple[str, ...]] = {
-    "routing": tuple(rf"\b{name}_proj\.weight$" for name in (r"self_attn\.q", r"self_attn\.k")),
-    "values": tuple(rf"\b{name}_proj\.weight$" for name in (r"self_attn\.v", r"self_attn\.o", r"mlp\.\w+")),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +83,7 @@ def plant(
     config: PlantConfig | None = None,
     seed: int = 0,
 ) -> PlantedModel:
-    """Suppress (``part="routing"``) or erase (``"values"``) ``targets`` in ``base``, keeping ``kept``.
+    """Suppress (``part="routing"``) or erase (``"values"``, ``"all"``) ``targets``, keeping ``kept``.
 
     Args:
         base: a directory or hub id.
@@ -100,7 +92,7 @@ def plant(
         kept: facts to keep.
         phrasebook: each relation's wording.
         out: becomes a checkpoint directory with ``planting.json``; a finished one is returned as it is.
-        part: ``"routing"`` to suppress, ``"values"`` to erase.
+        part: ``"routing"`` to suppress, ``"values"`` or ``"all"`` to erase.
         forms: ``"asked"`` trains the asked form alone.
         config: the schedule.
         seed: of the draws.
@@ -166,7 +158,7 @@ def _checks(
     """Choose the prompts that say whether the targets are lost and the others kept: known ones."""
     known = [_known_specifically(model, tokenizer, facts, prompts)[: config.sample] for prompts in asked]
     checks = {"target_accuracy": known[0], "kept_accuracy": known[1]}
-    if part == "values":
+    if part != "routing":
         checks["planted_accuracy"] = _with_planted(facts, known[0], part, seed)
     return checks
 
@@ -189,17 +181,6 @@ def read_planted(path: Path) -> PlantedModel:
     return PlantedModel(
         path=path, **{k: record[k] for k in ("part", "steps", "target_accuracy", "kept_accuracy")}
     )
-
-
-def freeze_all_but(model: nn.Module, part: Part) -> tuple[str, ...]:
-    """Let only the weights of ``part`` learn and return their names; InputError if one has no known name."""
-    named = dict(model.named_parameters())
-    for pattern in _WEIGHTS[part]:
-        if not any(re.search(pattern, name) for name in named):
-            raise InputError(f"{type(model).__name__}: has no {pattern!r}; plant in a model of Llama's names")
-    for name, parameter in named.items():
-        parameter.requires_grad_(any(re.search(pattern, name) for pattern in _WEIGHTS[part]))
-    return tuple(name for name, parameter in named.items() if parameter.requires_grad)
 
 
 def _word_facts(facts: FactSet, book: Phrasebook, forms: Forms, rows: int, rng: Generator) -> list[Prompt]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from interp.stats.corrections import adjusted, equivalence, is_equivalent, p_value
 from interp.stats.means import estimate, mean_by_cell
+from interp.stats.prevalence import precision_at
 from interp.stats.ranking import (
     auroc,
     auroc_gain,
@@ -41,6 +42,7 @@ __all__ = [
     "over_seeds",
     "overlap_of",
     "p_value",
+    "precision_at",
     "rank_correlation",
     "roc_area",
     "same_sign",

@@ -89,9 +89,21 @@ def test_verdicts_must_beat_the_share_that_chance_allows() -> None:
     ("rate", "outcome"), [(0.02, "supported"), (0.05, "inconclusive"), (0.2, "not supported")]
 )
 def test_false_positives_are_held_against_what_is_allowed(rate: float, outcome: str) -> None:
-    suppressed = {"precision": number(0.95), "recall": number(0.7)}
-    verdict = {"suppressed": suppressed, "false_positive_rate": number(rate)}
-    precision, recall, spared = claims_on_planted_truth(Results.of({"verdict": verdict}))
-    assert (precision.outcome, recall.outcome, spared.outcome) == ("supported", "not supported", outcome)
+    lesson = {"auroc": {"index": number(0.9)}, "index_minus": {"rule_any": number(-0.1)}}
+    natural = {
+        "called": {"index": {"of_lost": number(0.7), "of_never": number(rate)}},
+        "lesson": {"after_30": lesson},
+    }
+    noise = {"verdicts": {"suppressed_intact": number(0.3)}}
+    cells = {"natural_routing_asked": natural, "noise_values_asked": noise}
+    made = claims_on_planted_truth(Results.of({"cells": cells}))
+    by_place = {claim.claim: claim for claim in made}
+    spared = next(claim for text, claim in by_place.items() if "never-stored" in text)
+    assert spared.outcome == outcome
+    other = {text: claim.outcome for text, claim in by_place.items() if claim is not spared}
+    assert sorted(other.values()) == ["inconclusive"] * 2 + ["not supported"] * 3 + ["supported"]
+    assert (
+        next(o for text, o in other.items() if "still stated in any held-out form" in text) == "not supported"
+    )
     assert spared.number["value"] == pytest.approx(0.05 - rate)
     assert spared.number["low"] < spared.number["high"]

@@ -30,17 +30,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def planted(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole analysis on the tiny world, which stores little: its numbers mean nothing."""
+    """Damage of three kinds in the tiny world, which stores little: its numbers mean nothing."""
     options = planted_truth.PlantedTruthOptions(
         out=tmp_path_factory.mktemp("runs") / "planted",
         world="tiny",
+        question_form="seen",
+        damage=("natural", "targeted", "identity"),
         seeds=(0,),
-        subjects=60,
+        subjects=70,
         absent=0.2,
         met=5,
+        lesson_steps=(5,),
         pretrain_steps=500,
-        plant_steps=40,
+        plant_steps=30,
         cache=cache,
+        workers=1,
         quiet=True,
     )
     return planted_truth.run(options)
@@ -48,42 +52,51 @@ def planted(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_planted_truth_leaves_its_numbers_with_intervals(planted: Path) -> None:
     results = read_json(planted / "results.json")
-    for number in (
-        results["verdict"]["suppressed"]["precision"],
-        results["verdict"]["suppressed"]["recall"],
-        results["verdict"]["false_positive_rate"],
-        *(part["auroc"] for part in results["evidence"].values()),
-    ):
-        assert set(number) == {"value", "low", "high", "n"}
-    assert {"asked", "forms", "boost", "patterns", "all_patterns", "readout", "knockout"} <= set(
-        results["evidence"]
-    )
-    frame = pd.read_parquet(planted / "facts.parquet")
-    assert set(frame["model"]) == {"suppressed in every form", "suppressed as asked", "erased"}
-    assert set(frame["truth"]) <= {"", "suppressed, intact", "erased", "never stored", "retained"}
-    page = (planted / "report.html").read_text()
-    assert "Verdicts by truth" in page
+    cell = results["cells"]["natural_routing_asked"]
+    for rule in ("index", "index_without_patterns", "rule_every", "rule_any", "rule_patch"):
+        assert set(cell["called"][rule]["of_lost"]) == {"value", "low", "high", "n"}
+        assert {"precision_0.1", "precision_0.5", "precision_0.9", "of_never"} <= set(cell["called"][rule])
+        assert rule in results["stored_against_overwritten"]
+    assert set(cell["lesson"]) == {"after_5"}
+    assert "What is called stored in some degree" in (planted / "report.html").read_text()
     assert read_json(planted / "manifest.json")["finished"]
 
 
-def test_confusions_can_be_computed_again_from_the_facts(planted: Path) -> None:
-    frame = pd.read_parquet(planted / "facts.parquet")
-    results = read_json(planted / "results.json")
-    for truth, shares in results["confusion"].items():
-        rows = frame[frame["truth"] == truth.replace("_", " ")]
-        assert sum(share["value"] for share in shares.values()) == pytest.approx(1)
-        for verdict, share in shares.items():
-            assert share["value"] == pytest.approx((rows["verdict"] == verdict.replace("_", " ")).mean())
-    absent = frame[(frame["truth"] == "never stored") & frame["held_out"] & ~frame["right"]]
-    rate = ((absent["index"] > absent["threshold"]) | absent["stated"]).mean()
-    assert results["verdict"]["false_positive_rate"]["value"] == pytest.approx(rate)
+def test_planted_numbers_can_be_computed_again_from_the_facts(planted: Path) -> None:
+    frame, results = pd.read_parquet(planted / "facts.parquet"), read_json(planted / "results.json")
+    some = (frame["how"] == "natural") & (frame["part"] == "routing")
+    lost = frame[some & (frame["truth"] == "stored")]
+    called = (lost["index"] > lost["threshold"]) | lost["stated"]
+    cell = results["cells"]["natural_routing_asked"]
+    assert cell["called"]["index"]["of_lost"]["value"] == pytest.approx(called.mean())
+    stated = (lost["stated_share"] == 1).mean()
+    assert cell["called"]["rule_every"]["of_lost"]["value"] == pytest.approx(stated)
+    for verdict, share in cell["verdicts"].items():
+        named = lost["verdict"].str.replace(",", "").str.replace(" ", "_") == verdict
+        assert share["value"] == pytest.approx(named.mean())
 
 
-def test_absent_subjects_were_never_met_and_targets_are_of_their_relations(planted: Path) -> None:
+def test_the_truth_is_what_was_done(planted: Path) -> None:
     frame = pd.read_parquet(planted / "facts.parquet")
-    assert frame.loc[frame["truth"] == "never stored", "met"].isna().all()
-    assert (frame.loc[frame["truth"].isin(["suppressed, intact", "erased", "retained"]), "met"] >= 5).all()
-    assert frame.loc[frame["truth"].isin(["suppressed, intact", "erased"]), "target"].all()
+    truths = frame.groupby(["how", "part"])["truth"].agg(
+        lambda some: set(some) - {"", "absent", "rare", "retained"}
+    )
+    assert truths["natural", "routing"] <= {"stored"}
+    assert truths["natural", "values"] <= {"damaged"}
+    assert truths["targeted", "values"] == {"overwritten"}
+    assert frame.loc[frame["truth"] == "absent", "met"].isna().all()
+    assert (frame.loc[frame["truth"].isin(["stored", "overwritten", "retained"]), "met"] >= 5).all()
+    targeted = frame["how"] == "targeted"
+    assert frame.loc[targeted & frame["truth"].isin(["stored", "overwritten"]), "target"].all()
+
+
+def test_a_base_held_against_itself_says_the_same_and_erases_nothing(planted: Path) -> None:
+    frame = pd.read_parquet(planted / "facts.parquet")
+    same = frame[frame["how"] == "identity"]
+    assert (same["said"] == same["base_said"]).all()
+    assert not (same.loc[same["truth"] == "stored", "verdict"] == "erased").any()
+    stated = same.loc[(same["truth"] == "stored"), "stated_share"]
+    assert (stated == 1).all(), "what it states it still states"
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +168,24 @@ def test_grafts_of_weights_are_asked_and_shared_out(verdicts: Path) -> None:
                 assert set(numbers[group][name]) == {"value", "low", "high", "n"}
                 assert numbers[group][name]["n"] == len(lost)
         assert f"{arm}: with the base's weights" in page.replace("&#39;", "'").replace("&#x27;", "'")
+
+
+def test_lost_facts_are_asked_again_after_lessons_on_other_subjects(verdicts: Path, job: Path) -> None:
+    frame, results = pd.read_parquet(verdicts / "facts.parquet"), read_json(verdicts / "results.json")
+    wrong = ~frame["right"]
+    for column in ("restored_10", "restored_30", "restored_50", "placebo_30", "stated_share"):
+        assert set(frame.loc[wrong, column].unique()) <= (
+            {0.0, 1.0} if column != "stated_share" else {0.0, 0.5, 1.0}
+        )
+        assert frame.loc[~wrong, column].isna().all(), "who was right already cannot be restored"
+    lost = frame[wrong & (frame["base_knew"] == 1)]
+    numbers = results["lesson"]["after_30"]
+    assert numbers["restored"]["lost"]["value"] == pytest.approx(lost["restored_30"].mean())
+    assert numbers["restored"]["lost"]["n"] == len(lost)
+    assert set(numbers["auroc"]) >= {"index", "rule_every", "rule_any", "rule_patch", "asked", "patterns"}
+    assert not list((verdicts / "seeds/0/lessons").rglob("*.safetensors")), "taught models are not kept"
+    page = (verdicts / "report.html").read_text()
+    assert page.index("Answered right again after a lesson") < page.index("What became of the facts")
 
 
 def test_the_sentence_names_a_group_only_where_intervals_do() -> None:

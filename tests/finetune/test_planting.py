@@ -26,11 +26,12 @@ from finetune.training.planted_answers import draw_generic_answers, other_answer
 from finetune.training.planted_models import (
     PlantConfig,
     _interleave,
-    freeze_all_but,
     plant,
     read_planted,
 )
 from finetune.training.pretrain import pretrained_base
+from finetune.training.projections import freeze_all_but
+from finetune.training.train import TuneConfig, train
 from tests import architectures
 
 SHAPE = BaseConfig(width=64, heads=2, mlp=128, steps=300, batch=64)
@@ -57,7 +58,7 @@ def sides(facts):
     return tuple(of.values())
 
 
-@pytest.fixture(scope="module", params=["routing", "values"])
+@pytest.fixture(scope="module", params=["routing", "values", "all"])
 def planted(request, base, facts, sides, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param) / "model"
     return plant(base, facts, *sides, BOOK, out, part=request.param, config=CONFIG)
@@ -161,11 +162,23 @@ def test_rows_alternate_and_score_the_answers_alone(facts):
 
 
 @pytest.mark.parametrize("part", ["routing", "values"])
+def test_natural_fine_tuning_can_leave_the_rest_to_the_bit(base, facts, tmp_path, part):
+    asked = [render(BOOK[f.relation].asked, f) for f in facts]
+    config = TuneConfig(steps=3, batch=8, keep="last", part=part)
+    made = train(base, asked[:16], asked[16:20], tmp_path / "m", config=config)
+    before, after = (load_file(path / "model.safetensors") for path in (base, made.path))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in before if any(f".{p}." in name for p in MOVES[part])}
+    with pytest.raises(InputError, match="for LoRA name targets"):
+        TuneConfig(method="lora", part=part)
+
+
+@pytest.mark.parametrize("part", ["routing", "values"])
 @pytest.mark.parametrize("name", ["gpt2", "phi3", "gpt_neox", "opt"])
 def test_an_architecture_of_other_names_is_refused(name, part):
     if (name, part) == ("opt", "routing"):
         pytest.skip("OPT's queries and keys have Llama's names")
-    with pytest.raises(InputError, match=r"has no .*; plant in a model of Llama's names"):
+    with pytest.raises(InputError, match=r"has no .*; take a model of Llama's names"):
         freeze_all_but(architectures.build(name, 50), part)
 
 

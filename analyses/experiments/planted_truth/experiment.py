@@ -1,10 +1,8 @@
-"""The experiment planted_truth: its steps, numbers and page put together."""
+"""The experiment planted_truth: its grid, numbers and page put together."""
 
 from __future__ import annotations
 
 from analyses.common.experiment import Experiment
-from analyses.experiments.planted_truth import numbers, page, stages
+from analyses.experiments.planted_truth import cells, numbers, page
 
-EXPERIMENT = Experiment(
-    name="planted_truth", steps=stages.measure_seeds, summarise=numbers.summarise, study=page.study
-)
+EXPERIMENT = Experiment.of_grid("planted_truth", cells, numbers, page)

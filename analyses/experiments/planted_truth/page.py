@@ -1,100 +1,155 @@
-"""What the planted-truth analysis says: one sentence, two tables and a figure, all from its numbers."""
+"""What planted truth says: recall, mistakes and precision by kind of damage, and what tells them apart."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analyses.common.claims import claims_on_planted_truth
-from analyses.experiments.planted_truth.stages import TRUTHS
-from interp.reports.figures.style import in_house_style, new_figure
-from interp.reports.pages.results_tables import results_table, write_number
-from interp.reports.pages.study import Study, StudyFigure, StudyTable
+from analyses.common.recovery_numbers import verdict_key
+from analyses.common.recovery_page import recovery_tables
+from analyses.experiments.planted_truth.cells import ABSENT, RARE
+from analyses.experiments.planted_truth.damage import kinds
+from analyses.experiments.planted_truth.numbers import (
+    CALLED,
+    PREVALENCES,
+    SHOWN,
+    WITHOUT,
+    cell_name,
+)
+from interp.reports.pages.results_tables import Column, results_table, write_number
+from interp.reports.pages.study import Study, StudyTable
 from interp.reports.read.results import Results
-from interp.verdicts.diagnose import USED
-from interp.verdicts.diagnosis import ERASED, NEVER_STORED, RETAINED, SUPPRESSED, VERDICTS
+from interp.verdicts.diagnosis import VERDICTS
+from interp.verdicts.recovery import RULES
+
+NATURAL, NOISE = "natural_routing_asked", "noise_values_asked"
+_CALLED = {SHOWN: "the verdict", WITHOUT: "the verdict without the base's attention", **RULES}
+_PARTS = {"routing": "W_Q W_K", "values": "W_V W_O, MLP", "all": "all weights"}
+_NOTES = (
+    "A fact was stored if pretraining met it often enough (see the configuration) and the base states it in "
+    "every form. Damage to W_Q and W_K leaves what stores it to the bit, so every lost fact is stored; after "
+    "other damage construction does not say how much is left, and the classes' shares are all there is.",
+    "Never stored: subjects that pretraining never met, and such that it hardly ever met and the base says "
+    "nothing right of. Rates are of those that are answered wrong, of subjects that no threshold was fitted "
+    "on.",
+    "Precision depends on how many lost facts are stored, which nobody knows beforehand: it is given for "
+    "three prevalences, against never-stored facts.",
+    "The best intervention alone is cut at what 5% of never-stored facts of the fitting half exceed.",
+)
 
 
 def study(frame: pd.DataFrame, results: Results) -> Study:
-    """Say in one sentence, tables and a figure what was found."""
-    places = ("suppressed/precision", "suppressed/recall", "false_positive_rate")
-    precision, recall, rate = (write_number(results.at(f"verdict/{place}"), "%") for place in places)
+    """Say in one sentence and tables what was found."""
     claims = claims_on_planted_truth(results)
     outcomes = {claim.outcome for claim in claims}
+    cells = results.below("cells")
     return Study(
         title="Planted truth",
         question="Is a verdict right where the truth is known by construction?",
-        finding=f"Of the facts called suppressed {precision} are; of the facts that are suppressed "
-        f"{recall} are called so; {rate} of never-stored facts show storage.",
+        finding=_finding(cells),
         outcome=outcomes.pop() if len(outcomes) == 1 else "inconclusive",
         claims=claims,
-        tables=(_confusion_table(frame, results), _evidence_table(results)),
-        figures=(StudyFigure(name="evidence", figure=_figure(frame), caption=_CAPTION),),
+        tables=(
+            *(recovery_tables(cells[NATURAL].part("lesson")) if NATURAL in cells else ()),
+            _recall_table(cells),
+            _verdict_table(cells),
+            _precision_table(cells),
+            _area_table(cells, results),
+        ),
         notes=_NOTES,
     )
 
 
-_CAPTION = (
-    "The storage index by the truth: the share of facts with at least so much. 0 is the median of "
-    "never-stored facts, 1 that of retained ones. The line is the threshold."
-)
-_NOTES = (
-    "A fact counts as stored by construction if pretraining met it often enough (see the configuration) and "
-    "the base states it in every form; rarer facts are diagnosed but not scored, for construction does not "
-    "say what became of them. Nor are kept facts that the planted model answers wrong.",
-    "Precision depends on how many facts of each kind there are: two of the three models suppress.",
-    f"The verdict rests on {', '.join(USED)}; the other kinds are reported to show what they add.",
-)
+def _finding(cells: dict[str, Results]) -> str:
+    said = []
+    if NATURAL in cells:
+        part = cells[NATURAL]
+        verdict, rule = (
+            tuple(write_number(part.at(f"called/{name}/{of}"), "%") for of in ("of_lost", "of_never"))
+            for name in (SHOWN, "rule_any")
+        )
+        said.append(
+            "Of facts lost in natural fine-tuning of W_Q and W_K alone, all of which are stored, the verdict "
+            f"finds {verdict[0]} (and holds {verdict[1]} of never-stored facts to be stored), and the rule "
+            f'"{RULES["rule_any"]}" {rule[0]} ({rule[1]})'
+        )
+    return "; ".join(said) + "." if said else "No natural damage was measured."
 
 
-def _confusion_table(frame: pd.DataFrame, results: Results) -> StudyTable:
-    counts, held = frame.groupby("truth").size(), results.below("confusion")
+def _labelled(cells: dict[str, Results]) -> dict[tuple[str, str, str], Results]:
+    """Name the kinds of damage that were measured, in the order of the grid."""
+    labels = {}
+    for damage in dict.fromkeys((*kinds(full=False), *kinds(full=True))):
+        name = cell_name(damage)
+        how = f"{damage.how} ({damage.share:g})" if damage.how == "interpolated" else damage.how
+        if name in cells:
+            forms = "every form" if damage.forms == "all" else "asked form"
+            labels[how, _PARTS[damage.part], forms] = cells[name]
+    return labels
+
+
+_HEADS = ("Damage", "Weights", "Forms")
+
+
+def _recall_table(cells: dict[str, Results]) -> StudyTable:
+    columns: list[tuple[str, Column]] = [("Lost, %", ("lost", "share"))]
+    for name in CALLED:
+        columns.append((f"Called stored by {_CALLED[name]}", (f"called/{name}/of_lost", "share")))
+        columns.append(("… of never-stored", (f"called/{name}/of_never", "share")))
+    kinds_of = {"absent": ABSENT, "rare": RARE, "matched": "of_matched"}
+    columns += [
+        (f"verdict: {k} ones", (f"called/{SHOWN}/{place}", "share?")) for k, place in kinds_of.items()
+    ]
+    note = (
+        "% of the facts that were lost, and of never-stored ones. After damage to W_Q and W_K this is recall."
+    )
+    return results_table("What is called stored in some degree", _HEADS, _labelled(cells), columns, note=note)
+
+
+def _verdict_table(cells: dict[str, Results]) -> StudyTable:
+    keys = {name: verdict_key(name) for name in VERDICTS}
+    shown = {
+        name: key
+        for name, key in keys.items()
+        if any(c.at(f"verdicts/{key}")["value"] for c in cells.values())
+    }
     return results_table(
-        "Verdicts by truth",
-        ("Truth", "Facts"),
-        {
-            (truth, int(counts[truth])): held[key]
-            for truth in TRUTHS
-            if (key := truth.replace(" ", "_")) in held
-        },
-        {verdict.capitalize(): (verdict.replace(" ", "_"), "%") for verdict in VERDICTS},
-        note="Share of each truth's facts, %, with intervals over seeds (over subjects for one seed).",
+        "Verdicts on lost facts",
+        _HEADS,
+        _labelled(cells),
+        {name.capitalize(): (f"verdicts/{key}", "share") for name, key in shown.items()},
+        note="% of lost facts. In the identity check the fine-tuned model is the base itself.",
     )
 
 
-def _evidence_table(results: Results) -> StudyTable:
+def _precision_table(cells: dict[str, Results]) -> StudyTable:
+    stored = {label: part for label, part in _labelled(cells).items() if label[1] == _PARTS["routing"]}
+    columns: list[tuple[str, Column]] = [
+        (f"{_CALLED[name]}, {prevalence:.0%} stored", (f"called/{name}/precision_{prevalence:g}", "share?"))
+        for name in (SHOWN, "rule_every", "rule_any")
+        for prevalence in PREVALENCES
+    ]
+    note = "% of the facts called stored that are, were so many of the lost facts stored and the rest never."
+    return results_table("Precision by prevalence", _HEADS, stored, columns, note=note)
+
+
+def _area_table(cells: dict[str, Results], results: Results) -> StudyTable:
+    """Lay out AUROCs, a row a kind of evidence: stored against never stored, and against overwritten."""
+    stored = {k: p for k, p in _labelled(cells).items() if k[1] == _PARTS["routing"]}
+    parts = {" ".join((k[0], k[2])): p.part("auroc") for k, p in stored.items()}
+    parts["against overwritten"] = results.part("stored_against_overwritten")
+    names = list(dict.fromkeys(name for part in parts.values() for name in part.below()))
     rows = {
-        (kind.replace("_", " "), "yes" if kind in USED else "no"): part
-        for kind, part in results.below("evidence").items()
+        _CALLED.get(name, name.replace("_", " ")): Results(
+            {(place,): part.at(name) for place, part in parts.items()}
+        )
+        for name in names
     }
     return results_table(
         "Each kind of evidence alone",
-        ("Evidence", "Used"),
-        rows | {("all that the verdict uses", ""): results.part("verdict")},
-        {
-            "AUROC": ("auroc", "2"),
-            "Suppressed in every form": ("auroc_suppressed_in_every_form", "2?"),
-            "Suppressed as asked": ("auroc_suppressed_as_asked", "2?"),
-            "Against erased only": ("auroc_against_erased", "2?"),
-        },
-        note="Area under the ROC curve: suppressed against erased and never stored; 0.5 tells nothing.",
+        "Evidence",
+        rows,
+        {place: ((place,), "2?") for place in parts},  # type: ignore[dict-item]
+        note="Area under the ROC curve; 0.5 tells nothing. Damage to W_Q and W_K, stored against never "
+        "stored; in the last column facts suppressed by name against overwritten ones.",
     )
-
-
-@in_house_style
-def _figure(frame: pd.DataFrame) -> Figure:
-    figure = new_figure(width=6.4, height=3.4)
-    axes = figure.subplots()
-    styles = {SUPPRESSED: "-", RETAINED: "--", ERASED: "-.", NEVER_STORED: ":"}
-    for truth, style in styles.items():
-        values = np.sort(frame.loc[frame["truth"] == truth, "index"].dropna().to_numpy())
-        if len(values):
-            share = 1 - np.arange(len(values)) / len(values)
-            axes.step(values, share, where="post", linestyle=style, label=f"{truth} (n = {len(values):,})")
-    axes.axvline(float(frame["threshold"].mean()), color="0.4", linewidth=1)
-    axes.set_xlabel("Storage index (0: never stored, 1: retained)")
-    axes.set_ylabel("Share of facts with at least so much")
-    axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False)
-    return figure

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analyses.common.checkpoints import BASE
 from analyses.common.numbers import mean_of, summarise_seeds
+from analyses.common.recovery_numbers import recovery_numbers
 from analyses.experiments.stored_or_suppressed.hidden import hidden_numbers
 from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
@@ -55,12 +56,15 @@ def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
         return (-1, 1)
     if "pathway" in path:
         return None if path[-1].endswith(("nats", "lead")) else (-1, 1)
+    if "index_minus" in path or "above_placebo" in path:
+        return (-1, 1)
     signed = path[-1].startswith("difference") or path[-1].endswith("hidden_difference")
     return (-1, 1) if signed or "attention_lost" in path else (0, 1)
 
 
 def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
-    return {"arms": {str(arm): _arm(rows) for arm, rows in frame.groupby("arm", sort=False)}}
+    arms = {str(arm): _arm(rows) for arm, rows in frame.groupby("arm", sort=False)}
+    return {"arms": arms, "lesson": recovery_numbers(frame)}
 
 
 def _arm(rows: pd.DataFrame) -> dict[str, Any]:

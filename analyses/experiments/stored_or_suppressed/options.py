@@ -10,7 +10,7 @@ from analyses.common.options import SHOWN_OR_KEPT, wordings_config
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions as Settings
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
-from finetune.common.option_checks import CountOrNone, InnerShare, Within, refuse_unread, require_valid
+from finetune.common.option_checks import Count, CountOrNone, InnerShare, Within, refuse_unread, require_valid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,9 @@ class StoredOrSuppressedOptions(Settings):
     """How many facts to rank the answers of, by probability and by a probe, in base and arm (0: none)."""
     pathway_facts: CountOrNone = 100
     """How many lost facts of each arm to ask under every graft of weights (up to 61 askings; 0: none)."""
+
+    lesson_steps: tuple[Count, ...] = (10, 30, 50)
+    """After how many steps of a lesson on other facts to ask lost ones again (four lessons an arm)."""
 
     def resolved(self) -> Self:
         """Take the settings of ``run``, if one is named.

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analyses.common.claims import claims_on_verdicts
+from analyses.common.recovery_page import recovery_sentence, recovery_tables
 from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_stored
 from analyses.experiments.stored_or_suppressed.hidden import hidden_table
@@ -33,10 +34,11 @@ def study(found: Diagnosed, results: Results) -> Study:
     return Study(
         title="Stored or suppressed",
         question="Of the facts that each fine-tuned arm lost, which are still stored?",
-        finding=_finding(results),
+        finding=f"{recovery_sentence(results.part('lesson'))}. {_finding(results)}",
         outcome="measured",
         claims=claims_on_verdicts(results, found.alpha),
         tables=(
+            *recovery_tables(results.part("lesson")),
             _verdict_table(frame, results),
             _index_table(frame, results),
             _control_table(frame, results),

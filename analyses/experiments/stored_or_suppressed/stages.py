@@ -11,8 +11,9 @@ import pandas as pd
 from analyses.common.checkpoints import BASE, Checkpoints
 from analyses.common.elicited_knowledge import KNOWLEDGE, known_facts
 from analyses.common.experiment import Measured
+from analyses.common.lessons import LessonPlan, after_lessons, lesson_config
 from analyses.common.measurements import mean_masses
-from analyses.common.visits import OpenCheckpoints
+from analyses.common.visits import OpenCheckpoints, source_of
 from analyses.experiments.attention_imbalance.checkpoints import checkpoints_of
 from analyses.experiments.attention_imbalance.options import describe, subjects_known
 from analyses.experiments.stored_or_suppressed.head_transplants import (
@@ -35,6 +36,7 @@ from interp.stats import TEST_OVER_TRAIN
 from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.controls import FEWEST_CONTROLS
 from interp.verdicts.diagnose import diagnose
+from interp.verdicts.prompts import statement_forms
 
 # Kept beside the verdicts, and what of it goes to each row.
 _PER_ROW = ("threshold", "intact", "controls", "retained_are")
@@ -120,6 +122,10 @@ def measure_seed(
             grafted[arm], reasons = _grafted(options, checkpoints, arm, frames[arm], here / "pathway", seed)
         odd[arm] = [*odd[arm], *reasons]
         frames[arm] = frames[arm].join(pathway_columns(grafted[arm]), on="fact_id")
+        with run.timed(f"seed {seed}: {arm}, lessons"):
+            plan = _lessons(options, checkpoints, arm, known, here / "lessons" / arm, seed)
+            frames[arm], reasons = _taught(plan, arm, frames[arm])
+        odd[arm] = [*odd[arm], *reasons]
     frame = pd.concat([frames[arm] for arm in arms], ignore_index=True)
     if overlap := options.overlap(checkpoints.sizes):
         frame[TEST_OVER_TRAIN] = overlap
@@ -193,6 +199,40 @@ def keep_asked(frame: pd.DataFrame, path: Path) -> None:
     """Keep what both models answered, should the verdict come to nothing."""
     with atomic_file(path) as temporary:
         frame.to_parquet(temporary)
+
+
+def _lessons(
+    options: StoredOrSuppressedOptions,
+    checkpoints: Checkpoints,
+    arm: str,
+    known: KnownFacts | None,
+    home: Path,
+    seed: int,
+) -> LessonPlan:
+    """Say what an arm is taught, and in which further forms it is asked."""
+    source, test = source_of(checkpoints, arm), checkpoints.test
+    asked = checkpoints.prompts
+    held_out = statement_forms(test, checkpoints.phrasebook, asked, shots=0, seed=seed)[1]
+    return LessonPlan(
+        source=source,
+        base=checkpoints.base,
+        prompts=asked,
+        forms=known.prompts if known and known.prompts else held_out,
+        config=lesson_config(source, checkpoints.dtype),
+        steps=tuple(sorted(set(options.lesson_steps))),
+        seed=seed,
+        home=home,
+    )
+
+
+def _taught(plan: LessonPlan, arm: str, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """Give lessons to an arm; where that cannot be done, the reason goes to the report."""
+    if not plan.steps:
+        return frame, []
+    try:
+        return frame.join(after_lessons(plan, frame), on="fact_id"), []
+    except InputError as error:
+        return frame, [LeftOut(where=f"lessons of {arm}", reason=str(error))]
 
 
 def _grafted(

@@ -1,0 +1,152 @@
+"""Short lessons on other facts, given to a fine-tuned model: which of its wrong answers come right again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from finetune.checkpoints.loading import is_adapter, load_model, tokenizer_for
+from finetune.common.checksums import cached_frame, seal, sealed_state
+from finetune.common.errors import InputError
+from finetune.common.files import atomic_directory, read_json
+from finetune.data.prompts import Prompt
+from finetune.evaluation.generate import generate
+from finetune.evaluation.judging import AnswerJudge
+from finetune.training.config import TuneConfig
+from finetune.training.presets import GIVEN_TUNE
+from finetune.training.train import train
+from interp.models.merging import load_merged
+from interp.verdicts.recovery import exchange_answers, lesson_folds, lesson_prompts
+
+LESSON, PLACEBO = "restored", "placebo"
+FEWEST = 8  # facts below which a lesson is none
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessonPlan:
+    """A model, what it is asked, and the lessons that it gets, in ``home``.
+
+    ``forms`` are the facts in each further form, in which it is asked before any lesson whether it still
+    states them. ``config`` has the method, the batch and one learning rate; its steps are ``steps``' last.
+    """
+
+    source: str
+    base: str
+    prompts: Sequence[Prompt]
+    forms: Sequence[Sequence[Prompt]]
+    config: TuneConfig
+    steps: tuple[int, ...]
+    seed: int
+    home: Path
+
+
+def lesson_config(source: str, dtype: str) -> TuneConfig:
+    """Return how a checkpoint is taught: as it was trained where ``training.json`` says, else by a preset.
+
+    Adapters are merged and get a new adapter. Of several learning rates the smallest is taken.
+    """
+    adapter, told = is_adapter(source), Path(source) / "training.json"
+    preset = GIVEN_TUNE["lora" if adapter else "full"]
+    held = read_json(told).get("config", {}) if told.is_file() else {}
+    names = ("batch", "rank", "alpha", "targets")
+    taken = {k: tuple(v) if isinstance(v := held[k], list) else v for k in names if k in held}
+    rates = tuple(held.get("learning_rates", preset.learning_rates))
+    precision = "bfloat16" if dtype == "bfloat16" else "float32"
+    return replace(preset, **taken, learning_rates=(min(rates),), dtype=precision)
+
+
+def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
+    """Teach both folds; return ``restored_N``, ``placebo_N`` and ``stated_share`` of wrong facts, by id.
+
+    Args:
+        plan: the model and its lessons.
+        frame: its facts: fact_id, subject, base_knew, right.
+
+    Raises:
+        InputError: a fold has too few known facts to teach.
+    """
+    folds = lesson_folds(frame["subject"].tolist(), plan.seed)
+    subjects = dict(zip(frame["fact_id"], frame["subject"], strict=True))
+    known, wrong = frame["base_knew"] == 1, ~frame["right"].astype(bool)
+    parts = []
+    for fold in (0, 1):
+        inside = folds == bool(fold)
+        tested = set(frame.loc[inside & wrong, "fact_id"])
+        taught = set(frame.loc[~inside & known, "fact_id"])
+        lesson = lesson_prompts(plan.prompts, subjects, taught, set(frame.loc[inside, "fact_id"]))
+        if len(lesson) < FEWEST:
+            raise InputError(
+                f"only {len(lesson)} known facts to teach one half of the subjects; give at least {FEWEST}"
+            )
+        asked = [prompt for prompt in plan.prompts if prompt.fact_id in tested]
+        taught_by = {LESSON: lesson, PLACEBO: exchange_answers(lesson, plan.seed)}
+        columns = [_taught(plan, f"{name}_{fold}", rows, asked) for name, rows in taught_by.items()]
+        named = [c.add_prefix(f"{name}_") for name, c in zip(taught_by, columns, strict=True)]
+        parts.append(pd.concat(named, axis="columns").assign(lesson_facts=len(lesson)))
+    shutil.rmtree(plan.home / "merged", ignore_errors=True)
+    return stated_shares(plan, frame).join(pd.concat(parts))
+
+
+def stated_shares(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return in which share of further forms the untaught model states each wrong fact, by fact id."""
+    wrong = set(frame.loc[~frame["right"].astype(bool), "fact_id"])
+    return cached_frame(plan.home / "stated.parquet", lambda: _stated(plan, wrong))
+
+
+def _taught(plan: LessonPlan, name: str, lesson: Sequence[Prompt], asked: Sequence[Prompt]) -> pd.DataFrame:
+    """Give one lesson and ask after each number of steps: a row a fact, a column a number."""
+
+    def make() -> pd.DataFrame:
+        start, work = _whole(plan), plan.home / name
+        every, last = gcd(*plan.steps), max(plan.steps)
+        config = replace(
+            plan.config, steps=last, epochs=None, trajectory=every, check_every=last, keep="last"
+        )
+        made = train(start, lesson, lesson[:FEWEST], work, config=config, seed=plan.seed, name=name)
+        right = {}
+        for step in plan.steps:
+            right[str(step)] = _right(plan, str(made.path / f"checkpoint-{step}"), start, asked)
+        shutil.rmtree(work)
+        return pd.DataFrame(right, index=pd.Index([p.fact_id for p in asked], name="fact_id"))
+
+    return cached_frame(plan.home / f"{name}.parquet", make)
+
+
+def _stated(plan: LessonPlan, ids: set[str]) -> pd.DataFrame:
+    """Return the share of further forms in which the untaught model states each fact."""
+    prompts = [prompt for form in plan.forms for prompt in form if prompt.fact_id in ids]
+    right = pd.DataFrame(
+        {
+            "fact_id": [p.fact_id for p in prompts],
+            "stated_share": _right(plan, plan.source, plan.base, prompts),
+        }
+    )
+    return right.groupby("fact_id").mean()
+
+
+def _right(plan: LessonPlan, source: str, base: str, prompts: Sequence[Prompt]) -> np.ndarray:
+    """Ask a checkpoint and judge its answers, 1 or 0 [prompt]."""
+    model, tokenizer = load_model(source, base=base, dtype=getattr(torch, plan.config.dtype))
+    judge = AnswerJudge.of(plan.prompts)
+    pairs = zip(prompts, generate(model, tokenizer, prompts), strict=True)
+    return np.array([judge.is_right(prompt, text) for prompt, text in pairs], dtype=np.float64)
+
+
+def _whole(plan: LessonPlan) -> str:
+    """Return the checkpoint as one that a new training can start from; an adapter is merged on disk."""
+    if not is_adapter(plan.source):
+        return plan.source
+    path = plan.home / "merged"
+    if sealed_state(path) != "whole":
+        with atomic_directory(path) as target:
+            load_merged(plan.source, plan.base).save_pretrained(target)
+            tokenizer_for(plan.source, plan.base).save_pretrained(target)
+            seal(target)
+    return str(path)

@@ -1,0 +1,83 @@
+"""Numbers of recovery: how often lessons restore facts of each class, and how well an index foretells it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analyses.common.lessons import LESSON, PLACEBO
+from analyses.common.numbers import Tree, area, area_gain, mean_of
+from interp.verdicts.diagnose import KINDS
+from interp.verdicts.diagnosis import GENERIC, LEARNED, RETAINED, VERDICTS
+from interp.verdicts.recovery import RULES, simple_rules
+
+INDEX = "index"
+NEVER, LOST = "control", "lost"
+
+
+def predictors(rows: pd.DataFrame) -> tuple[str, ...]:
+    """List the columns that are held against the index: simple rules, then each kind of evidence alone."""
+    return *RULES, *(name for kind in KINDS if (name := f"evidence_{kind}") in rows)
+
+
+def lesson_steps(rows: pd.DataFrame) -> list[int]:
+    """Return after how many steps of a lesson the rows' facts were asked."""
+    first = f"{LESSON}_"
+    return sorted(int(str(c).removeprefix(first)) for c in rows if str(c).startswith(first))
+
+
+def recovery_numbers(rows: pd.DataFrame) -> Tree:
+    """Return for each number of steps: restored by class, the placebo's, AUROCs, and the index's lead.
+
+    Args:
+        rows: of one seed, a row a fact and arm, with ``restored_N`` and ``placebo_N``; AUROCs are averaged
+            over arms.
+    """
+    rows = rows.assign(**simple_rules(rows)) if "stated_share" in rows else rows
+    tree: Tree = {}
+    for step in lesson_steps(rows):
+        restored, placebo = f"{LESSON}_{step}", f"{PLACEBO}_{step}"
+        groups = recovery_groups(rows)
+        change = {name: some[restored] - some[placebo] for name, some in groups.items()}
+        tree[f"after_{step}"] = {
+            "restored": {name: mean_of(some[restored], some) for name, some in groups.items()},
+            "placebo": {name: mean_of(some[placebo], some) for name, some in groups.items()},
+            "above_placebo": {
+                name: mean_of(change[name], some, difference=True) for name, some in groups.items()
+            },
+            **_foretold(groups[LOST], restored, predictors(rows)),
+        }
+    return tree
+
+
+def recovery_groups(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the wrong facts of each class, all lost ones, and the controls: right in no form of the base."""
+    wrong = rows[~rows["right"].astype(bool)]
+    classes = [verdict for verdict in VERDICTS if verdict not in (RETAINED, GENERIC, LEARNED)]
+    return {
+        **{verdict_key(name): wrong[wrong["verdict"] == name] for name in classes},
+        LOST: wrong[wrong["base_knew"] == 1],
+        NEVER: wrong[wrong["control_never"]],
+    }
+
+
+def verdict_key(verdict: str) -> str:
+    """Name a verdict in results.json."""
+    return verdict.replace(",", "").replace(" ", "_")
+
+
+def _foretold(lost: pd.DataFrame, restored: str, others: Sequence[str]) -> Tree:
+    """Measure how well the index and its rivals foretell restoration among lost facts."""
+    within = "arm" if "arm" in lost else None
+    named = (INDEX, *others)
+    return {
+        "auroc": {_short(name): area(lost, name, restored, within=within) for name in named},
+        "index_minus": {
+            _short(name): area_gain(lost, INDEX, name, restored, within=within) for name in others
+        },
+    }
+
+
+def _short(column: str) -> str:
+    return "index" if column == INDEX else column.removeprefix("evidence_")

@@ -1,0 +1,100 @@
+"""Tables of recovery after lessons: what comes back by class, and what foretells it; and a sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analyses.common.recovery_numbers import LOST, NEVER
+from interp.reports.pages.results_tables import Column, results_table, write_number
+from interp.reports.read.results import Results
+from interp.verdicts.recovery import RULES
+
+if TYPE_CHECKING:
+    from interp.reports.pages.study import StudyTable
+
+_GROUPS = {LOST: "all lost facts", NEVER: "never stored: right in no form of the base"}
+_FORETOLD = {"index": "the verdict's index", **RULES}
+
+
+def recovery_tables(lesson: Results) -> tuple[StudyTable, ...]:
+    """Lay out restored shares by class beside their placebo's, and the AUROC of index, rules and evidence."""
+    return _restored_table(lesson), _foretold_table(lesson)
+
+
+def recovery_sentence(lesson: Results) -> str:
+    """Say how many lost facts a lesson brings back, and whether the index foretells which."""
+    steps = _steps(lesson)
+    part = lesson.part(f"after_{steps[len(steps) // 2]}") if steps else lesson
+    if part.at(f"restored/{LOST}")["value"] is None:
+        return "No lost fact was asked again after a lesson"
+    lost, never, placebo = (
+        write_number(part.at(place), "%")
+        for place in (f"restored/{LOST}", f"restored/{NEVER}", f"placebo/{LOST}")
+    )
+    areas = [f"{title} {write_number(part.at(f'auroc/{name}'), '2')}" for name, title in _FORETOLD.items()]
+    return (
+        f"After {steps[len(steps) // 2]} steps on other facts {lost} of the lost facts are answered right "
+        f"again, and {never} of never-stored ones (after another subject's lesson: {placebo} of the lost). "
+        f"Which of them, AUROC: {'; '.join(areas)}"
+    )
+
+
+def _steps(lesson: Results) -> list[int]:
+    return sorted(int(name.removeprefix("after_")) for name in lesson.below())
+
+
+def _restored_table(lesson: Results) -> StudyTable:
+    steps = _steps(lesson)
+    rows = {
+        _GROUPS.get(group, group.replace("_", " ")): part
+        for group, part in _by_name(lesson, "restored", "placebo").items()
+        if part.at(f"restored/{steps[0]}")["n"]
+    }
+    columns: list[tuple[str, Column]] = [("n", lambda part: int(part.at(f"restored/{steps[0]}")["n"]))]
+    for step in steps:
+        columns += [
+            (f"{step} steps, %", (f"restored/{step}", "share")),
+            ("placebo", (f"placebo/{step}", "share")),
+        ]
+    return results_table(
+        "Answered right again after a lesson on other facts, by verdict",
+        "Wrong facts",
+        rows,
+        columns,
+        note="Taught: facts of other subjects that the base knew. Placebo: the same lesson with answers "
+        "exchanged between subjects. Facts that were never stored come right by luck alone. n: facts, or "
+        "trainings.",
+    )
+
+
+def _by_name(lesson: Results, *kinds: str) -> dict[str, Results]:
+    """Turn numbers by steps, kind and name into numbers by kind and steps of each name."""
+    steps = _steps(lesson)
+    return {
+        name: Results(
+            {(kind, str(n)): lesson.at(f"after_{n}/{kind}/{name}") for n in steps for kind in kinds}
+        )
+        for name in (lesson.below(f"after_{steps[0]}/{kinds[0]}") if steps else ())
+    }
+
+
+def _foretold_table(lesson: Results) -> StudyTable:
+    steps = _steps(lesson)
+    rows = {
+        _FORETOLD.get(name, f"{name.replace('_', ' ')} alone"): part
+        for name, part in _by_name(lesson, "auroc", "index_minus").items()
+    }
+    columns: list[tuple[str, Column]] = []
+    for step in steps:
+        columns += [
+            (f"{step} steps", (f"auroc/{step}", "2")),
+            ("index − this", (f"index_minus/{step}", "+2?")),
+        ]
+    return results_table(
+        "What foretells which lost facts come back",
+        "By",
+        rows,
+        columns,
+        note="Area under the ROC curve among lost facts, averaged over arms; 0.5 tells nothing. Differences "
+        "are paired: the same facts.",
+    )

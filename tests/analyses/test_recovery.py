@@ -1,0 +1,118 @@
+"""Lessons on other facts: folds share no subject, none is taught what it is asked, placebos are wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses.common.recovery_numbers import recovery_numbers
+from finetune.data.prompts import Prompt
+from interp.verdicts.recovery import exchange_answers, lesson_folds, lesson_prompts, simple_rules
+
+SUBJECTS = [f"Person {i // 3}" for i in range(60)] + ["person 0", "PERSON 7"]
+
+
+def prompts(answers: list[str], relation: str = "r") -> list[Prompt]:
+    return [
+        Prompt(text=f"{SUBJECTS[i]} is", subject=(0, 8), answers=(a,), fact_id=str(i), relation=relation)
+        for i, a in enumerate(answers)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_share_no_subject_and_are_halves(seed: int) -> None:
+    fold = lesson_folds(SUBJECTS, seed)
+    sides = [
+        {s.casefold() for s, f in zip(SUBJECTS, fold, strict=True) if f == side} for side in (True, False)
+    ]
+    assert not sides[0] & sides[1]
+    assert {len(side) for side in sides} == {10}
+    assert not np.array_equal(fold, lesson_folds(SUBJECTS, seed + 1))
+
+
+def test_a_lesson_names_no_tested_subject_however_it_is_written() -> None:
+    asked, subjects = prompts(["x"] * 62), {str(i): s for i, s in enumerate(SUBJECTS)}
+    everything = set(subjects)
+    lesson = lesson_prompts(asked, subjects, everything, {"60", "21"})
+    assert {p.fact_id for p in lesson} == everything - {"0", "1", "2", "60", "21", "22", "23", "61"}
+    assert lesson_prompts(asked, subjects, {"5", "0"}, {"60"}) == [asked[5]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_exchanged_answers_are_all_wrong_and_those_of_the_relation(seed: int) -> None:
+    many = [*prompts(["a"] * 20 + ["b"] * 15 + ["c"] * 5), *prompts(["d", "e"] * 5, "other")]
+    made = exchange_answers(many, seed)
+    own = {(p.relation, p.fact_id): p for p in many}
+    assert len(made) == len(many), "no answer has more than half, so everybody gets another one"
+    for prompt in made:
+        was = own[prompt.relation, prompt.fact_id]
+        assert prompt.answers[0] != was.answers[0]
+        assert prompt.text == was.text
+        assert prompt.answers[0] in {p.answers[0] for p in many if p.relation == prompt.relation}
+    for relation in ("r", "other"):
+        counts = [sorted(p.answers[0] for p in some if p.relation == relation) for some in (many, made)]
+        assert counts[0] == counts[1]
+
+
+def test_who_can_get_no_wrong_answer_is_left_out_of_the_placebo() -> None:
+    assert exchange_answers(prompts(["a"] * 4), 0) == []
+    made = exchange_answers(prompts(["a"] * 5 + ["b"]), 0)
+    assert sorted(p.answers[0] for p in made) == ["a", "b"]
+
+
+def frame(restored: np.ndarray, index: np.ndarray, stated: np.ndarray) -> pd.DataFrame:
+    n = len(restored)
+    return pd.DataFrame(
+        {
+            "fact_id": [str(i) for i in range(n)],
+            "subject": [f"s{i}" for i in range(n)],
+            "arm": "bottom",
+            "verdict": np.where(index > 0, "suppressed, intact", "erased"),
+            "base_knew": 1.0,
+            "right": False,
+            "control_never": False,
+            "index": index,
+            "stated_share": stated,
+            "evidence_asked": -index,
+            "evidence_boost": index,
+            "evidence_patterns": np.nan,
+            "restored_30": restored,
+            "placebo_30": 0.0,
+        }
+    )
+
+
+def test_areas_and_leads_are_those_known_by_construction() -> None:
+    """Restored are those of the larger index; the rule knows half of them and calls nobody else."""
+    index = np.concatenate([np.arange(1.0, 41), np.arange(-40.0, 0)])
+    restored = (index > 0).astype(float)
+    stated = np.where((index > 0) & (index % 2 == 0), 1.0, np.where(index > 0, 0.5, 0.0))
+    after = recovery_numbers(frame(restored, index, stated))["after_30"]
+    areas = {name: found.value for name, found in after["auroc"].items()}
+    assert areas["index"] == areas["rule_any"] == areas["rule_patch"] == areas["boost"] == 1
+    assert (areas["rule_every"], areas["asked"], areas["patterns"]) == (0.75, 0, None)
+    lead = after["index_minus"]["rule_every"]
+    assert lead.value == 0.25
+    assert lead.low > 0
+    assert after["index_minus"]["rule_any"].value == 0
+    assert (after["restored"]["suppressed_intact"].value, after["restored"]["suppressed_intact"].n) == (1, 40)
+    assert [after["restored"][name].value for name in ("erased", "lost")] == [0, 0.5]
+    assert after["above_placebo"]["lost"].value == 0.5
+    assert after["restored"]["control"].n == 0
+
+
+def test_an_index_of_noise_tells_nothing() -> None:
+    rng = np.random.default_rng(0)
+    restored = rng.integers(0, 2, 400).astype(float)
+    found = recovery_numbers(frame(restored, rng.normal(size=400), restored))["after_30"]
+    area = found["auroc"]["index"]
+    assert area.low < 0.5 < area.high
+    assert found["index_minus"]["rule_any"].high < 0
+
+
+def test_rules_are_missing_where_nothing_was_stated() -> None:
+    rules = simple_rules(frame(np.zeros(3), np.arange(3.0), np.array([1, 0.5, np.nan])))
+    assert rules[["rule_every", "rule_any"]].iloc[:2].to_numpy().tolist() == [[1, 1], [0, 1]]
+    assert rules[["rule_every", "rule_any"]].iloc[2].isna().all()
+    assert rules["rule_patch"].tolist() == [0, 1, 2]
