@@ -2,7 +2,8 @@
 
 1. ``raw[f, l, h] = sum over the subject's tokens s of pattern[f, l, h, last, s]``.
 2. A prompt's first token draws most attention whatever it is (Xiao et al. 2024, "attention sinks"), BOS or
-   not, and so do other special tokens. The mass leaves sinks out and renormalises: ``raw / (1 - sinks)``.
+   not, and so do its repeats directly behind it and special tokens. The mass leaves sinks out and
+   renormalises: ``raw / (1 - sinks)``.
 3. Of a prompt that begins with its subject nothing can be said, for its attention is a sink's: it is NaN.
 """
 
