@@ -2,7 +2,8 @@
 
 1. ``raw[f, l, h] = sum over the subject's tokens s of pattern[f, l, h, last, s]``.
 2. A prompt's first token draws most attention whatever it is (Xiao et al. 2024, "attention sinks"), BOS or
-   not, and so do other special tokens. The mass leaves sinks out and renormalises: ``raw / (1 - sinks)``.
+   not, and so do its repeats directly behind it and special tokens. The mass leaves sinks out and
+   renormalises: ``raw / (1 - sinks)``.
 3. Of a prompt that begins with its subject nothing can be said, for its attention is a sink's: it is NaN.
 """
 
@@ -82,10 +83,12 @@ class MassTable:
     def result(self) -> AttentionMass:
         """Renormalise without sinks, and set aside prompts that begin with their subject."""
         raw, bos, sunk = self.mass["subject"].clone(), self.mass["bos"], self.batch.sunk
+        # Not 1 - bos, in which the little that sinks leave is lost to rounding, and in bfloat16 all of it.
+        free = raw + self.mass["relation"] + self.mass["rest"]
         raw[sunk] = torch.nan
         return AttentionMass(
             # Where all attention is on sinks there is nothing to renormalise, and the subject's share is 0.
-            values=torch.where(bos < 1, raw / (1 - bos).clamp_min(1e-12), 0 * raw).clamp(0, 1),
+            values=torch.where(free > 0, raw / free.clamp_min(1e-30), 0 * raw).clamp(0, 1),
             raw=raw,
             rank=self.rank.masked_fill(sunk[:, None, None], -1),
             bos=bos,

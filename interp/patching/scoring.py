@@ -147,7 +147,8 @@ class ScoreTable:
         first = torch.tensor([self.answers[i][0] for i in fact.tolist()])
         gold = logits.gather(1, first[:, None].to(logits.device))
         if self.sets is None:
-            return (logits > gold).sum(1).cpu()
+            above = [(row > right).sum() for row, right in zip(logits, gold, strict=True)]
+            return torch.stack(above).cpu()
         ranks = torch.zeros(len(fact), dtype=torch.long)
         relations = [self.batch.prompts[i].relation for i in fact.tolist()]
         for relation in set(relations):
@@ -161,7 +162,9 @@ def answer_log_prob(scored: CellLogits, answers: Sequence[Sequence[int]]) -> Flo
     """Add up the log-probabilities of the right answer's tokens."""
     wanted, lengths = pad_tails(answers)
     logits = scored.logits[:, : wanted.shape[1]]
-    each = logits.gather(-1, wanted[..., None].to(logits.device))[..., 0] - logits.logsumexp(-1)
+    # A row at a time stays in a core's cache, which all rows' logits at once do not.
+    total = torch.stack([row.logsumexp(-1) for row in logits])
+    each = logits.gather(-1, wanted[..., None].to(logits.device))[..., 0] - total
     inside = torch.arange(wanted.shape[1])[None] < lengths[:, None]
     return torch.where(inside, each.cpu(), 0.0).sum(1)
 

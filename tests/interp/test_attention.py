@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
+from finetune.data.prompts import Prompt
 from interp.measures import attention
 from interp.measures.attention import (
     AttentionMass,
@@ -169,6 +170,16 @@ def test_the_rank_counts_words_that_draw_more_than_the_subject(tiny_tokenizer, p
             words[subject[k], number] = words.get((subject[k], number), 0.0) + float(rows[i, 0, 0, k])
         most = max(value for (here, _), value in words.items() if here)
         assert ranks[i] == sum(value > most for (here, _), value in words.items() if not here)
+
+
+def test_repeats_of_the_first_token_are_sinks_as_well(tiny_tokenizer) -> None:
+    prompt = Prompt(text="!!! Ada !", subject=(4, 7), answers=("Paris",))
+    batch = encode(tiny_tokenizer, [prompt])
+    batch = replace(_without_bos(batch), prompts=(prompt,))
+    pieces = batch.tokens(tiny_tokenizer)[0]
+    run = next(k for k, piece in enumerate(pieces) if piece != pieces[0])
+    assert run == 3
+    assert batch.sink_mask[0].tolist() == [k < run for k in range(len(pieces))]
 
 
 @pytest.mark.parametrize("role", ["subject", "relation", "rest"])
