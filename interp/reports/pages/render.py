@@ -74,13 +74,13 @@ class Terms:
     def __init__(self) -> None:
         self.texts: dict[str, str] = run_words()["terms"]
         self.used: dict[str, str] = {}
-        self._pattern = re.compile(rf"\b({'|'.join(self.texts)})(e?s)?\b", re.I)
+        self._pattern = re.compile(rf"\b({'|'.join(self.texts)}|knows)(e?s)?\b", re.I)
 
     def opened(self, text: str) -> Markup:
         """Escape a text and turn each term's first mention into a button; ``used`` has its definition."""
 
         def button(found: re.Match[str]) -> str:
-            term = found[1].lower()
+            term = {"knows": "known"}.get(found[1].lower(), found[1].lower())
             if term in self.used:
                 return found[0]
             self.used[term] = self.texts[term]
