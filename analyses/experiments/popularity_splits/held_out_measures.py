@@ -97,7 +97,9 @@ def _answers_stage(
 
     def make(model: PreTrainedModel, to: Path) -> None:
         asked = model, checkpoints.tokenizer, checkpoints.test, prompts
-        frame = answer_rows(*asked, told=f"with {shots} examples", scored=as_trained)
+        frame = answer_rows(
+            *asked, told=f"with {shots} examples", scored=as_trained, share_prefix=not as_trained
+        )
         if as_trained and all(prompt.choices for prompt in prompts):
             frame["choice_correct"] = pick_choices(model, checkpoints.tokenizer, prompts).correct
         frame.to_parquet(to)
