@@ -61,7 +61,7 @@ class PreparedFacts:
             facts: what to word.
             tokenizer: the model's own, for its chat template.
             examples: the facts that solved examples are taken from.
-            shots: another number of solved examples than the options'; all facts are then shown the same ones.
+            shots: another number of solved examples than the options'; all facts then see the same ones.
         """
         return ask_in_format(
             facts,
