@@ -18,6 +18,7 @@ import pandas as pd
 from analyses.experiments.popularity_splits.archive import read_archive
 from analyses.experiments.popularity_splits.cells import LAST
 from analyses.experiments.popularity_splits.numbers import summarise
+from finetune.common.errors import InputError
 from finetune.common.files import atomic_file
 from interp.reports.figures.curves import Curve, forest
 from interp.reports.figures.style import small_png
@@ -27,6 +28,7 @@ from interp.reports.read.results import Number, Results
 from interp.stats import Estimate, adjusted, is_equivalent, overlap_of, p_value
 
 MARGIN = 0.02  # of "no difference", stated before the study ran (docs/primary_endpoints.md)
+ARMS = {"base", "top", "bottom", "whole", "random", "shuffled_top"}
 POOLED = 3  # seeds from which numbers are over seeds
 ASKED = {f"{LAST}, 0 examples": "equal steps", f"{LAST}, 4 examples": "equal steps, 4 examples"}
 BEST = {"best, 0 examples": "best on validation", "best, 4 examples": "best on validation, 4 examples"}
@@ -70,11 +72,13 @@ class StudyNumbers:
         """Read an archive; of seeds that lack an arm nothing is taken.
 
         Raises:
-            InputError: no cell is there.
+            InputError: no cell is there, or no seed is whole.
         """
         frame, records = read_archive(folder)
         arms = frame.groupby("seed")["arm"].agg(set)
-        whole = [seed for seed, there in arms.items() if there == set(frame["arm"])]
+        whole = [seed for seed, there in arms.items() if there >= ARMS]
+        if not whole:
+            raise InputError(f"{folder}: no seed has all of its arms yet; continue the study")
         rows = frame[frame["seed"].isin(whole)].reset_index(drop=True)
         tree = Results.of(summarise(rows))
         trained = rows[rows["arm"] != "base"]
