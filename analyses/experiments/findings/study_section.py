@@ -48,6 +48,8 @@ ARM_HEADS = (
 MEASURES = {
     "accuracy_known": "specifically known facts",
     "accuracy_known_uncommon": "those of them whose answer is not the commonest",
+    "accuracy_highly_known": "those that are HighlyKnown",
+    "accuracy_known_unguessed": "those not guessed from the sound of the name",
     "accuracy": "all held-out facts",
     "accuracy_q1": "the most populous quarter",
     "accuracy_q2": "the second quarter",
