@@ -78,7 +78,7 @@ class StudyNumbers:
         """
         frame, records = read_archive(folder)
         arms = frame.groupby("seed")["arm"].agg(set)
-        whole = [seed for seed, there in arms.items() if there >= ARMS]
+        whole = [int(str(seed)) for seed, there in arms.items() if there >= ARMS]
         if not whole:
             raise InputError(f"{folder}: no seed has all of its arms yet; continue the study")
         rows = frame[frame["seed"].isin(whole)].reset_index(drop=True)
@@ -89,7 +89,7 @@ class StudyNumbers:
         place = "/".join([*map(str, halves[places[:3]]), f"{halves['fraction']:g}"])
         return cls(
             pooled=tree.part(place),
-            seeds={int(seed): tree.part(f"seeds/{seed}/{place}") for seed in whole},
+            seeds={seed: tree.part(f"seeds/{seed}/{place}") for seed in whole},
             overlap=overlap_of(rows),
             records=[record for record in records if record["seed"] in whole],
             rows=rows,
@@ -153,7 +153,8 @@ def _setting(numbers: StudyNumbers) -> str:
         if seeds >= POOLED
         else "Each seed is shown with its own interval over subjects, which says nothing of other trainings."
     )
-    what = f"{one['model']}, {config['limit']:,} facts of {one['dataset']}, {one['method']}"
+    facts = f"{config['limit']:,} facts" if "limit" in config else "facts"
+    what = f"{one['model']}, {facts} of {one['dataset']}, {one['method']}"
     return (
         f"{what}, {config['steps']} steps of {config['batch']} at {one['learning_rate']:g}: "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'}, "

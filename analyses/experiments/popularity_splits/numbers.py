@@ -22,6 +22,7 @@ PAIRS = (
     (PLACEBO, "random"),
 )
 SETTING = ("dataset", "model", "method", "fraction")
+METRICS = ("correct", "contains", "choice_correct")
 GROUPS = ("known_uncommon", "highly_known", "known_unguessed")
 PREDICTORS = ("popularity", "base_statement", "base_invented", "kl_from_base", "base_log_prob")
 
