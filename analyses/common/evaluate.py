@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ def answer_rows(
     prompts: Sequence[Prompt],
     *,
     told: str,
-    scored: bool = True,
+    **options: Any,
 ) -> pd.DataFrame:
     """Ask a model facts, one prompt each: a row a fact with what it said and whether that is right.
 
@@ -54,10 +55,10 @@ def answer_rows(
         facts: what to ask.
         prompts: how, one for each fact.
         told: what the model is called in the progress bar.
-        scored: whether to score the canonical answers, too.
+        options: further ones of :func:`finetune.evaluation.generate.ask`.
     """
     with progress_bar(f"Asking {told}", total=len(prompts)) as advance:
-        said = ask(model, tokenizer, prompts, scored=scored, advance=advance)
+        said = ask(model, tokenizer, prompts, advance=advance, **options)
     return pd.DataFrame(
         {
             "fact_id": [fact.id for fact in facts],

@@ -60,6 +60,7 @@ def ask(
     max_new_tokens: int | None = None,
     budget: TokenBudget | None = None,
     scored: bool = True,
+    share_prefix: bool = False,
     advance: Callable[[int], None] = lambda done: None,
 ) -> GeneratedAnswers:
     """Answer prompts greedily, judge the answers, and score the canonical ones.
@@ -72,11 +73,20 @@ def ask(
         max_new_tokens: as in :func:`generate`.
         budget: how many tokens a forward pass takes.
         scored: whether to score the canonical answers; their log-probabilities are NaN otherwise.
+        share_prefix: as in :func:`generate`.
         advance: is told how many prompts are done.
     """
     judge = judge or AnswerJudge.of(prompts)
     budget = budget or TokenBudget()
-    said = generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens, budget=budget, advance=advance)
+    said = generate(
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        share_prefix=share_prefix,
+        budget=budget,
+        advance=advance,
+    )
     log_prob = np.full(len(prompts), np.nan)
     if scored:
         log_prob, _ = score(model, tokenizer, prompts, budget=budget)

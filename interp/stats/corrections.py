@@ -40,12 +40,12 @@ def adjusted(
     if ((p[there] < 0) | (p[there] > 1)).any():
         raise InputError("p-values must lie between 0 and 1; give probabilities, not percentages")
     corrected = np.full_like(p, np.nan)
-    if there.any() and method == "holm":
+    if there.any() and method != "holm":
+        corrected[there] = false_discovery_control(p[there], method=method)
+    elif there.any():
         order = np.argsort(p[there])
         steps = np.maximum.accumulate(p[there][order] * np.arange(len(order), 0, -1)).clip(max=1)
         corrected[there] = steps[np.argsort(order)]
-    elif there.any():
-        corrected[there] = false_discovery_control(p[there], method=method)
     return corrected
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from analyses.experiments.popularity_splits.archive import read_archive
 from analyses.experiments.popularity_splits.cells import LAST
 from analyses.experiments.popularity_splits.numbers import summarise
+from finetune.common.errors import InputError
 from finetune.common.files import atomic_file
 from interp.reports.figures.curves import Curve, forest
 from interp.reports.figures.style import small_png
@@ -27,6 +28,7 @@ from interp.reports.read.results import Number, Results
 from interp.stats import Estimate, adjusted, is_equivalent, overlap_of, p_value
 
 MARGIN = 0.02  # of "no difference", stated before the study ran (docs/primary_endpoints.md)
+ARMS = {"base", "top", "bottom", "whole", "random", "shuffled_top"}
 POOLED = 3  # seeds from which numbers are over seeds
 ASKED = {f"{LAST}, 0 examples": "equal steps", f"{LAST}, 4 examples": "equal steps, 4 examples"}
 BEST = {"best, 0 examples": "best on validation", "best, 4 examples": "best on validation, 4 examples"}
@@ -46,6 +48,8 @@ ARM_HEADS = (
 MEASURES = {
     "accuracy_known": "specifically known facts",
     "accuracy_known_uncommon": "those of them whose answer is not the commonest",
+    "accuracy_highly_known": "those that are HighlyKnown",
+    "accuracy_known_unguessed": "those not guessed from the sound of the name",
     "accuracy": "all held-out facts",
     "accuracy_q1": "the most populous quarter",
     "accuracy_q2": "the second quarter",
@@ -70,11 +74,13 @@ class StudyNumbers:
         """Read an archive; of seeds that lack an arm nothing is taken.
 
         Raises:
-            InputError: no cell is there.
+            InputError: no cell is there, or no seed is whole.
         """
         frame, records = read_archive(folder)
         arms = frame.groupby("seed")["arm"].agg(set)
-        whole = [seed for seed, there in arms.items() if there == set(frame["arm"])]
+        whole = [int(str(seed)) for seed, there in arms.items() if there >= ARMS]
+        if not whole:
+            raise InputError(f"{folder}: no seed has all of its arms yet; continue the study")
         rows = frame[frame["seed"].isin(whole)].reset_index(drop=True)
         tree = Results.of(summarise(rows))
         trained = rows[rows["arm"] != "base"]
@@ -83,7 +89,7 @@ class StudyNumbers:
         place = "/".join([*map(str, halves[places[:3]]), f"{halves['fraction']:g}"])
         return cls(
             pooled=tree.part(place),
-            seeds={int(seed): tree.part(f"seeds/{seed}/{place}") for seed in whole},
+            seeds={seed: tree.part(f"seeds/{seed}/{place}") for seed in whole},
             overlap=overlap_of(rows),
             records=[record for record in records if record["seed"] in whole],
             rows=rows,
@@ -147,7 +153,8 @@ def _setting(numbers: StudyNumbers) -> str:
         if seeds >= POOLED
         else "Each seed is shown with its own interval over subjects, which says nothing of other trainings."
     )
-    what = f"{one['model']}, {config['limit']:,} facts of {one['dataset']}, {one['method']}"
+    facts = f"{config['limit']:,} facts" if "limit" in config else "facts"
+    what = f"{one['model']}, {facts} of {one['dataset']}, {one['method']}"
     return (
         f"{what}, {config['steps']} steps of {config['batch']} at {one['learning_rate']:g}: "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'}, "

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analyses.experiments.popularity_splits.cells import as_trained
 from analyses.experiments.popularity_splits.numbers import METRICS, SETTING
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.run_files import require_undamaged
@@ -84,7 +85,7 @@ def read_run(home: Path) -> pd.DataFrame:
     require_undamaged(home, "facts.parquet")
     file, config = home / "facts.parquet", _manifest(home).get("config") or {}
     try:
-        frame = pd.read_parquet(file)
+        frame = as_trained(pd.read_parquet(file))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{file}: is not a readable parquet file; make the run again") from error
     missing = [name for name in NEEDED if name not in frame]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analyses.common.grid_cells import GridCell, facts_of
 from analyses.experiments.popularity_splits.archive import export_cell
-from analyses.experiments.popularity_splits.base_knowledge import with_base_knowledge
+from analyses.experiments.popularity_splits.held_out_knowledge import with_base_knowledge
 from analyses.experiments.popularity_splits.held_out_measures import layer_means, measure_checkpoint
 from analyses.experiments.popularity_splits.options import WORLD, PopularitySplitsOptions
 from analyses.experiments.popularity_splits.prepared_files import PreparedFacts, home_of, read

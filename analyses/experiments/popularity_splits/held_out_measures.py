@@ -79,13 +79,13 @@ def measure_checkpoint(
 
 def layer_means(home: Path) -> dict[str, list[float]]:
     """Average a checkpoint's attention over facts and heads: a number a layer, by measure."""
-    kinds = {"attention": AttentionMass, "value_weighted": ValueWeightedAttention}
-    files = {name: home / file for name, file in zip(kinds, (ATTENTION, VALUES), strict=True)}
-    return {
-        name: [round(value, 5) for value in kinds[name].load(path).values.nanmean((0, 2)).tolist()]
-        for name, path in files.items()
-        if path.is_file()
+    if not (home / VALUES).is_file():
+        return {}
+    found = {
+        "attention": AttentionMass.load(home / ATTENTION).values,
+        "value_weighted": ValueWeightedAttention.load(home / VALUES).values,
     }
+    return {n: [round(v, 5) for v in values.nanmean((0, 2)).tolist()] for n, values in found.items()}
 
 
 def _answers_stage(
@@ -97,7 +97,9 @@ def _answers_stage(
 
     def make(model: PreTrainedModel, to: Path) -> None:
         asked = model, checkpoints.tokenizer, checkpoints.test, prompts
-        frame = answer_rows(*asked, told=f"with {shots} examples", scored=as_trained)
+        frame = answer_rows(
+            *asked, told=f"with {shots} examples", scored=as_trained, share_prefix=not as_trained
+        )
         if as_trained and all(prompt.choices for prompt in prompts):
             frame["choice_correct"] = pick_choices(model, checkpoints.tokenizer, prompts).correct
         frame.to_parquet(to)

@@ -22,7 +22,9 @@ PAIRS = (
     (PLACEBO, "random"),
 )
 SETTING = ("dataset", "model", "method", "fraction")
-PREDICTORS = ("popularity", "base_statement", "base_invented", "kl_from_base", "log_prob")
+METRICS = ("correct", "contains", "choice_correct")
+GROUPS = ("known_uncommon", "highly_known", "known_unguessed")
+PREDICTORS = ("popularity", "base_statement", "base_invented", "kl_from_base", "base_log_prob")
 
 
 def select_rates_by_validation(frame: pd.DataFrame) -> pd.DataFrame:
@@ -65,6 +67,7 @@ def _one_seed(frame: pd.DataFrame) -> Tree:
     tree: Tree = {}
     for (dataset, model, method, fraction), rows in iterate_settings(frame):
         part = tree.setdefault(dataset, {}).setdefault(model, {}).setdefault(method, {})
+        rows = _with_groups(rows)
         asked = {told: _compared(some) for told, some in iterate_asked(rows)}
         part[f"{fraction:g}"] = _compared(as_trained(rows)) | ({"asked": asked} if asked else {})
     return tree
@@ -83,17 +86,29 @@ def iterate_asked(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _compared(rows: pd.DataFrame) -> Tree:
     """Sum up arms and their contrasts on rows that were asked in one way."""
-    if "answer" in rows:
-        usual = rows.groupby("relation")["answer"].transform(lambda answers: answers.mode().iloc[0])
-        rows = rows.assign(uncommon=rows["answer"] != usual)
-    base = rows[rows["arm"] == BASE].set_index("fact_id")
-    for name in PREDICTORS:
-        if name.startswith("base_") and name in base:
-            rows = rows.assign(**{name: rows["fact_id"].map(base[name])})
     return {
         "arms": {str(arm): _arm(some) for arm, some in rows.groupby("arm", sort=False)},
         "contrasts": _contrasts(rows),
     }
+
+
+def _with_groups(rows: pd.DataFrame) -> pd.DataFrame:
+    """Say of every row to which groups its fact belongs, and what the base says of it.
+
+    ``unguessed`` are known facts whose answer is likelier after their own name than after an invented one.
+    """
+    if "answer" not in rows:
+        return rows
+    usual = rows.groupby("relation")["answer"].transform(lambda answers: answers.mode().iloc[0])
+    groups = {"known_uncommon": rows["known"] & (rows["answer"] != usual)}
+    base = as_trained(rows[rows["arm"] == BASE]).set_index("fact_id")
+    base = base.assign(base_log_prob=base["log_prob"])
+    told = {name: rows["fact_id"].map(base[name]) for name in PREDICTORS if name in base and "base_" in name}
+    if "base_degree" in base:
+        groups["highly_known"] = rows["known"] & (rows["fact_id"].map(base["base_degree"]) == "HighlyKnown")
+    if "base_invented" in told:
+        groups["known_unguessed"] = rows["known"] & (told["base_log_prob"] > told["base_invented"])
+    return rows.assign(**told, **groups)
 
 
 def _arm(rows: pd.DataFrame) -> Tree:
@@ -111,9 +126,7 @@ def _arm(rows: pd.DataFrame) -> Tree:
         }
     if "choice_correct" in rows and rows["choice_correct"].notna().all():
         tree["choice"] = mean(rows, "choice_correct")
-    if "uncommon" in rows:
-        tree["accuracy_uncommon"] = mean(rows[rows["uncommon"]], "correct")
-        tree["accuracy_known_uncommon"] = mean(known[known["uncommon"]], "correct")
+    tree |= {f"accuracy_{name}": mean(rows[rows[name]], "correct") for name in GROUPS if name in rows}
     if _is_measured(rows):
         tree["subject_attention"] = mean(rows, "subject_attention")
         tree["value_weighted"] = mean(rows, "value_weighted", share=False)
@@ -137,10 +150,10 @@ def _contrasts(rows: pd.DataFrame) -> Tree:
                 "accuracy_known": paired_difference(known, *sides, "correct"),
                 "contains": paired_difference(rows, *sides, "contains"),
             }
-            if "uncommon" in rows:
-                uncommon, quarters = known[known["uncommon"]], rows.groupby("quartile")
-                part["accuracy_known_uncommon"] = paired_difference(uncommon, *sides, "correct")
-                part |= {f"accuracy_q{q}": paired_difference(r, *sides, "correct") for q, r in quarters}
+            groups = {name: rows[rows[name]] for name in GROUPS if name in rows}
+            groups |= {f"q{q}": some for q, some in rows.groupby("quartile") if "known_uncommon" in rows}
+            for name, some in groups.items():
+                part[f"accuracy_{name}"] = paired_difference(some, *sides, "correct")
             if _is_measured(rows):
                 part["subject_attention"] = paired_difference(rows, *sides, "subject_attention")
             tree[f"{first}_minus_{second}"] = part

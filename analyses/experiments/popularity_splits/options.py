@@ -98,7 +98,7 @@ class PopularitySplitsOptions(FactOptions, GridOptions):
     shots: Annotated[int, Within(0, 1000)] = 0
     """Solved examples in front of a question."""
     test_shots: tuple[Annotated[int, Within(0, 1000)], ...] = ()
-    """Further numbers of solved examples in front of held-out questions (the first is --shots)."""
+    """Further numbers of solved examples in front of held-out questions, the same ones for all of a seed."""
     measures: bool = False
     """Also measure attention to held-out subjects, and what may predict which facts survive."""
     archive: Path | None = None

@@ -51,7 +51,7 @@ def prepare(options: PopularitySplitsOptions, run: Path) -> list[LeftOut]:
     for dataset, source in options.sources:
         # Attention to subjects and verdicts need to know them; training and asking do not.
         own = not source.startswith(WORLD)
-        subjects = bool(options.analyse)
+        subjects = bool(options.analyse) or options.measures
         real = options.load(source, limit=options.limit, subjects=subjects) if own else None
         for seed in options.seeds:
             facts = make_world(WORLDS[source.removeprefix(WORLD)].world, seed=seed) if real is None else real
@@ -60,8 +60,8 @@ def prepare(options: PopularitySplitsOptions, run: Path) -> list[LeftOut]:
                 home = home_of(run, dataset, model, seed)
                 if not is_prepared(home, made_here=checkpoint is None):
                     here = {"dataset": dataset, "model": model}
-                    own = [c for c in every if c.seed == seed and here.items() <= c.params.items()]
-                    if all(is_finished(run, cell) for cell in own):
+                    of_seed = [c for c in every if c.seed == seed and here.items() <= c.params.items()]
+                    if all(is_finished(run, cell) for cell in of_seed):
                         continue  # from an archive
                     _prepare(options, facts, home, checkpoint, dataset, model, seed)
                 left_out += [LeftOut(**item) for item in read_json(home / "left_out.json")]

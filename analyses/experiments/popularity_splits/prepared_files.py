@@ -61,7 +61,7 @@ class PreparedFacts:
             facts: what to word.
             tokenizer: the model's own, for its chat template.
             examples: the facts that solved examples are taken from.
-            shots: another number of solved examples than the options'.
+            shots: another number of solved examples than the options'; all facts then see the same ones.
         """
         return ask_in_format(
             facts,
@@ -70,6 +70,7 @@ class PreparedFacts:
             tokenizer=tokenizer,
             examples=examples,
             seed=self.seed,
+            shared=shots not in (None, options.shots),
         )
 
 
