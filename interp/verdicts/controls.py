@@ -32,6 +32,7 @@ from numpy import ndarray
 
 from finetune.common.errors import InputError
 from interp.verdicts.calibration import Cuts, cut_at, fit_cuts
+from interp.verdicts.diagnosis import KnownAndSaid, Rows
 from interp.verdicts.matching import likeness, match
 from interp.verdicts.storage_index import Anchors, Values, index_interval, storage_index
 
@@ -55,36 +56,6 @@ NOTHING_KEPT = (
     "there is no fact that both models know, so nothing says what a stored fact looks like; "
     "give facts that the base states, in the wording that the model was fine-tuned on"
 )
-Rows = Bool[ndarray, " fact"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownAndSaid:
-    """What the base knew of each fact, and what the fine-tuned model says.
-
-    ``known``: right in every form of the base; ``specific``: tied to the subject; ``never``: right in none.
-    ``right``: the fine-tuned model's answer; ``tied``: no other answer of the relation is more specific to
-    the subject there; ``compared``: there were other subjects to tell by; ``stated``: right and tied in every
-    held-out form.
-    """
-
-    known: Rows
-    specific: Rows
-    never: Rows
-    right: Rows
-    tied: Rows
-    compared: Rows
-    stated: Rows
-
-    @property
-    def retained(self) -> Rows:
-        """Facts known specifically and still said specifically."""
-        return self.known & self.specific & self.right & self.tied
-
-    @property
-    def lost(self) -> Rows:
-        """Facts known specifically and no longer said."""
-        return self.known & self.specific & ~self.right
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +192,7 @@ def _cut_by_sets(
 def _by_each_way(
     evidence: Values, anchors: Anchors, alpha: float
 ) -> dict[str, tuple[Float[ndarray, " fact"], float]]:
-    """Return the index by each way of looking alone, and what ``alpha`` of its never-stored anchors exceed."""
+    """Return the index by each way of looking alone, and its cut by the same never-stored facts."""
     found = {}
     for way, kinds in anchors.by_way().items():
         some = anchors.of(kinds)

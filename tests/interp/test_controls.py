@@ -17,7 +17,6 @@ from interp.verdicts.controls import (
     FEWEST_RETAINED,
     RETAINED_ARE,
     FittedControls,
-    KnownAndSaid,
     fit_controls,
 )
 from interp.verdicts.diagnosis import (
@@ -27,6 +26,7 @@ from interp.verdicts.diagnosis import (
     RETAINED,
     SUPPRESSED,
     UNDETERMINED,
+    KnownAndSaid,
     judge,
 )
 from interp.verdicts.matching import ENOUGH_CONTROLS, likeness, match
