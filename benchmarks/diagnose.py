@@ -8,8 +8,8 @@ few steps. ``diagnose`` asks both models in every statement form and as asked, r
 and answers every fact under nine interventions. Beside it, in turns in one process: answering each fact once
 with either model, as ``ask`` does. Medians; the last line is JSON.
 
-With ``--base`` the pair and the facts are given ones, a real model's say, and ``diagnose`` alone is timed. The
-aim there: 500 facts on SmolLM2 in 10 minutes on two cores, within 3 GB.
+With ``--base`` the pair and the facts are given ones, a real model's say, and ``diagnose`` alone is timed.
+The aim there: 500 facts on SmolLM2 in 10 minutes on two cores, within 3 GB.
 """
 
 from __future__ import annotations

@@ -155,6 +155,17 @@ def test_facts_suppressed_by_construction_are_called_so(
     assert set(frame["verdict"]) <= set(VERDICTS)
 
 
+def test_a_base_against_itself_has_lost_nothing_that_it_answers(
+    world: tuple[FactSet, FactSet], base: Path
+) -> None:
+    frame = diagnose(load_pair(base, base), world[0], phrasebook=BOOK).to_frame()
+    assert (frame["right"] == frame["base_right"]).all()
+    known = frame[(frame["base_knew"] == 1) & frame["base_right"]]
+    assert len(known) > 40
+    assert set(known["verdict"]) <= {"retained", "right but generic", "undetermined"}
+    assert (known["verdict"] == "retained").mean() > 0.9
+
+
 def test_patterns_bring_storage_back_and_frames_say_how(found: Diagnosis) -> None:
     frame = found.to_frame()
     lost = frame[frame["verdict"].isin(STORED)]
