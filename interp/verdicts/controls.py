@@ -32,6 +32,7 @@ from numpy import ndarray
 
 from finetune.common.errors import InputError
 from interp.verdicts.calibration import Cuts, cut_at, fit_cuts
+from interp.verdicts.diagnosis import KnownAndSaid, Rows
 from interp.verdicts.matching import likeness, match
 from interp.verdicts.storage_index import Anchors, Values, index_interval, storage_index
 
@@ -49,42 +50,13 @@ FEWEST_CONTROLS = 40  # a 5% threshold fitted on a half of fewer would be set by
 FEWEST_RETAINED = 20  # of the upper anchor, whose median the half of so many still settles
 RETAINED_ARE = {
     "specific": "facts that both models answer right and specifically",
+    "stated": "known facts that are still stated, specifically, in every held-out form",
     "right": "facts that both models answer right, few of them specifically",
 }
 NOTHING_KEPT = (
     "there is no fact that both models know, so nothing says what a stored fact looks like; "
     "give facts that the base states, in the wording that the model was fine-tuned on"
 )
-Rows = Bool[ndarray, " fact"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownAndSaid:
-    """What the base knew of each fact, and what the fine-tuned model says.
-
-    ``known``: right in every form of the base; ``specific``: tied to the subject; ``never``: right in none.
-    ``right``: the fine-tuned model's answer; ``tied``: no other answer of the relation is more specific to
-    the subject there; ``compared``: there were other subjects to tell by; ``stated``: right and tied in every
-    held-out form.
-    """
-
-    known: Rows
-    specific: Rows
-    never: Rows
-    right: Rows
-    tied: Rows
-    compared: Rows
-    stated: Rows
-
-    @property
-    def retained(self) -> Rows:
-        """Facts known specifically and still said specifically."""
-        return self.known & self.specific & self.right & self.tied
-
-    @property
-    def lost(self) -> Rows:
-        """Facts known specifically and no longer said."""
-        return self.known & self.specific & ~self.right
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +193,7 @@ def _cut_by_sets(
 def _by_each_way(
     evidence: Values, anchors: Anchors, alpha: float
 ) -> dict[str, tuple[Float[ndarray, " fact"], float]]:
-    """Return the index by each way of looking alone, and what ``alpha`` of its never-stored anchors exceed."""
+    """Return the index by each way of looking alone, and its cut by the same never-stored facts."""
     found = {}
     for way, kinds in anchors.by_way().items():
         some = anchors.of(kinds)
@@ -259,10 +231,15 @@ def _relied_on(sets: Mapping[str, Rows], held_out: Rows) -> str:
 
 
 def _upper_anchor(told: KnownAndSaid, measured: Rows, held_out: Rows) -> tuple[str, Rows]:
-    """Choose the facts that say what a stored one looks like: the specific ones, if there are enough."""
-    of = {"specific": told.retained & measured, "right": told.known & told.right & measured}
-    enough = of["specific"].sum() >= FEWEST_RETAINED and (of["specific"] & ~held_out).any()
-    name = "specific" if enough else "right"
-    if not (of[name] & ~held_out).any():
+    """Choose the facts that say what a stored one looks like: the first kind that there are enough of."""
+    of = {
+        "specific": told.retained & measured,
+        "stated": told.known & told.stated & measured,
+        "right": told.known & told.right & measured,
+    }
+    for name, rows in of.items():
+        if rows.sum() >= FEWEST_RETAINED and (rows & ~held_out).any():
+            return name, rows
+    if not (of["right"] & ~held_out).any():
         raise InputError(NOTHING_KEPT)
-    return name, of[name]
+    return "right", of["right"]

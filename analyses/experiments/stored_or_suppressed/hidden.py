@@ -117,7 +117,7 @@ def hidden_table(results: Results) -> StudyTable:
             "Swapped names, inside": ("k_internal_swapped", "2?"),
             "Permuted labels": ("k_internal_permuted", "2?"),
         },
-        note=f"K: share of {WRONG} wrong answers of the relation that the right one beats (0.5 by chance); K*: "
-        "it beats all. Inside: a linear probe at two thirds of the layers, trained on known facts of other "
-        "relations and subjects. Controls: another subject's name, and a probe of permuted labels.",
+        note=f"K: share of {WRONG} wrong answers of the relation that the right one beats (0.5 by chance); "
+        "K*: it beats all. Inside: a linear probe at two thirds of the layers, trained on known facts of "
+        "other relations and subjects. Controls: another subject's name, and a probe of permuted labels.",
     )
