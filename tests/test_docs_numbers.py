@@ -133,10 +133,11 @@ def test_the_verdict_is_the_codes() -> None:
     from analyses.experiments.planted_truth.options import PlantedTruthOptions
     from interp.verdicts.base_knowledge import CHANCE
     from interp.verdicts.calibration import DOUBT
-    from interp.verdicts.controls import CONTROLS, ENOUGH_CONTROLS, FEWEST_CONTROLS, FEWEST_RETAINED
+    from interp.verdicts.controls import CONTROLS, FEWEST_CONTROLS, FEWEST_RETAINED
     from interp.verdicts.diagnose import KINDS, diagnose
     from interp.verdicts.diagnosis import VERDICTS
     from interp.verdicts.evidence import BOOSTS
+    from interp.verdicts.matching import ENOUGH_CONTROLS
 
     text = page("verdict.md")
     rows = rows_under(DOCS / "verdict.md", "| verdict | the base |")

@@ -21,7 +21,6 @@ it was fitted for (18.8%, 7.4 to 37.0, n = 32, for 5%).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,10 +29,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy.stats import rankdata
 
 from finetune.common.errors import InputError
 from interp.verdicts.calibration import Cuts, cut_at, fit_cuts
+from interp.verdicts.diagnosis import KnownAndSaid, Rows
+from interp.verdicts.matching import likeness, match
 from interp.verdicts.storage_index import Anchors, Values, index_interval, storage_index
 
 if TYPE_CHECKING:
@@ -56,37 +56,6 @@ NOTHING_KEPT = (
     "there is no fact that both models know, so nothing says what a stored fact looks like; "
     "give facts that the base states, in the wording that the model was fine-tuned on"
 )
-ENOUGH_CONTROLS = 100  # bounds further rounds of matching, which take facts that are less and less alike
-Rows = Bool[ndarray, " fact"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownAndSaid:
-    """What the base knew of each fact, and what the fine-tuned model says.
-
-    ``known``: right in every form of the base; ``specific``: tied to the subject; ``never``: right in none.
-    ``right``: the fine-tuned model's answer; ``tied``: no other answer of the relation is more specific to
-    the subject there; ``compared``: there were other subjects to tell by; ``stated``: right and tied in every
-    held-out form.
-    """
-
-    known: Rows
-    specific: Rows
-    never: Rows
-    right: Rows
-    tied: Rows
-    compared: Rows
-    stated: Rows
-
-    @property
-    def retained(self) -> Rows:
-        """Facts known specifically and still said specifically."""
-        return self.known & self.specific & self.right & self.tied
-
-    @property
-    def lost(self) -> Rows:
-        """Facts known specifically and no longer said."""
-        return self.known & self.specific & ~self.right
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,28 +148,19 @@ def fit_controls(
     chosen = both.apart(alpha)
     anchors = both.of(chosen)
     index, of_decoys = (storage_index(values[:, chosen], anchors)[0] for values in (evidence, decoys))
-    ways = {
-        way: _by_one_way(evidence[:, chosen][:, some], anchors.of(some), alpha)
-        for way, some in anchors.by_way().items()
-    }
     drawn = np.concatenate([subjects[lower], subjects[fitting]])
     cuts = _cut_by_sets(sets, index, of_decoys, upper, told.stated, held_out, subjects, alpha)
     sets["decoys"] = np.zeros(len(facts), bool)
-    shown = np.full((len(facts), len(CONTROLS)), np.nan)
-    for k, name in enumerate(CONTROLS):
-        if name in cuts:
-            stored = (index > cuts[name].threshold) | told.stated
-            shown[:, k] = np.where(np.isnan(index), np.nan, stored)
     return FittedControls(
         relied=relied,
         retained=RETAINED_ARE[who],
         anchors=anchors,
         index=index,
         bounds=index_interval(evidence[:, chosen], anchors, drawn, seed=seed),
-        ways=ways,
+        ways=_by_each_way(evidence[:, chosen], anchors, alpha),
         cuts=cuts,
         members=np.stack([sets[name] for name in CONTROLS], axis=1),
-        shown=shown,
+        shown=_shown(index, cuts, told.stated),
     )
 
 
@@ -229,10 +189,28 @@ def _cut_by_sets(
     }
 
 
-def _by_one_way(evidence: Values, anchors: Anchors, alpha: float) -> tuple[Float[ndarray, " fact"], float]:
-    """Return the index of some kinds alone, and what a share ``alpha`` of never-stored anchors exceeds."""
-    never = storage_index(anchors.never, anchors)[0]
-    return storage_index(evidence, anchors)[0], cut_at(never, 1 - alpha, "higher")
+def _by_each_way(
+    evidence: Values, anchors: Anchors, alpha: float
+) -> dict[str, tuple[Float[ndarray, " fact"], float]]:
+    """Return the index by each way of looking alone, and its cut by the same never-stored facts."""
+    found = {}
+    for way, kinds in anchors.by_way().items():
+        some = anchors.of(kinds)
+        cut = cut_at(storage_index(some.never, some)[0], 1 - alpha, "higher")
+        found[way] = storage_index(evidence[:, kinds], some)[0], cut
+    return found
+
+
+def _shown(
+    index: Float[ndarray, " fact"], cuts: Mapping[str, Cuts], stated: Rows
+) -> Float[ndarray, "fact set"]:
+    """Say whom each set's cut shows to be stored; nothing where there is no cut or no index."""
+    shown = np.full((len(index), len(CONTROLS)), np.nan)
+    for k, name in enumerate(CONTROLS):
+        if name in cuts:
+            stored = (index > cuts[name].threshold) | stated
+            shown[:, k] = np.where(np.isnan(index), np.nan, stored)
+    return shown
 
 
 def _enough(rows: Rows, held_out: Rows) -> bool:
@@ -259,27 +237,3 @@ def _upper_anchor(told: KnownAndSaid, measured: Rows, held_out: Rows) -> tuple[s
     if not (of[name] & ~held_out).any():
         raise InputError(NOTHING_KEPT)
     return name, of[name]
-
-
-def likeness(facts: Sequence[Fact]) -> Float[ndarray, "fact feature"]:
-    """Return what facts are matched on, in standard deviations: log answer frequency, popularity's rank."""
-    counts = Counter((fact.relation, fact.answers[0]) for fact in facts)
-    columns = [np.log([counts[fact.relation, fact.answers[0]] for fact in facts])]
-    popularity = [fact.popularity for fact in facts if fact.popularity is not None]
-    if len(popularity) == len(facts):
-        columns.append(rankdata(popularity))
-    values = np.stack(columns, axis=1)
-    spread = values.std(0)
-    return values / np.where(spread > 0, spread, 1.0)
-
-
-def match(lost: Rows, pool: Rows, features: Float[ndarray, "fact feature"]) -> Rows:
-    """Choose the facts of a pool that are nearest to lost ones, in rounds; none where none is lost."""
-    taken, left = np.zeros_like(pool), pool.copy()
-    for _ in range(max(1, ENOUGH_CONTROLS // max(1, lost.sum()))):
-        for i in np.flatnonzero(lost):
-            rows = np.flatnonzero(left)
-            if len(rows):
-                nearest = rows[np.square(features[rows] - features[i]).sum(1).argmin()]
-                taken[nearest], left[nearest] = True, False
-    return taken

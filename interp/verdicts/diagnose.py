@@ -38,8 +38,8 @@ from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import pair_fingerprints
 from interp.verdicts.base_knowledge import BaseKnowledge, KnownFacts, base_knowledge
 from interp.verdicts.calibration import halve_subjects
-from interp.verdicts.controls import KnownAndSaid, fit_controls
-from interp.verdicts.diagnosis import UNDETERMINED, Diagnosis, judge
+from interp.verdicts.controls import fit_controls
+from interp.verdicts.diagnosis import UNDETERMINED, Diagnosis, KnownAndSaid, judge
 from interp.verdicts.evidence import Evidence, measure_evidence
 from interp.verdicts.preconditions import ask_finetuned
 from interp.verdicts.prompts import Form, encode_forms, statement_forms

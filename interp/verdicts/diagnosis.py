@@ -25,14 +25,43 @@ from torch import Tensor
 from interp.measures.result import Result
 from interp.models.identity import Fingerprint
 from interp.verdicts.calibration import Cuts
-from interp.verdicts.controls import KnownAndSaid
 
 RETAINED, GENERIC = "retained", "right but generic"
 SUPPRESSED, ERODED, ERASED = "suppressed, intact", "eroded", "erased"
 LEARNED, NEVER_STORED, UNDETERMINED = "learned", "never stored", "undetermined"
 VERDICTS = (RETAINED, GENERIC, SUPPRESSED, ERODED, ERASED, LEARNED, NEVER_STORED, UNDETERMINED)
 STORED = (SUPPRESSED, ERODED)  # lost facts that are stored in some degree
+Rows = Bool[ndarray, " fact"]
 Rate = tuple[float | None, float | None, float | None, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownAndSaid:
+    """What the base knew of each fact, and what the fine-tuned model says.
+
+    ``known``: right in every form of the base; ``specific``: tied to the subject; ``never``: right in none.
+    ``right``: the fine-tuned model's answer; ``tied``: no other answer of the relation is more specific to
+    the subject there; ``compared``: there were other subjects to tell by; ``stated``: right and tied in every
+    held-out form.
+    """
+
+    known: Rows
+    specific: Rows
+    never: Rows
+    right: Rows
+    tied: Rows
+    compared: Rows
+    stated: Rows
+
+    @property
+    def retained(self) -> Rows:
+        """Facts known specifically and still said specifically."""
+        return self.known & self.specific & self.right & self.tied
+
+    @property
+    def lost(self) -> Rows:
+        """Facts known specifically and no longer said."""
+        return self.known & self.specific & ~self.right
 
 
 @dataclass(frozen=True, kw_only=True)

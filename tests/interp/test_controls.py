@@ -13,15 +13,11 @@ from finetune.common.errors import InputError
 from finetune.data.records.fact import Fact
 from interp.verdicts.controls import (
     CONTROLS,
-    ENOUGH_CONTROLS,
     FEWEST_CONTROLS,
     FEWEST_RETAINED,
     RETAINED_ARE,
     FittedControls,
-    KnownAndSaid,
     fit_controls,
-    likeness,
-    match,
 )
 from interp.verdicts.diagnosis import (
     ERASED,
@@ -30,8 +26,10 @@ from interp.verdicts.diagnosis import (
     RETAINED,
     SUPPRESSED,
     UNDETERMINED,
+    KnownAndSaid,
     judge,
 )
+from interp.verdicts.matching import ENOUGH_CONTROLS, likeness, match
 from interp.verdicts.preconditions import require_measurable_facts
 
 SETS = list(CONTROLS)

@@ -25,7 +25,7 @@ MAKERS = {
 ALLOWED = {
     "interp/verdicts/calibration.py": {"quantile"},  # cuts from the anchors
     "interp/verdicts/storage_index.py": {"nanquantile", "bootstrap"},  # kinds that enter; draws of anchors
-    "interp/verdicts/controls.py": {"rankdata"},  # what facts are matched on
+    "interp/verdicts/matching.py": {"rankdata"},  # what facts are matched on
     "finetune/training/cost_estimate.py": {"quantile"},  # how long the rows of a batch are
     "analyses/experiments/popularity_proxies/proxies.py": {"rankdata"},  # popularity from a score's order
     "analyses/experiments/pretraining_sweep/numbers.py": {

@@ -23,9 +23,8 @@ from finetune.training.pretrain import pretrained_base
 from interp.models.load_pair import load_pair
 from interp.stats import Estimate
 from interp.verdicts.calibration import Cuts
-from interp.verdicts.controls import KnownAndSaid
 from interp.verdicts.diagnose import diagnose
-from interp.verdicts.diagnosis import STORED, VERDICTS, Diagnosis, judge
+from interp.verdicts.diagnosis import STORED, VERDICTS, Diagnosis, KnownAndSaid, judge
 from interp.verdicts.prompts import statement_forms
 
 BOOK = world_phrasebook(question_form="seen")

@@ -10,6 +10,7 @@ import pandas as pd
 from analyses.common.checkpoints import BASE
 from analyses.common.numbers import mean_of, summarise_seeds
 from analyses.common.recovery_numbers import recovery_numbers
+from analyses.experiments.stored_or_suppressed.hidden import hidden_numbers
 from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.stats import Estimate, kappa, spearman
@@ -57,7 +58,8 @@ def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
         return None if path[-1].endswith(("nats", "lead")) else (-1, 1)
     if "index_minus" in path or "above_placebo" in path:
         return (-1, 1)
-    return (-1, 1) if path[-1].startswith("difference") or "attention_lost" in path else (0, 1)
+    signed = path[-1].startswith("difference") or path[-1].endswith("hidden_difference")
+    return (-1, 1) if signed or "attention_lost" in path else (0, 1)
 
 
 def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
@@ -89,6 +91,7 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
         "controls": _controls(rows, lost),
         "recovery": _recovery(lost),
         "pathway": _pathway(lost),
+        "hidden": hidden_numbers(rows),
         "attention_lost": {
             name: mean_of(some["attention_other"] - some["attention"], some, difference=True)
             for name, some in of.items()

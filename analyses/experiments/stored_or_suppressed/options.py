@@ -31,6 +31,8 @@ class StoredOrSuppressedOptions(Settings):
     """As evidence, also ask with this many solved examples in front (for models that understand them)."""
     grid_facts: CountOrNone = 200
     """How many stored lost facts to transplant head by head."""
+    hidden_facts: CountOrNone = 0
+    """How many facts to rank the answers of, by probability and by a probe, in base and arm (0: none)."""
     pathway_facts: CountOrNone = 100
     """How many lost facts of each arm to ask under every graft of weights (up to 61 askings; 0: none)."""
 

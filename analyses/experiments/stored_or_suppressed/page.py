@@ -9,6 +9,7 @@ from analyses.common.claims import claims_on_verdicts
 from analyses.common.recovery_page import recovery_sentence, recovery_tables
 from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_stored
+from analyses.experiments.stored_or_suppressed.hidden import hidden_table
 from analyses.experiments.stored_or_suppressed.numbers import PAIRS
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_table
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
@@ -41,6 +42,7 @@ def study(found: Diagnosed, results: Results) -> Study:
             _verdict_table(frame, results),
             _index_table(frame, results),
             _control_table(frame, results),
+            *([hidden_table(results)] if "k_external" in frame else []),
             _recovery_table(results),
             pathway_table(results),
             _head_table(found.heads),

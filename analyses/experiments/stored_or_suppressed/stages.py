@@ -24,6 +24,7 @@ from analyses.experiments.stored_or_suppressed.head_transplants import (
     siblings_of,
     transplanted_heads,
 )
+from analyses.experiments.stored_or_suppressed.hidden import with_hidden_knowledge
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from analyses.experiments.stored_or_suppressed.pathway import grafted_answers, pathway_columns
 from finetune.common.checksums import cached_files
@@ -106,6 +107,9 @@ def measure_seed(
         models.keep({BASE, arm, sibling_of(checkpoints, arm) or BASE})
         with run.timed(f"seed {seed}: {arm}, verdicts"):
             frames[arm], odd[arm] = _verdicts(options, models, arm, here / "verdicts", seed, known)
+        if options.hidden_facts:
+            with run.timed(f"seed {seed}: {arm}, hidden knowledge"):
+                frames[arm] = with_hidden_knowledge(options, models, arm, frames[arm], here / "hidden", seed)
         with run.timed(f"seed {seed}: {arm}, heads"):
             grids[arm] = transplanted_heads(options, models, arm, frames[arm], here / "heads", seed)
             seen[arm] = pictures(models, arm, frames[arm], here / "pictures")

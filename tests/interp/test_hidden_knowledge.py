@@ -1,0 +1,117 @@
+"""Hidden knowledge: K by counting pairs, probes that never met a fact's kin, and transformers' own scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from finetune.checkpoints.loading import load_model
+from finetune.data.prompts import render
+from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
+from finetune.data.tokenizers import word_tokenizer
+from interp.measures.hidden_knowledge import (
+    WRONG,
+    draw_answers,
+    hidden_knowledge,
+    knowledge,
+    other_subjects,
+    probe_scores,
+    score_answers,
+)
+from interp.models.load_pair import load_pair
+from tests.architectures import build
+
+BOOK = world_phrasebook()
+
+
+def test_k_is_the_share_of_pairs_ranked_right() -> None:
+    scores = np.random.default_rng(0).integers(0, 4, (50, 5)).astype(float)
+    scores[0, 3] = np.nan
+    k, star = knowledge(scores)
+    assert np.isnan([k[0], star[0]]).all()
+    for row, share, all_right in zip(scores[1:], k[1:], star[1:], strict=True):
+        pairs = [1.0 if row[0] > wrong else 0.5 if row[0] == wrong else 0.0 for wrong in row[1:]]
+        assert share == pytest.approx(np.mean(pairs))
+        assert all_right == (min(pairs) == 1)
+
+
+def planted(facts: int = 240, answers: int = 5, d: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features whose first direction says *right*, whatever the relation."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(facts, answers, d))
+    features[:, 0, 0] += 5
+    return features, np.arange(facts) % 4, np.arange(facts) % 60
+
+
+def test_a_probe_finds_what_is_shared_and_permuted_labels_nothing() -> None:
+    features, relations, subjects = planted()
+    usable = np.ones(len(features), bool)
+    found = probe_scores(features, features, relations, subjects, usable)
+    assert knowledge(found)[0].mean() > 0.95
+    permuted = probe_scores(features, features, relations, subjects, usable, permuted=True)
+    assert abs(knowledge(permuted)[0].mean() - 0.5) < 0.15
+
+
+def test_probes_never_meet_the_relation_or_the_subject_that_they_score() -> None:
+    """What says *right* within one relation only, or of one subject only, tells nothing."""
+    features, relations, subjects = planted()
+    features[:, 0, 0] -= 5
+    usable = np.ones(len(features), bool)
+    for member in (relations, subjects):
+        own = np.zeros((*features.shape[:2], int(member.max()) + 1))
+        own[:, 0] = 9 * np.eye(int(member.max()) + 1)[member]
+        leaky = np.concatenate([features, own], axis=2)
+        found = probe_scores(leaky, leaky, relations, subjects, usable)
+        assert abs(knowledge(found)[0].mean() - 0.5) < 0.15
+    alone = probe_scores(features, features, np.zeros_like(relations), subjects, usable)
+    assert np.isfinite(alone).all(), "with one relation, other subjects serve"
+    assert np.isnan(probe_scores(features, features, relations, subjects, ~usable)).all()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    facts = make_world(WorldConfig(subjects=30, answers=8, relations=2), seed=0)
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = word_tokenizer(facts, BOOK)
+    build("llama", len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_answers_are_scored_as_transformers_does_and_frames_have_all_controls(folder: Path) -> None:
+    facts = make_world(WorldConfig(subjects=30, answers=8, relations=2), seed=0)
+    prompts = [render(BOOK[fact.relation].asked, fact) for fact in facts]
+    sets = {relation: facts.answer_set(relation) for relation in facts.relations}
+    answers = draw_answers(prompts, sets)
+    for prompt, some in zip(prompts, answers, strict=True):
+        assert some[0] == prompt.answers[0]
+        assert len(set(some)) == 1 + WRONG
+    for i, k in enumerate(other_subjects(prompts)):
+        assert prompts[k].relation == prompts[i].relation
+        assert prompts[k].answers != prompts[i].answers
+    pair = load_pair(folder, folder)
+    with pair.base() as model:
+        scores, residual = score_answers(model, pair.tokenizer, prompts, answers, batch_tokens=200)
+        table = hidden_knowledge(model, pair.tokenizer, prompts, sets, np.ones(len(prompts), bool))
+    plain, tokenizer = load_model(str(folder))
+    for i in (0, 7):
+        for k in range(1 + WRONG):
+            head = tokenizer(prompts[i].text)["input_ids"]
+            ids = tokenizer(f"{prompts[i].text} {answers[i][k]}")["input_ids"]
+            with torch.inference_mode():
+                out = plain(torch.tensor([ids]), output_hidden_states=True)
+            steps = out.logits[0].log_softmax(-1)
+            expected = sum(float(steps[at - 1, ids[at]]) for at in range(len(head), len(ids)))
+            assert scores[i, k] == pytest.approx(expected, abs=1e-4)
+            layer = max(1, round(2 * plain.config.num_hidden_layers / 3))
+            torch.testing.assert_close(
+                torch.tensor(residual[i, k]), out.hidden_states[layer][0, -1], atol=1e-4, rtol=1e-3
+            )
+    assert table["fact_id"].tolist() == [prompt.fact_id for prompt in prompts]
+    assert np.allclose(table["k_external"], knowledge(scores)[0])
+    names = ("external", "external_swapped", "internal", "internal_permuted", "internal_swapped")
+    assert {f"k_{name}" for name in names} | {f"k_star_{name}" for name in names} < set(table.columns)
+    assert table["k_internal"].between(0, 1).all()
