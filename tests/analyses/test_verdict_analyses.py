@@ -58,7 +58,7 @@ def test_planted_truth_leaves_its_numbers_with_intervals(planted: Path) -> None:
         assert {"precision_0.1", "precision_0.5", "precision_0.9", "of_never"} <= set(cell["called"][rule])
         assert rule in results["stored_against_overwritten"]
     assert set(cell["lesson"]) == {"after_5"}
-    assert "What is called stored in some degree" in (planted / "report.html").read_text()
+    assert "Called stored in some degree" in (planted / "report.html").read_text()
     assert read_json(planted / "manifest.json")["finished"]
 
 

@@ -63,17 +63,17 @@ def kinds(*, full: bool) -> tuple[Damage, ...]:
         named: tuple[tuple[Part, Forms, How, float], ...] = (
             ("routing", "asked", "natural", 1.0),
             ("values", "asked", "noise", 1.0),
+            ("all", "asked", "natural", 1.0),
             ("routing", "asked", "noise", 1.0),
             ("routing", "all", "targeted", 1.0),
             ("values", "all", "targeted", 1.0),
-            ("all", "asked", "natural", 1.0),
             ("values", "asked", "natural", 1.0),
             ("routing", "asked", "targeted", 1.0),
             ("routing", "all", "interpolated", 0.5),
             ("values", "all", "interpolated", 0.5),
         )
         chosen = [Damage(part=part, forms=forms, how=how, share=share) for part, forms, how, share in named]
-        return (*chosen[:2], IDENTITY, *chosen[2:])
+        return (*chosen[:3], IDENTITY, *chosen[3:])
     both = [(part, forms) for part in PARTS for forms in FORMS]
     return (
         IDENTITY,
