@@ -1,8 +1,9 @@
 """Judging against 542 real outputs that were labelled by hand, and what models put in front of answers.
 
 The outputs are SmolLM2's, those of a LoRA adapter on it, and Gemma-3-270M's (142), asked in questions,
-statements, with four solved examples and as a chat (EntityQuestions, PopQA, GeoNames). They were labelled before any judge had seen them: does the
-model give one of the accepted names as its answer? The rule was written with 85 of them in view.
+statements, with four solved examples and as a chat (EntityQuestions, PopQA, GeoNames). They were labelled
+before any judge had seen them: does the model give one of the accepted names as its answer? The rule was
+written with 85 of them in view.
 """
 
 from __future__ import annotations
