@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.checkpoints.inspection import CheckpointLayout, Source, match_files
 from finetune.checkpoints.key_messages import Fit, mismatch_message, unusable_config_message
+from finetune.checkpoints.weight_files import PIECE
 from finetune.checkpoints.weight_keys import attention_of, model_class
 from finetune.common.errors import InputError
 from finetune.common.hub import loading_error
@@ -18,24 +19,58 @@ if TYPE_CHECKING:
     import torch
 
 
-def tensors_of(found: CheckpointLayout, opened: ExitStack) -> tuple[dict[str, Any], CheckpointLayout]:
-    """Open the files and return their tensors by the model's key: slices that are read when they are used.
+class FileSlice:
+    """A tensor of a safetensors file that is read when it is used, in pieces and in the wanted dtype.
+
+    The file is mapped anew for every piece: what a process has read of a mapped file counts as its memory,
+    and so does a float32 copy of a large embedding on its way to bfloat16.
+    """
+
+    def __init__(self, file: Path, key: str, shape: tuple[int, ...]) -> None:
+        self.file, self.key, self.shape = file, key, shape
+        self.dtype: torch.dtype | None = None
+
+    def get_shape(self) -> tuple[int, ...]:
+        """Return the tensor's shape."""
+        return self.shape
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        import torch
+
+        if index is not ... or not self.shape:
+            return self._read(index)
+        rows = max(1, PIECE // max(1, math.prod(self.shape[1:])))
+        if self.shape[0] <= rows:
+            return self._read(index)
+        whole = torch.empty(self.shape, dtype=self._read(slice(0, 1)).dtype)
+        for start in range(0, self.shape[0], rows):
+            whole[start : start + rows] = self._read(slice(start, start + rows))
+        return whole
+
+    def _read(self, index: Any) -> torch.Tensor:
+        from safetensors import safe_open
+
+        with safe_open(self.file, framework="pt") as opened:
+            part: torch.Tensor = opened.get_slice(self.key)[index]
+        return part.to(self.dtype) if self.dtype is not None and part.is_floating_point() else part
+
+
+def tensors_of(found: CheckpointLayout) -> tuple[dict[str, Any], CheckpointLayout]:
+    """Return the files' tensors by the model's key: slices that are read when they are used.
 
     With them goes ``found``, which of pickled files tells more than before they were read.
 
     Raises:
         InputError: pickled files hold more than tensors, or tensors that do not fill the model.
     """
-    from safetensors import safe_open
-
     if found.files.pickled:
         tensors = _unpickle(found)
         files = replace(found.files, shapes={k: tuple(t.shape) for k, t in tensors.items()})
         found = match_files(found, files)
         return {found.renamed.get(key, key): tensor for key, tensor in tensors.items()}, found
-    held = {file: opened.enter_context(safe_open(file, framework="pt")) for file in found.files.files}
-    places = found.files.places.items()
-    return {found.renamed.get(key, key): held[file].get_slice(key) for key, file in places}, found
+    files = found.files
+    slices = {key: FileSlice(file, key, files.shapes[key]) for key, file in files.places.items()}
+    return {found.renamed.get(key, key): each for key, each in slices.items()}, found
 
 
 def _unpickle(found: CheckpointLayout) -> dict[str, Any]:
@@ -75,6 +110,11 @@ def fill_model(
     import torch
 
     kind, config = model_class(found.config)
+    # Where parts of an architecture stay in float32, transformers casts.
+    if not (kind._keep_in_fp32_modules or kind._keep_in_fp32_modules_strict):
+        for tensor in tensors.values():
+            if isinstance(tensor, FileSlice):
+                tensor.dtype = dtype or torch.float32
     try:
         model, told = kind.from_pretrained(
             None,  # no directory, so that nothing but these tensors is looked for: no pickle, no code, no hub

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -88,11 +87,10 @@ def load_weights(
     found = inspect_checkpoint(source, revision=revision, allow_pickle=allow_pickle)
     for told in found.notices:
         warnings.warn(told, stacklevel=2)
-    with ExitStack() as opened:
-        tensors, found = tensors_of(found, opened)
-        model = fill_model(found, tensors, dtype, device_map, attn_implementation)
-    with ExitStack() as opened:  # read anew, for parameters may share the memory that was read before
-        require_same(str(source), model, tensors_of(found, opened)[0])
+    tensors, found = tensors_of(found)
+    model = fill_model(found, tensors, dtype, device_map, attn_implementation)
+    del tensors  # read anew, for parameters may share the memory that was read before
+    require_same(str(source), model, tensors_of(found)[0])
     model.config.name_or_path = model.name_or_path = str(source)
     take_generation_config(model, source, revision)
     require_finite(str(source), model)

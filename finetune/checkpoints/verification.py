@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from finetune.checkpoints.key_messages import unusable_config_message
-from finetune.checkpoints.weight_files import first_keys
+from finetune.checkpoints.weight_files import PIECE, first_keys
 from finetune.common.errors import InputError
 from finetune.common.progress import silence_transformers
 
@@ -53,10 +53,14 @@ def require_finite(name: str, model: PreTrainedModel) -> None:
     floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     parameters = {k: p.detach() for k, p in model.named_parameters() if p.dtype in floats and not p.is_meta}
     # A sum reads each weight once and is finite where all are, but may overflow, so that is looked at again.
+    # It is of pieces, for PyTorch makes a float32 copy of what it sums.
     odd = [
         key
         for key, p in parameters.items()
-        if not p.sum(dtype=torch.float32).isfinite() and not p.isfinite().all()
+        if not all(
+            piece.sum(dtype=torch.float32).isfinite() or piece.isfinite().all()
+            for piece in p.reshape(-1).split(PIECE)
+        )
     ]
     if odd:
         kind = str(parameters[odd[0]].dtype).removeprefix("torch.")

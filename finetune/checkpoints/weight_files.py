@@ -20,6 +20,7 @@ SAFE, SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 IN_PYTHON = ", or pass allow_pickle=True if you trust it"
 LFS_POINTER = b"version https://git-lfs"
+PIECE = 2**24  # weights that are read at once: 64 MiB in float32
 _SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 
 

@@ -26,5 +26,7 @@ def scale_and_renormalise(rows: Rows, mask: Keys, by: float) -> Rows:
 
 
 def _renormalise(rows: Rows) -> Rows:
-    total = rows.sum(-1, keepdim=True)
-    return torch.where(total > 0, rows / total.clamp_min(torch.finfo(rows.dtype).tiny), rows)
+    exact = rows.to(torch.promote_types(rows.dtype, torch.float32))  # bfloat16 would round the sum of a row
+    total = exact.sum(-1, keepdim=True)
+    whole = exact / total.clamp_min(torch.finfo(exact.dtype).tiny)
+    return torch.where(total > 0, whole.to(rows.dtype), rows)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig
 
+from finetune.checkpoints import filling, verification
 from finetune.checkpoints.inspection import inspect_checkpoint
 from finetune.checkpoints.loading import configuration_of, load_model, load_tokenizer, load_weights
 from finetune.checkpoints.preflight import require_trainable
@@ -273,6 +274,22 @@ def test_every_architecture_still_loads_as_transformers_loads_it(tiny_model, nam
     assert ours.config._attn_implementation == own.config._attn_implementation
     assert ours.name_or_path == str(folder)
     assert all(torch.equal(v, own.state_dict()[k]) for k, v in ours.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_are_read_in_pieces_are_whole(copy, monkeypatch, name, dtype) -> None:
+    folder = copy(name)
+    for module in (filling, verification):
+        monkeypatch.setattr(module, "PIECE", 500)  # an embedding takes 27 of them
+    own = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).state_dict()
+    ours = load_weights(folder, dtype=dtype).state_dict()
+    assert ours.keys() == own.keys()
+    assert all(value.dtype == dtype and torch.equal(value, own[key]) for key, value in ours.items())
+    held = load_file(folder / "model.safetensors")
+    held["model.embed_tokens.weight"][300, 7] = torch.inf
+    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "not finite" in refused(folder)
 
 
 # Shards

@@ -1,8 +1,9 @@
-"""Judging against 400 real outputs that were labelled by hand, and what models put in front of answers.
+"""Judging against 542 real outputs that were labelled by hand, and what models put in front of answers.
 
-The outputs are SmolLM2's and those of a LoRA adapter on it, asked in questions, statements, with four solved
-examples and as a chat (EntityQuestions, PopQA). They were labelled before any judge had seen them: does the
-model give one of the accepted names as its answer? The rule was written with 85 of them in view.
+The outputs are SmolLM2's, those of a LoRA adapter on it, and Gemma-3-270M's (142), asked in questions,
+statements, with four solved examples and as a chat (EntityQuestions, PopQA, GeoNames). They were labelled
+before any judge had seen them: does the model give one of the accepted names as its answer? The rule was
+written with 85 of them in view.
 """
 
 from __future__ import annotations
@@ -43,17 +44,18 @@ def agreement(rows: list[dict[str, Any]], mode: str = "begins") -> float:
 
 
 def test_it_agrees_with_a_reader_and_better_than_the_other_rules() -> None:
-    assert len(ROWS) == 400
+    assert len(ROWS) == 542
     assert agreement(ROWS) >= 0.98
     parts = {name: [row for row in ROWS if row["part"] == name] for name in {row["part"] for row in ROWS}}
     assert agreement(parts["random"]) >= 0.98
+    assert agreement([row for row in ROWS if row["model"] == "gemma"]) >= 0.98
     assert agreement(parts["kept aside"]) >= 0.95, "picked to be hard: outputs that name a part of the answer"
     for other in ("exact", "contains"):
         assert agreement(ROWS, other) < agreement(ROWS) - 0.02
 
 
 def test_neither_arm_gains_by_its_errors() -> None:
-    gained = {"smollm2": [0, 0], "lora": [0, 0]}
+    gained: dict[str, list[int]] = {"smollm2": [0, 0], "lora": [0, 0], "gemma": [0, 0]}
     for row in ROWS:
         if judged(row, "begins") != row["right"]:
             gained[row["model"]][int(row["right"])] += 1
@@ -62,7 +64,7 @@ def test_neither_arm_gains_by_its_errors() -> None:
         assert both == 0 or binomtest(too_much, both).pvalue > 0.05
     sizes = {name: sum(row["model"] == name for row in ROWS) for name in gained}
     bias = {name: (up - down) / sizes[name] for name, (up, down) in gained.items()}
-    assert abs(bias["smollm2"] - bias["lora"]) < 0.03
+    assert max(bias.values()) - min(bias.values()) < 0.03
 
 
 @pytest.mark.parametrize(

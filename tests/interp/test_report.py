@@ -259,12 +259,13 @@ def test_generic_answers_stand_beside_accuracy_where_they_were_measured(tmp_path
     path = make_run(tmp_path, n_facts=8)
     results = json.loads((path / "results.json").read_text())
     measured = {"accuracy_uncommon_known": 0.144, "modal_share": 0.84, "answer_information": 0.316}
+    measured |= {"exact_disagrees": 0.125, "contains_disagrees": 0.05}
     for arm in results["arms"].values():
         arm.update({k: {"value": v, "low": v - 0.1, "high": v + 0.1, "n": 8} for k, v in measured.items()})
     (path / "results.json").write_text(json.dumps(results))
     run = Run.load(path)
     (table,) = specific_numbers(run)
-    assert [str(cell).split(" ")[0] for cell in table.rows[0][1:]] == ["14.4", "84.0", "0.316"]
+    assert [str(cell).split(" ")[0] for cell in table.rows[0][1:]] == ["14.4", "84.0", "0.316", "12.5", "5.0"]
     page = report(path).read_text()
     assert "Modal answer" in page
     assert "0.316" in page

@@ -15,7 +15,6 @@ from finetune.checkpoints.shipped_models import shipped_checkpoint
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import ASKED, phrasebook
 from finetune.data.prompts import Prompt, fact_prompt
-from finetune.evaluation.elicitation import Elicitation
 from finetune.evaluation.generate import score
 from finetune.training.config import TuneConfig
 from finetune.training.train import train
@@ -117,16 +116,6 @@ def measured(case: Case, some: Tuned) -> dict[str, str]:
     return {name: f"{value:.0e}" for name, value in figures.items()}
 
 
-def elicited(case: Case, some: Tuned) -> dict[str, str]:
-    """Find out which of some capitals a case's model knows, in the forms that it answers in."""
-    model, tokenizer = load_model(some.finetuned or some.base, dtype=getattr(torch, case.dtype))
-    facts = capitals(48)
-    asks = Elicitation(model, tokenizer, phrasebook(facts), facts.subset(range(1, 48, 2)))
-    known = asks.elicit(facts.subset(range(0, 48, 2))).known()
-    assert known.any(), "a populous country's capital is known"
-    return {"known, elicited": f"{known.sum()} of {len(known)}"}
-
-
 def judged(case: Case, some: Tuned) -> dict[str, str]:
     """Give a verdict on capitals that a case's model was not trained on."""
     facts = capitals(144)
@@ -137,20 +126,20 @@ def judged(case: Case, some: Tuned) -> dict[str, str]:
     return {"verdict": f"{len(facts)} facts"}
 
 
-def job(case: Case, folder: Path) -> dict[str, str]:
-    """Run the main job on a few facts for a few steps."""
+def job(case: Case, some: Tuned, folder: Path) -> dict[str, str]:
+    """Run the main job on a few capitals: a base beside what was trained from it."""
     options = AttentionImbalanceOptions(
         out=folder / "run",
         base=case.model,
-        facts="geonames@even",
-        limit=100,
-        method=case.side,
+        facts="geonames:capital",
+        limit=60,
+        finetuned=(f"tuned={some.finetuned}",),
         dtype=case.dtype,
-        tune_steps=3,
-        batch=8,
         quiet=True,
     )
     written = json.loads((run(options) / "results.json").read_text())["arms"]
-    assert set(written) == {"base", "top", "bottom", "random", "whole"}
+    assert set(written) == {"base", "tuned"}
     assert all(0 < arm["subject_attention"]["value"] < 1 for arm in written.values())
-    return {"the main job": f"{written['top']['accuracy']['n']} facts"}
+    n, known = (written["base"][name]["n"] for name in ("accuracy", "accuracy_known"))
+    assert known > 0, "some capitals are known"
+    return {"the main job": f"{n} facts", "known, elicited": f"{known} of {n}"}

@@ -17,10 +17,10 @@ FEATURES = {
     "value readout": "value readout, from recall's extraction, logits",
     "recall's parts": "recall's parts added up, from the logit difference, logits",
     "knock-out of the subject": "knock-out of the subject, from a masked pass of transformers, nats",
-    "known, elicited": "capitals known, elicited",
     "training": "training: log p of its answers gained in three steps, nats",
-    "verdict": "verdict",
-    "the main job": "the main job",
+    "the main job": "the main job, beside its base",
+    "known, elicited": "what the base knows of it, elicited",
+    "verdict": "a verdict",
 }
 Results = dict[str, dict[str, dict[str, str]]]  # model, then dtype and side, then feature
 

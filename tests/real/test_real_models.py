@@ -12,7 +12,7 @@ import pytest
 from finetune.checkpoints.shipped_models import SHIPPED, shipped_checkpoint
 from finetune.common.errors import InputError
 from tests.real import table
-from tests.real.features import Case, Tuned, elicited, job, judged, measured, tuned
+from tests.real.features import Case, Tuned, job, judged, measured, tuned
 
 CASES = [Case(model, dtype, side) for model in SHIPPED for dtype in table.DTYPES for side in table.SIDES]
 ALWAYS = {("float32", "base"), ("bfloat16", "lora")}
@@ -59,12 +59,6 @@ def test_it_is_measured_as_transformers_computes_it(case, some, request):
 
 @pytest.mark.real
 @pytest.mark.usefixtures("whole")
-def test_what_it_knows_is_elicited(case, some, request):
-    keep(case, request, elicited(case, some))
-
-
-@pytest.mark.real
-@pytest.mark.usefixtures("whole")
 def test_a_verdict_is_given(case, some, request):
     if case.side == "base":
         pytest.skip("a verdict is on a fine-tuned model")
@@ -73,10 +67,10 @@ def test_a_verdict_is_given(case, some, request):
 
 @pytest.mark.real
 @pytest.mark.usefixtures("whole")
-def test_the_main_job_runs(case, tmp_path, request):
+def test_the_main_job_runs(case, some, tmp_path, request):
     if case.side == "base":
-        pytest.skip("the main job fine-tunes")
-    keep(case, request, job(case, tmp_path))
+        pytest.skip("the main job compares")
+    keep(case, request, job(case, some, tmp_path))
 
 
 def test_the_page_shows_what_was_found():
