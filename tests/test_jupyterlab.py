@@ -42,7 +42,7 @@ STARTED, ENDED = 60.0, 90_000  # seconds; milliseconds that a cell may take on a
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve a folder with one notebook, all of Jupyter's own files in a temporary place; the notebook's URL."""
+    """Serve a folder with one notebook, Jupyter's own files in a temporary place; return its address."""
     home = tmp_path_factory.mktemp("lab")
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(new_notebook(cells=[new_code_cell(CELL)], metadata=kernel), home / "view.ipynb")
