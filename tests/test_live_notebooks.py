@@ -89,3 +89,30 @@ def test_a_cell_runs_and_its_view_draws_both_models(lab: str, browser: Any) -> N
     sizes = frame.locator("canvas, svg").evaluate_all("all => all.map(each => each.clientWidth)")
     assert max(sizes) > 10
     page.close()
+
+
+# Of VS Code's notebook webview, with notebook.experimental.enableCsp; it puts a cell's HTML in by innerHTML.
+VS_CODE = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    "img-src https: http: data:; font-src https:; connect-src https:; child-src https: data:"
+)
+
+
+def test_a_view_draws_under_the_policy_of_vs_codes_notebooks(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    made: dict[str, Any] = {}
+    exec(CELL.replace("attention_view_of(before", "view = attention_view_of(before"), made)
+    html = json.dumps(made["view"]._repr_html_()).replace("</", "<\\/")
+    page_file = tmp_path / "webview.html"
+    page_file.write_text(
+        '<!doctype html><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{VS_CODE}">'
+        f"<div id=out></div><script>document.getElementById('out').innerHTML = {html};</script>",
+        encoding="utf-8",
+    )
+    page = browser.new_page(viewport={"width": 1000, "height": 800})
+    page.set_default_timeout(ENDED)
+    page.goto(page_file.as_uri())
+    frame = page.frame_locator("iframe[srcdoc]").first
+    frame.locator("canvas, svg").first.wait_for(state="attached")
+    assert frame.locator("canvas, svg").count() >= 2
+    page.close()
