@@ -60,6 +60,7 @@ STREAMS: dict[str, int | None] = {
     "crossed set": 31,
     "gradient batches": 32,
     "own facts asked": 32,
+    "facts asked for advice": 91,
     "mixed halves": 33,
     "facts mixed in": 33,
     "unknown facts mixed in": 34,
@@ -71,7 +72,6 @@ STREAMS: dict[str, int | None] = {
     "calibration folds": 44,
     "recall facts": 61,
     "examples set aside": 73,
-    "facts asked for advice": 74,
 }
 
 
