@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from factscope.cli import ALIASES, COMMANDS
+
 ROOT = Path(__file__).parents[1]
 OURS = ("factscope", "finetune", "interp", "analyses")
 PAGES = [
@@ -26,6 +28,16 @@ _LAUNCHED = re.compile(
     r"|(?:analyses|benchmarks|notebooks)/\w+\.py|\w+\.py)"
     r"(?P<rest>(?: .*)?)$"
 )
+
+_SHORT = re.compile(r"^factscope ([a-z]+)(?= .*--| --)")
+
+
+def _launch_of(found: re.Match[str]) -> str:
+    """Name the script that a short command runs."""
+    module = COMMANDS.get(ALIASES.get(found[1], found[1]), (found[0], ""))[0]
+    if module.startswith("analyses."):
+        return f"python {module.replace('.', '/')}.py"
+    return f"python -m {module}"
 
 
 def named(path: Path) -> str:
@@ -69,6 +81,7 @@ def commands() -> list[tuple[str, str, str]]:
     """Find each command of ours: (where, what is run, its arguments); lines joined, comments cut."""
     found = []
     for where, line in _lines():
+        line = _SHORT.sub(_launch_of, line)
         told = _LAUNCHED.match(" ".join(re.sub(r"\s#.*", "", line).split(" ")).strip())
         # A file that is only named is no command.
         if told and (told["what"].startswith("-m") or line.startswith(told["what"]) <= bool(told["rest"])):

@@ -145,4 +145,4 @@ def test_too_few_facts_are_said_before_a_model_is_asked(home: Path) -> None:
 def test_what_was_trained_whole_is_diagnosed_on_other_facts(home: Path) -> None:
     done = run(f"factscope tune --base base --facts {TABLE} --steps 2 --batch 4 --out runs/whole", home)
     assert done.returncode == 0, done.stderr
-    assert "--facts geonames@even --limit 400" in done.stdout
+    assert "--facts geonames@even --limit 200" in done.stdout

@@ -65,6 +65,13 @@ def test_help_version_and_a_mistake() -> None:
     assert "--seeds" in run("mixture", "--help").stdout
 
 
+def test_help_begins_with_the_three_commands_and_shows_no_former_name() -> None:
+    shown = [line.split()[0] for line in cli.usage().splitlines() if line.startswith("  ")]
+    assert shown[:3] == ["choose", "tune", "diagnose"]
+    assert shown == list(cli.COMMANDS)
+    assert not set(cli.ALIASES) & set(shown)
+
+
 def test_a_command_is_its_script(tmp_path: Path) -> None:
     words = ("--run", str(tmp_path / "nothing"), "--out", str(tmp_path / "out"))
     script = subprocess.run(

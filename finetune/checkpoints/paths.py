@@ -1,9 +1,9 @@
 """Resolving a checkpoint's name or path: a directory, a training run, a GGUF file, or a shipped model.
 
 ``python -m finetune --out RUN`` leaves one model for each learning rate and ``chosen.json``, which names the
-best. Wherever a checkpoint is taken, ``RUN`` stands for that one. A GGUF file stands for its dequantised copy
-in the cache, the name of a model that ships in a package (:mod:`finetune.checkpoints.shipped_models`) for the
-fetched one.
+best. Wherever a checkpoint is taken, ``RUN`` stands for that one, and ``RUN/seeds/0/arms/top`` of an analysis
+for the one that it chose of that arm. A GGUF file stands for its dequantised copy in the cache, the name of a
+model that ships in a package (:mod:`finetune.checkpoints.shipped_models`) for the fetched one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def resolve_checkpoint(source: Source) -> Source:
     """Return the directory that a source stands for; a directory or hub id stands for itself.
 
     Raises:
-        InputError: a run is unfinished, or its ``chosen.json`` names no model in it; a GGUF file cannot be
-            dequantised; a shipped model was not fetched.
+        InputError: a run is unfinished, or its ``chosen.json`` names no model in it; an analysis has several
+            models; a GGUF file cannot be dequantised; a shipped model was not fetched.
     """
     if is_shipped(source):
         return type(source)(shipped_checkpoint(str(source)))
@@ -43,17 +43,30 @@ def resolve_checkpoint(source: Source) -> Source:
                 f"{source}: this training has chosen no model yet; finish it (the same command continues), "
                 "or name the directory of one model"
             )
-        return source
+        if arms := sorted(run.glob("seeds/*/arms/*")):
+            raise InputError(f"{source}: has {len(arms)} models; name one of them, such as {arms[0]}")
+        return type(source)(_chosen_of_arm(run) or source)
     chosen = run / _name(run / CHOSEN)
     if not any((chosen / name).is_file() for name in CONFIGS):
         raise InputError(f"{run / CHOSEN}: names {chosen.name}, which holds no model; train again")
     return type(source)(chosen)
 
 
-def _name(file: Path) -> str:
+def _chosen_of_arm(arm: Path) -> Path | None:
+    """Return the model that an analysis chose of an arm, if this is the directory of one."""
+    listed = arm.parent.parent / "checkpoints.json"
+    if arm.parent.name != "arms" or not listed.is_file():
+        return None
+    name = _name(listed, arm.name)
+    return arm / name if any((arm / name / config).is_file() for config in CONFIGS) else None
+
+
+def _name(file: Path, key: str = "path") -> str:
     """Read which of the run's directories was chosen; only a name is followed, never a path."""
     try:
-        name = read_json(file)["path"]
+        name = read_json(file)[key]
+        if key != "path":
+            name = Path(name).name  # the run may have been moved since
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{file}: does not say which model was chosen ({error!r}); train again") from None
     if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:

@@ -61,6 +61,7 @@ STREAMS: dict[str, int | None] = {
     "crossed set": 31,
     "gradient batches": 32,
     "own facts asked": 32,
+    "facts asked for advice": 91,
     "mixed halves": 33,
     "facts mixed in": 33,
     "unknown facts mixed in": 34,
@@ -77,7 +78,6 @@ STREAMS: dict[str, int | None] = {
     "recall facts": 61,
     "examples set aside": 73,
     "invented names": 74,
-    "facts asked for advice": 75,
     "lesson folds": 81,
     "exchanged answers": 82,
 }

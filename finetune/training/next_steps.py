@@ -25,6 +25,6 @@ def diagnosis_command(out: Path, *, held_out: bool) -> str:
     How the model is asked, its base and the facts held out are read from its directory. Facts that were
     trained on say little of what was lost; cities and countries are known to most bases.
     """
-    others = [] if held_out else ["--facts", "geonames@even", "--limit", "400"]
+    others = [] if held_out else ["--facts", "geonames@even", "--limit", "200"]
     words = ["factscope", "diagnose", "--finetuned", str(out), *others, "--out", f"{out}-diagnosis"]
     return shlex.join(words)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from finetune.checkpoints.loading import Source
     from finetune.data.prompts import Phrasebook, Prompt
 
-CHUNK = 2048  # facts that are worded and tokenised at a time
+CHUNK, FEWEST_AT_A_TIME = 2048, 64  # facts that are worded and tokenised at a time: at most, at least
 SHOTS = 2  # solved examples in front
 POOL = 64  # facts of a relation from which solved examples are drawn
 Dtype = Literal["float32", "bfloat16"]
@@ -135,11 +135,13 @@ class Candidates:
 
     def in_chunks(self, doing: str, work: Callable[[FactSet], ndarray]) -> ndarray:
         """Do ``work`` on a chunk of facts at a time and put together what it returns: one row a fact."""
-        parts = []
+        parts, done = [], 0
+        size = min(CHUNK, max(FEWEST_AT_A_TIME, len(self.facts) // 10))  # so that it is seen to move
         with progress_bar(doing, total=len(self.facts)) as advance:
-            for start in range(0, len(self.facts), CHUNK):
-                parts.append(work(self.facts[start : start + CHUNK]))
-                advance(start + len(parts[-1]))
+            for start in range(0, len(self.facts), size):
+                parts.append(work(self.facts[start : start + size]))
+                done += len(parts[-1])
+                advance(done)
         return np.concatenate(parts)
 
     def prompts_for(self, facts: FactSet, *, shots: int = 0, draw: int | None = None) -> list[Prompt | None]:

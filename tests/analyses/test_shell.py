@@ -16,6 +16,7 @@ from rich.table import Table
 
 from analyses.common.cli import as_json, launch, plain_text
 from analyses.common.options import RunOptions, TrainingOptions
+from finetune.common import progress
 from finetune.common.errors import InputError
 from finetune.common.progress import progress_bar
 
@@ -88,6 +89,16 @@ def test_a_pipe_gets_the_table_alone_in_plain_lines(called, tmp_path):
     assert out.endswith(f"Report: {tmp_path / 'run' / 'report.html'}\n")
     assert "chatter" in err
     assert "Working [hard] (3)" in err
+
+
+def test_long_work_says_in_plain_lines_how_long_is_left(monkeypatch, capsys):
+    clock = iter([0.0, 10.0, 21.0, 25.0, 100.0, 1000.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress_bar("Working", total=100) as advance:
+        for done in (5, 10, 20, 50, 100):
+            advance(done)
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["Working (100)", "Working (10 of 100, 3 min left)", "Working (50 of 100, 2 min left)"]
 
 
 def test_json_is_one_object_and_nothing_else(called, tmp_path):

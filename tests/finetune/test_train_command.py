@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shlex
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 import tyro
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
-from finetune.__main__ import main
+from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
+from finetune.__main__ import _defaults, main
 from finetune.checkpoints.loading import is_adapter, load_model
+from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
@@ -63,11 +68,12 @@ def _command(home, out, *more):
 def test_a_table_of_facts_becomes_a_chosen_adapter(home, tmp_path, capsys):
     out = tmp_path / "run"
     more = ["--method", "lora", "--targets", "q_proj", "v_proj", "--validation-share", "0.25", "--shots", "1"]
+    more += ["--learning-rates", "1e-3", "3e-3"]
     assert main(_command(home, out, *more)) == 0
     chosen, parts = read_json(out / "chosen.json"), read_json(out / "partition.json")
     assert (len(parts["train"]), len(parts["validation"])) == (chosen["facts"], chosen["validation_facts"])
     assert not set(parts["train"]) & set(parts["validation"])
-    assert sorted(p.name for p in out.glob("lr-*")) == ["lr-0.0003", "lr-0.001"]
+    assert sorted(p.name for p in out.glob("lr-*")) == ["lr-0.001", "lr-0.003"]
     assert is_adapter(out / chosen["path"])
     model, _ = load_model(out / chosen["path"], base=home / "base")
     assert model.num_parameters(only_trainable=False) > 0
@@ -78,10 +84,12 @@ def test_a_table_of_facts_becomes_a_chosen_adapter(home, tmp_path, capsys):
     capsys.readouterr()
     assert main([word for word in _command(home, out, *more) if word != "--quiet"]) == 0
     found, following = capsys.readouterr().out.splitlines()
-    assert found.startswith(f"{out / chosen['path']}: step ")
+    assert found.endswith(str(out / chosen["path"]))
     words = shlex.split(following.removeprefix("Next: "))
-    assert words[:2] == ["python", "analyses/attention_imbalance.py"]
-    measured = tyro.cli(AttentionImbalanceOptions, args=words[2:])
+    assert words[:2] == ["factscope", "diagnose"]
+    measured = tyro.cli(StoredOrSuppressedOptions, args=words[2:])
+    assert measured.facts == "geonames@even", "no fact was held out"
+    measured = replace(measured, facts=None, limit=None).resolved()
     measured.check()
     assert measured.own == {"run": str(out / chosen["path"])}
     assert (measured.base, measured.facts) == (str(home / "base"), str(home / "facts.csv"))
@@ -155,3 +163,21 @@ def test_a_bare_list_of_questions_is_trained_on_with_its_own_column_names(home, 
     other = ["--base", str(home / "base"), "--facts", str(tmp_path / "q.csv"), "--out", str(tmp_path / "n")]
     assert main([*other, *SHORT, "--columns", "question=Absent"]) == 2
     assert not (tmp_path / "n").exists()
+
+
+def test_an_analysis_stands_for_no_model_but_its_arms_do(home, tmp_path):
+    arm = tmp_path / "run" / "seeds" / "0" / "arms" / "top"
+    shutil.copytree(home / "base", arm / "lr-0.001")
+    listed = {"base": "b", "top": str(tmp_path / "moved" / "arms" / "top" / "lr-0.001")}
+    (arm.parents[1] / "checkpoints.json").write_text(json.dumps(listed))
+    assert resolve_checkpoint(arm) == arm / "lr-0.001"
+    with pytest.raises(InputError, match=r"has 1 models; name one of them, such as .*/seeds/0/arms/top"):
+        resolve_checkpoint(tmp_path / "run")
+
+
+def test_the_settings_are_those_of_a_pretrained_model_unless_steps_are_given():
+    usual = _defaults(["--base", "b"]).tune
+    assert (usual.method, usual.epochs, usual.batch, usual.learning_rates) == ("lora", 10.0, 32, (1e-3,))
+    assert _defaults(["--method", "full"]).tune.learning_rates == (5e-5,)
+    assert _defaults(["--method=full"]).tune.method == "full"
+    assert _defaults(["--steps", "4"]).tune.epochs is None

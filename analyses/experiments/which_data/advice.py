@@ -77,14 +77,14 @@ def evidence(gains: Sequence[ExpectedGain]) -> str:
     if not measured:
         return "Halving is not advised: what a half by this score costs was not measured."
     ends = " to ".join(
-        f"{format_interval(*(100 * x for x in whole), signed=True)} in {setting.partition(', full')[0]}"
+        f"{format_interval(*(100 * x for x in whole), signed=True)[:-1]}; {setting.partition(', full')[0]})"
         for whole, setting in dict.fromkeys((measured[0], measured[-1]))
     )
     ahead = sum(low > 0 for (_, low, _), _ in measured)
     lead = "A half was" if ahead else "Halving is not advised: a half was"
     return (
         f"{lead} clearly ahead of all facts in {ahead or 'none'} of {len(measured)} settings (points of "
-        f"held-out accuracy: {ends})."
+        f"held-out accuracy from {ends})."
     )
 
 

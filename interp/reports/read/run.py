@@ -78,6 +78,10 @@ class Run:
         path = Path(path)
         if not path.is_dir():
             raise InputError(f"{path}: is no directory; name a run directory, such as runs/demo")
+        if (path / "partition.json").is_file() and not (path / "results.json").is_file():
+            raise InputError(
+                f"{path}: is a training, which has no page; measure it: factscope diagnose --finetuned {path}"
+            )
         results, manifest = (read_object(path / name) for name in ("results.json", "manifest.json"))
         if not isinstance(results.get("arms"), dict) or not results["arms"]:
             raise InputError(f'{path / "results.json"}: holds no "arms"; {RULE}')
