@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analyses.experiments.popularity_splits.archive import read_archive
@@ -45,6 +46,13 @@ ARM_HEADS = (
     *("arm", "of", "own facts learned", "known, 0 examples", "known, 4 examples"),
     *("all, 0 examples", "all, 4 examples", "subject attention"),
 )
+PREDICTED = {
+    "popularity": "population",
+    "base_statement": "log p after the base's statements",
+    "base_log_prob": "log p after its question",
+    "base_invented": "log p after an invented name",
+    "kl_from_base": "KL from the base",
+}
 MEASURES = {
     "accuracy_known": "specifically known facts",
     "accuracy_known_uncommon": "those of them whose answer is not the commonest",
@@ -132,6 +140,12 @@ def study_section(folder: Path, figures: Path) -> str:
         "",
         *arms_table(numbers),
         "",
+        _layers(numbers.records),
+        "",
+        "What predicts which of the known facts an arm answers (area under the ROC curve; 0.5 says nothing):",
+        "",
+        *predictors_table(numbers),
+        "",
         "Everything else is exploratory:",
         "",
         *exploratory_table(numbers),
@@ -205,6 +219,33 @@ def arms_table(numbers: StudyNumbers) -> Iterator[str]:
             cells = [write_number(part.at(place), "%?") for place in places]
             mass = write_number(part.at(f"asked/{zero}/arms/{arm}/subject_attention"), "3?")
             yield _row((arm, of, _learned(numbers, arm, of), *cells, mass))
+
+
+def predictors_table(numbers: StudyNumbers) -> Iterator[str]:
+    """Lay the predictors of survival out as Markdown, for each half at equal steps."""
+    yield _row(("arm", "of", *PREDICTED.values()))
+    yield "|---" * (2 + len(PREDICTED)) + "|"
+    for of, part in numbers.shown.items():
+        for arm in ("top", "bottom"):
+            held = part.part(f"asked/{next(iter(ASKED))}/arms/{arm}/survival")
+            yield _row((arm, of, *(write_number(held.at(name), "2?") for name in PREDICTED)))
+
+
+def _layers(records: Sequence[dict[str, Any]]) -> str:
+    """Say where in the stack attention to the subject has moved from the base, on average over seeds."""
+    told = []
+    for arm in ("top", "bottom"):
+        own, base = (
+            np.mean([r["layers"][at]["attention"] for r in records if r["arm"] == name], axis=0)
+            for name, at in ((arm, LAST), ("base", "base"))
+        )
+        moved = own - base
+        most = np.argsort(-np.abs(moved))[:3]
+        listed = ", ".join(f"{100 * moved[i]:+.1f} in layer {i}".replace("-", "−") for i in most)
+        told.append(f"{arm} {100 * moved.mean():+.1f} points of mass on average ({listed})".replace("-", "−"))
+    return (
+        f"Attention to the subject against the base, at equal steps: {'; '.join(told)}. Layers count from 0."
+    )
 
 
 def exploratory_table(numbers: StudyNumbers) -> Iterator[str]:
