@@ -9,28 +9,21 @@ other trainings.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analyses.experiments.popularity_splits.archive import read_archive
+from analyses.experiments.findings.study_numbers import POOLED, StudyNumbers, outcome
 from analyses.experiments.popularity_splits.cells import LAST
-from analyses.experiments.popularity_splits.numbers import summarise
-from finetune.common.errors import InputError
 from finetune.common.files import atomic_file
 from interp.reports.figures.curves import Curve, forest
 from interp.reports.figures.style import small_png
 from interp.reports.pages.results_tables import write_number
-from interp.reports.pages.study import decide
-from interp.reports.read.results import Number, Results
-from interp.stats import Estimate, adjusted, is_equivalent, overlap_of, p_value
+from interp.reports.read.results import Number
+from interp.stats import adjusted
 
-MARGIN = 0.02  # of "no difference", stated before the study ran (docs/primary_endpoints.md)
-ARMS = {"base", "top", "bottom", "whole", "random", "shuffled_top"}
-POOLED = 3  # seeds from which numbers are over seeds
 ASKED = {f"{LAST}, 0 examples": "equal steps", f"{LAST}, 4 examples": "equal steps, 4 examples"}
 BEST = {"best, 0 examples": "best on validation", "best, 4 examples": "best on validation, 4 examples"}
 PRIMARY = {
@@ -65,57 +58,6 @@ MEASURES = {
     "accuracy_q4": "the least populous quarter",
     "subject_attention": "attention to the subject",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyNumbers:
-    """A study's numbers below one data set, model, method and share: over seeds, and each seed's."""
-
-    pooled: Results
-    seeds: dict[int, Results]
-    overlap: float
-    records: list[dict[str, Any]]
-    rows: pd.DataFrame
-
-    @classmethod
-    def load(cls, folder: Path) -> StudyNumbers:
-        """Read an archive; of seeds that lack an arm nothing is taken.
-
-        Raises:
-            InputError: no cell is there, or no seed is whole.
-        """
-        frame, records = read_archive(folder)
-        arms = frame.groupby("seed")["arm"].agg(set)
-        whole = [int(str(seed)) for seed, there in arms.items() if there >= ARMS]
-        if not whole:
-            raise InputError(f"{folder}: no seed has all of its arms yet; continue the study")
-        rows = frame[frame["seed"].isin(whole)].reset_index(drop=True)
-        tree = Results.of(summarise(rows))
-        trained = rows[rows["arm"] != "base"]
-        places = ["dataset", "model", "method", "fraction"]
-        halves = trained[trained["arm"] != "whole"][places].iloc[0]
-        place = "/".join([*map(str, halves[places[:3]]), f"{halves['fraction']:g}"])
-        return cls(
-            pooled=tree.part(place),
-            seeds={seed: tree.part(f"seeds/{seed}/{place}") for seed in whole},
-            overlap=overlap_of(rows),
-            records=[record for record in records if record["seed"] in whole],
-            rows=rows,
-        )
-
-    @property
-    def shown(self) -> dict[str, Results]:
-        """What is shown, by what it is of: all seeds together, or each."""
-        if len(self.seeds) >= POOLED:
-            return {f"{len(self.seeds)} seeds": self.pooled}
-        return {f"seed {seed}": part for seed, part in self.seeds.items()}
-
-    def p(self, place: str) -> float:
-        """Return a number's p-value over seeds; NaN of fewer than three."""
-        if len(self.seeds) < POOLED:
-            return float("nan")
-        found = [Estimate(**part.at(place)) for part in self.seeds.values()]
-        return p_value(found, overlap=self.overlap)
 
 
 def study_section(folder: Path, figures: Path) -> str:
@@ -181,13 +123,6 @@ def _setting(numbers: StudyNumbers) -> str:
 def _spread(values: pd.Series[int]) -> str:
     low, high = int(values.min()), int(values.max())
     return str(low) if low == high else f"{low} to {high}"
-
-
-def outcome(number: Number) -> str:
-    """Say what a difference's interval decides, see docs/primary_endpoints.md."""
-    if is_equivalent(Estimate(**number), MARGIN):
-        return "no difference"
-    return decide(number)
 
 
 def primary_table(numbers: StudyNumbers) -> Iterator[str]:
