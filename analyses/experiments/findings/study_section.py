@@ -9,27 +9,21 @@ other trainings.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analyses.experiments.popularity_splits.archive import read_archive
+from analyses.experiments.findings.study_numbers import POOLED, StudyNumbers, outcome
 from analyses.experiments.popularity_splits.cells import LAST
-from analyses.experiments.popularity_splits.numbers import summarise
-from finetune.common.errors import InputError
 from finetune.common.files import atomic_file
 from interp.reports.figures.curves import Curve, forest
 from interp.reports.figures.style import small_png
 from interp.reports.pages.results_tables import write_number
-from interp.reports.pages.study import decide
-from interp.reports.read.results import Number, Results
-from interp.stats import Estimate, adjusted, is_equivalent, overlap_of, p_value
+from interp.reports.read.results import Number
+from interp.stats import adjusted
 
-MARGIN = 0.02  # of "no difference", stated before the study ran (docs/primary_endpoints.md)
-ARMS = {"base", "top", "bottom", "whole", "random", "shuffled_top"}
-POOLED = 3  # seeds from which numbers are over seeds
 ASKED = {f"{LAST}, 0 examples": "equal steps", f"{LAST}, 4 examples": "equal steps, 4 examples"}
 BEST = {"best, 0 examples": "best on validation", "best, 4 examples": "best on validation, 4 examples"}
 PRIMARY = {
@@ -45,6 +39,13 @@ ARM_HEADS = (
     *("arm", "of", "own facts learned", "known, 0 examples", "known, 4 examples"),
     *("all, 0 examples", "all, 4 examples", "subject attention"),
 )
+PREDICTED = {
+    "popularity": "population",
+    "base_statement": "log p after the base's statements",
+    "base_log_prob": "log p after its question",
+    "base_invented": "log p after an invented name",
+    "kl_from_base": "KL from the base",
+}
 MEASURES = {
     "accuracy_known": "specifically known facts",
     "accuracy_known_uncommon": "those of them whose answer is not the commonest",
@@ -57,57 +58,6 @@ MEASURES = {
     "accuracy_q4": "the least populous quarter",
     "subject_attention": "attention to the subject",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyNumbers:
-    """A study's numbers below one data set, model, method and share: over seeds, and each seed's."""
-
-    pooled: Results
-    seeds: dict[int, Results]
-    overlap: float
-    records: list[dict[str, Any]]
-    rows: pd.DataFrame
-
-    @classmethod
-    def load(cls, folder: Path) -> StudyNumbers:
-        """Read an archive; of seeds that lack an arm nothing is taken.
-
-        Raises:
-            InputError: no cell is there, or no seed is whole.
-        """
-        frame, records = read_archive(folder)
-        arms = frame.groupby("seed")["arm"].agg(set)
-        whole = [int(str(seed)) for seed, there in arms.items() if there >= ARMS]
-        if not whole:
-            raise InputError(f"{folder}: no seed has all of its arms yet; continue the study")
-        rows = frame[frame["seed"].isin(whole)].reset_index(drop=True)
-        tree = Results.of(summarise(rows))
-        trained = rows[rows["arm"] != "base"]
-        places = ["dataset", "model", "method", "fraction"]
-        halves = trained[trained["arm"] != "whole"][places].iloc[0]
-        place = "/".join([*map(str, halves[places[:3]]), f"{halves['fraction']:g}"])
-        return cls(
-            pooled=tree.part(place),
-            seeds={seed: tree.part(f"seeds/{seed}/{place}") for seed in whole},
-            overlap=overlap_of(rows),
-            records=[record for record in records if record["seed"] in whole],
-            rows=rows,
-        )
-
-    @property
-    def shown(self) -> dict[str, Results]:
-        """What is shown, by what it is of: all seeds together, or each."""
-        if len(self.seeds) >= POOLED:
-            return {f"{len(self.seeds)} seeds": self.pooled}
-        return {f"seed {seed}": part for seed, part in self.seeds.items()}
-
-    def p(self, place: str) -> float:
-        """Return a number's p-value over seeds; NaN of fewer than three."""
-        if len(self.seeds) < POOLED:
-            return float("nan")
-        found = [Estimate(**part.at(place)) for part in self.seeds.values()]
-        return p_value(found, overlap=self.overlap)
 
 
 def study_section(folder: Path, figures: Path) -> str:
@@ -131,6 +81,12 @@ def study_section(folder: Path, figures: Path) -> str:
         "Arms at equal steps:",
         "",
         *arms_table(numbers),
+        "",
+        _layers(numbers.records),
+        "",
+        "What predicts which of the known facts an arm answers (area under the ROC curve; 0.5 says nothing):",
+        "",
+        *predictors_table(numbers),
         "",
         "Everything else is exploratory:",
         "",
@@ -169,13 +125,6 @@ def _spread(values: pd.Series[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def outcome(number: Number) -> str:
-    """Say what a difference's interval decides, see docs/primary_endpoints.md."""
-    if is_equivalent(Estimate(**number), MARGIN):
-        return "no difference"
-    return decide(number)
-
-
 def primary_table(numbers: StudyNumbers) -> Iterator[str]:
     """Lay the primary endpoints out as Markdown."""
     places = [f"asked/{next(iter(ASKED))}/contrasts/{place}" for place in PRIMARY.values()]
@@ -205,6 +154,33 @@ def arms_table(numbers: StudyNumbers) -> Iterator[str]:
             cells = [write_number(part.at(place), "%?") for place in places]
             mass = write_number(part.at(f"asked/{zero}/arms/{arm}/subject_attention"), "3?")
             yield _row((arm, of, _learned(numbers, arm, of), *cells, mass))
+
+
+def predictors_table(numbers: StudyNumbers) -> Iterator[str]:
+    """Lay the predictors of survival out as Markdown, for each half at equal steps."""
+    yield _row(("arm", "of", *PREDICTED.values()))
+    yield "|---" * (2 + len(PREDICTED)) + "|"
+    for of, part in numbers.shown.items():
+        for arm in ("top", "bottom"):
+            held = part.part(f"asked/{next(iter(ASKED))}/arms/{arm}/survival")
+            yield _row((arm, of, *(write_number(held.at(name), "2?") for name in PREDICTED)))
+
+
+def _layers(records: Sequence[dict[str, Any]]) -> str:
+    """Say where in the stack attention to the subject has moved from the base, on average over seeds."""
+    told = []
+    for arm in ("top", "bottom"):
+        own, base = (
+            np.mean([r["layers"][at]["attention"] for r in records if r["arm"] == name], axis=0)
+            for name, at in ((arm, LAST), ("base", "base"))
+        )
+        moved = own - base
+        most = np.argsort(-np.abs(moved))[:3]
+        listed = ", ".join(f"{100 * moved[i]:+.1f} in layer {i}".replace("-", "−") for i in most)
+        told.append(f"{arm} {100 * moved.mean():+.1f} points of mass on average ({listed})".replace("-", "−"))
+    return (
+        f"Attention to the subject against the base, at equal steps: {'; '.join(told)}. Layers count from 0."
+    )
 
 
 def exploratory_table(numbers: StudyNumbers) -> Iterator[str]:

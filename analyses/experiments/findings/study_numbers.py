@@ -1,0 +1,78 @@
+"""An archived study's numbers: over seeds, or each seed's own, and what a difference's interval decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analyses.experiments.popularity_splits.archive import read_archive
+from analyses.experiments.popularity_splits.numbers import summarise
+from finetune.common.errors import InputError
+from interp.reports.pages.study import decide
+from interp.reports.read.results import Number, Results
+from interp.stats import Estimate, is_equivalent, overlap_of, p_value
+
+ARMS = {"base", "top", "bottom", "whole", "random", "shuffled_top"}
+MARGIN = 0.02  # of "no difference", stated before the study ran (docs/primary_endpoints.md)
+POOLED = 3  # seeds from which numbers are over seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyNumbers:
+    """A study's numbers below one data set, model, method and share: over seeds, and each seed's."""
+
+    pooled: Results
+    seeds: dict[int, Results]
+    overlap: float
+    records: list[dict[str, Any]]
+    rows: pd.DataFrame
+
+    @classmethod
+    def load(cls, folder: Path) -> StudyNumbers:
+        """Read an archive; of seeds that lack an arm nothing is taken.
+
+        Raises:
+            InputError: no cell is there, or no seed is whole.
+        """
+        frame, records = read_archive(folder)
+        arms = frame.groupby("seed")["arm"].agg(set)
+        whole = [int(str(seed)) for seed, there in arms.items() if there >= ARMS]
+        if not whole:
+            raise InputError(f"{folder}: no seed has all of its arms yet; continue the study")
+        rows = frame[frame["seed"].isin(whole)].reset_index(drop=True)
+        tree = Results.of(summarise(rows))
+        trained = rows[rows["arm"] != "base"]
+        places = ["dataset", "model", "method", "fraction"]
+        halves = trained[trained["arm"] != "whole"][places].iloc[0]
+        place = "/".join([*map(str, halves[places[:3]]), f"{halves['fraction']:g}"])
+        return cls(
+            pooled=tree.part(place),
+            seeds={seed: tree.part(f"seeds/{seed}/{place}") for seed in whole},
+            overlap=overlap_of(rows),
+            records=[record for record in records if record["seed"] in whole],
+            rows=rows,
+        )
+
+    @property
+    def shown(self) -> dict[str, Results]:
+        """What is shown, by what it is of: all seeds together, or each."""
+        if len(self.seeds) >= POOLED:
+            return {f"{len(self.seeds)} seeds": self.pooled}
+        return {f"seed {seed}": part for seed, part in self.seeds.items()}
+
+    def p(self, place: str) -> float:
+        """Return a number's p-value over seeds; NaN of fewer than three."""
+        if len(self.seeds) < POOLED:
+            return float("nan")
+        found = [Estimate(**part.at(place)) for part in self.seeds.values()]
+        return p_value(found, overlap=self.overlap)
+
+
+def outcome(number: Number) -> str:
+    """Say what a difference's interval decides, see docs/primary_endpoints.md."""
+    if is_equivalent(Estimate(**number), MARGIN):
+        return "no difference"
+    return decide(number)
