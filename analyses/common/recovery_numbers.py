@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -25,6 +26,30 @@ def lesson_steps(rows: pd.DataFrame) -> list[int]:
     """Return after how many steps of a lesson the rows' facts were asked."""
     first = f"{LESSON}_"
     return sorted(int(str(c).removeprefix(first)) for c in rows if str(c).startswith(first))
+
+
+def recovery_trees(rows: pd.DataFrame) -> Tree:
+    """Return ``lesson``, of facts whose answer is not their relation's commonest, and ``lesson_all``.
+
+    A model that is reminded of a form gives the commonest answers more often, to whomever: such an answer
+    comes right without any knowledge of the subject.
+
+    Args:
+        rows: of one seed, a row a fact and arm.
+    """
+    return {
+        "lesson": recovery_numbers(rows[~has_commonest_answer(rows)]),
+        "lesson_all": recovery_numbers(rows),
+    }
+
+
+def has_commonest_answer(rows: pd.DataFrame) -> pd.Series[Any]:
+    """Return whether a fact's answer is its relation's commonest, which several facts must share."""
+    facts = rows.drop_duplicates("fact_id")
+    counts = facts.groupby(["relation", "answer"]).size()
+    most = counts.groupby("relation").transform("max")
+    common = counts[(counts == most) & (counts > 1)].index
+    return pd.Series(pd.MultiIndex.from_frame(rows[["relation", "answer"]]).isin(common), index=rows.index)
 
 
 def recovery_numbers(rows: pd.DataFrame) -> Tree:

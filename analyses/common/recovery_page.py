@@ -62,8 +62,9 @@ def _restored_table(lesson: Results) -> StudyTable:
         rows,
         columns,
         note="Taught: facts of other subjects that the base knew. Placebo: the same lesson with answers "
-        "exchanged between subjects. Facts that were never stored come right by luck alone. n: facts, or "
-        "trainings.",
+        "exchanged between subjects. Without facts whose answer is their relation's commonest, which comes "
+        "right whoever is asked about (with them: lesson_all in results.json). Facts that were never stored "
+        "come right by luck alone. n: facts, or trainings.",
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses.common.recovery_numbers import recovery_numbers
+from analyses.common.recovery_numbers import has_commonest_answer, recovery_numbers, recovery_trees
 from finetune.data.prompts import Prompt
 from interp.verdicts.recovery import exchange_answers, lesson_folds, lesson_prompts, simple_rules
 
@@ -116,3 +116,15 @@ def test_rules_are_missing_where_nothing_was_stated() -> None:
     assert rules[["rule_every", "rule_any"]].iloc[:2].to_numpy().tolist() == [[1, 1], [0, 1]]
     assert rules[["rule_every", "rule_any"]].iloc[2].isna().all()
     assert rules["rule_patch"].tolist() == [0, 1, 2]
+
+
+def test_answers_that_need_no_knowledge_are_left_out_of_the_headline() -> None:
+    """The commonest answer comes right for everybody: without it nothing is restored."""
+    rows = frame(np.array([1.0] * 6 + [0.0] * 4), np.arange(10.0), np.zeros(10))
+    rows["relation"], rows["answer"] = "r", ["common"] * 6 + list("abcd")
+    assert has_commonest_answer(rows).tolist() == [True] * 6 + [False] * 4
+    trees = recovery_trees(rows)
+    assert trees["lesson"]["after_30"]["restored"]["lost"].value == 0
+    assert trees["lesson_all"]["after_30"]["restored"]["lost"].value == 0.6
+    rows["answer"] = list("abcdefghij")
+    assert not has_commonest_answer(rows).any(), "an answer of one fact is nobody else's"

@@ -213,7 +213,7 @@ def test_lost_facts_are_asked_again_after_lessons_on_other_subjects(verdicts: Pa
         )
         assert frame.loc[~wrong, column].isna().all(), "who was right already cannot be restored"
     lost = frame[wrong & (frame["base_knew"] == 1)]
-    numbers = results["lesson"]["after_30"]
+    numbers = results["lesson_all"]["after_30"]
     assert numbers["restored"]["lost"]["value"] == pytest.approx(lost["restored_30"].mean())
     assert numbers["restored"]["lost"]["n"] == len(lost)
     assert set(numbers["auroc"]) >= {"index", "rule_every", "rule_any", "rule_patch", "asked", "patterns"}

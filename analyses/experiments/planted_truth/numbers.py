@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from analyses.common.numbers import SHARE, Tree, mean_of, summarise_seeds
-from analyses.common.recovery_numbers import INDEX, predictors, recovery_numbers, verdict_key
+from analyses.common.recovery_numbers import INDEX, predictors, recovery_trees, verdict_key
 from analyses.experiments.planted_truth.cells import (
     ABSENT,
     DAMAGED,
@@ -125,7 +125,7 @@ def _cell(rows: pd.DataFrame) -> Tree:
             for name in CALLED
         },
         "auroc": _areas(pd.concat([lost, rows[rows["truth"].isin((ABSENT, RARE)) & wrong]])),
-        "lesson": recovery_numbers(rows),
+        **recovery_trees(rows),
     }
     return tree
 

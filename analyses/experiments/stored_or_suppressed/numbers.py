@@ -9,7 +9,7 @@ import pandas as pd
 
 from analyses.common.checkpoints import BASE
 from analyses.common.numbers import mean_of, summarise_seeds
-from analyses.common.recovery_numbers import recovery_numbers
+from analyses.common.recovery_numbers import recovery_trees
 from analyses.experiments.stored_or_suppressed.hidden import hidden_numbers
 from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
@@ -64,7 +64,7 @@ def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
 
 def _one_seed(frame: pd.DataFrame) -> dict[str, Any]:
     arms = {str(arm): _arm(rows) for arm, rows in frame.groupby("arm", sort=False)}
-    return {"arms": arms, "lesson": recovery_numbers(frame)}
+    return {"arms": arms, **recovery_trees(frame)}
 
 
 def _arm(rows: pd.DataFrame) -> dict[str, Any]:
