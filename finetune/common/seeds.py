@@ -56,6 +56,7 @@ STREAMS: dict[str, int | None] = {
     "grid facts": 9,
     "grafted facts": 45,
     "pictured facts": 10,
+    "recall parts": 73,
     "mixture": 30,
     "crossed set": 31,
     "gradient batches": 32,
