@@ -21,7 +21,6 @@ import tyro
 
 from finetune.checkpoints.loading import load_model
 from finetune.common.files import read_json, write_json
-from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
 from finetune.evaluation.asking_forms import SPECIFIC, AskingForm
@@ -79,7 +78,7 @@ def main(options: Options) -> None:
 def drawn(path: Path, n: int) -> FactSet:
     """Draw some of a file's facts, always the same."""
     facts = FactSet.load(str(path))
-    rows = generator(0, "known facts").permutation(len(facts))[:n]
+    rows = np.random.default_rng(0).permutation(len(facts))[:n]
     return facts.subset(sorted(rows.tolist()))
 
 

@@ -44,6 +44,7 @@ OTHERS = {
     "--num_processes",
     "--no-deps",
     "--target",
+    "--write-real",
 }
 # Libraries' names and pieces of code that are shown without being ours.
 FOREIGN = {

@@ -19,6 +19,7 @@ from finetune.data.prompts import Prompt
 from finetune.evaluation.judging import AnswerJudge
 from interp.measures.attention import AttentionMass, MassTable, subject_attention
 from interp.measures.placebos import wrong_subject
+from interp.measures.recall_parts import recall_parts
 from interp.measures.value_readout import value_readout
 from interp.models.edit_check import InterventionError
 from interp.patching.interventions import Intervention, Knockout, Replace
@@ -29,6 +30,8 @@ from interp.patching.recall_heads import RecallHeads, recall_heads
 from interp.patching.recording import Recording, record
 
 FINDING = 32  # facts that recall heads are looked for on
+SPLIT = 200  # facts whose recall is split into its parts, at most
+RECALL = ("extraction", "attention_elsewhere", "mlp", "rest", "logit_difference")
 FEWEST_SUBJECTS = 8
 
 
@@ -63,18 +66,19 @@ def recall_stage(
     """
 
     def make(found: OpenCheckpoint, to: Path) -> None:
-        prompts = _right_aside(found, batch_tokens)
-        if len(prompts) < FEWEST_SUBJECTS:
-            rows = answers()
-            right = generator(seed, "recall facts").permutation(sorted(rows.loc[rows["correct"], "fact_id"]))
-            chosen = set(right[: min(FINDING, len(right) // 2)].tolist())
-            prompts = [prompt for prompt in found.checkpoints.prompts if prompt.fact_id in chosen]
-        subjects = [prompt.text[slice(*prompt.subject)] for prompt in prompts]
         heads = RecallHeads.none(found.model.cfg.n_layers, found.model.cfg.n_heads)
-        if len(set(subjects)) >= FEWEST_SUBJECTS:
-            options: dict[str, Any] = {"groups": subjects, "batch_tokens": batch_tokens}
-            options["progress"] = "Finding the heads that recall needs"
-            with suppress(InterventionError):
+        with suppress(InterventionError):
+            prompts = _right_aside(found, batch_tokens)
+            if len(prompts) < FEWEST_SUBJECTS:
+                rows = answers()
+                ids = sorted(rows.loc[rows["correct"], "fact_id"])
+                right = generator(seed, "recall facts").permutation(ids)
+                chosen = set(right[: min(FINDING, len(right) // 2)].tolist())
+                prompts = [prompt for prompt in found.checkpoints.prompts if prompt.fact_id in chosen]
+            subjects = [prompt.text[slice(*prompt.subject)] for prompt in prompts]
+            if len(set(subjects)) >= FEWEST_SUBJECTS:
+                options: dict[str, Any] = {"groups": subjects, "batch_tokens": batch_tokens}
+                options["progress"] = "Finding the heads that recall needs"
                 heads = recall_heads(found.model, found.encoded(prompts), found.tokenizer, **options)
         heads.save(to)
 
@@ -88,8 +92,8 @@ def _right_aside(found: OpenCheckpoint, batch_tokens: int) -> list[Prompt]:
     batch = found.encoded(found.checkpoints.aside)
     if batch.sunk.all():
         return []
-    batch, nothing = batch[~batch.sunk], list[Intervention]()
-    said = patch(found.model, batch, [nothing], found.tokenizer, batch_tokens=batch_tokens).clean_said
+    batch, cut = batch[~batch.sunk], Intervention(site="pattern", do=Knockout(), keys="subject")
+    said = patch(found.model, batch, cut, found.tokenizer, batch_tokens=batch_tokens).clean_said
     judge = AnswerJudge(found.checkpoints.answer_sets)
     pairs = zip(batch.prompts, said, strict=True)
     return [prompt for prompt, text in pairs if judge.is_right(prompt, text)][:FINDING]
@@ -108,7 +112,8 @@ def readings_stage(
 
     It leaves subject-attention mass, and one row per fact: log p(answer) lost when the last token cannot see
     the subject or the relation's words (nats, missing where the architecture ignores edits), and the gold
-    answer's readout from the subject's values with its rank in the relation's answer set (0 is first).
+    answer's readout from the subject's values with its rank in the relation's answer set (0 is first); of
+    some facts also where the logit difference comes from.
     """
     mass = mass_stage(name, directory / f"{name}.safetensors", batch_tokens=batch_tokens)
     evidence = directory / f"{name}.parquet"
@@ -140,6 +145,7 @@ def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int, masses: MassT
         "used": readout.used_total.numpy(),
         "used_rank": readout.used_total_rank.numpy(),
     }
+    columns |= _recall(found, batch_tokens, told=f"Splitting the recall of {name}")
     blocks: tuple[Block, ...] = ("subject", "relation")
     # Both are cells of one grid, so that the prompts are run once.
     cuts = [Intervention(site="pattern", do=Knockout(), keys=block) for block in blocks]
@@ -151,6 +157,16 @@ def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int, masses: MassT
         lost = -patch(model, batch, cuts, tokenizer, **options).effect.numpy()
         columns |= {f"knockout_{block}": row for block, row in zip(blocks, lost, strict=True)}
     return pd.DataFrame(columns)
+
+
+def _recall(found: OpenCheckpoint, batch_tokens: int, told: str) -> dict[str, Any]:
+    """Split the logit difference of some facts, the same in every checkpoint, into parts of recall."""
+    drawn = generator(0, "recall parts").permutation(len(found.batch))[:SPLIT]
+    asked = found.model, found.batch[sorted(drawn.tolist())], found.tokenizer, found.checkpoints.answer_sets
+    parts = recall_parts(*asked, batch_tokens=batch_tokens, progress=told).facts_frame().set_index("fact_id")
+    parts["rest"] = parts["embedding"] + parts["constant"]
+    rows = parts.reindex(found.batch.fact_ids)
+    return {f"recall_{part}": rows[part].to_numpy() for part in RECALL}
 
 
 def rows_stage(path: Path, *, batch_tokens: int) -> Stage[Recording]:

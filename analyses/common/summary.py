@@ -45,6 +45,7 @@ def _arm(rows: pd.DataFrame) -> Tree:
         **{name: mean(rows[rows[name].notna()], name) for name in ATTENTION if name in rows},
         **_specificity(rows),
         **_evidence(known),
+        **_recall(known),
     }
 
 
@@ -92,6 +93,12 @@ def _evidence(known: pd.DataFrame) -> Tree:
     return {name: mean(shares, name, share=not name.startswith("knockout")) for name in names}
 
 
+def _recall(known: pd.DataFrame) -> Tree:
+    """Average where logit differences come from, over those known facts whose recall was split."""
+    names = [name for name in known if str(name).startswith("recall_")]
+    return {str(name): mean(known[known[name].notna()], str(name), share=False) for name in names}
+
+
 def _contrasts(facts: pd.DataFrame) -> Tree:
     arms = list(dict.fromkeys(facts["arm"]))
     if {"top", "bottom"} <= set(arms):
@@ -129,8 +136,9 @@ def recovery(facts: pd.DataFrame) -> Tree:
 
 
 def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
-    """All but differences and nats are shares: accuracies, attention mass, recovered facts."""
-    if "knockout" in path[-1] or path[-1] in ("answer_entropy", "answer_information"):
+    """All but differences, nats and logits are shares: accuracies, attention mass, recovered facts."""
+    nats = ("knockout", "recall_", "answer_entropy", "answer_information")
+    if any(name in path[-1] for name in nats) and path[-1] not in ATTENTION:
         return None
     return (-1, 1) if "contrasts" in path or path[-1] == "difference" else (0, 1)
 

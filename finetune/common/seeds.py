@@ -57,6 +57,7 @@ STREAMS: dict[str, int | None] = {
     "grafted facts": 45,
     "hidden facts": 46,
     "pictured facts": 10,
+    "recall parts": 73,
     "mixture": 30,
     "crossed set": 31,
     "gradient batches": 32,

@@ -25,6 +25,13 @@ SPECIFIC_KINDS: Mapping[wording.Kind, tuple[str, str]] = {
     "exact_disagrees": ("Judged otherwise if it had to be the answer alone", "%"),
     "contains_disagrees": ("Judged otherwise if it need only contain the answer", "%"),
 }
+RECALL_KINDS: Mapping[wording.Kind, tuple[str, str]] = {
+    "recall_extraction": ("Attention, from the subject", "logits"),
+    "recall_attention_elsewhere": ("Attention, from elsewhere", "logits"),
+    "recall_mlp": ("MLPs", "logits"),
+    "recall_rest": ("Embedding and constant", "logits"),
+    "recall_logit_difference": ("In all", "logits"),
+}
 ARMS = {
     "top": "popular half",
     "bottom": "unpopular half",
@@ -50,7 +57,7 @@ def run_study(run: Run, figures: Sequence[StudyFigure] = ()) -> Study:
         finding=answer.sentences[0],
         outcome=answer.verdict,
         answer=answer.sentences[1:],
-        tables=(headline_numbers(run), *specific_numbers(run), moved_heads(run)),
+        tables=(headline_numbers(run), *specific_numbers(run), *recall_numbers(run), moved_heads(run)),
         figures=tuple(figures),
         examples=tuple(_example(run)),
         definitions=tuple(_definitions(run)),
@@ -115,21 +122,34 @@ def _specific_note(run: Run) -> str:
 
 def specific_numbers(run: Run) -> tuple[StudyTable, ...]:
     """Say per arm how specific its answers are to the subjects; no table where that was not measured."""
-    if not any(run.number("arms", arm, "modal_share") for arm in run.arms):
-        return ()
-    rows = [
-        (arm, *(write_number(run.number("arms", arm, kind), kind) for kind in SPECIFIC_KINDS))
-        for arm in run.arms
-    ]
-    return (
-        StudyTable(
-            title="How specific answers are to their subjects, and how much hangs on the judge",
-            columns=("Arm", *(f"{title}, {unit}" for title, unit in SPECIFIC_KINDS.values())),
-            rows=tuple(rows),
-            note="An answer that is its relation's commonest may be right and say nothing of its subject. "
-            "Right is here what begins with an accepted answer, after what models put in front.",
-        ),
+    return _by_arm(
+        run,
+        SPECIFIC_KINDS,
+        title="How specific answers are to their subjects, and how much hangs on the judge",
+        note="An answer that is its relation's commonest may be right and say nothing of its subject. Right "
+        "is here what begins with an accepted answer, after what models put in front.",
     )
+
+
+def recall_numbers(run: Run) -> tuple[StudyTable, ...]:
+    """Say per arm where recall comes from; no table where that was not measured."""
+    return _by_arm(
+        run,
+        RECALL_KINDS,
+        title="Where the right answer comes from at the last token",
+        note="Of known facts: the right answer's logit less the mean of its relation's answers, split by "
+        "what wrote it. Attention from the subject is extraction (Geva et al. 2023).",
+    )
+
+
+def _by_arm(
+    run: Run, kinds: Mapping[wording.Kind, tuple[str, str]], *, title: str, note: str
+) -> tuple[StudyTable, ...]:
+    if not any(run.number("arms", arm, kind) for arm in run.arms for kind in kinds):
+        return ()
+    columns = ("Arm", *(f"{told}, {unit}" for told, unit in kinds.values()))
+    rows = [(arm, *(write_number(run.number("arms", arm, kind), kind) for kind in kinds)) for arm in run.arms]
+    return (StudyTable(title=title, columns=columns, rows=tuple(rows), note=note),)
 
 
 def write_number(

@@ -27,8 +27,13 @@ Kind = Literal[
     "answer_information",
     "exact_disagrees",
     "contains_disagrees",
+    "recall_extraction",
+    "recall_attention_elsewhere",
+    "recall_mlp",
+    "recall_rest",
+    "recall_logit_difference",
 ]
-FRACTIONS = ("subject_attention", "answer_information")  # not written in percent
+SHARES = ("accuracy", "modal", "disagrees")  # what is written in percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +53,9 @@ def run_words() -> dict[str, Any]:
 
 
 def format_number(value: float, kind: Kind, *, signed: bool = False) -> str:
-    """Write one value in its unit's digits: accuracy in percent or points, attention mass as a fraction."""
-    text = f"{100 * abs(value):.1f}" if kind not in FRACTIONS else f"{abs(value):.3f}"
+    """Write one value in its unit's digits: accuracy in percent or points, others as they are."""
+    in_percent = any(word in kind for word in SHARES)
+    text = f"{100 * abs(value):.1f}" if in_percent else f"{abs(value):.3f}"
     sign = MINUS if value < 0 and float(text) else "+" if signed and float(text) else ""
     return sign + text
 
