@@ -1,0 +1,95 @@
+"""What a training's directory says of itself, and what is advised before one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analyses.common.tuned_runs import completed, held_out
+from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
+from analyses.experiments.which_data.advice import advice, evidence, next_commands, share_held_out
+from analyses.experiments.which_data.expected_gains import ExpectedGain, measured_gains
+from analyses.experiments.which_data.options import WhichDataOptions
+from finetune.common.errors import InputError
+from finetune.common.progress import Notice
+from finetune.data.facts import FactSet
+from finetune.data.records.fact import Fact
+
+FACTS = FactSet(
+    facts=tuple(Fact(id=str(i), subject=f"s{i}", relation="r", answers=("a",)) for i in range(6)), name="six"
+)
+
+
+def training(path: Path, *, base: str = "base", facts: str = "facts.csv", train: str = "012") -> str:
+    path.mkdir()
+    rest = [i for i in "012345" if i not in train]
+    config = {"base": base, "facts": facts, "columns": ["subject=Name"], "phrasebook": None}
+    (path / "manifest.json").write_text(json.dumps({"analysis": "finetune", "config": config}))
+    parts = {"train": list(train), "validation": rest[:1], "test": rest[1:]}
+    (path / "partition.json").write_text(json.dumps(parts))
+    return str(path)
+
+
+def options(**more: object) -> StoredOrSuppressedOptions:
+    return StoredOrSuppressedOptions(**more)  # type: ignore[arg-type]
+
+
+def test_a_training_says_its_base_and_facts_and_what_is_given_goes_first(tmp_path: Path) -> None:
+    one = training(tmp_path / "one")
+    taken = completed(options(), [one])
+    assert (taken.base, taken.facts, taken.columns) == ("base", "facts.csv", ("subject=Name",))
+    other = completed(options(facts="other.csv"), [one])
+    assert (other.base, other.facts, other.columns) == ("base", "other.csv", ()), "columns of others"
+    assert completed(options(base="mine"), [one]).base == "mine"
+    plain = options(base="b", facts="f")
+    assert completed(plain, [str(tmp_path)]) is plain
+
+
+def test_trainings_that_differ_are_told(tmp_path: Path) -> None:
+    both = [training(tmp_path / "one"), training(tmp_path / "two", base="other")]
+    with pytest.raises(InputError, match=r"--base: the trainings differ in it \(base, other\); give it"):
+        completed(options(), both)
+    assert completed(options(base="base"), both).facts == "facts.csv"
+
+
+def test_only_what_no_training_saw_is_asked(tmp_path: Path) -> None:
+    both = [training(tmp_path / "one"), training(tmp_path / "two", train="014")]
+    asked, shown = held_out(FACTS, "facts.csv", both)
+    assert [fact.id for fact in asked] == ["5"]
+    assert [fact.id for fact in shown] == ["0", "1", "2", "3", "4"]
+    assert len(asked.left_out) == 5
+    assert all("was trained on" in item.reason for item in asked.left_out)
+    assert held_out(FACTS, "other.csv", both)[0] == FACTS
+    every = training(tmp_path / "three", train="012345")
+    with pytest.warns(Notice, match="was trained on all of facts.csv"):
+        assert held_out(FACTS, "facts.csv", [every])[0] == FACTS
+
+
+def test_halving_is_advised_only_where_it_was_clearly_ahead() -> None:
+    def gain(low: float, high: float) -> ExpectedGain:
+        return ExpectedGain(setting="here", popularity=None, whole=((low + high) / 2, low, high), random=None)
+
+    assert evidence([gain(-0.02, 0.01), gain(-0.05, -0.01)]).startswith("Halving is not advised: ")
+    assert evidence([gain(0.01, 0.03), gain(-0.05, -0.01)]).startswith("A half was clearly ahead ")
+    assert "was not measured" in evidence([])
+    assert all("Halving is not advised" in evidence(some) for some in measured_gains().values())
+
+
+@pytest.mark.parametrize(("facts", "share"), [(300, 0.3), (150, 0.5), (600, 0.15), (100_000, 0.1), (3, 0.5)])
+def test_enough_is_held_out_for_a_diagnosis(facts: int, share: float) -> None:
+    assert share_held_out(facts) == share
+
+
+def test_advice_begins_with_what_the_base_knows_and_says_what_will_fail() -> None:
+    chosen = WhichDataOptions(base="b", facts="f.csv")
+    known = {"value": 0.02, "low": 0.0, "high": 0.05, "n": 50}
+    told = advice(chosen, "random", 50, known)
+    assert told[0].startswith("The base knows 1 of 50 facts: 2.0% (0.0 to 5.0) ")
+    assert any("little to lose" in each for each in told)
+    assert any("too few to hold so many out" in each for each in told)
+    config = {**chosen.config(), "columns": ["subject=My name"], "chat": True}
+    first, second = next_commands(config, 300, "chosen.csv")
+    assert first.endswith("--columns 'subject=My name' --chat --test-share 0.3 --out runs/tuned")
+    assert "--facts chosen.csv" in second
