@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analyses.experiments.findings.options import FindingsOptions
 from analyses.experiments.findings.page import HEAD, RunFindings, findings_page, runs_part, runs_part_of
-from analyses.experiments.findings.study_section import study_section
+from analyses.experiments.findings.study_section import write_study
 from finetune.common.files import atomic_file
 from finetune.common.output_files import begins_with, require_own_output
 
@@ -16,7 +16,6 @@ def write(options: FindingsOptions) -> None:
     of_runs = runs_part([RunFindings.load(run) for run in options.runs])
     if not options.runs:
         of_runs = runs_part_of(options.out)
-    figures = options.out.parent / "figures"
-    text = findings_page([study_section(folder, figures) for folder in options.studies], of_runs)
+    text = findings_page([write_study(folder, options.out) for folder in options.studies], of_runs)
     with atomic_file(options.out) as path:
         path.write_text(text, encoding="utf-8")

@@ -73,6 +73,7 @@ class StudyNumbers:
 
 def outcome(number: Number) -> str:
     """Say what a difference's interval decides, see docs/primary_endpoints.md."""
-    if is_equivalent(Estimate(**number), MARGIN):
-        return "no difference"
-    return decide(number)
+    decided = decide(number)
+    if not is_equivalent(Estimate(**number), MARGIN):
+        return decided
+    return "no difference" if decided == "inconclusive" else f"{decided}, within the margin"

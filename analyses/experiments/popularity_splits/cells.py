@@ -93,7 +93,8 @@ def measure(options: PopularitySplitsOptions, cell: GridCell, home: Path) -> pd.
             "step": best.step,
         }
     run.write(finished=True, **details, facts=len(own), **told)
-    layers = {name: layer_means(home / MEASURES / name) for name in trained or (BASE,)}
+    places = _places(trained) or {BASE: BASE}
+    layers = {name: layer_means(home / MEASURES / place) for name, place in places.items()}
     seconds = round(time.process_time() - started, 1)
     record = {"curve": _curve(home), "layers": layers, "timings": run.timings, "cpu_seconds": seconds}
     export_cell(options, cell, frame, record)
@@ -160,11 +161,9 @@ def _ask_checkpoints(
         if data.knowledge is not None:
             frame = frame.merge(data.knowledge.drop(columns="known"), on="fact_id", how="left")
     else:
-        frames = []
+        frames, places = [], _places(trained)
         for name, checkpoint in trained.items():
-            # Where the last step was the best, both are one.
-            place = next(n for n, other in trained.items() if other.step == checkpoint.step)
-            found = measure_checkpoint(options, data, str(checkpoint.path), home / MEASURES / place)
+            found = measure_checkpoint(options, data, str(checkpoint.path), home / MEASURES / places[name])
             told = {"step": checkpoint.step, "training_accuracy": checkpoint.training_accuracy}
             frames.append(found.assign(checkpoint=name, **told))
             frames[-1]["beside"] |= name != options.keep
@@ -174,6 +173,14 @@ def _ask_checkpoints(
         # A world's seeds draw facts anew; those of real facts split the same ones.
         frame[TEST_OVER_TRAIN] = len(data.parts.test) / len(data.parts.train)
     return frame
+
+
+def _places(trained: Mapping[str, Checkpoint]) -> dict[str, str]:
+    """Say under which name each checkpoint is measured: where the last step was the best, both are one."""
+    return {
+        name: next(n for n, other in trained.items() if other.step == one.step)
+        for name, one in trained.items()
+    }
 
 
 def _curve(home: Path) -> list[dict[str, Any]]:
