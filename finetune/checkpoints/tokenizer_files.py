@@ -7,7 +7,9 @@ without a vocabulary gives a tokenizer that knows nothing. Both load without an 
 
 from __future__ import annotations
 
+import ctypes
 import logging
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +60,14 @@ def load_faithful_tokenizer(source: str | Path, revision: str) -> PreTrainedToke
         )
     if tokenizer.eos_token_id is None and local:
         _take_eos(tokenizer, Path(source))
+    _release_freed_memory()
     return tokenizer
+
+
+def _release_freed_memory() -> None:
+    """Give back what was freed again in reading a vocabulary and the C library keeps: 0.4 GB of Gemma's."""
+    with suppress(OSError, AttributeError, TypeError):  # glibc has it, others need not
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _holds_vocabulary(folder: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
