@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
@@ -17,7 +17,6 @@ from finetune.common.progress import notice
 from finetune.data.facts import FactSet
 
 TAKEN = ("base", "facts", "columns", "phrasebook")  # options that a training and a measurement share
-Options = TypeVar("Options", bound=Any)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ def tuned_runs(paths: Iterable[str]) -> list[TunedRun]:
     return [run for path in paths if (run := TunedRun.load(path)) is not None]
 
 
-def completed(options: Options, paths: Iterable[str]) -> Options:
+def completed(options: Any, paths: Iterable[str]) -> Any:
     """Take from trainings what the options do not say: the base, the facts and how these are read.
 
     Args:
