@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 NOT_FINITE = "its logits are not numbers"
 NO_INDEX = (
-    "no kind of evidence tells retained facts from never-stored ones, so there is no index: of lost facts only "
-    "those that are still stated in every held-out form are called stored"
+    "no kind of evidence tells retained facts from never-stored ones, so there is no index: of lost facts "
+    "only those that are still stated in every held-out form are called stored"
 )
 USED = ("forms", "boost", "patterns", "all_patterns")
 KINDS = ("asked", *USED, "sibling", "all_sibling", "readout", "knockout")
