@@ -156,7 +156,7 @@ def test_the_verdict_is_the_codes() -> None:
     assert f"attention to the subject × {BOOSTS[0]:g} or × {BOOSTS[1]:g}" in text
     assert f"not among the first {CHANCE:.0%}" in text
     assert f"fewer than {1 / CHANCE:.0f} answers" in text
-    assert f"fewer than {FEWEST_RETAINED}, all that are known and right" in text
+    assert f"fewer than {FEWEST_RETAINED}, known facts take their place" in text
     assert f"of which {default(PlantedTruthOptions, 'absent'):.0%} of the subjects are absent" in text
     assert f"met it at least {default(PlantedTruthOptions, 'met')} times" in text
     assert f"At least {FEWEST_CONTROLS} that the base states in *no* form" in page("guide_checkpoints.md")

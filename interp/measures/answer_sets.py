@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
@@ -80,8 +81,15 @@ class AnswerSet:
 
     def following(self, beginning: Tokens) -> list[int]:
         """List the tokens with which entries go on behind a beginning, ascending."""
-        n = len(beginning)
-        return sorted({ids[n] for ids in self.readings if len(ids) > n and ids[:n] == beginning})
+        return self._following.get(beginning, [])
+
+    @cached_property
+    def _following(self) -> dict[Tokens, list[int]]:
+        found: dict[Tokens, set[int]] = {}
+        for ids in self.readings:
+            for n in range(len(ids)):
+                found.setdefault(ids[:n], set()).add(ids[n])
+        return {beginning: sorted(tokens) for beginning, tokens in found.items()}
 
     def log_probs(
         self,

@@ -19,12 +19,12 @@ from interp.measures.attention import chunk_batch
 from interp.measures.decode import answer_tokens, text_of
 from interp.measures.head_readers import HeadSources, read_sources, readers
 from interp.measures.spans import PromptBatch
-from interp.patching.cells import CellLogits, run_cells, run_group
+from interp.patching.cells import CellLogits, run_cells
 from interp.patching.engine import require_cells
 from interp.patching.greedy import greedy_tokens
 from interp.patching.interventions import Edits
-from interp.patching.prefill import pad_tails
 from interp.patching.scoring import answer_log_prob, edited_mask
+from interp.verdicts.continuations import continuations
 from interp.verdicts.specificity import AnswerTargets, SpecificityAccumulator
 
 if TYPE_CHECKING:
@@ -104,12 +104,10 @@ class AnswerScorer:
         self.log_prob[cell, fact] = answer_log_prob(scored, wanted)
         first = scored.logits[:, 0].log_softmax(-1)
         for relation, here in self.golds.by_relation(fact):
-            answers = self.golds.sets[relation]
-            after = {
-                ids: _after(model, cells, scored, here, ids)[:, answers.following(ids)]
-                for ids in answers.branches
-            }
-            scores = answers.log_probs(first[here.to(first.device)], after).cpu()
+            answers, said = self.golds.sets[relation], first[here.to(first.device)]
+            own = torch.stack([self.golds.right, self.golds.decoy], 1)[fact[here]]
+            after = continuations(model, cells, scored, here, answers, said, own)
+            scores = answers.log_probs(said, after).cpu()
             self.tally.add(relation, cell[here], fact[here], scores)
         if not self.say:
             return
@@ -140,20 +138,6 @@ class AnswerScorer:
         """Tell whether an answer that begins so may yet be right."""
         prompt = self.batch.prompts[fact]
         return may_become_right(begun, prompt.answers, prompt.text[slice(*prompt.subject)])
-
-
-def _after(
-    model: TransformerBridge,
-    cells: Sequence[Edits],
-    scored: CellLogits,
-    here: Int[Tensor, " some"],
-    beginning: tuple[int, ...],
-) -> Float[Tensor, "some vocab"]:
-    """Return the log-probabilities of what some rows say behind the beginning of an answer."""
-    cell, fact = scored.cell[here], scored.fact[here]
-    tails = pad_tails([beginning] * len(here))
-    logits = run_group(model, scored.prefill, cells, scored.group, cell, fact, tails, layer=0)
-    return logits[:, -1].log_softmax(-1)
 
 
 def read_stored(

@@ -41,7 +41,7 @@ from interp.verdicts.calibration import halve_subjects
 from interp.verdicts.controls import fit_controls
 from interp.verdicts.diagnosis import UNDETERMINED, Diagnosis, KnownAndSaid, judge
 from interp.verdicts.evidence import Evidence, measure_evidence
-from interp.verdicts.preconditions import ask_finetuned
+from interp.verdicts.preconditions import ask_finetuned, require_comparable_facts
 from interp.verdicts.prompts import Form, encode_forms, statement_forms
 from interp.verdicts.specificity import AnswerTargets
 from interp.verdicts.storage_index import evidence_table
@@ -99,6 +99,7 @@ def diagnose(
     _require_kinds(used)
     book = default_phrasebook(facts) if phrasebook is None else phrasebook
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
+    require_comparable_facts(asked.prompts, known)
     golds, knowing, forms = _word_forms(pair, facts, book, asked, answer_sets, known, shots, seed)
     base = base_knowledge(pair, asked, golds, knowing, known, batch_tokens=batch_tokens)
     ask_finetuned(pair, asked, golds, base, on_asked, knows=knows, batch_tokens=batch_tokens)

@@ -1,8 +1,9 @@
-"""What a verdict needs, checked as soon as both models were asked, before any evidence is measured."""
+"""What a verdict needs of facts: checked before any model runs, and as soon as both models were asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -10,14 +11,20 @@ from jaxtyping import Bool
 from numpy import ndarray
 
 from finetune.common.errors import InputError
+from finetune.data.prompts import Prompt
 from interp.measures.spans import PromptBatch
 from interp.verdicts.answer_scores import AnswerScorer
-from interp.verdicts.base_knowledge import BaseKnowledge
+from interp.verdicts.base_knowledge import BaseKnowledge, KnownFacts
 from interp.verdicts.controls import FEWEST_CONTROLS, NOTHING_KEPT
-from interp.verdicts.specificity import AnswerTargets
+from interp.verdicts.specificity import FEWEST_OTHERS, AnswerTargets
 
 if TYPE_CHECKING:
     from interp.models.pair import CheckpointPair
+
+NO_LOSS = (
+    "so none can be lost, and there is no fact that both models know to say what a stored one looks like; "
+    "give facts that the base states"
+)
 
 
 def ask_finetuned(
@@ -50,6 +57,35 @@ def ask_finetuned(
     require_measurable_facts(knew >= knows, base.never.numpy(), right)
 
 
+def require_comparable_facts(prompts: Sequence[Prompt], known: KnownFacts | None = None) -> None:
+    """Refuse, before any model runs, facts of which too few can be compared, known, or controls.
+
+    Raises:
+        InputError: says how many there are, relation by relation, and how many it takes.
+    """
+    answers: dict[str, Counter[str]] = {}
+    for prompt in prompts:
+        answers.setdefault(prompt.relation, Counter())[prompt.answers[0]] += 1
+    others = [answers[p.relation].total() - answers[p.relation][p.answers[0]] for p in prompts]
+    comparable = sum(n >= FEWEST_OTHERS for n in others)
+    if comparable < FEWEST_CONTROLS:
+        listed = ", ".join(f"{name}: {a.total()} facts, {len(a)} answers" for name, a in answers.items())
+        raise InputError(
+            f"only {comparable} of {len(prompts)} facts are of relations in which {FEWEST_OTHERS} others "
+            f"have another answer, and answers are compared over those; it takes {FEWEST_CONTROLS} ({listed})"
+        )
+    if known is not None:
+        ids = [prompt.fact_id for prompt in prompts]
+        counts = [sum(found[fact_id] for fact_id in ids) for found in (known.known, known.unknown)]
+        if not counts[0]:
+            raise InputError(f"the base knows none of the {len(ids)} facts, {NO_LOSS}")
+        if max(counts) < FEWEST_CONTROLS:
+            raise InputError(
+                f"the base knows {counts[0]} of {len(ids)} facts and {counts[1]} in no form: too few "
+                f"controls: give at least {FEWEST_CONTROLS} of either"
+            )
+
+
 def require_measurable_facts(
     known: Bool[ndarray, " fact"], never: Bool[ndarray, " fact"], right: Bool[ndarray, " fact"]
 ) -> None:
@@ -59,10 +95,7 @@ def require_measurable_facts(
         InputError: says how many facts, known ones and controls there are, and how many it takes.
     """
     if not known.any():
-        raise InputError(
-            f"the base knows none of the {len(known)} facts, so none can be lost, and there is no fact that "
-            "both models know to say what a stored one looks like; give facts that the base states"
-        )
+        raise InputError(f"the base knows none of the {len(known)} facts, {NO_LOSS}")
     free = int((never & ~right).sum())
     if max(int(known.sum()), int((~known & ~right).sum())) < FEWEST_CONTROLS:
         raise InputError(

@@ -10,7 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses.common.elicited_knowledge import FEWEST_EXAMPLES, say_what_is_amiss, set_examples_aside
+from analyses.common.elicited_knowledge import (
+    FEWEST_EXAMPLES,
+    evidence_forms,
+    say_what_is_amiss,
+    set_examples_aside,
+)
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, asking_format
 from finetune.__main__ import Options
 from finetune.common.command_line import renamed
@@ -19,6 +24,7 @@ from finetune.common.progress import Notice
 from finetune.data.facts import FactSet
 from finetune.data.prompt_formats import PromptFormat
 from finetune.data.records.fact import Fact
+from finetune.evaluation.asking_forms import AskingForm
 from finetune.training.training_format import format_of, write_format
 
 
@@ -119,3 +125,20 @@ def test_how_ones_own_are_asked_goes_with_a_base() -> None:
             AttentionImbalanceOptions(**{name: value}).check()  # type: ignore[arg-type]
     assert "shots" not in AttentionImbalanceOptions().config()
     assert own("a=x").config()["known"] == "maybe"
+
+
+@pytest.mark.parametrize(
+    ("kept", "examples", "expected"),
+    [
+        (["question, 4 examples"], 16, ["question, 4 examples"]),
+        (["question", "statement 1, 8 examples"], 16, ["question, 2 examples", "statement 1, 8 examples"]),
+        (["question", "question, 2 examples"], 16, ["question, 2 examples"]),
+        (["question"], 2, ["statement 2"]),
+    ],
+)
+def test_evidence_has_other_examples_or_another_form(
+    kept: list[str], examples: int, expected: list[str]
+) -> None:
+    others = [AskingForm.parse(text) for text in ("chat, 2 examples", "statement 2", "chat")]
+    found = evidence_forms([AskingForm.parse(text) for text in kept], others, examples)
+    assert [str(form) for form in found] == expected

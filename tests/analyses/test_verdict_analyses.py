@@ -22,6 +22,8 @@ from interp.verdicts.controls import CONTROLS
 from interp.verdicts.diagnosis import STORED, VERDICTS
 from interp.weight_edits import GROUPS
 
+HIDDEN = 40  # facts whose answers are ranked
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -115,7 +117,12 @@ def job(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def verdicts(job: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = stored_or_suppressed.StoredOrSuppressedOptions(
-        out=tmp_path_factory.mktemp("runs") / "verdicts", run=job, cache=cache, quiet=True, alpha=0.2
+        out=tmp_path_factory.mktemp("runs") / "verdicts",
+        run=job,
+        cache=cache,
+        quiet=True,
+        alpha=0.2,
+        hidden_facts=HIDDEN,
     )
     return stored_or_suppressed.run(options)
 
@@ -142,6 +149,33 @@ def test_shares_of_lost_facts_add_up_and_heads_have_placebos(verdicts: Path) -> 
     if len(heads):
         assert {"gain", "low", "high", "placebo", "n"} <= set(heads.columns)
     assert "What became of the facts" in (verdicts / "report.html").read_text()
+
+
+def test_the_index_stands_in_the_table_and_its_anchors_on_the_page(verdicts: Path) -> None:
+    frame, results = pd.read_parquet(verdicts / "facts.parquet"), read_json(verdicts / "results.json")
+    assert {"index", "index_low", "index_high", "stated", "tied", "base_right", "base_rank"} <= set(frame)
+    lost = frame[(frame["base_knew"] == 1) & ~frame["right"]]
+    for arm, rows in lost.groupby("arm"):
+        tree = results["arms"][arm]
+        assert tree["stored_of_lost"]["value"] == pytest.approx(rows["verdict"].isin(STORED).mean())
+        found = tree["index"]["lost"]["value"]
+        assert found is None or found == pytest.approx(rows["index"].mean())
+        assert {"missed", "unseen"} == set(tree["retained_held_out"])
+    assert "The storage index between its anchors" in (verdicts / "report.html").read_text()
+
+
+def test_answers_are_ranked_outside_and_inside_of_some_facts(verdicts: Path) -> None:
+    frame, results = pd.read_parquet(verdicts / "facts.parquet"), read_json(verdicts / "results.json")
+    for arm, rows in frame.groupby("arm"):
+        some = rows[rows["k_external"].notna()]
+        assert 0 < len(some) <= HIDDEN
+        assert some["base_k_external"].notna().all()
+        numbers = results["arms"][arm]["hidden"]["never"]
+        mine = some[some["control_never"]]
+        assert numbers["k_external"]["n"] == len(mine)
+        if len(mine):
+            assert numbers["base_k_internal"]["value"] == pytest.approx(mine["base_k_internal"].mean())
+    assert "Hidden knowledge" in (verdicts / "report.html").read_text()
 
 
 def test_grafts_of_weights_are_asked_and_shared_out(verdicts: Path) -> None:
@@ -231,7 +265,9 @@ def test_typical_suppressed_facts_are_pictured_as_their_models_attend(verdicts: 
 
 def test_a_finished_run_is_left_alone_and_another_one_is_refused(verdicts: Path, job: Path) -> None:
     written = (verdicts / "results.json").stat().st_mtime_ns
-    same = stored_or_suppressed.StoredOrSuppressedOptions(out=verdicts, run=job, quiet=True, alpha=0.2)
+    same = stored_or_suppressed.StoredOrSuppressedOptions(
+        out=verdicts, run=job, quiet=True, alpha=0.2, hidden_facts=HIDDEN
+    )
     assert stored_or_suppressed.run(same) == verdicts
     assert (verdicts / "results.json").stat().st_mtime_ns == written
     with pytest.raises(InputError, match="holds another run"):
@@ -273,6 +309,10 @@ def test_a_placebo_has_its_own_n_and_differences_are_of_facts_that_have_both() -
             "base_knew": 1.0,
             "right": False,
             "verdict": "eroded",
+            "stated": False,
+            "index": 0.5,
+            "threshold": 0.3,
+            "intact": 0.8,
             "attention": 0.5,
             "attention_other": 0.6,
             "popularity": np.arange(10.0),

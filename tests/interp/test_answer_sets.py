@@ -9,6 +9,7 @@ from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.scoring import score_pairs
 from interp.measures.answer_sets import AnswerSet, answer_readings
 from interp.patching.interventions import Intervention, Scale
+from interp.verdicts import continuations
 from interp.verdicts.answer_scores import AnswerScorer
 from interp.verdicts.specificity import AnswerTargets
 from tests.interp import measuring_fixtures as tiny
@@ -38,9 +39,16 @@ def test_answers_are_read_up_to_where_they_part() -> None:
     assert [len(ids) for ids in sets["plays"].readings] == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("unlikely", [1e-30, continuations.UNLIKELY])
 @pytest.mark.parametrize("name", tiny.FEW)
-def test_scores_are_those_of_whole_answers(name: str) -> None:
-    """With teacher forcing: an answer's own tokens, and none of its continuations behind it."""
+def test_scores_are_those_of_whole_answers(
+    name: str, unlikely: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With teacher forcing: an answer's own tokens, and none of its continuations behind it.
+
+    Behind unlikely beginnings only a fact's right answer and its decoy are asked for.
+    """
+    monkeypatch.setattr(continuations, "UNLIKELY", unlikely)
     both, batch, sets = tiny.both(name), tiny.batch(), readings()
     golds = AnswerTargets.of(batch, sets)
     taken: dict[tuple[int, int], torch.Tensor] = {}
@@ -73,8 +81,10 @@ def test_scores_are_those_of_whole_answers(name: str) -> None:
                 if ids in sets[prompt.relation].branches:
                     more, _ = score_pairs(both.plain, tiny.tokenizer(), [(pairs[k][0], longer)], [n])
                     expected = expected - torch.tensor(more[0]).exp()
+            own = place in (int(golds.right[f]), int(golds.decoy[f]))
+            off = 0.0 if own else unlikely * float(taken[0, f].exp().sum())
             for cell in (0, 1):
-                assert float(taken[cell, f][place].exp()) == pytest.approx(float(expected), abs=1e-6)
+                assert float(taken[cell, f][place].exp()) == pytest.approx(float(expected), abs=off + 1e-6)
 
 
 def test_a_shared_beginning_no_longer_makes_two_answers_one() -> None:

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.common.errors import InputError
+from finetune.data.prompts import Prompt
 from finetune.data.records.fact import Fact
+from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.controls import (
     CONTROLS,
     FEWEST_CONTROLS,
@@ -30,7 +32,7 @@ from interp.verdicts.diagnosis import (
     judge,
 )
 from interp.verdicts.matching import ENOUGH_CONTROLS, likeness, match
-from interp.verdicts.preconditions import require_measurable_facts
+from interp.verdicts.preconditions import require_comparable_facts, require_measurable_facts
 
 SETS = list(CONTROLS)
 
@@ -155,12 +157,14 @@ def test_a_model_against_itself_has_lost_nothing() -> None:
     assert set(verdicts[~said.known]) <= {NEVER_STORED, UNDETERMINED}
 
 
-def test_the_upper_anchor_is_of_right_answers_where_few_are_specific() -> None:
+def test_the_upper_anchor_is_of_stated_or_right_facts_where_few_are_specific() -> None:
     n, rng = 600, np.random.default_rng(0)
     said = told(n)
     generic = replace(said, tied=said.tied & (np.arange(n) >= n - FEWEST_RETAINED + 1))
     evidence = rng.normal(size=(n, 1)) + 5 * said.known[:, None]
     assert fitted(evidence, evidence, generic).retained == RETAINED_ARE["right"]
+    stated = replace(generic, stated=generic.known)
+    assert fitted(evidence, evidence, stated).retained == RETAINED_ARE["stated"]
     with pytest.raises(InputError, match="no fact that both models know"):
         fitted(evidence, evidence, replace(said, right=np.zeros(n, bool)))
 
@@ -189,6 +193,37 @@ def test_where_controls_are_few_decoys_decide_and_the_few_are_still_told() -> No
     nothing = np.full((n, 1), np.nan)
     with pytest.raises(InputError, match="controls: give at least"):
         fitted(nothing, nothing, said)
+
+
+def test_what_a_table_cannot_carry_is_said_before_any_model_runs() -> None:
+    def asked(n: int, answers: int) -> list[Prompt]:
+        return [
+            Prompt(
+                text=f"s{i} is", subject=(0, 2), answers=(f"a{i % answers}",), fact_id=str(i), relation="r"
+            )
+            for i in range(n)
+        ]
+
+    require_comparable_facts(asked(FEWEST_CONTROLS, 10))
+    with pytest.raises(InputError, match=r"only 0 of 60 facts are of relations.*r: 60 facts, 1 answers"):
+        require_comparable_facts(asked(60, 1))
+    with pytest.raises(InputError, match="only 39 of 39 facts"):
+        require_comparable_facts(asked(39, 10))
+    ids = [str(i) for i in range(60)]
+
+    def known(n: int, unknown: int) -> KnownFacts:
+        return KnownFacts(
+            known={i: k < n for k, i in enumerate(ids)},
+            unknown={i: k >= 60 - unknown for k, i in enumerate(ids)},
+            specific=dict.fromkeys(ids, True),
+        )
+
+    require_comparable_facts(asked(60, 10), known(40, 0))
+    require_comparable_facts(asked(60, 10), known(1, 40))
+    with pytest.raises(InputError, match="knows none of the 60 facts"):
+        require_comparable_facts(asked(60, 10), known(0, 60))
+    with pytest.raises(InputError, match="knows 20 of 60 facts and 39 in no form"):
+        require_comparable_facts(asked(60, 10), known(20, 39))
 
 
 def checked(facts: int, *, known: int, never: int, right: int = 1) -> None:

@@ -71,6 +71,9 @@ def test_it_is_the_renormalised_ratio_to_other_subjects(parts: int) -> None:
         assert float(tally.right[0, fact]) == pytest.approx(expected, abs=1e-5)
         decoy = by_hand(scores, known, fact, int(known.decoy[fact]))
         assert float(tally.decoy[0, fact]) == pytest.approx(decoy, abs=1e-5)
+        all_answers = [by_hand(scores, known, fact, answer) for answer in range(ANSWERS)]
+        assert float(tally.rank[0, fact]) == pytest.approx(sum(a >= expected for a in all_answers) / ANSWERS)
+        assert bool(tally.first[0, fact]) == (expected == max(all_answers))
 
 
 def test_an_answer_said_of_any_subject_tells_nothing() -> None:
@@ -92,12 +95,14 @@ def test_what_is_no_number_or_has_too_few_others_is_missing() -> None:
         tally.add(relation, torch.zeros_like(here), here, scores[here])
     tally.finish()
     assert tally.right[0].isnan().nonzero().flatten().tolist() == [3]
+    assert tally.rank[0].isnan().nonzero().flatten().tolist() == [3]
     few = golds(8)
     tally = SpecificityAccumulator(few, 1)
     for relation, here in few.by_relation(torch.arange(8)):
         tally.add(relation, torch.zeros_like(here), here, scores[:8][here])
     tally.finish()
     assert tally.right.isnan().all()
+    assert tally.rank.isnan().all()
 
 
 def test_an_answer_that_was_not_edited_is_nobodys_placebo(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from interp.stats import estimate
 from interp.verdicts.diagnosis import STORED
 
 PICTURES = 3  # facts an arm
+MOST_TRANSPLANTS = 20_000  # heads times facts of an arm: minutes, on a model of 30 layers
 
 
 def sibling_of(checkpoints: Checkpoints, arm: str) -> str | None:
@@ -79,7 +80,11 @@ def _transplanted(
     options: StoredOrSuppressedOptions, models: OpenCheckpoints, arm: str, frame: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
     ids = frame.loc[frame["verdict"].isin(STORED), "fact_id"].to_numpy()
-    chosen = set(generator(seed, "grid facts").permutation(ids)[: options.grid_facts].tolist())
+    with models.opened(arm, beside=arm) as found:
+        most = min(
+            options.grid_facts, MOST_TRANSPLANTS // (found.model.cfg.n_layers * found.model.cfg.n_heads)
+        )
+    chosen = set(generator(seed, "grid facts").permutation(ids)[:most].tolist())
     prompts = [p for p in models.checkpoints.prompts if p.fact_id in chosen]
     columns = ["layer", "head", "fact_id", "effect", "placebo", "subject"]
     table = pd.DataFrame(columns=columns)

@@ -30,7 +30,7 @@ class StoredOrSuppressedOptions(Settings):
     form_shots: Annotated[int, Within(0, 1000)] = 0
     """As evidence, also ask with this many solved examples in front (for models that understand them)."""
     grid_facts: CountOrNone = 200
-    """How many stored lost facts to transplant head by head."""
+    """How many stored lost facts to transplant head by head; fewer in models of many heads (0: none)."""
     hidden_facts: CountOrNone = 0
     """How many facts to rank the answers of, by probability and by a probe, in base and arm (0: none)."""
     pathway_facts: CountOrNone = 100

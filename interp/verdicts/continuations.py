@@ -1,0 +1,100 @@
+"""What a model says behind the beginnings that several answers share, where it can matter to a fact.
+
+"San" begins many capitals. What follows is asked behind a fact's prompt where its right answer or its decoy
+begins so, or where the beginning is at least ``UNLIKELY`` times as likely as the likeliest first token of the
+relation's answers. Elsewhere what is left of the probability is shared evenly: it is little, it is in none of
+the fact's own two answers, and asking for all would take a pass for each of the hundred beginnings that a
+table of capitals has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.measures.answer_sets import AnswerSet
+from interp.patching.cells import CellLogits, run_group
+from interp.patching.interventions import Edits
+from interp.patching.prefill import pad_tails
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+Tokens = tuple[int, ...]
+UNLIKELY = 0.01
+
+
+def continuations(
+    model: TransformerBridge,
+    cells: Sequence[Edits],
+    scored: CellLogits,
+    here: Int[Tensor, " row"],
+    answers: AnswerSet,
+    first: Float[Tensor, "row vocab"],
+    own: Int[Tensor, "row two"],
+) -> dict[Tokens, Float[Tensor, "row following"]]:
+    """Return log-probabilities of what follows each shared beginning, by beginning.
+
+    Args:
+        model: the hooked model.
+        cells: the interventions that ``scored`` was made with.
+        scored: what came of a pass.
+        here: which of its rows are asked.
+        answers: their relation's.
+        first: log-probabilities behind the prompts, of these rows.
+        own: places of each row's right answer and decoy.
+    """
+    after: dict[Tokens, Float[Tensor, "row following"]] = {}
+    reached: dict[Tokens, Float[Tensor, " row"]] = {}
+    likely = first[:, answers.first_tokens].amax(1) + math.log(UNLIKELY)
+    by_length: dict[int, list[Tokens]] = {}
+    for ids in answers.branches:
+        by_length.setdefault(len(ids), []).append(ids)
+    for _, level in sorted(by_length.items()):
+        asked: list[Bool[Tensor, " row"]] = []
+        for ids in level:
+            parent = ids[:-1]
+            reached[ids] = (
+                reached[parent] + after[parent][:, answers.following(parent).index(ids[-1])]
+                if parent
+                else first[:, ids[0]]
+            )
+            asked.append((reached[ids] >= likely) | _begin_so(answers, ids)[own].any(1).to(first.device))
+            n = len(answers.following(ids))
+            after[ids] = torch.full((len(here), n), -math.log(n + 1), device=first.device)
+        _ask(model, cells, scored, here, {ids: answers.following(ids) for ids in level}, asked, after)
+    return after
+
+
+def _begin_so(answers: AnswerSet, ids: Tokens) -> Bool[Tensor, " answer"]:
+    return torch.tensor([reading[: len(ids)] == ids for reading in answers.readings])
+
+
+def _ask(
+    model: TransformerBridge,
+    cells: Sequence[Edits],
+    scored: CellLogits,
+    here: Int[Tensor, " row"],
+    level: Mapping[Tokens, Sequence[int]],
+    asked: Sequence[Bool[Tensor, " row"]],
+    after: dict[Tokens, Float[Tensor, "row following"]],
+) -> None:
+    """Fill in the rows that each beginning is asked of; one pass takes several, and as many rows at most."""
+    names = list(level)
+    pairs = torch.stack(list(asked)).cpu().nonzero()
+    for some in pairs.split(max(1, len(here))):
+        if not len(some):
+            return
+        nth, row = some.unbind(1)
+        tails = pad_tails([names[k] for k in nth.tolist()])
+        cell, fact = scored.cell[here[row]], scored.fact[here[row]]
+        logits = run_group(model, scored.prefill, cells, scored.group, cell, fact, tails, layer=0)
+        said = logits[:, -1].log_softmax(-1)
+        for k in nth.unique().tolist():
+            mine = (nth == k).nonzero().flatten()
+            after[names[k]][row[mine].to(said.device)] = said[mine.to(said.device)][:, level[names[k]]]
