@@ -62,8 +62,8 @@ def kinds(*, full: bool) -> tuple[Damage, ...]:
     if not full:
         named: tuple[tuple[Part, Forms, How, float], ...] = (
             ("routing", "asked", "natural", 1.0),
-            ("values", "asked", "noise", 1.0),
             ("all", "asked", "natural", 1.0),
+            ("values", "asked", "noise", 1.0),
             ("routing", "asked", "noise", 1.0),
             ("routing", "all", "targeted", 1.0),
             ("values", "all", "targeted", 1.0),
