@@ -118,10 +118,11 @@ def measured(case: Case, some: Tuned) -> dict[str, str]:
 
 def judged(case: Case, some: Tuned) -> dict[str, str]:
     """Give a verdict on capitals that a case's model was not trained on."""
-    facts = capitals(144)
-    facts = facts.subset(range(24, 144))
-    with load_pair(some.base, some.finetuned, dtype=getattr(torch, case.dtype)) as pair:
-        counts = diagnose(pair, facts, knows=0.5).counts()
+    facts = capitals(200)
+    facts = facts.subset(range(24, 200))
+    pair = load_pair(some.base, some.finetuned, dtype=getattr(torch, case.dtype))
+    counts = diagnose(pair, facts, knows=0.5).counts()
+    pair.close()
     assert sum(counts.values()) == len(facts)
     return {"verdict": f"{len(facts)} facts"}
 
