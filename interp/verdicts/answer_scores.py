@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from finetune.common.progress import progress_bar
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import line_is_said
 from finetune.evaluation.generate import LEAD_TOKENS, answer_budget
@@ -89,12 +91,16 @@ class AnswerScorer:
         answers = [self.answers[i] for i in rows.tolist()]
         plain: Edits = ()
         made = torch.stack([edited_mask(cell, part) for cell in [plain, *cells]])
-        for scored in run_cells(model, part, cells, answers, batch_tokens=batch_tokens):
-            place = scored.index[scored.fact]
-            some = made[scored.cell + 1, place]  # an answer that was not edited says nothing of the cell
-            if some.any():
-                parts = {name: getattr(scored, name)[some] for name in ("cell", "fact", "logits")}
-                self._take(model, cells, replace(scored, **parts), rows[place[some]])
+        total, done, silent = len(part) * (len(cells) + 1), 0, nullcontext(lambda done: None)
+        with progress_bar("Asking under interventions", total=total) if cells else silent as advance:
+            for scored in run_cells(model, part, cells, answers, batch_tokens=batch_tokens):
+                place = scored.index[scored.fact]
+                some = made[scored.cell + 1, place]  # an answer that was not edited says nothing of the cell
+                if some.any():
+                    parts = {name: getattr(scored, name)[some] for name in ("cell", "fact", "logits")}
+                    self._take(model, cells, replace(scored, **parts), rows[place[some]])
+                done += len(scored.fact)
+                advance(done)
 
     def _take(
         self, model: TransformerBridge, cells: Sequence[Edits], scored: CellLogits, fact: Int[Tensor, " row"]
