@@ -15,7 +15,8 @@ from interp.reports.pages.study import decide
 from interp.reports.read.results import Number, Results
 from interp.stats import Estimate, is_equivalent, overlap_of, p_value
 
-ARMS = {"base", "top", "bottom", "whole", "random", "shuffled_top"}
+ARMS = {"base", "top", "bottom", "whole", "random"}
+PLACEBO = "shuffled_top"
 MARGIN = 0.02  # of "no difference", stated before the study ran (docs/primary_endpoints.md)
 POOLED = 3  # seeds from which numbers are over seeds
 
@@ -32,7 +33,7 @@ class StudyNumbers:
 
     @classmethod
     def load(cls, folder: Path) -> StudyNumbers:
-        """Read an archive; of seeds that lack an arm nothing is taken.
+        """Read an archive; of seeds that lack an arm nothing is taken, but the placebo may come later.
 
         Raises:
             InputError: no cell is there, or no seed is whole.
@@ -55,6 +56,12 @@ class StudyNumbers:
             records=[record for record in records if record["seed"] in whole],
             rows=rows,
         )
+
+    @property
+    def without_placebo(self) -> list[int]:
+        """The seeds whose placebo is not finished."""
+        there = set(self.rows.loc[self.rows["arm"] == PLACEBO, "seed"])
+        return [seed for seed in self.seeds if seed not in there]
 
     @property
     def shown(self) -> dict[str, Results]:

@@ -118,6 +118,8 @@ def _setting(numbers: StudyNumbers) -> str:
         else "Each seed is shown with its own interval over subjects, which says nothing of other trainings."
     )
     facts = f"{config['limit']:,} facts" if "limit" in config else "facts"
+    if numbers.without_placebo:
+        over += f" The placebo of seed {', '.join(map(str, numbers.without_placebo))} is not finished yet."
     hours = sum(record["cpu_seconds"] for record in numbers.records) / 3600
     what = f"{one['model']}, {facts} of {one['dataset']}, {one['method']}"
     return (
