@@ -64,15 +64,20 @@ class StudyNumbers:
         return [seed for seed in self.seeds if seed not in there]
 
     @property
+    def is_pooled(self) -> bool:
+        """Whether there are enough seeds for numbers over seeds."""
+        return len(self.seeds) >= POOLED
+
+    @property
     def shown(self) -> dict[str, Results]:
         """What is shown, by what it is of: all seeds together, or each."""
-        if len(self.seeds) >= POOLED:
+        if self.is_pooled:
             return {f"{len(self.seeds)} seeds": self.pooled}
         return {f"seed {seed}": part for seed, part in self.seeds.items()}
 
     def p(self, place: str) -> float:
         """Return a number's p-value over seeds; NaN of fewer than three."""
-        if len(self.seeds) < POOLED:
+        if not self.is_pooled:
             return float("nan")
         found = [Estimate(**part.at(place)) for part in self.seeds.values()]
         return p_value(found, overlap=self.overlap)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.experiments.findings.study_numbers import POOLED, StudyNumbers, outcome
+from analyses.experiments.findings.study_numbers import StudyNumbers, outcome
 from analyses.experiments.popularity_splits.cells import LAST
 from finetune.common.files import atomic_file
 from interp.reports.figures.curves import Curve, forest
@@ -86,6 +86,8 @@ def write_study(folder: Path, page: Path) -> str:
         "",
         f"![Differences between arms on specifically known facts](figures/{figure.name})",
         "",
+        "*last* is the checkpoint after equal steps, *best* the one that validates best; 0 or 4 solved examples.",
+        "",
         "Arms at equal steps:",
         "",
         *arms_table(numbers),
@@ -114,7 +116,7 @@ def _setting(numbers: StudyNumbers) -> str:
     )
     over = (
         "Intervals are over seeds, corrected for seeds that split the same facts."
-        if seeds >= POOLED
+        if numbers.is_pooled
         else "Each seed is shown with its own interval over subjects, which says nothing of other trainings."
     )
     facts = f"{config['limit']:,} facts" if "limit" in config else "facts"
@@ -145,7 +147,8 @@ def primary_table(numbers: StudyNumbers) -> Iterator[str]:
         for of, part in numbers.shown.items():
             number = part.at(place)
             told = "" if p != p else f"{p:.3f}"
-            cells = (name, of, write_number(number, "points"), str(number["n"]), outcome(number), told)
+            decided = outcome(number) + ("" if numbers.is_pooled else " (one training)")
+            cells = (name, of, write_number(number, "points"), str(number["n"]), decided, told)
             yield _row(cells)
     for name in LATER:
         yield f"| {name} | | not measured yet | | | |"
@@ -211,7 +214,8 @@ def exploratory_table(numbers: StudyNumbers) -> Iterator[str]:
         told = "" if p != p else f"{p:.3f}"
         for of, part in numbers.shown.items():
             number = part.at(place)
-            decided = outcome(number) if p != p or p <= 0.05 else "inconclusive"
+            decided = outcome(number) if p <= 0.05 or outcome(number) == "no difference" else "inconclusive"
+            decided = decided if numbers.is_pooled else ""
             asked = {**ASKED, **BEST}[how]
             cells = (
                 pair.replace("_minus_", " − "),
@@ -226,15 +230,15 @@ def exploratory_table(numbers: StudyNumbers) -> Iterator[str]:
 
 
 def study_figure(numbers: StudyNumbers) -> Any:
-    """Draw the contrasts on specifically known facts at both checkpoints, with 0 and 4 examples."""
+    """Draw the contrasts on specifically known facts by checkpoint (last, best) and number of examples."""
     series = []
-    (of, part), *others = numbers.shown.items()
-    for how, told in {**ASKED, **BEST}.items():
-        for name, held in [(of, part), *others]:
-            contrasts = held.below(f"asked/{how}/contrasts")
+    for how in (*ASKED, *BEST):
+        for of, part in numbers.shown.items():
+            contrasts = part.below(f"asked/{how}/contrasts")
             y = [_points(one.at("accuracy_known")) for one in contrasts.values()]
             x = [pair.replace("_minus_", " − ") for pair in contrasts]
-            series.append(Curve(label=f"{told}, {name}", x=x, y=y))
+            label = how.removesuffix(" examples") + (f", {of}" if len(numbers.shown) > 1 else "")
+            series.append(Curve(label=label, x=x, y=y))
     return forest(series, x="difference on specifically known facts (points)", mark=0)
 
 
