@@ -21,7 +21,6 @@ from finetune.common.files import atomic_file
 from interp.reports.figures.curves import Curve, forest
 from interp.reports.figures.style import small_png
 from interp.reports.pages.results_tables import write_number
-from interp.reports.read.results import Number
 from interp.stats import adjusted
 
 ASKED = {f"{LAST}, 0 examples": "equal steps", f"{LAST}, 4 examples": "equal steps, 4 examples"}
@@ -100,8 +99,8 @@ def write_study(folder: Path, page: Path) -> str:
 
 def _rest(numbers: StudyNumbers, name: str) -> Iterator[str]:
     """Write the page of what is exploratory."""
-    yield from (f"# {name}", "", GENERATED, "", _setting(numbers))
-    yield from ("", "Area under the ROC curve of what predicts which of the known facts an arm answers:", "")
+    yield from (f"# {name}", "", GENERATED, "", _setting(numbers), "")
+    yield from ("Area under the ROC curve of what predicts which of the known facts an arm answers:", "")
     yield from (*predictors_table(numbers), "", "All contrasts but the primary ones:", "")
     yield from (*exploratory_table(numbers), "")
 
@@ -235,19 +234,15 @@ def study_figure(numbers: StudyNumbers) -> Any:
     for how in (*ASKED, *BEST):
         for of, part in numbers.shown.items():
             contrasts = part.below(f"asked/{how}/contrasts")
-            y = [_points(one.at("accuracy_known")) for one in contrasts.values()]
+            y = [one.at("accuracy_known") for one in contrasts.values()]
             x = [pair.replace("_minus_", " − ") for pair in contrasts]
             label = how.removesuffix(" examples") + (f", {of}" if len(numbers.shown) > 1 else "")
             series.append(Curve(label=label, x=x, y=y))
-    return forest(series, x="difference on specifically known facts (points)", mark=0)
+    return forest(series, x="difference on specifically known facts (share)", mark=0)
 
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _points(number: Number) -> Number:
-    return {k: 100 * v if k != "n" and v is not None else v for k, v in number.items()}
 
 
 def _learned(numbers: StudyNumbers, arm: str, of: str) -> str:
