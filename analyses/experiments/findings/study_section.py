@@ -85,7 +85,7 @@ def write_study(folder: Path, page: Path) -> str:
         "",
         f"![Differences between arms on specifically known facts](figures/{figure.name})",
         "",
-        "*last* is the checkpoint after equal steps, *best* the one that validates best; 0 or 4 solved examples.",
+        "*last*: after equal steps; *best*: the checkpoint that validates best; with 0 or 4 solved examples.",
         "",
         "Arms at equal steps:",
         "",
