@@ -15,7 +15,8 @@ from interp.reports.pages.study import decide
 from interp.reports.read.results import Number, Results
 from interp.stats import Estimate, is_equivalent, overlap_of, p_value
 
-ARMS = {"base", "top", "bottom", "whole", "random", "shuffled_top"}
+ARMS = {"base", "top", "bottom", "whole", "random"}
+PLACEBO = "shuffled_top"
 MARGIN = 0.02  # of "no difference", stated before the study ran (docs/primary_endpoints.md)
 POOLED = 3  # seeds from which numbers are over seeds
 
@@ -32,7 +33,7 @@ class StudyNumbers:
 
     @classmethod
     def load(cls, folder: Path) -> StudyNumbers:
-        """Read an archive; of seeds that lack an arm nothing is taken.
+        """Read an archive; of seeds that lack an arm nothing is taken, but the placebo may come later.
 
         Raises:
             InputError: no cell is there, or no seed is whole.
@@ -57,15 +58,26 @@ class StudyNumbers:
         )
 
     @property
+    def without_placebo(self) -> list[int]:
+        """The seeds whose placebo is not finished."""
+        there = set(self.rows.loc[self.rows["arm"] == PLACEBO, "seed"])
+        return [seed for seed in self.seeds if seed not in there]
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether there are enough seeds for numbers over seeds."""
+        return len(self.seeds) >= POOLED
+
+    @property
     def shown(self) -> dict[str, Results]:
         """What is shown, by what it is of: all seeds together, or each."""
-        if len(self.seeds) >= POOLED:
+        if self.is_pooled:
             return {f"{len(self.seeds)} seeds": self.pooled}
         return {f"seed {seed}": part for seed, part in self.seeds.items()}
 
     def p(self, place: str) -> float:
         """Return a number's p-value over seeds; NaN of fewer than three."""
-        if len(self.seeds) < POOLED:
+        if not self.is_pooled:
             return float("nan")
         found = [Estimate(**part.at(place)) for part in self.seeds.values()]
         return p_value(found, overlap=self.overlap)

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.experiments.findings.study_numbers import POOLED, StudyNumbers, outcome
+from analyses.experiments.findings.study_numbers import StudyNumbers, outcome
 from analyses.experiments.popularity_splits.cells import LAST
 from finetune.common.files import atomic_file
 from interp.reports.figures.curves import Curve, forest
 from interp.reports.figures.style import small_png
 from interp.reports.pages.results_tables import write_number
-from interp.reports.read.results import Number
 from interp.stats import adjusted
 
 ASKED = {f"{LAST}, 0 examples": "equal steps", f"{LAST}, 4 examples": "equal steps, 4 examples"}
@@ -86,6 +85,8 @@ def write_study(folder: Path, page: Path) -> str:
         "",
         f"![Differences between arms on specifically known facts](figures/{figure.name})",
         "",
+        "*last*: after equal steps; *best*: the checkpoint that validates best; with 0 or 4 solved examples.",
+        "",
         "Arms at equal steps:",
         "",
         *arms_table(numbers),
@@ -98,8 +99,8 @@ def write_study(folder: Path, page: Path) -> str:
 
 def _rest(numbers: StudyNumbers, name: str) -> Iterator[str]:
     """Write the page of what is exploratory."""
-    yield from (f"# {name}", "", GENERATED, "", _setting(numbers))
-    yield from ("", "Area under the ROC curve of what predicts which of the known facts an arm answers:", "")
+    yield from (f"# {name}", "", GENERATED, "", _setting(numbers), "")
+    yield from ("Area under the ROC curve of what predicts which of the known facts an arm answers:", "")
     yield from (*predictors_table(numbers), "", "All contrasts but the primary ones:", "")
     yield from (*exploratory_table(numbers), "")
 
@@ -114,10 +115,12 @@ def _setting(numbers: StudyNumbers) -> str:
     )
     over = (
         "Intervals are over seeds, corrected for seeds that split the same facts."
-        if seeds >= POOLED
+        if numbers.is_pooled
         else "Each seed is shown with its own interval over subjects, which says nothing of other trainings."
     )
     facts = f"{config['limit']:,} facts" if "limit" in config else "facts"
+    if numbers.without_placebo:
+        over += f" The placebo of seed {', '.join(map(str, numbers.without_placebo))} is not finished yet."
     hours = sum(record["cpu_seconds"] for record in numbers.records) / 3600
     what = f"{one['model']}, {facts} of {one['dataset']}, {one['method']}"
     return (
@@ -143,7 +146,8 @@ def primary_table(numbers: StudyNumbers) -> Iterator[str]:
         for of, part in numbers.shown.items():
             number = part.at(place)
             told = "" if p != p else f"{p:.3f}"
-            cells = (name, of, write_number(number, "points"), str(number["n"]), outcome(number), told)
+            decided = outcome(number) + ("" if numbers.is_pooled else " (one training)")
+            cells = (name, of, write_number(number, "points"), str(number["n"]), decided, told)
             yield _row(cells)
     for name in LATER:
         yield f"| {name} | | not measured yet | | | |"
@@ -209,7 +213,8 @@ def exploratory_table(numbers: StudyNumbers) -> Iterator[str]:
         told = "" if p != p else f"{p:.3f}"
         for of, part in numbers.shown.items():
             number = part.at(place)
-            decided = outcome(number) if p != p or p <= 0.05 else "inconclusive"
+            decided = outcome(number) if p <= 0.05 or outcome(number) == "no difference" else "inconclusive"
+            decided = decided if numbers.is_pooled else ""
             asked = {**ASKED, **BEST}[how]
             cells = (
                 pair.replace("_minus_", " − "),
@@ -224,24 +229,20 @@ def exploratory_table(numbers: StudyNumbers) -> Iterator[str]:
 
 
 def study_figure(numbers: StudyNumbers) -> Any:
-    """Draw the contrasts on specifically known facts at both checkpoints, with 0 and 4 examples."""
+    """Draw the contrasts on specifically known facts by checkpoint (last, best) and number of examples."""
     series = []
-    (of, part), *others = numbers.shown.items()
-    for how, told in {**ASKED, **BEST}.items():
-        for name, held in [(of, part), *others]:
-            contrasts = held.below(f"asked/{how}/contrasts")
-            y = [_points(one.at("accuracy_known")) for one in contrasts.values()]
+    for how in (*ASKED, *BEST):
+        for of, part in numbers.shown.items():
+            contrasts = part.below(f"asked/{how}/contrasts")
+            y = [one.at("accuracy_known") for one in contrasts.values()]
             x = [pair.replace("_minus_", " − ") for pair in contrasts]
-            series.append(Curve(label=f"{told}, {name}", x=x, y=y))
-    return forest(series, x="difference on specifically known facts (points)", mark=0)
+            label = how.removesuffix(" examples") + (f", {of}" if len(numbers.shown) > 1 else "")
+            series.append(Curve(label=label, x=x, y=y))
+    return forest(series, x="difference on specifically known facts (share)", mark=0)
 
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _points(number: Number) -> Number:
-    return {k: 100 * v if k != "n" and v is not None else v for k, v in number.items()}
 
 
 def _learned(numbers: StudyNumbers, arm: str, of: str) -> str:
