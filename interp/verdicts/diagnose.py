@@ -50,6 +50,10 @@ if TYPE_CHECKING:
     from interp.models.pair import CheckpointPair
 
 NOT_FINITE = "its logits are not numbers"
+NO_INDEX = (
+    "no kind of evidence tells retained facts from never-stored ones, so there is no index: of lost facts "
+    "only those that are still stated in every held-out form are called stored"
+)
 USED = ("forms", "boost", "patterns", "all_patterns")
 KINDS = ("asked", *USED, "sibling", "all_sibling", "readout", "knockout")
 PLACEBOS = ("boost_placebo", "placebo", "all_placebo", "sibling_placebo", "all_sibling_placebo")
@@ -166,6 +170,7 @@ def _score_and_judge(
     fitted = fit_controls(*tables, chosen, told, ordered, held_out, alpha=alpha, seed=seed)
     verdicts = np.where(finite, judge(told, fitted.index, fitted.cut), UNDETERMINED)
     odd = [(fact_id, NOT_FINITE) for fact_id, fine in zip(asked.fact_ids, finite, strict=True) if not fine]
+    odd += [] if fitted.anchors.kinds else [("verdicts", NO_INDEX)]
     of_base, of_finetuned = pair_fingerprints(pair)
     return Diagnosis(
         subjects=tuple(subjects.tolist()),

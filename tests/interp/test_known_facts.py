@@ -65,11 +65,23 @@ def test_what_was_found_decides_and_both_models_answers_are_kept(said: tuple[Pat
     assert not (frame[frame["base_knew"] == 0]["verdict"] == "retained").any()
 
 
-def test_nothing_known_is_said_before_evidence_and_what_was_asked_is_kept(said: tuple[Path, FactSet]) -> None:
+def test_nothing_known_is_said_before_any_model_is_asked(said: tuple[Path, FactSet]) -> None:
     folder, facts = said
     kept: list[pd.DataFrame] = []
+    pair = load_pair(folder, folder)
+    with pytest.raises(InputError, match=f"knows none of the {len(facts)} facts"):
+        diagnose(pair, facts, phrasebook=BOOK, known=found(facts, False), on_asked=kept.append)
+    assert not kept
+
+
+def test_nothing_retained_is_said_before_evidence_and_what_was_asked_is_kept(
+    said: tuple[Path, FactSet],
+) -> None:
+    folder, facts = said
+    kept: list[pd.DataFrame] = []
+    pair = load_pair(folder, folder)
+    right = diagnose(pair, facts, phrasebook=BOOK, known=found(facts, True)).right.bool().tolist()
+    wrong = replace(found(facts, True), known={fact.id: not r for fact, r in zip(facts, right, strict=True)})
     with pytest.raises(InputError, match="no fact that both models know"):
-        diagnose(
-            load_pair(folder, folder), facts, phrasebook=BOOK, known=found(facts, False), on_asked=kept.append
-        )
+        diagnose(pair, facts, phrasebook=BOOK, known=wrong, on_asked=kept.append)
     assert len(kept[0]) == len(facts)

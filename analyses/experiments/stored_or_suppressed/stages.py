@@ -37,9 +37,8 @@ from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.diagnose import diagnose
 from interp.verdicts.prompts import statement_forms
 
-# Kept beside the verdicts, and what of it goes to each row.
 _PER_ROW = ("threshold", "intact", "controls", "retained_are")
-_TOLD = (*_PER_ROW, "apart", "anchors", "false_positives", "missed", "unseen", "left_out")
+_TOLD = ("apart", "anchors", "false_positives", "missed", "unseen", "left_out")  # kept beside the verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +164,8 @@ def _verdicts(
         told = {name: getattr(found, name) for name in _TOLD}
         notes.write_text(as_json(told), encoding="utf-8")
         by_id = {fact.id: fact.popularity for fact in checkpoints.test}
-        frame = found.to_frame().assign(seed=seed, arm=arm)
+        per_row = {name: getattr(found, name) for name in _PER_ROW}
+        frame = found.to_frame().assign(seed=seed, arm=arm, **per_row, apart=", ".join(found.apart))
         frame["popularity"] = frame["fact_id"].map(by_id).astype("Float64")
         other = sibling_of(checkpoints, arm) or BASE
         for column, name in (("attention", arm), ("attention_other", other)):
@@ -176,7 +176,6 @@ def _verdicts(
         frame.to_parquet(path)
 
     frame, held = cached_files([path, notes], measure, lambda: (pd.read_parquet(path), read_json(notes)))
-    frame = frame.assign(**{name: held[name] for name in _PER_ROW}, apart=", ".join(held["apart"]))
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
 
 
