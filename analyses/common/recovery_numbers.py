@@ -37,6 +37,8 @@ def recovery_trees(rows: pd.DataFrame) -> Tree:
     Args:
         rows: of one seed, a row a fact and arm.
     """
+    if not lesson_steps(rows):
+        return {}
     return {
         "lesson": recovery_numbers(rows[~has_commonest_answer(rows)]),
         "lesson_all": recovery_numbers(rows),
