@@ -29,8 +29,8 @@ class ShortRepr:
 
     def _shown(self) -> Mapping[str, Any]:
         """Return what is shown, by name; the fields that have a value."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)} if is_dataclass(self) else {}
-        return {name: value for name, value in held.items() if _says_something(value)}
+        names = [field.name for field in fields(self)] if is_dataclass(self) else []
+        return {name: value for name in names if _says_something(value := getattr(self, name))}
 
     def _rows(self) -> Sequence[Mapping[str, Any]]:
         """Return the first rows of what is held; none by default."""
