@@ -61,7 +61,7 @@ def test_help_version_and_a_mistake() -> None:
     assert run("--version").stdout == f"factscope {factscope.__version__}\n"
     wrong = run("imbalence")
     assert wrong.returncode == 2
-    assert wrong.stderr.startswith("error: 'imbalence' is no command; choose imbalance, ")
+    assert wrong.stderr.startswith("error: 'imbalence' is no command; choose choose, tune, ")
     assert "--seeds" in run("mixture", "--help").stdout
 
 

@@ -72,7 +72,7 @@ def test_the_best_rows_are_written_as_they_came_and_the_others_too(
     page = (home / "report.html").read_text(encoding="utf-8")
     assert "Zürich" in page
     assert "popularity" in page
-    assert "2 could not be used" in load_study(home).finding
+    assert "2 could not be used" in " ".join(load_study(home).answer)
 
 
 @pytest.mark.parametrize("kind", ["json", "jsonl", "parquet", "tsv"])
