@@ -93,6 +93,7 @@ def test_a_pipe_gets_the_table_alone_in_plain_lines(called, tmp_path):
 
 
 def test_long_work_says_in_plain_lines_how_long_is_left(monkeypatch, capsys):
+    monkeypatch.delenv("FACTSCOPE_QUIET", raising=False)  # another test of this process may have set it
     clock = iter([0.0, 10.0, 21.0, 25.0, 100.0, 1000.0])
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with progress_bar("Working", total=100) as advance:
