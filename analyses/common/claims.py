@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from interp.reports.pages.results_tables import decide_each, decide_worded
+from interp.reports.pages.results_tables import Wording, decide_each, decide_worded
 from interp.reports.pages.study import Claim
 from interp.reports.read.results import Number, Results
 from interp.verdicts.recovery import RULES
@@ -55,7 +55,7 @@ def claims_on_planted_truth(results: Results) -> tuple[Claim, ...]:
     recall, intact = f"{natural}/called/index/of_lost", "cells/noise_values_asked/verdicts/suppressed_intact"
     steps = sorted(int(name.removeprefix("after_")) for name in results.below(f"{natural}/lesson"))
     after = f"{natural}/lesson/after_{steps[len(steps) // 2]}" if steps else natural
-    least = (
+    least: tuple[Wording, ...] = (
         (
             "of facts that natural damage to W_Q and W_K lost 85% are found to be stored in some degree",
             source,

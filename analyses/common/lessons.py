@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,10 +57,10 @@ def lesson_config(source: str, dtype: str) -> TuneConfig:
     preset = GIVEN_TUNE["lora" if adapter else "full"]
     held = read_json(told).get("config", {}) if told.is_file() else {}
     names = ("batch", "rank", "alpha", "targets")
-    taken = {k: tuple(v) if isinstance(v := held[k], list) else v for k in names if k in held}
+    taken: dict[str, Any] = {k: tuple(v) if isinstance(v := held[k], list) else v for k in names if k in held}
     rates = tuple(held.get("learning_rates", preset.learning_rates))
-    precision = "bfloat16" if dtype == "bfloat16" else "float32"
-    return replace(preset, **taken, learning_rates=(min(rates),), dtype=precision)
+    taken |= {"learning_rates": (min(rates),), "dtype": "bfloat16" if dtype == "bfloat16" else "float32"}
+    return replace(preset, **taken)
 
 
 def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:

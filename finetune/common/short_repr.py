@@ -29,7 +29,7 @@ class ShortRepr:
 
     def _shown(self) -> Mapping[str, Any]:
         """Return what is shown, by name; the fields that have a value."""
-        names = [field.name for field in fields(self)] if is_dataclass(self) else []
+        names: list[str] = [field.name for field in fields(self)] if is_dataclass(self) else []
         return {name: value for name in names if _says_something(value := getattr(self, name))}
 
     def _rows(self) -> Sequence[Mapping[str, Any]]:

@@ -234,6 +234,7 @@ def _joined(
         attention_mask=mask,
         subject_mask=none,
         special_mask=none,
+        word=torch.full_like(mask, -1),
         last=lengths - 1,
         prompts=tuple(prompts),
     )

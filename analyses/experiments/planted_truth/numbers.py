@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,8 @@ def cell_name(damage: Damage) -> str:
 
 def _one_seed(frame: pd.DataFrame) -> Tree:
     frame = with_calls(frame)
-    cells = {
-        cell_name(Damage(**dict(zip(CELL, key, strict=True)))): _cell(rows)
-        for key, rows in frame.groupby(CELL, sort=False)
-    }
+    grouped: Iterable[tuple[tuple[Any, ...], pd.DataFrame]] = frame.groupby(CELL, sort=False)  # type: ignore[assignment]
+    cells = {cell_name(Damage(**dict(zip(CELL, key, strict=True)))): _cell(rows) for key, rows in grouped}
     targeted = frame[(frame["how"] == "targeted") & frame["truth"].isin((STORED, OVERWRITTEN))]
     return {"cells": cells, "stored_against_overwritten": _areas(targeted)}
 

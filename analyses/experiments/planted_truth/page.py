@@ -165,7 +165,7 @@ def _area_table(cells: dict[str, Results], results: Results) -> StudyTable:
         "Each kind of evidence alone",
         "Evidence",
         rows,
-        {place: ((place,), "2?") for place in parts},  # type: ignore[dict-item]
+        {place: (place, "2?") for place in parts},
         note="Area under the ROC curve; 0.5 tells nothing. Damage to W_Q and W_K, stored against never "
         "stored; in the last column facts suppressed by name against overwritten ones.",
     )
