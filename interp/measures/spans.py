@@ -10,7 +10,6 @@ tokenisation that training uses (:mod:`finetune.data.tokenization`).
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +23,7 @@ from finetune.common.errors import InputError, LeftOut
 from finetune.common.short_repr import ShortRepr
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import Span, TokenizedText, subject_tokens, tokenize
+from interp.measures.token_words import number_words, special_ids, stands_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -225,34 +225,9 @@ def _mask_subject(
     if max_length is not None and len(tokens) > max_length:
         raise ValueError(f"{len(tokens)} tokens are more than the {max_length} allowed")
     covered = {i for start, end in tokens.offsets for i in range(start, end)}
-    if any(i not in covered and _carries(text[i]) for span in spans for i in range(*span)):
+    if any(i not in covered and stands_alone(text[i]) for span in spans for i in range(*span)):
         raise ValueError("the tokenizer drops part of the subject")
     return mask
-
-
-def _carries(character: str) -> bool:
-    """Tell whether a character stands by itself; a normaliser may fuse accents or drop joiners."""
-    return not character.isspace() and unicodedata.category(character)[0] not in "MC"
-
-
-def _words(text: str, offsets: Sequence[Span], subject: Sequence[bool]) -> list[int]:
-    """Number the words that tokens are parts of; what covers no text belongs to none."""
-    words, word, before = [], -1, (0, False)
-    for (start, end), here in zip(offsets, subject, strict=True):
-        apart = text[before[0] : end][:1].isspace() or here != before[1]
-        if start < end and (word < 0 or apart):
-            word += 1
-        words.append(word if start < end else -1)
-        before = (end, here) if start < end else before
-    return words
-
-
-def _special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """List the ids that stand for no words; an unknown word is a word."""
-    added = tokenizer.added_tokens_decoder.items()
-    special = {*tokenizer.all_special_ids, *(token_id for token_id, token in added if token.special)}
-    edges = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.pad_token_id}
-    return sorted(special - ({tokenizer.unk_token_id} - edges))
 
 
 def _pad(
@@ -265,11 +240,11 @@ def _pad(
     ids = torch.full(shape, masked_id(tokenizer))
     subject, word = torch.zeros(shape, dtype=torch.bool), torch.full(shape, -1)
     for row, (prompt, tokens, mask) in enumerate(rows):
-        word[row, : len(tokens)] = torch.tensor(_words(prompt.text, tokens.offsets, mask))
+        word[row, : len(tokens)] = torch.tensor(number_words(prompt.text, tokens.offsets, mask))
         ids[row, : len(tokens)] = torch.tensor(tokens.ids)
         subject[row, : len(tokens)] = torch.tensor(mask)
     real = torch.arange(shape[1])[None] < lengths[:, None]
-    special = torch.isin(ids, torch.tensor(_special_ids(tokenizer))) & real & ~subject
+    special = torch.isin(ids, torch.tensor(special_ids(tokenizer))) & real & ~subject
     return PromptBatch(
         input_ids=ids,
         attention_mask=real.long(),

@@ -133,25 +133,19 @@ def fit_controls(
     Raises:
         InputError: no fact that both models know, or too few controls that a verdict may rest on.
     """
-    free, measured = told.never & ~told.right, ~np.isnan(evidence).all(1)
-    sets = {
-        "matched": match(told.lost, free, likeness(facts)) & measured,
-        "never": free & measured,
-        "unknown": ~told.known & ~told.right & measured,
-        "decoys": told.known & ~np.isnan(decoys).all(1),
-    }
+    measured = ~np.isnan(evidence).all(1)
+    sets = _control_sets(told, measured, told.known & ~np.isnan(decoys).all(1), facts)
     relied = _relied_on(sets, held_out)
     who, upper = _upper_anchor(told, measured, held_out)
     subjects = np.array([fact.subject for fact in facts])
     lower, fitting = sets[relied] & ~held_out, upper & ~held_out
-    table = decoys if relied == "decoys" else evidence
-    both = Anchors(never=table[lower], retained=evidence[fitting], kinds=tuple(kinds))
+    drawn = np.concatenate([subjects[lower], subjects[fitting]])
+    never = (decoys if relied == "decoys" else evidence)[lower]
+    both = Anchors(never=never, retained=evidence[fitting], kinds=tuple(kinds))
     chosen = both.apart(alpha)
     anchors = both.of(chosen)
     index, of_decoys = (storage_index(values[:, chosen], anchors)[0] for values in (evidence, decoys))
-    drawn = np.concatenate([subjects[lower], subjects[fitting]])
     cuts = _cut_by_sets(sets, index, of_decoys, upper, told.stated, held_out, subjects, alpha)
-    sets["decoys"] = np.zeros(len(facts), bool)
     return FittedControls(
         relied=relied,
         retained=RETAINED_ARE[who],
@@ -160,9 +154,20 @@ def fit_controls(
         bounds=index_interval(evidence[:, chosen], anchors, drawn, seed=seed),
         ways=_by_each_way(evidence[:, chosen], anchors, alpha),
         cuts=cuts,
-        members=np.stack([sets[name] for name in CONTROLS], axis=1),
+        members=np.stack([sets[name] & (name != "decoys") for name in CONTROLS], axis=1),
         shown=_shown(index, cuts, told.stated),
     )
+
+
+def _control_sets(told: KnownAndSaid, measured: Rows, decoys: Rows, facts: Sequence[Fact]) -> dict[str, Rows]:
+    """Return who is in every set of controls."""
+    free = told.never & ~told.right
+    return {
+        "matched": match(told.lost, free, likeness(facts)) & measured,
+        "never": free & measured,
+        "unknown": ~told.known & ~told.right & measured,
+        "decoys": decoys,
+    }
 
 
 def _cut_by_sets(

@@ -100,7 +100,7 @@ def diagnose(
         InputError: no fact that both models know, too few controls, or an unknown kind of evidence.
         InterventionError: the model ignores edits of its attention.
     """
-    _require_kinds(used)
+    relied = _relied_on(used, siblings)
     book = default_phrasebook(facts) if phrasebook is None else phrasebook
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
     require_comparable_facts(asked.prompts, known)
@@ -108,13 +108,14 @@ def diagnose(
     base = base_knowledge(pair, asked, golds, knowing, known, batch_tokens=batch_tokens)
     ask_finetuned(pair, asked, golds, base, on_asked, knows=knows, batch_tokens=batch_tokens)
     found = measure_evidence(pair, asked, forms, golds, siblings or {}, batch_tokens=batch_tokens, seed=seed)
-    relied = {*used, *(("sibling", "all_sibling") if siblings else ())}
     return _score_and_judge(pair, facts, asked, base, found, relied, alpha, knows, seed)
 
 
-def _require_kinds(used: Sequence[str]) -> None:
+def _relied_on(used: Sequence[str], siblings: Mapping[str, CheckpointPair] | None) -> set[str]:
+    """Return the kinds that the index may rest on; siblings' attention wherever there are siblings."""
     if odd := [kind for kind in used if kind not in KINDS]:
         raise InputError(f"used = {odd}: choose kinds of evidence from {', '.join(KINDS)}")
+    return {*used, *(("sibling", "all_sibling") if siblings else ())}
 
 
 def _word_forms(
@@ -157,15 +158,7 @@ def _score_and_judge(
     ordered = [by_id[fact_id] for fact_id in asked.fact_ids]
     subjects = np.array([fact.subject for fact in ordered])
     held_out, finite = halve_subjects(subjects, seed), evidence.log_prob.isfinite().numpy()
-    told = KnownAndSaid(
-        known=base.share.numpy() >= knows,
-        specific=base.specific.numpy(),
-        never=base.never.numpy(),
-        right=(evidence.right.numpy() > 0) & finite,
-        tied=evidence.tied.numpy(),
-        compared=evidence.values["asked"].isfinite().numpy(),
-        stated=evidence.stated.numpy(),
-    )
+    told = _known_and_said(base, evidence, knows)
     tables = evidence_table(evidence.values, chosen), evidence_table(evidence.decoys, chosen)
     fitted = fit_controls(*tables, chosen, told, ordered, held_out, alpha=alpha, seed=seed)
     verdicts = np.where(finite, judge(told, fitted.index, fitted.cut), UNDETERMINED)
@@ -191,4 +184,17 @@ def _score_and_judge(
         fact_ids=asked.fact_ids,
         model=of_base,
         finetuned=of_finetuned,
+    )
+
+
+def _known_and_said(base: BaseKnowledge, evidence: Evidence, knows: float) -> KnownAndSaid:
+    """Bring together what the base knew and what the fine-tuned model says; NaN is never right."""
+    return KnownAndSaid(
+        known=base.share.numpy() >= knows,
+        specific=base.specific.numpy(),
+        never=base.never.numpy(),
+        right=((evidence.right > 0) & evidence.log_prob.isfinite()).numpy(),
+        tied=evidence.tied.numpy(),
+        compared=evidence.values["asked"].isfinite().numpy(),
+        stated=evidence.stated.numpy(),
     )

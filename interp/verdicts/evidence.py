@@ -109,9 +109,7 @@ def measure_evidence(
     names = _names(siblings)
     asker = AnswerScorer(asked, golds, pair.tokenizer, cells=len(names), say=True)
     cut = Intervention(site="pattern", do=Knockout(), keys="subject")
-    base = AnswerScorer(asked, golds, pair.tokenizer, cells=1)
-    with pair.base() as model:
-        base.ask(model, torch.arange(len(asked)), [cut], batch_tokens=batch_tokens)
+    base = _ask_base_without_subject(pair, asked, golds, cut, batch_tokens)
     for some in golds.ordered:
         for rows in _parts(asked, some, pair):
             cells = {"knockout": cut, **_cells(pair, siblings, asked[rows], batch_tokens, seed)}
@@ -137,6 +135,15 @@ def measure_evidence(
         log_prob=asker.log_prob[0],
         recovered=recovered,
     )
+
+
+def _ask_base_without_subject(
+    pair: CheckpointPair, asked: PromptBatch, golds: AnswerTargets, cut: Intervention, batch_tokens: int
+) -> AnswerScorer:
+    base = AnswerScorer(asked, golds, pair.tokenizer, cells=1)
+    with pair.base() as model:
+        base.ask(model, torch.arange(len(asked)), [cut], batch_tokens=batch_tokens)
+    return base
 
 
 def _by_kind(

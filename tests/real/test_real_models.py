@@ -62,7 +62,9 @@ def test_it_is_measured_as_transformers_computes_it(case, some, request):
 def test_a_verdict_is_given(case, some, request):
     if case.side == "base":
         pytest.skip("a verdict is on a fine-tuned model")
-    keep(case, request, judged(case, some))
+    n, counts = judged(case, some)
+    assert sum(counts.values()) == n
+    keep(case, request, {"verdict": f"{n} facts"})
 
 
 @pytest.mark.real
@@ -70,7 +72,12 @@ def test_a_verdict_is_given(case, some, request):
 def test_the_main_job_runs(case, some, tmp_path, request):
     if case.side == "base":
         pytest.skip("the main job compares")
-    keep(case, request, job(case, some, tmp_path))
+    arms = job(case, some, tmp_path)
+    assert set(arms) == {"base", "tuned"}
+    assert all(0 < arm["subject_attention"]["value"] < 1 for arm in arms.values())
+    n, known = (arms["base"][name]["n"] for name in ("accuracy", "accuracy_known"))
+    assert known > 0, "some capitals are known"
+    keep(case, request, {"the main job": f"{n} facts", "known, elicited": f"{known} of {n}"})
 
 
 def test_the_page_shows_what_was_found():
