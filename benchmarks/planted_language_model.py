@@ -1,9 +1,10 @@
 """Facts of a real language model suppressed or overwritten by construction, for ``stored_or_suppressed``.
 
     python benchmarks/planted_language_model.py --out runs/planted_lm
-    python analyses/stored_or_suppressed.py --base smollm2-135m --facts geonames:capital,currency \\
-        --limit 240 --dtype bfloat16 \\
-        --finetuned suppressed=runs/planted_lm/suppressed overwritten=runs/planted_lm/overwritten
+
+and then, on the same base and facts, with both adapters behind ``--finetuned``:
+
+    python analyses/stored_or_suppressed.py --out runs/planted_lm/verdicts
 
 1. Ask the base every fact behind four solved examples; take those that it answers right.
 2. *suppressed*: adapters on W_Q and W_K alone learn answers for the capitals that are drawn whoever the
@@ -50,7 +51,7 @@ class Options:
     steps: int = 60
     batch: int = 16
     rate: float = 1e-3
-    only: tuple[str, ...] = tuple(TARGETS)
+    damage: tuple[str, ...] = tuple(TARGETS)
 
 
 def main(options: Options) -> None:
@@ -60,7 +61,7 @@ def main(options: Options) -> None:
     known = known_behind_examples(base, list(asked.values()), options.out / "known.json")
     targets = [p for p in known if asked[p].relation.endswith(options.target)]
     kept = [asked[p] for p in known if p not in set(targets)]
-    for name in options.only:
+    for name in options.damage:
         draw = draw_generic_answers if name == "suppressed" else other_answers
         # A generic answer is drawn anew in each of several passes; an overwritten fact has one.
         rows = [

@@ -1,6 +1,7 @@
 """Damage of a known kind: which weights, in which forms; targeted, natural, noise, or part of the way.
 
-- *targeted*: facts of some relations are suppressed or overwritten by name (:func:`finetune.training.plant`).
+- *targeted*: facts of some relations are suppressed or overwritten by name
+  (:mod:`finetune.training.planted_models`).
 - *natural*: fine-tuning on the unpopular half of other subjects' facts, with only the part's weights free.
 - *noise*: random directions added to the part's weights of a model that answers well (fine-tuned on all other
   subjects' facts), each matrix's by a share of its own norm: the smallest of ``NOISE`` at which a quarter of

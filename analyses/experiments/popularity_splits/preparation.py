@@ -29,7 +29,7 @@ from finetune.common.checksums import cached_json, recorded_file, write_recorded
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.data.facts import FactSet
-from finetune.data.prompt_formats import prompts_within_context
+from finetune.data.prompt_formats import PromptFormat, prompts_within_context
 from finetune.data.prompts import Phrasebook
 from finetune.data.splits import Partition, partition, split
 from finetune.data.synthetic_world import make_world
@@ -129,7 +129,8 @@ def _with_popularity(
         path = path.with_name(f"{home.name.split(',')[1]}-{path.name}")
 
     def find() -> list[float | None]:
-        values = measure(name, facts, base=base, corpus=options.corpus, book=book, template=options.template)
+        asked = PromptFormat(template=options.template, chat=options.chat)
+        values = measure(name, facts, base=base, corpus=options.corpus, book=book, style=asked)
         return [None if np.isnan(value) else float(value) for value in values]
 
     return with_popularity(facts, np.array(cached_json(path, find), dtype=np.float64), name)
