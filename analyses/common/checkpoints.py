@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
@@ -20,6 +22,7 @@ from finetune.common.checksums import checksum_entry, matches_entry, sealed_stat
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import atomic_file, read_json, write_json
 from finetune.common.names import require_name
+from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Phrases, Prompt
 from finetune.data.records.fact import Fact
@@ -76,6 +79,20 @@ class Checkpoints:
     def names(self) -> tuple[str, ...]:
         """The base and every arm."""
         return (BASE, *self.arms)
+
+    def draw_prompts(
+        self, fact_ids: Sequence[str] | np.ndarray, most: int, stream: str, seed: int
+    ) -> list[Prompt]:
+        """Draw the prompts of at most so many of some facts; they keep the order of all prompts.
+
+        Args:
+            fact_ids: the facts to draw from.
+            most: how many to draw at most.
+            stream: the random stream's name (:mod:`finetune.common.seeds`).
+            seed: the run's.
+        """
+        drawn = set(generator(seed, stream).permutation(fact_ids)[:most].tolist())
+        return [prompt for prompt in self.prompts if prompt.fact_id in drawn]
 
 
 def write_facts(path: Path, facts: FactSet) -> None:

@@ -72,9 +72,8 @@ def recall_stage(
             if len(prompts) < FEWEST_SUBJECTS:
                 rows = answers()
                 ids = sorted(rows.loc[rows["correct"], "fact_id"])
-                right = generator(seed, "recall facts").permutation(ids)
-                chosen = set(right[: min(FINDING, len(right) // 2)].tolist())
-                prompts = [prompt for prompt in found.checkpoints.prompts if prompt.fact_id in chosen]
+                most = min(FINDING, len(ids) // 2)
+                prompts = found.checkpoints.draw_prompts(ids, most, "recall facts", seed)
             subjects = [prompt.text[slice(*prompt.subject)] for prompt in prompts]
             if len(set(subjects)) >= FEWEST_SUBJECTS:
                 options: dict[str, Any] = {"groups": subjects, "batch_tokens": batch_tokens}

@@ -24,8 +24,8 @@ from numpy import ndarray
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
 from finetune.evaluation.judging import matches
+from interp.verdicts.storage_index import REPAIRS
 
-PATCHES = ("boost", "patterns", "all_patterns", "sibling", "all_sibling")
 RULES = {
     "rule_every": "still stated in every held-out form",
     "rule_any": "still stated in any held-out form",
@@ -79,7 +79,7 @@ def simple_rules(frame: pd.DataFrame) -> pd.DataFrame:
     ``stated_share`` is the share of held-out forms in which the fine-tuned model still states the fact; the
     best intervention is the largest evidence under any edit of attention, in nats.
     """
-    kinds = [name for kind in PATCHES if (name := f"evidence_{kind}") in frame]
+    kinds = [name for kind in REPAIRS if (name := f"evidence_{kind}") in frame]
     stated = frame["stated_share"].astype(float)
     return pd.DataFrame(
         {

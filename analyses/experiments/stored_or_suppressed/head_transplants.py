@@ -12,7 +12,6 @@ from analyses.common.checkpoints import BASE, Checkpoints
 from analyses.common.visits import OpenCheckpoints
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from finetune.common.checksums import cached_frame, cached_json
-from finetune.common.seeds import generator
 from interp.measures.attention import last_row_patterns, without_sinks
 from interp.measures.placebos import wrong_subject
 from interp.models.pair import CheckpointPair
@@ -84,8 +83,7 @@ def _transplanted(
         most = min(
             options.grid_facts, MOST_TRANSPLANTS // (found.model.cfg.n_layers * found.model.cfg.n_heads)
         )
-    chosen = set(generator(seed, "grid facts").permutation(ids)[:most].tolist())
-    prompts = [p for p in models.checkpoints.prompts if p.fact_id in chosen]
+    prompts = models.checkpoints.draw_prompts(ids, most, "grid facts", seed)
     columns = ["layer", "head", "fact_id", "effect", "placebo", "subject"]
     table = pd.DataFrame(columns=columns)
     if prompts:

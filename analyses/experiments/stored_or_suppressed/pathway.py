@@ -24,7 +24,6 @@ from analyses.common.visits import source_of
 from analyses.experiments.stored_or_suppressed.head_transplants import sibling_of
 from finetune.common.checksums import cached_frame
 from finetune.common.progress import progress_bar
-from finetune.common.seeds import generator
 from finetune.evaluation.batching import TokenBudget
 from finetune.evaluation.generate import ask
 from finetune.evaluation.judging import AnswerJudge
@@ -75,8 +74,7 @@ def grafted_answers(
         InputError: the models' weights do not correspond, or cannot be told apart.
     """
     lost = frame.loc[(frame["base_knew"] == 1) & ~frame["right"], "fact_id"].to_numpy()
-    chosen = set(generator(seed, "grafted facts").permutation(lost)[: options.pathway_facts].tolist())
-    prompts = [prompt for prompt in checkpoints.prompts if prompt.fact_id in chosen]
+    prompts = checkpoints.draw_prompts(lost, options.pathway_facts, "grafted facts", seed)
 
     def measure() -> pd.DataFrame:
         return pd.concat(_of_donors(options, checkpoints, arm, prompts, seed), ignore_index=True)
