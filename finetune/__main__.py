@@ -108,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(arguments: Sequence[str]) -> None:
     options = parse_options(Options, args=arguments, description=__doc__, default=_defaults(arguments))
     prepare_process(quiet=options.quiet)
+    options = _with_dtype(options, arguments)
     chosen, asked = finetune(options)
     if distributed.is_main() and not options.quiet:
         right = round(chosen.validation_accuracy * asked)
@@ -176,6 +177,17 @@ def _defaults(arguments: Sequence[str]) -> Any:
         return Options(**facts, tune=replace(tune, epochs=None) if by_steps else tune)
     held = recipe(name)
     return Options(**facts, base=held.base, preset=name, tune=held.tune)
+
+
+def _with_dtype(options: Options, arguments: Sequence[str]) -> Options:
+    """Choose the dtype of an adapter's frozen base, where neither an option nor a preset does."""
+    from finetune.checkpoints.precision import default_dtype
+
+    options.check()
+    words = set(" ".join(arguments).replace("=", " ").split())
+    if options.preset or options.tune.method == "full" or {"--dtype", "--tune-dtype"} & words:
+        return options
+    return replace(options, tune=replace(options.tune, dtype=default_dtype(options.base)))
 
 
 def _parts(options: Options) -> dict[str, FactSet]:

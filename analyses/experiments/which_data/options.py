@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from analyses.common.options import SHOWN_OR_KEPT, wordings_config
+from finetune.checkpoints.precision import default_dtype
 from finetune.common.errors import InputError
 from finetune.common.option_checks import Count, PositiveShare, Seed, Share, Within, require_valid
 from finetune.data.phrasebooks import ASKED
@@ -53,8 +54,8 @@ class WhichDataOptions:
     """Decides draws: solved examples, equal scores."""
     batch_tokens: Count = 16_384
     """Bound on tokens a forward pass, hence on memory."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the base is loaded in."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """What the base is loaded in (default: bfloat16 where a CPU is much faster in it, else float32)."""
     quiet: bool = False
     """No progress and no table."""
     json: bool = False
@@ -74,6 +75,11 @@ class WhichDataOptions:
                 raise InputError(f"{option} {name}: choose from {', '.join(SCORES)}")
         if "{question}" not in self.prompt_format:
             raise InputError(f"--prompt-format {self.prompt_format}: write {{question}} where it belongs")
+
+    def resolved(self) -> Self:
+        """Choose the dtype, unless it is given."""
+        self.check()
+        return self if self.dtype else replace(self, dtype=default_dtype(self.base))
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change the choice, JSON-able."""

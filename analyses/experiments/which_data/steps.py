@@ -126,7 +126,7 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
         reference=None if options.reference is None else FactSet.load(options.reference, subjects=False),
         seed=options.seed,
         batch_tokens=options.batch_tokens,
-        dtype=options.dtype,
+        dtype=options.dtype or "float32",
     )
     unavailable = {name: why for name, score in SCORES.items() if (why := score.unavailable(candidates))}
     for name in filter(None, (options.score, *options.also)):
