@@ -10,8 +10,8 @@ from typing import Annotated, Any, Self
 
 from analyses.common.options import FEWEST_FACTS, FactOptions, TrainingOptions
 from analyses.common.tuned_runs import completed
-from finetune.checkpoints.precision import default_dtype
 from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.checkpoints.precision import default_dtype
 from finetune.common.errors import InputError
 from finetune.common.names import normalise_name, require_different, require_name
 from finetune.common.option_checks import Seed, Within, refuse_unread

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook
 from finetune.data.prompt_formats import PromptFormat
 from finetune.data.prompts import Phrasebook
+from finetune.training.next_steps import warn_of_one_answer
 from finetune.training.training_format import remembered_format
 from interp.models.preflight import require_measurable
 from interp.selection.candidates import Candidates
@@ -111,6 +113,8 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
     require_measurable(options.base)
     columns = mapping(options.columns)
     traced = load_with_rows(options.facts, limit=options.limit, seed=options.seed, columns=columns)
+    _require_enough(options, traced.facts)
+    warn_of_one_answer(traced.facts)
     for option, out in (("--out", options.out), ("--dropped", options.dropped)):
         if out is not None:
             require_writable(traced, options.facts, out, option)
@@ -144,6 +148,18 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
         score=score,
         left_out=(*traced.facts.left_out, *too_long),
         unavailable=tuple(unavailable.items()),
+    )
+
+
+def _require_enough(options: WhichDataOptions, facts: FactSet) -> None:
+    """Refuse facts so few that none would be kept."""
+    if int(options.keep * len(facts) + 1e-9):
+        return
+    aside = facts.left_out
+    why = f" ({len(aside)} rows were set aside: {aside[0].where}: {aside[0].reason})" if aside else ""
+    raise InputError(
+        f"{options.facts}: {len(facts)} fact{'s' * (len(facts) != 1)}{why}; to keep {options.keep:g} of them "
+        f"takes {math.ceil(1 / options.keep)} or more"
     )
 
 
