@@ -117,7 +117,7 @@ def _transplanted(
 def pictures(models: OpenCheckpoints, arm: str, frame: pd.DataFrame, directory: Path) -> list[dict[str, Any]]:
     """Record the last token's attention in typical stored lost facts, sinks left out, averaged over heads.
 
-    One entry a fact: its tokens, which are the subject's, and a row for the sibling (or base) and the arm.
+    One entry a fact: its tokens, which are the subject's, and a row for the base, the sibling and the arm.
 
     Args:
         models: the open checkpoints.
@@ -142,7 +142,7 @@ def _looked_at(models: OpenCheckpoints, arm: str, chosen: list[str]) -> list[dic
     if not prompts:
         return []
     rows: dict[str, np.ndarray] = {}
-    for name in (sibling_of(models.checkpoints, arm) or BASE, arm):
+    for name in dict.fromkeys((BASE, sibling_of(models.checkpoints, arm) or BASE, arm)):
         with models.opened(name, beside=arm) as found:
             batch = found.encoded(prompts)
             rows[name] = without_sinks(last_row_patterns(found.model, batch), batch).mean((1, 2)).numpy()
