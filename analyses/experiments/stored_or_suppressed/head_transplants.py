@@ -14,7 +14,6 @@ from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressed
 from finetune.common.checksums import cached_frame, cached_json
 from interp.measures.attention import last_row_patterns, without_sinks
 from interp.measures.placebos import wrong_subject
-from interp.models.pair import CheckpointPair
 from interp.patching.interventions import Intervention, Replace
 from interp.patching.partner_rows import replace_by_partners
 from interp.patching.patch import patch
@@ -44,12 +43,6 @@ def in_order(checkpoints: Checkpoints) -> list[str]:
 def _ranked(checkpoints: Checkpoints) -> list[str]:
     arms = checkpoints.arms
     return list(dict.fromkeys(name for name in ("top", "whole", *arms) if name in arms))
-
-
-def siblings_of(models: OpenCheckpoints, arm: str) -> dict[str, CheckpointPair]:
-    """Open an arm's sibling, if it has one."""
-    name = sibling_of(models.checkpoints, arm)
-    return {} if name is None else {name: models.alone(name)}
 
 
 def transplanted_heads(
