@@ -137,7 +137,7 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(utils, "get_session", Unreachable)
-    hub.hub_answers.cache_clear()
+    hub.hub_reached.cache_clear()
     (tmp_path / "facts.csv").write_text(GOOD)
     words = [
         "--base",
@@ -155,6 +155,6 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(
             )
             assert told in capsys.readouterr().err
     finally:
-        hub.hub_answers.cache_clear()
+        hub.hub_reached.cache_clear()
     assert asked == [constants.ENDPOINT]
     assert [path.name for path in tmp_path.iterdir()] == ["facts.csv"]

@@ -40,8 +40,13 @@ def is_offline() -> bool:
     return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in names)
 
 
-@cache
 def hub_answers() -> bool:
+    """Whether the hub is not switched off and can be reached."""
+    return not is_offline() and hub_reached()
+
+
+@cache
+def hub_reached() -> bool:
     """Whether the hub can be reached, asked once a process; if not, its libraries take from the cache only.
 
     Left to themselves they try for half a minute, with a line for each time.
@@ -49,8 +54,6 @@ def hub_answers() -> bool:
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
-    if is_offline():
-        return False
     try:
         get_session().head(constants.ENDPOINT, timeout=PATIENCE)
     except Exception:  # whatever the network's libraries raise; a refusal is an answer
