@@ -208,3 +208,6 @@ def _next_is(words: Sequence[Word], at: int, which: Sequence[str]) -> bool:
 def _is_common(names: Sequence[str]) -> bool:
     """Whether answers are common nouns: most are written in lower case."""
     return 2 * sum(name[:1].islower() for name in names) > len(names)
+
+
+_COPULAS = ("is", "was", "are", "were")
