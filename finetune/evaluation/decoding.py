@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +9,12 @@ from jaxtyping import Int
 
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import first_line, line_is_said
-from finetune.evaluation.batching import TokenBudget, pad_id, pad_rows, run_in_batches, sliding_window
-from finetune.evaluation.scoring import fewest_logits
+from finetune.evaluation.batching import TokenBudget, pad_id, pad_rows, run_in_batches
+from finetune.evaluation.prefixes import common_prefix, run_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-FEWEST_SHARED = 16  # tokens that prompts must have in common for running them once to pay
 
 
 def complete_rows(
@@ -39,41 +36,17 @@ def complete_rows(
         limit: the model's context, if it is bounded.
         share_prefix: run what all rows begin with once.
     """
+    import torch
+
     pad, ends = pad_id(tokenizer, model), end_ids(model, tokenizer)
-    # Padding stands between a shared prefix and the rest of a row, where a sliding window would count it.
-    slides = max(map(len, rows)) + room > (sliding_window(model) or math.inf)
-    front = _common_prefix(rows) if share_prefix and not slides else 0
+    front = common_prefix(model, rows, room) if share_prefix else 0
     ids, mask = pad_rows([row[front:] for row in rows], pad, left=True)
-    ids, mask, cached = _run_prefix(model, rows[0][:front], ids, mask)
-    width = ids.shape[1]
+    ids = torch.cat([torch.tensor(rows[0][:front], dtype=torch.long).expand(len(ids), -1), ids], 1)
+    mask, cache = run_prefix(model, rows[0][:front], mask)
+    cached, width = {"past_key_values": cache} if front else {}, ids.shape[1]
     room, stop = room if limit is None else min(room, limit - width), [_line_criterion(tokenizer, width)]
     new = _decode_greedily(model, ids, mask, room, pad, ends, stopping_criteria=stop, **cached)
     return [first_line(text) for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
-
-
-def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
-    """Count the tokens that all rows begin with, but for the last of each, where that saves some work."""
-    n = min(map(len, rows)) - 1
-    same = next((k for k in range(n) if any(row[k] != rows[0][k] for row in rows)), n)
-    return same if len(rows) > 1 and same >= FEWEST_SHARED else 0
-
-
-def _run_prefix(
-    model: PreTrainedModel, prefix: Sequence[int], ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]
-) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"], dict[str, Any]]:
-    """Put tokens in front of every row and run them once; return rows, mask, and their keys and values."""
-    import torch
-
-    if not prefix:
-        return ids, mask, {}
-    before = torch.tensor(list(prefix)).expand(len(ids), -1)
-    with torch.inference_mode():
-        cache = model(
-            input_ids=before[:1].to(model.device), use_cache=True, **fewest_logits(model)
-        ).past_key_values
-        cache.batch_repeat_interleave(len(ids))
-    ids, mask = torch.cat([before, ids], 1), torch.cat([torch.ones_like(before), mask], 1)
-    return ids, mask, {"past_key_values": cache}
 
 
 def _line_criterion(tokenizer: PreTrainedTokenizerBase, width: int) -> Callable[..., Tensor]:

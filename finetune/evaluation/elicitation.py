@@ -207,7 +207,7 @@ class Elicitation:
             pairs = tokenize_with_answer(self.tokenizer, some, [p.answers[0] for p in some])
             names = prompt_names(some)
             sampled[never, k] = decodes_greedily(
-                self.model, self.tokenizer, pairs, names, budget=self.budget
+                self.model, self.tokenizer, pairs, names, share_prefix=True, budget=self.budget
             )[1]
         return consistency_classes(greedy, sampled, np.ones_like(greedy))
 
@@ -230,7 +230,8 @@ class Elicitation:
         if not rows:
             return above
         prompts = self.prompts(facts, pool, form, 0)
-        own, _ = score(self.model, self.tokenizer, [prompts[i] for i in rows], budget=self.budget)
+        mine = [prompts[i] for i in rows]
+        own, _ = score(self.model, self.tokenizer, mine, share_prefix=True, budget=self.budget)
         order = generator(self.seed, "elicitation sample").permutation(len(prompts))[:OTHERS]
         names = list(dict.fromkeys(facts[i].answer for i in rows))
         ids = [said for _, said in answer_ids(self.tokenizer, [prompts[rows[0]]] * len(names), names)]
@@ -240,7 +241,14 @@ class Elicitation:
             k: each.ids for k, each in enumerate(tokenize(self.tokenizer, asked)) if len(each.ids) <= room
         }
         others = [asked[k] for k in heads]
-        grid = score_grid(self.model, list(heads.values()), ids, prompt_names(others), budget=self.budget)
+        grid = score_grid(
+            self.model,
+            list(heads.values()),
+            ids,
+            prompt_names(others),
+            share_prefix=True,
+            budget=self.budget,
+        )
         for value, i in zip(own.tolist(), rows, strict=True):
             accepted, subject = set(facts[i].answers), prompts[i].text[slice(*prompts[i].subject)]
             apart = [

@@ -16,6 +16,7 @@ from finetune.common.errors import InputError
 from finetune.data.tokenization import tokenize, tokenize_with_answer
 from finetune.evaluation import generate as evaluate
 from finetune.evaluation.batching import TokenBudget, sliding_window
+from finetune.evaluation.consistency import decodes_greedily
 from finetune.evaluation.generate import ask, generate, score
 from finetune.evaluation.judging import contains, matches
 from finetune.evaluation.multiple_choice import pick_choices
@@ -286,6 +287,22 @@ def test_solved_examples_that_prompts_share_are_run_once_with_the_same_answers(a
     hook.remove()
     # Where attention slides, prompts longer than its window are run whole.
     assert shared < 0.6 * sum(read) or (sliding_window(model) and shared == sum(read))
+
+
+def test_shared_examples_change_no_score(asked, prompts):
+    model, tokenizer = asked
+    front = " ".join(["Marie Curie was born in Paris"] * 4) + " "
+    some = [replace(p, text=front + p.text) for p in prompts]
+    pairs = tokenize_with_answer(tokenizer, some, [p.answers[0] for p in some])
+    heads, answers = [head for head, _ in pairs], [answer for _, answer in pairs[:3]]
+    names = ["x"] * len(pairs)
+    for plain, shared in (
+        [score_pairs(model, tokenizer, pairs, names, share_prefix=each)[0] for each in (False, True)],
+        [score_grid(model, heads, answers, names, share_prefix=each) for each in (False, True)],
+        [decodes_greedily(model, tokenizer, pairs, names, share_prefix=each)[1] for each in (False, True)],
+    ):
+        np.testing.assert_allclose(shared, plain, atol=1e-5)
+        assert np.ptp(plain) > 0
 
 
 def test_a_grid_of_answers_is_scored_as_each_alone(asked, prompts):
