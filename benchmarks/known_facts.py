@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,13 +65,15 @@ def main(options: Options) -> None:
         name = path.name.split(".")[0]
         facts = drawn(path, options.limit)
         examples = drawn(options.examples / f"{name}.train.json", options.pool)
-        asks = Elicitation(model, tokenizer, phrasebook(facts), examples)
-        made = answers(asks, facts, options.out / name, options.shots, deadline)
-        if made is None:
+        how = {"folder": options.out / name, "deadline": deadline}
+        asks = KeptElicitation(model, tokenizer, phrasebook(facts), examples, **how)
+        try:
+            made, kept = asks.answers(facts, options.shots)
+        except TimeoutError:
             print("stopped in time; the same command continues")
             return
-        some = by_side(*made, options.shots)
-        print(json.dumps({"relation": name, **figures(some), "forms": list(made[1])}))
+        some = by_side(made, kept, options.shots)
+        print(json.dumps({"relation": name, **figures(some), "forms": kept}))
         for key, flags in some.items():
             found.setdefault(key, []).extend(flags)
     print(json.dumps({"relation": "all", **figures(found)}))
@@ -85,25 +89,41 @@ def drawn(path: Path, n: int) -> FactSet:
 Asked = dict[str, dict[str, list[float]]]  # form, then share right and the specificity of each fact
 
 
-def answers(
-    asks: Elicitation, facts: FactSet, folder: Path, shots: int, deadline: float
-) -> tuple[Asked, list[str]] | None:
-    """Ask in every form of the search and in those that the tool keeps; None where time is up."""
-    relation = facts.relations[0]
-    pool, made = asks.pool(relation, facts), Asked()
-    if not (path := folder / "compared.json").is_file():
-        write_json(path, [[str(f.form), f.found, f.kept] for f in asks.compare(relation, pool)])
-    kept = [form for form, _, is_kept in read_json(path) if is_kept]
-    search = [form for form in asks.forms(relation, len(pool)) if form.shots == shots]
-    for form in dict.fromkeys([*search, *map(AskingForm.parse, kept)]):
-        if not (path := folder / f"{form}.json").is_file():
-            if time.monotonic() > deadline:
-                return None
-            said = asks._ask(facts, pool, form)
-            above = asks._above(facts, pool, form, said.right.any(1))
-            write_json(path, {"right": said.right.mean(1).tolist(), "above": above.tolist()})
-        made[str(form)] = read_json(path)
-    return made, kept
+@dataclass
+class KeptElicitation(Elicitation):
+    """Keeps what each form finds in a file, and stops between two forms."""
+
+    folder: Path = Path()
+    deadline: float = 0.0
+
+    def kept(self, name: str, make: Callable[[], object]) -> Any:
+        """Read a file, or make it where there is time."""
+        if not (path := self.folder / f"{name}.json").is_file():
+            if time.monotonic() > self.deadline:
+                raise TimeoutError
+            write_json(path, make())
+        return read_json(path)
+
+    def _found(self, probes: FactSet, examples: FactSet, form: AskingForm) -> ndarray:
+        made = partial(super()._found, probes, examples, form)
+        return np.array(self.kept(f"compared/{form}", lambda: made().tolist()), bool)
+
+    def answers(self, facts: FactSet, shots: int) -> tuple[Asked, list[str]]:
+        """Ask in every form of the search and in those that the tool keeps, which are returned as well."""
+        relation = facts.relations[0]
+        pool = self.pool(relation, facts)
+
+        def ask(form: AskingForm) -> dict[str, list[float]]:
+            right = self._ask(facts, pool, form).right
+            above = self._above(facts, pool, form, right.any(1))
+            return {"right": right.mean(1).tolist(), "above": above.tolist()}
+
+        kept = [each.form for each in self.compare(relation, pool) if each.kept]
+        search = [form for form in self.forms(relation, len(pool)) if form.shots == shots]
+        made = {
+            str(form): self.kept(str(form), partial(ask, form)) for form in dict.fromkeys([*search, *kept])
+        }
+        return made, list(map(str, kept))
 
 
 def by_side(made: Asked, kept: Sequence[str], shots: int) -> dict[str, list[bool]]:

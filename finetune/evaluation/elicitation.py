@@ -234,21 +234,14 @@ class Elicitation:
         own, _ = score(self.model, self.tokenizer, mine, share_prefix=True, budget=self.budget)
         order = generator(self.seed, "elicitation sample").permutation(len(prompts))[:OTHERS]
         names = list(dict.fromkeys(facts[i].answer for i in rows))
-        ids = [said for _, said in answer_ids(self.tokenizer, [prompts[rows[0]]] * len(names), names)]
+        ids = [said for _, said in answer_ids(self.tokenizer, mine[:1] * len(names), names)]
         room = (context_limit(self.model) or 2**31) - max(map(len, ids))
-        asked = [prompts[i] for i in order]
-        heads = {
-            k: each.ids for k, each in enumerate(tokenize(self.tokenizer, asked)) if len(each.ids) <= room
-        }
-        others = [asked[k] for k in heads]
-        grid = score_grid(
-            self.model,
-            list(heads.values()),
-            ids,
-            prompt_names(others),
-            share_prefix=True,
-            budget=self.budget,
-        )
+        others = [prompts[i] for i in order]
+        heads = [tokens.ids for tokens in tokenize(self.tokenizer, others)]
+        fit = [k for k, head in enumerate(heads) if len(head) <= room]
+        others, heads = [others[k] for k in fit], [heads[k] for k in fit]
+        told = prompt_names(others)
+        grid = score_grid(self.model, heads, ids, told, share_prefix=True, budget=self.budget)
         for value, i in zip(own.tolist(), rows, strict=True):
             accepted, subject = set(facts[i].answers), prompts[i].text[slice(*prompts[i].subject)]
             apart = [
