@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+STEPS = 6  # tokens after which rows that are done leave a batch
+
 
 def complete_rows(
     model: PreTrainedModel,
@@ -43,9 +45,9 @@ def complete_rows(
     ids, mask = pad_rows([row[front:] for row in rows], pad, left=True)
     ids = torch.cat([torch.tensor(rows[0][:front], dtype=torch.long).expand(len(ids), -1), ids], 1)
     mask, cache = run_prefix(model, rows[0][:front], mask)
-    cached, width = {"past_key_values": cache} if front else {}, ids.shape[1]
-    room, stop = room if limit is None else min(room, limit - width), [_line_criterion(tokenizer, width)]
-    new = _decode_greedily(model, ids, mask, room, pad, ends, stopping_criteria=stop, **cached)
+    width = ids.shape[1]
+    room = room if limit is None else min(room, limit - width)
+    new = _decode_greedily(model, ids, mask, room, pad, ends, _line_criterion(tokenizer, width), cache)
     return [first_line(text) for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
 
@@ -99,23 +101,44 @@ def _decode_greedily(
     room: int,
     pad: int,
     ends: frozenset[int],
-    **options: Any,
+    is_said: Callable[..., Tensor],
+    cache: Any,
 ) -> list[list[int]]:
-    """Return the new ids of each row, cut at the first end: what follows need not be a special token."""
+    """Return the new ids of each row, cut at the first end: what follows need not be a special token.
+
+    Rows that are done leave the batch every ``STEPS`` tokens: one that rambles would keep all others in it.
+    """
     import torch
 
     from finetune.evaluation.unembedding import contiguous_head
 
-    with torch.inference_mode(), contiguous_head(model):
-        out = model.generate(  # type: ignore[operator]
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            max_new_tokens=room,
-            do_sample=False,
-            num_beams=1,
-            pad_token_id=pad,
-            eos_token_id=sorted(ends) or None,
-            **options,
-        )
-    rows = out[:, ids.shape[1] :].tolist()
-    return [row[: next((k for k, each in enumerate(row) if each in ends), len(row))] for row in rows]
+    ids, mask, width = ids.to(model.device), mask.to(model.device), ids.shape[1]
+    new: list[list[int]] = [[] for _ in ids]
+    left, end = list(range(len(ids))), width + room
+    # A cache of fixed shape cannot let rows go.
+    fixed = getattr(model.generation_config, "cache_implementation", None)
+    while left and ids.shape[1] < end:
+        with torch.inference_mode(), contiguous_head(model):
+            out = model.generate(  # type: ignore[operator]
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=min(room if fixed else STEPS, end - ids.shape[1]),
+                do_sample=False,
+                num_beams=1,
+                pad_token_id=pad,
+                eos_token_id=sorted(ends) or None,
+                stopping_criteria=[is_said],
+                return_dict_in_generate=True,
+                **({} if cache is None else {"past_key_values": cache}),
+            )
+        done = is_said(out.sequences, ())
+        rows = out.sequences[:, width:].tolist()
+        for k, row in zip(left, rows, strict=True):
+            new[k] = row[: next((n for n, each in enumerate(row) if each in ends), len(row))]
+        going = [j for j, row in enumerate(rows) if not done[j] and ends.isdisjoint(row)]
+        left, before = [left[j] for j in going], mask.shape[1]
+        ids, mask, cache = out.sequences[going], mask[going], out.get("past_key_values")
+        mask = torch.cat([mask, mask.new_ones(len(mask), ids.shape[1] - before)], 1)
+        if left and cache is not None:
+            cache.batch_select_indices(torch.tensor(going, device=ids.device))
+    return new

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune.common.errors import InputError
 from finetune.data.tokenization import tokenize, tokenize_with_answer
+from finetune.evaluation import decoding
 from finetune.evaluation import generate as evaluate
 from finetune.evaluation.batching import TokenBudget, sliding_window
 from finetune.evaluation.consistency import decodes_greedily
@@ -287,6 +288,28 @@ def test_solved_examples_that_prompts_share_are_run_once_with_the_same_answers(a
     hook.remove()
     # Where attention slides, prompts longer than its window are run whole.
     assert shared < 0.6 * sum(read) or (sliding_window(model) and shared == sum(read))
+
+
+def test_rows_that_are_done_leave_the_batch(asked, prompts, monkeypatch):
+    model, tokenizer = asked
+    with torch.inference_mode():
+        ids = torch.tensor([tokenize(tokenizer, prompts[:1])[0].ids])
+        first = int(model(input_ids=ids).logits[0, -1].argmax())
+    # What the first prompt is answered ends an answer, so that it is done at once.
+    monkeypatch.setattr(model.generation_config, "eos_token_id", first)
+    rows, said, counts = [], [], []
+    hook = model.register_forward_pre_hook(
+        lambda _, args, given: rows.append(len(given["input_ids"])), with_kwargs=True
+    )
+    for steps in (3, 20):
+        monkeypatch.setattr(decoding, "STEPS", steps)
+        rows.clear()
+        said.append(generate(model, tokenizer, prompts, max_new_tokens=20))
+        counts.append(sum(rows))
+    hook.remove()
+    assert said[0] == said[1] == [generate(model, tokenizer, [p], max_new_tokens=20)[0] for p in prompts]
+    assert said[0][0] == ""
+    assert counts[0] < counts[1]
 
 
 def test_shared_examples_change_no_score(asked, prompts):
