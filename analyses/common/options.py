@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from analyses.common.grid_options import Engine, Machines
 from finetune.common.errors import InputError
@@ -21,15 +21,11 @@ from finetune.common.option_checks import (
 from finetune.common.user_cache import default_cache
 from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
-from finetune.data.phrasebooks import load_phrasebook, phrasebook
+from finetune.data.phrasebooks import QuestionForm, load_phrasebook, phrasebook
+from finetune.data.prompts import Phrasebook
 from finetune.data.splits import Arm, Match, shuffle_popularity, split
 from finetune.data.templates.custom import read_templates
 from finetune.training.config import Dtype, Keep
-
-if TYPE_CHECKING:
-    from finetune.data.phrasebooks import QuestionForm
-    from finetune.data.prompts import Phrasebook
-
 
 ARMS: tuple[Arm, ...] = ("top", "bottom", "random", "whole")
 # Where a run is kept and what is shown of it cannot change a number.

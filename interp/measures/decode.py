@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.data.tokenization import end_ids, tokenize_with_answer
 from finetune.evaluation.answer_words import first_line
 from interp.measures.attention import Hook
 from interp.measures.spans import PromptBatch
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
 
 
 def greedy(

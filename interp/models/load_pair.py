@@ -17,7 +17,10 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.common.origins import origins_of
@@ -35,10 +38,6 @@ from interp.models.sources import (
     resolve_source,
     source_title,
 )
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = [
     "CheckpointPair",

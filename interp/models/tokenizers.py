@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerBase
 
 from finetune.checkpoints.loading import brings_tokenizer, load_tokenizer
 from finetune.checkpoints.shared_tokenizer import Side, limit_vocabulary, shared_tokenizer
@@ -16,9 +17,6 @@ from interp.models.sources import (
     is_adapter_source,
     source_title,
 )
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 def tokenizer_of(source: Source, options: LoadingSettings) -> PreTrainedTokenizerBase | None:

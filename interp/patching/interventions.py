@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.errors import InputError
 from finetune.common.short_repr import ShortRepr
@@ -26,9 +26,6 @@ from interp.patching.positions import Role, slots
 from interp.patching.positions import keys as role_keys
 from interp.patching.positions import positions as role_positions
 from interp.patching.recording import ATTENTION, Recording, Site, require_site
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 GROUPED: tuple[Site, ...] = ("k", "v")  # sites with a head for every key-value group
 HEADLESS: tuple[Site, ...] = ("residual", "mlp")

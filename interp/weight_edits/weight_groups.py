@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from einops import rearrange
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from finetune.common.errors import InputError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 GROUPS = {"qk": "W_Q W_K", "vo": "W_V W_O", "mlp": "MLP", "embeddings": "embeddings, norms"}
 QK, VO, MLP, REST = range(len(GROUPS))
