@@ -25,9 +25,7 @@ from transformers import PreTrainedTokenizerBase
 from finetune.common.errors import InputError
 from finetune.common.origins import origins_of
 from interp.models.adapter_base import base_of, require_named_base
-from interp.models.edit_check import InterventionError, edits_act, require_edits
 from interp.models.pair import Ask, CheckpointPair
-from interp.models.parity import boot_checked_bridge
 from interp.models.settings import loading_settings
 from interp.models.sides import load_sides
 from interp.models.sources import (
@@ -38,16 +36,6 @@ from interp.models.sources import (
     resolve_source,
     source_title,
 )
-
-__all__ = [
-    "CheckpointPair",
-    "InterventionError",
-    "boot_checked_bridge",
-    "edits_act",
-    "load_pair",
-    "require_edits",
-    "trajectory",
-]
 
 
 def load_pair(

@@ -19,27 +19,9 @@ from transformers import PreTrainedTokenizerBase
 
 from interp.measures.spans import PromptBatch
 from interp.patching.attribution import screen_cells as screened
-from interp.patching.engine import Cells, measure, plan
-from interp.patching.interventions import Intervention, Knockout, Mean, Replace, Scale, Zero
-from interp.patching.recording import Recording, record
+from interp.patching.engine import Cells, measure
 from interp.patching.scoring import PatchResult
-from interp.patching.sweeps import Grid, sweep
-
-__all__ = [
-    "Grid",
-    "Intervention",
-    "Knockout",
-    "Mean",
-    "PatchResult",
-    "Recording",
-    "Replace",
-    "Scale",
-    "Zero",
-    "patch",
-    "plan",
-    "record",
-    "sweep",
-]
+from interp.patching.sweeps import Grid
 
 
 def patch(
