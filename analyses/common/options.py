@@ -9,15 +9,7 @@ from typing import Annotated, Any, Literal
 from analyses.common.grid_options import Engine, Machines
 from finetune.common.errors import InputError
 from finetune.common.files import content_hash
-from finetune.common.option_checks import (
-    Count,
-    Positive,
-    Rate,
-    Seed,
-    Within,
-    refuse_unread,
-    require_valid,
-)
+from finetune.common.option_checks import Count, Positive, Rate, Seed, Within, refuse_unread, require_valid
 from finetune.common.user_cache import default_cache
 from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping

@@ -28,14 +28,7 @@ from interp.models.adapter_base import base_of, require_named_base
 from interp.models.pair import Ask, CheckpointPair
 from interp.models.settings import loading_settings
 from interp.models.sides import load_sides
-from interp.models.sources import (
-    Source,
-    in_memory,
-    is_adapter_source,
-    notices,
-    resolve_source,
-    source_title,
-)
+from interp.models.sources import Source, in_memory, is_adapter_source, notices, resolve_source, source_title
 
 
 def load_pair(

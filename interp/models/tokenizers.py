@@ -10,13 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from finetune.checkpoints.loading import brings_tokenizer, load_tokenizer
 from finetune.checkpoints.shared_tokenizer import Side, limit_vocabulary, shared_tokenizer
 from interp.models.settings import LoadingSettings
-from interp.models.sources import (
-    Source,
-    config_of,
-    in_memory,
-    is_adapter_source,
-    source_title,
-)
+from interp.models.sources import Source, config_of, in_memory, is_adapter_source, source_title
 
 
 def tokenizer_of(source: Source, options: LoadingSettings) -> PreTrainedTokenizerBase | None:

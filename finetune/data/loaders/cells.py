@@ -14,13 +14,7 @@ from typing import Any
 
 from finetune.common.messages import quote
 from finetune.data.loaders.lists_in_text import MALFORMED_LIST, parse_list
-from finetune.data.loaders.scalars import (
-    MISSING,
-    Malformed,
-    text_of_scalar,
-    type_name,
-    verbatim_text,
-)
+from finetune.data.loaders.scalars import MISSING, Malformed, text_of_scalar, type_name, verbatim_text
 
 _WHOLE = re.compile(r"-?\d{3,}\.0")  # a year or a count from a column of floats; versions are shorter
 _FLOAT = re.compile(r"-?\d+\.0")
