@@ -21,7 +21,6 @@ from finetune.data.facts import FactSet
 from finetune.data.load_facts import FactsWithRows, load_with_rows
 from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook
-from finetune.data.prompt_formats import PromptFormat
 from finetune.data.prompts import Phrasebook
 from finetune.training.training_format import remembered_format
 from interp.models.preflight import require_measurable
@@ -118,9 +117,7 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
         facts=traced.facts,
         base=options.base,
         book=_own_book(options, traced.facts),
-        style=remembered_format(
-            options.base, PromptFormat(template=options.prompt_format, chat=options.chat)
-        ),
+        style=remembered_format(options.base, options.style),
         shots=options.shots,
         subjects_known=traced.subjects_known,
         reference=None if options.reference is None else FactSet.load(options.reference, subjects=False),
