@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
+from torch.nn.functional import pad
 from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.errors import InputError
@@ -191,7 +192,7 @@ def _require_positions(item: Intervention, do: Replace, batch: PromptBatch) -> N
     source = do.source.rows(donors)
     here, there = slots(role_positions(batch, item.at))[rows], do.source.places[source]
     width = max(here.shape[1], there.shape[1])
-    here, there = (_wide(part, width) for part in (here, there))
+    here, there = (pad(part, (0, width - part.shape[1]), value=-1) for part in (here, there))
 
     def refuse(odd: Bool[Tensor, " fact"], problem: Callable[[int], str]) -> None:
         if odd.any():
@@ -222,7 +223,3 @@ def _require_positions(item: Intervention, do: Replace, batch: PromptBatch) -> N
             f"position {int(here[k][here[k] != there[k]][0])} is {item.at!r} here, and not in the source"
         ),
     )
-
-
-def _wide(places: Int[Tensor, "fact slot"], width: int) -> Int[Tensor, "fact slot"]:
-    return torch.nn.functional.pad(places, (0, width - places.shape[1]), value=-1)
