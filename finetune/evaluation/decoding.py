@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Int
 
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import first_line, line_is_said
 from finetune.evaluation.batching import TokenBudget, pad_id, pad_rows, run_in_batches, sliding_window
 from finetune.evaluation.scoring import fewest_logits
+from finetune.evaluation.unembedding import contiguous_head
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,8 +64,6 @@ def _run_prefix(
     model: PreTrainedModel, prefix: Sequence[int], ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"], dict[str, Any]]:
     """Put tokens in front of every row and run them once; return rows, mask, and their keys and values."""
-    import torch
-
     if not prefix:
         return ids, mask, {}
     before = torch.tensor(list(prefix)).expand(len(ids), -1)
@@ -78,8 +78,6 @@ def _run_prefix(
 
 def _line_criterion(tokenizer: PreTrainedTokenizerBase, width: int) -> Callable[..., Tensor]:
     """Return a criterion that ends a row with its first line that says something; nothing else is read."""
-
-    import torch
 
     def is_said(ids: Tensor, scores: Tensor, **options: object) -> Tensor:
         texts = tokenizer.batch_decode(ids[:, width:], skip_special_tokens=True)
@@ -129,10 +127,6 @@ def _decode_greedily(
     **options: Any,
 ) -> list[list[int]]:
     """Return the new ids of each row, cut at the first end: what follows need not be a special token."""
-    import torch
-
-    from finetune.evaluation.unembedding import contiguous_head
-
     with torch.inference_mode(), contiguous_head(model):
         out = model.generate(  # type: ignore[operator]
             input_ids=ids.to(model.device),
