@@ -9,8 +9,6 @@
 5. Write the run directory and its report.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

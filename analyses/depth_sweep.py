@@ -9,8 +9,6 @@
 4. Put the popular half's attention rows into the unpopular one, with another subject's as the placebo.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

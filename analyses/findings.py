@@ -6,8 +6,6 @@ Nothing is measured here. A run directory says itself what it decides (``claims.
 (``manifest.json``) and by which command; a run that is not finished is refused.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import reader

@@ -13,8 +13,6 @@
 With --facts: the domain is the half of the relations whose median popularity is lowest.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

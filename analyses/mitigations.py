@@ -11,8 +11,6 @@
    rest, and the same of the cure that is best on the other seeds.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

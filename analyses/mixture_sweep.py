@@ -10,8 +10,6 @@
    so that it is not chosen on its own noise.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

@@ -17,8 +17,6 @@ Deep model, the embedded world's base:
    prompt and on held-out subjects' prompts of the same relation.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

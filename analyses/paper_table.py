@@ -7,8 +7,6 @@ Reads runs of attention_imbalance and of popularity_splits, whole, cell by cell,
 nothing is measured anew. With --out it writes table.md, and table.csv with a row a number.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import reader

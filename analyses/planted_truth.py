@@ -10,8 +10,6 @@
    the ROC curve of every kind of evidence.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

@@ -12,8 +12,6 @@
    the base, where all facts ask for the same new question form, and where a random half has taught that.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

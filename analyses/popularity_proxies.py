@@ -9,8 +9,6 @@
    calls popular the other calls popular too.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

@@ -11,8 +11,6 @@
 4. Hand the chosen checkpoints to attention_imbalance and stored_or_suppressed.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

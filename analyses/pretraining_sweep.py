@@ -9,8 +9,6 @@
 4. Relate the gap to the share of held-out facts that the base states.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

@@ -14,8 +14,6 @@
 With --facts: the same on real facts, where frequency is page views and levels are their quartiles.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

@@ -13,8 +13,6 @@
    anew within each relation.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

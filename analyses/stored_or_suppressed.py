@@ -9,8 +9,6 @@
 4. Relate verdicts to popularity and to the change of attention to the subject, and show examples.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

@@ -11,8 +11,6 @@
 A table needs questions and answers; with subjects and relations more scores can be used.
 """
 
-from __future__ import annotations
-
 import sys
 
 from analyses.common.cli import launcher

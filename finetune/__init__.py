@@ -4,8 +4,6 @@ The names in ``__init__.pyi`` are imported when they are first used, so that imp
 costs nothing.
 """
 
-from __future__ import annotations
-
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

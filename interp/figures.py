@@ -16,8 +16,6 @@ of numbers             ``curves``, ``forest``, ``attention_strips``
 =====================  ===================================================================================
 """
 
-from __future__ import annotations
-
 from interp.reports.figures.curves import Curve, curves, forest
 from interp.reports.figures.evidence import hidden, readout, stored_and_used, trajectory
 from interp.reports.figures.experiments import (
@@ -28,13 +26,7 @@ from interp.reports.figures.experiments import (
     training_curves,
 )
 from interp.reports.figures.head_effects import HeadEffects, recovery_grid
-from interp.reports.figures.headlines import (
-    MEASURES,
-    QUARTILES,
-    accuracy_by_quartile,
-    contrasts,
-    recovery,
-)
+from interp.reports.figures.headlines import MEASURES, QUARTILES, accuracy_by_quartile, contrasts, recovery
 from interp.reports.figures.heatmaps import attention_by_head, attention_change, fact_attention
 from interp.reports.figures.style import COLUMN, PAGE, drawn_within, save
 from interp.reports.figures.token_rows import Strip, attention_strips

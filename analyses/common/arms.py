@@ -82,11 +82,11 @@ def checkpoints_side_by_side(
         test=parts.test if test is None else test,
         prompts=bench.asked(parts.test if test is None else test),
         phrasebook=bench.setting.phrasebook,
-        answer_sets=_answer_sets(facts),
+        answer_sets=facts.answer_sets,
         sizes={"total": len(facts), **counts, **(sizes or {})},
         aside=bench.asked(parts.train.subset(aside)),
     )
-    return _alignable(checkpoints)
+    return alignable(checkpoints)
 
 
 def known_stage(checkpoints: Checkpoints, path: Path) -> Stage[list[bool]]:
@@ -120,11 +120,7 @@ def answers_stage(checkpoints: Checkpoints, name: str, path: Path, *, seed: int)
     return Stage(paths=(path,), make=make, read=lambda: pd.read_parquet(path))
 
 
-def _answer_sets(facts: FactSet) -> dict[str, tuple[str, ...]]:
-    return {relation: facts.answer_set(relation) for relation in facts.relations}
-
-
-def _alignable(checkpoints: Checkpoints) -> Checkpoints:
+def alignable(checkpoints: Checkpoints) -> Checkpoints:
     """Set aside, with the reason, every fact whose prompt cannot be asked of every checkpoint, or aligned.
 
     Prompts that begin with their subject, where nothing tells attention to it from a sink's, are asked behind

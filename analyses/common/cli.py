@@ -13,40 +13,20 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
+from analyses.common.options import OutputOptions
 from finetune.common.command_line import parse_options, run_command
 from finetune.common.distributed import is_main
 from finetune.common.files import read_json
 from finetune.common.messages import without_controls, without_escapes
 from finetune.common.progress import prepare_process
 
-
-class HasOutput(Protocol):
-    """Options that every analysis has."""
-
-    @property
-    def out(self) -> Path:
-        """Run directory."""
-
-    @property
-    def quiet(self) -> bool:
-        """Whether to print nothing but what --json asks for."""
-
-    @property
-    def json(self) -> bool:
-        """Whether to print the run as JSON."""
-
-    @property
-    def color(self) -> bool:
-        """Whether a terminal may be shown colours."""
-
-
-Chosen = TypeVar("Chosen", bound=HasOutput)
+Chosen = TypeVar("Chosen", bound=OutputOptions)
 
 
 def launcher(
@@ -155,7 +135,7 @@ def plain_text(shown: object) -> str:
     return "\n".join(without_controls(line).rstrip() for line in text.getvalue().split("\n")).rstrip("\n")
 
 
-def _tell(chosen: HasOutput, out: Path, shown: object, following: Sequence[str]) -> None:
+def _tell(chosen: OutputOptions, out: Path, shown: object, following: Sequence[str]) -> None:
     """Print what was found, where it is, and how to go on."""
     if chosen.json:
         print(json.dumps(as_json(out, shown, following), ensure_ascii=False, allow_nan=False))

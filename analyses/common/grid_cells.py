@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from finetune.common.checksums import cached_frame, recorded_state, sealed_state
+from finetune.common.checksums import are_valid, cached_frame, sealed_state
 from finetune.common.files import SEAL
 from finetune.common.names import as_file_name
 from finetune.common.progress import notice
@@ -38,15 +38,7 @@ class GridCell:
 def is_finished(run: Path, cell: GridCell) -> bool:
     """Whether a cell has left its facts as they were written, or readable ones by an older version."""
     path = facts_of(run, cell)
-    state = recorded_state(path)
-    if state != "unrecorded":
-        return state == "whole"
-    try:
-        pd.read_parquet(path)
-    except Exception as error:  # a truncated file raises whatever its reader does
-        notice(f"{path}: cannot be read ({type(error).__name__}); the cell is run again")
-        return False
-    return True
+    return are_valid([path], lambda: pd.read_parquet(path))
 
 
 def tidy(run: Path, cells: Sequence[GridCell]) -> None:

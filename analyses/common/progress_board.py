@@ -7,12 +7,10 @@ a line tells of each cell that ends.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from rich.box import SIMPLE_HEAD
@@ -22,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analyses.common.grid_cells import FACTS, RUNNING, GridCell
-from finetune.common.progress import QUIET
+from finetune.common.progress import console, duration
 
 WITHIN = ("seed", "learning_rate")  # what cells of one row of the table differ in
 MOST_ROWS = 20
@@ -85,10 +83,10 @@ class ProgressBoard:
         """Say how many cells are done, how long that took, and how long the rest may take."""
         done = sum(self.state(cell) == "done" for cell in self.cells)
         took = time.time() - self.start
-        text = f"{done} of {len(self.cells)} cells done, {_lasted(took)}"
+        text = f"{done} of {len(self.cells)} cells done, {duration(took)}"
         fresh = done - self.before
         left = len(self.cells) - done - len(self.failed)
-        return text + (f", about {_lasted(took / fresh * left)} left" if fresh and left else "")
+        return text + (f", about {duration(took / fresh * left)} left" if fresh and left else "")
 
     def line(self, cell: GridCell) -> str:
         """Say in a line how one cell ended."""
@@ -102,40 +100,36 @@ class ProgressBoard:
 @contextmanager
 def live_board(title: str, cells: Sequence[GridCell], run: Path) -> Iterator[Callable[[GridCell, str], None]]:
     """Show a grid's progress on standard error; the yielded function is told how each cell ended."""
-    console = Console(stderr=True, quiet=bool(os.environ.get(QUIET)))
-    board = ProgressBoard(title, cells, run)
-    with _live(board, console):
+    where, board = console(), ProgressBoard(title, cells, run)
+    with _live(board, where):
 
         def ended(cell: GridCell, reason: str) -> None:
             if reason:
                 board.failed[cell.key] = reason
             else:
                 board.failed.pop(cell.key, None)
-            if not console.is_terminal:
-                console.print(board.line(cell), highlight=False, soft_wrap=True, markup=False)
+            if not where.is_terminal:
+                where.print(board.line(cell), highlight=False, soft_wrap=True, markup=False)
 
         yield ended
 
 
 @contextmanager
-def _live(board: ProgressBoard, console: Console) -> Iterator[None]:
-    if not console.is_terminal:
+def _live(board: ProgressBoard, where: Console) -> Iterator[None]:
+    if not where.is_terminal:
         n = len(board.cells) - board.before
-        console.print(f"{board.title} ({n:,} of {len(board.cells):,} cells to run)", highlight=False)
+        where.print(f"{board.title} ({n:,} of {len(board.cells):,} cells to run)", highlight=False)
         yield
         return
 
-    with Live(get_renderable=board.table, console=console, refresh_per_second=1, transient=True):
+    with Live(get_renderable=board.table, console=where, refresh_per_second=1, transient=True):
         yield
 
 
 def _row_of(cell: GridCell) -> str:
-    named = [f"{value}" if isinstance(value, str) else f"{name} {value}" for name, value in _told(cell)]
+    told = {name: value for name, value in cell.params.items() if name not in WITHIN}
+    named = [f"{value}" if isinstance(value, str) else f"{name} {value}" for name, value in told.items()]
     return ", ".join(named) or "cells"
-
-
-def _told(cell: GridCell) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in cell.params.items() if name not in WITHIN]
 
 
 def _most_telling(
@@ -157,9 +151,3 @@ def _accuracy(path: Path) -> float | None:
     except (OSError, ValueError):  # damaged; whoever needs the rows makes them again
         return None
     return sum(right) / len(right) if right else None
-
-
-def _lasted(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

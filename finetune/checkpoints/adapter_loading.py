@@ -16,11 +16,12 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from transformers import AutoModelForCausalLM
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from finetune.checkpoints.adapter_files import read_config, unknown_settings
 from finetune.checkpoints.adapter_names import (
@@ -40,11 +41,6 @@ from finetune.checkpoints.adapter_vocabulary import (
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
-
-if TYPE_CHECKING:
-    from peft import PeftConfig, PeftModel
-    from torch import Tensor
-    from transformers import PreTrainedConfig, PreTrainedModel
 
 NOTHING = "the adapter changes nothing"
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 
 from finetune.checkpoints.adapter_files import CONFIG
 from finetune.checkpoints.weight_files import LFS_POINTER
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 WEIGHTS, PICKLED = "adapter_model.safetensors", "adapter_model.bin"
 

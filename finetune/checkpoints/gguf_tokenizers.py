@@ -8,10 +8,10 @@ The others that are known here are llama.cpp's (``llama-vocab.cpp``); a name tha
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokenizers import Regex, pre_tokenizers
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
 from finetune.checkpoints.gguf_files import GgufFile
@@ -19,9 +19,6 @@ from finetune.checkpoints.tokenizer_files import TEXTS, load_faithful_tokenizer
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
 from finetune.common.progress import notice
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 BYTE_LEVEL = "gpt2"
 AS_GPT2 = frozenset({"gpt-2", "phi-2", "mpt", "olmo", "jais", "gigachat", "roberta-bpe", "trillion"})

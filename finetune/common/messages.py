@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
-
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions
 
 LONGEST = 500  # characters of a whole message
 _HEAD = 4096  # characters that are looked at: a message never shows more

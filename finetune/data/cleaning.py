@@ -26,10 +26,9 @@ from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.loaders.records import Row, Table, place
 from finetune.data.loaders.scalars import Malformed
-from finetune.data.loaders.table import UNNAMED, prompt_key_of
+from finetune.data.loaders.table import prompt_key_of
 from finetune.data.records.fact import Fact
 
-__all__ = ["UNNAMED", "Reader", "build_fact_set", "prompt_key"]
 BINS = 20  # of log-popularity, where a draw is to cover it evenly
 _ALIKE = {False: "subject and relation", True: "question and choices"}
 Reader = Callable[[Row], Fact]

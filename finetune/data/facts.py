@@ -113,6 +113,11 @@ class FactSet(ShortRepr, Sequence[Fact]):
         """The distinct canonical answers of ``relation``, sorted."""
         return tuple(sorted({fact.answer for fact in self.facts if fact.relation == relation}))
 
+    @property
+    def answer_sets(self) -> dict[str, tuple[str, ...]]:
+        """The distinct canonical answers of every relation."""
+        return {relation: self.answer_set(relation) for relation in self.relations}
+
     def to_frame(self) -> pd.DataFrame:
         """One row a fact, with the fields of :class:`Fact` as columns."""
         import pandas as pd

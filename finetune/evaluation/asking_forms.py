@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
 
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import find_subject
 from finetune.evaluation.consistency import CLASSES, HIGHLY, MAYBE, WEAKLY
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
-    from numpy import ndarray
 
 Known = Literal["highly", "maybe", "weakly"]
 CUTS: dict[Known, int] = {"highly": HIGHLY, "maybe": MAYBE, "weakly": WEAKLY}

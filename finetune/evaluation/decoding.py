@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Int
 
 from finetune.data.tokenization import end_ids
@@ -38,8 +39,6 @@ def complete_rows(
         limit: the model's context, if it is bounded.
         share_prefix: run what all rows begin with once.
     """
-    import torch
-
     pad, ends = pad_id(tokenizer, model), end_ids(model, tokenizer)
     front = common_prefix(model, rows, room) if share_prefix else 0
     ids, mask = pad_rows([row[front:] for row in rows], pad, left=True)
@@ -53,8 +52,6 @@ def complete_rows(
 
 def _line_criterion(tokenizer: PreTrainedTokenizerBase, width: int) -> Callable[..., Tensor]:
     """Return a criterion that ends a row with its first line that says something; nothing else is read."""
-
-    import torch
 
     def is_said(ids: Tensor, scores: Tensor, **options: object) -> Tensor:
         texts = tokenizer.batch_decode(ids[:, width:], skip_special_tokens=True)
@@ -108,8 +105,6 @@ def _decode_greedily(
 
     Rows that are done leave the batch every ``STEPS`` tokens: one that rambles would keep all others in it.
     """
-    import torch
-
     from finetune.evaluation.unembedding import contiguous_head
 
     ids, mask, width = ids.to(model.device), mask.to(model.device), ids.shape[1]

@@ -10,19 +10,8 @@ import numpy as np
 
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt, render
-from finetune.data.tokenization import (
-    answer_ids,
-    gap,
-    special_texts,
-    tokenize,
-    tokenize_with_answer,
-)
-from finetune.evaluation.batching import (
-    TokenBudget,
-    require_context,
-    require_embedded,
-    rows_within,
-)
+from finetune.data.tokenization import answer_ids, gap, special_texts, tokenize, tokenize_with_answer
+from finetune.evaluation.batching import TokenBudget, require_context, require_embedded, rows_within
 from finetune.evaluation.judging import AnswerJudge
 from finetune.evaluation.scoring import score_pairs
 

@@ -11,21 +11,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from peft import get_peft_model
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from finetune.checkpoints.weight_keys import attention_of
 from finetune.evaluation.unembedding import is_packed, unembedded_at
 from finetune.training.config import TuneConfig
 from finetune.training.lora import lora_config
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
 
 
 def model_without_contents(config: PreTrainedConfig, tune: TuneConfig, *, layers: int | None = None) -> Any:

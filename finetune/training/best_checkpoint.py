@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 from finetune.common import distributed
 from finetune.common.checksums import seal, sealed_state
@@ -16,9 +19,6 @@ from finetune.data.prompts import Prompt
 from finetune.evaluation.generate import score
 from finetune.training.config import TuneConfig
 from finetune.training.trainer import evaluation_model, save_model
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 _MEASURED = ("step", "accuracy", "log_prob", "loss", "training_accuracy")
 
@@ -119,9 +119,6 @@ class BestCheckpointCallback:
 
     def callback(self) -> TrainerCallback:
         """Return the trainer's hook; it must be told of its trainer before training begins."""
-        from transformers import TrainerCallback
-        from transformers.trainer_callback import ExportableState
-
         owner = self
 
         class Keeping(TrainerCallback, ExportableState):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import TrainerCallback
 
 from finetune.common import distributed
 from finetune.common.checksums import seal
-
-if TYPE_CHECKING:
-    from transformers import TrainerCallback
 
 FIRST_SAVE = 60.0  # seconds of training that are cheap enough to be done again
 SAVING_SHARE = 0.05  # of the time that saving states may take
@@ -19,7 +18,6 @@ SAVING_SHARE = 0.05  # of the time that saving states may take
 
 def saving_callback(save_every: int | None) -> TrainerCallback:
     """Make the hook that asks for a resumable state every so many steps; None: by the clock."""
-    from transformers import TrainerCallback
 
     class Saving(TrainerCallback):
         """Ask for a resumable state every so many steps, or when there is time for it."""
@@ -53,7 +51,6 @@ def saving_callback(save_every: int | None) -> TrainerCallback:
 
 def progress_callback(advance: Callable[[int], None]) -> TrainerCallback:
     """Make the hook that tells a progress bar how many steps are done."""
-    from transformers import TrainerCallback
 
     class Progress(TrainerCallback):
         """Tell a progress bar how many steps are done."""
@@ -71,7 +68,6 @@ def accuracy_callback(
     measure: Callable[[], dict[str, float]], *, every: int, is_done: Callable[[dict[str, float]], bool]
 ) -> Any:
     """Make the hook that collects accuracies in its ``curve`` and stops training when it is done."""
-    from transformers import TrainerCallback
 
     class AccuracyCallback(TrainerCallback):
         """Measure accuracy during training."""

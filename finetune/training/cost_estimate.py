@@ -17,11 +17,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from finetune.checkpoints.loading import Source, configuration_of
@@ -33,9 +33,6 @@ from finetune.data.tokenization import tokenize_with_answer
 from finetune.training.activation_memory import activation_memory, model_without_contents
 from finetune.training.config import TuneConfig
 from finetune.training.machine import GIB, Machine, size, this_machine
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 RUNTIME = {"cpu": int(0.5 * GIB), "cuda": 1 * GIB}  # libraries, kernels and a context, before any tensor
 LONG = 0.95  # the quantile of rows' lengths that stands for all: a batch is as wide as its longest

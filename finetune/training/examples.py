@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from finetune.common.errors import InputError
 from finetune.common.seeds import generator
@@ -47,8 +48,6 @@ class TokenRows:
 
     def collate(self, texts: Sequence[int]) -> dict[str, torch.Tensor]:
         """Gather texts into a batch trimmed to its longest: input_ids, attention_mask, labels [row, pos]."""
-        import torch
-
         chosen = np.asarray(texts)
         longest = int(self.lengths[chosen].max())
         ids = self.ids[chosen, :longest].astype(np.int64)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import is_torch_bf16_gpu_available
 
 from finetune.checkpoints.loading import load_tokenizer, load_weights
 from finetune.common.errors import InputError
 from finetune.training.config import ALL_LINEAR, TuneConfig
 from finetune.training.projections import freeze_all_but
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
-    from torch import nn
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def trainable_model(base: Path | str, config: TuneConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -25,8 +27,6 @@ def trainable_model(base: Path | str, config: TuneConfig) -> tuple[PreTrainedMod
     Raises:
         InputError: no checkpoint; LoRA targets that the base has not; bf16 that this GPU has not.
     """
-    import torch
-
     if config.dtype == "bfloat16":
         _require_bfloat16()
     tokenizer = load_tokenizer(base)
@@ -35,8 +35,6 @@ def trainable_model(base: Path | str, config: TuneConfig) -> tuple[PreTrainedMod
     if not frozen:
         freeze_all_but(model, config.part)
         return model, tokenizer
-    from peft import get_peft_model
-
     # peft makes the adapter of a bf16 base float32 (autocast_adapter_dtype, its default).
     adapted: Any = get_peft_model(model, lora_config(model, config))
     # A set would be written in another order by every process.
@@ -50,8 +48,6 @@ def lora_config(model: nn.Module, config: TuneConfig) -> LoraConfig:
     Raises:
         InputError: a target that is no linear layer of this model.
     """
-    from peft import LoraConfig
-
     targets: str | list[str] = ALL_LINEAR
     if config.targets != ALL_LINEAR:
         targets = list(config.targets)
@@ -71,18 +67,12 @@ def lora_config(model: nn.Module, config: TuneConfig) -> LoraConfig:
 
 def linear_layers(model: Any) -> dict[str, nn.Module]:
     """Return the linear layers of a model by name, without the output head, which LoRA leaves alone."""
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
     head = model.get_output_embeddings()
     kinds = (torch.nn.Linear, Conv1D)
     return {name: m for name, m in model.named_modules() if isinstance(m, kinds) and m is not head}
 
 
 def _require_bfloat16() -> None:
-    import torch
-    from transformers.utils import is_torch_bf16_gpu_available
-
     if torch.cuda.is_available() and not is_torch_bf16_gpu_available():
         name = torch.cuda.get_device_name()
         raise InputError(f"dtype = bfloat16: {name} does not compute in it; choose float32")

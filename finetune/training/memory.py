@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from accelerate.utils import find_executable_batch_size
+from accelerate.utils.memory import should_reduce_batch_size
+
 from finetune.common import distributed
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
@@ -46,9 +49,6 @@ def retry_smaller_batches(attempt: Callable[[int, int], T], *, rows: int, accumu
         OutOfMemory: one row at a time does not fit; or, of several processes, one ran out.
         DeviceLost: a GPU failed.
     """
-    from accelerate.utils import find_executable_batch_size
-    from accelerate.utils.memory import should_reduce_batch_size
-
     found = work / "memory.json"
     held = _read(found)
     halved, micro = held["halved"], rows // max(accumulate, held["accumulate"])

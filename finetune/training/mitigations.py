@@ -18,23 +18,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from finetune.common.errors import InputError
 from finetune.common.seeds import generator
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.records.fact import Fact
+from finetune.training.config import TuneConfig
 from finetune.training.examples import TokenRows, repeat_in_passes
+from finetune.training.mitigation_losses import (
+    BaseAttention,
+    DistillationTargets,
+    distillation_targets,
+    read_base_attention,
+)
 from finetune.training.projections import routing_weights
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
-
-    from finetune.training.config import TuneConfig
-    from finetune.training.mitigation_losses import BaseAttention, DistillationTargets
 
 Term = Callable[[Any, Any, "torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
@@ -54,8 +56,6 @@ class PartneredRows:
 
     def collate(self, rows: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
         """Gather a batch as :meth:`Examples.collate` does, with its texts and partners beside it."""
-        import torch
-
         texts, partners = zip(*rows, strict=True)
         return {
             **self.examples.collate(texts),
@@ -120,8 +120,6 @@ def mitigated_trainer(
     for name, parameter in model.named_parameters():
         if name in routing and config.qk_rate == 0:
             parameter.requires_grad_(False)
-    from finetune.training.mitigation_losses import distillation_targets, read_base_attention
-
     terms: list[Term] = []
     if config.attention_penalty:
         terms.append(_penalty(read_base_attention(model, tokenizer, rows, prompts), config.attention_penalty))
@@ -148,7 +146,6 @@ def _trainer(
     terms: Sequence[Term], routing: frozenset[str], rate: float, *, attentions: bool
 ) -> type[Trainer]:
     """Make the trainer that adds terms to the loss and gives routing weights their own learning rate."""
-    from transformers import Trainer
 
     class MitigatedTrainer(Trainer):
         """A trainer with further terms in its loss, each a mean over the rows at hand."""

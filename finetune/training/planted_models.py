@@ -15,9 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.random import Generator
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import seal, sealed_state
@@ -33,10 +35,6 @@ from finetune.training.examples import TokenRows, answer_examples
 from finetune.training.planted_answers import draw_generic_answers, other_answers, relation_answers
 from finetune.training.projections import Part, freeze_all_but
 from finetune.training.trainer import Schedule, fit
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 Forms = Literal["all", "asked"]
 

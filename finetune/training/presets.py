@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from finetune.common.errors import InputError
 from finetune.common.messages import join_names
 from finetune.common.option_checks import require_valid
-from finetune.common.progress import duration
 from finetune.common.yaml_files import load_yaml
 from finetune.data.synthetic_world import WorldConfig
 from finetune.training.config import BaseConfig, CorpusConfig, Method, TuneConfig
-from finetune.training.machine import Machine, size
+from finetune.training.machine import Machine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -176,21 +175,3 @@ def recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise InputError(f"preset {name!r}: choose one of {', '.join(RECIPES)}")
     return RECIPES[name]
-
-
-def recipe_table() -> str:
-    """Return the presets of real models as a Markdown table, as docs/training.md shows it."""
-    lines = [
-        "| preset | base | method | steps x batch | GPU | memory a device | time a learning rate |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, held in RECIPES.items():
-        expected, tune = held.expected(), held.tune
-        method = f"LoRA r={tune.rank}" if tune.method == "lora" else "full"
-        precision = "bf16" if tune.dtype == "bfloat16" else "float32"
-        steps = f"{tune.steps_for(held.rows)} x {tune.batch}"
-        lines.append(
-            f"| `{name}` | {held.base} | {method}, {precision} | {steps} | {held.machine.name} "
-            f"| {size(expected.total)} | {duration(expected.seconds)} |"
-        )
-    return "\n".join(lines)

@@ -8,9 +8,8 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from finetune.common.checksums import seal, sealed_state
 from finetune.common.files import atomic_directory, write_json
@@ -23,9 +22,6 @@ from finetune.training.config import BaseConfig, CorpusConfig
 from finetune.training.examples import corpus
 from finetune.training.trainer import Schedule, fit
 from finetune.training.work_dir import cached_directory
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 
 def pretrained_base(

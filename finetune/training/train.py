@@ -15,7 +15,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.common import distributed
 from finetune.common.errors import InputError
@@ -42,9 +44,6 @@ from finetune.training.memory import retry_smaller_batches
 from finetune.training.mitigations import mitigated_trainer
 from finetune.training.trainer import Schedule, fit, microbatch_size
 from finetune.training.work_dir import discard, empty, locked_work_dir
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Checkpoint", "Keep", "Method", "TuneConfig", "read_checkpoint", "train"]
 

@@ -11,23 +11,25 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from finetune.common import distributed
 from finetune.common.checksums import sealed_state
 from finetune.common.errors import InputError
 from finetune.common.progress import notice, progress_bar
+from finetune.evaluation.unembedding import packed_loss
 from finetune.training.callbacks import progress_callback, saving_callback
 from finetune.training.examples import TokenRows
-
-if TYPE_CHECKING:
-    from transformers import (
-        PreTrainedModel,
-        PreTrainedTokenizerBase,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +79,6 @@ def fit(
     Raises:
         InputError: the batch cannot be shared between the processes and their pieces.
     """
-    from transformers import PrinterCallback, Trainer
-
-    from finetune.evaluation.unembedding import packed_loss
-
     arguments = _arguments(schedule, work, seed)
     silent = nullcontext(lambda done: None)
     with progress_bar(description, total=schedule.steps) if distributed.is_main() else silent as advance:
@@ -117,8 +115,6 @@ def microbatch_size(batch: int, accumulate: int) -> int:
 
 
 def _arguments(schedule: Schedule, work: Path, seed: int) -> TrainingArguments:
-    from transformers import TrainingArguments
-
     extra: dict[str, Any] = {}
     if schedule.gradient_checkpointing:
         extra |= {
@@ -195,8 +191,6 @@ class _ShardedModel:
         return getattr(self.model, name)
 
     def __call__(self, **inputs: Any) -> Any:
-        import torch
-
         with torch.inference_mode(False), torch.no_grad():
             copies = {n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in inputs.items()}
             return self.model(**copies)

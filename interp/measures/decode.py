@@ -1,23 +1,20 @@
-"""Greedy decoding and answer log-probabilities of a hooked model, under interventions on the prompt."""
+"""Greedy decoding of a hooked model under interventions on the prompt, and answers as tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.data.tokenization import end_ids, tokenize_with_answer
 from finetune.evaluation.answer_words import first_line
 from interp.measures.attention import Hook
 from interp.measures.spans import PromptBatch
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
 
 
 def greedy(
@@ -80,37 +77,6 @@ def answer_tokens(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch) -> lis
             raise InputError(f"fact {prompt.fact_id!r}: has no answer to score; leave it out or give it one")
     answers = [p.answers[0] for p in batch.prompts]
     return [answer for _, answer in tokenize_with_answer(tokenizer, batch.prompts, answers)]
-
-
-def answer_log_probs(
-    model: TransformerBridge,
-    batch: PromptBatch,
-    answers: Sequence[tuple[int, ...]],
-    *,
-    hooks: Sequence[Hook] = (),
-) -> Float[Tensor, " fact"]:
-    """Return the log-probability (nats) of each whole answer behind its prompt, teacher-forced.
-
-    Args:
-        model: the hooked model.
-        batch: the encoded prompts.
-        answers: each answer's token ids.
-        hooks: interventions: each sees the prompt at its own positions and the answer's tokens behind it.
-    """
-    device = next(model.parameters()).device
-    lengths = torch.tensor([len(answer) for answer in answers])
-    fact = torch.repeat_interleave(torch.arange(len(batch)), lengths)
-    nth = torch.cat([torch.arange(len(answer)) for answer in answers])
-    at, token = batch.last[fact] + 1 + nth, torch.tensor([t for answer in answers for t in answer])
-    ids, mask = _with_room(batch, int(lengths.max()))
-    ids[fact, at], mask[fact, at] = token, 1
-    with torch.inference_mode():
-        logits = model.run_with_hooks(
-            ids.to(device), attention_mask=mask.to(device), fwd_hooks=list(hooks), use_cache=False
-        )
-    scored = logits[fact.to(device), (at - 1).to(device)].float().log_softmax(-1).cpu()
-    each = scored.gather(-1, token[:, None])[:, 0]
-    return torch.zeros(len(batch)).index_add_(0, fact, each)
 
 
 def _with_room(batch: PromptBatch, room: int) -> tuple[Int[Tensor, "fact pos"], Int[Tensor, "fact pos"]]:

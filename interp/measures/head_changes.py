@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,9 +25,6 @@ from interp.measures.attention import AttentionMass
 from interp.measures.result import Result, long_frame
 from interp.models.identity import Fingerprint
 from interp.stats import adjusted, mean_by_cell
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,18 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 import torch
 from einops import einsum, rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
 
 from interp.measures.attention import Hook, last_token_logits, logit_rows
 from interp.measures.spans import PromptBatch
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 HELD = 2**26  # numbers that one pass may keep of heads: 256 MiB in float32
 KEPT = ("stored", "used", "everything", "mass", "rows")  # of every layer

@@ -18,7 +18,6 @@ answers behind the prompt of another subject of the relation that has another ri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -29,16 +28,14 @@ from numpy import ndarray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize_with_answer
 from interp.measures.attention import logit_rows, read_at, run_hooked
 from interp.measures.spans import PromptBatch
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
 
 WRONG = 4  # wrong answers a fact
 FOLDS = 2  # parts of the subjects, each scored by probes that were trained on the others

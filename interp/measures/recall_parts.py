@@ -20,12 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
 
 from interp.measures.answer_sets import AnswerSet, answer_sets_of
 from interp.measures.attention import Hook, chunk_batch
@@ -40,11 +42,6 @@ from interp.measures.head_readers import (
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
 from interp.models.identity import model_fingerprint
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
 
 LAYERWISE = ("extraction", "attention_elsewhere", "mlp")
 Residuals = Float[Tensor, "fact depth d_model"]

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
 
 from interp.measures.attention import Hook, chunk_batch, logit_rows, pattern_hooks, read_at
 from interp.measures.decode import answer_tokens
@@ -30,11 +32,6 @@ from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
 from interp.models.edit_check import require_edits
 from interp.models.identity import model_fingerprint
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)

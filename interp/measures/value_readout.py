@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
 
 from interp.measures.answer_sets import Reading, answer_sets_of
 from interp.measures.attention import MassTable, chunk_batch
@@ -23,11 +25,6 @@ from interp.measures.head_readers import HeadSources, read_sources, readers, sou
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
 from interp.models.identity import model_fingerprint
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)

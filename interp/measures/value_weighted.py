@@ -9,22 +9,19 @@ of what leaves W_O, before a bias and before a norm that a model may apply to at
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from interp.measures.attention import chunk_batch
 from interp.measures.head_readers import read_sources, source_rows
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
 from interp.models.identity import model_fingerprint
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from transformer_lens.model_bridge import TransformerBridge
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,9 @@ adapter's tensors are checked in any case, by :mod:`finetune.checkpoints.adapter
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from peft import PeftModel
 
 from finetune.checkpoints.adapter_files import is_hub_id, is_quantised, read_config, read_settings
 from finetune.checkpoints.gguf_files import is_gguf
@@ -18,9 +20,6 @@ from finetune.checkpoints.shipped_models import shipped_name, shipped_place
 from finetune.common.errors import InputError
 from finetune.common.files import content_hash
 from interp.models.sources import Source, in_memory, in_memory_adapter, source_title
-
-if TYPE_CHECKING:
-    from peft import PeftModel
 
 # Initialisations of LoRA that leave the base as it is.
 PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")

@@ -17,38 +17,18 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.common.origins import origins_of
 from interp.models.adapter_base import base_of, require_named_base
-from interp.models.edit_check import InterventionError, edits_act, require_edits
 from interp.models.pair import Ask, CheckpointPair
-from interp.models.parity import boot_checked_bridge
 from interp.models.settings import loading_settings
 from interp.models.sides import load_sides
-from interp.models.sources import (
-    Source,
-    in_memory,
-    is_adapter_source,
-    notices,
-    resolve_source,
-    source_title,
-)
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerBase
-
-__all__ = [
-    "CheckpointPair",
-    "InterventionError",
-    "boot_checked_bridge",
-    "edits_act",
-    "load_pair",
-    "require_edits",
-    "trajectory",
-]
+from interp.models.sources import Source, in_memory, is_adapter_source, notices, resolve_source, source_title
 
 
 def load_pair(

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from finetune.checkpoints.loading import is_adapter, load_model
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
 from interp.models.parity import TOLERANCE, LogProbs, log_probs, require_finite
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel
 
 ROUNDING = 10 * TOLERANCE  # nats, float32: every merged weight is rounded once more; 7e-5 on SmolLM2-135M
 

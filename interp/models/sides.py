@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
+from peft import PeftModel
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.checkpoints.adapter_loading import NOTHING, LoadedAdapter, attach_adapter
 from finetune.checkpoints.filling import default_attention
@@ -43,11 +46,6 @@ from interp.models.sources import (
     source_title,
 )
 from interp.models.tokenizers import common_tokenizer
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load_sides(

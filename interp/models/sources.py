@@ -11,13 +11,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from peft import PeftModel
 from peft.utils import ModulesToSaveWrapper
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils.peft_utils import find_adapter_config_file
 
@@ -28,9 +28,6 @@ from finetune.common.errors import InputError
 from finetune.common.files import content_hash
 from finetune.common.messages import one_line
 from interp.models.settings import LoadingSettings
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
 
 Source = Any  # str | Path | PreTrainedModel | PeftModel; both classes are imported only where needed
 

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerBase
 
 from finetune.checkpoints.loading import brings_tokenizer, load_tokenizer
 from finetune.checkpoints.shared_tokenizer import Side, limit_vocabulary, shared_tokenizer
 from interp.models.settings import LoadingSettings
-from interp.models.sources import (
-    Source,
-    config_of,
-    in_memory,
-    is_adapter_source,
-    source_title,
-)
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from interp.models.sources import Source, config_of, in_memory, is_adapter_source, source_title
 
 
 def tokenizer_of(source: Source, options: LoadingSettings) -> PreTrainedTokenizerBase | None:

@@ -19,12 +19,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.tools.analysis.attribution_patching import cache_activation_and_gradient
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.tools.analysis.attribution_patching import GradientCache, cache_activation_and_gradient
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.common.seeds import torch_generator
@@ -40,12 +43,6 @@ from interp.patching.resumed_rows import ResumedRows
 from interp.patching.scoring import PatchResult, edited_mask
 from interp.patching.sweeps import Grid
 from interp.stats import rank_correlation
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformer_lens.tools.analysis.attribution_patching import GradientCache
-    from transformers import PreTrainedTokenizerBase
 
 ROOT = "blocks.0.hook_in"
 

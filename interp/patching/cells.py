@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from interp.measures.attention import logit_rows
 from interp.measures.spans import PromptBatch
@@ -22,9 +22,6 @@ from interp.patching.editing import edit, hooks
 from interp.patching.interventions import Edits, interventions_of
 from interp.patching.planning import GridPlan, Group, full_pass_plan, make_plan
 from interp.patching.prefill import Prefill, Tails, kept_tokens, prefill, resume, view
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 SAME = 1e-4  # nats; what a resumed pass may differ from a plain one in float32
 CHECKED = 2  # facts of each group whose resumed pass is compared with the plain one

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from interp.measures.attention import Hook
 from interp.measures.spans import PromptBatch
@@ -27,9 +27,6 @@ from interp.patching.positions import keys as role_keys
 from interp.patching.positions import positions, slots
 from interp.patching.recording import ATTENTION, Site, hook_name
 from interp.patching.resumed_rows import ResumedRows
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import torch
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.progress import progress_bar
 from finetune.evaluation.generate import LEAD_TOKENS, answer_budget
@@ -20,10 +21,6 @@ from interp.patching.planning import GridPlan, full_pass_plan, make_plan
 from interp.patching.recording import ATTENTION
 from interp.patching.scoring import PatchResult, ScoreTable
 from interp.patching.sweeps import Grid
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
 
 Cells = Grid | Sequence[Edits] | Edits
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
+from transformer_lens.model_bridge import TransformerBridge
 
 from interp.patching.cells import CellLogits, run_group
 from interp.patching.interventions import Edits
 from interp.patching.prefill import pad_tails
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 
 def greedy_tokens(

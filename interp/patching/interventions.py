@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
+from torch.nn.functional import pad
+from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.errors import InputError
 from finetune.common.short_repr import ShortRepr
@@ -26,9 +27,6 @@ from interp.patching.positions import Role, slots
 from interp.patching.positions import keys as role_keys
 from interp.patching.positions import positions as role_positions
 from interp.patching.recording import ATTENTION, Recording, Site, require_site
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 GROUPED: tuple[Site, ...] = ("k", "v")  # sites with a head for every key-value group
 HEADLESS: tuple[Site, ...] = ("residual", "mlp")
@@ -194,7 +192,7 @@ def _require_positions(item: Intervention, do: Replace, batch: PromptBatch) -> N
     source = do.source.rows(donors)
     here, there = slots(role_positions(batch, item.at))[rows], do.source.places[source]
     width = max(here.shape[1], there.shape[1])
-    here, there = (_wide(part, width) for part in (here, there))
+    here, there = (pad(part, (0, width - part.shape[1]), value=-1) for part in (here, there))
 
     def refuse(odd: Bool[Tensor, " fact"], problem: Callable[[int], str]) -> None:
         if odd.any():
@@ -225,7 +223,3 @@ def _require_positions(item: Intervention, do: Replace, batch: PromptBatch) -> N
             f"position {int(here[k][here[k] != there[k]][0])} is {item.at!r} here, and not in the source"
         ),
     )
-
-
-def _wide(places: Int[Tensor, "fact slot"], width: int) -> Int[Tensor, "fact slot"]:
-    return torch.nn.functional.pad(places, (0, width - places.shape[1]), value=-1)

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from interp.measures.attention import indices
@@ -24,10 +26,6 @@ from interp.measures.result import Result
 from interp.measures.spans import PromptBatch
 from interp.patching.interventions import Intervention, Knockout
 from interp.patching.patch import patch
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
 
 Block = Literal["subject", "relation", "bos", "rest"]
 

@@ -12,35 +12,16 @@ forward pass a cell under the same hooks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
 
 from interp.measures.spans import PromptBatch
 from interp.patching.attribution import screen_cells as screened
-from interp.patching.engine import Cells, measure, plan
-from interp.patching.interventions import Intervention, Knockout, Mean, Replace, Scale, Zero
-from interp.patching.recording import Recording, record
+from interp.patching.engine import Cells, measure
 from interp.patching.scoring import PatchResult
-from interp.patching.sweeps import Grid, sweep
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
-
-__all__ = [
-    "Grid",
-    "Intervention",
-    "Knockout",
-    "Mean",
-    "PatchResult",
-    "Recording",
-    "Replace",
-    "Scale",
-    "Zero",
-    "patch",
-    "plan",
-    "record",
-    "sweep",
-]
+from interp.patching.sweeps import Grid
 
 
 def patch(

@@ -15,20 +15,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformer_lens.model_bridge import TransformerBridge
 from transformers import DynamicCache
 
 from interp.measures.attention import Hook, read_at
 from interp.measures.spans import PromptBatch
 from interp.patching.resumed_rows import ResumedRows, shared_cache
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 KEPT = 2**27  # numbers that a prefill may keep of its prompts: 512 MiB in float32
 Tails = tuple[Int[Tensor, "row tail"], Int[Tensor, " row"]]

@@ -15,12 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from interp.measures.result import Result, long_frame
@@ -29,11 +32,6 @@ from interp.patching.interventions import Intervention, Knockout
 from interp.patching.patch import patch
 from interp.patching.sweeps import sweep
 from interp.stats import mean_by_cell
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
 
 COUNT = 10
 

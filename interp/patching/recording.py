@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from finetune.common.errors import InputError
@@ -17,9 +18,6 @@ from interp.measures.result import Result
 from interp.measures.spans import PromptBatch
 from interp.models.identity import model_fingerprint
 from interp.patching.positions import Role, positions, slots
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 Site = Literal["pattern", "scores", "q", "k", "v", "z", "residual", "mlp"]
 ATTENTION: tuple[Site, ...] = ("pattern", "scores")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.patching import PatchingResult
+from transformers import PreTrainedTokenizerBase
 
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import line_is_said
@@ -24,10 +26,6 @@ from interp.patching.greedy import greedy_tokens
 from interp.patching.interventions import Edits, edits, facts_mask, interventions_of
 from interp.patching.prefill import pad_tails
 from interp.patching.sweeps import Grid
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)

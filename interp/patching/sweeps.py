@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
+
+from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.errors import InputError
 from finetune.common.short_repr import ShortRepr
@@ -20,9 +22,6 @@ from interp.patching.interventions import (
 )
 from interp.patching.positions import Role
 from interp.patching.recording import ATTENTION
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 Axis = Literal["layer", "head", "position"]
 AT: tuple[Role, ...] = ("subject", "relation", "bos", "last")

@@ -8,8 +8,6 @@
 of them is worth its cost.
 """
 
-from __future__ import annotations
-
 from finetune.evaluation.consistency import CLASSES
 from interp.selection.behavioural_scores import known_classes
 from interp.selection.candidates import Candidates

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 
 from finetune.checkpoints.loading import is_adapter
 from finetune.common.errors import InputError
@@ -18,12 +19,7 @@ from finetune.common.seeds import generator
 from finetune.data.loaders.table import UNNAMED
 from interp.selection import behavioural_scores as knowledge
 from interp.selection import internal_scores as inside
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from numpy import ndarray
-
-    from interp.selection.candidates import Candidates
+from interp.selection.candidates import Candidates
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,6 @@ The only place where intervals are made. It knows nothing of models: columns of 
 subject (or whatever was drawn) of each, and an :class:`Estimate` comes out.
 """
 
-from __future__ import annotations
-
 from interp.stats.corrections import adjusted, equivalence, is_equivalent, p_value
 from interp.stats.means import estimate, mean_by_cell
 from interp.stats.prevalence import precision_at

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 from scipy.stats import false_discovery_control, t
 
 from finetune.common.errors import InputError
 from interp.stats.result import Estimate
 from interp.stats.seeds import observed_values, standard_error
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from numpy import ndarray
 
 
 def adjusted(

@@ -8,16 +8,13 @@ draw. With whole numbers as weights they equal scikit-learn's, scipy's and numpy
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from einops import einsum
 from jaxtyping import Float, Shaped
+from numpy import ndarray
 
-if TYPE_CHECKING:
-    from numpy import ndarray
-
-    from interp.stats.bootstrap import Statistic
+from interp.stats.bootstrap import Statistic
 
 
 def mean_of(x: Float[ndarray, " row"]) -> Statistic:

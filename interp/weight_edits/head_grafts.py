@@ -10,16 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
+from transformers import PretrainedConfig
 
 from finetune.common.errors import InputError
 from finetune.training.projections import routing_weights
 from interp.weight_edits.interpolation import State, require_alike
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 Head = tuple[int, int]  # layer, head
 _PROJECTION = re.compile(r"(?:^|\.)(\d+)\..*\b([qk])_proj\.(weight|bias)$")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from finetune.checkpoints.loading import is_adapter, load_weights, tokenizer_for
 from finetune.checkpoints.paths import resolve_checkpoint
@@ -17,9 +18,6 @@ from finetune.common.files import SEAL, atomic_directory, read_json, write_json
 from interp.weight_edits.adapter_scaling import scale_adapter_updates
 from interp.weight_edits.head_grafts import Head, HeadShape, graft_heads
 from interp.weight_edits.interpolation import interpolate_weights, perturb_weights
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CURE, ADAPTER = "cure.json", "adapter_model.safetensors"
 Checkpoint = Path | str

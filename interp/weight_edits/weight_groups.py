@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from einops import rearrange
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from finetune.common.errors import InputError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 GROUPS = {"qk": "W_Q W_K", "vo": "W_V W_O", "mlp": "MLP", "embeddings": "embeddings, norms"}
 QK, VO, MLP, REST = range(len(GROUPS))
@@ -45,7 +43,9 @@ def weight_groups(model: PreTrainedModel) -> Labels:
     Raises:
         InputError: there is no attention module, or one whose W_Q and W_K cannot be told apart.
     """
-    labels = {name: _constant(REST, weight) for name, weight in _parameters(model)}
+    labels = {
+        name: _constant(REST, weight) for name, weight in model.named_parameters(remove_duplicate=False)
+    }
     layers = [path for path, module in model.named_modules() if isinstance(module, nn.ModuleList)]
     attention = dict(_attention_modules(model, layers))
     if not attention:
@@ -57,10 +57,6 @@ def weight_groups(model: PreTrainedModel) -> Labels:
     for path, rows in _rows_without_effect(model, attention).items():
         labels[path] = torch.where(rows, QK, VO)
     return labels
-
-
-def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    yield from model.named_parameters(remove_duplicate=False)
 
 
 def _constant(group: int, weight: Tensor) -> Label:

@@ -11,7 +11,7 @@ import torch
 from finetune.common.errors import InputError
 from finetune.data.tokenization import tokenize_with_answer
 from interp.measures.attention import BLOCKS, blocks, subject_attention
-from interp.measures.decode import answer_log_probs, answer_tokens
+from interp.measures.decode import answer_tokens
 from interp.models.edit_check import InterventionError
 from interp.patching.attention_rows import mask_and_renormalise, scale_and_renormalise
 from interp.patching.knockout import Block, KnockoutResult, knockout
@@ -23,7 +23,7 @@ NAMES = tiny.FEW
 @pytest.mark.parametrize("name", NAMES)
 def test_answers_are_scored_as_the_plain_model_scores_them(name: str) -> None:
     batch, both, tokenizer = tiny.batch(), tiny.both(name), tiny.tokenizer()
-    scores = answer_log_probs(both.hooked, batch, answer_tokens(tokenizer, batch))
+    scores = tiny.answer_log_probs(both.hooked, batch, answer_tokens(tokenizer, batch))
     pairs = tokenize_with_answer(
         tokenizer, [p.text for p in batch.prompts], [p.answers[0] for p in batch.prompts]
     )
@@ -51,7 +51,7 @@ def test_a_cut_is_a_score_of_minus_infinity() -> None:
             return edited
 
         hooks = [(f"blocks.{layer}.attn.hook_attn_scores", mask_scores) for layer in range(2)]
-        expected = answer_log_probs(model, batch, answer_tokens(tokenizer, batch), hooks=hooks)
+        expected = tiny.answer_log_probs(model, batch, answer_tokens(tokenizer, batch), hooks=hooks)
         result = knockout(model, batch, tokenizer, block=block)
         torch.testing.assert_close(result.knocked, expected, atol=1e-5, rtol=1e-5, equal_nan=True)
 

@@ -12,7 +12,7 @@ import torch
 
 from finetune.common.errors import InputError
 from interp.measures.attention import blocks
-from interp.measures.decode import answer_log_probs, answer_tokens, greedy
+from interp.measures.decode import answer_tokens, greedy
 from interp.measures.placebos import wrong_subject
 from interp.models.edit_check import InterventionError
 from interp.patching import cells as cells_module
@@ -113,7 +113,7 @@ def reference(name: str, cell: Edits, batch: Any = None) -> tuple[torch.Tensor, 
     hooks = naive_hooks(model, batch, cell)
     answers = answer_tokens(tokenizer, batch)
     return (
-        answer_log_probs(model, batch, answers, hooks=hooks),
+        tiny.answer_log_probs(model, batch, answers, hooks=hooks),
         greedy(model, batch, tokenizer, max_new_tokens=3, hooks=hooks),
     )
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
+from interp.measures.decode import answer_tokens
 from interp.measures.spans import encode
 from interp.models.load_pair import load_pair
 from interp.patching.patch import patch
@@ -30,6 +31,7 @@ from interp.weight_edits import (
     scale_subject_attention,
 )
 from tests import architectures
+from tests.interp.measuring_fixtures import answer_log_probs
 
 IDS = torch.tensor([[1, 7, 9, 5, 8, 6]])
 
@@ -281,8 +283,6 @@ def test_scaled_attention_multiplies_and_renormalises_in_the_heads_named(
 
 def _last_row_scaled(model, batch, rows, tokenizer) -> torch.Tensor:
     """Compute the same under a plain hook: head 1 of layer 0, times 4 on the subject, renormalised."""
-    from interp.measures.decode import answer_log_probs, answer_tokens
-
     del rows
 
     def scale(pattern, hook):  # type: ignore[no-untyped-def]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from analyses.common.arms import ASIDE, _alignable, _answer_sets, train_arms
+from analyses.common.arms import ASIDE, alignable, train_arms
 from analyses.common.checkpoints import Checkpoints, import_checkpoints
 from analyses.common.elicited_knowledge import set_examples_aside
 from analyses.common.experiment import Loaded
@@ -44,7 +44,7 @@ def checkpoints_of(
     if options.checkpoints:
         handed = import_checkpoints(options.checkpoints)
         _require_measurable(handed.base, handed.arms)
-        return _alignable(handed)
+        return alignable(handed)
     if options.finetuned:
         assert facts is not None  # Options demands --facts with --base
         return own_checkpoints(options, facts)
@@ -75,7 +75,7 @@ def own_checkpoints(options: AttentionImbalanceOptions, facts: FactSet) -> Check
         test=test,
         prompts=(),
         phrasebook=book,
-        answer_sets=_answer_sets(both),
+        answer_sets=both.answer_sets,
         sizes={"total": len(facts), "train": 0, "validation": 0, "test": len(test)},
         left_out=test.left_out[set_aside:],
         examples=examples,
@@ -86,7 +86,7 @@ def own_checkpoints(options: AttentionImbalanceOptions, facts: FactSet) -> Check
         tuple(ask_in_format(some, book, style, tokenizer=checkpoints.tokenizer, examples=examples))
         for some in (test, examples[:ASIDE])
     )
-    return _alignable(replace(checkpoints, prompts=asked, aside=aside))
+    return alignable(replace(checkpoints, prompts=asked, aside=aside))
 
 
 def _require_measurable(base: str, arms: dict[str, str]) -> None:

@@ -10,10 +10,7 @@ from analyses.common.claims import claims_on_arms
 from analyses.common.experiment import Experiment
 from analyses.common.summary import summarise
 from analyses.experiments.attention_imbalance.checkpoints import load_inputs
-from analyses.experiments.attention_imbalance.stages import (
-    measure_seeds,
-    require_one_process_to_train,
-)
+from analyses.experiments.attention_imbalance.stages import measure_seeds, require_one_process_to_train
 from finetune.common.progress import progress_bar
 from interp.reports.pages.report import draw, headline_table, report, write_figures
 from interp.reports.pages.study import write_claims

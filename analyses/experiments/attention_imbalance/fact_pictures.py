@@ -14,6 +14,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -222,13 +223,9 @@ def choose_facts(frame: pd.DataFrame, before: str, after: str, most: int) -> lis
     fates = (right & still, ~right & still, ~right & ~still)
     others = [size.index[fate].tolist() for fate in fates]
     room = most - 1 - min(len(lost), most // 2)
-    mixed = [fact for some in zip(*(_padded(o, room) for o in others), strict=True) for fact in some if fact]
+    mixed = [fact for some in zip_longest(*(each[:room] for each in others)) for fact in some if fact]
     order = [typical(frame, before, after), *lost[: most // 2], *mixed[:room], *size.index]
     return [str(fact) for fact in dict.fromkeys(order)][:most]
-
-
-def _padded(facts: Sequence[str], length: int) -> list[str | None]:
-    return [*facts[:length], *[None] * (length - len(facts[:length]))]
 
 
 def _changed(masses: Sequence[np.ndarray]) -> list[int]:

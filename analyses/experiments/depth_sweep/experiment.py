@@ -1,7 +1,5 @@
 """The experiment depth_sweep: its grid, numbers and page put together."""
 
-from __future__ import annotations
-
 from analyses.common.experiment import Experiment
 from analyses.experiments.depth_sweep import cells, numbers, page
 

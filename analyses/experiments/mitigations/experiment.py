@@ -1,7 +1,5 @@
 """The experiment mitigations: its grid, numbers and page put together."""
 
-from __future__ import annotations
-
 from analyses.common.experiment import Experiment
 from analyses.experiments.mitigations import cells, numbers, page
 

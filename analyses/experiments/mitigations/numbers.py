@@ -8,14 +8,7 @@ import pandas as pd
 
 from analyses.common.numbers import Tree, mean, paired_difference, summarise_seeds
 from analyses.experiments.mitigations.strength import ALLOWED
-from analyses.experiments.mitigations.treatments import (
-    CURES,
-    HELD_OUT,
-    NONE,
-    PLACEBO_OF,
-    STATEMENTS,
-    TRAINED,
-)
+from analyses.experiments.mitigations.treatments import CURES, HELD_OUT, NONE, PLACEBO_OF, STATEMENTS, TRAINED
 from interp.verdicts.diagnosis import STORED
 
 GOAL = 0.5  # of the lost facts that are still stored, which a cure is to restore

@@ -10,24 +10,10 @@ from matplotlib.figure import Figure
 
 from analyses.experiments.mitigations.numbers import GOAL, relative_times
 from analyses.experiments.mitigations.strength import ALLOWED
-from analyses.experiments.mitigations.treatments import (
-    ANY,
-    CURES,
-    NONE,
-    PLACEBO_OF,
-    PLACEBOS,
-    REFERENCES,
-)
+from analyses.experiments.mitigations.treatments import ANY, CURES, NONE, PLACEBO_OF, PLACEBOS, REFERENCES
 from interp.reports.figures.curves import forests
 from interp.reports.pages.results_tables import Wording, curve, decide_each, write_number
-from interp.reports.pages.study import (
-    Claim,
-    Study,
-    StudyFigure,
-    StudyTable,
-    claim_sentence,
-    decide,
-)
+from interp.reports.pages.study import Claim, Study, StudyFigure, StudyTable, claim_sentence, decide
 from interp.reports.read.results import Results
 
 SOURCE = "issue: cures"

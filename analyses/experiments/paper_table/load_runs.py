@@ -21,7 +21,8 @@ import pyarrow as pa
 from analyses.experiments.popularity_splits.cells import as_trained
 from analyses.experiments.popularity_splits.numbers import METRICS, SETTING
 from finetune.common.errors import InputError, LeftOut
-from finetune.common.run_files import require_undamaged
+from finetune.common.run_files import MANIFEST, require_undamaged
+from interp.reports.read.files import read_object
 
 NEEDED = ("fact_id", "subject", "arm", "correct")
 SMALL = "small"  # the base that is pretrained where none is given
@@ -29,19 +30,8 @@ HALVES = ("top", "bottom", "random")
 _BLOCK = [*SETTING, "arm", "learning_rate", "seed"]
 # What differs between cells and seeds of one experiment, or says only how it was run.
 _NOT_THE_RECIPE = frozenset(
-    {"seed", "seeds", "arm", "fraction", "fractions", "learning_rate", "learning_rates", "method", "methods"}
-    | {
-        "dataset",
-        "model",
-        "batch_tokens",
-        "engine",
-        "address",
-        "workers",
-        "gpus",
-        "analyse",
-        "analysed",
-        "arms",
-    }
+    "seed seeds arm arms fraction fractions learning_rate learning_rates method methods dataset model "
+    "batch_tokens engine address workers gpus analyse analysed".split()
 )
 
 
@@ -63,7 +53,7 @@ def load_runs(paths: Sequence[Path]) -> LoadedRuns:
     left_out: list[LeftOut] = []
     for path in paths:
         for home in _homes(path):
-            if not _manifest(home).get("finished"):
+            if not read_object(home / MANIFEST).get("finished"):
                 if home == path.resolve():
                     raise InputError(f"{path}: is not finished; give its command again first")
                 left_out.append(LeftOut(where=str(home), reason="is not finished"))
@@ -83,7 +73,7 @@ def read_run(home: Path) -> pd.DataFrame:
         InputError: facts.parquet cannot be read, lacks a column, or holds a fact twice in one arm and seed.
     """
     require_undamaged(home, "facts.parquet")
-    file, config = home / "facts.parquet", _manifest(home).get("config") or {}
+    file, config = home / "facts.parquet", read_object(home / MANIFEST).get("config") or {}
     try:
         frame = as_trained(pd.read_parquet(file))
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -91,7 +81,7 @@ def read_run(home: Path) -> pd.DataFrame:
     missing = [name for name in NEEDED if name not in frame]
     if missing:
         raise InputError(f"{file}: no column {', '.join(missing)}; give runs whose arms were asked facts")
-    seeds = _manifest(home).get("seeds") or [0]
+    seeds = read_object(home / MANIFEST).get("seeds") or [0]
     defaults = {"seed": seeds[0], "learning_rate": np.nan, "known": pd.NA, **_setting(config)}
     frame = frame.assign(**{name: value for name, value in defaults.items() if name not in frame})
     if "fraction" not in frame:
@@ -155,7 +145,7 @@ def _homes(path: Path) -> list[Path]:
         raise InputError(f"{path}: no such run directory; give directories that hold facts.parquet")
     root = path.resolve()
     found = sorted(
-        {file.parent for file in root.rglob("facts.parquet") if (file.parent / "manifest.json").is_file()}
+        {file.parent for file in root.rglob("facts.parquet") if (file.parent / MANIFEST).is_file()}
     )
     homes: list[Path] = []
     for home in found:
@@ -164,13 +154,3 @@ def _homes(path: Path) -> list[Path]:
     if not homes:
         raise InputError(f"{path}: holds no run (facts.parquet with manifest.json); give run directories")
     return homes
-
-
-def _manifest(home: Path) -> dict[str, Any]:
-    try:
-        held = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{home / 'manifest.json'}: cannot be read ({error}); make the run again") from error
-    if not isinstance(held, dict):
-        raise InputError(f"{home / 'manifest.json'}: is not a run's manifest; make the run again")
-    return held

@@ -1,7 +1,5 @@
 """The experiment popularity_or_diversity: its grid, numbers and page put together."""
 
-from __future__ import annotations
-
 from analyses.common.experiment import Experiment
 from analyses.experiments.popularity_or_diversity import cells, numbers, page
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analyses.experiments.popularity_or_diversity.claims import (
-    STATES,
-    WORDS,
-    claims,
-    contrasts_of,
-    words_of,
-)
+from analyses.experiments.popularity_or_diversity.claims import STATES, WORDS, claims, contrasts_of, words_of
 from analyses.experiments.popularity_or_diversity.crossed_sets import ALL, COMMONEST, FEW
 from analyses.experiments.popularity_or_diversity.group_gradients import EVERYTHING, MODULES, NORMS
 from analyses.experiments.popularity_or_diversity.numbers import OWN_KIND, key_of

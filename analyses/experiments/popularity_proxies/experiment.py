@@ -13,7 +13,6 @@ from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook
-from finetune.data.prompt_formats import PromptFormat
 from finetune.training.training_format import remembered_format
 from interp.models.preflight import require_measurable
 
@@ -29,13 +28,12 @@ def accept(options: PopularityProxiesOptions, inputs: None, run: RunDirectory) -
     facts = FactSet.load(
         options.facts, limit=options.limit, seed=options.seed, columns=mapping(options.columns)
     )
-    told = PromptFormat(template=options.prompt_format, chat=options.chat)
     book = None if options.phrasebook is None else load_phrasebook(options.phrasebook, facts)
     material = ProxyInputs(
         facts=facts,
         base=options.base,
         book=book,
-        style=told if options.base is None else remembered_format(options.base, told),
+        style=options.style if options.base is None else remembered_format(options.base, options.style),
         dtype=options.dtype,
         corpus=options.corpus,
         text_field=options.text_field,

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analyses.experiments.popularity_proxies.proxies import PLACEBO, PROXIES
+from interp.reports.figures.curves import counted
 from interp.reports.figures.style import DIVERGING, INK, MUTED, in_house_style, new_figure
 from interp.reports.pages.results_tables import Column, results_table, write_number
 from interp.reports.pages.study import Study, StudyFigure, StudyTable
@@ -112,11 +113,8 @@ def heatmap(results: Results) -> Figure:
     for axes, (kind, title, chance, reach) in zip(grid, _PANELS, strict=True):
         _panel(axes, results.part(kind), names, chance, reach, percent=kind == "top_half")
         axes.set_title(title)
-    counts = [number["n"] for number in pairs_of(results).values()]
-    n = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
-    grid[0].annotate(
-        f"n = {n} facts a pair", (1, 1), (0, -4), "axes fraction", "offset points", ha="right", va="top"
-    )
+    n = counted((number["n"] for number in pairs_of(results).values()), "facts a pair")
+    grid[0].annotate(n, (1, 1), (0, -4), "axes fraction", "offset points", ha="right", va="top")
     return figure
 
 

@@ -1,7 +1,5 @@
 """The experiment salience_vs_frequency: its grid, numbers and page put together."""
 
-from __future__ import annotations
-
 from analyses.common.experiment import Experiment
 from analyses.experiments.salience_vs_frequency import cells, numbers, page
 

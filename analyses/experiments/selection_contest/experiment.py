@@ -1,7 +1,5 @@
 """The experiment selection_contest: its grid, numbers and page put together."""
 
-from __future__ import annotations
-
 from analyses.common.experiment import Experiment
 from analyses.experiments.selection_contest import cells, numbers, page
 

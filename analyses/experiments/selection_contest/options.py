@@ -6,14 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analyses.common.world_options import WorldOrFactsOptions
-from analyses.experiments.selection_contest.setups import (
-    WAYS,
-    Budget,
-    ContestSet,
-    Judged,
-    Method,
-    setups,
-)
+from analyses.experiments.selection_contest.setups import WAYS, Budget, ContestSet, Judged, Method, setups
 from finetune.common.errors import InputError
 from finetune.common.option_checks import Count, InnerShare
 

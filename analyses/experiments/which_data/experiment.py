@@ -20,10 +20,7 @@ from analyses.experiments.which_data.steps import (
     prepare_candidates,
 )
 from finetune.common.files import read_json
-from finetune.common.output_files import (
-    require_distinct_outputs,
-    require_own_output,
-)
+from finetune.common.output_files import require_distinct_outputs, require_own_output
 from finetune.common.run_directory import RunDirectory
 
 

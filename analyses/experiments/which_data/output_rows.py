@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from finetune.common.errors import InputError
 from finetune.common.files import atomic_directory, atomic_file
 from finetune.data.load_facts import FactsWithRows, split_json_pointer
+from finetune.data.loaders.delimited import delimiter_of
 from finetune.data.loaders.records import Row, Table
 from finetune.data.loaders.rows import EXTENSIONS
 
@@ -110,9 +111,7 @@ def _delimited(given: Path, out: Path, table: Table, rows: Sequence[Row], added:
     delimiter = "\t" if out.suffix.lower() == ".tsv" else ","
     if given.is_file() and given.suffix.lower() == out.suffix.lower():
         with given.open(encoding="utf-8-sig") as file:
-            first = file.readline()
-        # As the reader of rows tells it, so that what was written can be read.
-        delimiter = max("\t,;" if delimiter == "\t" else ",\t;", key=first.count)
+            delimiter = delimiter_of(file.readline(), out.suffix)
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         writer.writerow([*map(table.header, table.columns), *added])

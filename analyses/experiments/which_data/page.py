@@ -17,6 +17,7 @@ from interp.selection.scores import SCORES
 
 MOST = 40  # rows of a table; what is beyond them is summed up
 EXAMPLES = 8
+_TYPES = "An answer that its relation has ten times or more is a type of its own; others go by shape."
 NOT_YET = "This score has not been measured in the contest of scores (docs/which_data.md)."
 
 
@@ -24,7 +25,13 @@ def page(made: ChosenFacts, results: Results) -> Study:
     """Make the page of a choice."""
     options = made.options
     score, way = SCORES[made.score], way_of(made.score, options.floor)
-    tables = [_sides(made, results), _relations(results), _types(results)]
+    kept = {"Answers kept": "answers_kept", "of": "answers"}
+    types = results.below("answer_types")
+    tables = [
+        _sides(made, results),
+        _coverage("By relation", "Relation", results.below("relations"), kept),
+        _coverage("By relation and answer type", "Relation: answer type", types, {}, _TYPES),
+    ]
     if results.below("scores"):
         tables.append(_others(made, results))
     if way in measured_gains():
@@ -84,17 +91,6 @@ def _sides(made: ChosenFacts, results: Results) -> StudyTable:
         {(name, counts[name]): side for name, side in sides.items()},
         columns,
     )
-
-
-def _relations(results: Results) -> StudyTable:
-    more = {"Answers kept": "answers_kept", "of": "answers"}
-    return _coverage("By relation", "Relation", results.below("relations"), more)
-
-
-def _types(results: Results) -> StudyTable:
-    note = "An answer that its relation has ten times or more is a type of its own; others go by shape."
-    groups = results.below("answer_types")
-    return _coverage("By relation and answer type", "Relation: answer type", groups, {}, note)
 
 
 def _coverage(

@@ -15,14 +15,13 @@ from numpy import ndarray
 from analyses.experiments.which_data.advice import knowledge_classes
 from analyses.experiments.which_data.options import WhichDataOptions
 from analyses.experiments.which_data.output_rows import require_writable
-from finetune.common.checksums import recorded_file, recorded_state
+from finetune.common.checksums import are_valid, recorded_file
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.progress import notice
 from finetune.data.facts import FactSet
 from finetune.data.load_facts import FactsWithRows, load_with_rows
 from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook
-from finetune.data.prompt_formats import PromptFormat
 from finetune.data.prompts import Phrasebook
 from finetune.training.next_steps import warn_of_one_answer
 from finetune.training.training_format import remembered_format
@@ -122,9 +121,7 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
         facts=traced.facts,
         base=options.base,
         book=_own_book(options, traced.facts),
-        style=remembered_format(
-            options.base, PromptFormat(template=options.prompt_format, chat=options.chat)
-        ),
+        style=remembered_format(options.base, options.style),
         shots=options.shots,
         subjects_known=traced.subjects_known,
         reference=None if options.reference is None else FactSet.load(options.reference, subjects=False),
@@ -206,23 +203,12 @@ def _scored(
     candidates: Candidates, names: tuple[str, ...], path: Path
 ) -> tuple[dict[str, Float[ndarray, " fact"]], Int[ndarray, " fact"]]:
     """Return each score of the facts, and the class of what the base knows of each."""
-    table, ids = _held(path), tuple(fact.id for fact in candidates.facts)
-    if table is not None and {*names, CLASS} <= set(table) and tuple(table["fact_id"]) == ids:
-        return {name: table[name].to_numpy(np.float64) for name in names}, table[CLASS].to_numpy(np.int64)
+    if are_valid([path], lambda: pd.read_parquet(path)):
+        table, ids = pd.read_parquet(path), tuple(fact.id for fact in candidates.facts)
+        if {*names, CLASS} <= set(table) and tuple(table["fact_id"]) == ids:
+            return {name: table[name].to_numpy(np.float64) for name in names}, table[CLASS].to_numpy(np.int64)
     classes = knowledge_classes(candidates)
     return {name: SCORES[name](candidates) for name in names}, classes
-
-
-def _held(path: Path) -> pd.DataFrame | None:
-    """Read the scores that an earlier run left, if they are as it left them."""
-    state = recorded_state(path)
-    if state not in ("whole", "unrecorded"):
-        return None
-    try:
-        return pd.read_parquet(path)
-    except Exception as error:  # a truncated file raises whatever its reader does
-        notice(f"{path}: cannot be read ({type(error).__name__}); facts are scored again")
-        return None
 
 
 def choice_frame(made: ChosenFacts) -> pd.DataFrame:

@@ -14,34 +14,8 @@ from typing import Any
 
 from finetune.common.messages import quote
 from finetune.data.loaders.lists_in_text import MALFORMED_LIST, parse_list
-from finetune.data.loaders.scalars import (
-    MISSING,
-    Malformed,
-    clean,
-    is_visible,
-    text_of_scalar,
-    to_nfc,
-    type_name,
-    verbatim_text,
-)
+from finetune.data.loaders.scalars import MISSING, Malformed, text_of_scalar, type_name, verbatim_text
 
-__all__ = [
-    "Malformed",
-    "answers_of_cell",
-    "answers_of_single_column",
-    "are_whole_numbers",
-    "choices_of_cell",
-    "clean",
-    "distinct",
-    "is_visible",
-    "items_of_cell",
-    "number_of_cell",
-    "text",
-    "text_of_scalar",
-    "texts_of_cell",
-    "to_nfc",
-    "verbatim_text",
-]
 _WHOLE = re.compile(r"-?\d{3,}\.0")  # a year or a count from a column of floats; versions are shorter
 _FLOAT = re.compile(r"-?\d+\.0")
 _SQUAD = frozenset({"text", "answer_start", "answer_end"})

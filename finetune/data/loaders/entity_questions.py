@@ -9,42 +9,18 @@ reads a directory of them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from finetune.common.messages import quote
+from finetune.common.yaml_files import load_yaml
 from finetune.data.loaders.cells import answers_of_cell, text, texts_of_cell
 from finetune.data.loaders.records import Row, Table
 from finetune.data.loaders.scalars import Malformed
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import SLOT
 
-# The data set's question templates.
-TEMPLATES = {
-    "P17": "Which country is {subject} located in?",
-    "P19": "Where was {subject} born?",
-    "P20": "Where did {subject} die?",
-    "P26": "Who is {subject} married to?",
-    "P30": "Which continent is {subject} located?",
-    "P36": "What is the capital of {subject}?",
-    "P40": "Who is {subject}'s child?",
-    "P50": "Who is the author of {subject}?",
-    "P69": "Where was {subject} educated?",
-    "P106": "What kind of work does {subject} do?",
-    "P112": "Who founded {subject}?",
-    "P127": "Who owns {subject}?",
-    "P131": "Where is {subject} located?",
-    "P136": "What type of music does {subject} play?",
-    "P159": "Where is the headquarter of {subject}?",
-    "P170": "Who was {subject} created by?",
-    "P175": "Who performed {subject}?",
-    "P176": "Which company is {subject} produced by?",
-    "P264": "What music label is {subject} represented by?",
-    "P276": "Where is {subject} located?",
-    "P407": "Which language was {subject} written in?",
-    "P413": "What position does {subject} play?",
-    "P495": "Which country was {subject} created in?",
-    "P740": "Where was {subject} founded?",
-    "P800": "What is {subject} famous for?",
-}
+WORDINGS = load_yaml(Path(__file__).parents[1] / "templates" / "entity_questions.yaml")
+TEMPLATES: dict[str, str] = {relation: held["asked"] for relation, held in WORDINGS.items()}
 
 
 def relation_of(file: str) -> str | None:

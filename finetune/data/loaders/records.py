@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from finetune.common.errors import InputError
 from finetune.common.messages import join_names
 from finetune.data.loaders.columns import MAPPED, canonical
-
-if TYPE_CHECKING:
-    from finetune.data.records.wording import Wording
+from finetune.data.records.wording import Wording
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

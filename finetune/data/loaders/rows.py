@@ -15,9 +15,8 @@ from finetune.common.text_files import require_regular
 from finetune.data.loaders.delimited import delimited
 from finetune.data.loaders.json_rows import json_table, lines_of
 from finetune.data.loaders.parquet_rows import parquet
-from finetune.data.loaders.records import Row, Table, table_of, text_of
+from finetune.data.loaders.records import Table, table_of, text_of
 
-__all__ = ["EXTENSIONS", "Row", "Table", "read_table"]
 EXTENSIONS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.figure import Figure
 
 from finetune.common.errors import InputError
 from interp.reports.figures.curves import Curve, curves
@@ -14,9 +16,6 @@ from interp.reports.read.fact_attention import BASE
 from interp.reports.read.files import RULE, expected_layout, read_object, read_run_json
 from interp.reports.read.run import NotMeasured, Run
 from interp.stats import Estimate, over_seeds
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Results = Mapping[str, Any]
 TESTS = ("popular", "unpopular")

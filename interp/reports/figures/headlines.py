@@ -6,14 +6,13 @@ raises ``NotMeasured`` where the run lacks what the chart needs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.figure import Figure
 
 from interp.reports.figures import style
 from interp.reports.figures.curves import count_span, counted, draw_points
 from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 QUARTILES = ("q1", "q2", "q3", "q4")
 MEASURES = {  # key in results.json: axis label, scale

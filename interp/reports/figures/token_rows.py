@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy import ndarray
 
 from interp.reports.figures import style
 from interp.reports.figures.style import INK, MUTED, SUBJECT, drawable_label
 from interp.reports.read.fact_attention import FactAttention
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST_TOKENS = 48
 MOST_STRIP_TOKENS = 16  # the last ones are kept: there the question ends

@@ -7,17 +7,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
+from rich.table import Table
 
 from finetune.common.command_line import parse_options, run_command
 from finetune.common.errors import InputError
 from finetune.common.messages import without_escapes
 from finetune.common.option_checks import refuse_unread, require_valid
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

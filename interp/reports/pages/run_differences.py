@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from interp.reports.pages.sentences import Kind
 from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run
 from interp.stats import estimate, over_seeds, overlap_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KEY = ["seed", "fact_id"]
 SAME = [*KEY, "subject", "relation", "answer"]

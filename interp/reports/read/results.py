@@ -32,13 +32,6 @@ class Results:
         """Take the numbers of a results tree; a branch without any leaves nothing."""
         return cls(dict(_leaves(tree, ())))
 
-    @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> Results:
-        """Take the numbers of a frame that :meth:`to_frame` made."""
-        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-        numbers = {_place({str(k): v for k, v in row.items()}): {k: row[k] for k in NONE} for row in rows}
-        return cls(numbers)
-
     def to_frame(self) -> pd.DataFrame:
         """Return a row a number: name, arm, seed, setting, value, low, high, n; a missing bound is NaN."""
         rows = [{**_columns(place), **number} for place, number in self.numbers.items()]
@@ -93,11 +86,6 @@ def _columns(place: Place) -> dict[str, str]:
     cut = len(keys) - 1 if at is None else at + 1
     arm, name = ("", keys[cut:]) if at is None else (keys[cut], keys[cut + 1 :])
     return {"name": _joined(name), "arm": arm, "seed": seed, "setting": _joined(keys[:cut])}
-
-
-def _place(row: Mapping[str, Any]) -> Place:
-    seed, arm = ((row[key],) if row[key] else () for key in ("seed", "arm"))
-    return (*((SEEDS, *seed) if seed else ()), *_keys(row["setting"]), *arm, *_keys(row["name"]))
 
 
 def _joined(keys: Place) -> str:

@@ -6,19 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from finetune.common.errors import InputError
 from interp.reports.read.fact_attention import BASE, Example, full_table, read_kept_examples
 from interp.reports.read.files import RULE, expected_layout, read_object, read_optional
 from interp.reports.read.results import SEEDS, Results
 from interp.stats import Estimate
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 _NEEDED = ("seed", "arm", "fact_id", "subject", "relation", "answer", "prediction", "correct")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
+from matplotlib.figure import Figure
 from numpy import ndarray
 
 from interp.reports.figures.token_rows import fact_rows
@@ -17,9 +18,6 @@ from interp.reports.read.run import BASE, Example
 from interp.reports.views.circuits import fact_views, packed_bundle, script_json
 from interp.reports.views.head_grids import HeadGrid, head_grid
 from interp.reports.views.view import View
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FINETUNED = "fine-tuned"
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
 from numpy import ndarray
 
 from interp.reports.figures import style
 from interp.reports.figures.style import drawable_label
 from interp.reports.views.view import View
-
-if TYPE_CHECKING:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
 
 MOST_NUMBERED = 16  # columns; of more, numbers are on pointing only
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
+from matplotlib.figure import Figure
 from numpy import ndarray
 
 from interp.reports.figures.style import drawable_label
@@ -16,9 +17,6 @@ from interp.reports.figures.token_rows import token_rows
 from interp.reports.read.fact_attention import DIGITS
 from interp.reports.views.circuits import script_json
 from interp.reports.views.view import View
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MOST_PICTURED = 8  # choices of the picture; the page has them all
 LONGEST_TOKEN = 30

@@ -12,15 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from finetune.common.files import atomic_file
 from interp.reports.figures.style import small_png
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DPI = 110  # of the picture in a notebook: about 20 kB
 
