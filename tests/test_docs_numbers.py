@@ -272,7 +272,7 @@ def test_cures_and_their_settings_are_the_codes() -> None:
 
 def test_tables_of_cures_are_what_the_findings_say() -> None:
     claims = {}
-    for row in rows_under(DOCS / "findings.md", "| claim |"):
+    for row in rows_under(DOCS / "claims.md", "| claim |"):
         if told := re.match(r"(.*): (restores at least|costs at most 2 points of the other)", row[0]):
             claims[told[1], told[2].split()[0], row[-1].split("]")[0].strip("[")] = row[3]
     compared = 0
@@ -358,12 +358,12 @@ def test_every_experiment_is_in_the_table() -> None:
 def test_findings_counts_its_own_claims() -> None:
     from interp.reports.pages.study import OUTCOMES
 
-    text = (DOCS / "findings.md").read_text(encoding="utf-8")
+    text = (DOCS / "claims.md").read_text(encoding="utf-8")
     told = re.search(
         r"(\d+) claims from (\d+) runs: (\d+) supported, (\d+) not supported, (\d+) inconclusive", text
     )
     assert told
-    rows = rows_under(DOCS / "findings.md", "| claim |")
+    rows = rows_under(DOCS / "claims.md", "| claim |")
     counts = Counter(row[-2] for row in rows)
     assert set(counts) <= set(OUTCOMES)
     found = [len(rows), len({row[-1] for row in rows}), *(counts[name] for name in OUTCOMES[:3])]
@@ -394,7 +394,7 @@ def test_the_readme_counts_what_there_is() -> None:
 
 def test_main_table_of_what_to_expect_is_what_the_findings_say() -> None:
     """The gap and the transplant of three trainings of the long-tail world, and of mixtures and domains."""
-    known = {tuple(map(number, told)) for told in INTERVAL.findall((DOCS / "findings.md").read_text())}
+    known = {tuple(map(number, told)) for told in INTERVAL.findall((DOCS / "claims.md").read_text())}
     rows = {
         row[0].strip("*"): row[1]
         for row in rows_under(DOCS / "what_to_expect.md", "| | `long-tail` world, seeds 0 1 2")
