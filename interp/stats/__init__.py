@@ -5,7 +5,7 @@ subject (or whatever was drawn) of each, and an :class:`Estimate` comes out.
 """
 
 from interp.stats.corrections import adjusted, equivalence, is_equivalent, p_value
-from interp.stats.means import estimate, mean_by_cell
+from interp.stats.means import difference_of_means, estimate, mean_by_cell
 from interp.stats.prevalence import precision_at
 from interp.stats.ranking import (
     auroc,
@@ -30,6 +30,7 @@ __all__ = [
     "adjusted",
     "auroc",
     "auroc_gain",
+    "difference_of_means",
     "equivalence",
     "estimate",
     "is_equivalent",

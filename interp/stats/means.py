@@ -13,7 +13,7 @@ One estimand, wherever facts are averaged:
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 from scipy.stats import binomtest
 
@@ -113,6 +113,30 @@ def mean_by_cell(
         below, above = bootstrap(statistic, drawn, cells=values.shape[1], confidence=confidence, seed=seed)
         low, high = np.minimum(below, mean), np.maximum(above, mean)
     return mean.reshape(shape), low.reshape(shape), high.reshape(shape)
+
+
+def difference_of_means(
+    values: Float[ndarray, " fact"], first: Bool[ndarray, " fact"], *, groups: Shaped[ndarray, " fact"]
+) -> Estimate:
+    """Estimate the mean over some facts less that over the others, with a bootstrap over all subjects.
+
+    Args:
+        values: a number a fact; missing ones (NaN) are left out.
+        first: whose mean comes first; ``n`` counts these.
+        groups: the subject of each fact.
+    """
+    present = ~np.isnan(values)
+    values, first, groups = values[present], first[present], groups[present]
+    if first.all() or not first.any():
+        return Estimate(value=None, low=None, high=None, n=int(first.sum()))
+
+    def difference(weights: Float[ndarray, "draw fact"]) -> Float[ndarray, " draw"]:
+        means = [(weights * some) @ values / (weights @ some) for some in (first, ~first)]
+        return means[0] - means[1]
+
+    low, high = bootstrap(difference, groups)
+    value = float(difference(np.ones((1, len(values))))[0])
+    return make_estimate(value, float(low), float(high), int(first.sum()))
 
 
 def finite_mean(values: Float[ndarray, " fact"]) -> float:

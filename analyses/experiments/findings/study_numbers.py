@@ -6,14 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analyses.experiments.popularity_splits.archive import read_archive
+from analyses.experiments.popularity_splits.archive import read_archive, read_verdicts
 from analyses.experiments.popularity_splits.numbers import summarise
 from finetune.common.errors import InputError
 from interp.reports.pages.study import decide
 from interp.reports.read.results import Number, Results
-from interp.stats import Estimate, is_equivalent, overlap_of, p_value
+from interp.stats import (
+    Estimate,
+    difference_of_means,
+    estimate,
+    is_equivalent,
+    over_seeds,
+    overlap_of,
+    p_value,
+)
+from interp.verdicts.diagnosis import STORED
 
 ARMS = {"base", "top", "bottom", "whole", "random"}
 PLACEBO = "shuffled_top"
@@ -30,6 +40,7 @@ class StudyNumbers:
     overlap: float
     records: list[dict[str, Any]]
     rows: pd.DataFrame
+    lost: dict[int, dict[str, Estimate]]
 
     @classmethod
     def load(cls, folder: Path) -> StudyNumbers:
@@ -55,6 +66,7 @@ class StudyNumbers:
             overlap=overlap_of(rows),
             records=[record for record in records if record["seed"] in whole],
             rows=rows,
+            lost={seed: lost_facts(found) for seed, found in read_verdicts(folder).items() if seed in whole},
         )
 
     @property
@@ -81,6 +93,39 @@ class StudyNumbers:
             return float("nan")
         found = [Estimate(**part.at(place)) for part in self.seeds.values()]
         return p_value(found, overlap=self.overlap)
+
+    def of_lost(self, name: str) -> tuple[dict[str, Estimate], float]:
+        """Return an endpoint of lost facts, by what it is of, and its p-value over seeds."""
+        found = [numbers[name] for numbers in self.lost.values()]
+        if len(found) < POOLED:
+            return {f"seed {seed}": numbers[name] for seed, numbers in self.lost.items()}, float("nan")
+        pooled = over_seeds(found, bounds=(-1, 1), overlap=self.overlap)
+        return {f"{len(found)} seeds": pooled}, p_value(found, overlap=self.overlap)
+
+
+STORED_ABOVE_CONTROLS, QK_ABOVE_PLACEBO = "stored", "qk"
+
+
+def lost_facts(rows: pd.DataFrame) -> dict[str, Estimate]:
+    """Return endpoints 4 and 5 of one seed, from the verdicts on its unpopular half.
+
+    4: the share of lost facts that are stored in some degree, less the share of never-stored facts of
+    held-out subjects that are called so. 5: the Shapley share of the base's {W_Q W_K} less its placebo's.
+    """
+    lost = (rows["base_knew"] == 1) & ~rows["right"]
+    controls = rows["control_never"] & rows["held_out"] & ~lost
+    some = rows[lost | controls]
+    called = np.where(
+        lost[some.index], some["verdict"].isin(STORED), some["shown_by_never"].astype(float)
+    ).astype(np.float64)
+    groups = some["subject"].to_numpy()
+    above = rows.loc[lost, "pathway_base_qk"] - rows.loc[lost, "pathway_base_placebo_qk"]
+    return {
+        STORED_ABOVE_CONTROLS: difference_of_means(called, lost[some.index].to_numpy(), groups=groups),
+        QK_ABOVE_PLACEBO: estimate(
+            above.to_numpy(np.float64), groups=rows.loc[lost, "subject"].to_numpy(), difference=True
+        ),
+    }
 
 
 def outcome(number: Number) -> str:

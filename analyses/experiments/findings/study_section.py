@@ -9,18 +9,25 @@ other trainings.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analyses.experiments.findings.study_numbers import StudyNumbers, outcome
+from analyses.experiments.findings.study_numbers import (
+    QK_ABOVE_PLACEBO,
+    STORED_ABOVE_CONTROLS,
+    StudyNumbers,
+    outcome,
+)
 from analyses.experiments.popularity_splits.cells import LAST
 from finetune.common.files import atomic_file
 from interp.reports.figures.curves import Curve, forest
 from interp.reports.figures.style import small_png
 from interp.reports.pages.results_tables import write_number
+from interp.reports.read.results import Number
 from interp.stats import adjusted
 
 ASKED = {f"{LAST}, 0 examples": "equal steps", f"{LAST}, 4 examples": "equal steps, 4 examples"}
@@ -31,10 +38,10 @@ PRIMARY = {
     "2. accuracy, top − whole, on specifically known facts": "top_minus_whole/accuracy_known",
     "3. attention to the subject, top − bottom": "top_minus_bottom/subject_attention",
 }
-LATER = (
-    "4. lost facts still stored, above controls",
-    "5. pathway share of {W_Q W_K}, above its placebo",
-)
+OF_LOST = {
+    "4. lost facts still stored, above controls": STORED_ABOVE_CONTROLS,
+    "5. pathway share of {W_Q W_K}, above its placebo": QK_ABOVE_PLACEBO,
+}
 ARM_HEADS = (
     *("arm", "of", "own facts learned", "known, 0 examples", "known, 4 examples"),
     *("all, 0 examples", "all, 4 examples", "subject attention"),
@@ -137,20 +144,24 @@ def _spread(values: pd.Series[int]) -> str:
 
 
 def primary_table(numbers: StudyNumbers) -> Iterator[str]:
-    """Lay the primary endpoints out as Markdown."""
-    places = [f"asked/{next(iter(ASKED))}/contrasts/{place}" for place in PRIMARY.values()]
-    corrected = adjusted([numbers.p(place) for place in places], method="holm")
+    """Lay the primary endpoints out as Markdown, corrected together by Holm."""
+    endpoints: dict[str, tuple[dict[str, Number], float]] = {}
+    for name, key in PRIMARY.items():
+        place = f"asked/{next(iter(ASKED))}/contrasts/{key}"
+        endpoints[name] = {of: part.at(place) for of, part in numbers.shown.items()}, numbers.p(place)
+    for name, key in OF_LOST.items():
+        of_lost, p = numbers.of_lost(key)
+        endpoints[name] = {of: asdict(number) for of, number in of_lost.items()}, p
+    corrected = adjusted([p for _, p in endpoints.values()], method="holm").tolist()
     yield "| primary endpoint | of | measured, points | n | outcome | p, Holm |"
     yield "|---|---|---|---|---|---|"
-    for (name, place), p in zip(zip(PRIMARY, places, strict=True), corrected.tolist(), strict=True):
-        for of, part in numbers.shown.items():
-            number = part.at(place)
+    for (name, (found, _)), p in zip(endpoints.items(), corrected, strict=True):
+        for of, number in found.items():
+            decided = outcome(number) + (" (one training)" if of.startswith("seed ") else "")
             told = "" if p != p else f"{p:.3f}"
-            decided = outcome(number) + ("" if numbers.is_pooled else " (one training)")
-            cells = (name, of, write_number(number, "points"), str(number["n"]), decided, told)
-            yield _row(cells)
-    for name in LATER:
-        yield f"| {name} | | not measured yet | | | |"
+            yield _row((name, of, write_number(number, "points"), str(number["n"]), decided, told))
+        if not found:
+            yield f"| {name} | | not measured yet | | | |"
 
 
 def arms_table(numbers: StudyNumbers) -> Iterator[str]:

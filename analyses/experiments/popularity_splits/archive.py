@@ -1,7 +1,8 @@
 """Finished cells as small committed files, from which another machine goes on with popularity_splits.
 
 A cell leaves ``<cell>.parquet``, its rows, and ``<cell>.json``: its settings, the curve of its training, each
-checkpoint's attention by layer, and its seconds of CPU. A cell that is there is not trained again.
+checkpoint's attention by layer, and its seconds of CPU. A cell that is there is not trained again. What
+stored_or_suppressed found of a seed's unpopular half is in ``verdicts/<seed>.parquet``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from finetune.common.files import atomic_file, read_json, write_json
 # Which cells there are, how many threads run them, and what is done with them afterwards.
 NOT_A_CELLS = ("seeds", "arms", "methods", "learning_rates", "fractions", "facts", "base", "threads", "full")
 AFTERWARDS = ("analyse", "analysed")
+UNPOPULAR = "bottom"
+VERDICT_COLUMNS = (
+    *("fact_id", "subject", "base_knew", "right", "said", "verdict", "index", "stated_share", "held_out"),
+    *("control_never", "shown_by_never", "pathway_base_qk", "pathway_base_placebo_qk"),
+)
 WORDS = ("prediction", "exact")  # what was said in full, which `given` says in short
 
 
@@ -94,3 +100,18 @@ def read_archive(folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     if not frames:
         raise InputError(f"{folder}: holds no finished cell; run the study's command first")
     return pd.concat(frames, ignore_index=True), records
+
+
+def export_verdicts(folder: Path, seed: int, rows: pd.DataFrame) -> None:
+    """Archive what stored_or_suppressed found of the unpopular half of one seed."""
+    path = folder / "verdicts" / f"{seed}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small = rows.loc[rows["arm"] == UNPOPULAR, [name for name in VERDICT_COLUMNS if name in rows]]
+    with atomic_file(path) as temporary:
+        small.to_parquet(temporary, compression="zstd", index=False)
+
+
+def read_verdicts(folder: Path) -> dict[int, pd.DataFrame]:
+    """Read the archived verdicts on the unpopular half, by seed."""
+    found = {int(path.stem): path for path in folder.glob("verdicts/*.parquet")}
+    return {seed: pd.read_parquet(found[seed]) for seed in sorted(found)}

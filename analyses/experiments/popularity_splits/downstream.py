@@ -13,6 +13,7 @@ from analyses.common.experiment import Experiment
 from analyses.common.grid_cells import GridCell
 from analyses.experiments.attention_imbalance.experiment import EXPERIMENT as ATTENTION_IMBALANCE
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from analyses.experiments.popularity_splits.archive import export_verdicts
 from analyses.experiments.popularity_splits.cells import checkpoint_of
 from analyses.experiments.popularity_splits.numbers import iterate_settings, select_rates_by_validation
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
@@ -58,16 +59,19 @@ def analyse(options: PopularitySplitsOptions, handed: dict[str, Path], run: Path
     chosen = {name: each for name, each in ANALYSES.items() if name in options.analyse}
     reports = {}
     for name, directory in handed.items():
+        seed = int(name.rsplit(",", 1)[1])
         for analysis, (experiment, kind) in chosen.items():
-            experiment.run(
+            out = experiment.run(
                 kind(
                     out=run / "analyses" / name / analysis,
                     checkpoints=directory,
-                    seeds=(int(name.rsplit(",", 1)[1]),),
+                    seeds=(seed,),
                     batch_tokens=options.batch_tokens,
                     quiet=options.quiet,
                 )
             )
+            if analysis == "verdicts" and options.archive:
+                export_verdicts(options.archive, seed, pd.read_parquet(out / "facts.parquet"))
             reports[f"{name}: {analysis}"] = f"analyses/{name}/{analysis}/report.html"
     return reports
 
