@@ -120,8 +120,10 @@ def split_pool(pool: FactSet) -> tuple[FactSet, FactSet]:
     """Split training facts into those that forms are compared on, and those that are shown."""
     names = list(dict.fromkeys(fact.subject.casefold() for fact in pool))
     shown = set(names[: max(8, len(names) // 2)])
-    probes = [i for i, fact in enumerate(pool) if fact.subject.casefold() not in shown]
-    return pool.subset(probes), pool.subset([i for i in range(len(pool)) if i not in set(probes)])
+    sides: tuple[list[int], list[int]] = [], []
+    for i, fact in enumerate(pool):
+        sides[fact.subject.casefold() in shown].append(i)
+    return pool.subset(sides[0]), pool.subset(sides[1])
 
 
 def cover(found: Bool[ndarray, "form fact"]) -> list[int]:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SHOTS, DRAWS, PROBES = (0, 2, 4, 8), 4, 48
+POOL = 2048  # training facts that examples are taken from: each is worded for every draw
 FEWEST_OTHERS, OTHERS = 8, 64  # other subjects that an answer is compared over
 
 
@@ -159,7 +160,7 @@ class Elicitation:
         return {fact.id: render(self.book[fact.relation].statements[k], fact) for fact in facts}
 
     def pool(self, relation: str, asked: FactSet) -> FactSet:
-        """Return the training facts of a relation, none of an asked subject, in an order of their own."""
+        """Return some training facts of a relation, none of an asked subject, in an order of their own."""
         subjects = {fact.subject.casefold() for fact in asked}
         rows = [
             i
@@ -167,7 +168,7 @@ class Elicitation:
             if fact.relation == relation and fact.subject.casefold() not in subjects
         ]
         order = generator(self.seed, "elicitation order").permutation(len(rows))
-        return self.examples.subset([rows[i] for i in order])
+        return self.examples.subset([rows[i] for i in order[:POOL]])
 
     def _right(
         self, facts: FactSet, examples: FactSet, form: AskingForm, *, draw: int
@@ -205,10 +206,8 @@ class Elicitation:
         for k, prompts in enumerate(prompts for each in made for prompts in each.prompts):
             some = [prompts[i] for i in never]
             pairs = tokenize_with_answer(self.tokenizer, some, [p.answers[0] for p in some])
-            names = prompt_names(some)
-            sampled[never, k] = decodes_greedily(
-                self.model, self.tokenizer, pairs, names, share_prefix=True, budget=self.budget
-            )[1]
+            asked = (self.model, self.tokenizer, pairs, prompt_names(some))
+            sampled[never, k] = decodes_greedily(*asked, share_prefix=True, budget=self.budget)[1]
         return consistency_classes(greedy, sampled, np.ones_like(greedy))
 
     def _above_in_any(

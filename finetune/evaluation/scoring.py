@@ -157,7 +157,7 @@ def score_grid(
     """
     import torch
 
-    from finetune.evaluation.unembedding import contiguous_head
+    from finetune.evaluation.unembedding import contiguous_head, vocabulary
 
     longest = max(map(len, answers), default=0)
     require_context(model, widths := [len(prompt) + longest for prompt in prompts], names)
@@ -180,7 +180,9 @@ def score_grid(
                     total = total + _score_tail(model, answer, mask, at[:, -1:] + 1, cache)
                 scores[chunk, k] = total.cpu().numpy()
 
-    run_in_batches(widths, work, budget=budget or TokenBudget())
+    # An answer's tokens behind all rows are unembedded at once.
+    most = rows_within(vocabulary(model), max(longest - 1, 1))
+    run_in_batches(widths, work, budget=budget or TokenBudget(), most=most)
     return scores
 
 
