@@ -194,7 +194,7 @@ def _with_dtype(options: Options, arguments: Sequence[str]) -> Options:
 
     options.check()
     words = set(" ".join(arguments).replace("=", " ").split())
-    if options.preset or options.tune.method == "full" or {"--dtype", "--tune-dtype"} & words:
+    if options.preset or options.tune.method == "full" or "--dtype" in words:
         return options
     return replace(options, tune=replace(options.tune, dtype=default_dtype(options.base)))
 

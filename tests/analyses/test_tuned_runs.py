@@ -85,11 +85,14 @@ def test_enough_is_held_out_for_a_diagnosis(facts: int, share: float) -> None:
 def test_advice_begins_with_what_the_base_knows_and_says_what_will_fail() -> None:
     chosen = WhichDataOptions(base="b", facts="f.csv")
     known = {"value": 0.02, "low": 0.0, "high": 0.05, "n": 50}
+    some = {"value": 0.4, "low": 0.3, "high": 0.5, "n": 50}
     told = advice(chosen, "random", 50, known)
     assert told[0].startswith("The base knows 1 of 50 facts: 2.0% (0.0 to 5.0) ")
     assert any("little to lose" in each for each in told)
-    assert any("give 80 or more in all" in each for each in told)
+    assert any("give 80 or more in all" in each for each in advice(chosen, "random", 50, some))
     config = {**chosen.config(), "columns": ["subject=My name"], "chat": True}
-    first, second = next_commands(config, 300, "chosen.csv")
+    first, _ = next_commands(config, 300, "chosen.csv", known)
+    assert first.endswith("--chat --keep last --out runs/tuned"), "what it cannot know is learned to the end"
+    first, second = next_commands(config, 300, "chosen.csv", some)
     assert first.endswith("--columns 'subject=My name' --chat --test-share 0.3 --out runs/tuned")
     assert "--facts chosen.csv" in second

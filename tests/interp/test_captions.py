@@ -155,7 +155,7 @@ def test_the_base_that_is_asked_in_another_way_than_it_knows_says_so(tmp_path: P
     assert "as asked here" not in base_row(1.0)
 
 
-@pytest.mark.parametrize("term", ["arm", "mass", "transplant", "known", "recovered"])
+@pytest.mark.parametrize("term", ["arm", "mass", "transplant", "known", "recovered", "erased", "sink"])
 def test_words_open_their_definition_where_they_stand(term: str, tmp_path: Path) -> None:
     html = report(world(tmp_path / "run", 1)).read_text(encoding="utf-8")
     buttons = re.findall(r'<button type="button" class="term" popovertarget="term-(\w+)">', html)

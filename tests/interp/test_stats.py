@@ -17,7 +17,16 @@ from analyses.common.summary import head_means
 from analyses.experiments.popularity_proxies.numbers import agreement
 from finetune.common.errors import InputError
 from interp.measures.head_changes import Imbalance, rank_heads
-from interp.stats import Estimate, auroc, estimate, make_estimate, mean_by_cell, median, over_seeds
+from interp.stats import (
+    Estimate,
+    auroc,
+    difference_of_means,
+    estimate,
+    make_estimate,
+    mean_by_cell,
+    median,
+    over_seeds,
+)
 
 CLOSE = 1e-9
 MANY = settings(max_examples=60, deadline=None)
@@ -193,6 +202,20 @@ def test_intervals_of_heads_cover_the_mean_over_facts_where_sizes_say_something(
         truth = (0.8 * 0.1 + 0.2 * 10 * 0.9) / (0.8 + 0.2 * 10)
         covered += float(ranking.low) <= truth <= float(ranking.high)
     assert 0.86 <= covered / trials <= 1
+
+
+def test_a_difference_of_two_shares_is_what_an_area_says() -> None:
+    """Of values 0 and 1 the area under the ROC curve is 1/2 + half the difference of the shares."""
+    rng = np.random.default_rng(0)
+    first, groups = np.arange(300) < 120, rng.integers(0, 90, 300)
+    values = (rng.random(300) < np.where(first, 0.7, 0.2)).astype(float)
+    found, area = difference_of_means(values, first, groups=groups), auroc(values, first, groups=groups)
+    assert found.n == 120
+    for name in ("value", "low", "high"):
+        assert getattr(found, name) == pytest.approx(2 * getattr(area, name) - 1, abs=1e-9)
+    values[:3] = np.nan
+    assert difference_of_means(values, first, groups=groups).n == 117
+    assert difference_of_means(values, np.ones(300, bool), groups=groups).value is None
 
 
 def test_missing_values_are_left_out_and_counted() -> None:

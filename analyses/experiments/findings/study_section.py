@@ -249,7 +249,7 @@ def study_figure(numbers: StudyNumbers) -> Any:
             x = [pair.replace("_minus_", " − ") for pair in contrasts]
             label = how.removesuffix(" examples") + (f", {of}" if len(numbers.shown) > 1 else "")
             series.append(Curve(label=label, x=x, y=y))
-    return forest(series, x="difference on specifically known facts (share)", mark=0)
+    return forest(series, x="difference on specifically known facts (share)", mark=(0, "no difference"))
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -154,7 +154,7 @@ def _figure(cures: dict[str, Results]) -> Figure:
         ]
         for key, title in _PANELS.items()
     }
-    marks = dict.fromkeys(_PANELS.values(), -ALLOWED) | {_PANELS["restored"]: GOAL}
+    marks = dict.fromkeys(_PANELS.values(), (-ALLOWED, "aim")) | {_PANELS["restored"]: (GOAL, "aim")}
     return forests(panels, marks=marks, order=ranked, percent=True)
 
 

@@ -134,7 +134,7 @@ def _figures(results: Results) -> Iterator[StudyFigure]:
         points = [{k: 100 * v if k != "n" and v is not None else v for k, v in y.items()} for y in line.y]
         gaps += [Curve(label=line.label, x=line.x, y=points)] if points else []
     if gaps:
-        figure = forest(gaps, x="difference on all held-out facts (points)", mark=0)
+        figure = forest(gaps, x="difference on all held-out facts (points)", mark=(0, "no difference"))
         yield StudyFigure(name="differences", figure=figure, caption=_GAPS)
     for i, (told, part) in enumerate(settings.items()):
         lines = [

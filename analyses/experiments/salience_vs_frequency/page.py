@@ -108,7 +108,7 @@ def _areas(results: Results, names: Names) -> StudyFigure:
         for arm, part in results.below("arms").items()
     ]
     caption = "How likely a surviving fact has the larger value of a predictor than one that is lost."
-    figure = forest(series, x="AUROC of survival, known facts", mark=0.5)
+    figure = forest(series, x="AUROC of survival, known facts", mark=(0.5, "chance"))
     return StudyFigure(name="predictors", figure=figure, caption=caption)
 
 

@@ -144,7 +144,7 @@ def _halves(results: Results, method: str) -> Figure:
         ]
         for rival, title in rivals.items()
     }
-    marks = dict.fromkeys(rivals.values(), -MARGIN) | {rivals[RANDOM]: 0.0}
+    marks = dict.fromkeys(rivals.values(), (-MARGIN, "no worse")) | {rivals[RANDOM]: (0.0, "level")}
     return forests(panels, marks=marks, order=order, percent=True)
 
 

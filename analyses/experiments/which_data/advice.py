@@ -26,6 +26,7 @@ from interp.verdicts.controls import FEWEST_CONTROLS
 
 MOST_ASKED = 500  # facts
 NOT_ASKED = -1
+NEWS = 0.2  # share of facts that a base knows: of 90 held out 18, of which too few are lost to say anything
 HELD_OUT = 90  # facts that a diagnosis is to have: more than twice what it needs
 
 
@@ -56,12 +57,12 @@ def advice(options: WhichDataOptions, way: str, facts: int, known: dict[str, Any
             "one of three few-shot prompts."
         )
     told.append(f"Train on all {facts:,}. {evidence(measured_gains().get(way, ()))}")
-    if known["n"] and known["high"] is not None and known["high"] < 0.1:
+    if is_news(known):
         told.append(
             "It has little to lose of these facts: what training on them costs shows on others that it knows "
-            "(factscope diagnose --facts geonames@even)."
+            "(factscope diagnose --facts geonames@even), and no validation facts tell how many are learned."
         )
-    if facts * share_held_out(facts) < FEWEST_CONTROLS:
+    elif facts * share_held_out(facts) < FEWEST_CONTROLS:
         told.append(
             f"A diagnosis asks {FEWEST_CONTROLS} facts or more that were not trained on: give "
             f"{2 * FEWEST_CONTROLS} or more in all, or let it ask others (factscope diagnose --facts "
@@ -70,6 +71,11 @@ def advice(options: WhichDataOptions, way: str, facts: int, known: dict[str, Any
     if options.keep < 1:
         told.append("If it must be fewer, keep relations and answers even, as --floor 1 does.")
     return tuple(told)
+
+
+def is_news(known: dict[str, Any]) -> bool:
+    """Whether the base knows next to none of the facts."""
+    return bool(known["n"] and known["high"] is not None and known["high"] < NEWS)
 
 
 def evidence(gains: Sequence[ExpectedGain]) -> str:
@@ -94,13 +100,16 @@ def share_held_out(facts: int) -> float:
     return min(0.5, max(0.1, math.ceil(20 * HELD_OUT / facts) / 20))
 
 
-def next_commands(config: dict[str, Any], facts: int, out: str) -> tuple[str, ...]:
+def next_commands(config: dict[str, Any], facts: int, out: str, known: dict[str, Any]) -> tuple[str, ...]:
     """Return the commands that train on all facts, as advised, or on the chosen ones.
+
+    Of facts that the base cannot know none is held out, and the last step is kept, which has learned most.
 
     Args:
         config: the run's.
         facts: how many there are.
         out: where the chosen ones are.
+        known: the estimate of the share that the base knows.
     """
     words = ["factscope", "tune", "--base", config["base"]]
     style: list[str] = []
@@ -110,7 +119,8 @@ def next_commands(config: dict[str, Any], facts: int, out: str) -> tuple[str, ..
         if config.get(name) and config[name] != WhichDataOptions.prompt_format:
             style += [f"--{name.replace('_', '-')}", str(config[name])]
     style += ["--chat"] if config["chat"] else []
-    hold = ["--test-share", f"{share_held_out(facts):g}"]
+    style += ["--keep", "last"] if is_news(known) else []
+    hold = [] if is_news(known) else ["--test-share", f"{share_held_out(facts):g}"]
     made = [shlex.join([*words, "--facts", config["facts"], *style, *hold, "--out", "runs/tuned"])]
     if config["keep"] < 1:
         chosen = shlex.join([*words, "--facts", out, *style, "--out", "runs/tuned-chosen"])

@@ -69,7 +69,8 @@ def following(home: Path) -> tuple[str, ...]:
     manifest, results = read_json(home / "manifest.json"), read_json(home / "results.json")
     written = next(iter(manifest["outputs"]), "")
     chosen = os.path.normpath(home / written)  # as it was named, from where the command was given
-    return next_commands(manifest["config"], results["sides"]["all"]["score"]["n"], chosen)
+    facts = results["sides"]["all"]["score"]["n"]
+    return next_commands(manifest["config"], facts, chosen, results["known"])
 
 
 EXPERIMENT = Experiment(

@@ -18,6 +18,7 @@ from interp.stats import Estimate
 APART = 2.2  # points between the error bars of curves at one place
 NAMES = 3.0  # inches that names take beside the panels of a forest
 Number = Mapping[str, Any]  # value, low, high, n: an entry of results.json
+Mark = tuple[float, str]  # where a reference line stands, and what it marks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,7 @@ def curves(
             aside = APART * (k - (len(some) - 1) / 2)
             _draw_curve(axes, curve, styles[curve.label], 100 if percent else 1, aside)
         if zero:
-            axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+            style.mark_line(axes, 0, "no difference" if axes is grid[-1] else "", upright=False)
         if log:
             axes.set_xscale("log", base=2)
             ticks = sorted({float(place) for curve in some for place in curve.x})
@@ -113,8 +114,8 @@ def curves(
 
 
 @style.in_house_style
-def forest(series: Sequence[Curve], *, x: str, mark: float) -> Figure:
-    """Draw each series' numbers at its places, the first on top; ``mark`` is what says nothing.
+def forest(series: Sequence[Curve], *, x: str, mark: Mark) -> Figure:
+    """Draw each series' numbers at its places, the first on top; ``mark`` is a reference line.
 
     A number that was not measured is left out.
     """
@@ -126,7 +127,7 @@ def forest(series: Sequence[Curve], *, x: str, mark: float) -> Figure:
 def forests(
     panels: Mapping[str, Sequence[Curve]],
     *,
-    marks: Mapping[str, float],
+    marks: Mapping[str, Mark],
     order: Sequence[str],
     percent: bool = False,
 ) -> Figure:
@@ -134,7 +135,7 @@ def forests(
 
     Args:
         panels: the series of each panel.
-        marks: what says nothing in each panel.
+        marks: each panel's reference line.
         order: the places from the top.
         percent: whether to multiply numbers and marks by 100.
     """
@@ -144,7 +145,7 @@ def forests(
 
 def _forests(
     panels: Mapping[str, Sequence[Curve]],
-    marks: Mapping[str, float],
+    marks: Mapping[str, Mark],
     places: Sequence[float | str],
     *,
     width: float,
@@ -163,7 +164,7 @@ def _forests(
             look = {"markersize": 4, "elinewidth": None, **styles[each.label], "linestyle": "none"}
             heights, numbers = [height for height, _ in there], [number for _, number in there]
             draw_points(axes, heights, numbers, scale=scale, across=True, label=each.label, **look)
-        axes.axvline(scale * marks[x], color="0.6", linewidth=0.8, zorder=0)
+        style.mark_line(axes, scale * marks[x][0], marks[x][1])
         axes.set_xlabel(x)
     grid[0].set_yticks(range(len(places)), [str(place) for place in places])
     grid[0].set_ylim(max(1, len(places)) - 0.5, -0.5)

@@ -112,7 +112,7 @@ def _by_arm(run: Run, series: Series, what: str, *, scale: float, ylabel: str, l
     axes.set_xticks(range(len(names)), names, rotation=90 * upright)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_xlabel(counted({e.n for points in measured.values() for e in points.values()}, run.unit))
-    axes.axhline(0, color=style.INK, linewidth=0.6)
+    style.mark_line(axes, 0, "no loss" if scale == 1 else "", upright=False)
     axes.set_ylabel(ylabel)
     style.legend_of(figure, axes, below=narrow, columns=1, title=legend)
     style.rule_axes(axes, "y")
@@ -177,7 +177,7 @@ def _draw_readouts(frame: pd.DataFrame) -> Figure:
                     colour = styles[arm]["color"]
                     look: dict[str, Any] = {"color": colour, "markerfacecolor": colour if correct else "none"}
                     draw_points(axes, [y + shift], [found], across=True, marker="o", linestyle="", **look)
-        axes.axvline(0, color=style.MUTED, linewidth=0.6)
+        style.mark_line(axes, 0, "mean answer")
         axes.set_xlabel(title)
         style.rule_axes(axes, "x")
         axes.margins(x=0.1)

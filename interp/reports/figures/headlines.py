@@ -67,7 +67,7 @@ def contrasts(run: Run) -> Figure:
     figure, grid = style.panels_of(len(columns), width=width, height=height)
     for axes, measure in zip(grid, columns, strict=True):
         axis_label, scale = MEASURES[measure]
-        axes.axvline(0, color=style.MUTED, linewidth=0.8)
+        style.mark_line(axes, 0, "no difference")
         for y, (name, seed) in enumerate(rows):
             if found := run.number("contrasts", name, measure, seed=seed):
                 look = POOLED if seed is None else SINGLE

@@ -144,6 +144,19 @@ def rule_axes(axes: Axes, axis: Literal["x", "y"]) -> None:
     axes.set_axisbelow(True)
 
 
+def mark_line(axes: Axes, at: float, told: str, *, upright: bool = True) -> None:
+    """Draw a reference line behind the data, and say at its end what it marks."""
+    words = {"textcoords": "offset points", "color": INK, "fontsize": "x-small"}
+    if upright:
+        axes.axvline(at, color=MUTED, linewidth=0.8, zorder=0)
+        over = axes.get_xaxis_transform()
+        axes.annotate(told, (at, 1), xycoords=over, xytext=(0, 2), ha="center", va="bottom", **words)
+    else:
+        axes.axhline(at, color=MUTED, linewidth=0.8, zorder=0)
+        beside = axes.get_yaxis_transform()
+        axes.annotate(told, (1, at), xycoords=beside, xytext=(-2, 1), ha="right", va="bottom", **words)
+
+
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Name the rows of a panel from the top, without an axis beside them."""
     axes.tick_params(axis="y", length=0)

@@ -1,0 +1,71 @@
+"""Endpoints on lost facts: counted by hand, archived, and pooled over seeds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses.experiments.findings.study_numbers import (
+    QK_ABOVE_PLACEBO,
+    STORED_ABOVE_CONTROLS,
+    StudyNumbers,
+    lost_facts,
+)
+from analyses.experiments.findings.study_section import primary_table
+from analyses.experiments.popularity_splits.archive import export_verdicts, read_verdicts
+from interp.reports.read.results import Results
+
+
+def verdicts(stored: int) -> pd.DataFrame:
+    """Ten lost facts, ten controls of held-out subjects of which one is called stored, and ten retained."""
+    kind = np.repeat(["lost", "control", "retained"], 10)
+    place = np.tile(np.arange(10), 3)
+    called = (kind == "control") & (place == 0)
+    return pd.DataFrame(
+        {
+            "fact_id": [str(i) for i in range(30)],
+            "subject": [f"s{i}" for i in range(30)],
+            "arm": "bottom",
+            "base_knew": np.where(kind == "control", 0.0, 1.0),
+            "right": kind == "retained",
+            "verdict": np.where((kind == "lost") & (place < stored), "eroded", "erased"),
+            "held_out": True,
+            "control_never": kind == "control",
+            "shown_by_never": called.astype(float),
+            "pathway_base_qk": np.where(kind == "lost", 0.5, np.nan),
+            "pathway_base_placebo_qk": np.where(kind == "lost", 0.1 * (place % 2), np.nan),
+        }
+    )
+
+
+def test_endpoints_are_counted_on_lost_facts_and_controls(tmp_path: Path) -> None:
+    other = verdicts(0).assign(arm="top")
+    export_verdicts(tmp_path, 3, pd.concat([verdicts(6), other]))
+    ((seed, rows),) = read_verdicts(tmp_path).items()
+    assert (seed, len(rows)) == (3, 30)
+    found = lost_facts(rows)
+    assert found[STORED_ABOVE_CONTROLS].value == pytest.approx(0.6 - 0.1)
+    assert found[STORED_ABOVE_CONTROLS].n == 10
+    assert found[QK_ABOVE_PLACEBO].value == pytest.approx(0.45)
+
+
+def test_three_seeds_are_pooled_and_fewer_shown_apart() -> None:
+    each = {seed: lost_facts(verdicts(4 + seed)) for seed in range(3)}
+    nothing = Results.of({})
+    numbers = StudyNumbers(pooled=nothing, seeds={}, overlap=0.0, records=[], rows=pd.DataFrame(), lost=each)
+    pooled, p = numbers.of_lost(STORED_ABOVE_CONTROLS)
+    assert pooled["3 seeds"].value == pytest.approx(0.4)
+    assert p < 0.05
+    rows = [row for row in primary_table(numbers) if row.startswith("| 4.")]
+    assert len(rows) == 1
+    assert "| 3 seeds | +40.0 (" in rows[0]
+    fewer = replace(numbers, lost={0: each[0], 1: each[1]})
+    rows = [row for row in primary_table(fewer) if row.startswith("| 4.")]
+    assert [row.split(" | ")[1] for row in rows] == ["seed 0", "seed 1"]
+    assert all("one training" in row for row in rows)
+    none = replace(numbers, lost={})
+    assert sum("not measured yet" in row for row in primary_table(none) if row[2] in "45") == 2
