@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import first_line, line_is_said
 from finetune.evaluation.batching import TokenBudget, pad_id, pad_rows, run_in_batches, sliding_window
 from finetune.evaluation.scoring import fewest_logits
 from finetune.evaluation.unembedding import contiguous_head
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FEWEST_SHARED = 16  # tokens that prompts must have in common for running them once to pay
 
