@@ -33,12 +33,10 @@ from finetune.evaluation.batching import (
     rows_within,
     run_in_batches,
 )
-from finetune.evaluation.scoring import answer_positions
+from finetune.evaluation.scoring import Ids, answer_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from finetune.evaluation.scoring import Ids
 
 TEMPERATURE, SAMPLES = 0.5, 16  # as in the paper
 UNKNOWN, WEAKLY, MAYBE, HIGHLY = range(4)
