@@ -4,9 +4,9 @@
     python benchmarks/diagnose.py --base DIR --finetuned ADAPTER --facts FILE [--limit 500 --repeats 1]
 
 The pair is the embedded world's base (from the cache, or pretrained now) and a model fine-tuned from it for a
-few steps. ``diagnose`` asks both models in every statement form and as asked, records the base's attention,
-and answers every fact under nine interventions. Beside it, in turns in one process: answering each fact once
-with either model, as ``ask`` does. Medians; the last line is JSON.
+few steps. ``diagnose`` asks the base in the forms of knowing and as asked, and the fine-tuned model as asked
+and in the held-out forms, and compares all answers of the relation. Beside it, in turns in one process:
+answering each fact once with either model, as ``ask`` does. Medians; the last line is JSON.
 
 With ``--base`` the pair and the facts are given ones, a real model's say, and ``diagnose`` alone is timed.
 The aim there: 500 facts on SmolLM2 in 10 minutes on two cores, within 3 GB.

@@ -28,7 +28,13 @@ from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
 from finetune.data.prompt_formats import PromptFormat
 from finetune.training.config import LORA, TuneConfig
-from finetune.training.next_steps import diagnosis_command, warn_of_few
+from finetune.training.next_steps import (
+    diagnosis_command,
+    outcome,
+    require_parts,
+    warn_of_few,
+    warn_of_one_answer,
+)
 from finetune.training.presets import OWN_TUNE, recipe
 
 if TYPE_CHECKING:
@@ -108,10 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(arguments: Sequence[str]) -> None:
     options = parse_options(Options, args=arguments, description=__doc__, default=_defaults(arguments))
     prepare_process(quiet=options.quiet)
+    options = _with_dtype(options, arguments)
     chosen, asked = finetune(options)
     if distributed.is_main() and not options.quiet:
-        right = round(chosen.validation_accuracy * asked)
-        print(f"{right} of {asked} validation facts are answered right, at step {chosen.step}: {chosen.path}")
+        print("\n".join(outcome(chosen, asked)))
         print(f"Next: {diagnosis_command(options.out, held_out=options.test_share > 0)}")
 
 
@@ -144,6 +150,10 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
         settings["tune"] = {name: value for name, value in settings["tune"].items() if name not in COST}
         run = RunDirectory(options.out, settings, analysis="finetune")
         run.write(seeds=[options.seed], left_out=left_out)
+        if left_out and not options.quiet:
+            first = left_out[0]
+            told = f"{len(left_out)} rows could not be used ({first.where}: {first.reason}, ...)"
+            print(f"{told}; {options.out / 'manifest.json'} lists them", file=sys.stderr)
         write_format(options.out, options.ask)
         write_json(options.out / "partition.json", {n: [f.id for f in part] for n, part in parts.items()})
     distributed.wait_for_everyone()
@@ -178,6 +188,17 @@ def _defaults(arguments: Sequence[str]) -> Any:
     return Options(**facts, base=held.base, preset=name, tune=held.tune)
 
 
+def _with_dtype(options: Options, arguments: Sequence[str]) -> Options:
+    """Choose the dtype of an adapter's frozen base, where neither an option nor a preset does."""
+    from finetune.checkpoints.precision import default_dtype
+
+    options.check()
+    words = set(" ".join(arguments).replace("=", " ").split())
+    if options.preset or options.tune.method == "full" or {"--dtype", "--tune-dtype"} & words:
+        return options
+    return replace(options, tune=replace(options.tune, dtype=default_dtype(options.base)))
+
+
 def _parts(options: Options) -> dict[str, FactSet]:
     from finetune.data.splits import partition
 
@@ -190,10 +211,9 @@ def _parts(options: Options) -> dict[str, FactSet]:
     parts = {"train": dealt.train, "validation": dealt.validation, "test": dealt.test}
     if options.validation:
         parts["validation"] = FactSet.load(options.validation, columns=columns, subjects=False)
-    for name in ("train", "validation"):
-        if not len(parts[name]):
-            raise InputError(f"{options.facts}: no fact is left for the {name} part; give more facts")
-    warn_of_few(len(parts["test"]))
+    require_parts(options.facts, parts, test=options.test_share, validation=share)
+    warn_of_few(len(parts["test"]), options.test_share)
+    warn_of_one_answer(parts["train"])
     return parts
 
 

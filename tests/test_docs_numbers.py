@@ -134,18 +134,13 @@ def test_the_verdict_is_the_codes() -> None:
     from interp.verdicts.base_knowledge import CHANCE
     from interp.verdicts.calibration import DOUBT
     from interp.verdicts.controls import CONTROLS, FEWEST_CONTROLS, FEWEST_RETAINED
-    from interp.verdicts.diagnose import KINDS, diagnose
+    from interp.verdicts.diagnose import diagnose
     from interp.verdicts.diagnosis import VERDICTS
-    from interp.verdicts.evidence import BOOSTS
     from interp.verdicts.matching import ENOUGH_CONTROLS
 
     text = page("verdict.md")
     rows = rows_under(DOCS / "verdict.md", "| verdict | the base |")
     assert [row[0] for row in rows] == list(VERDICTS)
-    kinds = [
-        kind for row in rows_under(DOCS / "verdict.md", "| kind |") for kind in re.findall(r"`(\w+)`", row[0])
-    ]
-    assert set(kinds) == set(KINDS)
     alpha = default(diagnose, "alpha")
     assert f"that a share `alpha` ({alpha:.0%}) of never-stored facts exceeds" in text
     assert f"that {DOUBT} times `alpha` ({DOUBT * alpha:.0%}) of the controls exceed it is erased" in text
@@ -153,7 +148,6 @@ def test_the_verdict_is_the_codes() -> None:
     assert f"as long as there are {ENOUGH_CONTROLS} at most" in text
     assert all(f"`{name}`" in text for name in CONTROLS)
     assert f"*every* one of these answers is right (`knows={default(diagnose, 'knows')}`" in text
-    assert f"attention to the subject × {BOOSTS[0]:g} or × {BOOSTS[1]:g}" in text
     assert f"not among the first {CHANCE:.0%}" in text
     assert f"fewer than {1 / CHANCE:.0f} answers" in text
     assert f"fewer than {FEWEST_RETAINED}, known facts take their place" in text
@@ -278,7 +272,7 @@ def test_cures_and_their_settings_are_the_codes() -> None:
 
 def test_tables_of_cures_are_what_the_findings_say() -> None:
     claims = {}
-    for row in rows_under(DOCS / "findings.md", "| claim |"):
+    for row in rows_under(DOCS / "claims.md", "| claim |"):
         if told := re.match(r"(.*): (restores at least|costs at most 2 points of the other)", row[0]):
             claims[told[1], told[2].split()[0], row[-1].split("]")[0].strip("[")] = row[3]
     compared = 0
@@ -364,12 +358,12 @@ def test_every_experiment_is_in_the_table() -> None:
 def test_findings_counts_its_own_claims() -> None:
     from interp.reports.pages.study import OUTCOMES
 
-    text = (DOCS / "findings.md").read_text(encoding="utf-8")
+    text = (DOCS / "claims.md").read_text(encoding="utf-8")
     told = re.search(
         r"(\d+) claims from (\d+) runs: (\d+) supported, (\d+) not supported, (\d+) inconclusive", text
     )
     assert told
-    rows = rows_under(DOCS / "findings.md", "| claim |")
+    rows = rows_under(DOCS / "claims.md", "| claim |")
     counts = Counter(row[-2] for row in rows)
     assert set(counts) <= set(OUTCOMES)
     found = [len(rows), len({row[-1] for row in rows}), *(counts[name] for name in OUTCOMES[:3])]
@@ -400,7 +394,7 @@ def test_the_readme_counts_what_there_is() -> None:
 
 def test_main_table_of_what_to_expect_is_what_the_findings_say() -> None:
     """The gap and the transplant of three trainings of the long-tail world, and of mixtures and domains."""
-    known = {tuple(map(number, told)) for told in INTERVAL.findall((DOCS / "findings.md").read_text())}
+    known = {tuple(map(number, told)) for told in INTERVAL.findall((DOCS / "claims.md").read_text())}
     rows = {
         row[0].strip("*"): row[1]
         for row in rows_under(DOCS / "what_to_expect.md", "| | `long-tail` world, seeds 0 1 2")

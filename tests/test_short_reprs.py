@@ -37,7 +37,27 @@ def public_classes() -> list[type]:
                 value = getattr(module, str(inspect.signature(value).return_annotation), None)
             if inspect.isclass(value) and dataclasses.is_dataclass(value):
                 found.add(value)
+    left = list(found)
+    while left:  # and what their fields hold, which a cell shows as well
+        for inner in held_by(left.pop()) - found:
+            found.add(inner)
+            left.append(inner)
     return sorted(found, key=lambda kind: kind.__name__)
+
+
+def held_by(kind: type) -> set[type]:
+    """List the dataclasses that a dataclass' fields are of, or are collections of."""
+    try:
+        left = list(typing.get_type_hints(kind).values())
+    except NameError:  # a type that is imported for checking only
+        return set()
+    held: set[type] = set()
+    while left:
+        hint = left.pop()
+        left += typing.get_args(hint)
+        if inspect.isclass(hint) and dataclasses.is_dataclass(hint):
+            held.add(hint)
+    return held
 
 
 def large(annotation: str) -> Any:

@@ -18,7 +18,7 @@ from finetune.common.progress import notice, progress_bar
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt
-from finetune.evaluation.asking_forms import SPECIFIC, AskingForm, Elicited, Known
+from finetune.evaluation.asking_forms import AskingForm, Elicited, Known, is_specific
 from finetune.evaluation.consistency import CLASSES, WEAKLY
 from finetune.evaluation.elicitation import DRAWS, SHOTS, Elicitation, bound_prompts
 from interp.verdicts.base_knowledge import KnownFacts
@@ -76,7 +76,7 @@ def say_what_is_amiss(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: p
     n, known = len(knowledge), int(knowledge["known"].sum())
     degrees = knowledge["base_degree"].value_counts().to_dict()
     if not known:
-        specific = ~(knowledge["base_above"] < SPECIFIC)
+        specific = is_specific(knowledge["base_above"])
         weaker = (knowledge["base_degree"].isin(CLASSES[WEAKLY:]) & specific).any()
         hint = "add --known weakly, or " if weaker and checkpoints.known_cut != "weakly" else ""
         generic = "" if specific.all() else f"; {(~specific).sum()} answers are as likely for other subjects"
@@ -135,7 +135,7 @@ def known_facts(checkpoints: Checkpoints, directory: Path) -> KnownFacts | None:
     return KnownFacts(
         known=flags(frame["known"]),
         unknown=flags(frame["base_degree"] == "Unknown"),
-        specific=flags(~(frame["base_above"] < SPECIFIC)),
+        specific=flags(is_specific(frame["base_above"])),
         knowing=[knowing[rank] for rank in sorted(knowing)],
         prompts=[evidence[rank] for rank in sorted(evidence)],
     )

@@ -34,14 +34,12 @@ FEWEST = 8  # facts below which a lesson is none
 class LessonPlan:
     """A model, what it is asked, and the lessons that it gets, in ``home``.
 
-    ``forms`` are the facts in each further form, in which it is asked before any lesson whether it still
-    states them. ``config`` has the method, the batch and one learning rate; its steps are ``steps``' last.
+    ``config`` has the method, the batch and one learning rate; its steps are ``steps``' last.
     """
 
     source: str
     base: str
     prompts: Sequence[Prompt]
-    forms: Sequence[Sequence[Prompt]]
     config: TuneConfig
     steps: tuple[int, ...]
     seed: int
@@ -64,7 +62,7 @@ def lesson_config(source: str, dtype: str) -> TuneConfig:
 
 
 def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
-    """Teach both folds; return ``restored_N``, ``placebo_N`` and ``stated_share`` of wrong facts, by id.
+    """Teach both folds; return ``restored_N`` and ``placebo_N`` of wrong facts, by id.
 
     Args:
         plan: the model and its lessons.
@@ -92,13 +90,7 @@ def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
         named = [c.add_prefix(f"{name}_") for name, c in zip(taught_by, columns, strict=True)]
         parts.append(pd.concat(named, axis="columns").assign(lesson_facts=len(lesson)))
     shutil.rmtree(plan.home / "merged", ignore_errors=True)
-    return stated_shares(plan, frame).join(pd.concat(parts))
-
-
-def stated_shares(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return in which share of further forms the untaught model states each wrong fact, by fact id."""
-    wrong = set(frame.loc[~frame["right"].astype(bool), "fact_id"])
-    return cached_frame(plan.home / "stated.parquet", lambda: _stated(plan, wrong))
+    return pd.concat(parts)
 
 
 def _taught(plan: LessonPlan, name: str, lesson: Sequence[Prompt], asked: Sequence[Prompt]) -> pd.DataFrame:
@@ -118,18 +110,6 @@ def _taught(plan: LessonPlan, name: str, lesson: Sequence[Prompt], asked: Sequen
         return pd.DataFrame(right, index=pd.Index([p.fact_id for p in asked], name="fact_id"))
 
     return cached_frame(plan.home / f"{name}.parquet", make)
-
-
-def _stated(plan: LessonPlan, ids: set[str]) -> pd.DataFrame:
-    """Return the share of further forms in which the untaught model states each fact."""
-    prompts = [prompt for form in plan.forms for prompt in form if prompt.fact_id in ids]
-    right = pd.DataFrame(
-        {
-            "fact_id": [p.fact_id for p in prompts],
-            "stated_share": _right(plan, plan.source, plan.base, prompts),
-        }
-    )
-    return right.groupby("fact_id").mean()
 
 
 def _right(plan: LessonPlan, source: str, base: str, prompts: Sequence[Prompt]) -> np.ndarray:

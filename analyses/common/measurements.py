@@ -21,6 +21,7 @@ from interp.measures.attention import AttentionMass, MassTable, subject_attentio
 from interp.measures.placebos import wrong_subject
 from interp.measures.recall_parts import recall_parts
 from interp.measures.value_readout import value_readout
+from interp.measures.value_weighted import value_weighted_attention
 from interp.models.edit_check import InterventionError
 from interp.patching.interventions import Intervention, Knockout, Replace
 from interp.patching.knockout import Block
@@ -31,6 +32,7 @@ from interp.patching.recording import Recording, record
 
 FINDING = 32  # facts that recall heads are looked for on
 SPLIT = 200  # facts whose recall is split into its parts, at most
+WEIGHTED = "value_weighted_share"
 RECALL = ("extraction", "attention_elsewhere", "mlp", "rest", "logit_difference")
 FEWEST_SUBJECTS = 8
 
@@ -144,7 +146,7 @@ def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int, masses: MassT
         "used": readout.used_total.numpy(),
         "used_rank": readout.used_total_rank.numpy(),
     }
-    columns |= _recall(found, batch_tokens, told=f"Splitting the recall of {name}")
+    columns |= _of_some(found, batch_tokens, told=f"Splitting the recall of {name}")
     blocks: tuple[Block, ...] = ("subject", "relation")
     # Both are cells of one grid, so that the prompts are run once.
     cuts = [Intervention(site="pattern", do=Knockout(), keys=block) for block in blocks]
@@ -158,14 +160,25 @@ def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int, masses: MassT
     return pd.DataFrame(columns)
 
 
-def _recall(found: OpenCheckpoint, batch_tokens: int, told: str) -> dict[str, Any]:
-    """Split the logit difference of some facts, the same in every checkpoint, into parts of recall."""
+def _of_some(found: OpenCheckpoint, batch_tokens: int, told: str) -> dict[str, Any]:
+    """Split the logit difference of some facts, the same in every checkpoint, and weight attention by values.
+
+    ``value_weighted_share`` is the norm of what heads write at the last token from the subject, of that of
+    all they write, both summed over heads.
+    """
     drawn = generator(0, "recall parts").permutation(len(found.batch))[:SPLIT]
-    asked = found.model, found.batch[sorted(drawn.tolist())], found.tokenizer, found.checkpoints.answer_sets
+    batch = found.batch[sorted(drawn.tolist())]
+    asked = found.model, batch, found.tokenizer, found.checkpoints.answer_sets
     parts = recall_parts(*asked, batch_tokens=batch_tokens, progress=told).facts_frame().set_index("fact_id")
     parts["rest"] = parts["embedding"] + parts["constant"]
+    norms = value_weighted_attention(found.model, batch, batch_tokens=batch_tokens)
+    share = norms.values.sum((1, 2)) / norms.total.sum((1, 2))
+    parts[WEIGHTED] = pd.Series(share.numpy(), index=list(norms.fact_ids))
     rows = parts.reindex(found.batch.fact_ids)
-    return {f"recall_{part}": rows[part].to_numpy() for part in RECALL}
+    return {
+        WEIGHTED: rows[WEIGHTED].to_numpy(),
+        **{f"recall_{part}": rows[part].to_numpy() for part in RECALL},
+    }
 
 
 def rows_stage(path: Path, *, batch_tokens: int) -> Stage[Recording]:

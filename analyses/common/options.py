@@ -148,8 +148,8 @@ class TrainingOptions(RunOptions):
     batch: Count | None = None
     """Override the preset's facts a fine-tuning step."""
     dtype: Dtype | None = None
-    """Numbers that arms are fine-tuned in, and those of a base of your own measured in (default: float32);
-    bfloat16 is faster where a CPU has it."""
+    """Numbers that arms are fine-tuned in, and those of a base of your own measured in (default: float32;
+    for a wide base of your own bfloat16 where a CPU is much faster in it)."""
     learning_rates: tuple[Rate, ...] = ()
     """Override the preset's learning-rate grid."""
     keep: Keep = "best"

@@ -9,7 +9,6 @@ import pandas as pd
 
 from analyses.common.lessons import LESSON, PLACEBO
 from analyses.common.numbers import Tree, area, area_gain, mean_of
-from interp.verdicts.diagnose import KINDS
 from interp.verdicts.diagnosis import GENERIC, LEARNED, RETAINED, VERDICTS
 from interp.verdicts.recovery import RULES, simple_rules
 
@@ -17,9 +16,8 @@ INDEX = "index"
 NEVER, LOST = "control", "lost"
 
 
-def predictors(rows: pd.DataFrame) -> tuple[str, ...]:
-    """List the columns that are held against the index: simple rules, then each kind of evidence alone."""
-    return *RULES, *(name for kind in KINDS if (name := f"evidence_{kind}") in rows)
+# What is held against the index: rules without calibration, and the asked wording alone.
+PREDICTORS = (*RULES, "evidence_asked")
 
 
 def lesson_steps(rows: pd.DataFrame) -> list[int]:
@@ -61,7 +59,7 @@ def recovery_numbers(rows: pd.DataFrame) -> Tree:
         rows: of one seed, a row a fact and arm, with ``restored_N`` and ``placebo_N``; AUROCs are averaged
             over arms.
     """
-    rows = rows.assign(**simple_rules(rows)) if "stated_share" in rows else rows
+    rows = rows.assign(**simple_rules(rows["stated_share"]))
     tree: Tree = {}
     for step in lesson_steps(rows):
         restored, placebo = f"{LESSON}_{step}", f"{PLACEBO}_{step}"
@@ -73,7 +71,7 @@ def recovery_numbers(rows: pd.DataFrame) -> Tree:
             "above_placebo": {
                 name: mean_of(change[name], some, difference=True) for name, some in groups.items()
             },
-            **_foretold(groups[LOST], restored, predictors(rows)),
+            **_foretold(groups[LOST], restored, PREDICTORS),
         }
     return tree
 

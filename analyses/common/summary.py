@@ -20,9 +20,14 @@ from analyses.common.numbers import Tree, mean, paired_difference, summarise_see
 from interp.measures.generic_answers import answer_genericness
 from interp.stats import mean_by_cell
 
-# Without sinks, with them, and in the recall heads of the first model compared, on facts not used to find
-# them.
-ATTENTION = ("subject_attention", "subject_attention_raw", "subject_attention_recall")
+# Without sinks, with them, in the recall heads of the first model compared (on facts not used to find them),
+# and weighted by what values write.
+ATTENTION = (
+    "subject_attention",
+    "subject_attention_raw",
+    "subject_attention_recall",
+    "value_weighted_share",
+)
 
 
 def summarise(facts: pd.DataFrame) -> Tree:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from finetune.common.messages import one_line
 
 Kind = Literal["model", "data set"]
+PATIENCE = 3.0  # seconds
 _LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -38,14 +40,38 @@ def is_offline() -> bool:
     return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in names)
 
 
+def hub_answers() -> bool:
+    """Whether the hub is not switched off and can be reached."""
+    return not is_offline() and hub_reached()
+
+
+@cache
+def hub_reached() -> bool:
+    """Whether the hub can be reached, asked once a process; if not, its libraries take from the cache only.
+
+    Left to themselves they try for half a minute, with a line for each time.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+    except Exception:  # whatever the network's libraries raise; a refusal is an answer
+        constants.HF_HUB_OFFLINE = True
+        return False
+    return True
+
+
 def loading_error(source: str | Path, error: Exception, what: str = "cannot be loaded") -> str:
     """Say in a line why a source cannot be loaded, and what to do about it."""
     remedy = "name another checkpoint, or copy all of its files again"
     if not Path(source).is_dir():
         if said := access_refusal(str(source), error, "model"):
             return said
-        off = " (switched off by HF_HUB_OFFLINE=1)" if is_offline() else ""
-        remedy = f"no such directory here, and the hub{off} did not give it; check the hub id and the network"
+        if not hub_answers():
+            why = "is switched off by HF_HUB_OFFLINE=1" if is_offline() else "cannot be reached"
+            return f"{source}: no such directory here, and the hub {why}; check the name, or the network"
+        remedy = "no such directory here, and the hub did not give it; check the hub id"
     return f"{source}: {what} ({one_line(error)}); {remedy}"
 
 

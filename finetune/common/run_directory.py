@@ -197,7 +197,8 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Remove the directory again if this process made it and no stage of it was finished."""
-        if self._is_new and self.path.is_dir() and not (self.path / "seeds").exists():
+        stages = (self.path / "seeds").rglob("*")
+        if self._is_new and self.path.is_dir() and not any(path.is_file() for path in stages):
             shutil.rmtree(self.path)
             self._lock.release(force=True)
 

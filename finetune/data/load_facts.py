@@ -179,4 +179,9 @@ def _reader(rows: Table, *, subjects: bool) -> Reader:
         return entity_questions.reader(rows)
     if not subjects and "question" in columns and "subject" not in columns:
         raise rows.lacks("answer", "answers")
+    if not subjects and not {"question", "subject"} & columns:
+        raise InputError(
+            f"{rows.name}: no columns 'question' and 'answer'; add them as its first line, or say what the "
+            f"file calls them (--columns question=NAME answer=NAME) ({rows.found})"
+        )
     return table.reader(rows)

@@ -19,7 +19,7 @@ from finetune.evaluation.consistency import CLASSES, HIGHLY, MAYBE, WEAKLY
 
 Known = Literal["highly", "maybe", "weakly"]
 CUTS: dict[Known, int] = {"highly": HIGHLY, "maybe": MAYBE, "weakly": WEAKLY}
-MOST_FORMS, WORTH = 3, 0.04  # forms that are kept a relation, and the share of facts that one more must add
+MOST_FORMS, WORTH = 4, 0.04  # forms that are kept a relation, and the share of facts that one more must add
 SPECIFIC = 0.95  # the share of other subjects for which a specific answer is less likely
 _IS = re.compile(r"(what|who|which) (?P<verb>is|was|are|were) the (?P<what>.+?)\s*\?", re.I)
 
@@ -43,7 +43,7 @@ class AskingForm:
 
 @dataclass(frozen=True, kw_only=True)
 class FormYield:
-    """How many training facts of a relation a form finds, and whether it is kept."""
+    """How many training facts of a relation a form finds, right and specific, and whether it is kept."""
 
     relation: str
     form: AskingForm
@@ -53,12 +53,23 @@ class FormYield:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FormAnswers:
+    """What was said of facts in one form: if it is right and the prompts, by draw, and the first texts."""
+
+    form: AskingForm
+    right: Bool[ndarray, "fact draw"]
+    prompts: tuple[list[Prompt], ...]
+    said: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Elicited:
     """What the base knows of each fact.
 
     ``degree`` is a place in :data:`finetune.evaluation.consistency.CLASSES`; ``right`` the share of answers
-    that are right; ``above`` the share of other subjects for which the answer is less likely, NaN where it
-    was not compared. ``said`` is what was said in the best form, ``forms`` what each form finds.
+    that are right; ``above`` the share of other subjects for which the answer is less likely, in the best of
+    the forms in which it is right, NaN where it was not compared. ``said`` is what was said in the best form,
+    ``forms`` what each form finds.
     """
 
     degree: Int[ndarray, " fact"]
@@ -70,11 +81,16 @@ class Elicited:
     @property
     def specific(self) -> Bool[ndarray, " fact"]:
         """Whether an answer is tied to its subject; true where too few other subjects could tell."""
-        return ~(self.above < SPECIFIC)
+        return is_specific(self.above)
 
     def known(self, cut: Known = "maybe") -> Bool[ndarray, " fact"]:
         """Return which facts are known to a degree, and specifically."""
         return (self.degree >= CUTS[cut]) & self.specific
+
+
+def is_specific(above: Float[ndarray, " fact"]) -> Bool[ndarray, " fact"]:
+    """Say which answers are likelier than for enough other subjects; true where these are too few to tell."""
+    return ~(above < SPECIFIC)
 
 
 def restated(fact: Fact) -> Prompt | None:

@@ -27,13 +27,12 @@ from numpy import ndarray
 from finetune.evaluation.batching import (
     TokenBudget,
     pad_id,
-    pad_rows,
     require_context,
     require_embedded,
     rows_within,
     run_in_batches,
 )
-from finetune.evaluation.scoring import Ids, answer_positions
+from finetune.evaluation.scoring import Ids, answer_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -49,6 +48,7 @@ def decodes_greedily(
     pairs: Sequence[tuple[Ids, Ids]],
     names: Sequence[str],
     *,
+    share_prefix: bool = False,
     temperature: float = TEMPERATURE,
     budget: TokenBudget | None = None,
 ) -> tuple[Bool[ndarray, " pair"], Float[ndarray, " pair"]]:
@@ -59,6 +59,7 @@ def decodes_greedily(
         tokenizer: the model's own fast tokenizer.
         pairs: (prompt ids, answer ids).
         names: what an error calls each pair.
+        share_prefix: run what all prompts of a batch begin with once.
         temperature: of the sample.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
 
@@ -67,7 +68,7 @@ def decodes_greedily(
     """
     import torch
 
-    from finetune.evaluation.unembedding import logits_at, vocabulary
+    from finetune.evaluation.unembedding import vocabulary
 
     widths = [len(prompt) + len(answer) for prompt, answer in pairs]
     require_context(model, widths, names)
@@ -76,9 +77,8 @@ def decodes_greedily(
     greedy, probability = np.zeros(len(pairs), bool), np.zeros(len(pairs))
 
     def work(chunk: list[int]) -> None:
-        ids, mask = pad_rows([(*pairs[i][0], *pairs[i][1]) for i in chunk], pad)
         with torch.inference_mode():
-            logits = logits_at(model, ids, mask, answer_positions([pairs[i] for i in chunk])).float()
+            logits = answer_logits(model, [pairs[i] for i in chunk], pad, share_prefix=share_prefix).float()
             for k, i in enumerate(chunk):
                 own = logits[k, : len(pairs[i][1])]
                 wanted = torch.tensor(pairs[i][1], device=own.device)

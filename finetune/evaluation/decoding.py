@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,11 +12,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import first_line, line_is_said
-from finetune.evaluation.batching import TokenBudget, pad_id, pad_rows, run_in_batches, sliding_window
-from finetune.evaluation.scoring import fewest_logits
-from finetune.evaluation.unembedding import contiguous_head
+from finetune.evaluation.batching import TokenBudget, pad_id, pad_rows, run_in_batches
+from finetune.evaluation.prefixes import common_prefix, run_prefix
 
-FEWEST_SHARED = 16  # tokens that prompts must have in common for running them once to pay
+STEPS = 6  # tokens after which rows that are done leave a batch
 
 
 def complete_rows(
@@ -40,38 +38,14 @@ def complete_rows(
         share_prefix: run what all rows begin with once.
     """
     pad, ends = pad_id(tokenizer, model), end_ids(model, tokenizer)
-    # Padding stands between a shared prefix and the rest of a row, where a sliding window would count it.
-    slides = max(map(len, rows)) + room > (sliding_window(model) or math.inf)
-    front = _common_prefix(rows) if share_prefix and not slides else 0
+    front = common_prefix(model, rows, room) if share_prefix else 0
     ids, mask = pad_rows([row[front:] for row in rows], pad, left=True)
-    ids, mask, cached = _run_prefix(model, rows[0][:front], ids, mask)
+    ids = torch.cat([torch.tensor(rows[0][:front], dtype=torch.long).expand(len(ids), -1), ids], 1)
+    mask, cache = run_prefix(model, rows[0][:front], mask)
     width = ids.shape[1]
-    room, stop = room if limit is None else min(room, limit - width), [_line_criterion(tokenizer, width)]
-    new = _decode_greedily(model, ids, mask, room, pad, ends, stopping_criteria=stop, **cached)
+    room = room if limit is None else min(room, limit - width)
+    new = _decode_greedily(model, ids, mask, room, pad, ends, _line_criterion(tokenizer, width), cache)
     return [first_line(text) for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
-
-
-def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
-    """Count the tokens that all rows begin with, but for the last of each, where that saves some work."""
-    n = min(map(len, rows)) - 1
-    same = next((k for k in range(n) if any(row[k] != rows[0][k] for row in rows)), n)
-    return same if len(rows) > 1 and same >= FEWEST_SHARED else 0
-
-
-def _run_prefix(
-    model: PreTrainedModel, prefix: Sequence[int], ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]
-) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"], dict[str, Any]]:
-    """Put tokens in front of every row and run them once; return rows, mask, and their keys and values."""
-    if not prefix:
-        return ids, mask, {}
-    before = torch.tensor(list(prefix)).expand(len(ids), -1)
-    with torch.inference_mode():
-        cache = model(
-            input_ids=before[:1].to(model.device), use_cache=True, **fewest_logits(model)
-        ).past_key_values
-        cache.batch_repeat_interleave(len(ids))
-    ids, mask = torch.cat([before, ids], 1), torch.cat([torch.ones_like(before), mask], 1)
-    return ids, mask, {"past_key_values": cache}
 
 
 def _line_criterion(tokenizer: PreTrainedTokenizerBase, width: int) -> Callable[..., Tensor]:
@@ -122,19 +96,42 @@ def _decode_greedily(
     room: int,
     pad: int,
     ends: frozenset[int],
-    **options: Any,
+    is_said: Callable[..., Tensor],
+    cache: Any,
 ) -> list[list[int]]:
-    """Return the new ids of each row, cut at the first end: what follows need not be a special token."""
-    with torch.inference_mode(), contiguous_head(model):
-        out = model.generate(  # type: ignore[operator]
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            max_new_tokens=room,
-            do_sample=False,
-            num_beams=1,
-            pad_token_id=pad,
-            eos_token_id=sorted(ends) or None,
-            **options,
-        )
-    rows = out[:, ids.shape[1] :].tolist()
-    return [row[: next((k for k, each in enumerate(row) if each in ends), len(row))] for row in rows]
+    """Return the new ids of each row, cut at the first end: what follows need not be a special token.
+
+    Rows that are done leave the batch every ``STEPS`` tokens: one that rambles would keep all others in it.
+    """
+    from finetune.evaluation.unembedding import contiguous_head
+
+    ids, mask, width = ids.to(model.device), mask.to(model.device), ids.shape[1]
+    new: list[list[int]] = [[] for _ in ids]
+    left, end = list(range(len(ids))), width + room
+    # A cache of fixed shape cannot let rows go.
+    fixed = getattr(model.generation_config, "cache_implementation", None)
+    while left and ids.shape[1] < end:
+        with torch.inference_mode(), contiguous_head(model):
+            out = model.generate(  # type: ignore[operator]
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=min(room if fixed else STEPS, end - ids.shape[1]),
+                do_sample=False,
+                num_beams=1,
+                pad_token_id=pad,
+                eos_token_id=sorted(ends) or None,
+                stopping_criteria=[is_said],
+                return_dict_in_generate=True,
+                **({} if cache is None else {"past_key_values": cache}),
+            )
+        done = is_said(out.sequences, ())
+        rows = out.sequences[:, width:].tolist()
+        for k, row in zip(left, rows, strict=True):
+            new[k] = row[: next((n for n, each in enumerate(row) if each in ends), len(row))]
+        going = [j for j, row in enumerate(rows) if not done[j] and ends.isdisjoint(row)]
+        left, before = [left[j] for j in going], mask.shape[1]
+        ids, mask, cache = out.sequences[going], mask[going], out.get("past_key_values")
+        mask = torch.cat([mask, mask.new_ones(len(mask), ids.shape[1] - before)], 1)
+        if left and cache is not None:
+            cache.batch_select_indices(torch.tensor(going, device=ids.device))
+    return new

@@ -2,12 +2,13 @@
 
 1. Each relation is asked in several forms: its question, its statements and the tokenizer's chat, each with
    0, 2, 4 or 8 solved examples in front. On *training* facts, half of which are the examples, the forms are
-   compared; those that find the most facts are kept, as long as one more form finds others.
+   compared; those that find the most facts, specifically, are kept, as long as one more form finds others.
 2. The facts in question are asked in the kept forms, under several draws of examples, greedily. A fact is
    HighlyKnown if every answer is right, MaybeKnown if one is, WeaklyKnown if only a sampled answer would be
    right, else Unknown (Gekhman et al. 2024; :mod:`finetune.evaluation.consistency`).
-3. A known fact is *specific* if its answer is likelier for this subject than for 95% of the relation's other
-   subjects, those with other answers, asked in the same form: what is said of any subject is no knowledge.
+3. A known fact is *specific* if, in a form in which it is answered right, its answer is likelier for this
+   subject than for 95% of the relation's other subjects, those with other answers, asked in the same form:
+   what is said of any subject is no knowledge.
 
 No fact that is asked is ever an example.
 """
@@ -30,8 +31,10 @@ from finetune.evaluation.asking_forms import (
     MOST_FORMS,
     AskingForm,
     Elicited,
+    FormAnswers,
     FormYield,
     cover,
+    is_specific,
     restated,
     split_pool,
 )
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from numpy import ndarray
     from transformers import PreTrainedTokenizerBase
 
-SHOTS, DRAWS, PROBES = (0, 2, 4, 8), 4, 24
+SHOTS, DRAWS, PROBES = (0, 2, 4, 8), 4, 48
 FEWEST_OTHERS, OTHERS = 8, 64  # other subjects that an answer is compared over
 
 
@@ -87,11 +90,12 @@ class Elicitation:
             found = self.compare(relation, pool)
             yields += found
             kept = [each.form for each in found if each.kept]
-            made = self._degrees(some, pool, kept)
-            degree[rows], right[rows] = made[0], made[1]
-            for i, text in zip(rows, made[2], strict=True):
+            made = [self._ask(some, pool, form) for form in kept]
+            degree[rows] = self._degrees(made)
+            right[rows] = np.concatenate([each.right for each in made], axis=1).mean(1)
+            for i, text in zip(rows, made[0].said, strict=True):
                 said[i] = text
-            above[rows] = self._above(some, pool, kept[0], made[0] >= WEAKLY)
+            above[rows] = self._above_in_any(some, pool, made, degree[rows])
         return Elicited(degree=degree, right=right, above=above, said=tuple(said), forms=tuple(yields))
 
     def forms(self, relation: str, pool: int) -> list[AskingForm]:
@@ -113,7 +117,7 @@ class Elicitation:
         if not len(probes):
             kept = [form for form in forms if form.kind in ("question", "statement 1", "chat")]
             return [FormYield(relation=relation, form=form, found=0, n=0, kept=True) for form in kept]
-        found = np.stack([self._right(probes, examples, form, draw=0)[0] for form in forms])
+        found = np.stack([self._found(probes, examples, form) for form in forms])
         best = cover(found)
         order = [*best, *(i for i in np.argsort(-found.sum(1), kind="stable").tolist() if i not in best)]
         return [
@@ -182,24 +186,40 @@ class Elicitation:
         right = [judge.is_right(prompt, text) for prompt, text in zip(prompts, given, strict=True)]
         return np.array(right, bool), prompts, given
 
-    def _degrees(
-        self, facts: FactSet, pool: FactSet, kept: Sequence[AskingForm]
-    ) -> tuple[Int[ndarray, " fact"], Float[ndarray, " fact"], list[str]]:
-        """Ask facts in the kept forms and over draws: their class, the share right, and the first answer."""
-        asked = [(form, draw) for form in kept for draw in range(DRAWS if form.shots else 1)]
-        made = [self._right(facts, pool, form, draw=draw) for form, draw in asked]
-        greedy = np.stack([right for right, _, _ in made], axis=1)
+    def _found(self, probes: FactSet, examples: FactSet, form: AskingForm) -> Bool[ndarray, " fact"]:
+        """Say which training facts a form finds: right and specific in one draw."""
+        right = self._right(probes, examples, form, draw=0)[0]
+        return right & is_specific(self._above(probes, examples, form, right))
+
+    def _ask(self, facts: FactSet, pool: FactSet, form: AskingForm) -> FormAnswers:
+        """Ask facts in a form, over the draws of its examples."""
+        draws = range(DRAWS if form.shots else 1)
+        right, prompts, said = zip(*(self._right(facts, pool, form, draw=k) for k in draws), strict=True)
+        return FormAnswers(form=form, right=np.stack(right, axis=1), prompts=prompts, said=said[0])
+
+    def _degrees(self, made: Sequence[FormAnswers]) -> Int[ndarray, " fact"]:
+        """Return the class of each fact over forms and draws; samples decide where no answer is right."""
+        greedy = np.concatenate([each.right for each in made], axis=1)
         sampled = np.zeros(greedy.shape)
         never = np.flatnonzero(~greedy.any(1)).tolist()
-        for k, (_, prompts, _) in enumerate(made):
+        for k, prompts in enumerate(prompts for each in made for prompts in each.prompts):
             some = [prompts[i] for i in never]
             pairs = tokenize_with_answer(self.tokenizer, some, [p.answers[0] for p in some])
             names = prompt_names(some)
             sampled[never, k] = decodes_greedily(
-                self.model, self.tokenizer, pairs, names, budget=self.budget
+                self.model, self.tokenizer, pairs, names, share_prefix=True, budget=self.budget
             )[1]
-        classes = consistency_classes(greedy, sampled, np.ones_like(greedy))
-        return classes, greedy.mean(1), made[0][2]
+        return consistency_classes(greedy, sampled, np.ones_like(greedy))
+
+    def _above_in_any(
+        self, facts: FactSet, pool: FactSet, made: Sequence[FormAnswers], degree: Int[ndarray, " fact"]
+    ) -> Float[ndarray, " fact"]:
+        """Return the largest ``_above`` of forms that answer a fact right, of all if it is WeaklyKnown."""
+        above = np.full(len(facts), np.nan)
+        for each in made:
+            wanted = each.right.any(1) | (degree == WEAKLY)
+            above = np.fmax(above, self._above(facts, pool, each.form, wanted))
+        return above
 
     def _above(
         self, facts: FactSet, pool: FactSet, form: AskingForm, wanted: Bool[ndarray, " fact"]
@@ -210,13 +230,18 @@ class Elicitation:
         if not rows:
             return above
         prompts = self.prompts(facts, pool, form, 0)
-        own, _ = score(self.model, self.tokenizer, [prompts[i] for i in rows], budget=self.budget)
-        others = [prompts[i] for i in generator(self.seed, "elicitation sample").permutation(len(prompts))]
-        others = others[:OTHERS]
+        mine = [prompts[i] for i in rows]
+        own, _ = score(self.model, self.tokenizer, mine, share_prefix=True, budget=self.budget)
+        order = generator(self.seed, "elicitation sample").permutation(len(prompts))[:OTHERS]
         names = list(dict.fromkeys(facts[i].answer for i in rows))
-        ids = [said for _, said in answer_ids(self.tokenizer, [prompts[rows[0]]] * len(names), names)]
+        ids = [said for _, said in answer_ids(self.tokenizer, mine[:1] * len(names), names)]
+        room = (context_limit(self.model) or 2**31) - max(map(len, ids))
+        others = [prompts[i] for i in order]
         heads = [tokens.ids for tokens in tokenize(self.tokenizer, others)]
-        grid = score_grid(self.model, heads, ids, prompt_names(others), budget=self.budget)
+        fit = [k for k, head in enumerate(heads) if len(head) <= room]
+        others, heads = [others[k] for k in fit], [heads[k] for k in fit]
+        told = prompt_names(others)
+        grid = score_grid(self.model, heads, ids, told, share_prefix=True, budget=self.budget)
         for value, i in zip(own.tolist(), rows, strict=True):
             accepted, subject = set(facts[i].answers), prompts[i].text[slice(*prompts[i].subject)]
             apart = [

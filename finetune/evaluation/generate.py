@@ -78,7 +78,7 @@ def ask(
     )
     log_prob = np.full(len(prompts), np.nan)
     if scored:
-        log_prob, _ = score(model, tokenizer, prompts, budget=budget)
+        log_prob, _ = score(model, tokenizer, prompts, share_prefix=share_prefix, budget=budget)
     pairs = list(zip(said, prompts, strict=True))
     return GeneratedAnswers(
         predictions=tuple(said),
@@ -175,6 +175,7 @@ def score(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     *,
+    share_prefix: bool = False,
     budget: TokenBudget | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score canonical answers by teacher forcing in one forward a batch.
@@ -183,6 +184,7 @@ def score(
         model: the model as Hugging Face loads it.
         tokenizer: the model's own fast tokenizer.
         prompts: one a fact, each with its accepted answers.
+        share_prefix: as in :func:`generate`.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
 
     Returns:
@@ -193,7 +195,8 @@ def score(
         InputError: a prompt with its answer is longer than the model can read.
     """
     pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
-    return score_pairs(model, tokenizer, pairs, prompt_names(prompts), budget=budget)
+    names = prompt_names(prompts)
+    return score_pairs(model, tokenizer, pairs, names, share_prefix=share_prefix, budget=budget)
 
 
 def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> int:

@@ -97,16 +97,6 @@ def is_right(
     return found is not None and found in accepted
 
 
-def may_become_right(begun: str, accepted: Sequence[str], subject: str = "") -> bool:
-    """Whether some continuation of a beginning would be right: an answer, or what may stand before it."""
-    words, about = words_of(begun), set(_key(subject))
-    start = lead_in(words[:-1], about, common=_is_common(accepted[:1]), after_subject=True)
-    if start >= len(words) - 1 or any(word.text in about for word in words):
-        return True  # the last word may be half of one
-    beginnings = [tuple(word.text for word in words[i:]) for i in range(start + 1)]
-    return any(_agree(key, rest) for key in map(_key, accepted) for rest in beginnings)
-
-
 def matches(said: str, accepted: Sequence[str]) -> bool:
     """Whether an answer equals an accepted one, up to case, Unicode form, articles and end punctuation.
 
@@ -218,12 +208,6 @@ def _next_is(words: Sequence[Word], at: int, which: Sequence[str]) -> bool:
 def _is_common(names: Sequence[str]) -> bool:
     """Whether answers are common nouns: most are written in lower case."""
     return 2 * sum(name[:1].islower() for name in names) > len(names)
-
-
-def _agree(key: Key, rest: Key) -> bool:
-    """Whether one begins the other; the last word that was said may be half a word."""
-    n = len(rest) - 1
-    return rest[: len(key)] == key or (n < len(key) and key[:n] == rest[:n] and key[n].startswith(rest[n]))
 
 
 _COPULAS = ("is", "was", "are", "were")

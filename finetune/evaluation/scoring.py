@@ -17,6 +17,7 @@ from finetune.evaluation.batching import (
     rows_within,
     run_in_batches,
 )
+from finetune.evaluation.prefixes import common_prefix, fewest_logits, run_prefix
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -32,6 +33,7 @@ def score_pairs(
     pairs: Sequence[tuple[Ids, Ids]],
     names: Sequence[str],
     *,
+    share_prefix: bool = False,
     budget: TokenBudget | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -42,6 +44,7 @@ def score_pairs(
         tokenizer: the model's own fast tokenizer.
         pairs: (prompt ids, continuation ids).
         names: what an error calls each pair.
+        share_prefix: run what all prompts of a batch begin with once.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
         advance: is called with how many pairs are done.
 
@@ -52,9 +55,7 @@ def score_pairs(
     Raises:
         InputError: a pair is longer than the model can read, or holds a token that it has no embedding for.
     """
-    import torch
-
-    from finetune.evaluation.unembedding import logits_at, vocabulary
+    from finetune.evaluation.unembedding import vocabulary
 
     ends, pad = end_ids(model, tokenizer), pad_id(tokenizer, model)
     widths = [len(prompt) + len(answer) for prompt, answer in pairs]
@@ -64,9 +65,7 @@ def score_pairs(
     model.eval()
 
     def work(chunk: list[int]) -> None:
-        ids, mask = pad_rows([(*pairs[i][0], *pairs[i][1]) for i in chunk], pad)
-        with torch.inference_mode():
-            logits = logits_at(model, ids, mask, answer_positions([pairs[i] for i in chunk]))
+        logits = answer_logits(model, [pairs[i] for i in chunk], pad, share_prefix=share_prefix)
         for k, i in enumerate(chunk):
             answer = pairs[i][1]
             log_prob[i], exact[i] = _score_answer(logits[k, : len(answer) + 1].cpu(), answer, ends)
@@ -74,6 +73,30 @@ def score_pairs(
     most = rows_within(vocabulary(model), max((len(answer) + 1 for _, answer in pairs), default=1))
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most, advance=advance)
     return log_prob, exact
+
+
+def answer_logits(
+    model: PreTrainedModel, pairs: Sequence[tuple[Ids, Ids]], pad: int, *, share_prefix: bool = False
+) -> Float[Tensor, "pair nth vocab"]:
+    """Return the logits that predict each answer's tokens and what follows; prompts' prefix is run once.
+
+    Args:
+        model: the plain model.
+        pairs: (prompt ids, answer ids).
+        pad: the id that fills masked positions.
+        share_prefix: run what all prompts begin with once.
+    """
+    import torch
+
+    from finetune.evaluation.unembedding import logits_at
+
+    longest = max(len(answer) for _, answer in pairs)
+    front = common_prefix(model, [prompt for prompt, _ in pairs], longest) if share_prefix else 0
+    ids, mask = pad_rows([(*prompt, *answer)[front:] for prompt, answer in pairs], pad)
+    with torch.inference_mode():
+        mask, cache = run_prefix(model, pairs[0][0][:front], mask)
+        given = {"past_key_values": cache, "use_cache": True} if front else {}
+        return logits_at(model, ids, mask, answer_positions(pairs) - front, **given)
 
 
 def next_token_log_probs(
@@ -116,6 +139,7 @@ def score_grid(
     answers: Sequence[Ids],
     names: Sequence[str],
     *,
+    share_prefix: bool = False,
     budget: TokenBudget | None = None,
 ) -> Float[np.ndarray, "prompt answer"]:
     """Score every answer behind every prompt, in nats; a prompt is run once.
@@ -125,6 +149,7 @@ def score_grid(
         prompts: their tokens.
         answers: their tokens, as they stand behind these prompts.
         names: what a prompt is called in an error.
+        share_prefix: run what all prompts of a batch begin with once.
         budget: how many tokens a forward pass takes.
 
     Raises:
@@ -140,11 +165,13 @@ def score_grid(
     model.eval()
 
     def work(chunk: list[int]) -> None:
-        ids, mask = (part.to(model.device) for part in pad_rows([prompts[i] for i in chunk], 0, left=True))
-        at = mask.cumsum(1).sub(1).clamp_min(0)
+        some = [prompts[i] for i in chunk]
+        front = common_prefix(model, some, longest) if share_prefix else 0
+        ids, mask = (p.to(model.device) for p in pad_rows([row[front:] for row in some], 0, left=True))
         with torch.inference_mode(), contiguous_head(model):
+            mask, cache = run_prefix(model, some[0][:front], mask, full_cache())
+            at = mask.cumsum(1).sub(1).clamp_min(0)[:, front:]
             given = {"attention_mask": mask, "position_ids": at, **fewest_logits(model)}
-            cache = full_cache()
             out = model(input_ids=ids, past_key_values=cache, **given)
             first = out.logits[:, -1].float().log_softmax(-1)
             for k, answer in enumerate(answers):
@@ -186,12 +213,6 @@ def full_cache() -> Any:
     from transformers import DynamicCache
 
     return DynamicCache()
-
-
-def fewest_logits(model: PreTrainedModel) -> dict[str, int]:
-    """Ask for the logits of the last position only, where a model allows that."""
-    supported = getattr(model, "_supports_logits_to_keep", None)
-    return {"logits_to_keep": 1} if supported is not None and supported() else {}
 
 
 def _score_answer(

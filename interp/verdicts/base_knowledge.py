@@ -70,24 +70,24 @@ def base_knowledge(
     ranks = []
     with pair.base() as model:
         for batch, answers, owner in forms:
-            asker = AnswerScorer(batch, answers, pair.tokenizer, say=True)
-            asker.ask_all(model, batch_tokens=batch_tokens)
-            said_right = asker.right[0].nan_to_num()
+            asker = AnswerScorer(batch, answers, pair.tokenizer)
+            asker.ask(model, batch_tokens=batch_tokens)
+            said_right = asker.right.nan_to_num()
             right.index_add_(0, owner, said_right)
             count.index_add_(0, owner, torch.ones(len(owner)))
-            specific[owner] |= asker.tally.first[0] & (said_right > 0)
-            ranks.append(torch.full((len(asked),), torch.nan).index_copy(0, owner, asker.tally.rank[0]))
-        asker = AnswerScorer(asked, golds, pair.tokenizer, say=True)
-        asker.ask_all(model, batch_tokens=batch_tokens)
-    as_asked = asker.right[0].nan_to_num() > 0
-    rank = torch.stack([*ranks, asker.tally.rank[0]]).nanmean(0)
+            specific[owner] |= asker.tally.first & (said_right > 0)
+            ranks.append(torch.full((len(asked),), torch.nan).index_copy(0, owner, asker.tally.rank))
+        asker = AnswerScorer(asked, golds, pair.tokenizer)
+        asker.ask(model, batch_tokens=batch_tokens)
+    as_asked = asker.right.nan_to_num() > 0
+    rank = torch.stack([*ranks, asker.tally.rank]).nanmean(0)
     base = BaseKnowledge(
         share=right / count.clamp_min(1),
         never=(right == 0) & ~as_asked & ~(rank <= CHANCE),
-        specific=specific | (asker.tally.first[0] & as_asked),
+        specific=specific | (asker.tally.first & as_asked),
         rank=rank,
         right=as_asked,
-        said=tuple(asker.said[0]),
+        said=tuple(asker.said),
     )
     return known.merged(asked, base) if known else base
 

@@ -1,12 +1,12 @@
-"""Cuts of the storage index at stated error rates against both anchors, and the rates that are reached.
+"""Cuts of the storage index at stated error rates, and the rates that are reached.
 
 Cuts are fitted on one half of the subjects, and the other half says which rates were reached.
 
-1. Above ``threshold``, which a share ``alpha`` of never-stored facts exceeds, a fact is stored to some
-   degree.
-2. From ``intact`` on, below which a share ``alpha`` of specifically retained facts lies, it is stored as well
-   as those are. Where the two overlap, whatever is above ``threshold`` is not told from retained facts.
-3. Below ``doubt``, which ``DOUBT`` times as many never-stored facts exceed, no storage is shown.
+1. Above ``threshold``, which a share ``alpha`` of never-stored facts exceeds, a fact is stored in some
+   degree; so is one that is still stated in some held-out form.
+2. Below ``doubt``, which ``DOUBT`` times as many never-stored facts exceed, no storage is shown.
+
+Whether it is stored *intact* is not cut: an intact fact is still stated in every held-out form.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ Values = Float[ndarray, " fact"]
 class Cuts:
     """Where the index is cut, and the share of held-out anchors on the wrong side of each cut.
 
-    ``false_positives``: never-stored facts called stored; ``missed``: retained facts that are not called
+    ``false_positives``: never-stored facts called stored; ``missed``: retained facts that would not be called
     intact, ``unseen``: retained facts that are not told from never-stored ones.
     """
 
     threshold: float
     doubt: float
-    intact: float
     false_positives: Estimate
     missed: Estimate
     unseen: Estimate
@@ -47,21 +46,20 @@ def fit_cuts(
     subjects: tuple[Shaped[ndarray, " never"], Shaped[ndarray, " retained"]],
     *,
     alpha: float,
-    stated: Bool[ndarray, " never"],
+    stated: tuple[Bool[ndarray, " never"], Bool[ndarray, " retained"], Bool[ndarray, " retained"]],
 ) -> Cuts:
-    """Cut the index on one half of the anchors and check the cuts on the other.
+    """Cut the index on one half of the never-stored facts and check the cuts on the other half of both.
 
     Args:
         never: the index of never-stored facts.
         retained: of specifically retained facts.
         held_out: which of either the cuts are checked on.
         subjects: of either, for the intervals.
-        alpha: the share of anchors allowed on the wrong side of a cut.
-        stated: never-stored facts that are called stored whatever their index.
+        alpha: the share of never-stored facts that may lie above the cut.
+        stated: never-stored facts stated in some held-out form, retained ones in some, and in every.
     """
     fit = never[~held_out[0]]
     threshold = cut_at(fit, 1 - alpha, "higher")
-    intact = max(threshold, cut_at(retained[~held_out[1]], alpha, "lower"))
 
     def reached(values: Values, wrong: Bool[ndarray, " fact"], side: int) -> Estimate:
         shares = np.where(np.isnan(values), np.nan, wrong)[held_out[side]]
@@ -70,10 +68,9 @@ def fit_cuts(
     return Cuts(
         threshold=threshold,
         doubt=cut_at(fit, max(0.0, 1 - DOUBT * alpha), "linear"),
-        intact=intact,
-        false_positives=reached(never, (never > threshold) | stated, 0),
-        missed=reached(retained, retained < intact, 1),
-        unseen=reached(retained, retained <= threshold, 1),
+        false_positives=reached(never, (never > threshold) | stated[0], 0),
+        missed=reached(retained, ~stated[2], 1),
+        unseen=reached(retained, ~((retained > threshold) | stated[1]), 1),
     )
 
 

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from interp.measures.answer_sets import AnswerSet
 from interp.patching.cells import CellLogits, run_group
-from interp.patching.interventions import Edits
 from interp.patching.prefill import pad_tails
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ UNLIKELY = 0.01
 
 def continuations(
     model: TransformerBridge,
-    cells: Sequence[Edits],
     scored: CellLogits,
     here: Int[Tensor, " row"],
     answers: AnswerSet,
@@ -42,7 +40,6 @@ def continuations(
 
     Args:
         model: the hooked model.
-        cells: the interventions that ``scored`` was made with.
         scored: what came of a pass.
         here: which of its rows are asked.
         answers: their relation's.
@@ -67,7 +64,7 @@ def continuations(
             asked.append((reached[ids] >= likely) | _begin_so(answers, ids)[own].any(1).to(first.device))
             n = len(answers.following(ids))
             after[ids] = torch.full((len(here), n), -math.log(n + 1), device=first.device)
-        _ask(model, cells, scored, here, {ids: answers.following(ids) for ids in level}, asked, after)
+        _ask(model, scored, here, {ids: answers.following(ids) for ids in level}, asked, after)
     return after
 
 
@@ -77,7 +74,6 @@ def _begin_so(answers: AnswerSet, ids: Tokens) -> Bool[Tensor, " answer"]:
 
 def _ask(
     model: TransformerBridge,
-    cells: Sequence[Edits],
     scored: CellLogits,
     here: Int[Tensor, " row"],
     level: Mapping[Tokens, Sequence[int]],
@@ -93,7 +89,7 @@ def _ask(
         nth, row = some.unbind(1)
         tails = pad_tails([names[k] for k in nth.tolist()])
         cell, fact = scored.cell[here[row]], scored.fact[here[row]]
-        logits = run_group(model, scored.prefill, cells, scored.group, cell, fact, tails, layer=0)
+        logits = run_group(model, scored.prefill, (), scored.group, cell, fact, tails, layer=0)
         said = logits[:, -1].log_softmax(-1)
         for k in nth.unique().tolist():
             mine = (nth == k).nonzero().flatten()

@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from finetune.common.errors import InputError
-from interp.verdicts.calibration import Cuts, cut_at, fit_cuts
+from interp.verdicts.calibration import Cuts, fit_cuts
 from interp.verdicts.diagnosis import KnownAndSaid, Rows
 from interp.verdicts.matching import likeness, match
 from interp.verdicts.storage_index import Anchors, Values, index_interval, storage_index
@@ -63,7 +63,6 @@ NOTHING_KEPT = (
 class FittedControls:
     """The index of every fact between the anchors, and its cuts by every set of controls.
 
-    ``ways`` has the index by each way of looking alone, and its cut by the controls that are relied on.
     ``members`` and ``shown`` are [fact, set] in the order of ``CONTROLS``: who is a control (decoys are
     answers, and no fact is one), and whom each set's cut shows to be stored: NaN without evidence, or where
     there are too few for a cut.
@@ -72,9 +71,9 @@ class FittedControls:
     relied: str
     retained: str
     anchors: Anchors
-    index: Float[ndarray, " fact"]
-    bounds: tuple[Float[ndarray, " fact"], Float[ndarray, " fact"]]
-    ways: dict[str, tuple[Float[ndarray, " fact"], float]]
+    apart: bool
+    index: Values
+    bounds: tuple[Values, Values]
     cuts: dict[str, Cuts]
     members: Bool[ndarray, "fact set"]
     shown: Float[ndarray, "fact set"]
@@ -92,12 +91,9 @@ class FittedControls:
             "index": torch.from_numpy(self.index).float(),
             "index_low": low,
             "index_high": high,
-            "apart": self.anchors.kinds,
-            "ways": tuple(self.ways),
-            "by_way": torch.tensor([i.tolist() for i, _ in self.ways.values()]).reshape(-1, len(low)).T,
-            "way_thresholds": tuple(cut for _, cut in self.ways.values()),
+            "apart": self.apart,
             "anchors": (len(self.anchors.never), len(self.anchors.retained)),
-            **{name: getattr(self.cut, name) for name in ("threshold", "doubt", "intact")},
+            **{name: getattr(self.cut, name) for name in ("threshold", "doubt")},
             **{name: (rate.value, rate.low, rate.high, rate.n) for name, rate in rates.items()},
             "controls": CONTROLS[self.relied],
             "retained_are": self.retained,
@@ -110,7 +106,6 @@ class FittedControls:
 def fit_controls(
     evidence: Values,
     decoys: Values,
-    kinds: Sequence[str],
     told: KnownAndSaid,
     facts: Sequence[Fact],
     held_out: Rows,
@@ -121,41 +116,41 @@ def fit_controls(
     """Put facts on the scale of both anchors, and cut it by every set of controls that there are enough of.
 
     Args:
-        evidence: of the right answers, [fact, kind].
+        evidence: of the right answers.
         decoys: of another subject's.
-        kinds: the kinds' names.
         told: what was known and said.
         facts: in the same order.
         held_out: facts that check what is fitted on the others.
-        alpha: the share of anchors allowed on the wrong side of a cut.
+        alpha: the share of never-stored facts that may lie above the cut.
         seed: of the anchors drawn for intervals.
 
     Raises:
         InputError: no fact that both models know, or too few controls that a verdict may rest on.
     """
-    measured = ~np.isnan(evidence).all(1)
-    sets = _control_sets(told, measured, told.known & ~np.isnan(decoys).all(1), facts)
+    measured = ~np.isnan(evidence)
+    sets = _control_sets(told, measured, told.known & ~np.isnan(decoys), facts)
     relied = _relied_on(sets, held_out)
     who, upper = _upper_anchor(told, measured, held_out)
     subjects = np.array([fact.subject for fact in facts])
     lower, fitting = sets[relied] & ~held_out, upper & ~held_out
+    anchors = Anchors(never=(decoys if relied == "decoys" else evidence)[lower], retained=evidence[fitting])
+    apart = anchors.apart(alpha)
+    index, of_decoys = (
+        storage_index(values, anchors)[0] if apart else np.full(len(facts), np.nan)
+        for values in (evidence, decoys)
+    )
     drawn = np.concatenate([subjects[lower], subjects[fitting]])
-    never = (decoys if relied == "decoys" else evidence)[lower]
-    both = Anchors(never=never, retained=evidence[fitting], kinds=tuple(kinds))
-    chosen = both.apart(alpha)
-    anchors = both.of(chosen)
-    index, of_decoys = (storage_index(values[:, chosen], anchors)[0] for values in (evidence, decoys))
-    cuts = _cut_by_sets(sets, index, of_decoys, upper, told.stated, held_out, subjects, alpha)
+    cuts = _cut_by_sets(sets, index, of_decoys, upper, told, held_out, subjects, alpha)
     return FittedControls(
         relied=relied,
         retained=RETAINED_ARE[who],
         anchors=anchors,
+        apart=apart,
         index=index,
-        bounds=index_interval(evidence[:, chosen], anchors, drawn, seed=seed),
-        ways=_by_each_way(evidence[:, chosen], anchors, alpha),
+        bounds=index_interval(evidence, anchors, drawn, seed=seed) if apart else (index, index),
         cuts=cuts,
         members=np.stack([sets[name] & (name != "decoys") for name in CONTROLS], axis=1),
-        shown=_shown(index, cuts, told.stated),
+        shown=_shown(index, cuts, told.states_some),
     )
 
 
@@ -175,7 +170,7 @@ def _cut_by_sets(
     index: Float[ndarray, " fact"],
     of_decoys: Float[ndarray, " fact"],
     upper: Rows,
-    stated: Rows,
+    told: KnownAndSaid,
     held_out: Rows,
     subjects: ndarray,
     alpha: float,
@@ -188,23 +183,11 @@ def _cut_by_sets(
             (held_out[rows], held_out[upper]),
             (subjects[rows], subjects[upper]),
             alpha=alpha,
-            stated=stated[rows] & (name != "decoys"),
+            stated=(told.states_some[rows] & (name != "decoys"), told.states_some[upper], told.stated[upper]),
         )
         for name, rows in sets.items()
         if _enough(rows, held_out)
     }
-
-
-def _by_each_way(
-    evidence: Values, anchors: Anchors, alpha: float
-) -> dict[str, tuple[Float[ndarray, " fact"], float]]:
-    """Return the index by each way of looking alone, and its cut by the same never-stored facts."""
-    found = {}
-    for way, kinds in anchors.by_way().items():
-        some = anchors.of(kinds)
-        cut = cut_at(storage_index(some.never, some)[0], 1 - alpha, "higher")
-        found[way] = storage_index(evidence[:, kinds], some)[0], cut
-    return found
 
 
 def _shown(

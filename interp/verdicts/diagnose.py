@@ -9,15 +9,16 @@
    right answer must also be the most specific to the subject, not only the commonest of its relation.
 2. The fine-tuned model is asked as it was fine-tuned. An answer that is right and no more likely for this
    subject than for others is *generic*: it shows no knowledge.
-3. Evidence of storage is gathered for every fact, the other set of forms among it
-   (:mod:`interp.verdicts.evidence`).
+3. Evidence of storage is what it makes of each fact in the other set of forms
+   (:mod:`interp.verdicts.evidence`): whether it still states it, and how specific the right answer is.
 4. Two sets of facts anchor it. *Never stored*: the base is right about them in no form, and the fine-tuned
    model wrong (where they are too few, wrong answers for facts that the base knew;
    :mod:`interp.verdicts.controls`). *Specifically retained*: known, and still said, tied to the subject. The
    index of a fact is where it lies between the two (:mod:`interp.verdicts.storage_index`).
-5. The index is cut at stated error rates against both anchors, on one half of the subjects; the other half
-   says which rates were reached (:mod:`interp.verdicts.calibration`). A lost fact is *suppressed, intact*,
-   *eroded* or *erased* by where it lies (:mod:`interp.verdicts.diagnosis`).
+5. A lost fact that is still stated in every held-out form is *suppressed, intact*; one that is stated in
+   some, or whose index lies above what a stated share of never-stored facts exceeds, is *eroded*; *erased*
+   where neither tells it from these (:mod:`interp.verdicts.diagnosis`). The cut is fitted on one half of the
+   subjects, and the other half says which rates were reached (:mod:`interp.verdicts.calibration`).
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from finetune.common.errors import InputError
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook as default_phrasebook
 from finetune.data.prompts import Phrasebook, Prompt, fact_prompt
 from interp.measures.answer_sets import answer_readings
 from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import pair_fingerprints
+from interp.verdicts.answer_scores import AnswerScorer
 from interp.verdicts.base_knowledge import BaseKnowledge, KnownFacts, base_knowledge
 from interp.verdicts.calibration import halve_subjects
 from interp.verdicts.controls import fit_controls
@@ -44,19 +45,15 @@ from interp.verdicts.evidence import Evidence, measure_evidence
 from interp.verdicts.preconditions import ask_finetuned, require_comparable_facts
 from interp.verdicts.prompts import Form, encode_forms, statement_forms
 from interp.verdicts.specificity import AnswerTargets
-from interp.verdicts.storage_index import evidence_table
 
 if TYPE_CHECKING:
     from interp.models.pair import CheckpointPair
 
 NOT_FINITE = "its logits are not numbers"
 NO_INDEX = (
-    "no kind of evidence tells retained facts from never-stored ones, so there is no index: of lost facts "
-    "only those that are still stated in every held-out form are called stored"
+    "evidence does not tell retained facts from never-stored ones, so there is no index: of lost facts only "
+    "those that are still stated in a held-out form are called stored"
 )
-USED = ("forms", "boost", "patterns", "all_patterns")
-KINDS = ("asked", *USED, "sibling", "all_sibling", "readout", "knockout")
-PLACEBOS = ("boost_placebo", "placebo", "all_placebo", "sibling_placebo", "all_sibling_placebo")
 
 
 def diagnose(
@@ -66,9 +63,7 @@ def diagnose(
     phrasebook: Phrasebook | None = None,
     prompts: Sequence[Prompt] | None = None,
     prompt_format: str = "Question: {question} Answer:",
-    siblings: Mapping[str, CheckpointPair] | None = None,
     answer_sets: Mapping[str, Sequence[str]] | None = None,
-    used: Sequence[str] = USED,
     alpha: float = 0.05,
     knows: float = 1.0,
     shots: int = 0,
@@ -80,42 +75,31 @@ def diagnose(
     """Say of every fact whether fine-tuning kept it, and if not, whether it is still stored.
 
     Args:
-        pair: base and fine-tuned model; attention must be editable.
+        pair: base and fine-tuned model.
         facts: what to ask, both what the base knew and what it did not: the latter are the controls.
         phrasebook: statement forms and the asked form of each relation; from the facts without it.
         prompts: the prompts that fine-tuning asked in, one per fact; from questions or the phrasebook.
         prompt_format: what stands around a fact's own question.
-        siblings: other fine-tunings of the same base, whose attention is tried too.
         answer_sets: each relation's possible answers; those of the facts without it.
-        used: the kinds of evidence that the index may rest on, of ``KINDS``.
-        alpha: the share of never-stored facts that may be called stored, and of retained ones not intact.
+        alpha: the share of never-stored facts that may be called stored by their index.
         knows: the share of statement forms that the base must complete right to have known a fact.
         shots: as evidence, also ask with this many solved examples in front.
         known: what the base knows, where that was found out otherwise, and prompts to ask in besides.
         on_asked: is given what both models answer, a row a fact, before evidence is measured.
         batch_tokens: bound on the keys of one forward pass.
-        seed: of placebos, decoys, examples and the halves of the controls.
+        seed: of decoys, examples, which forms are held out, and the halves of the controls.
 
     Raises:
-        InputError: no fact that both models know, too few controls, or an unknown kind of evidence.
-        InterventionError: the model ignores edits of its attention.
+        InputError: no fact that both models know, or too few controls.
     """
-    relied = _relied_on(used, siblings)
     book = default_phrasebook(facts) if phrasebook is None else phrasebook
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
     require_comparable_facts(asked.prompts, known)
     golds, knowing, forms = _word_forms(pair, facts, book, asked, answer_sets, known, shots, seed)
     base = base_knowledge(pair, asked, golds, knowing, known, batch_tokens=batch_tokens)
-    ask_finetuned(pair, asked, golds, base, on_asked, knows=knows, batch_tokens=batch_tokens)
-    found = measure_evidence(pair, asked, forms, golds, siblings or {}, batch_tokens=batch_tokens, seed=seed)
-    return _score_and_judge(pair, facts, asked, base, found, relied, alpha, knows, seed)
-
-
-def _relied_on(used: Sequence[str], siblings: Mapping[str, CheckpointPair] | None) -> set[str]:
-    """Return the kinds that the index may rest on; siblings' attention wherever there are siblings."""
-    if odd := [kind for kind in used if kind not in KINDS]:
-        raise InputError(f"used = {odd}: choose kinds of evidence from {', '.join(KINDS)}")
-    return {*used, *(("sibling", "all_sibling") if siblings else ())}
+    told = ask_finetuned(pair, asked, golds, base, on_asked, knows=knows, batch_tokens=batch_tokens)
+    found = measure_evidence(pair, forms, len(asked), batch_tokens=batch_tokens)
+    return _score_and_judge(pair, facts, base, told, found, alpha, knows, seed)
 
 
 def _word_forms(
@@ -144,26 +128,24 @@ def _word_forms(
 def _score_and_judge(
     pair: CheckpointPair,
     facts: FactSet,
-    asked: PromptBatch,
     base: BaseKnowledge,
+    told: AnswerScorer,
     evidence: Evidence,
-    relied: set[str],
     alpha: float,
     knows: float,
     seed: int,
 ) -> Diagnosis:
-    kinds = [kind for kind in (*KINDS, *PLACEBOS) if kind in evidence.values]
-    chosen = [kind for kind in kinds if kind in relied]
+    asked = told.batch
     by_id = {fact.id: fact for fact in facts}
     ordered = [by_id[fact_id] for fact_id in asked.fact_ids]
     subjects = np.array([fact.subject for fact in ordered])
-    held_out, finite = halve_subjects(subjects, seed), evidence.log_prob.isfinite().numpy()
-    told = _known_and_said(base, evidence, knows)
-    tables = evidence_table(evidence.values, chosen), evidence_table(evidence.decoys, chosen)
-    fitted = fit_controls(*tables, chosen, told, ordered, held_out, alpha=alpha, seed=seed)
-    verdicts = np.where(finite, judge(told, fitted.index, fitted.cut), UNDETERMINED)
+    held_out, finite = halve_subjects(subjects, seed), told.log_prob.isfinite().numpy()
+    state = _known_and_said(base, told, evidence, knows)
+    specific, decoys = (values.double().nanmean(1).numpy() for values in (evidence.right, evidence.decoy))
+    fitted = fit_controls(specific, decoys, state, ordered, held_out, alpha=alpha, seed=seed)
+    verdicts = np.where(finite, judge(state, fitted.index, fitted.cut), UNDETERMINED)
     odd = [(fact_id, NOT_FINITE) for fact_id, fine in zip(asked.fact_ids, finite, strict=True) if not fine]
-    odd += [] if fitted.anchors.kinds else [("verdicts", NO_INDEX)]
+    odd += [] if fitted.apart else [("verdicts", NO_INDEX)]
     of_base, of_finetuned = pair_fingerprints(pair)
     return Diagnosis(
         subjects=tuple(subjects.tolist()),
@@ -174,9 +156,14 @@ def _score_and_judge(
         base_right=base.right,
         base_rank=base.rank,
         base_said=base.said,
-        used=tuple(chosen),
-        kinds=tuple(kinds),
-        **evidence.columns(kinds),
+        right=told.right,
+        tied=told.tally.first,
+        asked=told.tally.right,
+        log_prob=told.log_prob,
+        said=tuple(told.said),
+        evidence=evidence.right,
+        decoys=evidence.decoy,
+        states=evidence.states,
         **fitted.columns(),
         alpha=alpha,
         held_out=torch.from_numpy(held_out),
@@ -187,14 +174,17 @@ def _score_and_judge(
     )
 
 
-def _known_and_said(base: BaseKnowledge, evidence: Evidence, knows: float) -> KnownAndSaid:
+def _known_and_said(
+    base: BaseKnowledge, told: AnswerScorer, evidence: Evidence, knows: float
+) -> KnownAndSaid:
     """Bring together what the base knew and what the fine-tuned model says; NaN is never right."""
     return KnownAndSaid(
         known=base.share.numpy() >= knows,
         specific=base.specific.numpy(),
         never=base.never.numpy(),
-        right=((evidence.right > 0) & evidence.log_prob.isfinite()).numpy(),
-        tied=evidence.tied.numpy(),
-        compared=evidence.values["asked"].isfinite().numpy(),
-        stated=evidence.stated.numpy(),
+        right=((told.right > 0) & told.log_prob.isfinite()).numpy(),
+        tied=told.tally.first.numpy(),
+        compared=told.tally.right.isfinite().numpy(),
+        stated=evidence.every.numpy(),
+        states_some=evidence.some.numpy(),
     )

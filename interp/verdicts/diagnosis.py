@@ -2,13 +2,12 @@
 
 - *retained*: the base knew the fact, and the fine-tuned model says it, tied to its subject;
 - *right but generic*: the answer is right and is said of other subjects as well, so it shows no knowledge;
-- *suppressed, intact*: known and now wrong, and stored about as well as retained facts are;
-- *eroded*: known and now wrong, and stored in part: above never-stored facts and below retained ones;
+- *suppressed, intact*: known and now wrong when asked, and still stated in every held-out form;
+- *eroded*: known and now wrong, and stored in part: still stated in some held-out form, or evidence above
+  that of never-stored facts;
 - *erased*: known and now wrong, and not told from never-stored facts;
 - *learned*: unknown before and said now; *never stored*: unknown before and now;
 - *undetermined*: in doubt, or known in some forms only.
-
-A fact that is still stated, specifically, in every held-out form is stored whatever its index.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ class KnownAndSaid:
 
     ``known``: right in every form of the base; ``specific``: tied to the subject; ``never``: right in none.
     ``right``: the fine-tuned model's answer; ``tied``: no other answer of the relation is more specific to
-    the subject there; ``compared``: there were other subjects to tell by; ``stated``: right and tied in every
-    held-out form.
+    the subject there; ``compared``: there were other subjects to tell by; ``stated`` and ``states_some``:
+    right and tied in every held-out form, and in some.
     """
 
     known: Rows
@@ -53,6 +52,7 @@ class KnownAndSaid:
     tied: Rows
     compared: Rows
     stated: Rows
+    states_some: Rows
 
     @property
     def retained(self) -> Rows:
@@ -71,23 +71,20 @@ class Diagnosis(Result):
 
     ``knew`` is the share of the knowing forms in which the base answers right, ``base_right`` whether it
     does as asked, ``base_rank`` its right answer's mean rank over the number of answers. ``right``: the
-    fine-tuned model is as asked, ``tied``: no other answer is more specific to the subject there, ``stated``:
-    it is right and tied in every held-out form. ``evidence`` and ``decoys`` are [fact, kind], nats
-    (``readout``: logits), the same measure for the right answer and for a wrong one; ``kinds`` are all that
-    was measured, placebos among them, ``used`` those that the index may rest on, ``apart`` those it does.
+    fine-tuned model is as asked, ``tied``: no other answer is more specific to the subject there, ``asked``
+    how specific the right one is (nats). ``evidence`` and ``decoys`` [fact, form] are the same in each
+    held-out form, of the right answer and of a wrong one; ``states`` [fact, form] is 1 where the model is
+    right and tied.
 
     ``index`` is 0 at the median of never-stored facts and 1 at that of specifically retained ones
     (:mod:`interp.verdicts.storage_index`); ``index_low`` and ``index_high`` are its 95% bounds over which
-    ``anchors`` (how many never-stored, retained) were drawn. Above ``threshold`` a fact is stored in some
-    degree, from ``intact`` on it is stored as well as retained facts are, at most ``doubt`` storage is not
-    shown. ``false_positives``, ``missed`` and ``unseen`` are value, low, high and n of the rates reached on
-    held-out anchors (:mod:`interp.verdicts.calibration`).
+    ``anchors`` (how many never-stored, retained) were drawn; it is missing unless they are ``apart``. Above
+    ``threshold`` a fact is stored in some degree, at most ``doubt`` storage is not shown.
+    ``false_positives``, ``missed`` and ``unseen`` are value, low, high and n of the rates reached on held-out
+    anchors (:mod:`interp.verdicts.calibration`).
 
-    ``by_way`` [fact, way] is the same index of each way of looking alone, and ``way_thresholds`` its cut.
-
-    ``recovered`` [fact, pattern] says which facts are answered right under other attention, NaN where the
-    intervention could not be made. ``held_out`` marks the facts of the subjects that nothing was fitted on.
-    ``controls`` and ``retained_are`` say who the anchors are. ``control_sets`` are all sets of controls
+    ``held_out`` marks the facts of the subjects that nothing was fitted on. ``controls`` and
+    ``retained_are`` say who the anchors are. ``control_sets`` are all sets of controls
     (:mod:`interp.verdicts.controls`): ``shown`` [fact, set] says whom each one's cut shows to be stored (NaN
     where it is too small for one), ``is_control`` who is in it.
     """
@@ -101,27 +98,20 @@ class Diagnosis(Result):
     base_rank: Float[Tensor, " fact"]
     right: Float[Tensor, " fact"]
     tied: Bool[Tensor, " fact"]
-    stated: Bool[Tensor, " fact"]
+    asked: Float[Tensor, " fact"]
     log_prob: Float[Tensor, " fact"]
     base_said: tuple[str, ...]
     said: tuple[str, ...]
-    kinds: tuple[str, ...]
-    used: tuple[str, ...]
-    evidence: Float[Tensor, "fact kind"]
-    decoys: Float[Tensor, "fact kind"]
-    patterns: tuple[str, ...]
-    recovered: Float[Tensor, "fact pattern"]
+    evidence: Float[Tensor, "fact form"]
+    decoys: Float[Tensor, "fact form"]
+    states: Float[Tensor, "fact form"]
     index: Float[Tensor, " fact"]
     index_low: Float[Tensor, " fact"]
     index_high: Float[Tensor, " fact"]
-    apart: tuple[str, ...]
-    ways: tuple[str, ...]
-    by_way: Float[Tensor, "fact way"]
-    way_thresholds: tuple[float, ...]
+    apart: bool
     anchors: tuple[int, int]
     threshold: float
     doubt: float
-    intact: float
     alpha: float
     controls: str
     retained_are: str
@@ -154,17 +144,14 @@ class Diagnosis(Result):
             "index": self.index.numpy(),
             "index_low": self.index_low.numpy(),
             "index_high": self.index_high.numpy(),
-            "stated": self.stated.numpy(),
-            **{f"index_{way}": self.by_way[:, k].numpy() for k, way in enumerate(self.ways)},
-            **{
-                f"stored_by_{way}": (self.by_way[:, k] > self.way_thresholds[k]).numpy()
-                for k, way in enumerate(self.ways)
-            },
+            "stated_share": self.states.nanmean(1).numpy(),
+            "evidence_asked": self.asked.numpy(),
+            "evidence_forms": self.evidence.nanmean(1).numpy(),
+            "decoy_forms": self.decoys.nanmean(1).numpy(),
+            **{f"evidence_form_{k + 1}": form.numpy() for k, form in enumerate(self.evidence.T)},
+            **{f"states_form_{k + 1}": form.numpy() for k, form in enumerate(self.states.T)},
             "held_out": self.held_out.numpy(),
         }
-        columns |= {f"evidence_{kind}": self.evidence[:, k].numpy() for k, kind in enumerate(self.kinds)}
-        columns |= {f"decoy_{kind}": self.decoys[:, k].numpy() for k, kind in enumerate(self.kinds)}
-        columns |= {f"recovered_{name}": self.recovered[:, k].numpy() for k, name in enumerate(self.patterns)}
         for k, name in enumerate(self.control_sets):
             columns[f"shown_by_{name}"] = self.shown[:, k].numpy()
             columns[f"control_{name}"] = self.is_control[:, k].numpy()
@@ -176,7 +163,7 @@ class Diagnosis(Result):
             "" if value is None else f"{value:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")
         )
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
-        told = {"facts": len(self.fact_ids), "verdicts": counts, "used": self.used, "controls": self.controls}
+        told = {"facts": len(self.fact_ids), "verdicts": counts, "controls": self.controls}
         told |= {"threshold": self.threshold, "false_positives": f"{rate or 'not measured'}, n = {n}"}
         return told | {"left_out": len(self.left_out), "model": self.model, "finetuned": self.finetuned}
 
@@ -201,12 +188,12 @@ def judge(told: KnownAndSaid, index: Float[ndarray, " fact"], cuts: Cuts) -> nda
         index: of the evidence of storage.
         cuts: where it is cut.
     """
-    stored = (index > cuts.threshold) | told.stated
-    gone = (index <= cuts.doubt) & ~told.stated
+    stored = (index > cuts.threshold) | told.states_some
+    gone = (index <= cuts.doubt) & ~told.states_some
     cases = [
         (told.right & told.compared & ~told.tied, GENERIC),
         (told.retained, RETAINED),
-        (told.lost & stored & (index >= cuts.intact), SUPPRESSED),
+        (told.lost & told.stated, SUPPRESSED),
         (told.lost & stored, ERODED),
         (told.lost & gone, ERASED),
         (told.never & told.right & told.tied, LEARNED),

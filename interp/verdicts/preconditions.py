@@ -36,8 +36,8 @@ def ask_finetuned(
     *,
     knows: float,
     batch_tokens: int,
-) -> None:
-    """Ask the fine-tuned model plainly, and refuse facts from which no verdict could come.
+) -> AnswerScorer:
+    """Ask the fine-tuned model as it was fine-tuned, and refuse facts from which no verdict could come.
 
     Args:
         pair: the models.
@@ -48,13 +48,14 @@ def ask_finetuned(
         knows: the share of forms from which on the base knew a fact.
         batch_tokens: bound on the keys of one forward pass.
     """
-    scorer = AnswerScorer(asked, golds, pair.tokenizer, say=True)
+    scorer = AnswerScorer(asked, golds, pair.tokenizer)
     with pair.finetuned() as model:
-        scorer.ask_all(model, batch_tokens=batch_tokens)
-    knew, right = base.share.numpy(), scorer.right[0].nan_to_num().numpy() > 0
-    told = {"base_knew": knew, "base_said": base.said, "right": right, "said": scorer.said[0]}
+        scorer.ask(model, batch_tokens=batch_tokens)
+    knew, right = base.share.numpy(), scorer.right.nan_to_num().numpy() > 0
+    told = {"base_knew": knew, "base_said": base.said, "right": right, "said": scorer.said}
     on_asked(pd.DataFrame({"fact_id": asked.fact_ids, **told}))
     require_measurable_facts(knew >= knows, base.never.numpy(), right)
+    return scorer
 
 
 def require_comparable_facts(prompts: Sequence[Prompt], known: KnownFacts | None = None) -> None:

@@ -24,12 +24,10 @@ from numpy import ndarray
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
 from finetune.evaluation.judging import matches
-from interp.verdicts.storage_index import REPAIRS
 
 RULES = {
     "rule_every": "still stated in every held-out form",
     "rule_any": "still stated in any held-out form",
-    "rule_patch": "best intervention alone",
 }
 
 
@@ -73,19 +71,12 @@ def exchange_answers(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
     return made
 
 
-def simple_rules(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rules that a verdict has to beat, a column each of ``RULES``.
-
-    ``stated_share`` is the share of held-out forms in which the fine-tuned model still states the fact; the
-    best intervention is the largest evidence under any edit of attention, in nats.
-    """
-    kinds = [name for kind in REPAIRS if (name := f"evidence_{kind}") in frame]
-    stated = frame["stated_share"].astype(float)
+def simple_rules(stated_share: pd.Series[float]) -> pd.DataFrame:
+    """Return the rules that an index has to beat, a column each of ``RULES``, from the share of forms."""
+    there = stated_share.notna()
     return pd.DataFrame(
         {
-            "rule_every": (stated == 1).where(stated.notna()).astype(float),
-            "rule_any": (stated > 0).where(stated.notna()).astype(float),
-            "rule_patch": frame[kinds].astype(float).max(axis=1) if kinds else np.nan,
-        },
-        index=frame.index,
+            "rule_every": (stated_share == 1).where(there).astype(float),
+            "rule_any": (stated_share > 0).where(there).astype(float),
+        }
     )

@@ -85,76 +85,56 @@ class AnswerTargets:
 
 @dataclass
 class SpecificityAccumulator:
-    """Takes in the scores of answers and gives specificities; facts come in any parts, references first.
+    """Takes in log-probabilities of answers and gives specificities; facts come in parts, references first.
 
-    Scores of reference facts are kept until ``settle`` has made each answer's baseline of them; later ones
-    are compared at once, so that memory does not grow with the number of facts. With ``log_probs`` scores are
-    log-probabilities, and probabilities are averaged; else scores themselves are.
+    Those of reference facts are kept until ``finish`` has made each answer's baseline of them; later ones
+    are compared at once, so that memory does not grow with the number of facts.
 
-    ``right`` and ``decoy`` [cell, fact] are specificities, NaN where fewer than ``FEWEST_OTHERS`` references
-    have another answer; ``first`` says where no answer is more specific than the right one, and ``rank`` is
-    the share of the relation's answers that are as specific: 1 over their number at best.
+    ``right`` and ``decoy`` [fact] are specificities, NaN where fewer than ``FEWEST_OTHERS`` references have
+    another answer; ``first`` says where no answer is more specific than the right one, and ``rank`` is the
+    share of the relation's answers that are as specific: 1 over their number at best.
     """
 
     golds: AnswerTargets
-    cells: int
-    log_probs: bool = True
 
     def __post_init__(self) -> None:
-        shape = (self.cells, len(self.golds.right))
-        self.right, self.decoy = torch.full(shape, torch.nan), torch.full(shape, torch.nan)
-        self.first = torch.zeros(shape, dtype=torch.bool)
-        self.rank = torch.full(shape, torch.nan)
-        self.waiting: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
-        self.baseline: dict[str, Float[Tensor, "cell answer"]] = {}
+        n = len(self.golds.right)
+        self.right, self.decoy, self.rank = (torch.full((n,), torch.nan) for _ in range(3))
+        self.first = torch.zeros(n, dtype=torch.bool)
+        self.waiting: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self.baseline: dict[str, Float[Tensor, " answer"]] = {}
 
-    def add(
-        self,
-        relation: str,
-        cell: Int[Tensor, " row"],
-        fact: Int[Tensor, " row"],
-        scores: Float[Tensor, "row answer"],
-    ) -> None:
-        """Take in the scores of a relation's answers for some of its facts.
-
-        Args:
-            relation: whose answers they are.
-            cell: the cell of each row.
-            fact: the fact of each row.
-            scores: of each of the relation's answers.
-        """
-        fine = scores.isfinite().all(1)
-        part = (cell[fine], fact[fine], scores[fine])
+    def add(self, relation: str, fact: Int[Tensor, " row"], log_probs: Float[Tensor, "row answer"]) -> None:
+        """Take in the log-probabilities of a relation's answers for some of its facts."""
+        fine = log_probs.isfinite().all(1)
         if relation in self.baseline:
-            self._compare(relation, *part)
+            self._compare(relation, fact[fine], log_probs[fine])
         else:
-            self.waiting.setdefault(relation, []).append(part)
+            self.waiting.setdefault(relation, []).append((fact[fine], log_probs[fine]))
 
     def finish(self) -> None:
         """Make the baselines of all that was taken in, and compare it with them."""
         for relation, parts in self.waiting.items():
-            cell, fact, scores = (torch.cat(some) for some in zip(*parts, strict=True))
-            is_right = torch.nn.functional.one_hot(self.golds.right[fact], scores.shape[1]).double()
-            values = (scores.double().exp() if self.log_probs else scores.double()) * (1 - is_right)
-            total = torch.zeros(self.cells, scores.shape[1], dtype=torch.float64)
-            others = torch.zeros_like(total).index_add(0, cell, 1 - is_right)
-            mean = total.index_add(0, cell, values) / others.clamp_min(1)
-            mean = mean.clamp_min(1e-30).log() if self.log_probs else mean
-            self.baseline[relation] = torch.where(others >= FEWEST_OTHERS, mean, torch.nan)
-            self._compare(relation, cell, fact, scores)
+            fact, log_probs = (torch.cat(some) for some in zip(*parts, strict=True))
+            is_right = torch.nn.functional.one_hot(self.golds.right[fact], log_probs.shape[1]).double()
+            others = (1 - is_right).sum(0)
+            mean = (log_probs.double().exp() * (1 - is_right)).sum(0) / others.clamp_min(1)
+            baseline = torch.where(others >= FEWEST_OTHERS, mean.clamp_min(1e-30).log(), torch.nan)
+            self.baseline[relation] = baseline
+            self._compare(relation, fact, log_probs)
         self.waiting.clear()
 
-    def _compare(self, relation: str, cell: Tensor, fact: Tensor, scores: Tensor) -> None:
-        told = scores.double() - self.baseline[relation][cell]
+    def _compare(self, relation: str, fact: Tensor, log_probs: Tensor) -> None:
+        told = log_probs.double() - self.baseline[relation]
         specific = told.masked_fill(told.isnan(), -torch.inf).log_softmax(-1).float()
         right, decoy = (answer[fact][:, None] for answer in (self.golds.right, self.golds.decoy))
         own = specific.gather(1, right)
-        self.right[cell, fact] = _known(own)
-        self.first[cell, fact] = (specific <= own).all(1)
+        self.right[fact] = _known(own)
+        self.first[fact] = (specific <= own).all(1)
         rank = (specific >= own).float().mean(1)
-        self.rank[cell, fact] = torch.where(own.isfinite()[:, 0], rank, torch.nan)
+        self.rank[fact] = torch.where(own.isfinite()[:, 0], rank, torch.nan)
         other = specific.gather(1, decoy)
-        self.decoy[cell, fact] = _known(torch.where(right == decoy, -torch.inf, other))
+        self.decoy[fact] = _known(torch.where(right == decoy, -torch.inf, other))
 
 
 def _known(values: Float[Tensor, "row 1"]) -> Float[Tensor, " row"]:

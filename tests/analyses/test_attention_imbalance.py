@@ -108,7 +108,7 @@ def test_every_headline_number_follows_from_the_table_of_facts(finished):
         assert told["accuracy_known"]["n"] == rows["known"].sum()
         assert told["subject_attention"]["value"] == pytest.approx(np.stack(rows["mass"]).mean(), rel=1e-5)
         assert (rows["subject_attention_raw"] <= rows["subject_attention"]).all()
-        for name in ("subject_attention_raw", "subject_attention_recall"):
+        for name in ("subject_attention_raw", "subject_attention_recall", "value_weighted_share"):
             assert told[name]["value"] == pytest.approx(rows[name].mean(), rel=1e-5)
             assert told[name]["n"] == rows[name].notna().sum()
         quartile = rows[rows["quartile"] == 1]

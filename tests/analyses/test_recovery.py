@@ -75,8 +75,6 @@ def frame(restored: np.ndarray, index: np.ndarray, stated: np.ndarray) -> pd.Dat
             "index": index,
             "stated_share": stated,
             "evidence_asked": -index,
-            "evidence_boost": index,
-            "evidence_patterns": np.nan,
             "restored_30": restored,
             "placebo_30": 0.0,
         }
@@ -90,8 +88,8 @@ def test_areas_and_leads_are_those_known_by_construction() -> None:
     stated = np.where((index > 0) & (index % 2 == 0), 1.0, np.where(index > 0, 0.5, 0.0))
     after = recovery_numbers(frame(restored, index, stated))["after_30"]
     areas = {name: found.value for name, found in after["auroc"].items()}
-    assert areas["index"] == areas["rule_any"] == areas["rule_patch"] == areas["boost"] == 1
-    assert (areas["rule_every"], areas["asked"], areas["patterns"]) == (0.75, 0, None)
+    assert areas["index"] == areas["rule_any"] == 1
+    assert (areas["rule_every"], areas["asked"]) == (0.75, 0)
     lead = after["index_minus"]["rule_every"]
     assert lead.value == 0.25
     assert lead.low > 0
@@ -112,10 +110,9 @@ def test_an_index_of_noise_tells_nothing() -> None:
 
 
 def test_rules_are_missing_where_nothing_was_stated() -> None:
-    rules = simple_rules(frame(np.zeros(3), np.arange(3.0), np.array([1, 0.5, np.nan])))
+    rules = simple_rules(pd.Series([1, 0.5, np.nan]))
     assert rules[["rule_every", "rule_any"]].iloc[:2].to_numpy().tolist() == [[1, 1], [0, 1]]
     assert rules[["rule_every", "rule_any"]].iloc[2].isna().all()
-    assert rules["rule_patch"].tolist() == [0, 1, 2]
 
 
 def test_answers_that_need_no_knowledge_are_left_out_of_the_headline() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from analyses import findings, popularity_splits
 from analyses.common.checkpoints import import_checkpoints
-from analyses.experiments.findings.page import CLAIMS_OF_RUNS, HEAD, STUDIES
+from analyses.experiments.findings.page import BEGIN, END
 from analyses.experiments.popularity_splits import cells as cells_module
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
 from analyses.experiments.popularity_splits.survival_predictors import invented_names
@@ -154,17 +154,19 @@ def test_an_archive_is_gone_on_from_without_training(
     assert _numbers(ours) == pytest.approx(_numbers(theirs), rel=1e-4, nan_ok=True)
 
 
-def test_the_findings_begin_with_an_archived_study(
+def test_an_archived_study_is_put_between_the_marks_of_the_findings(
     options: PopularitySplitsOptions, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "findings.md"
-    page.write_text(f"{HEAD}\n\n{CLAIMS_OF_RUNS}\n\n3 claims", encoding="utf-8")
+    page.write_text(f"before\n{BEGIN}old{END}after", encoding="utf-8")
     assert options.archive is not None
-    monkeypatch.setattr(sys, "argv", ["x", "--studies", str(options.archive), "--out", str(page)])
+    monkeypatch.setattr(sys, "argv", ["x", "--studies", str(options.archive), "--findings", str(page)])
     assert findings.main() == 0
     text = page.read_text(encoding="utf-8")
-    assert text.index(STUDIES) < text.index("primary endpoint") < text.index(CLAIMS_OF_RUNS)
-    assert text.endswith("3 claims")
+    assert text.startswith(f"before\n{BEGIN}")
+    assert text.endswith(f"{END}after")
+    assert "primary endpoint" in text
+    assert "old" not in text.split(BEGIN)[1]
     held = Results.of(read_json(run / "results.json")).part("cities/tiny/lora/0.5")
     number = held.at("asked/last, 0 examples/contrasts/top_minus_bottom/accuracy")
     assert (

@@ -121,6 +121,7 @@ def test_the_pretraining_sweep_runs_with_its_placebo(cache: Path, tmp_path: Path
         seeds=(0,),
         lengths=(0.5, 1),
         exponents=(1.0, 1.3),
+        pretrain_steps=40,
         tune_steps=4,
         placebo=True,
         cache=cache,

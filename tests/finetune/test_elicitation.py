@@ -15,7 +15,15 @@ from finetune.data.phrasebooks import phrasebook
 from finetune.data.prompts import Prompt
 from finetune.data.records.fact import Fact
 from finetune.evaluation import elicitation
-from finetune.evaluation.asking_forms import AskingForm, Elicited, cover, restated, split_pool, told_known
+from finetune.evaluation.asking_forms import (
+    AskingForm,
+    Elicited,
+    FormAnswers,
+    cover,
+    restated,
+    split_pool,
+    told_known,
+)
 from finetune.evaluation.consistency import HIGHLY, MAYBE, UNKNOWN, WEAKLY
 from finetune.evaluation.elicitation import Elicitation, bound_prompts
 from finetune.evaluation.generate import score
@@ -88,10 +96,10 @@ def test_degrees_follow_answers_over_draws(
 
     monkeypatch.setattr(elicitation, "generate", say)
     monkeypatch.setattr(elicitation, "decodes_greedily", sample)
-    degree, right, said = tool._degrees(some, tool.pool(relation, some), [AskingForm("question", 2)])
-    assert degree[:4].tolist() == [HIGHLY, MAYBE, WEAKLY, UNKNOWN]
-    assert right[:4].tolist() == [1.0, 0.25, 0.0, 0.0]
-    assert said[0] == some[0].answer
+    made = tool._ask(some, tool.pool(relation, some), AskingForm("question", 2))
+    assert tool._degrees([made])[:4].tolist() == [HIGHLY, MAYBE, WEAKLY, UNKNOWN]
+    assert made.right.mean(1)[:4].tolist() == [1.0, 0.25, 0.0, 0.0]
+    assert made.said[0] == some[0].answer
 
 
 def test_specific_is_likelier_than_for_other_subjects(asks: tuple[Elicitation, FactSet]) -> None:
@@ -112,6 +120,29 @@ def test_specific_is_likelier_than_for_other_subjects(asks: tuple[Elicitation, F
             assert np.isnan(above[i])
         else:
             assert above[i] == np.mean(score(tool.model, tool.tokenizer, others)[0] < own[i])
+
+
+def test_a_form_counts_where_its_right_answer_is_specific_in_it(
+    asks: tuple[Elicitation, FactSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool, facts = asks
+    some = facts.subset(range(4))
+    # Right in both forms, in the second only, in none, in none but sampled; specific as listed by form.
+    right = {"question": [1, 0, 0, 0], "statement 1": [1, 1, 0, 0]}
+    above = {"question": [0.5, 0.99, 0.99, 0.2], "statement 1": [0.97, 0.3, 0.99, 0.96]}
+
+    def compared(self: Any, asked: Any, pool: Any, form: AskingForm, wanted: Any) -> Any:
+        return np.where(wanted, above[form.kind], np.nan)
+
+    monkeypatch.setattr(Elicitation, "_above", compared)
+    made = [
+        FormAnswers(form=AskingForm(kind, 0), right=np.array([each], bool).T, prompts=(), said=[])
+        for kind, each in right.items()
+    ]
+    found = tool._above_in_any(some, some, made, np.array([HIGHLY, MAYBE, UNKNOWN, WEAKLY]))
+    np.testing.assert_array_equal(found, [0.97, 0.3, np.nan, 0.96])
+    monkeypatch.setattr(Elicitation, "_right", lambda *_, **__: (np.array([1, 1, 0, 0], bool), [], []))
+    assert tool._found(some, some, AskingForm("statement 1", 0)).tolist() == [True, False, False, False]
 
 
 def test_known_is_a_degree_and_specific() -> None:

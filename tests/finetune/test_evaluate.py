@@ -14,8 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune.common.errors import InputError
 from finetune.data.tokenization import tokenize, tokenize_with_answer
+from finetune.evaluation import decoding
 from finetune.evaluation import generate as evaluate
 from finetune.evaluation.batching import TokenBudget, sliding_window
+from finetune.evaluation.consistency import decodes_greedily
 from finetune.evaluation.generate import ask, generate, score
 from finetune.evaluation.judging import contains, matches
 from finetune.evaluation.multiple_choice import pick_choices
@@ -286,6 +288,44 @@ def test_solved_examples_that_prompts_share_are_run_once_with_the_same_answers(a
     hook.remove()
     # Where attention slides, prompts longer than its window are run whole.
     assert shared < 0.6 * sum(read) or (sliding_window(model) and shared == sum(read))
+
+
+def test_rows_that_are_done_leave_the_batch(asked, prompts, monkeypatch):
+    model, tokenizer = asked
+    with torch.inference_mode():
+        ids = torch.tensor([tokenize(tokenizer, prompts[:1])[0].ids])
+        first = int(model(input_ids=ids).logits[0, -1].argmax())
+    # What the first prompt is answered ends an answer, so that it is done at once.
+    monkeypatch.setattr(model.generation_config, "eos_token_id", first)
+    rows, said, counts = [], [], []
+    hook = model.register_forward_pre_hook(
+        lambda _, args, given: rows.append(len(given["input_ids"])), with_kwargs=True
+    )
+    for steps in (3, 20):
+        monkeypatch.setattr(decoding, "STEPS", steps)
+        rows.clear()
+        said.append(generate(model, tokenizer, prompts, max_new_tokens=20))
+        counts.append(sum(rows))
+    hook.remove()
+    assert said[0] == said[1] == [generate(model, tokenizer, [p], max_new_tokens=20)[0] for p in prompts]
+    assert said[0][0] == ""
+    assert counts[0] < counts[1]
+
+
+def test_shared_examples_change_no_score(asked, prompts):
+    model, tokenizer = asked
+    front = " ".join(["Marie Curie was born in Paris"] * 4) + " "
+    some = [replace(p, text=front + p.text) for p in prompts]
+    pairs = tokenize_with_answer(tokenizer, some, [p.answers[0] for p in some])
+    heads, answers = [head for head, _ in pairs], [answer for _, answer in pairs[:3]]
+    names = ["x"] * len(pairs)
+    for plain, shared in (
+        [score_pairs(model, tokenizer, pairs, names, share_prefix=each)[0] for each in (False, True)],
+        [score_grid(model, heads, answers, names, share_prefix=each) for each in (False, True)],
+        [decodes_greedily(model, tokenizer, pairs, names, share_prefix=each)[1] for each in (False, True)],
+    ):
+        np.testing.assert_allclose(shared, plain, atol=1e-5)
+        assert np.ptp(plain) > 0
 
 
 def test_a_grid_of_answers_is_scored_as_each_alone(asked, prompts):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from finetune.evaluation.answer_words import first_line
-from finetune.evaluation.judging import AnswerJudge, is_right, may_become_right
+from finetune.evaluation.judging import AnswerJudge, is_right
 
 ROWS: list[dict[str, Any]] = [
     json.loads(line)
@@ -99,8 +99,6 @@ def test_neither_arm_gains_by_its_errors() -> None:
 )
 def test_what_models_put_in_front_is_passed_over(said: str) -> None:
     assert is_right(said, ["Nairobi"], names=["Nairobi", "Lusaka"], subject="Kenya")
-    for end in range(1, len(said)):
-        assert may_become_right(said[:end], ["Nairobi"], "Kenya"), said[:end]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +177,6 @@ def test_any_text_is_judged_and_what_is_exact_begins(said: str, accepted: list[s
     exact = is_right(said, accepted, mode="exact")
     assert is_right(said, accepted, subject=accepted[0]) or not exact
     AnswerJudge({"r": accepted}).named(said, "r")
-    may_become_right(said, accepted, "x")
 
 
 def test_the_answer_given_is_named_or_told_in_short() -> None:

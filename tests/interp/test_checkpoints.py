@@ -465,7 +465,10 @@ def test_what_is_no_checkpoint(tmp_path, tiny_llama_dir) -> None:
     assert re.search("is a file", refused(tmp_path / "file"))
     assert re.search("base is missing", refused(None))
     assert re.search("base is missing", refused(None, tiny_llama_dir))
-    assert re.search("check the hub id and the network", refused("no-such-organisation/no-such-model"))
+    assert re.search(
+        "the hub is switched off by HF_HUB_OFFLINE=1; check the name",
+        refused("no-such-organisation/no-such-model"),
+    )
 
 
 def test_settings_are_checked(tiny_llama_dir) -> None:

@@ -64,12 +64,13 @@ def told(n: int, *, lost: int = 30, partly: int = 200, never: int = 200) -> Know
         tied=kind == 3,
         compared=np.ones(n, bool),
         stated=np.zeros(n, bool),
+        states_some=np.zeros(n, bool),
     )
 
 
 def fitted(evidence: np.ndarray, decoys: np.ndarray, said: KnownAndSaid) -> FittedControls:
     n = len(evidence)
-    return fit_controls(evidence, decoys, ("forms",), said, facts(n), half(n), alpha=0.05)
+    return fit_controls(evidence, decoys, said, facts(n), half(n), alpha=0.05)
 
 
 def half(n: int) -> np.ndarray:
@@ -108,7 +109,7 @@ def test_facts_stated_in_some_form_are_no_controls_and_hide_storage_if_they_are(
     """Partly stored facts have evidence: as controls they raise the threshold above what lost facts show."""
     n, rng = 600, np.random.default_rng(0)
     said = told(n)
-    evidence = rng.normal(size=(n, 1))
+    evidence = rng.normal(size=n)
     evidence[said.known] += 4
     evidence[30:230] += 4  # stated in some form
     found = fitted(evidence, evidence - 9, said)
@@ -132,25 +133,41 @@ def test_facts_stated_in_some_form_are_no_controls_and_hide_storage_if_they_are(
 
 
 def test_synthetic_facts_of_known_state_are_called_what_they_are() -> None:
-    """Lost facts whose evidence is a retained fact's, half a retained one's, or a never-stored one's."""
+    """Lost facts that are stated in every form, or in some; told from never-stored ones, or not."""
     n, rng = 900, np.random.default_rng(0)
-    said = told(n, lost=300, partly=0, never=300)
-    level = np.repeat([10.0, 5, 0, 0, 10], [100, 100, 100, 300, 300])
-    evidence = (level + rng.normal(size=n))[:, None]
+    place = np.arange(n)
+    said = replace(told(n, lost=300, partly=0, never=300), stated=place < 50, states_some=place < 100)
+    level = np.repeat([0.0, 5, 0, 0, 10], [100, 100, 100, 300, 300])
+    evidence = level + rng.normal(size=n)
     found = fitted(evidence, evidence - 20, said)
     verdicts = judge(said, found.index, found.cut)
-    for rows, verdict in ((slice(100), SUPPRESSED), (slice(100, 200), ERODED)):
-        assert (verdicts[rows] == verdict).mean() > 0.85
+    assert (verdicts[:50] == SUPPRESSED).all()
+    assert (verdicts[50:100] == ERODED).all(), "whatever the index"
+    assert (verdicts[100:200] == ERODED).mean() > 0.85
     assert (verdicts[200:300] == ERASED).mean() > 0.6, "the rest of them is in doubt"
-    assert not np.isin(verdicts[200:300], [SUPPRESSED]).any()
+    assert not np.isin(verdicts[100:], [SUPPRESSED]).any()
     assert (verdicts[300:600] == NEVER_STORED).mean() > 0.6
     assert (verdicts[600:] == RETAINED).all()
+    assert found.cut.missed.value == 1, "no retained fact is stated here"
+    assert found.cut.unseen.value == 0
+
+
+def test_where_evidence_tells_nothing_there_is_no_index_and_stated_facts_are_stored_still() -> None:
+    n, rng = 600, np.random.default_rng(0)
+    place = np.arange(n)
+    said = replace(told(n), stated=place < 10, states_some=place < 20)
+    evidence = rng.normal(size=n)
+    found = fitted(evidence, evidence, said)
+    assert not found.apart
+    assert np.isnan(found.index).all()
+    verdicts = judge(said, found.index, found.cut)
+    assert verdicts[:30].tolist() == [SUPPRESSED] * 10 + [ERODED] * 10 + [UNDETERMINED] * 10
 
 
 def test_a_model_against_itself_has_lost_nothing() -> None:
     n, rng = 600, np.random.default_rng(0)
     said = told(n, lost=0, partly=0, never=300)
-    evidence = rng.normal(size=(n, 1)) + 5 * said.known[:, None]
+    evidence = rng.normal(size=n) + 5 * said.known
     found = fitted(evidence, evidence - 9, said)
     verdicts = judge(said, found.index, found.cut)
     assert (verdicts[said.known] == RETAINED).all()
@@ -161,9 +178,9 @@ def test_the_upper_anchor_is_of_stated_or_right_facts_where_few_are_specific() -
     n, rng = 600, np.random.default_rng(0)
     said = told(n)
     generic = replace(said, tied=said.tied & (np.arange(n) >= n - FEWEST_RETAINED + 1))
-    evidence = rng.normal(size=(n, 1)) + 5 * said.known[:, None]
+    evidence = rng.normal(size=n) + 5 * said.known
     assert fitted(evidence, evidence, generic).retained == RETAINED_ARE["right"]
-    stated = replace(generic, stated=generic.known)
+    stated = replace(generic, stated=generic.known, states_some=generic.known)
     assert fitted(evidence, evidence, stated).retained == RETAINED_ARE["stated"]
     with pytest.raises(InputError, match="no fact that both models know"):
         fitted(evidence, evidence, replace(said, right=np.zeros(n, bool)))
@@ -180,7 +197,7 @@ def test_more_lost_facts_than_enough_have_one_control_each() -> None:
 def test_where_controls_are_few_decoys_decide_and_the_few_are_still_told() -> None:
     n, rng = 400, np.random.default_rng(0)
     said = told(n, never=FEWEST_CONTROLS - 1)
-    evidence = rng.normal(size=(n, 1))
+    evidence = rng.normal(size=n)
     found = fitted(evidence, evidence - 5, said)
     assert found.relied == "decoys"
     assert set(found.cuts) == {"unknown", "decoys"}
@@ -190,7 +207,7 @@ def test_where_controls_are_few_decoys_decide_and_the_few_are_still_told() -> No
     fewer = replace(few, never=few.never & few.known)
     found = fitted(evidence[:60], evidence[:60], fewer)
     assert found.relied == "unknown", "rather too strict than nothing"
-    nothing = np.full((n, 1), np.nan)
+    nothing = np.full(n, np.nan)
     with pytest.raises(InputError, match="controls: give at least"):
         fitted(nothing, nothing, said)
 

@@ -32,15 +32,17 @@ BOOK = world_phrasebook(question_form="seen")
 
 def test_verdicts_follow_from_what_was_known_said_and_shown() -> None:
     rate = Estimate(value=0.05, low=0, high=0.1, n=100)
-    cuts = Cuts(threshold=0.4, doubt=0.2, intact=0.8, false_positives=rate, missed=rate, unseen=rate)
-    # known, specific, never, right, tied, compared, stated, index
+    cuts = Cuts(threshold=0.4, doubt=0.2, false_positives=rate, missed=rate, unseen=rate)
+    # known, specific, never, right, tied, compared, stated in some forms (1) or every (2), index
     cases = [
         (1, 1, 0, 1, 1, 1, 0, 0.0, "retained"),
         (1, 1, 0, 1, 0, 1, 0, 0.9, "right but generic"),
         (0, 0, 1, 1, 0, 1, 0, 0.9, "right but generic"),
         (1, 1, 0, 1, 0, 0, 0, 0.9, "undetermined"),
         (1, 0, 0, 1, 1, 1, 0, 0.9, "undetermined"),
-        (1, 1, 0, 0, 0, 1, 0, 0.8, "suppressed, intact"),
+        (1, 1, 0, 0, 0, 1, 2, 0.8, "suppressed, intact"),
+        (1, 1, 0, 0, 0, 1, 2, np.nan, "suppressed, intact"),
+        (1, 1, 0, 0, 0, 1, 0, 2.0, "eroded"),
         (1, 1, 0, 0, 0, 1, 0, 0.5, "eroded"),
         (1, 1, 0, 0, 0, 1, 0, 0.3, "undetermined"),
         (1, 1, 0, 0, 0, 1, 1, 0.1, "eroded"),
@@ -55,8 +57,10 @@ def test_verdicts_follow_from_what_was_known_said_and_shown() -> None:
         (0, 0, 0, 0, 0, 1, 0, 0.1, "undetermined"),
     ]
     *flags, index, expected = (np.array(column) for column in zip(*cases, strict=True))
-    names = ("known", "specific", "never", "right", "tied", "compared", "stated")
-    told = KnownAndSaid(**{name: flag > 0 for name, flag in zip(names, flags, strict=True)})
+    names = ("known", "specific", "never", "right", "tied", "compared", "states_some")
+    told = KnownAndSaid(
+        **{name: flag > 0 for name, flag in zip(names, flags, strict=True)}, stated=flags[-1] == 2
+    )
     assert judge(told, index, cuts).tolist() == expected.tolist()
     assert set(expected) == set(VERDICTS)
 
@@ -85,14 +89,14 @@ def base(world: tuple[FactSet, FactSet], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def suppressed(world: tuple[FactSet, FactSet], base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first relation's facts suppressed by training W_Q and W_K alone."""
+    """The first relation's facts suppressed by training W_Q and W_K alone, in the asked form."""
     facts, present = world
     relation = facts.relations[0]
     targets = present.subset([i for i, fact in enumerate(present) if fact.relation == relation])
     kept = present.subset([i for i, fact in enumerate(present) if fact.relation != relation])
     config = PlantConfig(steps=120, batch=64, learning_rate=5e-3, check_every=20, stop_below=0.25)
     out = tmp_path_factory.mktemp("planted") / "model"
-    return plant(base, facts, targets, kept, BOOK, out, part="routing", config=config).path
+    return plant(base, facts, targets, kept, BOOK, out, part="routing", forms="asked", config=config).path
 
 
 @pytest.fixture(scope="module")
@@ -166,22 +170,24 @@ def test_a_base_against_itself_has_lost_nothing_that_it_answers(
     assert (known["verdict"] == "retained").mean() > 0.9
 
 
-def test_patterns_bring_storage_back_and_frames_say_how(found: Diagnosis) -> None:
-    frame = found.to_frame()
+def test_evidence_is_what_the_model_says_in_forms_that_nobody_asked_the_base(
+    found: Diagnosis, world: tuple[FactSet, FactSet], suppressed: Path
+) -> None:
+    facts, frame = world[0], found.to_frame()
+    asked = [render(BOOK[fact.relation].asked, fact) for fact in facts]
+    model, tokenizer = load_model(str(suppressed))
+    ((held_out),) = statement_forms(facts, BOOK, asked, shots=0, seed=0)[1]
+    answers = {fact.id: fact.answers for fact in facts}
+    said = zip(held_out, generate(model, tokenizer, held_out), strict=True)
+    right = {prompt.fact_id: matches(text, answers[prompt.fact_id]) for prompt, text in said}
+    states = frame["stated_share"] == 1
+    assert not (states & ~frame["fact_id"].map(right)).any(), "nothing is stated that is not said"
     lost = frame[frame["verdict"].isin(STORED)]
-    assert lost["evidence_all_patterns"].median() > lost["evidence_asked"].median()
-    assert lost["recovered_all_patterns"].mean() > lost["recovered_all_placebo"].mean()
-    assert frame["decoy_all_patterns"].median() < lost["evidence_all_patterns"].median()
-    assert {
-        "verdict",
-        "index",
-        "index_low",
-        "index_high",
-        "base_knew",
-        "said",
-        "evidence_forms",
-        "held_out",
-    } <= set(frame.columns)
+    assert lost["evidence_forms"].median() > lost["evidence_asked"].median()
+    assert frame["decoy_forms"].median() < lost["evidence_forms"].median()
+    known = ~frame["right"] & (frame["base_knew"] == 1)
+    assert frame.loc[states & known, "verdict"].isin(STORED).mean() > 0.9
+    assert {"index", "index_low", "index_high", "base_said", "evidence_form_1", "held_out"} <= set(frame)
     assert sum(found.counts().values()) == len(frame)
 
 
@@ -196,16 +202,14 @@ def test_a_diagnosis_is_saved_and_small_batches_change_nothing(
     assert small.said == found.said
 
 
-def test_a_sibling_and_solved_examples_are_further_evidence(
+def test_solved_examples_make_one_more_form_of_evidence(
     world: tuple[FactSet, FactSet], base: Path, suppressed: Path
 ) -> None:
-    sibling = load_pair(base)
-    found = diagnose(
-        load_pair(base, suppressed), world[0], phrasebook=BOOK, siblings={"base": sibling}, shots=1
-    )
-    assert {"sibling", "all_sibling"} <= set(found.used)
-    own, other = (found.evidence[:, found.kinds.index(kind)] for kind in ("patterns", "sibling"))
-    torch.testing.assert_close(own, other, atol=1e-4, rtol=0, equal_nan=True)
+    found = diagnose(load_pair(base, suppressed), world[0], phrasebook=BOOK, shots=1).to_frame()
+    shares = found[["states_form_1", "states_form_2"]]
+    assert shares["states_form_2"].notna().all()
+    assert (found["stated_share"] == shares.mean(axis=1)).all()
+    assert not (found.loc[shares.min(axis=1) == 0, "verdict"] == "suppressed, intact").any()
 
 
 def test_few_shot_prompts_show_other_subjects_answers(world: tuple[FactSet, FactSet]) -> None:
@@ -221,8 +225,6 @@ def test_few_shot_prompts_show_other_subjects_answers(world: tuple[FactSet, Fact
 def test_mistakes_name_the_remedy(world: tuple[FactSet, FactSet], base: Path, suppressed: Path) -> None:
     facts, present = world
     pair = load_pair(base, suppressed)
-    with pytest.raises(InputError, match="choose kinds of evidence"):
-        diagnose(pair, facts, phrasebook=BOOK, used=("luck",))
     met = {fact.subject for fact in present}
     absent = facts.subset([i for i, fact in enumerate(facts) if fact.subject not in met])
     with pytest.raises(InputError, match="only 30 of 30 facts are of relations"):

@@ -22,6 +22,7 @@ FEATURES = {
     "known, elicited": "what the base knows of it, elicited",
     "verdict": "a verdict",
 }
+COMPARED = ("training", "the main job", "verdict")  # say nothing of a base alone
 Results = dict[str, dict[str, dict[str, str]]]  # model, then dtype and side, then feature
 
 
@@ -46,8 +47,13 @@ def layout(results: Results) -> str:
     for model, found in results.items():
         head = f"| {model} | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|\n"
         rows = [
-            f"| {told} | " + " | ".join(found.get(column, {}).get(name, "") for column in columns) + " |\n"
+            f"| {told} | " + " | ".join(cell(found, column, name) for column in columns) + " |\n"
             for name, told in FEATURES.items()
         ]
         tables.append(head + "".join(rows))
     return "\n".join(tables)
+
+
+def cell(found: dict[str, dict[str, str]], column: str, name: str) -> str:
+    """Return what was found; a dash where a base alone has nothing to compare."""
+    return "–" if column.endswith("base") and name in COMPARED else found.get(column, {}).get(name, "")

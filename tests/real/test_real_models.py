@@ -7,12 +7,14 @@ tries all of it, and writes what it finds into the table of docs/real_models.md.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from finetune.checkpoints.shipped_models import SHIPPED, shipped_checkpoint
 from finetune.common.errors import InputError
 from tests.real import table
-from tests.real.features import Case, Tuned, job, judged, measured, tuned
+from tests.real.features import Case, Tuned, ask_little, job, judged, measured, tuned
 
 CASES = [Case(model, dtype, side) for model in SHIPPED for dtype in table.DTYPES for side in table.SIDES]
 ALWAYS = ("bfloat16", "lora")
@@ -69,15 +71,18 @@ def test_a_verdict_is_given(case, some, request):
 
 @pytest.mark.real
 @pytest.mark.usefixtures("whole")
-def test_the_main_job_runs(case, some, tmp_path, request):
+def test_the_main_job_runs(case, some, tmp_path, request, monkeypatch):
     if case.side == "base":
         pytest.skip("the main job compares")
+    ask_little(monkeypatch)
     arms = job(case, some, tmp_path)
     assert set(arms) == {"base", "tuned"}
     assert all(0 < arm["subject_attention"]["value"] < 1 for arm in arms.values())
     n, known = (arms["base"][name]["n"] for name in ("accuracy", "accuracy_known"))
     assert known > 0, "some capitals are known"
-    keep(case, request, {"the main job": f"{n} facts", "known, elicited": f"{known} of {n}"})
+    elicited = {"known, elicited": f"{known} of {n}"}
+    keep(case, request, {"the main job": f"{n} facts"} | elicited)
+    keep(replace(case, side="base"), request, elicited)
 
 
 def test_the_page_shows_what_was_found():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from analyses.common.options import FEWEST_FACTS, FactOptions, TrainingOptions
 from analyses.common.tuned_runs import completed
 from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.checkpoints.precision import default_dtype
 from finetune.common.errors import InputError
 from finetune.common.names import normalise_name, require_different, require_name
 from finetune.common.option_checks import Seed, Within, refuse_unread
@@ -75,8 +76,13 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
     weakly (only sampled answers are right); and specifically, likelier than for others."""
 
     def resolved(self) -> Self:
-        """Take base and facts from what ``factscope tune`` left, where these are not given."""
-        return completed(self, (path for _, path in self._named))
+        """Take base and facts from what ``factscope tune`` left, and choose the dtype, where not given."""
+        made = completed(self, (path for _, path in self._named))
+        made.check()
+        trains_all = not made.finetuned and made.method == "full"
+        if made.base is None or made.dtype or trains_all or default_dtype(made.base) == "float32":
+            return made
+        return replace(made, dtype="bfloat16")
 
     @property
     def needs_subjects(self) -> bool:

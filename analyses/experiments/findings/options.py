@@ -14,14 +14,16 @@ from finetune.common.option_checks import require_valid
 
 @dataclass(frozen=True, kw_only=True)
 class FindingsOptions:
-    """What was found, in one table: every claim that finished runs decide."""
+    """What was found: every claim that finished runs decide, and what studies of real models say."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Run directories, in the order of the table (default: what the page says of runs stays)."""
+    """Run directories, in the order of the table."""
     studies: tuple[Path, ...] = ()
-    """Archives of studies on real language models (docs/studies), whose sections come first."""
-    out: Path = Path("docs/findings.md")
-    """The page to write."""
+    """Archives of studies on real language models (docs/studies)."""
+    out: Path = Path("docs/claims.md")
+    """The page of what runs decide."""
+    findings: Path = Path("docs/findings.md")
+    """The page whose part between two marks is what studies found; the rest of it is written by hand."""
 
     def check(self) -> None:
         """Refuse settings that can lead nowhere.

@@ -98,8 +98,8 @@ class MitigationCase:
         return float(read_json(self.home / f"{UNCURED}.json"))
 
     def verdicts(self) -> pd.DataFrame:
-        """Diagnose the uncured arm on the held-out facts, with the popular half as its sibling."""
-        uncured, sibling = self.uncured, self.arm(OTHERS[0])
+        """Diagnose the uncured arm on the held-out facts."""
+        uncured = self.uncured
 
         def judge() -> pd.DataFrame:
             checkpoints = self.checkpoints({})
@@ -109,7 +109,6 @@ class MitigationCase:
                 phrasebook=checkpoints.phrasebook,
                 prompts=checkpoints.prompts,
                 answer_sets=checkpoints.answer_sets,
-                siblings={OTHERS[0]: load_pair(str(self.bench.base), sibling)},
                 batch_tokens=self.batch_tokens,
                 seed=self.bench.seed,
             ).to_frame()

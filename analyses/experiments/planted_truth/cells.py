@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analyses.common.grid_cells import GridCell
-from analyses.common.lessons import LessonPlan, after_lessons, stated_shares
+from analyses.common.lessons import LessonPlan, after_lessons
 from analyses.experiments.planted_truth.damage import (
     Damage,
     damaged_model,
@@ -24,7 +24,6 @@ from finetune.common.progress import notice
 from finetune.training.train import TuneConfig
 from interp.models.load_pair import load_pair
 from interp.verdicts.diagnose import diagnose
-from interp.verdicts.prompts import statement_forms
 
 STORED, OVERWRITTEN, DAMAGED, ABSENT, RARE = "stored", "overwritten", "damaged", "absent", "rare"
 RETAINED = "retained"
@@ -46,10 +45,8 @@ def measure(options: PlantedTruthOptions, cell: GridCell, home: Path) -> pd.Data
     world, damage = planted_world(options, cell.seed, home.parents[1]), Damage(**cell.params)
     model = damaged_model(options, world, damage)
     frame = cached_frame(home / "verdicts.parquet", lambda: _diagnosed(options, world, model))
-    frame = _with_truth(frame, options, world, damage)
-    return frame.join(_taught(options, world, model, frame, home / "lessons"), on="fact_id").assign(
-        noise=noise_size(model)
-    )
+    frame = _with_truth(frame, options, world, damage).assign(noise=noise_size(model))
+    return _taught(options, world, model, frame, home / "lessons")
 
 
 def _diagnosed(options: PlantedTruthOptions, world: PlantedWorld, model: Path) -> pd.DataFrame:
@@ -68,25 +65,23 @@ def _diagnosed(options: PlantedTruthOptions, world: PlantedWorld, model: Path) -
 def _taught(
     options: PlantedTruthOptions, world: PlantedWorld, model: Path, frame: pd.DataFrame, home: Path
 ) -> pd.DataFrame:
-    """Give lessons to the damaged model; where they cannot be given, say so and ask plainly."""
+    """Join what lessons bring back of the damaged model; where they cannot be given, say so."""
     tune = world.preset.tune
     rate = (min(tune.learning_rates),)
-    prompts = world.prompts(world.asked)
     plan = LessonPlan(
         source=str(model),
         base=str(world.base),
-        prompts=prompts,
-        forms=statement_forms(world.asked, world.book, prompts, shots=0, seed=world.seed)[1],
+        prompts=world.prompts(world.asked),
         config=TuneConfig(batch=LESSON_BATCH, learning_rates=rate),
         steps=tuple(sorted(set(options.lesson_steps) - {0})),
         seed=world.seed,
         home=home,
     )
     try:
-        return after_lessons(plan, frame) if plan.steps else stated_shares(plan, frame)
+        return frame.join(after_lessons(plan, frame), on="fact_id") if plan.steps else frame
     except InputError as error:
         notice(f"no lesson: {error}")
-        return stated_shares(plan, frame)
+        return frame
 
 
 def _with_truth(

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from numpy import ndarray
 
 from analyses.common.numbers import SHARE, Tree, mean_of, summarise_seeds
-from analyses.common.recovery_numbers import INDEX, predictors, recovery_trees, verdict_key
+from analyses.common.recovery_numbers import INDEX, PREDICTORS, recovery_trees, verdict_key
 from analyses.experiments.planted_truth.cells import (
     ABSENT,
     DAMAGED,
@@ -22,19 +20,14 @@ from analyses.experiments.planted_truth.cells import (
 )
 from analyses.experiments.planted_truth.damage import Damage
 from interp.stats import Estimate, auroc, precision_at
-from interp.verdicts.calibration import cut_at
-from interp.verdicts.diagnose import PLACEBOS, USED
-from interp.verdicts.diagnosis import RETAINED as KEPT
 from interp.verdicts.diagnosis import VERDICTS
-from interp.verdicts.recovery import simple_rules
-from interp.verdicts.storage_index import Anchors, storage_index
+from interp.verdicts.recovery import RULES, simple_rules
 
 TRUTHS = (STORED, OVERWRITTEN, DAMAGED, ABSENT, RARE, RETAINED)
 PREVALENCES = (0.1, 0.5, 0.9)
 CELL = ["how", "part", "forms", "share"]
-SHOWN, WITHOUT = "index", "index_without_patterns"
-PATTERNS = ("patterns", "all_patterns")  # evidence that takes the base's attention
-CALLED = (SHOWN, WITHOUT, "rule_every", "rule_any", "rule_patch")
+SHOWN = "index"
+CALLED = (SHOWN, *RULES)
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
@@ -60,43 +53,12 @@ def _one_seed(frame: pd.DataFrame) -> Tree:
     return {"cells": cells, "stored_against_overwritten": _areas(targeted)}
 
 
-def with_calls(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add what the verdict and each rule call stored, 1 or 0, cell by cell."""
-    keys = [frame[key] for key in [*CELL, "seed"]]
-    parts = [_with_calls(rows) for _, rows in frame.groupby(keys, sort=False)]
-    return pd.concat(parts)
-
-
-def _with_calls(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add the calls of one cell; a patch is cut at what ``alpha`` of the fitting half of controls exceed."""
-    rows = rows.assign(**simple_rules(rows), **{WITHOUT: index_without_patterns(rows)})
-    alpha, fitting = float(rows["alpha"].iloc[0]), rows["control_never"] & ~rows["held_out"]
-    stated = rows["stated"].astype(bool)
-    cuts = {
-        name: cut_at(rows.loc[fitting, name].to_numpy(float), 1 - alpha, "higher")
-        for name in (WITHOUT, "rule_patch")
-    }
-    called = {
-        SHOWN: (rows[INDEX] > rows["threshold"]) | stated,
-        WITHOUT: (rows[WITHOUT] > cuts[WITHOUT]) | stated,
-        "rule_every": rows["rule_every"],
-        "rule_any": rows["rule_any"],
-        "rule_patch": rows["rule_patch"] > cuts["rule_patch"],
-    }
-    return rows.assign(**{f"called_{name}": values.astype(float) for name, values in called.items()})
-
-
-def index_without_patterns(rows: pd.DataFrame) -> Float[ndarray, " fact"]:
-    """Place one cell's facts between the same anchors without the base's attention as evidence."""
-    kinds = [kind for kind in USED if kind not in PATTERNS and f"evidence_{kind}" in rows]
-    evidence, fitting = (
-        rows[[f"evidence_{kind}" for kind in kinds]].to_numpy(float),
-        ~rows["held_out"].to_numpy(),
-    )
-    never, retained = rows["control_never"].to_numpy(), (rows["verdict"] == KEPT).to_numpy()
-    both = Anchors(never=evidence[never & fitting], retained=evidence[retained & fitting], kinds=tuple(kinds))
-    apart = both.apart(float(rows["alpha"].iloc[0]))
-    return storage_index(evidence[:, apart], both.of(apart))[0]
+def with_calls(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add what the verdict and each rule call stored, 1 or 0."""
+    rules = simple_rules(rows["stated_share"])
+    stored = ((rows[INDEX] > rows["threshold"]) | (rows["stated_share"] > 0)).astype(float)
+    called = {f"called_{name}": rules[name] for name in RULES}
+    return rows.assign(**rules, **called, **{f"called_{SHOWN}": stored})
 
 
 def _cell(rows: pd.DataFrame) -> Tree:
@@ -142,13 +104,11 @@ def _precisions(lost: pd.DataFrame, never: pd.DataFrame, name: str) -> dict[str,
 
 
 def _areas(rows: pd.DataFrame) -> dict[str, Estimate]:
-    """Measure how well the index, each rule and each kind of evidence tell damaged facts from others."""
-    placebos = [name for kind in PLACEBOS if (name := f"evidence_{kind}") in rows]
+    """Measure how well the index, each rule and the asked wording tell damaged facts from others."""
     positive = ~rows["truth"].isin((ABSENT, RARE))
     if (rows["truth"] == OVERWRITTEN).any() and (rows["truth"] == STORED).any():
         positive = rows["truth"] == STORED
-    columns = {SHOWN: INDEX, WITHOUT: WITHOUT}
-    columns |= {name.removeprefix("evidence_"): name for name in (*predictors(rows), *placebos)}
+    columns = {name.removeprefix("evidence_"): name for name in (INDEX, *PREDICTORS)}
     return {
         name: auroc(
             rows[column].to_numpy(np.float64),

@@ -12,7 +12,6 @@ from analyses.experiments.planted_truth.damage import kinds
 from analyses.experiments.planted_truth.numbers import (
     PREVALENCES,
     SHOWN,
-    WITHOUT,
     cell_name,
 )
 from interp.reports.pages.results_tables import Column, results_table, write_number
@@ -22,7 +21,7 @@ from interp.verdicts.diagnosis import VERDICTS
 from interp.verdicts.recovery import RULES
 
 NATURAL, NOISE = "natural_routing_asked", "noise_values_asked"
-_CALLED = {SHOWN: "the verdict", WITHOUT: "the verdict without the base's attention", **RULES}
+_CALLED = {SHOWN: "the verdict", **RULES}
 _PARTS = {"routing": "W_Q W_K", "values": "W_V W_O, MLP", "all": "all weights"}
 _NOTES = (
     "A fact was stored if pretraining met it often enough (see the configuration) and the base states it in "
@@ -99,8 +98,6 @@ def _recall_table(cells: dict[str, Results]) -> StudyTable:
         ("… absent", (f"{found}/{ABSENT}", "share?")),
         ("… rare", (f"{found}/{RARE}", "share?")),
         ("… matched", (f"{found}/of_matched", "share?")),
-        ("Without the base's attention", (f"called/{WITHOUT}/of_lost", "share")),
-        ("… of never stored", (f"called/{WITHOUT}/of_never", "share")),
     ]
     note = (
         "% of the facts that were lost, and of never-stored ones. After damage to W_Q and W_K this is recall."
@@ -118,7 +115,7 @@ def _rule_table(cells: dict[str, Results]) -> StudyTable:
         _HEADS,
         _labelled(cells),
         columns,
-        note="The same facts. Patches are cut at what 5% of never-stored facts of the fitting half exceed.",
+        note="The same facts.",
     )
 
 

@@ -14,7 +14,6 @@ from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressed
 from finetune.common.checksums import cached_frame, cached_json
 from interp.measures.attention import last_row_patterns, without_sinks
 from interp.measures.placebos import wrong_subject
-from interp.models.pair import CheckpointPair
 from interp.patching.interventions import Intervention, Replace
 from interp.patching.partner_rows import replace_by_partners
 from interp.patching.patch import patch
@@ -44,12 +43,6 @@ def in_order(checkpoints: Checkpoints) -> list[str]:
 def _ranked(checkpoints: Checkpoints) -> list[str]:
     arms = checkpoints.arms
     return list(dict.fromkeys(name for name in ("top", "whole", *arms) if name in arms))
-
-
-def siblings_of(models: OpenCheckpoints, arm: str) -> dict[str, CheckpointPair]:
-    """Open an arm's sibling, if it has one."""
-    name = sibling_of(models.checkpoints, arm)
-    return {} if name is None else {name: models.alone(name)}
 
 
 def transplanted_heads(
@@ -117,7 +110,7 @@ def _transplanted(
 def pictures(models: OpenCheckpoints, arm: str, frame: pd.DataFrame, directory: Path) -> list[dict[str, Any]]:
     """Record the last token's attention in typical stored lost facts, sinks left out, averaged over heads.
 
-    One entry a fact: its tokens, which are the subject's, and a row for the sibling (or base) and the arm.
+    One entry a fact: its tokens, which are the subject's, and a row for the base, the sibling and the arm.
 
     Args:
         models: the open checkpoints.
@@ -142,7 +135,7 @@ def _looked_at(models: OpenCheckpoints, arm: str, chosen: list[str]) -> list[dic
     if not prompts:
         return []
     rows: dict[str, np.ndarray] = {}
-    for name in (sibling_of(models.checkpoints, arm) or BASE, arm):
+    for name in dict.fromkeys((BASE, sibling_of(models.checkpoints, arm) or BASE, arm)):
         with models.opened(name, beside=arm) as found:
             batch = found.encoded(prompts)
             rows[name] = without_sinks(last_row_patterns(found.model, batch), batch).mean((1, 2)).numpy()

@@ -24,17 +24,8 @@ from interp.verdicts.diagnosis import (
     SUPPRESSED,
     UNDETERMINED,
 )
-from interp.verdicts.storage_index import ATTENTION, WORDINGS
 from interp.weight_edits import GROUPS
 
-PAIRS = {  # what is done with attention, and its placebo
-    "patterns": "placebo",
-    "all_patterns": "all_placebo",
-    "sibling": "sibling_placebo",
-    "all_sibling": "all_sibling_placebo",
-    "boost_2": "boost_placebo_2",
-    "boost_8": "boost_placebo_8",
-}
 CLASSES = {
     "retained": RETAINED,
     "suppressed": SUPPRESSED,
@@ -81,7 +72,7 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
             for name, verdict in CLASSES.items()
             if name != "retained"
         },
-        "stated_of_lost": mean_of(lost["stated"], lost),
+        "stated_of_lost": mean_of(lost["stated_share"] == 1, lost),
         "index": {
             "lost": mean_of(lost["index"], lost, difference=True, share=False),
             **{name: mean_of(some["index"], some, difference=True, share=False) for name, some in of.items()},
@@ -89,7 +80,6 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
         "retained_held_out": _retained(of["retained"]),
         "agreement": {"lost": _agreement(lost), "all": _agreement(rows)},
         "controls": _controls(rows, lost),
-        "recovery": _recovery(lost),
         "pathway": _pathway(lost),
         "hidden": hidden_numbers(rows),
         "attention_lost": {
@@ -111,17 +101,14 @@ def _retained(rows: pd.DataFrame) -> dict[str, Estimate]:
     """Return the error rates that retained facts of held-out subjects say were reached."""
     own = rows[rows["held_out"]]
     return {
-        "missed": mean_of(own["index"] < own["intact"], own),
-        "unseen": mean_of(own["index"] <= own["threshold"], own),
+        "missed": mean_of(own["stated_share"] < 1, own),
+        "unseen": mean_of((own["index"] <= own["threshold"]) & (own["stated_share"] == 0), own),
     }
 
 
 def _agreement(rows: pd.DataFrame) -> dict[str, Estimate]:
-    """Compare the index by other wordings alone with that by other attention alone, and their calls.
-
-    Empty where one of the two ways tells nothing.
-    """
-    columns = [f"{kind}_{way}" for kind in ("index", "stored_by") for way in (WORDINGS, ATTENTION)]
+    """Compare the evidence of two held-out forms, and which facts each calls stated; empty of one form."""
+    columns = [f"{kind}_form_{k}" for kind in ("evidence", "states") for k in (1, 2)]
     if not set(columns) <= set(rows):
         return {}
     x, y, ours, theirs = (rows[name].to_numpy(dtype=np.float64) for name in columns)
@@ -138,26 +125,6 @@ def _controls(rows: pd.DataFrame, lost: pd.DataFrame) -> dict[str, dict[str, Est
             "shown_of_lost": mean_of(lost[shown], lost),
             "false_positives": mean_of(own[shown], own),
         }
-    return tree
-
-
-def _recovery(lost: pd.DataFrame) -> dict[str, Estimate]:
-    """Average how many lost facts are answered right under other attention, and under the placebo.
-
-    Each over the facts of which it was made, a difference over those of which both were.
-    """
-    kinds = [
-        str(column).removeprefix("recovered_") for column in lost if str(column).startswith("recovered_")
-    ]
-    # Arms have siblings of other names, so that of several siblings' columns some are an arm's own.
-    own = {kind.partition(":")[2] for kind in kinds if lost[f"recovered_{kind}"].notna().any()}
-    own = own | {""} if own - {""} else {kind.partition(":")[2] for kind in kinds}
-    named = {k.split(":")[0]: lost[f"recovered_{k}"] for k in kinds if k.partition(":")[2] in own}
-    tree = {name: mean_of(values, lost) for name, values in named.items()}
-    for name, placebo in PAIRS.items():
-        if {name, placebo} <= set(named):
-            change = named[name] - named[placebo]
-            tree[f"difference_{name}"] = mean_of(change, lost, difference=True)
     return tree
 
 

@@ -10,7 +10,9 @@ from analyses.common.options import SHOWN_OR_KEPT, wordings_config
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions as Settings
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
-from finetune.common.option_checks import Count, CountOrNone, InnerShare, Within, refuse_unread, require_valid
+from finetune.common.option_checks import CountOrNone, InnerShare, Within, refuse_unread, require_valid
+
+LESSON_STEPS = (10, 30, 50)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +28,19 @@ class StoredOrSuppressedOptions(Settings):
     run: Path | None = None
     """A finished run of attention_imbalance, whose settings and checkpoints are used."""
     alpha: InnerShare = 0.05
-    """Share of never-stored facts that may be called stored, and of retained ones not intact."""
+    """Share of never-stored facts that may be called stored by their index."""
     form_shots: Annotated[int, Within(0, 1000)] = 0
-    """As evidence, also ask with this many solved examples in front (for models that understand them)."""
+    """Also hold out the asked form with this many solved examples in front (for models that read them)."""
     grid_facts: CountOrNone = 200
     """How many stored lost facts to transplant head by head; fewer in models of many heads (0: none)."""
     hidden_facts: CountOrNone = 0
     """How many facts to rank the answers of, by probability and by a probe, in base and arm (0: none)."""
     pathway_facts: CountOrNone = 100
     """How many lost facts of each arm to ask under every graft of weights (up to 61 askings; 0: none)."""
-
-    lesson_steps: tuple[Count, ...] = (10, 30, 50)
-    """After how many steps of a lesson on other facts to ask lost ones again (four lessons an arm)."""
+    lesson_steps: tuple[CountOrNone, ...] | None = None
+    """After how many steps of a lesson on other facts to ask lost ones again (four lessons an arm; default:
+    10 30 50 of arms that are trained here, and 0, none, of your own checkpoints, where they take longer than
+    all the rest)."""
 
     def resolved(self) -> Self:
         """Take the settings of ``run``, if one is named.
@@ -86,6 +89,13 @@ class StoredOrSuppressedOptions(Settings):
                 f"--run {self.run}: was made with other wordings than are in {path} now; put that file back, "
                 "or run attention_imbalance again"
             )
+
+    @property
+    def steps_of_lessons(self) -> tuple[int, ...]:
+        """After how many steps of a lesson to ask, in order."""
+        given = self.lesson_steps
+        wanted = given if given is not None else () if self.finetuned else LESSON_STEPS
+        return tuple(sorted({*wanted} - {0}))
 
     @property
     def needs_subjects(self) -> bool:

@@ -10,51 +10,41 @@ from analyses.common.recovery_page import recovery_sentence, recovery_tables
 from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_stored
 from analyses.experiments.stored_or_suppressed.hidden import hidden_table
-from analyses.experiments.stored_or_suppressed.numbers import PAIRS
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_table
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.reports.pages.results_tables import results_table, write_number
-from interp.reports.pages.study import Cell, Study, StudyTable, format_interval
+from interp.reports.pages.study import Study, StudyTable, format_interval
 from interp.reports.read.results import Results
 from interp.verdicts.controls import CONTROLS, FEWEST_CONTROLS
-
-TRIED = {
-    "patterns": "the base's last row",
-    "all_patterns": "all of the base's rows",
-    "sibling": "a sibling's last row",
-    "all_sibling": "all of a sibling's rows",
-    "boost_8": "attention to the subject × 8",
-}
 
 
 def study(found: Diagnosed, results: Results) -> Study:
     """Say what became of the facts that arms lost."""
     frame = found.rows
-    controls = " / ".join(sorted(set(frame["controls"])))
+    controls, lesson = " / ".join(sorted(set(frame["controls"]))), results.part("lesson")
     return Study(
         title="Stored or suppressed",
         question="Of the facts that each fine-tuned arm lost, which are still stored?",
-        finding=f"{recovery_sentence(results.part('lesson'))}. {_finding(results)}",
+        finding=f"{recovery_sentence(lesson)}. {_finding(results)}" if lesson.below() else _finding(results),
         outcome="measured",
         claims=claims_on_verdicts(results, found.alpha),
         tables=(
-            *recovery_tables(results.part("lesson")),
+            *(recovery_tables(lesson) if lesson.below() else ()),
             _verdict_table(frame, results),
             _index_table(frame, results),
             _control_table(frame, results),
             *([hidden_table(results)] if "k_external" in frame else []),
-            _recovery_table(results),
             pathway_table(results),
             _head_table(found.heads),
         ),
         figures=tuple(figures(frame, found.heads, found.pictures)),
         examples=(_examples(frame),),
         notes=(
-            f"Cuts were fitted on one half of the anchors ({controls}) and hold for this table only.",
-            "Suppressed, intact: stored about as well as retained facts are, and not used. Eroded: stored in "
-            "part. Erased: not told from never-stored facts, which is not a proof that nothing is left. "
-            "Right but generic: the answer says nothing about the subject. Undetermined: the evidence is in "
-            "doubt, or the base's own answer was only its relation's commonest.",
+            f"The index was cut on one half of the anchors ({controls}); the cut holds for this table only.",
+            "Suppressed, intact: wrong as asked, and still stated in every held-out form. Eroded: stated in "
+            "some, or told from never-stored facts. Erased: not told from them, which does not prove that "
+            "nothing is left. Right but generic: the answer says nothing about the subject. Undetermined: "
+            "the evidence is in doubt, or the base's own answer was only its relation's commonest.",
         ),
     )
 
@@ -63,7 +53,7 @@ def _finding(results: Results) -> str:
     parts = [
         f"{name} lost {write_number(arm.at('lost'), '%')} of the known facts, and of these "
         f"{write_number(arm.at('stored_of_lost'), '%')} are shown to be still stored, "
-        f"{write_number(arm.at('suppressed_of_lost'), '%')} as well as retained facts are"
+        f"{write_number(arm.at('suppressed_of_lost'), '%')} intact: stated in every held-out form"
         for name, arm in results.below("arms").items()
         if arm.at("stored_of_lost")["value"] is not None
     ]
@@ -83,21 +73,20 @@ def _verdict_table(frame: pd.DataFrame, results: Results) -> StudyTable:
             "Eroded": ("eroded_of_lost", "%"),
             "Erased": ("erased_of_lost", "%"),
             "Undetermined": ("undetermined_of_lost", "%"),
-            "Still stated": ("stated_of_lost", "%"),
         },
-        note="95% intervals over subjects; over seeds where there are several. Still stated: right and tied "
-        "to the subject in every held-out form, without any intervention; stored whatever the index says.",
+        note="95% intervals over subjects; over seeds where there are several. Intact: right and tied to the "
+        "subject in every held-out form. Facts known by luck are among the lost, and undetermined.",
     )
 
 
 def _index_table(frame: pd.DataFrame, results: Results) -> StudyTable:
-    """Say what the index rests on, where it lies by class, and how its cuts held on held-out anchors."""
+    """Say what anchors the index, where it lies by class, and how its cuts held on held-out anchors."""
     first = frame.groupby("arm").first()
     return results_table(
         "The storage index between its anchors",
-        ("Arm", "Evidence in it", "Never stored are", "Retained are"),
+        ("Arm", "Never stored are", "Retained are"),
         {
-            (name, *(str(first.at[name, column]) for column in ("apart", "controls", "retained_are"))): arm
+            (name, *(str(first.at[name, column]) for column in ("controls", "retained_are"))): arm
             for name, arm in results.below("arms").items()
         },
         {
@@ -105,13 +94,13 @@ def _index_table(frame: pd.DataFrame, results: Results) -> StudyTable:
             "Suppressed, intact": ("index/suppressed", "2?"),
             "Eroded": ("index/eroded", "2?"),
             "Erased": ("index/erased", "2?"),
-            "Wordings against attention, rank correlation": ("agreement/lost/rank_correlation", "2?"),
-            "The same, of who is stored, kappa": ("agreement/lost/kappa", "2?"),
+            "Two held-out forms, rank correlation": ("agreement/lost/rank_correlation", "2?"),
+            "The same, of who is stated, kappa": ("agreement/lost/kappa", "2?"),
             "Retained, called less than intact, %": ("retained_held_out/missed", "%?"),
             "Retained, not told from never stored, %": ("retained_held_out/unseen", "%?"),
         },
         note="0 is the median of never-stored facts, 1 that of specifically retained ones. Agreement is "
-        "of lost facts, between the index by other wordings alone and by other attention alone. The last two "
+        "of lost facts, between two held-out forms where there are as many. The last two "
         "are of held-out subjects; the share of never-stored facts called stored is in the next table.",
     )
 
@@ -143,26 +132,6 @@ def _control_table(frame: pd.DataFrame, results: Results) -> StudyTable:
     )
 
 
-def _recovery_table(results: Results) -> StudyTable:
-    rows = []
-    for arm, part in results.below("arms").items():
-        for kind in TRIED:
-            row: list[Cell] = [arm, TRIED[kind]]
-            for name, how in ((kind, "share"), (PAIRS[kind], "share"), (f"difference_{kind}", "points")):
-                found = part.at(f"recovery/{name}")
-                row += [write_number(found, how), found["n"]]
-            if part.at(f"recovery/{kind}")["n"]:
-                rows.append(tuple(row))
-    return StudyTable(
-        title="Lost facts answered right under other attention, values untouched",
-        columns=("Arm", "What is done", "Right, %", "n", "Placebo, %", "n", "Difference, points", "n"),
-        rows=tuple(rows),
-        note="Of lost facts, each with the number of those of which it was made; over seeds, n is theirs. A "
-        "fact without another one like it has no placebo. Differences are paired, over the facts that have "
-        "both. The placebo takes another subject's rows, or scales the relation's words.",
-    )
-
-
 def _head_table(heads: pd.DataFrame) -> StudyTable:
     best = heads.groupby("arm", sort=False).head(3) if len(heads) else heads
     rows = [
@@ -190,9 +159,7 @@ def _examples(frame: pd.DataFrame) -> StudyTable:
     """Show stored facts that each arm lost, those of median index: typical ones, not picked."""
     first = frame[frame["seed"] == frame["seed"].iloc[0]]
     some = pd.concat([typical_stored(rows) for _, rows in first.groupby("arm", sort=False)])
-    kinds = [
-        c for c in ("evidence_asked", "evidence_forms", "evidence_boost", "evidence_sibling") if c in some
-    ]
+    kinds = ["evidence_asked", "evidence_forms"]
     rows = [
         (
             row["arm"],

@@ -21,7 +21,6 @@ from analyses.experiments.stored_or_suppressed.head_transplants import (
     in_order,
     pictures,
     sibling_of,
-    siblings_of,
     transplanted_heads,
 )
 from analyses.experiments.stored_or_suppressed.hidden import with_hidden_knowledge
@@ -36,9 +35,8 @@ from interp.stats import TEST_OVER_TRAIN
 from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.controls import FEWEST_CONTROLS
 from interp.verdicts.diagnose import diagnose
-from interp.verdicts.prompts import statement_forms
 
-_PER_ROW = ("threshold", "intact", "controls", "retained_are")
+_PER_ROW = ("threshold", "controls", "retained_are")
 _TOLD = ("apart", "anchors", "false_positives", "missed", "unseen", "left_out")  # kept beside the verdicts
 
 
@@ -122,7 +120,7 @@ def measure_seed(
         odd[arm] = [*odd[arm], *reasons]
         frames[arm] = frames[arm].join(pathway_columns(grafted[arm]), on="fact_id")
         with run.timed(f"seed {seed}: {arm}, lessons"):
-            plan = _lessons(options, checkpoints, arm, known, here / "lessons" / arm, seed)
+            plan = _lessons(options, checkpoints, arm, here / "lessons" / arm, seed)
             frames[arm], reasons = _taught(plan, arm, frames[arm])
         odd[arm] = [*odd[arm], *reasons]
     frame = pd.concat([frames[arm] for arm in arms], ignore_index=True)
@@ -168,7 +166,6 @@ def _verdicts(
             phrasebook=checkpoints.phrasebook,
             prompts=checkpoints.prompts,
             answer_sets=checkpoints.answer_sets,
-            siblings=siblings_of(models, arm),
             alpha=options.alpha,
             shots=options.form_shots,
             known=known,
@@ -180,7 +177,7 @@ def _verdicts(
         notes.write_text(as_json(told), encoding="utf-8")
         by_id = {fact.id: fact.popularity for fact in checkpoints.test}
         per_row = {name: getattr(found, name) for name in _PER_ROW}
-        frame = found.to_frame().assign(seed=seed, arm=arm, **per_row, apart=", ".join(found.apart))
+        frame = found.to_frame().assign(seed=seed, arm=arm, **per_row)
         frame["popularity"] = frame["fact_id"].map(by_id).astype("Float64")
         other = sibling_of(checkpoints, arm) or BASE
         for column, name in (("attention", arm), ("attention_other", other)):
@@ -201,24 +198,16 @@ def keep_asked(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _lessons(
-    options: StoredOrSuppressedOptions,
-    checkpoints: Checkpoints,
-    arm: str,
-    known: KnownFacts | None,
-    home: Path,
-    seed: int,
+    options: StoredOrSuppressedOptions, checkpoints: Checkpoints, arm: str, home: Path, seed: int
 ) -> LessonPlan:
-    """Say what an arm is taught, and in which further forms it is asked."""
-    source, test = source_of(checkpoints, arm), checkpoints.test
-    asked = checkpoints.prompts
-    held_out = statement_forms(test, checkpoints.phrasebook, asked, shots=0, seed=seed)[1]
+    """Say what an arm is taught."""
+    source = source_of(checkpoints, arm)
     return LessonPlan(
         source=source,
         base=checkpoints.base,
-        prompts=asked,
-        forms=known.prompts if known and known.prompts else held_out,
+        prompts=checkpoints.prompts,
         config=lesson_config(source, checkpoints.dtype),
-        steps=tuple(sorted(set(options.lesson_steps))),
+        steps=options.steps_of_lessons,
         seed=seed,
         home=home,
     )

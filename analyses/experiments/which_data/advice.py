@@ -63,8 +63,9 @@ def advice(options: WhichDataOptions, way: str, facts: int, known: dict[str, Any
         )
     if facts * share_held_out(facts) < FEWEST_CONTROLS:
         told.append(
-            f"A diagnosis asks {FEWEST_CONTROLS} facts or more that were not trained on: these are too few "
-            "to hold so many out, so give it others."
+            f"A diagnosis asks {FEWEST_CONTROLS} facts or more that were not trained on: give "
+            f"{2 * FEWEST_CONTROLS} or more in all, or let it ask others (factscope diagnose --facts "
+            "geonames@even)."
         )
     if options.keep < 1:
         told.append("If it must be fewer, keep relations and answers even, as --floor 1 does.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ def following(home: Path) -> tuple[str, ...]:
 EXPERIMENT = Experiment(
     name="which_data",
     following=following,
+    resolve=methodcaller("resolved"),
     load=load,
     accept=require_places,
     steps=measure,

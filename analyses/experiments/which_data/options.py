@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from analyses.common.asking_options import AskedFactsOptions
+from finetune.checkpoints.precision import default_dtype
 from finetune.common.errors import InputError
 from finetune.common.option_checks import Count, PositiveShare, Share, Within
+from finetune.training.config import Dtype
 from interp.selection.scores import SCORES
 
 
@@ -40,6 +42,8 @@ class WhichDataOptions(AskedFactsOptions):
     """Solved examples in front, for scores that show some."""
     batch_tokens: Count = 16_384
     """Bound on tokens a forward pass, hence on memory."""
+    dtype: Dtype | None = None  # type: ignore[assignment]  # resolved before it is read
+    """What the base is loaded in (default: bfloat16 where a CPU is much faster in it, else float32)."""
 
     def check(self) -> None:
         """Refuse settings that can lead nowhere.
@@ -51,6 +55,11 @@ class WhichDataOptions(AskedFactsOptions):
         for option, name in (("--score", self.score), *(("--also", name) for name in self.also)):
             if name is not None and name not in SCORES:
                 raise InputError(f"{option} {name}: choose from {', '.join(SCORES)}")
+
+    def resolved(self) -> Self:
+        """Choose the dtype, unless it is given."""
+        self.check()
+        return self if self.dtype else replace(self, dtype=default_dtype(self.base))
 
     def config(self) -> dict[str, Any]:
         """Every setting that can change the choice, JSON-able."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from finetune.data.load_facts import FactsWithRows, load_with_rows
 from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import load_phrasebook
 from finetune.data.prompts import Phrasebook
+from finetune.training.next_steps import warn_of_one_answer
 from finetune.training.training_format import remembered_format
 from interp.models.preflight import require_measurable
 from interp.selection.candidates import Candidates
@@ -110,6 +112,8 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
     require_measurable(options.base)
     columns = mapping(options.columns)
     traced = load_with_rows(options.facts, limit=options.limit, seed=options.seed, columns=columns)
+    _require_enough(options, traced.facts)
+    warn_of_one_answer(traced.facts)
     for option, out in (("--out", options.out), ("--dropped", options.dropped)):
         if out is not None:
             require_writable(traced, options.facts, out, option)
@@ -123,7 +127,7 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
         reference=None if options.reference is None else FactSet.load(options.reference, subjects=False),
         seed=options.seed,
         batch_tokens=options.batch_tokens,
-        dtype=options.dtype,
+        dtype=options.dtype or "float32",
     )
     unavailable = {name: why for name, score in SCORES.items() if (why := score.unavailable(candidates))}
     for name in filter(None, (options.score, *options.also)):
@@ -141,6 +145,18 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
         score=score,
         left_out=(*traced.facts.left_out, *too_long),
         unavailable=tuple(unavailable.items()),
+    )
+
+
+def _require_enough(options: WhichDataOptions, facts: FactSet) -> None:
+    """Refuse facts so few that none would be kept."""
+    if int(options.keep * len(facts) + 1e-9):
+        return
+    aside = facts.left_out
+    why = f" ({len(aside)} rows were set aside: {aside[0].where}: {aside[0].reason})" if aside else ""
+    raise InputError(
+        f"{options.facts}: {len(facts)} fact{'s' * (len(facts) != 1)}{why}; to keep {options.keep:g} of them "
+        f"takes {math.ceil(1 / options.keep)} or more"
     )
 
 

@@ -66,11 +66,14 @@ class Table:
         names = " or ".join(map(repr, columns))
         mapped = f", or say what the file calls it (--columns {columns[0]}=NAME)"
         mapped = mapped if columns[0] in MAPPED else ""
+        return InputError(f"{self.name}: no column {names}; add it{mapped}{but} ({self.found})")
+
+    @property
+    def found(self) -> str:
+        """The file's own names of its columns, for a message."""
         headers = [self.header(column) for column in self.columns]
         hidden = "" if all(map(str.isprintable, headers)) else ", without characters that cannot be seen"
-        return InputError(
-            f"{self.name}: no column {names}; add it{mapped}{but} (found{hidden}: {join_names(headers)})"
-        )
+        return f"found{hidden}: {join_names(headers)}"
 
     def header(self, column: str) -> str:
         """Return the file's own name of a column."""

@@ -37,7 +37,9 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None, pointer: st
         )
     extension = path.suffix.lower()
     if extension not in EXTENSIONS:
-        raise InputError(f"{path}: unknown extension {path.suffix!r}; use one of {', '.join(EXTENSIONS)}")
+        raise InputError(
+            f"{path}: unknown extension {path.suffix!r}; save it as one of {', '.join(EXTENSIONS)}"
+        )
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty; give a file with a header and rows")
     if pointer and extension != ".json":

@@ -130,10 +130,15 @@ def _against_base(run: Run, key: str, *, scale: float, unit: str, label: str) ->
     sides: dict[int, list[str]] = {1: [], -1: [], 0: []}
     for arm in run.arms:
         if arm != BASE and (found := run.number("arms", arm, key)):
-            sides[apart(found, base)].append(f"{arm} {scale * found.value:.1f}{unit}")
+            sides[apart(found, base)].append(f"{arm} {_written(scale * found.value)}{unit}")
     words = {-1: "clearly less", 1: "clearly more", 0: "not clearly apart"}
     told = [f"{words[sign]}: {', '.join(sides[sign])}" for sign in (-1, 1, 0) if sides[sign]]
-    return f"{label}, base {scale * base.value:.1f}{unit}; {'; '.join(told)}."
+    return f"{label}, base {_written(scale * base.value)}{unit}; {'; '.join(told)}."
+
+
+def _written(value: float) -> str:
+    """Write a number to a tenth, without the sign of a zero."""
+    return f"{round(value, 1) + 0.0:.1f}".replace("-", wording.MINUS)
 
 
 def _hidden(run: Run) -> str:

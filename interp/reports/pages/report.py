@@ -127,7 +127,9 @@ def is_study(path: Path) -> bool:
 def render_report(run: Run, *, drawn: Drawn | None = None, verdicts: Path | None = None) -> str:
     """Render the page of a run, a study with the table of its facts, as one HTML text."""
     drawn = draw(run) if drawn is None else drawn
-    study = run_study(run, [_shown(run, name, drawn[name]) for name in CHARTS])
+    # Nobody misses the steps of a training where no arm is one.
+    idle = set() if any(arm.startswith("checkpoint-") for arm in run.arms) else {"trajectory"}
+    study = run_study(run, [_shown(run, name, drawn[name]) for name in CHARTS if name not in idle])
     svgs = {each.name: inline_svg(each.figure, each.name) for each in study.figures if each.figure}
     name, facts = run.path.resolve().name, run_fact_section(run, verdicts)
     return render_study(name, study, run.manifest, drawn=svgs, facts=facts)

@@ -16,6 +16,13 @@ KINDS: Mapping[wording.Kind, tuple[str, str]] = {  # title of a column of accura
     "accuracy_known": ("Known to the base", "%"),
     "subject_attention": ("Subject attention", "0 to 1"),
 }
+# Other ways to measure attention to the subject than the headline's.
+ATTENTION_KINDS: Mapping[wording.Kind, tuple[str, str]] = {
+    "subject_attention": ("Without sinks", "mass"),
+    "subject_attention_raw": ("With sinks", "mass"),
+    "subject_attention_recall": ("In recall heads", "mass"),
+    "value_weighted_share": ("Weighted by values", "share of norm"),
+}
 # What the relation's commonest answer cannot explain, how often an arm gives one answer only, and how often
 # its answers would be judged otherwise.
 SPECIFIC_KINDS: Mapping[wording.Kind, tuple[str, str]] = {
@@ -57,7 +64,13 @@ def run_study(run: Run, figures: Sequence[StudyFigure] = ()) -> Study:
         finding=answer.sentences[0],
         outcome=answer.verdict,
         answer=answer.sentences[1:],
-        tables=(headline_numbers(run), *specific_numbers(run), *recall_numbers(run), moved_heads(run)),
+        tables=(
+            headline_numbers(run),
+            *attention_numbers(run),
+            *specific_numbers(run),
+            *recall_numbers(run),
+            moved_heads(run),
+        ),
         figures=tuple(figures),
         examples=tuple(_example(run)),
         definitions=tuple(_definitions(run)),
@@ -118,6 +131,21 @@ def _specific_note(run: Run) -> str:
     ]
     lead = " Accuracy on known facts whose answer is not the commonest, and share of the modal answer: "
     return f"{lead}{'; '.join(told)}." if told else ""
+
+
+def attention_numbers(run: Run) -> tuple[StudyTable, ...]:
+    """Give attention to the subject per arm in each way that it was measured; no table of one way alone."""
+    if not any(run.number("arms", arm, "value_weighted_share") for arm in run.arms):
+        return ()
+    return _by_arm(
+        run,
+        ATTENTION_KINDS,
+        title="Attention to the subject, measured in four ways",
+        note="Mean over layers and heads. An attention sink (the first token) draws attention and writes "
+        "next to nothing: without sinks, the rest is renormalised. Weighted by values: the norm of what "
+        "heads write at the last token from the subject, of the norm of all they write (Kobayashi et al. "
+        "2020). Recall heads are those that answers need.",
+    )
 
 
 def specific_numbers(run: Run) -> tuple[StudyTable, ...]:

@@ -1,0 +1,60 @@
+"""Prefixes that token rows share, such as the same solved examples: run once, in front of all rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from finetune.evaluation.batching import sliding_window
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+FEWEST_SHARED = 16  # tokens that rows must have in common for running them once to pay
+
+
+def common_prefix(model: PreTrainedModel, rows: Sequence[Sequence[int]], room: int) -> int:
+    """Count the tokens that all rows begin with, but for the last of each, where that saves some work.
+
+    Args:
+        model: the plain model.
+        rows: tokens of prompts.
+        room: how many tokens more will stand behind each.
+    """
+    # Padding stands between a shared prefix and the rest of a row, where a sliding window would count it.
+    if len(rows) < 2 or max(map(len, rows)) + room > (sliding_window(model) or math.inf):
+        return 0
+    n = min(map(len, rows)) - 1
+    same = next((k for k in range(n) if any(row[k] != rows[0][k] for row in rows)), n)
+    return same if same >= FEWEST_SHARED else 0
+
+
+def run_prefix(
+    model: PreTrainedModel, prefix: Sequence[int], mask: Int[Tensor, "row pos"], cache: Any = None
+) -> tuple[Int[Tensor, "row whole"], Any]:
+    """Run tokens that stand in front of every row once; return the whole mask, and keys and values to go on.
+
+    Args:
+        model: the plain model.
+        prefix: the tokens; without any, all is returned as it is.
+        mask: of the rows behind them, 1 at tokens.
+        cache: what to fill; the model's own kind of cache without it.
+    """
+    import torch
+
+    if not prefix:
+        return mask, cache
+    before = torch.tensor([list(prefix)], device=model.device)
+    with torch.inference_mode():
+        made = model(input_ids=before, past_key_values=cache, use_cache=True, **fewest_logits(model))
+    made.past_key_values.batch_repeat_interleave(len(mask))
+    return torch.cat([mask.new_ones(len(mask), len(prefix)), mask], 1), made.past_key_values
+
+
+def fewest_logits(model: PreTrainedModel) -> dict[str, int]:
+    """Ask for the logits of the last position only, where a model allows that."""
+    supported = getattr(model, "_supports_logits_to_keep", None)
+    return {"logits_to_keep": 1} if supported is not None and supported() else {}
