@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,23 @@ def with_known(frame: pd.DataFrame, known: Sequence[bool]) -> pd.DataFrame:
     rest = frame.drop(columns="known", errors="ignore")
     rest.insert(rest.columns.get_loc("prediction"), "known", list(known))  # type: ignore[arg-type]
     return rest
+
+
+def lost_facts(top: pd.DataFrame, bottom: pd.DataFrame) -> list[str]:
+    """Name the facts that only the top arm gets right."""
+    one, other = (rows.set_index("fact_id")["correct"] for rows in (top, bottom))
+    lost = one & ~other
+    return list(lost[lost].index)
+
+
+def with_recovery(frame: pd.DataFrame, outcome: Mapping[str, Mapping[str, bool]]) -> pd.DataFrame:
+    """Add the transplant's outcome to the rows of the bottom arm that only the top arm gets right."""
+    facts = frame["fact_id"].where(frame["arm"] == "bottom")
+    columns = {
+        name: facts.map({i: found.get(name) for i, found in outcome.items()}).astype("boolean")
+        for name in ("recovered", "placebo_recovered")
+    }
+    return frame.assign(**columns)
 
 
 def _quartiles(facts: FactSet) -> list[int | None]:

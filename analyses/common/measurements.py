@@ -5,7 +5,7 @@ Each is a stage of a visit (:mod:`analyses.common.visits`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -252,20 +252,3 @@ def transplant(
         if prompt.fact_id in partners:
             outcome[prompt.fact_id]["placebo_recovered"] = judge.is_right(prompt, placebo)
     return outcome
-
-
-def lost_facts(top: pd.DataFrame, bottom: pd.DataFrame) -> list[str]:
-    """Name the facts that only the top arm gets right."""
-    one, other = (rows.set_index("fact_id")["correct"] for rows in (top, bottom))
-    lost = one & ~other
-    return list(lost[lost].index)
-
-
-def with_recovery(frame: pd.DataFrame, outcome: Mapping[str, Mapping[str, bool]]) -> pd.DataFrame:
-    """Add the transplant's outcome to the rows of the bottom arm that only the top arm gets right."""
-    facts = frame["fact_id"].where(frame["arm"] == "bottom")
-    columns = {
-        name: facts.map({i: found.get(name) for i, found in outcome.items()}).astype("boolean")
-        for name in ("recovered", "placebo_recovered")
-    }
-    return frame.assign(**columns)

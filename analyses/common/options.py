@@ -13,8 +13,7 @@ from finetune.common.option_checks import Count, Positive, Rate, Seed, Within, r
 from finetune.common.user_cache import default_cache
 from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
-from finetune.data.phrasebooks import ASKED, QuestionForm, load_phrasebook, phrasebook
-from finetune.data.prompt_formats import PromptFormat
+from finetune.data.phrasebooks import QuestionForm, load_phrasebook, phrasebook
 from finetune.data.prompts import Phrasebook
 from finetune.data.splits import Arm, Match, shuffle_popularity, split
 from finetune.data.templates.custom import read_templates
@@ -37,46 +36,6 @@ class OutputOptions:
     """Print the run as one JSON object and nothing else; progress goes to standard error."""
     color: bool = True
     """Colours on a terminal; NO_COLOR in the environment turns them off too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AskedFactsOptions(OutputOptions):
-    """A table of facts and how a base is asked them; ``facts`` and ``base`` are each analysis' own."""
-
-    columns: tuple[str, ...] = ()
-    """What the file calls its columns, each NAME=COLUMN: subject=Name answer=Label (docs/guide_facts.md)."""
-    limit: Count | None = None
-    """Take a random draw of this many facts only."""
-    phrasebook: Path | None = None
-    """Your own wordings of relations: a JSON, YAML, CSV or TSV file (docs/guide_facts.md)."""
-    prompt_format: str = ASKED
-    """How the base is asked, {question} replaced; what python -m finetune trained is asked as it was."""
-    chat: bool = False
-    """Ask the base in the tokenizer's chat template."""
-    dtype: Dtype = "float32"
-    """What the base is loaded in."""
-    seed: Seed = 0
-    """Decides draws: of facts, of solved examples and placebos, and between equal scores."""
-
-    def check(self) -> None:
-        """Refuse settings that can lead nowhere.
-
-        Raises:
-            InputError: names the setting and the remedy.
-        """
-        require_valid(self)
-        if "{question}" not in self.prompt_format:
-            raise InputError(f"--prompt-format {self.prompt_format}: write {{question}} where it belongs")
-
-    def config(self) -> dict[str, Any]:
-        """Every setting that can change a number, JSON-able."""
-        held = {k: v for k, v in asdict(self).items() if k not in SHOWN_OR_KEPT}
-        return {**held, **wordings_config(self.phrasebook)}
-
-    @property
-    def style(self) -> PromptFormat:
-        """How questions are put, solved examples aside."""
-        return PromptFormat(template=self.prompt_format, chat=self.chat)
 
 
 @dataclass(frozen=True, kw_only=True)

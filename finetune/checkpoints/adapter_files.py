@@ -10,8 +10,13 @@ import warnings
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import peft
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from peft import PeftConfig
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from finetune.checkpoints.gguf_files import is_gguf
@@ -20,9 +25,6 @@ from finetune.checkpoints.shipped_models import shipped_name
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line, printable
 from finetune.common.text_files import read_json_object
-
-if TYPE_CHECKING:
-    from peft import PeftConfig
 
 CONFIG = "adapter_config.json"
 # PEFT ignores a runtime configuration and an auto mapping in a file.
@@ -58,15 +60,12 @@ def read_config(folder: str | Path) -> PeftConfig:
         InputError: a kind of adapter that PEFT does not know, a setting of a wrong type or value, or one that
             would load code or further adapters.
     """
-    from peft import __version__
-    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-
     file, settings = Path(folder) / CONFIG, read_settings(folder)
     kind = settings.get("peft_type")
     if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise InputError(
             f"{file}: peft_type = {printable(repr(kind), 60)} is no kind of adapter that peft "
-            f"{__version__} knows; correct it, or upgrade peft"
+            f"{peft.__version__} knows; correct it, or upgrade peft"
         )
     if kind == "XLORA" or settings.get("megatron_config") is not None:
         what = (
@@ -95,8 +94,6 @@ def read_config(folder: str | Path) -> PeftConfig:
 
 def unknown_settings(folder: str | Path) -> list[str]:
     """Name the settings of an adapter that this version of PEFT does not know, but for those that are off."""
-    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-
     settings = read_settings(folder)
     kinds: dict[Any, Any] = PEFT_TYPE_TO_CONFIG_MAPPING
     known = _fields(kinds[settings["peft_type"]]) | ASIDE
@@ -158,9 +155,6 @@ def _fields(config: Any) -> set[str]:
 
 def _cached_snapshot(name: str) -> str | None:
     """Find a hub model in the local cache: its directory there, so that loading it asks no network."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
     try:
         config = try_to_load_from_cache(name, "config.json") if is_hub_id(name) else None
     except HFValidationError:

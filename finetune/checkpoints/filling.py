@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import GenerationConfig
 
 from finetune.checkpoints.inspection import CheckpointLayout, Source, match_files
 from finetune.checkpoints.key_messages import Fit, mismatch_message, unusable_config_message
@@ -14,9 +18,6 @@ from finetune.checkpoints.weight_keys import attention_of, model_class
 from finetune.common.errors import InputError
 from finetune.common.hub import loading_error
 from finetune.common.messages import one_line
-
-if TYPE_CHECKING:
-    import torch
 
 
 class FileSlice:
@@ -35,8 +36,6 @@ class FileSlice:
         return self.shape
 
     def __getitem__(self, index: Any) -> torch.Tensor:
-        import torch
-
         if index is not ... or not self.shape:
             return self._read(index)
         rows = max(1, PIECE // max(1, math.prod(self.shape[1:])))
@@ -48,8 +47,6 @@ class FileSlice:
         return whole
 
     def _read(self, index: Any) -> torch.Tensor:
-        from safetensors import safe_open
-
         with safe_open(self.file, framework="pt") as opened:
             part: torch.Tensor = opened.get_slice(self.key)[index]
         return part.to(self.dtype) if self.dtype is not None and part.is_floating_point() else part
@@ -74,8 +71,6 @@ def tensors_of(found: CheckpointLayout) -> tuple[dict[str, Any], CheckpointLayou
 
 
 def _unpickle(found: CheckpointLayout) -> dict[str, Any]:
-    import torch
-
     tensors: dict[str, Any] = {}
     for file in found.files.files:
         try:
@@ -107,8 +102,6 @@ def fill_model(
     Raises:
         InputError: the model cannot be made, or has a parameter that was not filled.
     """
-    import torch
-
     kind, config = model_class(found.config)
     # Where parts of an architecture stay in float32, transformers casts.
     if not (kind._keep_in_fp32_modules or kind._keep_in_fp32_modules_strict):
@@ -140,8 +133,6 @@ def default_attention(model: Any) -> str:
 
 def take_generation_config(model: Any, source: Source, revision: str | None) -> None:
     """Give the model the checkpoint's own end-of-sequence tokens and the like, where it brings any."""
-    from transformers import GenerationConfig
-
     local, name = Path(source).is_dir(), "its generation_config.json"
     if local and not (Path(source) / "generation_config.json").is_file():
         return

@@ -12,10 +12,11 @@ import io
 import shutil
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from finetune.checkpoints.gguf_files import GgufFile, read_gguf
@@ -23,10 +24,6 @@ from finetune.checkpoints.gguf_tokenizers import save_tokenizer
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
 from finetune.common.progress import silence_transformers
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedConfig, PreTrainedModel
 
 REMEDY = "name the same model as safetensors"
 BYTES = 4  # of a float32

@@ -11,7 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_utils import _get_resolved_checkpoint_files
+from transformers.utils import cached_file
 
 from finetune.checkpoints.configs import COPY_AGAIN, configuration_from
 from finetune.checkpoints.key_messages import Fit, prefix_notice
@@ -20,9 +24,6 @@ from finetune.checkpoints.weight_keys import require_fit, run_without_contents
 from finetune.common.errors import InputError
 from finetune.common.hub import hub_answers, loading_error
 from finetune.common.text_files import read_json_object
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
 
 Source = str | Path
 Signature = tuple[tuple[str, int, int, int], ...]
@@ -159,8 +160,6 @@ def _place(source: Source, revision: str | None) -> Path:
                 "its base)"
             )
         return Path(source)
-    from transformers.utils import cached_file
-
     hub_answers()
     try:
         return Path(str(cached_file(str(source), "config.json", revision=revision or "main"))).parent
@@ -170,8 +169,6 @@ def _place(source: Source, revision: str | None) -> Path:
 
 def _hub_files(source: str, revision: str | None, allow_pickle: bool) -> WeightFiles:
     """Fetch the weights of a hub id, as transformers finds them there, or take them from the cache."""
-    from transformers.modeling_utils import _get_resolved_checkpoint_files
-
     options: Any = {"revision": revision or "main"}
     try:
         found, _ = _get_resolved_checkpoint_files(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+from transformers import PreTrainedModel
 
 from finetune.checkpoints.weight_files import first_keys
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 Shape = tuple[int, ...]
 ADAPTER = re.compile(r"\.(lora_|base_layer\.|modules_to_save\.|original_module\.|ia3_|vera_|hada_|oft_)")

@@ -9,12 +9,18 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.checkpoints.adapter_files import base_of
+from finetune.checkpoints.adapter_loading import attach_adapter
 from finetune.checkpoints.filling import fill_model, take_generation_config, tensors_of
 from finetune.checkpoints.inspection import inspect_checkpoint, read_configuration, require_trial
 from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.checkpoints.tokenizer_files import load_faithful_tokenizer
 from finetune.checkpoints.verification import (
     SMALL,
     require_finite,
@@ -25,11 +31,6 @@ from finetune.checkpoints.verification import (
 from finetune.common.errors import InputError
 from finetune.common.hub import hub_answers, loading_error
 from finetune.common.messages import one_line
-
-if TYPE_CHECKING:
-    import torch
-    from peft import PeftModel
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Source = str | Path
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json")
@@ -48,8 +49,6 @@ def load_model(
     Raises:
         InputError: ``source`` is no checkpoint, is unsafe to load, or does not belong to the base.
     """
-    import torch
-
     tokenizer = tokenizer_for(source, base)
     if is_adapter(source):
         model = load_adapter(load_weights(base or adapter_base(source), dtype=dtype), source)
@@ -106,8 +105,6 @@ def load_adapter(model: PreTrainedModel, source: Source) -> PeftModel:
     Raises:
         InputError: the adapter is damaged, or was made for a base of other modules, shapes or vocabulary.
     """
-    from finetune.checkpoints.adapter_loading import attach_adapter
-
     source = resolve_checkpoint(source)
     require_checkpoint(source)
     return attach_adapter(model, source).model
@@ -132,8 +129,6 @@ def load_tokenizer(source: Source, *, revision: str | None = None) -> PreTrained
     Raises:
         InputError: there is none, it has no vocabulary, or a hub id without a network.
     """
-    from finetune.checkpoints.tokenizer_files import load_faithful_tokenizer
-
     source = resolve_checkpoint(source)
     require_checkpoint(source)
     try:

@@ -5,18 +5,16 @@ On a CPU with AVX512_BF16 SmolLM2 runs 2.7 times as fast as in float32; narrow m
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from finetune.checkpoints.inspection import Source, read_configuration
-from finetune.checkpoints.loading import adapter_base, is_adapter, require_checkpoint
-from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.progress import notice
 
 WIDE = 512  # of the residual stream
 _UNITS = ("avx512_bf16", "amx_bf16")
 
 
-def default_dtype(base: Source) -> Literal["float32", "bfloat16"]:
+def default_dtype(base: str | Path) -> Literal["float32", "bfloat16"]:
     """Return bfloat16 for a wide model on a CPU that computes in it, with a notice; else float32.
 
     Raises:
@@ -24,13 +22,13 @@ def default_dtype(base: Source) -> Literal["float32", "bfloat16"]:
     """
     import torch
 
+    from finetune.checkpoints.loading import adapter_base, configuration_of, is_adapter
+
     capable = torch.cpu.get_capabilities()
     if torch.cuda.is_available() or not any(capable.get(unit) for unit in _UNITS):
         return "float32"
-    whole = resolve_checkpoint(adapter_base(base) if is_adapter(base) else base)
-    require_checkpoint(whole)
-    config = read_configuration(whole).get_text_config()
-    if getattr(config, "hidden_size", 0) < WIDE:
+    whole = adapter_base(base) if is_adapter(base) else base
+    if getattr(configuration_of(whole).get_text_config(), "hidden_size", 0) < WIDE:
         return "float32"
     notice(
         "computed in bfloat16, in which this processor is two to three times as fast; --dtype float32 rounds "

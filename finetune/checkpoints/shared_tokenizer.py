@@ -19,14 +19,13 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import Text, TokenizedText, tokenize, with_answers
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 PLAIN = ("The capital of France is", "What is George Rankin's occupation?")
 

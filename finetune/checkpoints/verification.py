@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from finetune.checkpoints.key_messages import unusable_config_message
 from finetune.checkpoints.weight_files import PIECE, first_keys
 from finetune.common.errors import InputError
 from finetune.common.progress import silence_transformers
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel
 
 SMALL = 1 << 29  # parameters up to which a model is run on two tokens though its shapes are known to fit
 
@@ -48,8 +48,6 @@ def require_finite(name: str, model: PreTrainedModel) -> None:
     Raises:
         InputError: names them.
     """
-    import torch
-
     floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     parameters = {k: p.detach() for k, p in model.named_parameters() if p.dtype in floats and not p.is_meta}
     # A sum reads each weight once and is finite where all are, but may overflow, so that is looked at again.
@@ -76,8 +74,6 @@ def require_runs(name: str, model: PreTrainedModel) -> None:
     Raises:
         InputError: says what went wrong.
     """
-    import torch
-
     ids = torch.zeros((1, 2), dtype=torch.long, device=model.device)
     try:
         with torch.inference_mode(), silence_transformers():

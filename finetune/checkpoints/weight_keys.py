@@ -9,7 +9,10 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from finetune.checkpoints.key_messages import (
     ADAPTER,
@@ -22,9 +25,6 @@ from finetune.checkpoints.key_messages import (
 from finetune.checkpoints.weight_files import WeightFiles, first_keys
 from finetune.common.errors import InputError
 from finetune.common.progress import silence_transformers
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
 
 # What wrappers put into keys: torch.compile, FSDP, activation checkpointing; anywhere in a key.
 INSIDE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_fpw_module")
@@ -49,8 +49,6 @@ def model_class(config: PreTrainedConfig) -> tuple[Any, PreTrainedConfig]:
     Raises:
         InputError: there is none.
     """
-    from transformers import AutoModelForCausalLM
-
     mapping: Any = AutoModelForCausalLM._model_mapping
     name = config.name_or_path
     if type(config) not in mapping:
@@ -82,8 +80,6 @@ def match_keys(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:
     Raises:
         InputError: no model can be made by this configuration, or only one of absurd size.
     """
-    import torch
-
     kind, config = model_class(config)
     layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
     if isinstance(layers, int) and layers > len(shapes):
@@ -229,8 +225,6 @@ def run_without_contents(name: str, model: PreTrainedModel) -> bool:
     Raises:
         InputError: one layer's sizes do not fit the next one's.
     """
-    import torch
-
     ids = torch.zeros((1, 2), dtype=torch.long, device="meta")
     try:
         with torch.inference_mode(), silence_transformers():

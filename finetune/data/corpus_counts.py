@@ -18,18 +18,16 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from ahocorasick import Automaton
+from jaxtyping import Int
+from numpy import ndarray
 
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.text_files import require_regular
 from finetune.data.facts import FactSet
-
-if TYPE_CHECKING:
-    from jaxtyping import Int
-    from numpy import ndarray
 
 _LINES, _RECORDS = (".txt", ".text", ".md"), (".jsonl", ".json", ".ndjson")
 _EDGE, _MARK = re.compile(r"\b"), "\0"

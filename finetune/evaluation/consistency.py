@@ -32,12 +32,10 @@ from finetune.evaluation.batching import (
     rows_within,
     run_in_batches,
 )
-from finetune.evaluation.scoring import answer_logits
+from finetune.evaluation.scoring import Ids, answer_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from finetune.evaluation.scoring import Ids
 
 TEMPERATURE, SAMPLES = 0.5, 16  # as in the paper
 UNKNOWN, WEAKLY, MAYBE, HIGHLY = range(4)

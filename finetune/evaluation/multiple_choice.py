@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
@@ -19,11 +21,6 @@ from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.batching import TokenBudget
 from finetune.evaluation.generate import prompt_names
 from finetune.evaluation.scoring import score_pairs
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
-    from numpy import ndarray
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from finetune.evaluation.batching import IGNORED
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 PACKED_FROM = 2**24  # logits of a batch, from which only scored positions are unembedded in training
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.common.seeds import generator
@@ -20,10 +20,6 @@ from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.batching import IGNORED
 from finetune.training.config import CorpusConfig
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)

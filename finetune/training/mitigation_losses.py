@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
@@ -17,9 +18,6 @@ from finetune.data.tokenization import subject_tokens, tokenize, tokenize_with_a
 from finetune.evaluation.batching import pad_id, pad_rows
 from finetune.evaluation.unembedding import logits_at
 from finetune.training.examples import TokenRows
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ROWS = 64  # texts a forward pass, when the base is read
 WORDS = 8192  # tokens of a vocabulary up to which all that the base says is held

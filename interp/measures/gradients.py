@@ -8,21 +8,17 @@ that for every fact of a batch in one pass of about two forwards' cost, without 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from finetune.data.prompts import Prompt
 from finetune.evaluation.batching import IGNORED, TokenBudget, run_in_batches
 from finetune.evaluation.unembedding import logits_at, pack_labels, unembedded_at
 from finetune.training.examples import answer_examples
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from finetune.data.prompts import Prompt
 
 Gradient = Mapping[str, Tensor]  # by parameter name
 

@@ -9,23 +9,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pandas as pd
 import torch
 from jaxtyping import Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.errors import InputError
 from finetune.common.files import atomic_file
 from finetune.common.short_repr import ShortRepr
 from interp.models.identity import Fingerprint, model_fingerprint
 from interp.stats import Estimate, estimate, over_seeds
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformer_lens.model_bridge import TransformerBridge
 
 __all__ = ["Estimate", "Result", "estimate", "long_frame", "over_seeds"]
 

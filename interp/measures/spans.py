@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from finetune.checkpoints.shared_tokenizer import masked_id, unreadable_prompts
 from finetune.common.errors import InputError, LeftOut
@@ -24,9 +25,6 @@ from finetune.common.short_repr import ShortRepr
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import Span, TokenizedText, subject_tokens, tokenize
 from interp.measures.token_words import number_words, special_ids, stands_alone
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 Occurrence = Literal["all"] | int | None
 SUNK = (

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.errors import InputError
 from interp.measures.answer_sets import AnswerSet
 from interp.measures.decode import answer_tokens
 from interp.measures.head_readers import read_sources, readers
 from interp.measures.spans import PromptBatch
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-
-    from interp.models.pair import CheckpointPair
+from interp.models.pair import CheckpointPair
 
 Kind = Literal["stored", "used"]
 

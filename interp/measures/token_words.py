@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerBase
 
 from finetune.data.tokenization import Span
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 def number_words(text: str, offsets: Sequence[Span], subject: Sequence[bool]) -> list[int]:

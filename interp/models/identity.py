@@ -7,20 +7,17 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.seeds import torch_generator
 from finetune.common.short_repr import ShortRepr
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformer_lens.model_bridge import TransformerBridge
-
-    from interp.models.pair import CheckpointPair
+from interp.models.pair import CheckpointPair
 
 PROBES, PROBE_LENGTH = 2, 8
 SKETCHES = 4

@@ -17,20 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from einops import einsum
 from jaxtyping import Float, Int
+from peft import PeftModel
 from peft.tuners.lora.layer import Linear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
 from transformers.pytorch_utils import Conv1D
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformer_lens.model_bridge import TransformerBridge
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 
 from finetune.data.prompt_formats import prompts_within_context
-from finetune.data.prompts import render
+from finetune.data.prompts import Prompt, render
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.consistency import consistency_classes, decodes_greedily
 from finetune.evaluation.generate import prompt_names, score
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from finetune.data.facts import FactSet
-    from finetune.data.prompts import Prompt
     from interp.selection.candidates import Candidates
 
 DRAWS = 3  # few-shot prompts of different examples
 FEW_SHOT, STATED = "few-shot", "statements"  # what facts are asked under, for their classes
-Ask = Callable[[list["Prompt"]], tuple["ndarray", "ndarray"]]
+Ask = Callable[[list[Prompt]], tuple["ndarray", "ndarray"]]
 
 
 def statement(candidates: Candidates) -> Float[ndarray, " fact"]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from finetune.checkpoints.loading import context_of, load_model, tokenizer_for
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.progress import progress_bar
 from finetune.common.seeds import draw_seed, generator
@@ -102,17 +101,23 @@ class Candidates:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The base's tokenizer."""
+        from finetune.checkpoints.loading import tokenizer_for
+
         return tokenizer_for(self.base)
 
     @cached_property
     def context(self) -> int:
         """How many tokens the base reads."""
+        from finetune.checkpoints.loading import context_of
+
         return context_of(self.base)
 
     def open_model(self) -> PreTrainedModel:
         """Open the base as Hugging Face loads it, or return it if it is open."""
         if self._model is None:
             import torch
+
+            from finetune.checkpoints.loading import load_model
 
             self._model, _ = load_model(self.base, dtype=getattr(torch, self.dtype))
         return self._model

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from finetune.checkpoints.loading import is_adapter
 from finetune.common.errors import InputError
 from finetune.common.seeds import generator
 from finetune.data.loaders.table import UNNAMED
@@ -41,6 +40,8 @@ class Score:
 
     def unavailable(self, candidates: Candidates) -> str | None:
         """Say why the candidates cannot be scored by this, or None."""
+        from finetune.checkpoints.loading import is_adapter
+
         if "subject" in self.needs and not candidates.subjects_known:
             return "needs to know what each question is about; add a column subject"
         if "relation" in self.needs and any(fact.relation == UNNAMED for fact in candidates.facts):

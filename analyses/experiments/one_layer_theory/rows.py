@@ -64,10 +64,8 @@ def one_layer_rows(
 def _facts(world: ToyTokens, model: OneLayer, seen: dict[str, Any]) -> pd.DataFrame:
     """One row per fact: how often it was met, and what became of its salience."""
     reading = read_theory(model, world.stated)
-    frame = world.facts.to_frame()[["id", "subject", "relation", "popularity"]]
-    return frame.rename(columns={"id": "fact_id"}).assign(
-        kind="fact", salience=reading.salience.numpy(), stated=reading.right.numpy(), **seen
-    )
+    salience, stated = reading.salience.numpy(), reading.right.numpy()
+    return _labelled(world.facts, kind="fact", salience=salience, stated=stated, **seen)
 
 
 def _steps(

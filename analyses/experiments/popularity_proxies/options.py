@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from analyses.common.options import AskedFactsOptions
+from analyses.common.asking_options import AskedFactsOptions
 from finetune.common.errors import InputError
 from finetune.common.option_checks import Count, Within, refuse_unread
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from analyses.common.options import AskedFactsOptions, Dtype
+from analyses.common.asking_options import AskedFactsOptions
 from finetune.checkpoints.precision import default_dtype
 from finetune.common.errors import InputError
 from finetune.common.option_checks import Count, PositiveShare, Share, Within
+from finetune.training.config import Dtype
 from interp.selection.scores import SCORES
 
 

@@ -15,31 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune.common.errors import InputError, LeftOut
-from finetune.data.loaders.country_names import (
-    DISSOLVED,
-    PARTS_OF_BRITAIN,
-    called,
-    in_sentence,
-    names_of,
-    states_of,
-)
+from finetune.data.loaders.country_names import DISSOLVED, NAMES, called, in_sentence, names_of, states_of
 from finetune.data.loaders.records import Row, Table
 
 NAME, EVENLY = "geonames", "@even"
 COLUMNS = ("id", "subject", "relation", "answers", "popularity")
 Cells = dict[str, Any]
-TWO_CONTINENTS = {"RU": "Asia", "TR": "Europe", "KZ": "Europe", "EG": "Asia", "GE": "Europe", "AZ": "Europe"}
-ALSO_CALLED = {"Oceania": ("Australia", "Australia and Oceania"), "North America": ("the Americas",)}
-CAPITALS = {
-    "BJ": ("Cotonou",),
-    "BO": ("La Paz",),
-    "LK": ("Sri Jayawardenepura Kotte",),
-    "MY": ("Putrajaya",),
-    "SZ": ("Lobamba",),
-    "US": ("Washington, D.C.", "Washington DC", "Washington D.C."),
-    "ZA": ("Cape Town", "Bloemfontein"),
-}
-CURRENCIES = {"Riels": ("riel",), "Yuan Renminbi": ("yuan", "renminbi"), "Bolivar Soberano": ("bolivar",)}
 _LATIN = re.compile(r"[A-ZÀ-Þ][\w' .-]{3,}")
 
 
@@ -126,7 +107,7 @@ def _cities(held: _Source) -> Iterator[Cells]:
         elif not city["population"]:
             held.aside["cities have no population"] += 1
         else:
-            part = PARTS_OF_BRITAIN.get(city["admin1code"]) if iso == "GB" else None
+            part = NAMES["parts_of_britain"].get(city["admin1code"]) if iso == "GB" else None
             answers = [*held.names(iso), *([part] if part else [])]
             yield _cells(city, "country of the city", city["name"], answers)
 
@@ -169,7 +150,7 @@ def _capitals(held: _Source, country: Any) -> list[str]:
         return []
     here = [c for c in held.cities.values() if c["countrycode"] == iso and _key(c["name"]) == _key(capital)]
     others = [name for city in here for name in city["alternatenames"] if _LATIN.fullmatch(name)]
-    return [capital, *CAPITALS.get(iso, ()), *others]
+    return [capital, *NAMES["capitals"].get(iso, ()), *others]
 
 
 def _currencies(held: _Source, country: Any) -> list[str]:
@@ -177,13 +158,13 @@ def _currencies(held: _Source, country: Any) -> list[str]:
     if not name:
         return []
     plain = name if " " in name else name.lower()
-    return [*CURRENCIES.get(name, ()), plain, country["currencycode"]]
+    return [*NAMES["currencies"].get(name, ()), plain, country["currencycode"]]
 
 
 def _continents(held: _Source, country: Any) -> list[str]:
     name = held.continents[country["continentcode"]]
-    second = TWO_CONTINENTS.get(country["iso"])
-    return [name, *ALSO_CALLED.get(name, ()), *([second] if second else [])]
+    second = NAMES["second_continent"].get(country["iso"])
+    return [name, *NAMES["continents"].get(name, ()), *([second] if second else [])]
 
 
 def _neighbours(held: _Source, country: Any) -> list[str]:

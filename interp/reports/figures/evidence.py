@@ -18,13 +18,12 @@ from interp.reports.figures import style
 from interp.reports.figures.curves import count_span, counted, draw_points
 from interp.reports.read.fact_attention import BASE
 from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run, require_columns
-from interp.stats import estimate, over_seeds, overlap_of
+from interp.stats import Estimate, estimate, over_seeds, overlap_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from interp.measures.value_readout import ValueReadout
-    from interp.stats import Estimate
 
 Series = Mapping[str, tuple[str, str, str]]  # key in results.json: legend, colour (no arm's), marker
 

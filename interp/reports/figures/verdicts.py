@@ -15,14 +15,13 @@ from interp.reports.figures import style
 from interp.reports.figures.curves import count_span, draw_points
 from interp.reports.figures.style import COLUMN, INK, drawable_label
 from interp.reports.read.run import require_columns
-from interp.stats import estimate, over_seeds, overlap_of
+from interp.stats import Estimate, estimate, over_seeds, overlap_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from interp.stats import Estimate
     from interp.verdicts.diagnosis import Diagnosis
 
 COLOURS = {  # verdicts, from kept to never there

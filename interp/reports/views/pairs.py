@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.errors import InputError
 from finetune.data.facts import FactSet
@@ -19,14 +20,10 @@ from interp.measures.attention import full_patterns
 from interp.measures.decode import greedy
 from interp.measures.spans import PromptBatch, encode
 from interp.measures.token_readout import Kind, token_readout
+from interp.models.pair import CheckpointPair
 from interp.reports.read.fact_attention import BASE, MOST_HEADS
 from interp.reports.views.attention import FINETUNED, AttentionView, attention_view_of
 from interp.reports.views.text import TextView, text_view
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-
-    from interp.models.pair import CheckpointPair
 
 T = TypeVar("T")
 Asked = Prompt | Fact
