@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.generation import GenerateDecoderOnlyOutput
 
 from finetune.common.errors import InputError
 from finetune.data.tokenization import tokenize, tokenize_with_answer
@@ -125,8 +126,9 @@ class Says:
         return self
 
     def generate(self, input_ids, max_new_tokens, **_):
-        new = self.ids[:max_new_tokens].expand(len(input_ids), -1)
-        return torch.cat([input_ids, new], 1)
+        new, self.ids = self.ids[:max_new_tokens], self.ids[max_new_tokens:]
+        whole = torch.cat([input_ids, new.expand(len(input_ids), -1)], 1)
+        return GenerateDecoderOnlyOutput(sequences=whole)
 
 
 def test_a_line_break_in_front_of_the_answer_is_no_answer(asked, prompts):
