@@ -268,7 +268,7 @@ def test_a_killed_grid_leaves_no_worker_behind_and_continues_to_the_same_numbers
     command = [sys.executable, mixture_script(), *arguments, "--out", str(tmp_path / "run")]
     command += ["--cache", str(tmp_path / "cache")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not list(tmp_path.glob("run/cells/*/facts.parquet")):
         assert process.poll() is None
         assert time.monotonic() < deadline
