@@ -86,7 +86,7 @@ def drawn(path: Path, n: int) -> FactSet:
     return facts.subset(sorted(rows.tolist()))
 
 
-Asked = dict[str, dict[str, list[float]]]  # form, then share right and the specificity of each fact
+Asked = dict[str, dict[str, list[float]]]  # form, then each fact's share right and whether it is specific
 
 
 @dataclass
@@ -116,7 +116,7 @@ class KeptElicitation(Elicitation):
         def ask(form: AskingForm) -> dict[str, list[float]]:
             right = self._ask(facts, pool, form).right
             above = self._above(facts, pool, form, right.any(1))
-            return {"right": right.mean(1).tolist(), "above": above.tolist()}
+            return {"right": right.mean(1).tolist(), "specific": is_specific(above).tolist()}
 
         kept = [each.form for each in self.compare(relation, pool) if each.kept]
         search = [form for form in self.forms(relation, len(pool)) if form.shots == shots]
@@ -138,8 +138,8 @@ def by_side(made: Asked, kept: Sequence[str], shots: int) -> dict[str, list[bool
 
 def known(forms: Sequence[Mapping[str, list[float]]], share: float) -> ndarray:
     """Say which facts one form finds: right in a share of the draws, once at least, and specific."""
-    right, above = (np.array([form[key] for form in forms], float) for key in ("right", "above"))
-    return ((right > 0) & (right >= share) & is_specific(above)).any(0)
+    right, specific = (np.array([form[key] for form in forms], float) for key in ("right", "specific"))
+    return ((right > 0) & (right >= share) & (specific > 0)).any(0)
 
 
 def figures(found: Mapping[str, Sequence[bool]]) -> dict[str, object]:
