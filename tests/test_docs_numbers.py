@@ -142,7 +142,7 @@ def test_the_verdict_is_the_codes() -> None:
     rows = rows_under(DOCS / "verdict.md", "| verdict | the base |")
     assert [row[0] for row in rows] == list(VERDICTS)
     alpha = default(diagnose, "alpha")
-    assert f"that a share `alpha` ({alpha:.0%}) of never-stored facts exceeds" in text
+    assert f"what a share `alpha` ({alpha:.0%}) of never-stored facts exceeds" in text
     assert f"that {DOUBT} times `alpha` ({DOUBT * alpha:.0%}) of the controls exceed it is erased" in text
     assert f"where there are fewer than {FEWEST_CONTROLS}, *decoys*" in text
     assert f"as long as there are {ENOUGH_CONTROLS} at most" in text
