@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,3 +89,13 @@ def _quartiles(facts: FactSet) -> list[int | None]:
     if any(fact.popularity is None for fact in facts):
         return [None] * len(facts)
     return [int(q) for q in quartiles(facts)]
+
+
+def with_recovery(frame: pd.DataFrame, outcome: Mapping[str, Mapping[str, bool]]) -> pd.DataFrame:
+    """Add the transplant's outcome to the rows of the bottom arm that only the top arm gets right."""
+    facts = frame["fact_id"].where(frame["arm"] == "bottom")
+    columns = {
+        name: facts.map({i: found.get(name) for i, found in outcome.items()}).astype("boolean")
+        for name in ("recovered", "placebo_recovered")
+    }
+    return frame.assign(**columns)

@@ -5,7 +5,7 @@ Each is a stage of a visit (:mod:`analyses.common.visits`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -163,8 +163,7 @@ def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int, masses: MassT
 def _of_some(found: OpenCheckpoint, batch_tokens: int, told: str) -> dict[str, Any]:
     """Split the logit difference of some facts, the same in every checkpoint, and weight attention by values.
 
-    ``value_weighted_share`` is the norm of what heads write at the last token from the subject, of that of
-    all they write, both summed over heads.
+    The share is of the norm of all that heads write at the last token, both norms summed over heads.
     """
     drawn = generator(0, "recall parts").permutation(len(found.batch))[:SPLIT]
     batch = found.batch[sorted(drawn.tolist())]
@@ -175,10 +174,8 @@ def _of_some(found: OpenCheckpoint, batch_tokens: int, told: str) -> dict[str, A
     share = norms.values.sum((1, 2)) / norms.total.sum((1, 2))
     parts[WEIGHTED] = pd.Series(share.numpy(), index=list(norms.fact_ids))
     rows = parts.reindex(found.batch.fact_ids)
-    return {
-        WEIGHTED: rows[WEIGHTED].to_numpy(),
-        **{f"recall_{part}": rows[part].to_numpy() for part in RECALL},
-    }
+    names = {WEIGHTED: WEIGHTED} | {f"recall_{part}": part for part in RECALL}
+    return {name: rows[part].to_numpy() for name, part in names.items()}
 
 
 def rows_stage(path: Path, *, batch_tokens: int) -> Stage[Recording]:
@@ -259,13 +256,3 @@ def lost_facts(top: pd.DataFrame, bottom: pd.DataFrame) -> list[str]:
     one, other = (rows.set_index("fact_id")["correct"] for rows in (top, bottom))
     lost = one & ~other
     return list(lost[lost].index)
-
-
-def with_recovery(frame: pd.DataFrame, outcome: Mapping[str, Mapping[str, bool]]) -> pd.DataFrame:
-    """Add the transplant's outcome to the rows of the bottom arm that only the top arm gets right."""
-    facts = frame["fact_id"].where(frame["arm"] == "bottom")
-    columns = {
-        name: facts.map({i: found.get(name) for i, found in outcome.items()}).astype("boolean")
-        for name in ("recovered", "placebo_recovered")
-    }
-    return frame.assign(**columns)

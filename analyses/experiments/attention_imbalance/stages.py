@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from analyses.common.evaluate import with_recovery
 from analyses.common.experiment import Measured
-from analyses.common.measurements import with_recovery
 from analyses.common.summary import head_means
 from analyses.experiments.attention_imbalance.checkpoints import checkpoints_of
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, describe
