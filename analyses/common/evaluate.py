@@ -84,11 +84,11 @@ def with_known(frame: pd.DataFrame, known: Sequence[bool]) -> pd.DataFrame:
     return rest
 
 
-def _quartiles(facts: FactSet) -> list[int | None]:
-    """Return popularity quartiles (1 = most popular), or None for all where popularity is unknown."""
-    if any(fact.popularity is None for fact in facts):
-        return [None] * len(facts)
-    return [int(q) for q in quartiles(facts)]
+def lost_facts(top: pd.DataFrame, bottom: pd.DataFrame) -> list[str]:
+    """Name the facts that only the top arm gets right."""
+    one, other = (rows.set_index("fact_id")["correct"] for rows in (top, bottom))
+    lost = one & ~other
+    return list(lost[lost].index)
 
 
 def with_recovery(frame: pd.DataFrame, outcome: Mapping[str, Mapping[str, bool]]) -> pd.DataFrame:
@@ -99,3 +99,10 @@ def with_recovery(frame: pd.DataFrame, outcome: Mapping[str, Mapping[str, bool]]
         for name in ("recovered", "placebo_recovered")
     }
     return frame.assign(**columns)
+
+
+def _quartiles(facts: FactSet) -> list[int | None]:
+    """Return popularity quartiles (1 = most popular), or None for all where popularity is unknown."""
+    if any(fact.popularity is None for fact in facts):
+        return [None] * len(facts)
+    return [int(q) for q in quartiles(facts)]

@@ -10,13 +10,8 @@ import pandas as pd
 
 from analyses.common.arms import answers_stage, checkpoints_side_by_side, known_stage
 from analyses.common.checkpoints import BASE, BOTTOM, TOP, Checkpoints
-from analyses.common.evaluate import with_known, with_recovery
-from analyses.common.measurements import (
-    lost_facts,
-    mass_stage,
-    rows_stage,
-    transplant_stage,
-)
+from analyses.common.evaluate import lost_facts, with_known, with_recovery
+from analyses.common.measurements import mass_stage, rows_stage, transplant_stage
 from analyses.common.training_setup import TrainingSetup
 from analyses.common.visits import Stage, visit
 from finetune.data.facts import FactSet

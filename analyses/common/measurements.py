@@ -163,7 +163,8 @@ def _evidence(found: OpenCheckpoint, name: str, batch_tokens: int, masses: MassT
 def _of_some(found: OpenCheckpoint, batch_tokens: int, told: str) -> dict[str, Any]:
     """Split the logit difference of some facts, the same in every checkpoint, and weight attention by values.
 
-    The share is of the norm of all that heads write at the last token, both norms summed over heads.
+    ``value_weighted_share`` is the norm of what heads write at the last token from the subject, of that of
+    all they write, both summed over heads.
     """
     drawn = generator(0, "recall parts").permutation(len(found.batch))[:SPLIT]
     batch = found.batch[sorted(drawn.tolist())]
@@ -174,8 +175,10 @@ def _of_some(found: OpenCheckpoint, batch_tokens: int, told: str) -> dict[str, A
     share = norms.values.sum((1, 2)) / norms.total.sum((1, 2))
     parts[WEIGHTED] = pd.Series(share.numpy(), index=list(norms.fact_ids))
     rows = parts.reindex(found.batch.fact_ids)
-    names = {WEIGHTED: WEIGHTED} | {f"recall_{part}": part for part in RECALL}
-    return {name: rows[part].to_numpy() for name, part in names.items()}
+    return {
+        WEIGHTED: rows[WEIGHTED].to_numpy(),
+        **{f"recall_{part}": rows[part].to_numpy() for part in RECALL},
+    }
 
 
 def rows_stage(path: Path, *, batch_tokens: int) -> Stage[Recording]:
@@ -249,10 +252,3 @@ def transplant(
         if prompt.fact_id in partners:
             outcome[prompt.fact_id]["placebo_recovered"] = judge.is_right(prompt, placebo)
     return outcome
-
-
-def lost_facts(top: pd.DataFrame, bottom: pd.DataFrame) -> list[str]:
-    """Name the facts that only the top arm gets right."""
-    one, other = (rows.set_index("fact_id")["correct"] for rows in (top, bottom))
-    lost = one & ~other
-    return list(lost[lost].index)

@@ -17,14 +17,8 @@ import pandas as pd
 from analyses.common.arms import answers_stage, known_stage
 from analyses.common.checkpoints import BASE, BOTTOM, TOP, Checkpoints
 from analyses.common.elicited_knowledge import knowledge_stage, say_what_is_amiss
-from analyses.common.evaluate import with_known
-from analyses.common.measurements import (
-    lost_facts,
-    readings_stage,
-    recall_stage,
-    rows_stage,
-    transplant_stage,
-)
+from analyses.common.evaluate import lost_facts, with_known
+from analyses.common.measurements import readings_stage, recall_stage, rows_stage, transplant_stage
 from analyses.common.visits import Stage, visit
 from analyses.experiments.attention_imbalance.fact_pictures import (
     Patterns,
