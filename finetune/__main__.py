@@ -27,14 +27,8 @@ from finetune.common.progress import prepare_process
 from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
 from finetune.data.prompt_formats import PromptFormat
+from finetune.training import next_steps
 from finetune.training.config import LORA, TuneConfig
-from finetune.training.next_steps import (
-    diagnosis_command,
-    outcome,
-    require_parts,
-    warn_of_few,
-    warn_of_one_answer,
-)
 from finetune.training.presets import OWN_TUNE, recipe
 
 if TYPE_CHECKING:
@@ -117,8 +111,8 @@ def _command(arguments: Sequence[str]) -> None:
     options = _with_dtype(options, arguments)
     chosen, asked = finetune(options)
     if distributed.is_main() and not options.quiet:
-        print("\n".join(outcome(chosen, asked)))
-        print(f"Next: {diagnosis_command(options.out, held_out=options.test_share > 0)}")
+        print("\n".join(next_steps.outcome(chosen, asked)))
+        print(f"Next: {next_steps.diagnosis_command(options.out, held_out=options.test_share > 0)}")
 
 
 def finetune(options: Options) -> tuple[Checkpoint, int]:
@@ -150,10 +144,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
         settings["tune"] = {name: value for name, value in settings["tune"].items() if name not in COST}
         run = RunDirectory(options.out, settings, analysis="finetune")
         run.write(seeds=[options.seed], left_out=left_out)
-        if left_out and not options.quiet:
-            first = left_out[0]
-            told = f"{len(left_out)} rows could not be used ({first.where}: {first.reason}, ...)"
-            print(f"{told}; {options.out / 'manifest.json'} lists them", file=sys.stderr)
+        next_steps.say_left_out(left_out, options.out / "manifest.json")
         write_format(options.out, options.ask)
         write_json(options.out / "partition.json", {n: [f.id for f in part] for n, part in parts.items()})
     distributed.wait_for_everyone()
@@ -211,9 +202,7 @@ def _parts(options: Options) -> dict[str, FactSet]:
     parts = {"train": dealt.train, "validation": dealt.validation, "test": dealt.test}
     if options.validation:
         parts["validation"] = FactSet.load(options.validation, columns=columns, subjects=False)
-    require_parts(options.facts, parts, test=options.test_share, validation=share)
-    warn_of_few(len(parts["test"]), options.test_share)
-    warn_of_one_answer(parts["train"])
+    next_steps.require_parts(options.facts, parts, test=options.test_share, validation=share)
     return parts
 
 

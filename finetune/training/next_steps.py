@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from math import ceil
 from pathlib import Path
 
-from finetune.common.errors import InputError
+from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.common.progress import notice
 from finetune.data.facts import FactSet
@@ -45,7 +45,7 @@ def warn_of_one_answer(facts: FactSet) -> None:
 
 
 def require_parts(source: str, parts: Mapping[str, FactSet], *, test: float, validation: float) -> None:
-    """Refuse facts of which none would be left to train on or to choose on.
+    """Refuse facts of which none would be left to train on or to choose on; say what else they lack.
 
     Args:
         source: what the facts are called.
@@ -57,6 +57,8 @@ def require_parts(source: str, parts: Mapping[str, FactSet], *, test: float, val
         InputError: says how many there are, and how many it takes.
     """
     if len(parts["train"]) and len(parts["validation"]):
+        warn_of_few(len(parts["test"]), test)
+        warn_of_one_answer(parts["train"])
         return
     held = [fact for part in parts.values() for fact in part]
     subjects = len({fact.subject.casefold() for fact in held})
@@ -69,6 +71,16 @@ def require_parts(source: str, parts: Mapping[str, FactSet], *, test: float, val
         f"{source}: {len(held)} fact{'s' * (len(held) != 1)}{of}{why}; training takes {takes} subjects or "
         f"more with these shares for validation and test{also}"
     )
+
+
+def say_left_out(left_out: Sequence[LeftOut], manifest: Path) -> None:
+    """Say how many rows could not be used, the first of them, and where all are listed."""
+    if left_out:
+        first = left_out[0]
+        notice(
+            f"{len(left_out)} rows could not be used ({first.where}: {first.reason}); all are listed in "
+            f"{manifest}"
+        )
 
 
 def _deals(subjects: int, test: float, validation: float) -> bool:

@@ -112,11 +112,11 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
     require_measurable(options.base)
     columns = mapping(options.columns)
     traced = load_with_rows(options.facts, limit=options.limit, seed=options.seed, columns=columns)
-    _require_enough(options, traced.facts)
-    warn_of_one_answer(traced.facts)
     for option, out in (("--out", options.out), ("--dropped", options.dropped)):
         if out is not None:
             require_writable(traced, options.facts, out, option)
+    _require_enough(options, traced.facts)
+    warn_of_one_answer(traced.facts)
     candidates = Candidates(
         facts=traced.facts,
         base=options.base,

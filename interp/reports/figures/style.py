@@ -145,8 +145,15 @@ def rule_axes(axes: Axes, axis: Literal["x", "y"]) -> None:
 
 
 def mark_line(axes: Axes, at: float, told: str, *, upright: bool = True) -> None:
-    """Draw a reference line behind the data, and say at its end what it marks."""
-    words = {"textcoords": "offset points", "color": INK, "fontsize": "x-small"}
+    """Draw a reference line behind the data, and say at its end what it marks.
+
+    Args:
+        axes: where to draw.
+        at: the value.
+        told: what it marks.
+        upright: whether it is a value of x.
+    """
+    words: dict[str, Any] = {"textcoords": "offset points", "color": INK, "fontsize": "x-small"}
     if upright:
         axes.axvline(at, color=MUTED, linewidth=0.8, zorder=0)
         over = axes.get_xaxis_transform()
