@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from finetune.common.errors import InputError
 from finetune.common.progress import notice
 
 WIDE = 512  # of the residual stream
@@ -17,8 +18,7 @@ _UNITS = ("avx512_bf16", "amx_bf16")
 def default_dtype(base: str | Path) -> Literal["float32", "bfloat16"]:
     """Return bfloat16 for a wide model on a CPU that computes in it, with a notice; else float32.
 
-    Raises:
-        InputError: the base is no checkpoint, or its configuration cannot be read.
+    What is wrong with a base is said where it is loaded.
     """
     import torch
 
@@ -27,8 +27,11 @@ def default_dtype(base: str | Path) -> Literal["float32", "bfloat16"]:
     capable = torch.cpu.get_capabilities()
     if torch.cuda.is_available() or not any(capable.get(unit) for unit in _UNITS):
         return "float32"
-    whole = adapter_base(base) if is_adapter(base) else base
-    if getattr(configuration_of(whole).get_text_config(), "hidden_size", 0) < WIDE:
+    try:
+        config = configuration_of(adapter_base(base) if is_adapter(base) else base).get_text_config()
+    except InputError:
+        return "float32"
+    if getattr(config, "hidden_size", 0) < WIDE:
         return "float32"
     notice(
         "computed in bfloat16, in which this processor is two to three times as fast; --dtype float32 rounds "

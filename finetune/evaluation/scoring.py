@@ -175,10 +175,8 @@ def score_grid(
             out = model(input_ids=ids, past_key_values=cache, **given)
             first = out.logits[:, -1].float().log_softmax(-1)
             for k, answer in enumerate(answers):
-                total = first[:, answer[0]]
-                if len(answer) > 1:
-                    total = total + _score_tail(model, answer, mask, at[:, -1:] + 1, cache)
-                scores[chunk, k] = total.cpu().numpy()
+                tail = _score_tail(model, answer, mask, at[:, -1:] + 1, cache) if len(answer) > 1 else 0
+                scores[chunk, k] = (first[:, answer[0]] + tail).cpu().numpy()
 
     # An answer's tokens behind all rows are unembedded at once.
     most = rows_within(vocabulary(model), max(longest - 1, 1))

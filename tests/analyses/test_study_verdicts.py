@@ -15,7 +15,7 @@ from analyses.experiments.findings.study_numbers import (
     StudyNumbers,
     lost_facts,
 )
-from analyses.experiments.findings.study_section import primary_table
+from analyses.experiments.findings.study_tables import primary_table
 from analyses.experiments.popularity_splits.archive import export_verdicts, read_verdicts
 from interp.reports.read.results import Results
 
