@@ -14,6 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from finetune.common.errors import InputError
+from finetune.common.progress import duration
 from finetune.training import presets
 from finetune.training.config import TuneConfig
 from finetune.training.cost_estimate import estimate_cost, require_room, step_flops

@@ -175,7 +175,7 @@ def test_no_network_is_told_from_a_hub_switched_off(monkeypatch: pytest.MonkeyPa
     ("asks", "load"),
     [
         ("transformers.AutoTokenizer.from_pretrained", load_tokenizer),
-        ("transformers.utils.cached_file", load_weights),
+        ("finetune.checkpoints.inspection.cached_file", load_weights),
     ],
 )
 def test_a_model_that_is_gated_or_missing(

@@ -8,7 +8,6 @@ import torch
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.scoring import score_pairs
 from interp.measures.answer_sets import AnswerSet, answer_readings
-from interp.patching.interventions import Intervention, Scale
 from interp.verdicts import continuations
 from interp.verdicts.answer_scores import AnswerScorer
 from interp.verdicts.specificity import AnswerTargets
@@ -51,21 +50,19 @@ def test_scores_are_those_of_whole_answers(
     monkeypatch.setattr(continuations, "UNLIKELY", unlikely)
     both, batch, sets = tiny.both(name), tiny.batch(), readings()
     golds = AnswerTargets.of(batch, sets)
-    taken: dict[tuple[int, int], torch.Tensor] = {}
+    taken: dict[int, torch.Tensor] = {}
 
     class Keeping:
-        right = decoy = first = torch.zeros(2, len(batch))
+        right = decoy = first = torch.zeros(len(batch))
 
-        def add(self, relation: str, cell: torch.Tensor, fact: torch.Tensor, scores: torch.Tensor) -> None:
-            for c, f, row in zip(cell.tolist(), fact.tolist(), scores, strict=True):
-                taken[c, f] = row
+        def add(self, relation: str, fact: torch.Tensor, log_probs: torch.Tensor) -> None:
+            taken.update(zip(fact.tolist(), log_probs, strict=True))
 
-        def settle(self) -> None: ...
+        def finish(self) -> None: ...
 
-    nothing = Intervention(site="pattern", do=Scale(by=1.0), keys="subject")
-    scorer = AnswerScorer(batch, golds, tiny.tokenizer(), cells=1)
+    scorer = AnswerScorer(batch, golds, tiny.tokenizer())
     scorer.tally = Keeping()  # type: ignore[assignment]
-    scorer.ask(both.hooked, torch.arange(len(batch)), [nothing], batch_tokens=400)
+    scorer.ask(both.hooked, batch_tokens=400)
     for f, prompt in enumerate(batch.prompts):
         names = NAMES[prompt.relation]
         pairs = tokenize_with_answer(tiny.tokenizer(), [prompt] * len(names), list(names))
@@ -82,9 +79,8 @@ def test_scores_are_those_of_whole_answers(
                     more, _ = score_pairs(both.plain, tiny.tokenizer(), [(pairs[k][0], longer)], [n])
                     expected = expected - torch.tensor(more[0]).exp()
             own = place in (int(golds.right[f]), int(golds.decoy[f]))
-            off = 0.0 if own else unlikely * float(taken[0, f].exp().sum())
-            for cell in (0, 1):
-                assert float(taken[cell, f][place].exp()) == pytest.approx(float(expected), abs=off + 1e-6)
+            off = 0.0 if own else unlikely * float(taken[f].exp().sum())
+            assert float(taken[f][place].exp()) == pytest.approx(float(expected), abs=off + 1e-6)
 
 
 def test_a_shared_beginning_no_longer_makes_two_answers_one() -> None:

@@ -139,7 +139,7 @@ def test_the_page_of_an_older_run_says_what_it_lacks(tmp_path):
     run = Run.load(make_run(tmp_path, n_facts=8))
     assert moved_heads(run).rows == ()
     text = render_report(run)
-    for what in ("the last token needs to see", "values say", "A trajectory", "Which heads moved"):
+    for what in ("the last token needs to see", "values say", "Which heads moved"):
         assert f"{what} is left out" in text.replace("&#39;", "'")
     for name in ("hidden", "readout", "trajectory"):
         assert f'id="figure-{name}"' not in text
