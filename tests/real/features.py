@@ -130,8 +130,8 @@ def measured(case: Case, some: Tuned) -> dict[str, str]:
 
 def judged(case: Case, some: Tuned) -> tuple[int, dict[str, int]]:
     """Give verdicts on capitals that a case's model was not trained on: of how many, and how many of each."""
-    facts = capitals(84)
-    facts = facts.subset(range(24, 84))
+    facts = capitals(144)
+    facts = facts.subset(range(24, 144))
     pair = load_pair(some.base, some.finetuned, dtype=getattr(torch, case.dtype))
     counts = diagnose(pair, facts, knows=0.5).counts()
     pair.close()
