@@ -185,6 +185,5 @@ def _known_and_said(
         right=((told.right > 0) & told.log_prob.isfinite()).numpy(),
         tied=told.tally.first.numpy(),
         compared=told.tally.right.isfinite().numpy(),
-        stated=evidence.every.numpy(),
-        states_some=evidence.some.numpy(),
+        stated_share=evidence.states.nanmean(1).numpy(),
     )

@@ -41,8 +41,8 @@ class KnownAndSaid:
 
     ``known``: right in every form of the base; ``specific``: tied to the subject; ``never``: right in none.
     ``right``: the fine-tuned model's answer; ``tied``: no other answer of the relation is more specific to
-    the subject there; ``compared``: there were other subjects to tell by; ``stated`` and ``states_some``:
-    right and tied in every held-out form, and in some.
+    the subject there; ``compared``: there were other subjects to tell by; ``stated_share``: the share of
+    held-out forms in which it is right and tied, NaN where it was asked in none.
     """
 
     known: Rows
@@ -51,8 +51,17 @@ class KnownAndSaid:
     right: Rows
     tied: Rows
     compared: Rows
-    stated: Rows
-    states_some: Rows
+    stated_share: Float[ndarray, " fact"]
+
+    @property
+    def stated(self) -> Rows:
+        """Facts that are still stated in every held-out form."""
+        return np.asarray(self.stated_share == 1)
+
+    @property
+    def states_some(self) -> Rows:
+        """Facts that are still stated in some held-out form."""
+        return np.asarray(self.stated_share > 0)
 
     @property
     def retained(self) -> Rows:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from interp.verdicts.answer_scores import AnswerScorer
@@ -37,21 +37,6 @@ class Evidence:
     right: Float[Tensor, "fact form"]
     decoy: Float[Tensor, "fact form"]
     states: Float[Tensor, "fact form"]
-
-    @property
-    def share(self) -> Float[Tensor, " fact"]:
-        """The share of its forms in which a fact is still stated."""
-        return self.states.nanmean(1)
-
-    @property
-    def every(self) -> Bool[Tensor, " fact"]:
-        """Facts that are still stated in every form that they were asked in, of one at least."""
-        return self.share == 1
-
-    @property
-    def some(self) -> Bool[Tensor, " fact"]:
-        """Facts that are still stated in some form."""
-        return self.share > 0
 
 
 def measure_evidence(

@@ -13,7 +13,7 @@ from analyses.experiments.findings.study_numbers import (
     QK_ABOVE_PLACEBO,
     STORED_ABOVE_CONTROLS,
     StudyNumbers,
-    lost_facts,
+    lost_fact_endpoints,
 )
 from analyses.experiments.findings.study_tables import primary_table
 from analyses.experiments.popularity_splits.archive import export_verdicts, read_verdicts
@@ -47,14 +47,14 @@ def test_endpoints_are_counted_on_lost_facts_and_controls(tmp_path: Path) -> Non
     export_verdicts(tmp_path, 3, pd.concat([verdicts(6), other]))
     ((seed, rows),) = read_verdicts(tmp_path).items()
     assert (seed, len(rows)) == (3, 30)
-    found = lost_facts(rows)
+    found = lost_fact_endpoints(rows)
     assert found[STORED_ABOVE_CONTROLS].value == pytest.approx(0.6 - 0.1)
     assert found[STORED_ABOVE_CONTROLS].n == 10
     assert found[QK_ABOVE_PLACEBO].value == pytest.approx(0.45)
 
 
 def test_three_seeds_are_pooled_and_fewer_shown_apart() -> None:
-    each = {seed: lost_facts(verdicts(4 + seed)) for seed in range(3)}
+    each = {seed: lost_fact_endpoints(verdicts(4 + seed)) for seed in range(3)}
     nothing = Results.of({})
     numbers = StudyNumbers(pooled=nothing, seeds={}, overlap=0.0, records=[], rows=pd.DataFrame(), lost=each)
     pooled, p = numbers.of_lost(STORED_ABOVE_CONTROLS)

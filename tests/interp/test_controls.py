@@ -63,8 +63,7 @@ def told(n: int, *, lost: int = 30, partly: int = 200, never: int = 200) -> Know
         right=kind == 3,
         tied=kind == 3,
         compared=np.ones(n, bool),
-        stated=np.zeros(n, bool),
-        states_some=np.zeros(n, bool),
+        stated_share=np.zeros(n),
     )
 
 
@@ -136,7 +135,9 @@ def test_synthetic_facts_of_known_state_are_called_what_they_are() -> None:
     """Lost facts that are stated in every form, or in some; told from never-stored ones, or not."""
     n, rng = 900, np.random.default_rng(0)
     place = np.arange(n)
-    said = replace(told(n, lost=300, partly=0, never=300), stated=place < 50, states_some=place < 100)
+    said = replace(
+        told(n, lost=300, partly=0, never=300), stated_share=np.where(place < 50, 1, 0.5 * (place < 100))
+    )
     level = np.repeat([0.0, 5, 0, 0, 10], [100, 100, 100, 300, 300])
     evidence = level + rng.normal(size=n)
     found = fitted(evidence, evidence - 20, said)
@@ -155,7 +156,7 @@ def test_synthetic_facts_of_known_state_are_called_what_they_are() -> None:
 def test_where_evidence_tells_nothing_there_is_no_index_and_stated_facts_are_stored_still() -> None:
     n, rng = 600, np.random.default_rng(0)
     place = np.arange(n)
-    said = replace(told(n), stated=place < 10, states_some=place < 20)
+    said = replace(told(n), stated_share=np.where(place < 10, 1, 0.5 * (place < 20)))
     evidence = rng.normal(size=n)
     found = fitted(evidence, evidence, said)
     assert not found.apart
@@ -180,7 +181,7 @@ def test_the_upper_anchor_is_of_stated_or_right_facts_where_few_are_specific() -
     generic = replace(said, tied=said.tied & (np.arange(n) >= n - FEWEST_RETAINED + 1))
     evidence = rng.normal(size=n) + 5 * said.known
     assert fitted(evidence, evidence, generic).retained == RETAINED_ARE["right"]
-    stated = replace(generic, stated=generic.known, states_some=generic.known)
+    stated = replace(generic, stated_share=generic.known.astype(float))
     assert fitted(evidence, evidence, stated).retained == RETAINED_ARE["stated"]
     with pytest.raises(InputError, match="no fact that both models know"):
         fitted(evidence, evidence, replace(said, right=np.zeros(n, bool)))

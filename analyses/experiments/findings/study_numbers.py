@@ -66,7 +66,11 @@ class StudyNumbers:
             overlap=overlap_of(rows),
             records=[record for record in records if record["seed"] in whole],
             rows=rows,
-            lost={seed: lost_facts(found) for seed, found in read_verdicts(folder).items() if seed in whole},
+            lost={
+                seed: lost_fact_endpoints(found)
+                for seed, found in read_verdicts(folder).items()
+                if seed in whole
+            },
         )
 
     @property
@@ -106,7 +110,7 @@ class StudyNumbers:
 STORED_ABOVE_CONTROLS, QK_ABOVE_PLACEBO = "stored", "qk"
 
 
-def lost_facts(rows: pd.DataFrame) -> dict[str, Estimate]:
+def lost_fact_endpoints(rows: pd.DataFrame) -> dict[str, Estimate]:
     """Return endpoints 4 and 5 of one seed, from the verdicts on its unpopular half.
 
     4: the share of lost facts that are stored in some degree, less the share of never-stored facts of
