@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from finetune.data.tokenization import end_ids
-from finetune.evaluation.answer_words import line_is_said
-from finetune.evaluation.generate import LEAD_TOKENS, answer_budget
+from finetune.evaluation.batching import TokenBudget
+from finetune.evaluation.generate import generate
 from finetune.evaluation.judging import AnswerJudge
-from interp.measures.decode import answer_tokens, text_of
+from interp.measures.decode import answer_tokens
 from interp.measures.spans import PromptBatch
 from interp.patching.cells import CellLogits, run_cells
-from interp.patching.greedy import greedy_tokens
 from interp.patching.scoring import answer_log_prob
 from interp.verdicts.continuations import continuations
 from interp.verdicts.specificity import AnswerTargets, SpecificityAccumulator
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class AnswerScorer:
@@ -35,7 +33,6 @@ class AnswerScorer:
     def __init__(self, batch: PromptBatch, golds: AnswerTargets, tokenizer: PreTrainedTokenizerBase) -> None:
         self.batch, self.golds, self.tokenizer = batch, golds, tokenizer
         self.answers = answer_tokens(tokenizer, batch)
-        self.budget = answer_budget(tokenizer, batch.prompts) + LEAD_TOKENS
         self.judge = AnswerJudge({name: tuple(some.place) for name, some in golds.sets.items()})
         self.tally = SpecificityAccumulator(golds)
         self.log_prob: Float[Tensor, " fact"] = torch.full((len(batch),), torch.nan)
@@ -50,6 +47,12 @@ class AnswerScorer:
                 for scored in run_cells(model, part, (), answers, batch_tokens=batch_tokens):
                     self._take(model, scored, rows[scored.index[scored.fact]])
             self.tally.finish()
+        # Nothing is intervened on, so transformers' own decoding says the same, with a cache of keys.
+        plain = cast("PreTrainedModel", model.original_model)
+        budget = TokenBudget(tokens=batch_tokens)
+        self.said = generate(plain, self.tokenizer, self.batch.prompts, share_prefix=True, budget=budget)
+        for i, (prompt, text) in enumerate(zip(self.batch.prompts, self.said, strict=True)):
+            self.right[i] = float(self.judge.is_right(prompt, text))
 
     def _take(self, model: TransformerBridge, scored: CellLogits, fact: Int[Tensor, " row"]) -> None:
         wanted = [self.answers[i] for i in fact.tolist()]
@@ -60,13 +63,3 @@ class AnswerScorer:
             own = torch.stack([self.golds.right, self.golds.decoy], 1)[fact[here]]
             after = continuations(model, scored, here, answers, said, own)
             self.tally.add(relation, fact[here], answers.log_probs(said, after).cpu())
-        ends = end_ids(model, self.tokenizer)
-        tokens = greedy_tokens(
-            model, (), scored, wanted, budget=self.budget, ends=ends, wanted=self._is_unfinished
-        )
-        for place, row in zip(fact.tolist(), tokens, strict=True):
-            self.said[place] = text_of(self.tokenizer, row, ends)
-            self.right[place] = float(self.judge.is_right(self.batch.prompts[place], self.said[place]))
-
-    def _is_unfinished(self, row: int, tokens: list[int]) -> bool:
-        return not line_is_said(str(self.tokenizer.decode(tokens, skip_special_tokens=True)))
