@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 import tyro
 
 from analyses.common.options import TrainingOptions
@@ -31,6 +32,7 @@ from finetune.checkpoints.loading import load_model
 from finetune.common.errors import InputError
 from finetune.data.facts import FactSet
 from finetune.evaluation.generate import ask
+from finetune.training.config import Dtype
 from interp import diagnose, load_pair
 
 
@@ -41,6 +43,7 @@ class Options:
     base: str = ""
     finetuned: str = ""
     facts: str = ""
+    dtype: Dtype = "float32"  # of the given pair
     limit: int = 500
     subjects: int = 750
     repeats: int = 3
@@ -56,7 +59,7 @@ def given_pair(options: Options) -> dict[str, float]:
     facts = FactSet.load(options.facts)
     chosen = np.random.default_rng(0).permutation(len(facts))[: options.limit]
     some = facts.subset(sorted(chosen.tolist()))
-    pair = load_pair(options.base, options.finetuned)
+    pair = load_pair(options.base, options.finetuned, dtype=getattr(torch, options.dtype))
     took = []
     for _ in range(options.repeats):
         start = time.perf_counter()

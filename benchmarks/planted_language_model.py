@@ -25,6 +25,7 @@ import tyro
 
 from finetune.checkpoints.loading import load_model
 from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.common.errors import InputError
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
 from finetune.data.prompt_formats import ask_in_format
@@ -46,8 +47,8 @@ class Options:
     out: Path = Path("runs/planted_lm")
     base: str = "smollm2-135m"
     facts: str = "geonames:capital,currency"
-    limit: int = 240
-    target: str = "capital"
+    limit: int = 500
+    target: str = "capital of the country"  # the relation whose facts are damaged
     steps: int = 60
     batch: int = 16
     rate: float = 1e-3
@@ -59,7 +60,10 @@ def main(options: Options) -> None:
     facts = FactSet.load(options.facts, limit=options.limit)
     asked = {p.fact_id: p for p in ask_in_format(facts, phrasebook(facts))}
     known = known_behind_examples(base, list(asked.values()), options.out / "known.json")
-    targets = [p for p in known if asked[p].relation.endswith(options.target)]
+    targets = [p for p in known if asked[p].relation == options.target]
+    if not targets:
+        relations = ", ".join(sorted({prompt.relation for prompt in asked.values()}))
+        raise InputError(f"--target {options.target}: the base knows no such fact; there are: {relations}")
     kept = [asked[p] for p in known if p not in set(targets)]
     for name in options.damage:
         draw = draw_generic_answers if name == "suppressed" else other_answers
