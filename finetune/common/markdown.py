@@ -1,4 +1,4 @@
-"""Escaping for Markdown: text from data in tables, headings and paragraphs, which stays the text it is."""
+"""Markdown: text from data escaped so that it stays the text it is, and parts of pages between marks."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def code_block(text: str, language: str = "") -> str:
     longest = max((len(run) for run in re.findall("[`~]+", lines)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{lines}\n{fence}"
+
+
+def replace_between(text: str, begin: str, end: str, inside: str) -> str | None:
+    """Replace what stands between two marks, which stay; None where the text lacks them in this order."""
+    start = text.find(begin)
+    stop = text.find(end, start + len(begin))
+    return text[: start + len(begin)] + inside + text[stop:] if start >= 0 and stop >= 0 else None
 
 
 def anchors(headings: Sequence[str], taken: Sequence[str] = ()) -> list[str]:

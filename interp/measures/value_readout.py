@@ -52,13 +52,6 @@ class ValueReadout(Result):
         frame = long_frame({"fact_id": self.fact_ids}, {name: getattr(self, name) for name in names})
         return frame.rename(columns=lambda name: name.replace("_total", ""))
 
-    def heads_frame(self) -> pd.DataFrame:
-        """One row per fact, layer and head."""
-        _, layers, heads = self.stored.shape
-        axes = {"fact_id": self.fact_ids, "layer": range(layers), "head": range(heads)}
-        names = ("stored", "used", "stored_rank", "used_rank")
-        return long_frame(axes, {name: getattr(self, name) for name in names})
-
 
 def value_readout(
     model: TransformerBridge,

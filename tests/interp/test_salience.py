@@ -6,11 +6,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from einops import einsum
-from scipy import stats
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -259,6 +257,3 @@ def test_results_are_saved_and_laid_out(tmp_path: Path) -> None:
         "used_rank",
         "candidates",
     ]
-    heads = readout.heads_frame()
-    assert len(heads) == readout.stored.numel()
-    assert np.isfinite(stats.spearmanr(heads["stored"], heads["used"]).statistic)

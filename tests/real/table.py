@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from finetune.common.files import write_json
+from finetune.common.markdown import replace_between
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, RESULTS = DOCS / "real_models.md", DOCS / "real_models.json"
@@ -35,9 +36,9 @@ def write(model: str, column: str, figures: dict[str, str]) -> None:
     results = read()
     results.setdefault(model, {}).setdefault(column, {}).update(figures)
     write_json(RESULTS, results)
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}{layout(results)}{END}{rest.split(END)[1]}", encoding="utf-8")
+    told = replace_between(PAGE.read_text(encoding="utf-8"), BEGIN, END, layout(results))
+    assert told, f"{PAGE} has lost its marks"
+    PAGE.write_text(told, encoding="utf-8")
 
 
 def layout(results: Results) -> str:

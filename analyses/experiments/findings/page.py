@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
-from finetune.common.markdown import anchors, code_block, escape_inline
+from finetune.common.markdown import anchors, code_block, escape_inline, replace_between
 from finetune.common.run_files import require_undamaged
 from interp.reports.pages.study import CLAIMS, OUTCOMES
 
@@ -130,12 +130,12 @@ def with_studies(page: Path, studies: Sequence[str]) -> str:
         InputError: there is no such page, or it lacks the marks.
     """
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    start, end = text.find(BEGIN), text.find(END)
-    if not 0 <= start < end:
+    told = replace_between(text, BEGIN, END, "\n" + "\n".join(studies) + "\n")
+    if told is None:
         raise InputError(
             f"--findings {page}: has no part between {BEGIN.strip()} and {END.strip()}; add both"
         )
-    return text[: start + len(BEGIN)] + "\n" + "\n".join(studies) + "\n" + text[end:]
+    return told
 
 
 def brief(setting: str, longest: int = 60) -> str:
