@@ -43,7 +43,14 @@ def code_block(text: str, language: str = "") -> str:
 
 
 def replace_between(text: str, begin: str, end: str, inside: str) -> str | None:
-    """Replace what stands between two marks, which stay; None where the text lacks them in this order."""
+    """Replace what stands between two marks, which stay; None where the text lacks them in this order.
+
+    Args:
+        text: a page.
+        begin: the mark in front.
+        end: the mark behind.
+        inside: what is put between them.
+    """
     start = text.find(begin)
     stop = text.find(end, start + len(begin))
     return text[: start + len(begin)] + inside + text[stop:] if start >= 0 and stop >= 0 else None
