@@ -17,8 +17,10 @@ def require_measurable(base: Source, finetuned: Sequence[Source] = ()) -> None:
 
     Raises:
         InputError: a checkpoint cannot be loaded, is no decoder, or has a tokenizer with more ids than
-            embeddings.
+            embeddings; or the base of fine-tuned ones is an adapter.
     """
+    if finetuned and is_adapter(base):
+        raise InputError(f"{base}: is an adapter; name a whole model as the base")
     require_loadable(base, finetuned)
     whole = adapter_base(base) if is_adapter(base) else base
     for source in map(resolve_checkpoint, (whole, *finetuned)):

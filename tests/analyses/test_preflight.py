@@ -133,6 +133,13 @@ def test_an_adapter_as_base_asks_no_network(places, tiny_adapter_dir, tmp_path, 
     assert "not on this machine; give the base" in said("analyses.which_data", arguments, monkeypatch, capsys)
 
 
+def test_an_adapter_is_no_base_of_others(places, tiny_adapter_dir) -> None:
+    from interp.models.preflight import require_measurable
+
+    with pytest.raises(InputError, match="is an adapter; name a whole model as the base"):
+        require_measurable(tiny_adapter_dir, [places[1]])
+
+
 @pytest.mark.parametrize("spoil", ["cut", "empty", "pickled", "gone"])
 def test_adapters_are_looked_at(places, tiny_adapter_dir, tmp_path, spoil) -> None:
     from interp.models.preflight import require_measurable
