@@ -32,7 +32,7 @@ ARM_HEADS = (
     *("all, 0 examples", "all, 4 examples", "subject attention"),
 )
 PREDICTED = {
-    "popularity": "population",
+    "popularity": "popularity",
     "base_statement": "log p after the base's statements",
     "base_log_prob": "log p after its question",
     "base_invented": "log p after an invented name",
@@ -44,10 +44,10 @@ MEASURES = {
     "accuracy_highly_known": "those that are HighlyKnown",
     "accuracy_known_unguessed": "those not guessed from the sound of the name",
     "accuracy": "all held-out facts",
-    "accuracy_q1": "the most populous quarter",
+    "accuracy_q1": "the most popular quarter",
     "accuracy_q2": "the second quarter",
     "accuracy_q3": "the third quarter",
-    "accuracy_q4": "the least populous quarter",
+    "accuracy_q4": "the least popular quarter",
     "subject_attention": "attention to the subject",
 }
 
