@@ -1,7 +1,7 @@
 """What was found: every claim that finished runs decide, with its number and its command, and studies.
 
     python analyses/findings.py runs/demo runs/mixture ... --out docs/claims.md
-    python analyses/findings.py --studies docs/studies/geonames-smollm2-135m
+    python analyses/findings.py --studies docs/studies/geonames-smollm2-135m docs/studies/popqa-smollm2-135m
 
 Nothing is measured here. A run directory says itself what it decides (``claims.json``), on what
 (``manifest.json``) and by which command; a run that is not finished is refused.
