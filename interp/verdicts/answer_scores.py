@@ -51,8 +51,8 @@ class AnswerScorer:
         plain = cast("PreTrainedModel", model.original_model)
         budget = TokenBudget(tokens=batch_tokens)
         self.said = generate(plain, self.tokenizer, self.batch.prompts, share_prefix=True, budget=budget)
-        for i, (prompt, text) in enumerate(zip(self.batch.prompts, self.said, strict=True)):
-            self.right[i] = float(self.judge.is_right(prompt, text))
+        pairs = zip(self.batch.prompts, self.said, strict=True)
+        self.right = torch.tensor([float(self.judge.is_right(prompt, text)) for prompt, text in pairs])
 
     def _take(self, model: TransformerBridge, scored: CellLogits, fact: Int[Tensor, " row"]) -> None:
         wanted = [self.answers[i] for i in fact.tolist()]

@@ -56,10 +56,10 @@ def test_verdicts_follow_from_what_was_known_said_and_shown() -> None:
         (0, 0, 1, 0, 0, 1, 0, 0.9, "undetermined"),
         (0, 0, 0, 0, 0, 1, 0, 0.1, "undetermined"),
     ]
-    *flags, index, expected = (np.array(column) for column in zip(*cases, strict=True))
+    *flags, states, index, expected = (np.array(column) for column in zip(*cases, strict=True))
     names = ("known", "specific", "never", "right", "tied", "compared")
     told = KnownAndSaid(
-        **{name: flag > 0 for name, flag in zip(names, flags, strict=False)}, stated_share=flags[-1] / 2
+        **{name: flag > 0 for name, flag in zip(names, flags, strict=True)}, stated_share=states / 2
     )
     assert judge(told, index, cuts).tolist() == expected.tolist()
     assert set(expected) == set(VERDICTS)
