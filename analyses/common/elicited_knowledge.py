@@ -85,18 +85,35 @@ def say_what_is_amiss(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: p
             f"({_listed(degrees)}{generic}), so nothing can be said of what fine-tuning lost; "
             f"{hint}give facts that it knows (popular ones)"
         )
-    correct = int(base["correct"].sum())
-    if correct < LITTLE * known:
-        # Arms that are trained here learn the question's form; a user's own can be asked in another one.
-        trained_here = checkpoints.sizes.get("train", 0) > 0
-        remedy = "" if trained_here else "; ask as it answers: add --shots 4, or --chat for a chat model"
-        notice(f"as asked, the base answers {correct} of {n} facts right, but it knows {known}{remedy}")
-    common, times = Counter(base["given"]).most_common(1)[0]
-    if times > MOSTLY * n:
-        notice(f"{times} of the base's {n} answers are {common!r}: accuracy says little of single subjects")
+    say_if_form_fails(checkpoints, BASE, known, base["correct"], base["given"])
     if (unknown := n - known) < FEWEST_CONTROLS:
         needed = f"a verdict needs {FEWEST_CONTROLS} such controls"
         notice(f"only {unknown} facts are not known to the base; {needed}")
+
+
+def say_if_form_fails(
+    checkpoints: Checkpoints, name: str, known: int, correct: pd.Series, given: pd.Series
+) -> None:
+    """Say where a model answers little as it is asked, or mostly the same.
+
+    Args:
+        checkpoints: what is compared.
+        name: of the model.
+        known: how many of the facts the base knows in other forms.
+        correct: whether each answer is right.
+        given: the answers.
+    """
+    n, right = len(correct), int(correct.sum())
+    who, whom = ("the base", "it") if name == BASE else (name, "the base")
+    if right < LITTLE * known:
+        # Arms that are trained here learn the question's form; a user's own can be asked in another one.
+        trained_here = checkpoints.sizes.get("train", 0) > 0
+        ask = "as it answers" if name == BASE else "as it was trained"
+        remedy = "" if trained_here else f"; ask {ask}: add --shots 4, or --chat for a chat model"
+        notice(f"as asked, {who} answers {right} of {n} facts right, but {whom} knows {known}{remedy}")
+    common, times = Counter(given).most_common(1)[0]
+    if times > MOSTLY * n:
+        notice(f"{times} of {who}'s {n} answers are {common!r}: accuracy says little of single subjects")
 
 
 def known_facts(checkpoints: Checkpoints, directory: Path) -> KnownFacts | None:

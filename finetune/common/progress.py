@@ -96,6 +96,18 @@ def progress_bar(description: str, *, total: int) -> Iterator[Callable[[int], No
         yield lambda done: bar.update(handle, completed=done)
 
 
+def increments(advance: Callable[[int], None]) -> Callable[[int], None]:
+    """Return what takes how much *more* is done, for work whose parts do not know of each other."""
+    total = 0
+
+    def more(done: int) -> None:
+        nonlocal total
+        total += done
+        advance(total)
+
+    return more
+
+
 def _report_in_lines(where: Console, description: str, total: int) -> Callable[[int], None]:
     """Print a line now, and return what prints another one after ``FIRST_LINE`` seconds, twice that, ..."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+PASSES = 2  # over every fact: its answers are scored, and then it is asked
+
 
 class AnswerScorer:
     """Asks facts plainly, and keeps what a model says and how likely it finds each answer.
@@ -39,18 +42,44 @@ class AnswerScorer:
         self.right: Float[Tensor, " fact"] = torch.full((len(batch),), torch.nan)
         self.said = [""] * len(batch)
 
-    def ask(self, model: TransformerBridge, *, batch_tokens: int) -> None:
-        """Ask every fact, those whose subjects say what is said of any first."""
+    def ask(
+        self,
+        model: TransformerBridge,
+        *,
+        batch_tokens: int,
+        more: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        """Ask every fact, those whose subjects say what is said of any first.
+
+        Args:
+            model: the hooked model.
+            batch_tokens: bound on the keys of one forward pass.
+            more: is told how many more scores and answers are there, of ``PASSES`` a fact.
+        """
         for rows in self.golds.ordered:
             if len(rows):
                 part, answers = self.batch[rows], [self.answers[i] for i in rows.tolist()]
                 for scored in run_cells(model, part, (), answers, batch_tokens=batch_tokens):
                     self._take(model, scored, rows[scored.index[scored.fact]])
+                    more(len(scored.fact))
             self.tally.finish()
         # Nothing is intervened on, so transformers' own decoding says the same, with a cache of keys.
         plain = cast("PreTrainedModel", model.original_model)
-        budget = TokenBudget(tokens=batch_tokens)
-        self.said = generate(plain, self.tokenizer, self.batch.prompts, share_prefix=True, budget=budget)
+        answered = 0
+
+        def count(done: int) -> None:
+            nonlocal answered
+            more(done - answered)
+            answered = done
+
+        self.said = generate(
+            plain,
+            self.tokenizer,
+            self.batch.prompts,
+            share_prefix=True,
+            budget=TokenBudget(tokens=batch_tokens),
+            advance=count,
+        )
         pairs = zip(self.batch.prompts, self.said, strict=True)
         self.right = torch.tensor([float(self.judge.is_right(prompt, text)) for prompt, text in pairs])
 

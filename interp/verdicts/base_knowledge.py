@@ -8,7 +8,7 @@ that one-sided test; a relation of fewer than 1 / ``CHANCE`` answers cannot fail
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,7 @@ def base_knowledge(
     known: KnownFacts | None = None,
     *,
     batch_tokens: int,
+    more: Callable[[int], None] = lambda done: None,
 ) -> BaseKnowledge:
     """Ask the base in every form; what was found of it elsewhere takes the place of what these say.
 
@@ -64,6 +65,7 @@ def base_knowledge(
         forms: other prompts of the same facts, none of which supplies evidence.
         known: what was found elsewhere, if anything was.
         batch_tokens: bound on the tokens of one forward pass.
+        more: is told how much more is done, see :class:`AnswerScorer`.
     """
     right, count = torch.zeros(len(asked)), torch.zeros(len(asked))
     specific = torch.zeros(len(asked), dtype=torch.bool)
@@ -71,14 +73,14 @@ def base_knowledge(
     with pair.base() as model:
         for batch, answers, owner in forms:
             asker = AnswerScorer(batch, answers, pair.tokenizer)
-            asker.ask(model, batch_tokens=batch_tokens)
+            asker.ask(model, batch_tokens=batch_tokens, more=more)
             said_right = asker.right.nan_to_num()
             right.index_add_(0, owner, said_right)
             count.index_add_(0, owner, torch.ones(len(owner)))
             specific[owner] |= asker.tally.first & (said_right > 0)
             ranks.append(torch.full((len(asked),), torch.nan).index_copy(0, owner, asker.tally.rank))
         asker = AnswerScorer(asked, golds, pair.tokenizer)
-        asker.ask(model, batch_tokens=batch_tokens)
+        asker.ask(model, batch_tokens=batch_tokens, more=more)
     as_asked = asker.right.nan_to_num() > 0
     rank = torch.stack([*ranks, asker.tally.rank]).nanmean(0)
     base = BaseKnowledge(

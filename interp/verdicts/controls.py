@@ -65,7 +65,8 @@ class FittedControls:
 
     ``members`` and ``shown`` are [fact, set] in the order of ``CONTROLS``: who is a control (decoys are
     answers, and no fact is one), and whom each set's cut shows to be stored: NaN without evidence, or where
-    there are too few for a cut.
+    there are too few for a cut. ``decoy_shown`` says whether the wrong answer of a known fact lies above the
+    decoys' own cut; NaN of facts without one.
     """
 
     relied: str
@@ -77,6 +78,7 @@ class FittedControls:
     cuts: dict[str, Cuts]
     members: Bool[ndarray, "fact set"]
     shown: Float[ndarray, "fact set"]
+    decoy_shown: Float[ndarray, " fact"]
 
     @property
     def cut(self) -> Cuts:
@@ -100,6 +102,7 @@ class FittedControls:
             "control_sets": tuple(CONTROLS),
             "shown": torch.from_numpy(self.shown).float(),
             "is_control": torch.from_numpy(self.members),
+            "decoy_shown": torch.from_numpy(self.decoy_shown).float(),
         }
 
 
@@ -151,6 +154,7 @@ def fit_controls(
         cuts=cuts,
         members=np.stack([sets[name] & (name != "decoys") for name in CONTROLS], axis=1),
         shown=_shown(index, cuts, told.states_some),
+        decoy_shown=_decoy_shown(of_decoys, sets["decoys"], cuts.get("decoys")),
     )
 
 
@@ -200,6 +204,13 @@ def _shown(
             stored = (index > cuts[name].threshold) | stated
             shown[:, k] = np.where(np.isnan(index), np.nan, stored)
     return shown
+
+
+def _decoy_shown(of_decoys: Float[ndarray, " fact"], rows: Rows, cut: Cuts | None) -> Float[ndarray, " fact"]:
+    """Say which decoys lie above their own cut."""
+    if cut is None:
+        return np.full(len(of_decoys), np.nan)
+    return np.where(rows & ~np.isnan(of_decoys), of_decoys > cut.threshold, np.nan)
 
 
 def _enough(rows: Rows, held_out: Rows) -> bool:

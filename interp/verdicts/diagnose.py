@@ -30,13 +30,14 @@ import numpy as np
 import pandas as pd
 import torch
 
+from finetune.common.progress import increments, progress_bar
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook as default_phrasebook
 from finetune.data.prompts import Phrasebook, Prompt, fact_prompt
 from interp.measures.answer_sets import answer_readings
 from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import pair_fingerprints
-from interp.verdicts.answer_scores import AnswerScorer
+from interp.verdicts.answer_scores import PASSES, AnswerScorer
 from interp.verdicts.base_knowledge import BaseKnowledge, KnownFacts, base_knowledge
 from interp.verdicts.calibration import halve_subjects
 from interp.verdicts.controls import fit_controls
@@ -96,9 +97,14 @@ def diagnose(
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
     require_comparable_facts(asked.prompts, known)
     golds, knowing, forms = _word_forms(pair, facts, book, asked, answer_sets, known, shots, seed)
-    base = base_knowledge(pair, asked, golds, knowing, known, batch_tokens=batch_tokens)
-    told = ask_finetuned(pair, asked, golds, base, on_asked, knows=knows, batch_tokens=batch_tokens)
-    found = measure_evidence(pair, forms, len(asked), batch_tokens=batch_tokens)
+    rows = 2 * len(asked) + sum(len(batch) for batch, _, _ in (*knowing, *forms))
+    with progress_bar("Scoring answers and asking, in every form", total=PASSES * rows) as advance:
+        more = increments(advance)
+        base = base_knowledge(pair, asked, golds, knowing, known, batch_tokens=batch_tokens, more=more)
+        told = ask_finetuned(
+            pair, asked, golds, base, on_asked, knows=knows, batch_tokens=batch_tokens, more=more
+        )
+        found = measure_evidence(pair, forms, len(asked), batch_tokens=batch_tokens, more=more)
     return _score_and_judge(pair, facts, base, told, found, alpha, knows, seed)
 
 

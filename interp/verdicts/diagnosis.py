@@ -95,7 +95,8 @@ class Diagnosis(Result):
     ``held_out`` marks the facts of the subjects that nothing was fitted on. ``controls`` and
     ``retained_are`` say who the anchors are. ``control_sets`` are all sets of controls
     (:mod:`interp.verdicts.controls`): ``shown`` [fact, set] says whom each one's cut shows to be stored (NaN
-    where it is too small for one), ``is_control`` who is in it.
+    where it is too small for one), ``is_control`` who is in it. ``decoy_shown`` [fact] says whether the
+    decoy of a known fact lies above the decoys' cut (NaN without one).
     """
 
     subjects: tuple[str, ...]
@@ -127,6 +128,7 @@ class Diagnosis(Result):
     control_sets: tuple[str, ...]
     shown: Float[Tensor, "fact set"]
     is_control: Bool[Tensor, "fact set"]
+    decoy_shown: Float[Tensor, " fact"]
     held_out: Bool[Tensor, " fact"]
     false_positives: Rate
     missed: Rate
@@ -159,6 +161,7 @@ class Diagnosis(Result):
             "decoy_forms": self.decoys.nanmean(1).numpy(),
             **{f"evidence_form_{k + 1}": form.numpy() for k, form in enumerate(self.evidence.T)},
             **{f"states_form_{k + 1}": form.numpy() for k, form in enumerate(self.states.T)},
+            "decoy_shown": self.decoy_shown.numpy(),
             "held_out": self.held_out.numpy(),
         }
         for k, name in enumerate(self.control_sets):

@@ -11,7 +11,7 @@ transplanted; on damage that nobody planted this told no more than other wording
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,12 @@ class Evidence:
 
 
 def measure_evidence(
-    pair: CheckpointPair, forms: Sequence[Form], facts: int, *, batch_tokens: int
+    pair: CheckpointPair,
+    forms: Sequence[Form],
+    facts: int,
+    *,
+    batch_tokens: int,
+    more: Callable[[int], None] = lambda done: None,
 ) -> Evidence:
     """Ask the fine-tuned model of a pair in every held-out form.
 
@@ -49,12 +54,13 @@ def measure_evidence(
         forms: the prompts of each form with their answers, and which fact each is of.
         facts: how many there are.
         batch_tokens: bound on the tokens of one forward pass.
+        more: is told how much more is done, see :class:`AnswerScorer`.
     """
     right, decoy, states = (torch.full((facts, len(forms)), torch.nan) for _ in range(3))
     with pair.finetuned() as model:
         for k, (batch, golds, owner) in enumerate(forms):
             asker = AnswerScorer(batch, golds, pair.tokenizer)
-            asker.ask(model, batch_tokens=batch_tokens)
+            asker.ask(model, batch_tokens=batch_tokens, more=more)
             right[owner, k], decoy[owner, k] = asker.tally.right, asker.tally.decoy
             states[owner, k] = ((asker.right > 0) & asker.tally.first).float()
     return Evidence(right=right, decoy=decoy, states=states)

@@ -36,6 +36,7 @@ def ask_finetuned(
     *,
     knows: float,
     batch_tokens: int,
+    more: Callable[[int], None] = lambda done: None,
 ) -> AnswerScorer:
     """Ask the fine-tuned model as it was fine-tuned, and refuse facts from which no verdict could come.
 
@@ -47,13 +48,14 @@ def ask_finetuned(
         on_asked: is given what both answer, a row a fact.
         knows: the share of forms from which on the base knew a fact.
         batch_tokens: bound on the keys of one forward pass.
+        more: is told how much more is done, see :class:`AnswerScorer`.
     """
     scorer = AnswerScorer(asked, golds, pair.tokenizer)
     with pair.finetuned() as model:
-        scorer.ask(model, batch_tokens=batch_tokens)
+        scorer.ask(model, batch_tokens=batch_tokens, more=more)
     knew, right = base.share.numpy(), scorer.right.nan_to_num().numpy() > 0
-    told = {"base_knew": knew, "base_said": base.said, "right": right, "said": scorer.said}
-    on_asked(pd.DataFrame({"fact_id": asked.fact_ids, **told}))
+    of_base = {"base_knew": knew, "base_right": base.right.numpy(), "base_said": base.said}
+    on_asked(pd.DataFrame({"fact_id": asked.fact_ids, **of_base, "right": right, "said": scorer.said}))
     require_measurable_facts(knew >= knows, base.never.numpy(), right)
     return scorer
 

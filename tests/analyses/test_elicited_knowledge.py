@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from analyses.common.elicited_knowledge import (
     FEWEST_EXAMPLES,
     evidence_forms,
+    say_if_form_fails,
     say_what_is_amiss,
     set_examples_aside,
 )
@@ -79,6 +81,19 @@ def test_what_cannot_be_measured_is_said_with_the_remedy() -> None:
     assert any("only 0 facts are not known" in s for s in said)
     said = amiss(["HighlyKnown"] * n, [True] * n, [False] * n, ["France"] * n, train=70)
     assert any("but it knows 100" in s and "--shots" not in s for s in said), "arms that are trained here"
+
+
+def test_a_model_that_the_asked_form_fails_is_named() -> None:
+    checkpoints: Any = SimpleNamespace(sizes={"train": 0})
+    right, given = pd.Series([True] + [False] * 99), pd.Series(["A:"] * 100)
+    with pytest.warns(Notice) as found:
+        say_if_form_fails(checkpoints, "lora", 60, right, given)
+    said = [str(one.message) for one in found]
+    assert "lora answers 1 of 100 facts right, but the base knows 60; ask as it was trained" in said[0]
+    assert "100 of lora's 100 answers are 'A:'" in said[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        say_if_form_fails(checkpoints, "lora", 60, pd.Series([True, False] * 50), pd.Series(range(100)))
 
 
 def own(*finetuned: str, **more: Any) -> AttentionImbalanceOptions:

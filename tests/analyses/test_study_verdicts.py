@@ -17,6 +17,7 @@ from analyses.experiments.findings.study_numbers import (
 )
 from analyses.experiments.findings.study_tables import primary_table
 from analyses.experiments.popularity_splits.archive import export_verdicts, read_verdicts
+from finetune.common.errors import InputError
 from interp.reports.read.results import Results
 
 
@@ -44,13 +45,17 @@ def verdicts(stored: int) -> pd.DataFrame:
 
 def test_endpoints_are_counted_on_lost_facts_and_controls(tmp_path: Path) -> None:
     other = verdicts(0).assign(arm="top")
-    export_verdicts(tmp_path, 3, pd.concat([verdicts(6), other]))
+    setting = {"dataset": "made", "model": "small", "method": "lora", "fraction": "0.5", "seed": 3}
+    export_verdicts(tmp_path, setting, pd.concat([verdicts(6), other]))
     ((seed, rows),) = read_verdicts(tmp_path).items()
     assert (seed, len(rows)) == (3, 30)
     found = lost_fact_endpoints(rows)
     assert found[STORED_ABOVE_CONTROLS].value == pytest.approx(0.6 - 0.1)
     assert found[STORED_ABOVE_CONTROLS].n == 10
     assert found[QK_ABOVE_PLACEBO].value == pytest.approx(0.45)
+    export_verdicts(tmp_path, {**setting, "method": "full"}, other)
+    with pytest.raises(InputError, match="of several settings"):
+        read_verdicts(tmp_path)
 
 
 def test_three_seeds_are_pooled_and_fewer_shown_apart() -> None:

@@ -13,6 +13,7 @@ from analyses.attention_imbalance import run as main_job
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions as MainOptions
 from analyses.experiments.stored_or_suppressed import stages as suppression
 from analyses.experiments.stored_or_suppressed.head_transplants import head_table
+from analyses.experiments.stored_or_suppressed.page import asking_sentence
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_sentence
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
@@ -240,6 +241,23 @@ def test_the_sentence_names_a_group_only_where_intervals_do() -> None:
     assert "cannot be told" in pathway_sentence("arm", numbers(0.3, 0.05))
     assert "cannot be told" in pathway_sentence("arm", numbers(0.3, 0.4, nats=-1.0)), "right by luck"
     assert "no lost fact" in pathway_sentence("arm", Results.of({}))
+
+
+def test_where_the_asked_form_fails_the_finding_says_so() -> None:
+    def numbers(base: float, **lost: float) -> Results:
+        def at(value: float) -> dict[str, float | int]:
+            return {"value": value, "low": value, "high": value, "n": 50}
+
+        arms = {name: {"base_as_asked": at(base), "lost": at(share)} for name, share in lost.items()}
+        return Results.of({"arms": arms})
+
+    assert asking_sentence(numbers(0.6, lora=0.9)) == ""
+    trained = asking_sentence(numbers(0.02, lora=0.3))
+    assert "the base itself answers 2.0%" in trained
+    assert "--shots" not in trained, "an arm that answers was trained to be asked so"
+    failed = asking_sentence(numbers(0.02, lora=0.3, test=0.9, other=0.95))
+    assert "So little is right of test and other that the form" in failed
+    assert "--shots" in failed
 
 
 def test_typical_suppressed_facts_are_pictured_as_their_models_attend(verdicts: Path) -> None:

@@ -204,6 +204,9 @@ def test_where_controls_are_few_decoys_decide_and_the_few_are_still_told() -> No
     assert set(found.cuts) == {"unknown", "decoys"}
     assert np.isnan(found.shown[:, SETS.index("never")]).all()
     assert found.members[:, SETS.index("never")].sum() == FEWEST_CONTROLS - 1
+    own = found.decoy_shown[half(n) & said.known]
+    assert found.cut.false_positives.value == pytest.approx(own.mean())
+    assert np.isnan(found.decoy_shown[~said.known]).all(), "of facts that the base did not know there is none"
     few = told(60, lost=10, partly=5, never=40)
     fewer = replace(few, never=few.never & few.known)
     found = fitted(evidence[:60], evidence[:60], fewer)

@@ -2,13 +2,13 @@
 
 A cell leaves ``<cell>.parquet``, its rows, and ``<cell>.json``: its settings, the curve of its training, each
 checkpoint's attention by layer, and its seconds of CPU. A cell that is there is not trained again. What
-stored_or_suppressed found of a seed's unpopular half is in ``verdicts/<seed>.parquet``.
+stored_or_suppressed found of a seed's unpopular half is in ``verdicts/<setting>.parquet``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,10 @@ def read_archive(folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     return pd.concat(frames, ignore_index=True), records
 
 
-def export_verdicts(folder: Path, seed: int, rows: pd.DataFrame) -> None:
-    """Archive what stored_or_suppressed found of the unpopular half of one seed."""
-    path = folder / "verdicts" / f"{seed}.parquet"
+def export_verdicts(folder: Path, setting: Mapping[str, object], rows: pd.DataFrame) -> None:
+    """Archive what stored_or_suppressed found of the unpopular half of one setting, its seed the last."""
+    name = ",".join(f"{key}={value}" for key, value in setting.items())
+    path = folder / "verdicts" / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     small = rows.loc[rows["arm"] == UNPOPULAR, [name for name in VERDICT_COLUMNS if name in rows]]
     with atomic_file(path) as temporary:
@@ -112,6 +113,17 @@ def export_verdicts(folder: Path, seed: int, rows: pd.DataFrame) -> None:
 
 
 def read_verdicts(folder: Path) -> dict[int, pd.DataFrame]:
-    """Read the archived verdicts on the unpopular half, by seed."""
-    found = {int(path.stem): path for path in folder.glob("verdicts/*.parquet")}
+    """Read the archived verdicts on the unpopular half, by seed.
+
+    Raises:
+        InputError: they are of several data sets, models, methods or shares.
+    """
+    found: dict[int, Path] = {}
+    settings = set()
+    for path in folder.glob("verdicts/*.parquet"):
+        setting, seed = path.stem.rsplit(",seed=", 1)
+        found[int(seed)] = path
+        settings.add(setting)
+    if len(settings) > 1:
+        raise InputError(f"{folder}/verdicts: of several settings ({', '.join(sorted(settings))}); keep one")
     return {seed: pd.read_parquet(found[seed]) for seed in sorted(found)}

@@ -26,6 +26,7 @@ from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
 
 HANDED = "handed_on"
+SETTING = ("dataset", "model", "method", "fraction", "seed")  # of which a directory's name is made
 ANALYSES: dict[str, tuple[Experiment, type[AttentionImbalanceOptions]]] = {
     "attention": (ATTENTION_IMBALANCE, AttentionImbalanceOptions),
     "verdicts": (STORED_OR_SUPPRESSED, StoredOrSuppressedOptions),
@@ -59,7 +60,8 @@ def analyse(options: PopularitySplitsOptions, handed: dict[str, Path], run: Path
     chosen = {name: each for name, each in ANALYSES.items() if name in options.analyse}
     reports = {}
     for name, directory in handed.items():
-        seed = int(name.rsplit(",", 1)[1])
+        setting = dict(zip(SETTING, name.rsplit(",", len(SETTING) - 1), strict=True))
+        seed = int(setting["seed"])
         for analysis, (experiment, kind) in chosen.items():
             out = experiment.run(
                 kind(
@@ -71,7 +73,7 @@ def analyse(options: PopularitySplitsOptions, handed: dict[str, Path], run: Path
                 )
             )
             if analysis == "verdicts" and options.archive:
-                export_verdicts(options.archive, seed, pd.read_parquet(out / "facts.parquet"))
+                export_verdicts(options.archive, setting, pd.read_parquet(out / "facts.parquet"))
             reports[f"{name}: {analysis}"] = f"analyses/{name}/{analysis}/report.html"
     return reports
 

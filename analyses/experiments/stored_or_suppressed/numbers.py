@@ -64,6 +64,7 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
     of = {name: rows[rows["verdict"] == verdict] for name, verdict in CLASSES.items()}
     tree: dict[str, Any] = {
         "known": mean_of(known["right"], known),
+        "base_as_asked": mean_of(known["base_right"], known),
         "lost": mean_of(~known["right"], known),
         "generic": mean_of(known["verdict"] == GENERIC, known),
         "stored_of_lost": mean_of(lost["verdict"].isin(STORED), lost),
@@ -120,10 +121,13 @@ def _controls(rows: pd.DataFrame, lost: pd.DataFrame) -> dict[str, dict[str, Est
     """Return by set of controls what it shows of lost facts, and of its own members on held-out subjects."""
     tree = {}
     for name in CONTROLS:
-        shown, own = f"shown_by_{name}", rows[rows[f"control_{name}"] & rows["held_out"]]
+        shown, member, called = f"shown_by_{name}", rows[f"control_{name}"], f"shown_by_{name}"
+        if name == "decoys":  # these are answers for facts that the base knew
+            member, called = rows["decoy_shown"].notna(), "decoy_shown"
+        own = rows[member & rows["held_out"]]
         tree[name] = {
             "shown_of_lost": mean_of(lost[shown], lost),
-            "false_positives": mean_of(own[shown], own),
+            "false_positives": mean_of(own[called], own),
         }
     return tree
 

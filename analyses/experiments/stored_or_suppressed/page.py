@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analyses.common.claims import claims_on_verdicts
+from analyses.common.elicited_knowledge import LITTLE
 from analyses.common.recovery_page import recovery_sentence, recovery_tables
 from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_stored
@@ -57,7 +58,27 @@ def _finding(results: Results) -> str:
         for name, arm in results.below("arms").items()
         if arm.at("stored_of_lost")["value"] is not None
     ]
-    return f"{'; '.join(parts)}." if parts else "No arm lost a fact that the base knew."
+    said = f"{'; '.join(parts)}." if parts else "No arm lost a fact that the base knew."
+    return f"{said}{asking_sentence(results)}"
+
+
+def asking_sentence(results: Results) -> str:
+    """Say that the base knows its facts in other forms, where it hardly answers in the one that is asked."""
+    arms = results.below("arms")
+    base = next(iter(arms.values())).at("base_as_asked")
+    if base["value"] is None or base["value"] >= LITTLE:
+        return ""
+    failed = [name for name, arm in arms.items() if arm.at("lost")["value"] > 1 - LITTLE]
+    asked = (
+        f" As asked, the base itself answers {write_number(base, '%')} of the known facts right: "
+        "it knows them in other forms."
+    )
+    if not failed:
+        return asked
+    return (
+        f"{asked} So little is right of {' and '.join(failed)} that the form of the question may be what "
+        "failed, not memory: ask as training asked (--prompt-format, --shots, --chat)."
+    )
 
 
 def _verdict_table(frame: pd.DataFrame, results: Results) -> StudyTable:
@@ -67,6 +88,7 @@ def _verdict_table(frame: pd.DataFrame, results: Results) -> StudyTable:
         ("Arm", "Known facts"),
         {(name, int(known.get(name, 0))): arm for name, arm in results.below("arms").items()},
         {
+            "Base right as asked, %": ("base_as_asked", "%"),
             "Lost, %": ("lost", "%"),
             "Right but generic, %": ("generic", "%"),
             "Suppressed, intact, % of lost": ("suppressed_of_lost", "%"),
@@ -111,12 +133,12 @@ def _control_table(frame: pd.DataFrame, results: Results) -> StudyTable:
     for arm, of in frame.groupby("arm", sort=False):
         for name, who in CONTROLS.items():
             part = results.part(("arms", str(arm), "controls", name))
-            count = int(of[f"control_{name}"].sum())
+            count = int(of["decoy_shown"].notna().sum() if name == "decoys" else of[f"control_{name}"].sum())
             rows.append(
                 (
                     str(arm),
                     who + (" *" if (of["controls"] == who).any() else ""),
-                    None if name == "decoys" else count,
+                    count,
                     write_number(part.at("false_positives"), "%?"),
                     write_number(part.at("shown_of_lost"), "%"),
                     part.at("shown_of_lost")["n"],

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analyses.common.checkpoints import BASE, Checkpoints
-from analyses.common.elicited_knowledge import KNOWLEDGE, known_facts
+from analyses.common.elicited_knowledge import KNOWLEDGE, known_facts, say_if_form_fails
 from analyses.common.experiment import Measured
 from analyses.common.lessons import LessonPlan, after_lessons, lesson_config
 from analyses.common.measurements import mean_masses
@@ -158,6 +158,13 @@ def _verdicts(
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     path, notes = directory / f"{arm}.parquet", directory / f"{arm}.json"
 
+    def asked(frame: pd.DataFrame) -> None:
+        keep_asked(frame, directory / "asked" / f"{arm}.parquet")
+        if known:  # where statements say what a world's base knows, the asked form is its training's alone
+            n = sum(known.known[fact_id] for fact_id in frame["fact_id"])
+            for name, right, said in ((BASE, "base_right", "base_said"), (arm, "right", "said")):
+                say_if_form_fails(models.checkpoints, name, n, frame[right], frame[said])
+
     def measure(path: Path, notes: Path) -> None:
         checkpoints = models.checkpoints
         found = diagnose(
@@ -169,7 +176,7 @@ def _verdicts(
             alpha=options.alpha,
             shots=options.form_shots,
             known=known,
-            on_asked=lambda frame: keep_asked(frame, directory / "asked" / f"{arm}.parquet"),
+            on_asked=asked,
             batch_tokens=options.batch_tokens,
             seed=seed,
         )
