@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from math import inf
@@ -181,6 +182,36 @@ def test_other_architectures_resume_exactly(name: str) -> None:
     assert distance(name, [cut, moved]) <= 1e-5
     result = patch(tiny.both(name).hooked, tiny.batch(), [cut, moved], tiny.tokenizer(), max_new_tokens=0)
     assert "resume from" in result.plan
+
+
+def test_half_precision_is_held_to_its_rounding_and_no_other_facts_pass_goes_through(
+    monkeypatch: Any,
+) -> None:
+    """A resumed pass that rounds otherwise is one; another fact's, or one in float32 as far off, is not."""
+    found = tiny.both("llama").hooked
+    model, batch, half = copy.deepcopy(found).to(torch.bfloat16), tiny.batch(), torch.bfloat16
+    unit = torch.finfo(half).eps
+
+    def reason(model: Any, resumed: Callable[[torch.Tensor], torch.Tensor]) -> str:
+        def run_group(
+            model: Any, cached: Any, cells: Any, group: Any, cell: Any, fact: Any, tails: Any
+        ) -> Any:
+            return resumed(cached.logits[: len(fact), : tails[0].shape[1] + 1])
+
+        monkeypatch.setattr(cells_module, "run_group", run_group)
+        cut = [Intervention(site="pattern", do=Zero(), layers=(1,))]
+        answers = [answer[:1] for answer in answer_tokens(tiny.tokenizer(), batch)]
+        cells = cells_module.run_cells(model, batch, cut, answers, batch_tokens=8192)
+        return next(cells).reason
+
+    def rounded(logits: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
+        return logits + 0.3 * unit * logits.abs().max() * noise
+
+    assert reason(model, lambda logits: logits) == ""
+    assert reason(model, rounded) == ""
+    assert "log-probs differ" in reason(found, rounded)
+    assert "log-probs differ" in reason(model, lambda logits: logits.flip(0))
 
 
 def test_bounds_on_memory_change_nothing() -> None:
