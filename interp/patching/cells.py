@@ -161,9 +161,9 @@ def _is_rounding(
 ) -> bool:
     """Tell whether log-probs differ by no more than rounding makes them.
 
-    In half precision a single sum that is rounded the other way reaches every logit, and the largest of 50,000
-    differences says more of the vocabulary than of the pass; their mean square is held against how finely the
-    largest logit is known.
+    In half precision a single sum that is rounded the other way reaches every logit, and the largest of
+    50,000 differences says more of the vocabulary than of the pass; their mean square is held against how
+    finely the largest logit is known.
     """
     unit = torch.finfo(precision).eps
     if unit <= torch.finfo(torch.float32).eps:
