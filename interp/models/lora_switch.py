@@ -27,6 +27,7 @@ from peft.tuners.lora.layer import Linear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformer_lens.model_bridge import TransformerBridge
 from transformers.pytorch_utils import Conv1D
 
@@ -47,10 +48,16 @@ class LowRank:
         """Return the update as one matrix."""
         return self.scaling * einsum(self.up, self.down, "d_out rank, rank d_in -> d_out d_in")
 
-    def __call__(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
-        """Apply the update to activations, in the factors' precision."""
-        low = einsum(x.to(self.down.dtype), self.down, "... d_in, rank d_in -> ... rank")
-        return self.scaling * einsum(low, self.up, "... rank, d_out rank -> ... d_out")
+    def added(
+        self, plain: Float[Tensor, "... d_out"], x: Float[Tensor, "... d_in"]
+    ) -> Float[Tensor, "... d_out"]:
+        """Add the update of activations ``x`` to a layer's own output, in no less than the factors' precision."""
+        precision = torch.promote_types(plain.dtype, self.down.dtype)
+        low = linear(x.to(self.down.dtype), self.down).to(precision).flatten(0, -2)
+        # One fused step: a sum, a product and a cast of their own take longer than the update itself.
+        up = self.up.T.to(precision)
+        whole = torch.addmm(plain.to(precision).flatten(0, -2), low, up, alpha=self.scaling)
+        return whole.view(plain.shape).to(plain.dtype)
 
 
 @dataclass
@@ -100,7 +107,7 @@ class _Adapted(nn.Module):
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
         plain = self.plain(x)
-        return (plain + self.update(x)).to(plain.dtype) if self.switch.on else plain
+        return self.update.added(plain, x) if self.switch.on else plain
 
 
 # TransformerLens tells a weight's layout by its layer's class, so an adapted layer keeps its kind.
