@@ -51,7 +51,7 @@ class LowRank:
     def added(
         self, plain: Float[Tensor, "... d_out"], x: Float[Tensor, "... d_in"]
     ) -> Float[Tensor, "... d_out"]:
-        """Add the update of activations ``x`` to a layer's own output, in no less than the factors' precision."""
+        """Add the update of activations to a layer's own output, in the factors' precision at least."""
         precision = torch.promote_types(plain.dtype, self.down.dtype)
         low = linear(x.to(self.down.dtype), self.down).to(precision).flatten(0, -2)
         # One fused step: a sum, a product and a cast of their own take longer than the update itself.
