@@ -63,7 +63,7 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
     """Your fine-tuned checkpoints or adapters, each NAME=DIRECTORY, or a training run's checkpoint-* ones.
     What factscope tune left says its own base and facts."""
     seeds: tuple[Seed, ...] = (0,)
-    """One run each; with two or more, intervals are over seeds."""
+    """One run each; with two or more, intervals are over seeds. Your own checkpoints take one."""
     prompt_format: str = ASKED
     """How your own checkpoints are asked, {question} replaced; what factscope tune trained is asked as it was
     trained."""
@@ -105,6 +105,11 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
             raise InputError("--checkpoints: brings its own facts, base and arms; leave those options out")
         if self.checkpoints and len(self.seeds) != 1:
             raise InputError("--checkpoints: is of one training; give one --seeds")
+        if self.finetuned and len(self.seeds) != 1:
+            raise InputError(
+                "--seeds: the checkpoints of --finetuned are one training each, and intervals over seeds "
+                "would say that they were several; give one, and name other trainings as further --finetuned"
+            )
         if self.finetuned and not self.base:
             raise InputError(
                 "--finetuned: needs --base as well, the model these were fine-tuned from (a directory of "
