@@ -22,7 +22,7 @@ from finetune.checkpoints.key_messages import Fit, prefix_notice
 from finetune.checkpoints.weight_files import SAFE, WeightFiles, read_headers, weight_files
 from finetune.checkpoints.weight_keys import require_fit, run_without_contents
 from finetune.common.errors import InputError
-from finetune.common.hub import hub_answers, loading_error
+from finetune.common.hub import loading_error, use_cache_if_unreachable
 from finetune.common.text_files import read_json_object
 
 Source = str | Path
@@ -160,7 +160,7 @@ def _place(source: Source, revision: str | None) -> Path:
                 "its base)"
             )
         return Path(source)
-    hub_answers()
+    use_cache_if_unreachable()
     try:
         return Path(str(cached_file(str(source), "config.json", revision=revision or "main"))).parent
     except (OSError, ValueError) as error:

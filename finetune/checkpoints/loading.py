@@ -29,7 +29,7 @@ from finetune.checkpoints.verification import (
     untie_config_if_untied,
 )
 from finetune.common.errors import InputError
-from finetune.common.hub import hub_answers, loading_error
+from finetune.common.hub import loading_error, use_cache_if_unreachable
 from finetune.common.messages import one_line
 
 Source = str | Path
@@ -195,4 +195,4 @@ def require_checkpoint(source: Source) -> None:
     elif isinstance(source, Path) or path.is_absolute() or not _HUB_ID.fullmatch(source):
         raise InputError(f"{source}: no such directory; name a checkpoint directory or a hub id")
     else:
-        hub_answers()
+        use_cache_if_unreachable()

@@ -45,6 +45,11 @@ def hub_answers() -> bool:
     return not is_offline() and hub_reached()
 
 
+def use_cache_if_unreachable() -> None:
+    """Have the hub's libraries take from the cache at once where the hub cannot be reached."""
+    hub_answers()
+
+
 @cache
 def hub_reached() -> bool:
     """Whether the hub can be reached, asked once a process; if not, its libraries take from the cache only.

@@ -9,7 +9,7 @@ from datasets import DatasetDict, load_dataset
 from datasets.exceptions import DatasetsError
 
 from finetune.common.errors import InputError, LeftOut
-from finetune.common.hub import access_refusal, hub_answers, is_offline
+from finetune.common.hub import access_refusal, is_offline, use_cache_if_unreachable
 from finetune.data.loaders.columns import canonical
 from finetune.data.loaders.hub_splits import preferred_split
 from finetune.data.loaders.records import Row, Table, table_of
@@ -44,7 +44,7 @@ def from_hub(
         InputError: no such data set or configuration, gated or private, no network and not in the cache.
     """
 
-    hub_answers()
+    use_cache_if_unreachable()
     try:
         found = load_dataset(data_set, config)
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
