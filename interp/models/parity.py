@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.common.seeds import torch_generator
+from interp.models.tokenizers import require_vocabulary
 
 PROBE_LENGTHS = (12, 7)
 TOLERANCE = 1e-4  # nats, float32
@@ -203,12 +204,5 @@ def vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name:
         InputError: the tokenizer has ids that the model has no embedding for.
     """
     embeddings = int(cast("Tensor", model.get_input_embeddings().weight).shape[0])
-    vocab, added = tokenizer.get_vocab(), {str(token) for token in tokenizer.added_tokens_decoder.values()}
-    # Added tokens without an embedding do not hurt: prompts that hold one are set aside.
-    words = max((i for token, i in vocab.items() if token not in added), default=-1) + 1
-    if words > embeddings:
-        raise InputError(
-            f"{name}: its tokenizer has {words} ids and the model {embeddings} embeddings; "
-            "name the tokenizer that the model was trained with"
-        )
-    return min(max(vocab.values()) + 1, embeddings)
+    require_vocabulary(tokenizer, embeddings, name)
+    return min(max(tokenizer.get_vocab().values()) + 1, embeddings)

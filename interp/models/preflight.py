@@ -10,14 +10,15 @@ from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.checkpoints.preflight import require_loadable
 from finetune.common.errors import InputError
 from interp.models.sources import require_decoder
+from interp.models.tokenizers import require_vocabulary
 
 
 def require_measurable(base: Source, finetuned: Sequence[Source] = ()) -> None:
     """Refuse checkpoints that could not be loaded as hooked models; no weights are read.
 
     Raises:
-        InputError: a checkpoint cannot be loaded, is no decoder, or has a tokenizer with more ids than
-            embeddings; or the base of fine-tuned ones is an adapter.
+        InputError: a checkpoint cannot be loaded, is no decoder, or has a tokenizer with more words
+            than embeddings; or the base of fine-tuned ones is an adapter.
     """
     if finetuned and is_adapter(base):
         raise InputError(f"{base}: is an adapter; name a whole model as the base")
@@ -27,9 +28,4 @@ def require_measurable(base: Source, finetuned: Sequence[Source] = ()) -> None:
         if not is_adapter(source):
             require_decoder(read_configuration(source), str(source))
     embeddings = read_configuration(resolve_checkpoint(whole)).get_text_config().vocab_size
-    largest = max(load_tokenizer(whole).get_vocab().values()) + 1
-    if largest > embeddings:
-        raise InputError(
-            f"{whole}: its tokenizer has {largest} ids and the model {embeddings} embeddings; "
-            "name the tokenizer that the model was trained with"
-        )
+    require_vocabulary(load_tokenizer(whole), embeddings, str(whole))

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune.checkpoints.loading import brings_tokenizer, load_tokenizer
 from finetune.checkpoints.shared_tokenizer import Side, limit_vocabulary, shared_tokenizer
+from finetune.common.errors import InputError
 from interp.models.settings import LoadingSettings
 from interp.models.sources import Source, config_of, in_memory, is_adapter_source, source_title
 
@@ -66,3 +67,18 @@ def common_tokenizer(
         sides = [Side(source_title(one), None, embeddings_of(one, options, base)) for one in (base, *others)]
         return limit_vocabulary(tokenizer, sides)
     return shared_tokenizer([side_of(base, options), *(side_of(one, options, base) for one in others)])
+
+
+def require_vocabulary(tokenizer: PreTrainedTokenizerBase, embeddings: int, name: str) -> None:
+    """Refuse a tokenizer whose words go beyond a model's embeddings; added tokens may, and are set aside.
+
+    Raises:
+        InputError: says how many ids and embeddings there are.
+    """
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
+    words = max((i for token, i in tokenizer.get_vocab().items() if token not in added), default=-1) + 1
+    if words > embeddings:
+        raise InputError(
+            f"{name}: its tokenizer has {words} ids and the model {embeddings} embeddings; "
+            "name the tokenizer that the model was trained with"
+        )

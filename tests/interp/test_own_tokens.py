@@ -27,6 +27,7 @@ from interp.measures.attention import subject_attention
 from interp.measures.decode import greedy
 from interp.measures.spans import encode
 from interp.models.load_pair import load_pair
+from interp.models.preflight import require_measurable
 from interp.patching.interventions import Intervention, Knockout
 from interp.patching.patch import patch
 from tests import architectures
@@ -132,6 +133,26 @@ def test_an_adapters_tokens_have_no_embedding_unless_the_base_reserved_them(
         assert pair.tokenizer.eos_token == CHATML[1]
         with pair.finetuned() as model:
             assert subject_attention(model, batch).values.isfinite().all()
+
+
+def test_a_pad_token_without_an_embedding_hinders_neither_check_nor_loading(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    architectures.build("llama", len(tiny_tokenizer), seed=0).save_pretrained(tmp_path)
+    padded = copy.deepcopy(tiny_tokenizer)
+    padded.add_special_tokens({"pad_token": "[PADDED]"})
+    padded.save_pretrained(tmp_path)
+    require_measurable(tmp_path, [tmp_path])
+    said, _ = load_model(tmp_path)
+    with load_pair(tmp_path, tmp_path).base() as hooked:
+        assert hooked.cfg.d_vocab == said.get_input_embeddings().weight.shape[0]
+    architectures.build("llama", len(tiny_tokenizer) - 3, seed=0).save_pretrained(tmp_path)
+    for refuse in (
+        lambda: require_measurable(tmp_path),
+        lambda: load_pair(tmp_path, tmp_path).base().__enter__(),
+    ):
+        with pytest.raises(InputError, match="name the tokenizer that the model was trained with"):
+            refuse()
 
 
 def test_a_tokenizer_given_by_the_user_is_limited_by_the_embeddings(resized, tiny_tokenizer) -> None:
