@@ -15,12 +15,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from analyses.experiments.mitigations.case import OTHERS, MitigationCase
 from analyses.experiments.mitigations.strength import Ask
-from finetune.checkpoints.loading import load_model
+from finetune.checkpoints.loading import tokenizer_for
 from finetune.data.prompts import Prompt
 from finetune.evaluation.generate import score
 from finetune.training.projections import ROUTING
 from interp.measures.spans import encode
 from interp.models.load_pair import load_pair
+from interp.models.merging import load_merged
 from interp.patching.interventions import Edits, Intervention, Replace
 from interp.patching.patch import patch
 from interp.patching.recording import record
@@ -44,8 +45,8 @@ class WeightEditor:
     @cached_property
     def loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The uncured model, whole, and its tokenizer."""
-        model, tokenizer = load_model(self.patient.uncured, base=self.patient.bench.base)
-        return _merged(model), tokenizer
+        source, base = self.patient.uncured, self.patient.bench.base
+        return load_merged(source, base), tokenizer_for(source, base)
 
     @cached_property
     def tuned(self) -> Weights:
@@ -68,7 +69,7 @@ class WeightEditor:
         return HeadShape.of(self.loaded[0].config)
 
     def _weights(self, source: Any) -> Weights:
-        return _merged(load_model(source, base=self.patient.bench.base)[0]).state_dict()
+        return load_merged(source, self.patient.bench.base).state_dict()
 
     def asker(self, weights: Weights) -> Ask:
         """Ask the model with some weights; whether its answer is the canonical one."""
@@ -196,7 +197,3 @@ SCALED = {
     "attention to the subject scaled in named heads": {"named": True, "placebo": False},
     "attention to the relation scaled": {"named": False, "placebo": True},
 }
-
-
-def _merged(model: Any) -> Any:
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
