@@ -35,7 +35,8 @@ class BaseKnowledge:
 
     ``never`` marks facts that it answers right in no form at all and whose right answer's mean ``rank`` among
     the relation's is at chance, ``specific`` those with a right answer that is also the most specific to the
-    subject; ``said`` is what it says as it is asked, ``right`` whether that is right.
+    subject; ``said`` is what it says as it is asked, ``right`` whether that is right. ``elicited``: the share
+    was found out in forms that suit the base, not in statements alone.
     """
 
     share: Float[Tensor, " fact"]
@@ -44,6 +45,7 @@ class BaseKnowledge:
     rank: Float[Tensor, " fact"]
     right: Bool[Tensor, " fact"]
     said: tuple[str, ...]
+    elicited: bool = False
 
 
 def base_knowledge(
@@ -120,4 +122,5 @@ class KnownFacts:
             share=of(self.known).float(),
             never=base.never & of(self.unknown),
             specific=of(self.specific),
+            elicited=True,
         )

@@ -26,6 +26,11 @@ NO_LOSS = (
     "give facts that the base states"
 )
 
+ASK_OTHERWISE = (
+    ", or ask the base in forms that suit it, behind solved examples: factscope diagnose does, and known= "
+    "takes what was found"
+)
+
 
 def ask_finetuned(
     pair: CheckpointPair,
@@ -56,7 +61,7 @@ def ask_finetuned(
     knew, right = base.share.numpy(), scorer.right.nan_to_num().numpy() > 0
     of_base = {"base_knew": knew, "base_right": base.right.numpy(), "base_said": base.said}
     on_asked(pd.DataFrame({"fact_id": asked.fact_ids, **of_base, "right": right, "said": scorer.said}))
-    require_measurable_facts(knew >= knows, base.never.numpy(), right)
+    require_measurable_facts(knew >= knows, base.never.numpy(), right, elicited=base.elicited)
     return scorer
 
 
@@ -90,21 +95,32 @@ def require_comparable_facts(prompts: Sequence[Prompt], known: KnownFacts | None
 
 
 def require_measurable_facts(
-    known: Bool[ndarray, " fact"], never: Bool[ndarray, " fact"], right: Bool[ndarray, " fact"]
+    known: Bool[ndarray, " fact"],
+    never: Bool[ndarray, " fact"],
+    right: Bool[ndarray, " fact"],
+    *,
+    elicited: bool = True,
 ) -> None:
     """Refuse, before evidence is measured, facts from which no verdict could come.
+
+    Args:
+        known: whether the base knew each fact.
+        never: whether it is right about it in no form, and at chance.
+        right: whether the fine-tuned model is right as asked.
+        elicited: whether what the base knew was found out in forms that suit it.
 
     Raises:
         InputError: says how many facts, known ones and controls there are, and how many it takes.
     """
     if not known.any():
-        raise InputError(f"the base knows none of the {len(known)} facts, {NO_LOSS}")
+        hint = "" if elicited else ASK_OTHERWISE
+        raise InputError(f"the base knows none of the {len(known)} facts, {NO_LOSS}{hint}")
     free = int((never & ~right).sum())
     if max(int(known.sum()), int((~known & ~right).sum())) < FEWEST_CONTROLS:
         raise InputError(
             f"only {free} of {len(known)} facts are right in no form of the base and wrong after fine-tuning,"
             f" and {known.sum()} are known, whose wrong answers could stand in: too few controls: give at "
-            f"least {FEWEST_CONTROLS} of either"
+            f"least {FEWEST_CONTROLS} of either{'' if elicited else ASK_OTHERWISE}"
         )
     if not (known & right).any():
         raise InputError(NOTHING_KEPT)

@@ -259,6 +259,9 @@ def test_what_facts_cannot_carry_is_said_with_numbers_before_evidence_is_measure
     checked(FEWEST_CONTROLS + 1, known=1, never=0)
     with pytest.raises(InputError, match="knows none of the 90 facts"):
         checked(90, known=0, never=90)
+    nobody = np.zeros(90, bool)
+    with pytest.raises(InputError, match="facts that the base states, or ask the base in forms that suit it"):
+        require_measurable_facts(nobody, ~nobody, nobody, elicited=False)
     with pytest.raises(InputError, match="no fact that both models know"):
         checked(90, known=50, never=40, right=0)
     with pytest.raises(InputError, match=r"only 30 of 50 facts are right in no form.*, and 12 are"):

@@ -6,12 +6,15 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
+from analyses import stored_or_suppressed
 from analyses.attention_imbalance import run
 from analyses.common import measurements
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from finetune.checkpoints.loading import load_model
 from finetune.checkpoints.shipped_models import shipped_checkpoint
 from finetune.data.facts import FactSet
@@ -28,7 +31,6 @@ from interp.measures.spans import encode
 from interp.measures.value_readout import value_readout
 from interp.models.load_pair import load_pair
 from interp.patching.knockout import knockout
-from interp.verdicts.diagnose import diagnose
 from tests.real.oracles import plain_model, reference
 
 RATES = {"lora": 1e-3, "full": 1e-4}
@@ -128,14 +130,21 @@ def measured(case: Case, some: Tuned) -> dict[str, str]:
     return {name: f"{value:.0e}" for name, value in figures.items()}
 
 
-def judged(case: Case, some: Tuned) -> tuple[int, dict[str, int]]:
-    """Give verdicts on capitals that a case's model was not trained on: of how many, and how many of each."""
-    facts = capitals(144)
-    facts = facts.subset(range(24, 144))
-    pair = load_pair(some.base, some.finetuned, dtype=getattr(torch, case.dtype))
-    counts = diagnose(pair, facts, knows=0.5).counts()
-    pair.close()
-    return len(facts), counts
+def judged(case: Case, some: Tuned, folder: Path) -> tuple[int, dict[str, int]]:
+    """Give verdicts on capitals as ``factscope diagnose`` does: of how many, and how many of each."""
+    options = StoredOrSuppressedOptions(
+        out=folder / "verdicts",
+        base=case.model,
+        facts="geonames:capital",
+        limit=144,
+        finetuned=(f"tuned={some.finetuned}",),
+        dtype=case.dtype,
+        grid_facts=0,
+        pathway_facts=0,
+        quiet=True,
+    )
+    found = pd.read_parquet(stored_or_suppressed.run(options) / "facts.parquet")
+    return len(found), found["verdict"].value_counts().to_dict()
 
 
 def job(case: Case, some: Tuned, folder: Path) -> dict[str, dict[str, dict[str, float]]]:

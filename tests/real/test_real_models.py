@@ -61,10 +61,11 @@ def test_it_is_measured_as_transformers_computes_it(case, some, request):
 
 @pytest.mark.real
 @pytest.mark.usefixtures("whole")
-def test_a_verdict_is_given(case, some, request):
+def test_a_verdict_is_given(case, some, tmp_path, request, monkeypatch):
     if case.side == "base":
         pytest.skip("a verdict is on a fine-tuned model")
-    n, counts = judged(case, some)
+    ask_little(monkeypatch)
+    n, counts = judged(case, some, tmp_path)
     assert sum(counts.values()) == n
     keep(case, request, {"verdict": f"{n} facts"})
 
