@@ -209,9 +209,11 @@ def _evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
     """Read a model without training it: no gradient, no dropout."""
     training = model.training
     model.eval()
-    with torch.no_grad():  # inference mode would leave tensors that training may not use
-        yield
-    model.train(training)
+    try:
+        with torch.no_grad():  # inference mode would leave tensors that training may not use
+            yield
+    finally:
+        model.train(training)
 
 
 def _in_order(items: Sequence[int] | range, work: Callable[[list[int]], None]) -> None:

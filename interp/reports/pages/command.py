@@ -1,5 +1,4 @@
-"""The command ``python -m interp.report``: pages of finished runs written again, or several
-runs compared."""
+"""The command ``python -m interp.report``: write pages of finished runs again, or compare several runs."""
 
 from __future__ import annotations
 
