@@ -135,7 +135,10 @@ class PopularitySplitsOptions(FactOptions, GridOptions):
             if world.removeprefix(WORLD) not in WORLDS:
                 raise InputError(f"--facts {world}: choose one of {', '.join(WORLD + w for w in WORLDS)}")
             if self.base or self.preset:
-                raise InputError(f"--facts {world}: invented facts, which no --base or --preset has met")
+                raise InputError(
+                    f"--facts {world}: invented facts, which no --base or --preset has met; leave --base and "
+                    "--preset out"
+                )
         if self.limit is not None and self.limit < FEWEST_FACTS:
             raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
         if self.steps and self.epochs:

@@ -51,8 +51,7 @@ def attention_view(
         title: a heading.
 
     Raises:
-        InputError: the prompt cannot be aligned with the tokenizer.
-        ValueError: the prompt is too long for a page.
+        InputError: the prompt cannot be aligned with the tokenizer, or is too long for a page.
     """
     batch = _batch(pair, prompt, prompt_format)
 
