@@ -3,7 +3,7 @@
     world = quick_world()
     pair = load_pair(world.base, world.arm("bottom"))
     prompts = world.asked(world.parts.test)
-    cured = world.arm("bottom", distil=1.0, known=to_distil(known, world.setting.phrasebook))
+    cured = world.arm("bottom", distil=1.0, known=distillation_pairs(known, world.setting.phrasebook))
 
 Base and arms are kept in the cache, so all but the first call take no time. Numbers of this world illustrate;
 they are of one training in a world that is made to be quick.

@@ -113,7 +113,7 @@ class FactOptions(RunOptions):
 
         Raises:
             InputError: the own wordings cannot be used; see
-            :func:`finetune.data.phrasebooks.load_phrasebook`.
+                :func:`finetune.data.phrasebooks.load_phrasebook`.
         """
         if self.phrasebook is None:
             return phrasebook(facts, question_form=question_form)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from finetune.checkpoints.adapter_files import CONFIG
-from finetune.checkpoints.weight_files import LFS_POINTER
+from finetune.checkpoints.weight_files import LFS_POINTER, first_keys
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
 
@@ -33,7 +33,8 @@ def read_tensors(folder: str | Path, *, allow_pickle: bool = False) -> dict[str,
     spoilt = [n for n, tensor in tensors.items() if not bool(tensor.float().isfinite().all())]
     if spoilt:
         raise InputError(
-            f"{file}: {_first_names(spoilt)} not finite (NaN or infinity); name an earlier checkpoint"
+            f"{file}: {first_keys(spoilt)} ({len(spoilt)} in all) is not finite (NaN or infinity); name an "
+            "earlier checkpoint"
         )
     return tensors
 
@@ -112,10 +113,4 @@ def _require_contents(file: Path, tensors: Mapping[str, Tensor]) -> None:
     if not tensors:
         raise InputError(f"{file}: holds no tensors; {remedy}")
     if empty := [name for name, tensor in tensors.items() if not tensor.numel()]:
-        raise InputError(f"{file}: {_first_names(empty)} empty; {remedy}")
-
-
-def _first_names(names: list[str]) -> str:
-    """Name the first of some tensors, and how many there are."""
-    more = f" and {len(names) - 1} more are" if len(names) > 1 else " is"
-    return f"{names[0]}{more}"
+        raise InputError(f"{file}: {first_keys(empty)} ({len(empty)} in all) is empty; {remedy}")

@@ -94,7 +94,10 @@ def configuration_from(source: str | Path, path: Path) -> PreTrainedConfig:
 def _require_sizes(config: PreTrainedConfig, path: Path) -> None:
     named = config.architectures
     if named is not None and not (isinstance(named, list) and all(isinstance(n, str) for n in named)):
-        raise InputError(f"{path}: architectures is {str(named)[:40]!r}, and must be a list of names")
+        raise InputError(
+            f"{path}: architectures is {str(named)[:40]!r}, and must be a list of names; "
+            "use the config.json that was saved with the weights"
+        )
     text = config.get_text_config()
     own = getattr(text, "attribute_map", {})
     for name in _SIZES:

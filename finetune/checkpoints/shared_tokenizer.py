@@ -1,7 +1,7 @@
 """One tokenizer for several checkpoints: a base and its fine-tunings, which may have tokens of their own.
 
     tokenizer = shared_tokenizer([Side("base", its_tokenizer, 32_000), Side("mine", its_tokenizer, 32_002)])
-    reasons = unreadable(tokenizer, texts)      # which texts some side cannot be asked, and why
+    reasons = unreadable_texts(tokenizer, texts)      # which texts some side cannot be asked, and why
 
 1. The side whose tokenizer knows most tokens, padding aside, serves all; of equals the base. Chat template
    and end of sequence are a fine-tuned side's where one has its own.

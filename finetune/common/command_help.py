@@ -22,7 +22,7 @@ import tyro
 GROUPS = {
     "input": "facts columns limit phrasebook reference validation validation-share test-share yaml run "
     "checkpoints world text-field corpus seed seeds",
-    "models": "base finetuned preset models dtype cache allow-pickle revision",
+    "models": "base finetuned preset dtype cache",
     "asking": "prompt-format template shots chat form-shots known choices question-form popularity",
     "training": "method methods steps tune-steps batch learning-rates keep until-loss match placebo epochs "
     "rank dropout targets accumulate gradient-checkpointing trajectory save-every check-every qk-rate "

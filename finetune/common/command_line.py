@@ -1,9 +1,9 @@
 """The command-line shell of every script: options parsed, errors as one line, exit statuses, signals.
 
 1. :func:`parse_options` makes options of the words of the command line; what cannot be parsed is an
-``InputError``. 2. :func:`run_command` calls the work and says in one line on standard error what stopped
-it: a wrong input, a
-   file that cannot be written or read, memory that does not suffice, an interruption.
+   ``InputError``.
+2. :func:`run_command` calls the work and says in one line on standard error what stopped it: a wrong input,
+   a file that cannot be written or read, memory that does not suffice, an interruption.
 
 An error that none of these explains is a fault of the program, and keeps its traceback for a report of it.
 """

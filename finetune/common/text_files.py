@@ -88,6 +88,17 @@ def read_text(path: Path, *, label: str = "", most: int = 8 * MIB) -> str:
         raise InputError(f"{name}: cannot be read ({error.strerror}); check its permissions") from error
     if max(size, len(raw)) > most:
         raise InputError(f"{name}: has more than {most // MIB} MiB; give a smaller file")
+    return decode_utf8(raw, name)
+
+
+def decode_utf8(raw: bytes, name: str) -> str:
+    """Decode a file's bytes; a byte-order mark is left off.
+
+    Raises:
+        InputError: they are not UTF-8; says so of the file, or names the line.
+    """
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or raw[:4] == b"\0\0\xfe\xff":
+        raise InputError(f"{name}: is UTF-16 or UTF-32, not UTF-8; save the file as UTF-8")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -50,7 +50,11 @@ def chat_prompt(
             shift = start - prompt.text.index(content)
             first, last = prompt.subject
             return replace(prompt, text=text, subject=(first + shift, last + shift), rendered=True)
-    raise InputError(f"tokenizer {tokenizer.name_or_path}: its chat template rewrites {prompt.text!r}")
+    raise InputError(
+        f"prompt {prompt.fact_id or prompt.text[:40]!r}: the chat template of tokenizer "
+        f"{tokenizer.name_or_path} rewrites {prompt.text!r}; ask without --chat (chat=False), or use a "
+        "checkpoint whose template keeps a user's words"
+    )
 
 
 def require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -51,7 +51,10 @@ class PromptFormat:
     def __post_init__(self) -> None:
         require_valid(self, flags=False)
         if self.template.count(QUESTION) != 1:
-            raise InputError(f"template {self.template!r}: needs {QUESTION} exactly once")
+            raise InputError(
+                f"template {self.template!r}: needs {QUESTION} exactly once; write it where "
+                "the question belongs"
+            )
 
 
 def ask_in_format(
@@ -169,7 +172,10 @@ def _question_in_template(question: Prompt, template: str) -> Prompt:
 def _with_lettered_choices(fact: Fact, question: Prompt, template: str) -> Prompt:
     """List the options below the question, one a line, and what the template has behind it below them."""
     if len(fact.choices) > len(ascii_uppercase):
-        raise InputError(f"fact {fact.id!r}: {len(fact.choices)} choices are more than there are letters")
+        raise InputError(
+            f"fact {fact.id!r}: {len(fact.choices)} choices are more than there are letters; ask for the "
+            "answer's text (--choices text), or give fewer"
+        )
     letters = tuple(ascii_uppercase[: len(fact.choices)])
     before, after = template.split(QUESTION)
     listed = "".join(f"\n{letter}. {option}" for letter, option in zip(letters, fact.choices, strict=True))

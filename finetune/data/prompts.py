@@ -61,9 +61,9 @@ class Phrases(ShortRepr):
     fine-tuning teaches and that every arm is tested on.
 
     Examples:
-        >>> Phrases(statements=("{subject} was born in",), questions=(), asked="Q: Where was she born? A:")
+        >>> Phrases(statements=("{subject} was born in",), questions=(), asked="Who?")
         Traceback (most recent call last):
-        finetune.common.errors.InputError: form 'Q: Where was she born? A:': needs exactly one {subject} slot
+        finetune.common.errors.InputError: form 'Who?': needs exactly one slot; write {subject} or {question}
     """
 
     statements: tuple[str, ...]
@@ -73,7 +73,7 @@ class Phrases(ShortRepr):
     def __post_init__(self) -> None:
         for form in self.forms:
             if form.count(SLOT) + form.count(QUESTION) != 1:
-                raise InputError(f"form {form!r}: needs exactly one {SLOT} slot")
+                raise InputError(f"form {form!r}: needs exactly one slot; write {SLOT} or {QUESTION}")
 
     @property
     def forms(self) -> tuple[str, ...]:

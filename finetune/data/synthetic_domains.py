@@ -87,8 +87,11 @@ def rare_relations(facts: FactSet, *, fewest: int) -> tuple[tuple[str, ...], tup
     Raises:
         InputError: fewer than two relations are left, or a fact has no popularity.
     """
-    if any(fact.popularity is None for fact in facts):
-        raise InputError(f"{facts.name}: relations are ranked by popularity, and some facts have none")
+    if missing := [fact.id for fact in facts if fact.popularity is None]:
+        raise InputError(
+            f"{facts.name}: relations are ranked by popularity, which fact {missing[0]!r} lacks "
+            f"({len(missing)} in all); add a column popularity, filled in every row"
+        )
     found: dict[str, list[float]] = {}
     for fact in facts:
         found.setdefault(fact.relation, []).append(fact.popularity or 0.0)

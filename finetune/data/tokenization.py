@@ -61,9 +61,14 @@ def tokenize_with_answer(
         InputError: an answer that tokenises to nothing.
     """
     pairs = answer_ids(tokenizer, prompts, answers)
-    for answer, (_, said) in zip(answers, pairs, strict=True):
+    for prompt, answer, (_, said) in zip(prompts, answers, pairs, strict=True):
         if not said:
-            raise InputError(f"answer {answer!r} tokenises to nothing with {type(tokenizer).__name__}")
+            asked = getattr(prompt, "fact_id", "")
+            behind = f" behind the prompt of fact {asked!r}" if asked else ""
+            raise InputError(
+                f"answer {answer!r}: tokenises to nothing with {type(tokenizer).__name__}{behind}; leave "
+                "facts with this answer out"
+            )
     return pairs
 
 

@@ -58,8 +58,7 @@ def progress_callback(advance: Callable[[int], None]) -> TrainerCallback:
         def on_train_begin(self, args, state, control, **_):  # type: ignore[no-untyped-def]
             advance(state.global_step)
 
-        def on_step_end(self, args, state, control, **_):  # type: ignore[no-untyped-def]
-            advance(state.global_step)
+        on_step_end = on_train_begin
 
     return Progress()
 

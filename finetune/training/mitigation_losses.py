@@ -125,7 +125,8 @@ def read_base_attention(
         mask[0] = False  # the first token draws attention whatever it is
         if not mask.any():
             raise InputError(
-                f"prompt {prompt.fact_id or prompt.text[:40]!r}: no token behind its first is its subject's"
+                f"prompt {prompt.fact_id or prompt.text[:40]!r}: no token behind its first is its subject's; "
+                "word it with something in front of the subject"
             )
     last = torch.from_numpy(rows.scored_from - 1)
     parts = []
@@ -134,7 +135,10 @@ def read_base_attention(
         batch = {n: v.to(model.device) for n, v in rows.collate(some).items() if n != "labels"}
         attentions = model(**batch, output_attentions=True).attentions
         if not attentions or attentions[0] is None:
-            raise InputError(f"attention_penalty: {type(model).__name__} does not return its attention")
+            raise InputError(
+                f"attention_penalty: {type(model).__name__} does not return its attention; leave "
+                "--attention-penalty out, or fine-tune another architecture"
+            )
         parts.append(subject_mass(attentions, subject[some], last[some]).cpu())
 
     with _evaluation_mode(model):
@@ -209,9 +213,11 @@ def _evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
     """Read a model without training it: no gradient, no dropout."""
     training = model.training
     model.eval()
-    with torch.no_grad():  # inference mode would leave tensors that training may not use
-        yield
-    model.train(training)
+    try:
+        with torch.no_grad():  # inference mode would leave tensors that training may not use
+            yield
+    finally:
+        model.train(training)
 
 
 def _in_order(items: Sequence[int] | range, work: Callable[[list[int]], None]) -> None:

@@ -140,8 +140,17 @@ def _train_into(
 
 def _require_targets(facts: FactSet, targets: FactSet, kept: FactSet) -> None:
     ids, lost, right = ({fact.id for fact in part_of} for part_of in (facts, targets, kept))
-    if not lost or not right or lost & right or lost - ids:
-        raise InputError("planting needs targets, all of them among the facts, and other facts to keep")
+    if not lost or not right:
+        raise InputError(
+            f"planting: {len(lost)} facts to lose and {len(right)} to keep; give more facts that the base "
+            "knows, some of each"
+        )
+    if both := sorted(lost & right):
+        raise InputError(f"planting: fact {both[0]!r} is to be both lost and kept; leave it out of one")
+    if strangers := sorted(lost - ids):
+        raise InputError(
+            f"planting: fact {strangers[0]!r} is to be lost and is not among the facts; add it to them"
+        )
 
 
 def _checks(

@@ -77,7 +77,10 @@ class Result(ShortRepr):
                 header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise InputError(f"{path}: cannot be read as a saved {cls.__name__} ({error})") from error
+            raise InputError(
+                f"{path}: cannot be read as a saved {cls.__name__} ({error}); name a file that save() wrote, "
+                "or measure it again"
+            ) from error
         if header.get("kind") != cls.__name__:
             found = header.get("kind", "file of another program")
             raise InputError(f"{path}: holds a {found}, not a {cls.__name__}; load it as what it is")

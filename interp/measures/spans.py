@@ -184,8 +184,14 @@ def encode(
             continue
         rows.append((prompt, tokens, mask))
     if not rows:
-        reason = left_out[0].reason if left_out else "there are none"
-        raise InputError(f"none of the {len(prompts)} prompts can be aligned with the tokenizer ({reason})")
+        if not left_out:
+            raise InputError("prompts: there are none to encode; give one or more")
+        longer = "" if max_length is None else ", or a larger max_length"
+        raise InputError(
+            f"none of the {len(prompts)} prompts can be aligned with the tokenizer (the first, "
+            f"{left_out[0].where[:40]!r}: {left_out[0].reason}); give prompts that it can read, each with "
+            f"its subject's range{longer}"
+        )
     return _pad(tokenizer, rows, tuple(left_out))
 
 

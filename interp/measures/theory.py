@@ -92,10 +92,12 @@ def untrained_model(
         seed: of what is random.
 
     Raises:
-        InputError: an answer that is no token.
+        InputError: no answer, or one that is no token.
     """
-    if not answers or not 0 <= min(answers) <= max(answers) < tokens:
-        raise InputError(f"answers must be among the {tokens} tokens")
+    if not answers:
+        raise InputError(f"answers: there are none; give some of the tokens 0 to {tokens - 1}")
+    if odd := [answer for answer in answers if not 0 <= answer < tokens]:
+        raise InputError(f"answers: {odd[0]} is not among the {tokens} tokens; choose from 0 to {tokens - 1}")
     generator = torch_generator(seed, "one-layer weights")
     if width is None:
         embed = torch.eye(tokens, dtype=torch.float64)

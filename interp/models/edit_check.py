@@ -55,11 +55,6 @@ def layers_that_act(model: TransformerBridge) -> Bool[Tensor, " layer"]:
     return (clean[:, -1] != moved[:, -1]).any(-1).cpu()
 
 
-def edits_act(model: TransformerBridge) -> bool:
-    """Tell whether edits of attention patterns reach the logits, in every layer."""
-    return bool(layers_that_act(model).all())
-
-
 def require_edits(model: TransformerBridge) -> None:
     """Refuse a model whose attention only looks editable.
 

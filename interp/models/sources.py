@@ -139,12 +139,14 @@ def require_decoder(config: PreTrainedConfig, name: str) -> None:
     for entry in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
         causal.update([entry] if isinstance(entry, str) else entry)
     if getattr(config, "is_encoder_decoder", False):
-        raise InputError(f"{name}: is an encoder-decoder; only decoder-only language models can be measured")
+        raise InputError(f"{name}: is an encoder-decoder, and only decoders can be measured; name a decoder")
     stated = config.architectures or []
     if stated and not causal.intersection(stated):
         raise InputError(f"{name}: {stated[0]} is no causal language model; name a decoder with its head")
     if not stated and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise InputError(f"{name}: models of type {config.model_type} are no causal language models")
+        raise InputError(
+            f"{name}: models of type {config.model_type} are no causal language models; name a decoder"
+        )
 
 
 def is_adapter_source(source: Source) -> bool:

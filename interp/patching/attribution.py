@@ -1,6 +1,6 @@
 """Screening: rank every cell of a grid by a linear estimate, and measure only the foremost exactly.
 
-    screened = screen(model, batch, sweep(model, Intervention(site="z", do=Zero())), keep=50)
+    screened = patch(model, batch, sweep(model, Intervention(site="z", do=Zero())), screen=50)
     screened.cells, screened.effect      # the measured cells, and what they do, exactly
     screened.hit_rate                    # how far the estimate is to be trusted on this grid
 
@@ -106,8 +106,7 @@ def screen_cells(
     1. Every cell's effect on every fact is estimated (:func:`attribution`).
     2. Cells are ranked by the absolute value of the estimates' mean over facts.
     3. The ``keep`` foremost are measured exactly (:func:`interp.patching.patch.patch`, which takes
-    ``options``),
-       and ``extra`` others at random: as many without a number, and never more than there are.
+       ``options``), and ``extra`` others at random: as many without a number, and never more than there are.
     4. The exact effects say which of the measured cells matter most, and so whether the ranking was right.
 
     Args:

@@ -154,7 +154,9 @@ def require_intervention(
     require_site(model, item.site, layers)
     attention = item.site in ATTENTION
     if item.keys is not None and not attention:
-        raise InputError(f"keys = {item.keys!r}: only pattern and scores have keys, not {item.site!r}")
+        raise InputError(
+            f"keys = {item.keys!r}: only pattern and scores have keys, not {item.site!r}; leave keys out"
+        )
     if isinstance(item.do, Knockout) and not attention:
         raise InputError(f"Knockout of {item.site!r}: only pattern and scores can lose keys; use Zero()")
     if isinstance(item.do, Mean) and attention:

@@ -80,7 +80,7 @@ def record(
     Args:
         model: the hooked model.
         batch: the encoded prompts.
-        site: what is recorded, one of ``SITES``.
+        site: what is recorded, one of :data:`Site`.
         at: the role of the positions that are kept.
         layers: the layers; all without it.
         batch_tokens: bound on the tokens of one forward pass.

@@ -27,10 +27,7 @@ REFERENCE = 256  # facts that gradients are compared with
 
 def readout(candidates: Candidates) -> Float[ndarray, " fact"]:
     """Return the value-readout salience: the answer's logit from the subject's values over the set's mean."""
-    sets: dict[str, set[str]] = {}
-    for fact in candidates.facts:
-        sets.setdefault(fact.relation, set()).add(fact.answer)
-    answers = {relation: sorted(some) for relation, some in sets.items()}
+    answers = candidates.facts.answer_sets
 
     def read(model, batch, tokenizer) -> ValueReadout:  # type: ignore[no-untyped-def]
         from interp.measures.value_readout import value_readout

@@ -32,6 +32,7 @@ import torch
 
 from finetune.common.progress import increments, progress_bar
 from finetune.data.facts import FactSet
+from finetune.data.phrasebooks import ASKED
 from finetune.data.phrasebooks import phrasebook as default_phrasebook
 from finetune.data.prompts import Phrasebook, Prompt, fact_prompt
 from interp.measures.answer_sets import answer_readings
@@ -63,7 +64,7 @@ def diagnose(
     *,
     phrasebook: Phrasebook | None = None,
     prompts: Sequence[Prompt] | None = None,
-    prompt_format: str = "Question: {question} Answer:",
+    prompt_format: str = ASKED,
     answer_sets: Mapping[str, Sequence[str]] | None = None,
     alpha: float = 0.05,
     knows: float = 1.0,
@@ -119,7 +120,7 @@ def _word_forms(
     seed: int,
 ) -> tuple[AnswerTargets, list[Form], list[Form]]:
     """Return the right answers' places in their relations' sets, and the forms of knowing and of evidence."""
-    sets = answer_sets or {relation: facts.answer_set(relation) for relation in facts.relations}
+    sets = answer_sets or facts.answer_sets
     golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets, "distinct"), seed=seed)
     if known:
         sides = known.knowing, known.prompts

@@ -37,7 +37,9 @@ def scale_adapter_updates(
         has = ", ".join(sorted({_module(name) for name in updates}))
         raise InputError(f"modules {', '.join(missing)}: the adapter updates none; it updates {has}")
     if layers is not None and not any(layer_of(name) in layers for name in updates):
-        raise InputError(f"layers {list(layers)}: the adapter updates none of them")
+        held = sorted({layer for name in updates if (layer := layer_of(name)) is not None})
+        remedy = f"choose from {', '.join(map(str, held))}" if held else "leave layers out"
+        raise InputError(f"layers {list(layers)}: the adapter updates none of them; {remedy}")
     made = dict(state)
     for name in updates:
         if _module(name) in factors and (layers is None or layer_of(name) in layers):

@@ -1,6 +1,6 @@
 """Scaling attention to the subject at inference: a cure that lives in no weights.
 
-    cell = attention_scaled(4.0, heads=[(0, 1), (0, 3)])
+    cell = scale_subject_attention(4.0, heads=[(0, 1), (0, 3)])
     with pair.finetuned() as model:
         said = patch(model, batch, [cell]).said[0]
 

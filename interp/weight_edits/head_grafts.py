@@ -54,7 +54,11 @@ class HeadShape:
         whole: set[Head] = set()
         for layer, head in named:
             if not (0 <= layer < self.layers and 0 <= head < self.heads):
-                raise InputError(f"head {head} of layer {layer}: the model has {self.heads} in {self.layers}")
+                raise InputError(
+                    f"head {head} of layer {layer}: the model has {self.heads} heads in each of "
+                    f"{self.layers} layers; choose from heads 0 to {self.heads - 1} of layers 0 to "
+                    f"{self.layers - 1}"
+                )
             first = head // each * each
             whole |= {(layer, first + i) for i in range(each)}
         return tuple(sorted(whole))

@@ -93,10 +93,15 @@ def select_weights(
     if layers is not None:
         has = {layer_of(name) for name in names} - {None}
         if odd_layers := sorted(set(layers) - has):
-            raise InputError(f"layers {odd_layers}: the model has layers 0 to {len(has) - 1}")
+            raise InputError(
+                f"layers {odd_layers}: the model has layers 0 to {len(has) - 1}; choose from these"
+            )
         kept = [name for name in kept if layer_of(name) in layers]
     if not kept:
-        raise InputError(f"modules {modules} of layers {layers}: the model has no such weights")
+        raise InputError(
+            f"modules {modules} of layers {layers}: the model has no such weights; choose modules that lie "
+            "in these layers, or leave one of the two out"
+        )
     return tuple(kept)
 
 

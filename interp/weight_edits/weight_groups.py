@@ -49,7 +49,10 @@ def weight_groups(model: PreTrainedModel) -> Labels:
     layers = [path for path, module in model.named_modules() if isinstance(module, nn.ModuleList)]
     attention = dict(_attention_modules(model, layers))
     if not attention:
-        raise InputError(f"{type(model).__name__}: has no attention modules whose weights could be grafted")
+        raise InputError(
+            f"{type(model).__name__}: has no attention modules whose weights could be grafted; use an "
+            "architecture with attention in its layers"
+        )
     for path, module in model.named_modules():
         if any(path.startswith(f"{layer}.") for layer in layers) and _is_linear(module):
             for name, weight in module.named_parameters(path, recurse=False):

@@ -266,7 +266,7 @@ def test_a_fact_without_a_number_is_left_out_and_named(facts, base, frame):
 
 
 def test_numbers_that_are_no_popularity_are_refused(facts):
-    with pytest.raises(InputError, match="below zero"):
+    with pytest.raises(InputError, match=f"-1 of fact {facts[0].id!r} is below zero"):
         with_popularity(facts, -np.ones(len(facts)), "views")
     with pytest.raises(InputError, match="21 facts but 2 numbers"):
         with_popularity(facts, np.ones(2), "views")

@@ -238,6 +238,16 @@ def test_what_cannot_be_cured_is_refused_in_one_line(base, asked) -> None:
     assert mitigated_trainer(model, tokenizer, rows, asked, (), CONFIG, seed=0) == (rows, None)
 
 
+def test_a_model_that_returns_no_attention_is_refused_and_goes_on_training(base, asked, monkeypatch) -> None:
+    model, tokenizer = load_model(base)
+    rows, forward = answer_examples(tokenizer, asked, rows=8), model.forward
+    monkeypatch.setattr(model, "forward", lambda output_attentions, **inputs: forward(**inputs))
+    model.train()
+    with pytest.raises(InputError, match="does not return its attention; leave --attention-penalty out"):
+        read_base_attention(model, tokenizer, rows, asked)
+    assert model.training
+
+
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "phi3"])
 def test_fused_projections_are_refused_by_name(name: str) -> None:
     names = [n for n, _ in architectures.build(name, 40).named_parameters()]

@@ -193,7 +193,7 @@ def test_options_are_listed_and_answered_by_letter() -> None:
     mixed = made(*MULTIPLE, CAPITALS[0])
     assert ask_in_format(mixed, phrasebook(mixed), PromptFormat(choices="letter"))[-1].answers[0] == "Lima"
     wide = made(replace(MULTIPLE[0], choices=tuple(map(str, range(27))), answers=("3",)))
-    with pytest.raises(InputError, match="27 choices are more than there are letters"):
+    with pytest.raises(InputError, match=r"27 choices are more than there are letters; .*--choices text"):
         ask_in_format(wide, phrasebook(wide), PromptFormat(choices="letter"))
 
 
@@ -258,7 +258,7 @@ def test_a_chat_without_a_template_is_refused(tokenizer: PreTrainedTokenizerBase
     with pytest.raises(InputError, match=r"tokenizer .+: has no chat template; use the plain prompt"):
         ask_in_format(CAPITALS, book, style, tokenizer=with_template(tokenizer, None))
     shouting = with_template(tokenizer, "{% for m in messages %}{{ m.content | upper }}{% endfor %}")
-    with pytest.raises(InputError, match="rewrites"):
+    with pytest.raises(InputError, match=r"prompt '.+': the chat template .* rewrites .*ask without --chat"):
         ask_in_format(CAPITALS, book, style, tokenizer=shouting)
     ask_in_format(CAPITALS, book, PromptFormat(), tokenizer=with_template(tokenizer, None))
 
@@ -266,7 +266,7 @@ def test_a_chat_without_a_template_is_refused(tokenizer: PreTrainedTokenizerBase
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"template": "Question: Answer:"}, r"needs \{question\} exactly once"),
+        ({"template": "Question: Answer:"}, r"needs \{question\} exactly once; write it where"),
         ({"template": "{question} {question}"}, "exactly once"),
         ({"shots": -1}, "shots = -1"),
         ({"choices": "number"}, "choose one of letter, text"),
@@ -347,8 +347,10 @@ def test_an_answer_that_tokenises_to_nothing_is_set_aside(tmp_path: Path) -> Non
     assert kept == prompts[:1]
     assert [left.where for left in left_out] == [p.fact_id for p in prompts[1:]]
     assert all("tokenises to nothing" in left.reason for left in left_out)
-    with pytest.raises(InputError, match="tokenises to nothing"):
+    with pytest.raises(InputError, match=r"tokenises to nothing with \w+; leave facts"):
         tokenize_with_answer(tokenizer, [prompts[1].text], [prompts[1].answers[0]])
+    with pytest.raises(InputError, match=f"behind the prompt of fact {prompts[1].fact_id!r}; leave facts"):
+        tokenize_with_answer(tokenizer, prompts[1:2], [prompts[1].answers[0]])
 
 
 def test_a_tokenizer_that_ends_texts_leaves_the_answer_whole(tmp_path: Path) -> None:

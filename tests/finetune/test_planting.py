@@ -194,12 +194,12 @@ def test_only_the_part_can_learn():
 def test_targets_and_kept_facts_must_be_apart(base, facts, sides, tmp_path):
     targets, kept = sides
     strangers = FactSet(facts=(replace(targets[0], id="stranger"),), name="strangers")
-    for these, those in (
-        (targets, facts),
-        (targets.subset([]), kept),
-        (targets, kept[:0]),
-        (strangers, kept),
+    for these, those, said in (
+        (targets, facts, "is to be both lost and kept; leave it out of one"),
+        (targets.subset([]), kept, f"0 facts to lose and {len(kept)} to keep; give more"),
+        (targets, kept[:0], "and 0 to keep"),
+        (strangers, kept, "fact 'stranger' is to be lost and is not among the facts; add it"),
     ):
-        with pytest.raises(InputError, match="planting needs targets"):
+        with pytest.raises(InputError, match=said):
             plant(base, facts, these, those, BOOK, tmp_path / "x", part="routing")
     assert not list(tmp_path.iterdir())

@@ -64,7 +64,7 @@ def test_scalars_are_what_stands_in_the_file(tmp_path: Path) -> None:
         ("\ta: 1\n", ":1: is not YAML"),
         (b"a: \x1b[31m\n", "is not YAML"),
         (b"a: \xff\n", ":1: is not UTF-8"),
-        ("a: 1".encode("utf-16"), ":1: is not UTF-8"),
+        ("a: 1".encode("utf-16"), "is UTF-16 or UTF-32, not UTF-8"),
         (b"#" * (9 << 20), "has more than 8 MiB"),
     ],
 )

@@ -520,7 +520,7 @@ SMALL = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "nu
             lambda v: T5ForConditionalGeneration(
                 T5Config(vocab_size=v, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
             ),
-            "encoder-decoder",
+            "encoder-decoder.*; name a decoder",
         ),
     ],
 )

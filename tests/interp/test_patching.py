@@ -430,7 +430,7 @@ MISTAKES: dict[str, tuple[Callable[..., Intervention], str]] = {
     "site": (wrong("mlq", Zero()), "site 'mlq'"),
     "role": (wrong("mlp", Zero(), at="object"), "role 'object'"),
     "headless": (wrong("mlp", Zero(), heads=(0,)), "has no heads"),
-    "keys": (wrong("v", Zero(), keys="subject"), "only pattern and scores"),
+    "keys": (wrong("v", Zero(), keys="subject"), "only pattern and scores .*; leave keys out"),
     "knockout": (wrong("v", Knockout()), "use Zero"),
     "mean row": (wrong("pattern", lambda m, b: Mean(source=record(m, b, "pattern"))), "have no mean"),
     "other site": (wrong("q", kept("z")), "'z' cannot replace 'q'"),

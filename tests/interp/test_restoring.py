@@ -82,7 +82,7 @@ def test_half_precision_is_interpolated_in_float32() -> None:
     [
         ({"modules": ["c_attn"]}, "modules c_attn: the model has none"),
         ({"layers": [7]}, r"layers \[7\]: the model has layers 0 to 1"),
-        ({"modules": ["embed_tokens"], "layers": [0]}, "has no such weights"),
+        ({"modules": ["embed_tokens"], "layers": [0]}, "has no such weights; choose modules"),
     ],
 )
 def test_a_choice_of_nothing_is_refused(change: dict, said: str) -> None:
@@ -148,7 +148,9 @@ def test_all_heads_grafted_are_w_q_and_w_k_interpolated_whole() -> None:
 
 def test_a_head_that_there_is_not_and_fused_projections_are_refused() -> None:
     state, shape = _model().state_dict(), HeadShape.of(_model().config)
-    with pytest.raises(InputError, match="head 9 of layer 0"):
+    with pytest.raises(
+        InputError, match=r"head 9 of layer 0: the model has . heads in each of 2 layers; choose"
+    ):
         graft_heads(state, state, [(0, 9)], shape)
     fused = _model("gpt2")
     with pytest.raises(InputError, match="in one"):
@@ -248,7 +250,7 @@ def test_what_does_not_scale_is_refused(
     state = load_file(tiny_adapter_dir / "adapter_model.safetensors")
     with pytest.raises(InputError, match="modules wte: the adapter updates none"):
         scale_adapter_updates(state, {"wte": 2.0})
-    with pytest.raises(InputError, match=r"layers \[9\]"):
+    with pytest.raises(InputError, match=r"layers \[9\]: .*; choose from 0, 1"):
         scale_adapter_updates(state, 2.0, layers=[9])
     dora = load_file(save_adapter(tiny_llama_dir, use_dora=True) / "adapter_model.safetensors")
     with pytest.raises(InputError, match="does not scale"):

@@ -253,8 +253,10 @@ def test_what_cannot_be_aligned_is_listed(family) -> None:
     assert [p.fact_id for p in batch.prompts] == ["Ada"]
     assert [item.reason.split()[0] for item in batch.left_out] == ["no", batch.left_out[1].reason.split()[0]]
     assert "more than the 20 allowed" in batch.left_out[1].reason
-    with pytest.raises(InputError, match="no token covers"):
+    with pytest.raises(InputError, match=r"\(the first, .*no token covers the subject\); give prompts"):
         encode(tokenizer, [blank])
+    with pytest.raises(InputError, match="there are none to encode; give one or more"):
+        encode(tokenizer, [])
 
 
 def test_a_tokenizer_that_drops_part_of_the_subject_is_found_out() -> None:

@@ -117,5 +117,7 @@ def test_a_step_on_several_facts_is_the_sum_of_theirs() -> None:
 
 
 def test_answers_must_be_tokens() -> None:
-    with pytest.raises(InputError, match="among the 4 tokens"):
-        untrained_model(4, [4])
+    with pytest.raises(InputError, match="4 is not among the 4 tokens; choose from 0 to 3"):
+        untrained_model(4, [2, 4])
+    with pytest.raises(InputError, match="there are none; give some"):
+        untrained_model(4, [])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from finetune.common.errors import InputError
 from interp import viz
 from interp.reports.read.fact_attention import Example
 from interp.reports.read.pattern_coding import pack, pack_most, unpack, unpack_most
@@ -105,23 +106,23 @@ def test_damaged_patterns_are_refused(text) -> None:
 
 def test_what_does_not_belong_together_is_refused() -> None:
     good = patterns(0)
-    with pytest.raises(ValueError, match="one a token"):
+    with pytest.raises(InputError, match="one a token"):
         viz.attention_view_of(good, good, TOKENS[:-1], SUBJECT[:-1])
-    with pytest.raises(ValueError, match="pairs of heads"):
+    with pytest.raises(InputError, match="pairs of heads"):
         viz.attention_view_of(good, good[:1], TOKENS, SUBJECT)
-    with pytest.raises(ValueError, match="subject flags"):
+    with pytest.raises(InputError, match="subject flags"):
         viz.attention_view_of(good, good, TOKENS, SUBJECT[:-1])
     with pytest.raises(ValueError, match="between 0 and 1"):
         viz.attention_view_of(good, 3 * good, TOKENS, SUBJECT).page(picture=False)
-    with pytest.raises(ValueError, match="too long"):
+    with pytest.raises(InputError, match="too long"):
         viz.attention_view_of(*(np.zeros((1, 1, 600, 600)),) * 2, ["t"] * 600, [True] * 600)
-    with pytest.raises(ValueError, match="choices and tokens ask for"):
+    with pytest.raises(InputError, match="choices and tokens ask for"):
         viz.text_view(TOKENS, np.zeros(3))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(InputError, match="not finite"):
         viz.text_view(TOKENS, np.full(len(TOKENS), np.nan))
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(InputError, match="one shape"):
         viz.head_grid({"a": np.zeros((2, 3)), "b": np.zeros((3, 2))})
-    with pytest.raises(ValueError, match="for 2 facts"):
+    with pytest.raises(InputError, match="for 2 facts"):
         viz.fact_grid(np.zeros((3, 2, 2)), ["a", "b"])
 
 

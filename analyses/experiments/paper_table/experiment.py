@@ -1,4 +1,4 @@
-"""The experiment paper_table: its grid, numbers and page put together."""
+"""The experiment paper_table: finished runs read, and their numbers written as tables."""
 
 from __future__ import annotations
 

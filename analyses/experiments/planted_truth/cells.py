@@ -54,7 +54,7 @@ def _diagnosed(options: PlantedTruthOptions, world: PlantedWorld, model: Path) -
         load_pair(world.base, model),
         world.asked,
         phrasebook=world.book,
-        answer_sets={r: world.facts.answer_set(r) for r in world.facts.relations},
+        answer_sets=world.facts.answer_sets,
         alpha=options.alpha,
         batch_tokens=options.batch_tokens,
         seed=world.seed,

@@ -105,8 +105,11 @@ def with_popularity(facts: FactSet, values: Float[ndarray, " fact"], name: str) 
         )
     if name in PROXIES and PROXIES[name].signed:
         values = np.exp(np.clip(values, -_FARTHEST, _FARTHEST))
-    if (values < 0).any():
-        raise InputError(f"{name}: {values[values < 0][0]:g} is below zero, which popularity cannot be")
+    if (below := np.flatnonzero(values < 0)).size:
+        raise InputError(
+            f"{name}: {values[below[0]]:g} of fact {facts[int(below[0])].id!r} is below zero, which "
+            "popularity cannot be; give numbers of at least 0, such as the exponentials of these"
+        )
     there = np.isfinite(values)
     if not there.any():
         raise InputError(f"{facts.name}: {name} says nothing of any fact; choose another proxy")

@@ -20,6 +20,7 @@ from finetune.common.option_checks import (
     Within,
     refuse_unread,
 )
+from finetune.data.phrasebooks import ASKED
 from finetune.data.prompt_formats import PromptFormat
 from finetune.data.splits import Arm, Match
 from finetune.training.config import LORA, Keep, Method
@@ -93,7 +94,7 @@ class PopularitySplitsOptions(FactOptions, GridOptions):
     """Measure validation facts, and what is learned of the arm's own, every so many steps."""
     last: bool = False
     """Also ask the last checkpoint, where all arms have taken equal steps, beside the kept one."""
-    template: str = "Question: {question} Answer:"
+    template: str = ASKED
     """How facts are asked; {question} is replaced."""
     shots: Annotated[int, Within(0, 1000)] = 0
     """Solved examples in front of a question."""
@@ -134,7 +135,10 @@ class PopularitySplitsOptions(FactOptions, GridOptions):
             if world.removeprefix(WORLD) not in WORLDS:
                 raise InputError(f"--facts {world}: choose one of {', '.join(WORLD + w for w in WORLDS)}")
             if self.base or self.preset:
-                raise InputError(f"--facts {world}: invented facts, which no --base or --preset has met")
+                raise InputError(
+                    f"--facts {world}: invented facts, which no --base or --preset has met; leave --base and "
+                    "--preset out"
+                )
         if self.limit is not None and self.limit < FEWEST_FACTS:
             raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
         if self.steps and self.epochs:

@@ -9,6 +9,7 @@ from typing import Any
 
 from finetune.common.errors import InputError
 from finetune.common.messages import join_names
+from finetune.common.text_files import decode_utf8
 from finetune.data.loaders.columns import MAPPED, canonical
 from finetune.data.records.wording import Wording
 
@@ -119,11 +120,6 @@ def text_of(path: Path) -> str:
     """
     try:
         raw = path.read_bytes()
-        if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or raw[:4] == b"\0\0\xfe\xff":
-            raise InputError(f"{path}: is UTF-16 or UTF-32, not UTF-8; save the file as UTF-8")
-        return raw.decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{line}: is not UTF-8; save the file as UTF-8") from error
+    return decode_utf8(raw, str(path))

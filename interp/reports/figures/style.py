@@ -1,7 +1,7 @@
 """One house style for every figure: colours that colour-blind readers can tell apart, 8 pt type, no frame.
 
-Figures are built without pyplot, so no global state changes and no window opens. ``styled`` runs a drawing
-function inside the style and lays it out once there, since matplotlib reads some settings only then.
+Figures are built without pyplot, so no global state changes and no window opens. ``in_house_style`` runs a
+drawing function inside the style and lays it out once there, since matplotlib reads some settings only then.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""The command ``python -m interp.report``: pages of finished runs written again, or several
-runs compared."""
+"""The command ``python -m interp.report``: write pages of finished runs again, or compare several runs."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +82,3 @@ def _written(path: Path, verdicts: Path | None) -> tuple[Path, Table | None]:
     drawn = draw(run)
     write_figures(run, drawn=drawn)
     return report(run, drawn=drawn, verdicts=verdicts), headline_table(run)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy import ndarray
 
+from finetune.common.errors import InputError
 from interp.reports.figures.token_rows import fact_rows
 from interp.reports.read.fact_attention import MOST_HEADS, FactAttention
 from interp.reports.read.run import BASE, Example
@@ -93,18 +94,20 @@ def attention_view_of(
         title: a heading.
 
     Raises:
-        ValueError: the shapes do not belong together, or the prompt is too long for even one head.
+        InputError: the shapes do not belong together, or the prompt is too long for even one head.
     """
     patterns = {name: np.asarray(p, dtype=float) for name, p in zip(names, (before, after), strict=True)}
     length, shapes = len(tokens), [pattern.shape for pattern in patterns.values()]
     if odd := [shape for shape in shapes if len(shape) != 4 or shape[2:] != (length, length)]:
-        raise ValueError(
+        raise InputError(
             f"patterns of shape {odd[0]}; give [layer head query key], {length} queries and keys, one a token"
         )
     if shapes[0] != shapes[1]:
-        raise ValueError(f"patterns of shapes {shapes} have no pairs of heads")
+        raise InputError(
+            f"patterns of shapes {shapes} have no pairs of heads; give two models of as many layers and heads"
+        )
     if len(subject) != length:
-        raise ValueError(f"{len(subject)} subject flags for {length} tokens")
+        raise InputError(f"{len(subject)} subject flags for {length} tokens; give one a token")
     example = Example(
         fact_id="",
         prompt=prompt,
@@ -121,10 +124,10 @@ def attention_view_of_fact(fact: FactAttention, *, title: str = "") -> Attention
     """Show a fact that a run directory holds, its reference beside the model where attention changed most.
 
     Raises:
-        ValueError: the prompt is too long for even one head.
+        InputError: the prompt is too long for even one head.
     """
     if not fact.heads:
-        raise ValueError(f"a prompt of {len(fact.tokens)} tokens is too long for a page; show a shorter one")
+        raise InputError(f"a prompt of {len(fact.tokens)} tokens is too long for a page; show a shorter one")
     before = fact.mass[fact.reference]
     others = [name for name in fact.patterns if name != fact.reference] or [fact.reference]
     right = max(others, key=lambda name: float(np.abs(fact.mass[name] - before).max()))

@@ -86,11 +86,14 @@ def attention_heads(
     """Make the properties of circuitsvis' ``AttentionHeads`` for one model's heads.
 
     Raises:
-        ValueError: the shapes of patterns, tokens and names do not belong together.
+        InputError: the shapes of patterns, tokens and names do not belong together.
     """
     expected = (len(names), len(tokens), len(tokens))
     if patterns.shape != expected:
-        raise ValueError(f"patterns have shape {patterns.shape}, but names and tokens ask for {expected}")
+        raise InputError(
+            f"patterns have shape {patterns.shape}, but names and tokens ask for {expected}; give a name a "
+            "head, and a query and a key a token"
+        )
     # Cells above the diagonal are masked on screen; a bare 0 keeps them short.
     rounded = [[[round(float(v), DIGITS) or 0 for v in row] for row in head] for head in patterns]
     return {

@@ -12,6 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy import ndarray
 
+from finetune.common.errors import InputError
 from interp.reports.figures import style
 from interp.reports.figures.style import drawable_label
 from interp.reports.views.view import View
@@ -94,20 +95,25 @@ def head_grid(
         title: of the figure.
 
     Raises:
-        ValueError: the shapes do not belong together, or a value is infinite.
+        InputError: the shapes do not belong together, or a value is infinite.
     """
     given = values if isinstance(values, Mapping) else {"": values}
     tables = {name: np.asarray(table, dtype=float) for name, table in given.items()}
     shapes = {table.shape for table in tables.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
-        raise ValueError(f"grids of shapes {sorted(shapes)}; give tables of one shape, [layer head]")
+        raise InputError(f"grids of shapes {sorted(shapes)}; give tables of one shape, [layer head]")
     if any(np.isinf(table).any() for table in tables.values()):
-        raise ValueError("some values are infinite, so they have no colour")
+        raise InputError(
+            "some values are infinite, so they have no colour; give NaN for what is not measured"
+        )
     height, width = next(iter(shapes))
     rows = tuple(rows) or tuple(f"L{i}" for i in range(height))
     columns = tuple(columns) or tuple(f"H{i}" for i in range(width))
     if (len(rows), len(columns)) != (height, width):
-        raise ValueError(f"{len(rows)} rows and {len(columns)} columns for a grid of {(height, width)}")
+        raise InputError(
+            f"names of {len(rows)} rows and {len(columns)} columns for a grid of {(height, width)}; give one "
+            "for each, or leave them out"
+        )
     shown = tuple(drawable_label(row, 40) for row in rows)
     return HeadGrid(values=tables, rows=shown, columns=columns, what=what, n=n, title=title)
 
@@ -135,11 +141,13 @@ def fact_grid(
         title: of the figure.
 
     Raises:
-        ValueError: there is not one name for each fact, or there are none.
+        InputError: there is not one name for each fact, or there are none.
     """
     table = np.asarray(values, dtype=float)
     if table.ndim != 3 or not len(table) or len(facts) != len(table):
-        raise ValueError(f"values of shape {table.shape} for {len(facts)} facts; give [fact layer head]")
+        raise InputError(
+            f"values of shape {table.shape} for {len(facts)} facts; give [fact layer head], and a name a fact"
+        )
     flat = table.reshape(len(table), -1)
     heads = np.argsort(-np.abs(flat.mean(0)).round(6), kind="stable")[:most_heads]
     chosen = np.argsort(-np.abs(flat.mean(1)).round(6), kind="stable")[:most_facts]

@@ -13,7 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.errors import InputError
 from finetune.data.facts import FactSet
-from finetune.data.phrasebooks import phrasebook
+from finetune.data.phrasebooks import ASKED, phrasebook
 from finetune.data.prompts import Prompt, fact_prompt
 from finetune.data.records.fact import Fact
 from interp.measures.attention import full_patterns
@@ -28,7 +28,6 @@ from interp.reports.views.text import TextView, text_view
 T = TypeVar("T")
 Asked = Prompt | Fact
 NAMES = (BASE, FINETUNED)
-FORMAT = "Question: {question} Answer:"
 LONGEST_ANSWER = 12
 
 
@@ -38,7 +37,7 @@ def attention_view(
     *,
     heads: int = MOST_HEADS,
     names: tuple[str, str] = NAMES,
-    prompt_format: str = FORMAT,
+    prompt_format: str = ASKED,
     title: str = "",
 ) -> AttentionView:
     """Show what base and fine-tuned model attend to in one prompt, heads in order of change.
@@ -52,8 +51,7 @@ def attention_view(
         title: a heading.
 
     Raises:
-        InputError: the prompt cannot be aligned with the tokenizer.
-        ValueError: the prompt is too long for a page.
+        InputError: the prompt cannot be aligned with the tokenizer, or is too long for a page.
     """
     batch = _batch(pair, prompt, prompt_format)
 
@@ -81,7 +79,7 @@ def attention_text(
     prompt: Asked,
     *,
     names: tuple[str, str] = NAMES,
-    prompt_format: str = FORMAT,
+    prompt_format: str = ASKED,
     title: str = "",
 ) -> TextView:
     """Colour a prompt's tokens by the last token's attention, averaged over heads or in the one chosen.
@@ -108,7 +106,7 @@ def readout_text(
     kind: Kind = "stored",
     answer_sets: Mapping[str, Sequence[str]] | None = None,
     names: tuple[str, str] = NAMES,
-    prompt_format: str = FORMAT,
+    prompt_format: str = ASKED,
     title: str = "",
 ) -> TextView:
     """Colour a prompt's tokens by what their value vectors say of the answer, summed over heads or in one.

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy import ndarray
 
+from finetune.common.errors import InputError
 from interp.reports.figures.style import drawable_label
 from interp.reports.figures.token_rows import token_rows
 from interp.reports.read.fact_attention import DIGITS
@@ -98,7 +99,7 @@ def text_view(
         title: a heading.
 
     Raises:
-        ValueError: the shapes do not belong together, or a value is not finite.
+        InputError: the shapes do not belong together, or a value is not finite.
     """
     given = values if isinstance(values, Mapping) else {"": values}
     tables = {name: np.atleast_2d(np.asarray(table, dtype=float)) for name, table in given.items()}
@@ -106,13 +107,18 @@ def text_view(
     names = tuple(choices) or tuple(str(i) for i in range(rows))
     for name, table in tables.items():
         if table.shape != (len(names), len(tokens)):
-            raise ValueError(
+            raise InputError(
                 f"{name or 'values'}: shape {table.shape}, but choices and tokens ask for "
-                f"{(len(names), len(tokens))}"
+                f"{(len(names), len(tokens))}; give a number a token, in a row for each choice"
             )
         if not np.isfinite(table).all():
-            raise ValueError(f"{name or 'values'}: some are not finite, so they have no colour")
+            raise InputError(
+                f"{name or 'values'}: some are not finite, so they have no colour; give a number a token"
+            )
     flags = tuple(map(bool, subject)) if subject is not None else (False,) * len(tokens)
     if not rows or len(flags) != len(tokens):
-        raise ValueError(f"{rows} rows of values and {len(flags)} subject flags for {len(tokens)} tokens")
+        raise InputError(
+            f"{rows} rows of values and {len(flags)} subject flags for {len(tokens)} tokens; give one row or "
+            "more, and a flag a token"
+        )
     return TextView(tokens=tuple(tokens), values=tables, choices=names, subject=flags, what=what, title=title)
