@@ -13,10 +13,9 @@ from analyses.common.checkpoints import Checkpoints
 from analyses.common.evaluate import answer_rows, knows_statements
 from analyses.common.options import TrainingOptions
 from analyses.common.training_setup import TrainingSetup, WorldSetting, fine_tune, make_training_setup
-from analyses.common.visits import Stage
+from analyses.common.visits import Stage, json_stage
 from finetune.checkpoints.loading import load_tokenizer
 from finetune.common.errors import InputError, LeftOut
-from finetune.common.files import as_json, read_json
 from finetune.common.progress import console, notice
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
@@ -92,14 +91,13 @@ def checkpoints_side_by_side(
 def known_stage(checkpoints: Checkpoints, path: Path) -> Stage[list[bool]]:
     """Ask the base's plain model which test facts it knows: it completes every statement form of them."""
 
-    def make(model: PreTrainedModel, to: Path) -> None:
+    def make(model: PreTrainedModel) -> list[bool]:
+        if checkpoints.known is not None:
+            return list(checkpoints.known)
         asked = checkpoints.tokenizer, checkpoints.test, checkpoints.phrasebook
-        known = checkpoints.known
-        if known is None:
-            known = knows_statements(model, *asked, told="the base").tolist()
-        to.write_text(as_json(list(known)), encoding="utf-8")
+        return knows_statements(model, *asked, told="the base").tolist()
 
-    return Stage(paths=(path,), make=make, read=lambda: list(read_json(path)))
+    return json_stage(path, make)
 
 
 def answers_stage(checkpoints: Checkpoints, name: str, path: Path, *, seed: int) -> Stage[pd.DataFrame]:

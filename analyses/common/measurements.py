@@ -12,8 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.common.visits import OpenCheckpoint, Stage
-from finetune.common.files import as_json, read_json
+from analyses.common.visits import OpenCheckpoint, Stage, json_stage
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
 from finetune.evaluation.judging import AnswerJudge
@@ -207,12 +206,9 @@ def transplant_stage(
         seed: draws the placebo's subjects.
         batch_tokens: bound on the keys of one forward pass.
     """
-
-    def make(found: OpenCheckpoint, to: Path) -> None:
-        outcome = transplant(found, rows.read, lost(), seed=seed, batch_tokens=batch_tokens)
-        to.write_text(as_json(outcome), encoding="utf-8")
-
-    return Stage(paths=(path,), make=make, read=lambda: dict(read_json(path)))
+    return json_stage(
+        path, lambda found: transplant(found, rows.read, lost(), seed=seed, batch_tokens=batch_tokens)
+    )
 
 
 def transplant(

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from analyses.common.checkpoints import BASE, Checkpoints
 from finetune.checkpoints.loading import is_adapter, load_model
 from finetune.common.checksums import are_valid, write_together
+from finetune.common.files import as_json, read_json
 from finetune.data.prompts import Prompt
 from interp.measures.spans import PromptBatch, encode
 from interp.models.load_pair import load_pair
@@ -50,6 +51,15 @@ class Stage(Generic[T]):
     def write(self, source: Any) -> None:
         """Make the files from what was opened."""
         write_together(self.paths, lambda *paths: self.make(source, *paths))
+
+
+def json_stage(path: Path, make: Callable[[Any], Any]) -> Stage[Any]:
+    """Keep as JSON what ``make`` makes of what was opened."""
+
+    def write(source: Any, to: Path) -> None:
+        to.write_text(as_json(make(source)), encoding="utf-8")
+
+    return Stage(paths=(path,), make=write, read=lambda: read_json(path))
 
 
 @dataclass(frozen=True)

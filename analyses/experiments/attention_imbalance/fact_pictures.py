@@ -25,7 +25,6 @@ from numpy import ndarray
 
 from analyses.common.checkpoints import BASE
 from analyses.common.visits import OpenCheckpoint, Stage
-from finetune.common.files import as_json, read_json
 from finetune.common.seeds import generator
 from interp.measures.attention import full_patterns
 from interp.reports.read.fact_attention import MOST_HEADS
@@ -114,24 +113,6 @@ def patterns_of(found: OpenCheckpoint) -> Patterns:
     """Return what runs one test prompt through an open checkpoint and returns its patterns."""
     place = {fact_id: i for i, fact_id in enumerate(found.batch.fact_ids)}
     return lambda fact_id: full_patterns(found.model, found.batch[[place[fact_id]]])[0].numpy()
-
-
-def example_stage(path: Path, pictured: Callable[[], Pictured]) -> Stage[dict[str, Any]]:
-    """Picture one fact, see :func:`one_fact`; ``pictured`` brings together what is known by then."""
-
-    def make(found: OpenCheckpoint, to: Path) -> None:
-        to.write_text(as_json(one_fact(found, pictured())), encoding="utf-8")
-
-    return Stage(paths=(path,), make=make, read=lambda: dict(read_json(path)))
-
-
-def examples_stage(path: Path, pictured: Callable[[], Pictured]) -> Stage[list[dict[str, Any]]]:
-    """Picture several facts, see :func:`record_facts`."""
-
-    def make(found: OpenCheckpoint, to: Path) -> None:
-        to.write_text(as_json(record_facts(found, pictured())), encoding="utf-8")
-
-    return Stage(paths=(path,), make=make, read=lambda: list(read_json(path)))
 
 
 def one_fact(found: OpenCheckpoint, pictured: Pictured) -> dict[str, Any]:

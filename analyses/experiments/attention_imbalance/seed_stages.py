@@ -19,13 +19,13 @@ from analyses.common.checkpoints import BASE, BOTTOM, TOP, Checkpoints
 from analyses.common.elicited_knowledge import knowledge_stage, say_what_is_amiss
 from analyses.common.evaluate import lost_facts, with_known
 from analyses.common.measurements import readings_stage, recall_stage, rows_stage, transplant_stage
-from analyses.common.visits import Stage, visit
+from analyses.common.visits import Stage, json_stage, visit
 from analyses.experiments.attention_imbalance.fact_pictures import (
     Patterns,
     Pictured,
-    example_stage,
-    examples_stage,
+    one_fact,
     patterns_stage,
+    record_facts,
 )
 from interp.measures.attention import AttentionMass
 from interp.patching.recall_heads import RecallHeads
@@ -119,12 +119,14 @@ class SeedStages:
     @cached_property
     def example(self) -> Stage[dict[str, Any]]:
         """One fact in full."""
-        return example_stage(self.directory / "example.json", self._pictured)
+        return json_stage(self.directory / "example.json", lambda found: one_fact(found, self._pictured()))
 
     @cached_property
     def examples(self) -> Stage[list[dict[str, Any]]]:
         """Several facts in full."""
-        return examples_stage(self.directory / "examples.json", self._pictured)
+        return json_stage(
+            self.directory / "examples.json", lambda found: record_facts(found, self._pictured())
+        )
 
     def visit(self, name: str) -> None:
         """Make what is missing of one checkpoint's stages, opening it at most once."""
