@@ -70,7 +70,7 @@ def _quarters(run: Run) -> str:
 
 
 def _settled(run: Run) -> str:
-    kinds: dict[wording.Kind, str] = {
+    kinds: dict[str, str] = {
         "accuracy_known": "accuracy on known facts",
         "accuracy": "accuracy on all facts",
         "subject_attention": "mass",
@@ -157,7 +157,7 @@ def _along(run: Run) -> str:
         return ""
     first, (step, last) = BASE if BASE in run.arms else steps[0][1], steps[-1]
     told = []
-    kinds: dict[wording.Kind, str] = {"accuracy": "Accuracy", "subject_attention": "Mass"}
+    kinds: dict[str, str] = {"accuracy": "Accuracy", "subject_attention": "Mass"}
     for kind, label in kinds.items():
         before, after = (run.number("arms", arm, kind) for arm in (first, last))
         if before and after:

@@ -206,7 +206,7 @@ def shared_figures(sides: Sequence[ComparedRun]) -> list[StudyFigure]:
     ]
 
 
-def _difference(first: Run, other: Run, name: str, kind: wording.Kind) -> MeasuredEstimate | str:
+def _difference(first: Run, other: Run, name: str, kind: str) -> MeasuredEstimate | str:
     try:
         return run_difference(first, other, name, kind)
     except NotMeasured as reason:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from interp.reports.pages.sentences import Kind
 from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run
 from interp.stats import estimate, over_seeds, overlap_of
 
@@ -18,7 +17,7 @@ def shared_facts(first: Run, other: Run) -> tuple[int, int, int]:
     return len(a & b), len(a), len(b)
 
 
-def run_difference(first: Run, other: Run, name: str, kind: Kind) -> MeasuredEstimate:
+def run_difference(first: Run, other: Run, name: str, kind: str) -> MeasuredEstimate:
     """Estimate ``other`` minus ``first`` by fact.
 
     A bootstrap over subjects where there is one seed; a t-interval over the seeds' differences where there
@@ -52,7 +51,7 @@ def run_difference(first: Run, other: Run, name: str, kind: Kind) -> MeasuredEst
     return MeasuredEstimate(value=found.value, low=found.low, high=found.high, n=found.n)
 
 
-def _values(run: Run, name: str, kind: Kind) -> pd.Series:
+def _values(run: Run, name: str, kind: str) -> pd.Series:
     """Take one number of every fact, indexed by seed and fact: an arm's, or the difference of two arms'."""
     column = "subject_attention" if kind == "subject_attention" else "correct"
     parts = []

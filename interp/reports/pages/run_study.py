@@ -11,13 +11,13 @@ from interp.reports.read.fact_attention import BASE
 from interp.reports.read.files import expected_layout, read_optional
 from interp.reports.read.run import MeasuredEstimate, Run
 
-KINDS: Mapping[wording.Kind, tuple[str, str]] = {  # title of a column of accuracy and attention, and unit
+KINDS: Mapping[str, tuple[str, str]] = {  # title of a column of accuracy and attention, and unit
     "accuracy": ("All test facts", "%"),
     "accuracy_known": ("Known to the base", "%"),
     "subject_attention": ("Subject attention", "0 to 1"),
 }
 # Other ways to measure attention to the subject than the headline's.
-ATTENTION_KINDS: Mapping[wording.Kind, tuple[str, str]] = {
+ATTENTION_KINDS: Mapping[str, tuple[str, str]] = {
     "subject_attention": ("Without sinks", "mass"),
     "subject_attention_raw": ("With sinks", "mass"),
     "subject_attention_recall": ("In recall heads", "mass"),
@@ -25,14 +25,14 @@ ATTENTION_KINDS: Mapping[wording.Kind, tuple[str, str]] = {
 }
 # What the relation's commonest answer cannot explain, how often an arm gives one answer only, and how often
 # its answers would be judged otherwise.
-SPECIFIC_KINDS: Mapping[wording.Kind, tuple[str, str]] = {
+SPECIFIC_KINDS: Mapping[str, tuple[str, str]] = {
     "accuracy_uncommon_known": ("Accuracy, known, answer not the commonest", "%"),
     "modal_share": ("Modal answer's share", "%"),
     "answer_information": ("Information about the answer", "bits"),
     "exact_disagrees": ("Judged otherwise if it had to be the answer alone", "%"),
     "contains_disagrees": ("Judged otherwise if it need only contain the answer", "%"),
 }
-RECALL_KINDS: Mapping[wording.Kind, tuple[str, str]] = {
+RECALL_KINDS: Mapping[str, tuple[str, str]] = {
     "recall_extraction": ("Attention, from the subject", "logits"),
     "recall_attention_elsewhere": ("Attention, from elsewhere", "logits"),
     "recall_mlp": ("MLPs", "logits"),
@@ -115,7 +115,7 @@ def headline_numbers(run: Run) -> StudyTable:
     )
 
 
-def _as_asked(arm: str, kind: wording.Kind, number: MeasuredEstimate | None) -> str:
+def _as_asked(arm: str, kind: str, number: MeasuredEstimate | None) -> str:
     """Say beside a base's accuracy on facts that it knows that it is low only because of how it was asked."""
     low = arm == BASE and kind == "accuracy_known" and number is not None and number.value < KNOWN_AS_ASKED
     return " as asked here" if low else ""
@@ -171,7 +171,7 @@ def recall_numbers(run: Run) -> tuple[StudyTable, ...]:
 
 
 def _by_arm(
-    run: Run, kinds: Mapping[wording.Kind, tuple[str, str]], *, title: str, note: str
+    run: Run, kinds: Mapping[str, tuple[str, str]], *, title: str, note: str
 ) -> tuple[StudyTable, ...]:
     if not any(run.number("arms", arm, kind) for arm in run.arms for kind in kinds):
         return ()
@@ -182,7 +182,7 @@ def _by_arm(
 
 def write_number(
     number: MeasuredEstimate | None,
-    kind: wording.Kind,
+    kind: str,
     *,
     signed: bool = False,
     n: bool = True,

@@ -11,31 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from interp.reports.read.run import MeasuredEstimate, Run
 
 MINUS = "\u2212"
-Kind = Literal[
-    "accuracy",
-    "accuracy_known",
-    "subject_attention",
-    "subject_attention_raw",
-    "subject_attention_recall",
-    "value_weighted_share",
-    "accuracy_uncommon_known",
-    "modal_share",
-    "answer_information",
-    "exact_disagrees",
-    "contains_disagrees",
-    "recall_extraction",
-    "recall_attention_elsewhere",
-    "recall_mlp",
-    "recall_rest",
-    "recall_logit_difference",
-]
 SHARES = ("accuracy", "modal", "disagrees")  # what is written in percent
 
 
@@ -55,7 +37,7 @@ def run_words() -> dict[str, Any]:
     return words
 
 
-def format_number(value: float, kind: Kind, *, signed: bool = False) -> str:
+def format_number(value: float, kind: str, *, signed: bool = False) -> str:
     """Write one value in its unit's digits: accuracy in percent or points, others as they are."""
     in_percent = any(word in kind for word in SHARES)
     text = f"{100 * abs(value):.1f}" if in_percent else f"{abs(value):.3f}"
@@ -63,7 +45,7 @@ def format_number(value: float, kind: Kind, *, signed: bool = False) -> str:
     return sign + text
 
 
-def format_interval(measured: MeasuredEstimate, kind: Kind, *, signed: bool = False) -> str:
+def format_interval(measured: MeasuredEstimate, kind: str, *, signed: bool = False) -> str:
     """Write an interval, or say that there is none."""
     if measured.low is None or measured.high is None:
         return "no interval"
@@ -71,7 +53,7 @@ def format_interval(measured: MeasuredEstimate, kind: Kind, *, signed: bool = Fa
     return f"{low} to {high}"
 
 
-def format_evidence(run: Run, measured: MeasuredEstimate, kind: Kind, *, signed: bool = False) -> str:
+def format_evidence(run: Run, measured: MeasuredEstimate, kind: str, *, signed: bool = False) -> str:
     """Write in brackets what stands behind a number: its interval, over what, and n.
 
     Args:
@@ -109,7 +91,7 @@ def answer(run: Run) -> Answer:
         found = first, attention, recovery_sentence(run), one_seed
         return Answer(verdict=verdict, sentences=tuple(filter(None, found)))
     # Over all facts, since "known" would favour the base.
-    kinds: dict[str, Kind] = {"own": "accuracy", "attention": "subject_attention"}
+    kinds: dict[str, str] = {"own": "accuracy", "attention": "subject_attention"}
     said = [_contrast_sentence(run, key, name, kinds[key]) for name in run.contrasts for key in kinds]
     sentences = tuple(filter(None, said)) or (_said("no_arms"),)
     gaps = [gap for name in run.contrasts if (gap := run.number("contrasts", name, "accuracy"))]
@@ -150,7 +132,7 @@ def contrast_name(name: str) -> str:
     return f" {MINUS} ".join(name.rsplit("_minus_", 1))
 
 
-def _contrast_sentence(run: Run, key: str, name: str, kind: Kind) -> str:
+def _contrast_sentence(run: Run, key: str, name: str, kind: str) -> str:
     """Word a contrast, in other words where its sign is not settled; empty where it was not measured."""
     gap = run.number("contrasts", name, kind)
     if gap is None:
@@ -177,7 +159,7 @@ def _recall_heads(run: Run, name: str) -> str:
     return " " + _said("recall_heads", amount=_value(gap, "subject_attention", signed=True), stands=stands)
 
 
-def _value(measured: MeasuredEstimate, kind: Kind, *, signed: bool = False) -> str:
+def _value(measured: MeasuredEstimate, kind: str, *, signed: bool = False) -> str:
     return format_number(measured.value, kind, signed=signed)
 
 
