@@ -90,23 +90,17 @@ def launch(
     Returns:
         The exit status; see :func:`finetune.common.command_line.run_command`.
     """
-    return run_command(lambda: _launched(options, run, show, following, arguments))
 
+    def work() -> None:
+        chosen = parse_options(options, args=None if arguments is None else arguments())
+        prepare_process(quiet=chosen.quiet, color=chosen.color)
+        # Whatever a library prints meanwhile must not mix with the result.
+        with contextlib.redirect_stdout(sys.stderr):
+            out = run(chosen)
+        if is_main():
+            _tell(chosen, out, show(out), following(out))
 
-def _launched(
-    options: type[Chosen],
-    run: Callable[[Chosen], Path],
-    show: Callable[[Path], object],
-    following: Callable[[Path], Sequence[str]],
-    arguments: Callable[[], Sequence[str]] | None,
-) -> None:
-    chosen = parse_options(options, args=None if arguments is None else arguments())
-    prepare_process(quiet=chosen.quiet, color=chosen.color)
-    # Whatever a library prints meanwhile must not mix with the result.
-    with contextlib.redirect_stdout(sys.stderr):
-        out = run(chosen)
-    if is_main():
-        _tell(chosen, out, show(out), following(out))
+    return run_command(work)
 
 
 def as_json(out: Path, shown: object, following: Sequence[str] = ()) -> dict[str, Any]:
