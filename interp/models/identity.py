@@ -17,7 +17,6 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.seeds import torch_generator
 from finetune.common.short_repr import ShortRepr
-from interp.models.pair import CheckpointPair
 
 PROBES, PROBE_LENGTH = 2, 8
 SKETCHES = 4
@@ -73,14 +72,6 @@ def model_fingerprint(model: TransformerBridge) -> Fingerprint:
         dtype=str(parameter.dtype).removeprefix("torch."),
         sketch=sketch,
     )
-
-
-def pair_fingerprints(pair: CheckpointPair) -> tuple[Fingerprint, Fingerprint]:
-    """Identify both sides of a pair, the base first."""
-    with pair.base() as model:
-        of_base = model_fingerprint(model)
-    with pair.finetuned() as model:
-        return of_base, model_fingerprint(model)
 
 
 def _embeddings(model: TransformerBridge, device: torch.device) -> Iterator[Float[Tensor, "token d_model"]]:

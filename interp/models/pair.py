@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
@@ -13,6 +13,7 @@ from finetune.common.errors import InputError
 from finetune.common.short_repr import ShortRepr
 from interp.models.lora_switch import LoraSwitch
 
+T = TypeVar("T")
 Side = Literal["base", "finetuned"]
 Loader = Callable[[], "TransformerBridge"]
 Ask = Callable[[Side, Any], None]
@@ -65,6 +66,13 @@ class CheckpointPair(ShortRepr):
         """
         with self._open("finetuned") as model:
             yield model
+
+    def read_both(self, read: Callable[[TransformerBridge], T]) -> tuple[T, T]:
+        """Read the base, then the fine-tuned model."""
+        with self.base() as model:
+            before = read(model)
+        with self.finetuned() as model:
+            return before, read(model)
 
     def close(self) -> None:
         """Let go of all weights; the pair cannot be opened again."""

@@ -37,7 +37,7 @@ from finetune.data.phrasebooks import phrasebook as default_phrasebook
 from finetune.data.prompts import Phrasebook, Prompt, fact_prompt
 from interp.measures.answer_sets import answer_readings
 from interp.measures.spans import PromptBatch, encode
-from interp.models.identity import pair_fingerprints
+from interp.models.identity import model_fingerprint
 from interp.verdicts.answer_scores import PASSES, AnswerScorer
 from interp.verdicts.base_knowledge import BaseKnowledge, KnownFacts, base_knowledge
 from interp.verdicts.calibration import halve_subjects
@@ -153,7 +153,7 @@ def _score_and_judge(
     verdicts = np.where(finite, judge(state, fitted.index, fitted.cut), UNDETERMINED)
     odd = [(fact_id, NOT_FINITE) for fact_id, fine in zip(asked.fact_ids, finite, strict=True) if not fine]
     odd += [] if fitted.apart else [("verdicts", NO_INDEX)]
-    of_base, of_finetuned = pair_fingerprints(pair)
+    of_base, of_finetuned = pair.read_both(model_fingerprint)
     return Diagnosis(
         subjects=tuple(subjects.tolist()),
         relations=tuple(prompt.relation for prompt in asked.prompts),

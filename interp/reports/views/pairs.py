@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
 
 import torch
 from einops import rearrange
@@ -25,7 +24,6 @@ from interp.reports.read.fact_attention import BASE, MOST_HEADS
 from interp.reports.views.attention import FINETUNED, AttentionView, attention_view_of
 from interp.reports.views.text import TextView, text_view
 
-T = TypeVar("T")
 Asked = Prompt | Fact
 NAMES = (BASE, FINETUNED)
 LONGEST_ANSWER = 12
@@ -59,7 +57,7 @@ def attention_view(
         (said,) = greedy(model, batch, pair.tokenizer, max_new_tokens=LONGEST_ANSWER)
         return full_patterns(model, batch)[0], said
 
-    (before, said_before), (after, said_after) = read_both(pair, read)
+    (before, said_before), (after, said_after) = pair.read_both(read)
     return attention_view_of(
         before.numpy(),
         after.numpy(),
@@ -95,7 +93,7 @@ def attention_text(
         InputError: the prompt cannot be aligned with the tokenizer.
     """
     batch = _batch(pair, prompt, prompt_format)
-    before, after = read_both(pair, lambda model: full_patterns(model, batch)[0, :, :, -1])
+    before, after = pair.read_both(lambda model: full_patterns(model, batch)[0, :, :, -1])
     return _text(pair, batch, (before, after), "mean of all heads", torch.mean, names, title, "attention")
 
 
@@ -128,19 +126,11 @@ def readout_text(
     if kind not in ("stored", "used"):
         raise InputError(f"kind = {kind!r}: choose stored or used")
     batch = _batch(pair, prompt, prompt_format)
-    before, after = read_both(pair, lambda model: token_readout(model, batch, pair, kind, answer_sets))
+    before, after = pair.read_both(lambda model: token_readout(model, batch, pair, kind, answer_sets))
     what = (
         f"answer's logit read from the values ({kind}) over the mean of {'its set' if answer_sets else 'all'}"
     )
     return _text(pair, batch, (before, after), "sum of all heads", torch.sum, names, title, what)
-
-
-def read_both(pair: CheckpointPair, read: Callable[[TransformerBridge], T]) -> tuple[T, T]:
-    """Read the base, then the fine-tuned model."""
-    with pair.base() as model:
-        before = read(model)
-    with pair.finetuned() as model:
-        return before, read(model)
 
 
 def _batch(pair: CheckpointPair, asked: Asked, prompt_format: str) -> PromptBatch:
