@@ -85,7 +85,8 @@ class FactOptions(RunOptions):
     @property
     def real(self) -> tuple[str, ...]:
         """The sources of real facts; none where facts are invented."""
-        return ()
+        facts = getattr(self, "facts", None)
+        return () if facts is None else (facts,)
 
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""

@@ -51,11 +51,6 @@ class WorldOrFactsOptions(FactOptions, WorldOptions):
     facts: str | None = None
     """Real facts instead of a world: a file (PopQA or EntityQuestions layout, or your own), or "popqa"."""
 
-    @property
-    def real(self) -> tuple[str, ...]:
-        """The source of real facts, if there is one."""
-        return () if self.facts is None else (self.facts,)
-
     def check(self) -> None:
         """Refuse settings that contradict each other or can lead nowhere."""
         super().check()

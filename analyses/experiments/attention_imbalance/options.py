@@ -154,11 +154,6 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
         return held if self.base else {k: v for k, v in held.items() if k not in (*ASKING, "known")}
 
     @property
-    def real(self) -> tuple[str, ...]:
-        """The source of real facts, if there is one."""
-        return () if self.facts is None else (self.facts,)
-
-    @property
     def _named(self) -> list[tuple[str, str]]:
         """(name, path) of every --finetuned; a path alone is named by its last part, steps in order."""
         pairs = [
