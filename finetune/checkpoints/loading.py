@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from finetune.checkpoints.adapter_files import base_of
+from finetune.checkpoints.adapter_files import base_of as adapter_base
 from finetune.checkpoints.adapter_loading import attach_adapter
 from finetune.checkpoints.filling import fill_model, take_generation_config, tensors_of
 from finetune.checkpoints.inspection import inspect_checkpoint, read_configuration, require_trial
@@ -168,15 +168,6 @@ def context_of(source: Source) -> int:
 def is_adapter(source: Source) -> bool:
     """Whether a local directory holds a PEFT adapter rather than a whole model."""
     return (Path(resolve_checkpoint(source)) / "adapter_config.json").is_file()
-
-
-def adapter_base(source: Source) -> str:
-    """Return the directory of the base that an adapter's own configuration names, without a network.
-
-    Raises:
-        InputError: it names none, or one that is not on this machine.
-    """
-    return base_of(source)
 
 
 def require_checkpoint(source: Source) -> None:
