@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 from finetune.checkpoints.inspection import CheckpointLayout, Source, match_files
 from finetune.checkpoints.key_messages import Fit, mismatch_message, unusable_config_message
 from finetune.checkpoints.weight_files import PIECE
-from finetune.checkpoints.weight_keys import attention_of, model_class
+from finetune.checkpoints.weight_keys import default_attention, model_class
 from finetune.common.errors import InputError
 from finetune.common.hub import loading_error
 from finetune.common.messages import one_line
@@ -115,7 +115,7 @@ def fill_model(
             state_dict=tensors,
             dtype=dtype or torch.float32,
             device_map=device_map,
-            attn_implementation=attention or attention_of(found.config),
+            attn_implementation=attention or default_attention(kind),
             output_loading_info=True,
         )
     except Exception as error:
@@ -124,11 +124,6 @@ def fill_model(
     if not outcome.complete:
         raise InputError(mismatch_message(found.source, outcome))
     return model
-
-
-def default_attention(model: Any) -> str:
-    """Name the implementation of attention that a model, or a class of models, is loaded with unless told."""
-    return "sdpa" if model._supports_sdpa else "eager"
 
 
 def take_generation_config(model: Any, source: Source, revision: str | None) -> None:

@@ -65,13 +65,9 @@ def model_class(config: PreTrainedConfig) -> tuple[Any, PreTrainedConfig]:
     return chosen, config
 
 
-def attention_of(config: PreTrainedConfig) -> str:
-    """Return how a model attends where nobody asks for more: sdpa, where it has that; never a hub's kernel.
-
-    Raises:
-        InputError: there is no such model.
-    """
-    return "sdpa" if model_class(config)[0]._supports_sdpa else "eager"
+def default_attention(model: Any) -> str:
+    """Name the implementation of attention that a model, or a class of models, is loaded with unless told."""
+    return "sdpa" if model._supports_sdpa else "eager"
 
 
 def match_keys(config: PreTrainedConfig, shapes: Mapping[str, Shape]) -> Fit:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
-from finetune.checkpoints.weight_keys import attention_of
+from finetune.checkpoints.weight_keys import default_attention, model_class
 from finetune.evaluation.unembedding import is_packed, unembedded_at
 from finetune.training.config import TuneConfig
 from finetune.training.lora import lora_config
@@ -35,8 +35,9 @@ def model_without_contents(config: PreTrainedConfig, tune: TuneConfig, *, layers
             config.layer_types = config.layer_types[:layers]
     with torch.device("meta"):
         dtype = torch.bfloat16 if tune.dtype == "bfloat16" and tune.method == "lora" else torch.float32
+        attention = default_attention(model_class(config)[0])
         model = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation=attention_of(config), trust_remote_code=False
+            config, dtype=dtype, attn_implementation=attention, trust_remote_code=False
         )
         if tune.method == "lora":
             model = get_peft_model(model, lora_config(model, tune))

@@ -17,7 +17,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.checkpoints.adapter_loading import NOTHING, LoadedAdapter, attach_adapter
-from finetune.checkpoints.filling import default_attention
+from finetune.checkpoints.weight_keys import default_attention
 from interp.models.adapter_base import may_share, require_mergeable
 from interp.models.edit_check import layers_that_act
 from interp.models.lora_switch import LoraSwitch, install, low_rank_updates
