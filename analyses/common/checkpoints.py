@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune.common.checksums import checksum_entry, matches_entry, sealed_state
 from finetune.common.errors import InputError, LeftOut
-from finetune.common.files import atomic_file, read_json, write_json
+from finetune.common.files import atomic_file, read_json, write_frame, write_json
 from finetune.common.names import require_name
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
@@ -97,8 +97,7 @@ class Checkpoints:
 
 def write_facts(path: Path, facts: FactSet) -> None:
     """Write facts as a table that :meth:`FactSet.load` reads, too."""
-    with atomic_file(path) as temporary:
-        facts.to_frame().to_parquet(temporary)
+    write_frame(path, facts.to_frame())
 
 
 def read_facts(path: Path, name: str) -> FactSet:

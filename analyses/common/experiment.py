@@ -24,7 +24,7 @@ from analyses.common.grid_cells import GridCell, read_cells
 from finetune.checkpoints.paths import resolve_all
 from finetune.common.distributed import processes
 from finetune.common.errors import InputError, LeftOut
-from finetune.common.files import atomic_file, read_json, write_json
+from finetune.common.files import read_json, write_frame, write_json
 from finetune.common.messages import printable
 from finetune.common.run_directory import RunDirectory
 from interp.reports.pages.study import Study, load_study
@@ -181,7 +181,7 @@ class Experiment:
             results = self.summarise(found)
             tables = {} if made.rows is None else {"facts.parquet": made.rows}
             for name, held in {**tables, "results.json": results, **made.files}.items():
-                _write_file(run.path / name, held)
+                (write_frame if isinstance(held, pd.DataFrame) else write_json)(run.path / name, held)
         details = {"seeds": seeds_of(options), **made.details, "left_out": list(dict.fromkeys(made.left_out))}
         run.write(**details)  # pages print the manifest, so it must be there before it is finished
         if self.finish is not None:
@@ -199,14 +199,6 @@ class Experiment:
 def seeds_of(options: Any) -> tuple[int, ...]:
     """Return the seeds of a run, whose options may have but one."""
     return getattr(options, "seeds", None) or (options.seed,)
-
-
-def _write_file(path: Path, held: Any) -> None:
-    if not isinstance(held, pd.DataFrame):
-        write_json(path, held)
-        return
-    with atomic_file(path) as temporary:
-        held.to_parquet(temporary)
 
 
 def _left_out(failure: CellFailure) -> LeftOut:

@@ -17,9 +17,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finetune.common.temporary_files import is_temporary, sweep, temporary_path
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SEAL = "checksums.json"  # what a finished directory says of its own files, see finetune.common.checksums
 _WHOLE, _END = 64 << 20, 1 << 20
@@ -107,6 +110,12 @@ def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as readable JSON, atomically; NaN is refused, for it is not JSON."""
     with atomic_file(path) as temporary:
         temporary.write_text(as_json(value), encoding="utf-8")
+
+
+def write_frame(path: Path, frame: pd.DataFrame, **options: Any) -> None:
+    """Write a table as Parquet, atomically; ``options`` are those of ``to_parquet``."""
+    with atomic_file(path) as temporary:
+        frame.to_parquet(temporary, **options)
 
 
 def as_json(value: Any) -> str:

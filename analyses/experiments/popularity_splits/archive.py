@@ -18,7 +18,7 @@ from analyses.common.grid_cells import GridCell, facts_of, is_finished
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
 from finetune.common.checksums import recorded_file
 from finetune.common.errors import InputError
-from finetune.common.files import atomic_file, read_json, write_json
+from finetune.common.files import read_json, write_frame, write_json
 
 # Which cells there are, how many threads run them, and what is done with them afterwards.
 NOT_A_CELLS = ("seeds", "arms", "methods", "learning_rates", "fractions", "facts", "base", "threads", "full")
@@ -72,8 +72,8 @@ def export_cell(
     floats = small.select_dtypes("float64").columns
     rows = options.archive / f"{cell.key}.parquet"
     write_json(rows.with_suffix(".json"), {"config": _config(options), **record})
-    with atomic_file(rows) as path:  # last, so that rows without a record are never there
-        small.astype(dict.fromkeys(floats, "float32")).to_parquet(path, compression="zstd", index=False)
+    small = small.astype(dict.fromkeys(floats, "float32"))
+    write_frame(rows, small, compression="zstd", index=False)  # last: rows without a record are never there
 
 
 def _config(options: PopularitySplitsOptions) -> dict[str, Any]:
@@ -108,8 +108,7 @@ def export_verdicts(folder: Path, setting: Mapping[str, object], rows: pd.DataFr
     path = folder / "verdicts" / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     small = rows.loc[rows["arm"] == UNPOPULAR, [name for name in VERDICT_COLUMNS if name in rows]]
-    with atomic_file(path) as temporary:
-        small.to_parquet(temporary, compression="zstd", index=False)
+    write_frame(path, small, compression="zstd", index=False)
 
 
 def read_verdicts(folder: Path) -> dict[int, pd.DataFrame]:

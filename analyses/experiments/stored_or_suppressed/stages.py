@@ -28,7 +28,7 @@ from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressed
 from analyses.experiments.stored_or_suppressed.pathway import grafted_answers, pathway_columns
 from finetune.common.checksums import cached_files
 from finetune.common.errors import InputError, LeftOut
-from finetune.common.files import as_json, atomic_file, read_json
+from finetune.common.files import as_json, read_json, write_frame
 from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
 from interp.stats import TEST_OVER_TRAIN
@@ -159,7 +159,7 @@ def _verdicts(
     path, notes = directory / f"{arm}.parquet", directory / f"{arm}.json"
 
     def asked(frame: pd.DataFrame) -> None:
-        keep_asked(frame, directory / "asked" / f"{arm}.parquet")
+        write_frame(directory / "asked" / f"{arm}.parquet", frame)  # should the verdict come to nothing
         if known:  # where statements say what a world's base knows, the asked form is its training's alone
             n = sum(known.known[fact_id] for fact_id in frame["fact_id"])
             for name, right, said in ((BASE, "base_right", "base_said"), (arm, "right", "said")):
@@ -196,12 +196,6 @@ def _verdicts(
 
     frame, held = cached_files([path, notes], measure, lambda: (pd.read_parquet(path), read_json(notes)))
     return frame, [LeftOut(where=where, reason=reason) for where, reason in held["left_out"]]
-
-
-def keep_asked(frame: pd.DataFrame, path: Path) -> None:
-    """Keep what both models answered, should the verdict come to nothing."""
-    with atomic_file(path) as temporary:
-        frame.to_parquet(temporary)
 
 
 def _lessons(
