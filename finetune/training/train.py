@@ -20,13 +20,12 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.common import distributed
-from finetune.common.errors import InputError
 from finetune.common.files import SEAL, content_hash, write_json
 from finetune.common.progress import notice
 from finetune.common.run_directory import library_versions
 from finetune.common.seeds import generator, seed_libraries
 from finetune.data.prompts import Prompt
-from finetune.evaluation.batching import require_embedded
+from finetune.evaluation.batching import require_context, require_embedded
 from finetune.evaluation.generate import prompt_names
 from finetune.training.best_checkpoint import BestCheckpointCallback, LostModelError
 from finetune.training.config import Keep, Method, TuneConfig
@@ -225,15 +224,10 @@ def _require_room(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: TokenRows, prompts: Sequence[Prompt]
 ) -> None:
     """Refuse rows that are longer than the model can read, or hold a token that it has no embedding for."""
-    # An EOS that was added without resizing has none either.
-    require_embedded(model, tokenizer, rows.ids.max(axis=1, keepdims=True).tolist(), prompt_names(prompts))
-    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    longest = int(rows.lengths.argmax())
-    if room is not None and rows.lengths[longest] > room:
-        raise InputError(
-            f"prompt {prompts[longest].fact_id or prompts[longest].text[:40]!r}: takes "
-            f"{rows.lengths[longest]} tokens with its answer, and the base has room for {room}; shorten it"
-        )
+    names = prompt_names(prompts)
+    # An EOS that was added without resizing has no embedding either.
+    require_embedded(model, tokenizer, rows.ids.max(axis=1, keepdims=True).tolist(), names)
+    require_context(model, rows.lengths.tolist(), names)
 
 
 def _identity(base: Path | str) -> str:

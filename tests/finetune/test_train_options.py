@@ -179,7 +179,7 @@ def test_a_gpu_that_fails_leaves_a_state_that_the_same_command_continues(base, p
 def test_a_prompt_longer_than_the_base_takes_is_named(base, tmp_path):
     told = prompts()
     long = replace(told[0], text=told[0].text + " the" * 70)
-    with pytest.raises(InputError, match=rf"{long.fact_id}.*room for 64"):
+    with pytest.raises(InputError, match=rf"{long.fact_id}.*the model reads 64 at most"):
         train(base, [long, *told[1:32]], told[32:], tmp_path / "out", config=FULL)
 
 
