@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from analyses.common.recovery_numbers import LOST, NEVER
@@ -50,17 +51,12 @@ def _restored_table(lesson: Results) -> StudyTable:
         for group, part in _by_name(lesson, "restored", "placebo").items()
         if part.at(f"restored/{steps[0]}")["n"]
     }
-    columns: list[tuple[str, Column]] = [("n", lambda part: int(part.at(f"restored/{steps[0]}")["n"]))]
-    for step in steps:
-        columns += [
-            (f"{step} steps, %", (f"restored/{step}", "share")),
-            ("placebo", (f"placebo/{step}", "share")),
-        ]
+    cells = ("{} steps, %", "restored", "share"), ("placebo", "placebo", "share")
     return results_table(
         "Answered right again after a lesson on other facts, by verdict",
         "Wrong facts",
         rows,
-        columns,
+        [("n", lambda part: int(part.at(f"restored/{steps[0]}")["n"])), *_by_step(steps, *cells)],
         note="Taught: facts of other subjects that the base knew. Placebo: the same lesson with answers "
         "exchanged between subjects. Without facts whose answer is their relation's commonest, which comes "
         "right whoever is asked about (with them: lesson_all in results.json). Facts that were never stored "
@@ -79,23 +75,21 @@ def _by_name(lesson: Results, *kinds: str) -> dict[str, Results]:
     }
 
 
+def _by_step(steps: Sequence[int], *cells: tuple[str, str, str]) -> list[tuple[str, Column]]:
+    """Repeat columns for each number of steps: their heading, what they show, and how it is written."""
+    return [(head.format(step), (f"{place}/{step}", how)) for step in steps for head, place, how in cells]
+
+
 def _foretold_table(lesson: Results) -> StudyTable:
-    steps = _steps(lesson)
     rows = {
         _FORETOLD.get(name, f"{name.replace('_', ' ')} alone"): part
         for name, part in _by_name(lesson, "auroc", "index_minus").items()
     }
-    columns: list[tuple[str, Column]] = []
-    for step in steps:
-        columns += [
-            (f"{step} steps", (f"auroc/{step}", "2")),
-            ("index − this", (f"index_minus/{step}", "+2?")),
-        ]
     return results_table(
         "What foretells which lost facts come back",
         "By",
         rows,
-        columns,
+        _by_step(_steps(lesson), ("{} steps", "auroc", "2"), ("index − this", "index_minus", "+2?")),
         note="Area under the ROC curve among lost facts, averaged over arms; 0.5 tells nothing. Differences "
         "are paired: the same facts.",
     )
