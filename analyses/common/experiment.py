@@ -21,7 +21,7 @@ import pandas as pd
 
 from analyses.common.grid import CellFailure, is_input_error, run_cells
 from analyses.common.grid_cells import GridCell, read_cells
-from finetune.checkpoints.paths import resolve_all
+from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.distributed import processes
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json, write_frame, write_json
@@ -127,7 +127,7 @@ class Experiment:
         options.check()
         loaded = self.load(options)
         config = {**options.config(), **loaded.config}
-        models = resolve_all(loaded.sources)
+        models = {name: source and resolve_checkpoint(source) for name, source in loaded.sources.items()}
         run = RunDirectory(self.home(options), config, analysis=self.name, inputs=models)
         if run.finished and not self.repeats:
             return run.path

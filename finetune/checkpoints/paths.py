@@ -8,7 +8,6 @@ model that ships in a package (:mod:`finetune.checkpoints.shipped_models`) for t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,8 +71,3 @@ def _name(file: Path, key: str = "path") -> str:
     if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
         raise InputError(f"{file}: path = {name!r} is no name of a directory here; train again")
     return name
-
-
-def resolve_all(sources: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return the directory that each source stands for, by name; a name without a source keeps none."""
-    return {name: source and resolve_checkpoint(source) for name, source in sources.items()}

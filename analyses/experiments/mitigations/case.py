@@ -7,7 +7,6 @@ on the same facts, and stored facts are found once, on the uncured arm alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -155,8 +154,3 @@ def with_tune_config(patient: MitigationCase, **changes: Any) -> TrainingSetup:
     """Return the patient's bench with other settings of fine-tuning."""
     setting = patient.bench.setting
     return replace(patient.bench, setting=replace(setting, tune=replace(setting.tune, **changes)))
-
-
-def concatenate_facts(name: str, *sets: Sequence[Any]) -> FactSet:
-    """Put sets of facts together."""
-    return FactSet(facts=tuple(fact for some in sets for fact in some), name=name)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from analyses.experiments.mitigations.case import MitigationCase, concatenate_facts, with_tune_config
+from analyses.experiments.mitigations.case import MitigationCase, with_tune_config
 from finetune.checkpoints.loading import load_weights
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
@@ -65,7 +65,7 @@ def _with_others(patient: MitigationCase, known: bool, last: bool = False) -> Tr
     some, rest = (_of(patient.others, patient, stated=stated) for stated in (known, not known))
     drawn = generator(patient.bench.seed, "facts mixed in").permutation(len(some))[: len(rest)]
     more = [some[i] for i in sorted(drawn.tolist())]
-    facts = concatenate_facts(f"{patient.own.name}, others mixed in", patient.own, more)
+    facts = FactSet(facts=(*patient.own, *more), name=f"{patient.own.name}, others mixed in")
     steps = round(patient.bench.setting.tune.steps_for(len(patient.own)) * len(facts) / len(patient.own))
     stages = [0] * len(patient.own) + [1] * len(more) if last else None
     return TrainingPlan(facts=facts, stages=stages, settings={"steps": steps, "epochs": None})

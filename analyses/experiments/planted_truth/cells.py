@@ -9,21 +9,17 @@ import pandas as pd
 
 from analyses.common.grid_cells import GridCell
 from analyses.common.lessons import LessonPlan, after_lessons
-from analyses.experiments.planted_truth.damage import (
-    Damage,
-    damaged_model,
-    healthy_right,
-    kinds,
-    noise_size,
-)
+from analyses.experiments.planted_truth.damage import Damage, damaged_model, healthy_right, kinds
 from analyses.experiments.planted_truth.options import PlantedTruthOptions
 from analyses.experiments.planted_truth.world import PlantedWorld, planted_world
 from finetune.common.checksums import cached_frame
 from finetune.common.errors import InputError
+from finetune.common.files import read_json
 from finetune.common.progress import notice
 from finetune.training.train import TuneConfig
 from interp.models.load_pair import load_pair
 from interp.verdicts.diagnose import diagnose
+from interp.weight_edits.save import CURE
 
 STORED, OVERWRITTEN, DAMAGED, ABSENT, RARE = "stored", "overwritten", "damaged", "absent", "rare"
 RETAINED = "retained"
@@ -45,7 +41,8 @@ def measure(options: PlantedTruthOptions, cell: GridCell, home: Path) -> pd.Data
     world, damage = planted_world(options, cell.seed, home.parents[1]), Damage(**cell.params)
     model = damaged_model(options, world, damage)
     frame = cached_frame(home / "verdicts.parquet", lambda: _diagnosed(options, world, model))
-    frame = _with_truth(frame, options, world, damage).assign(noise=noise_size(model))
+    told = read_json(model / CURE) if (model / CURE).is_file() else {}
+    frame = _with_truth(frame, options, world, damage).assign(noise=told.get("size"))
     return _taught(options, world, model, frame, home / "lessons")
 
 

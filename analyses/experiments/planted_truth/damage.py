@@ -22,7 +22,6 @@ from analyses.experiments.planted_truth.options import How, PlantedTruthOptions
 from analyses.experiments.planted_truth.world import PlantedWorld, select
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import cached_json, sealed_state
-from finetune.common.files import read_json
 from finetune.data.facts import FactSet
 from finetune.data.splits import split
 from finetune.evaluation.generate import ask
@@ -30,7 +29,7 @@ from finetune.training.planted_models import Forms, PlantConfig, plant
 from finetune.training.projections import Part
 from finetune.training.train import TuneConfig, train
 from interp.weight_edits import interpolate, parameters_of, perturb_weights, with_weights
-from interp.weight_edits.save import CURE, save_edited
+from interp.weight_edits.save import save_edited
 
 PARTS: tuple[Part, ...] = ("routing", "values", "all")
 FORMS: tuple[Forms, ...] = ("asked", "all")
@@ -177,8 +176,3 @@ def _noisy(options: PlantedTruthOptions, world: PlantedWorld, damage: Damage, ou
             break
     record = {"cure": "noise", "part": damage.part, "size": size, "lost": lost, "tuned": str(healthy)}
     return save_edited(model, {**model.state_dict(), **made}, healthy, out, record)
-
-
-def noise_size(model: Path) -> float | None:
-    """Return the noise of a damaged model, as a share of each matrix's norm."""
-    return read_json(model / CURE).get("size") if (model / CURE).is_file() else None

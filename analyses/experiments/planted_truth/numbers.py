@@ -23,7 +23,6 @@ from interp.stats import Estimate, auroc, precision_at
 from interp.verdicts.diagnosis import VERDICTS
 from interp.verdicts.recovery import RULES, simple_rules
 
-TRUTHS = (STORED, OVERWRITTEN, DAMAGED, ABSENT, RARE, RETAINED)
 PREVALENCES = (0.1, 0.5, 0.9)
 CELL = ["how", "part", "forms", "share"]
 SHOWN = "index"

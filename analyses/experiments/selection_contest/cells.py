@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from analyses.common.grid_cells import GridCell
+from analyses.common.held_out import asked_only
 from analyses.common.training_setup import fine_tune
 from analyses.experiments.selection_contest.options import SelectionContestOptions
 from analyses.experiments.selection_contest.setups import ContestSet
 from analyses.experiments.selection_contest.training_sets import (
-    ask_held_out_facts,
     score_candidates,
     select_kept,
     training_setup_of,
@@ -35,7 +35,7 @@ def measure(options: SelectionContestOptions, cell: GridCell, home: Path) -> pd.
     bench = training_setup_of(options, setup, cell.seed)
     facts, overlap = select_kept(bench, score_candidates(options, bench, run / "scores"), setup)
     arm = fine_tune(bench, facts, home / "arm", name=cell.key)
-    frame = ask_held_out_facts(bench, arm.path, home)
+    frame = bench.told(asked_only(bench, "arm", arm.path, home, home / "answers.parquet"))
     if setup.is_judged(options.verdicts):
         frame = with_verdicts(frame, bench, arm.path, home / "verdicts.json", options.batch_tokens)
     return frame.assign(size=len(facts), popular=overlap, step=arm.step, training_loss=arm.training_loss)

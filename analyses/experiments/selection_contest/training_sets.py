@@ -12,7 +12,6 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from analyses.common.grid_cells import shared_frame
-from analyses.common.held_out import asked_only
 from analyses.common.training_setup import (
     FEWEST,
     TrainingSetup,
@@ -118,11 +117,6 @@ def select_kept(
     if len(facts) < FEWEST:
         raise InputError(f"{setup.keep:g} of {len(train)} facts are {len(facts)}; raise --keeps")
     return facts, sum(i in popular for i in indices) / len(facts)
-
-
-def ask_held_out_facts(bench: TrainingSetup, arm: Path, home: Path) -> pd.DataFrame:
-    """Ask every held-out fact: a row each, with what is known of it and what was said."""
-    return bench.told(asked_only(bench, "arm", arm, home, home / "answers.parquet"))
 
 
 def with_verdicts(
