@@ -19,6 +19,7 @@ from analyses.common.elicited_knowledge import (
     set_examples_aside,
 )
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions, asking_format
+from analyses.experiments.attention_imbalance.seed_stages import AnswerCheck
 from finetune.__main__ import Options
 from finetune.common.command_line import renamed
 from finetune.common.errors import InputError
@@ -94,6 +95,17 @@ def test_a_model_that_the_asked_form_fails_is_named() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         say_if_form_fails(checkpoints, "lora", 60, pd.Series([True, False] * 50), pd.Series(range(100)))
+
+
+def test_every_arm_is_checked_as_soon_as_it_was_asked() -> None:
+    answers = pd.DataFrame({"correct": [False] * 50, "given": [str(i) for i in range(50)]})
+    stages: Any = SimpleNamespace(
+        checkpoints=SimpleNamespace(sizes={}),
+        known=SimpleNamespace(due=False, read=lambda: pd.DataFrame({"known": [True] * 20 + [False] * 30})),
+        answers=lambda name: SimpleNamespace(read=lambda: answers),
+    )
+    with pytest.warns(Notice, match="lora answers 0 of 50 facts right, but the base knows 20; ask as it was"):
+        AnswerCheck(stages, "lora", due=True).write(None)
 
 
 def own(*finetuned: str, **more: Any) -> AttentionImbalanceOptions:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analyses.common.arms import answers_stage, known_stage
 from analyses.common.checkpoints import BASE, BOTTOM, TOP, Checkpoints
-from analyses.common.elicited_knowledge import knowledge_stage, say_what_is_amiss
+from analyses.common.elicited_knowledge import knowledge_stage, say_if_form_fails, say_what_is_amiss
 from analyses.common.evaluate import lost_facts, with_known
 from analyses.common.measurements import readings_stage, recall_stage, rows_stage, transplant_stage
 from analyses.common.visits import Stage, json_stage, visit
@@ -33,16 +33,21 @@ from interp.patching.recording import Recording
 
 
 @dataclass(frozen=True)
-class BaseCheck:
-    """Says what cannot be measured as soon as the base was asked, before anything long."""
+class AnswerCheck:
+    """Says what cannot be measured as soon as a model was asked, before anything long; once a run."""
 
     stages: SeedStages
-    due: bool = True
+    name: str
+    due: bool
 
     def write(self, model: object) -> None:
-        """Compare what the base knows with what it answers."""
-        answers = self.stages.answers(BASE).read()
-        say_what_is_amiss(self.stages.checkpoints, self.stages.known.read(), answers)
+        """Compare what the base knows with what this model answers."""
+        stages, answers = self.stages, self.stages.answers(self.name).read()
+        if self.name == BASE:
+            say_what_is_amiss(stages.checkpoints, stages.known.read(), answers)
+        elif not stages.known.due:
+            known = int(stages.known.read()["known"].sum())
+            say_if_form_fails(stages.checkpoints, self.name, known, answers["correct"], answers["given"])
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,6 @@ class SeedStages:
     def visit(self, name: str) -> None:
         """Make what is missing of one checkpoint's stages, opening it at most once."""
         asked: list[Any] = [self.known] if name == BASE else []
-        elicits = name == BASE and self.checkpoints.examples is not None
         read: list[Stage[Any]] = [self.readings(name)]
         if name == self.compared[0]:
             read.append(self.recall)
@@ -141,7 +145,8 @@ class SeedStages:
             read.append(self._rows)
         if name in (BASE, *self.compared[:1]) and (self.example.due or self.examples.due):
             read.append(self._patterns(name))
-        checks = [BaseCheck(self)] if elicits else []
+        due = self.checkpoints.examples is not None and self.answers(name).due
+        checks = [AnswerCheck(self, name, due)]
         visit(self.checkpoints, name, plain=[*asked, self.answers(name), *checks], hooked=read)
 
     def frame(self, name: str) -> pd.DataFrame:
