@@ -120,7 +120,7 @@ def read_verdicts(folder: Path) -> dict[int, pd.DataFrame]:
     found: dict[int, Path] = {}
     settings = set()
     for path in folder.glob("verdicts/*.parquet"):
-        setting, seed = path.stem.rsplit(",seed=", 1)
+        setting, _, seed = path.stem.rpartition(",seed=")  # before 29 November 2026 the seed was all
         found[int(seed)] = path
         settings.add(setting)
     if len(settings) > 1:
