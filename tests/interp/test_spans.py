@@ -253,9 +253,9 @@ def test_what_cannot_be_aligned_is_listed(family) -> None:
     assert [p.fact_id for p in batch.prompts] == ["Ada"]
     assert [item.reason.split()[0] for item in batch.left_out] == ["no", batch.left_out[1].reason.split()[0]]
     assert "more than the 20 allowed" in batch.left_out[1].reason
-    with pytest.raises(InputError, match=r"\(the first, .*no token covers the subject\); give prompts"):
+    with pytest.raises(InputError, match=r"\(the first, .*no token covers the subject\); mark a subject"):
         encode(tokenizer, [blank])
-    with pytest.raises(InputError, match="there are none to encode; give one or more"):
+    with pytest.raises(InputError, match=r"\(there are none\); mark a subject"):
         encode(tokenizer, [])
 
 

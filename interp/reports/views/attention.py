@@ -97,17 +97,7 @@ def attention_view_of(
         InputError: the shapes do not belong together, or the prompt is too long for even one head.
     """
     patterns = {name: np.asarray(p, dtype=float) for name, p in zip(names, (before, after), strict=True)}
-    length, shapes = len(tokens), [pattern.shape for pattern in patterns.values()]
-    if odd := [shape for shape in shapes if len(shape) != 4 or shape[2:] != (length, length)]:
-        raise InputError(
-            f"patterns of shape {odd[0]}; give [layer head query key], {length} queries and keys, one a token"
-        )
-    if shapes[0] != shapes[1]:
-        raise InputError(
-            f"patterns of shapes {shapes} have no pairs of heads; give two models of as many layers and heads"
-        )
-    if len(subject) != length:
-        raise InputError(f"{len(subject)} subject flags for {length} tokens; give one a token")
+    _require_one_prompt(patterns, len(tokens), subject)
     example = Example(
         fact_id="",
         prompt=prompt,
@@ -118,6 +108,22 @@ def attention_view_of(
         patterns=patterns,
     )
     return attention_view_of_fact(FactAttention.of(example, heads=heads), title=title)
+
+
+def _require_one_prompt(
+    patterns: Mapping[str, Float[ndarray, "layer head query key"]], length: int, subject: Sequence[bool]
+) -> None:
+    shapes = [pattern.shape for pattern in patterns.values()]
+    if odd := [shape for shape in shapes if len(shape) != 4 or shape[2:] != (length, length)]:
+        raise InputError(
+            f"patterns of shape {odd[0]}; give [layer head query key], {length} queries and keys, one a token"
+        )
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"patterns of shapes {shapes} have no pairs of heads; give two models of as many layers and heads"
+        )
+    if len(subject) != length:
+        raise InputError(f"{len(subject)} subject flags for {length} tokens; give one a token")
 
 
 def attention_view_of_fact(fact: FactAttention, *, title: str = "") -> AttentionView:
