@@ -1,9 +1,9 @@
 """Subject spans: from prompts to token batches that know where the subject is.
 
 A token belongs to the subject if its half-open character range overlaps the subject's, leading and trailing
-space aside: one that touches the span's edge is out, one that carries the space in front and the first letters
-is in, one that is only that space is out; one that is only a space *inside* the subject, as tokenizers that
-split digits make before "2nd", is in. Ids and ranges are those of training (:mod:`finetune.data.tokenization`).
+space aside: one that touches the span's edge is out, one that carries the space in front and the first
+letters is in, one that is only that space is out; one that is only a space *inside* the subject, as some
+tokenizers make before "2nd", is in. Ids and ranges are those of training (:mod:`finetune.data.tokenization`).
 """
 
 from __future__ import annotations
