@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -225,3 +226,16 @@ class GridOptions(RunOptions):
     def machines(self) -> Machines:
         """Where cells run."""
         return Machines(threads=self.threads, **{name: getattr(self, name) for name in MACHINES})
+
+
+def given_words(config: Mapping[str, Any], options: type[Any], names: Sequence[str]) -> list[str]:
+    """Return the command-line words of those of a run's settings that are not an option class's defaults."""
+    usual = {field.name: field.default for field in fields(options)}
+    words: list[str] = []
+    for name in names:
+        value = config.get(name, usual[name])
+        value = tuple(value) if isinstance(value, list) else value
+        if value != usual[name]:
+            values = () if value is True else value if isinstance(value, tuple) else (value,)
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return words

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import fields
 from operator import methodcaller
 from pathlib import Path
-from typing import Any
 
 from analyses.common.experiment import Experiment
+from analyses.common.options import given_words
 from analyses.experiments.attention_imbalance.checkpoints import load_inputs
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
 from analyses.experiments.stored_or_suppressed import numbers, page, stages
@@ -26,21 +24,8 @@ def following(out: Path) -> tuple[str, ...]:
     if not config["finetuned"] or not manifest.get("subjects_known", True):
         return ()
     words = ["factscope", "imbalance", "--base", config["base"], "--finetuned", *config["finetuned"]]
-    words += ["--facts", config["facts"], *_given(config)]
+    words += ["--facts", config["facts"], *given_words(config, AttentionImbalanceOptions, ASKED_ALIKE)]
     return (shlex.join([*words, "--out", f"{out}-attention"]),)
-
-
-def _given(config: Mapping[str, Any]) -> list[str]:
-    """Return the words of the settings that decide who is asked, how and in which precision, where given."""
-    usual = {field.name: field.default for field in fields(AttentionImbalanceOptions)}
-    words: list[str] = []
-    for name in ASKED_ALIKE:
-        value = tuple(config[name]) if isinstance(config[name], list) else config[name]
-        if value == usual[name]:
-            continue
-        values = () if value is True else value if isinstance(value, tuple) else (value,)
-        words += [f"--{name.replace('_', '-')}", *map(str, values)]
-    return words
 
 
 EXPERIMENT = Experiment(

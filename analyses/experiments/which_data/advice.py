@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
+from analyses.common.options import given_words
 from analyses.experiments.which_data.expected_gains import ExpectedGain, measured_gains
 from analyses.experiments.which_data.options import WhichDataOptions
 from finetune.common.seeds import generator
@@ -112,13 +113,7 @@ def next_commands(config: dict[str, Any], facts: int, out: str, known: dict[str,
         known: the estimate of the share that the base knows.
     """
     words = ["factscope", "tune", "--base", config["base"]]
-    style: list[str] = []
-    if config["columns"]:
-        style += ["--columns", *config["columns"]]
-    for name in ("phrasebook", "prompt_format"):
-        if config.get(name) and config[name] != WhichDataOptions.prompt_format:
-            style += [f"--{name.replace('_', '-')}", str(config[name])]
-    style += ["--chat"] if config["chat"] else []
+    style = given_words(config, WhichDataOptions, ("columns", "phrasebook", "prompt_format", "chat"))
     style += ["--keep", "last"] if is_news(known) else []
     hold = [] if is_news(known) else ["--test-share", f"{share_held_out(facts):g}"]
     made = [shlex.join([*words, "--facts", config["facts"], *style, *hold, "--out", "runs/tuned"])]
