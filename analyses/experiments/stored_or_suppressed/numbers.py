@@ -121,15 +121,20 @@ def _controls(rows: pd.DataFrame, lost: pd.DataFrame) -> dict[str, dict[str, Est
     """Return by set of controls what it shows of lost facts, and of its own members on held-out subjects."""
     tree = {}
     for name in CONTROLS:
-        shown, member, called = f"shown_by_{name}", rows[f"control_{name}"], f"shown_by_{name}"
-        if name == "decoys":  # these are answers for facts that the base knew
-            member, called = rows["decoy_shown"].notna(), "decoy_shown"
-        own = rows[member & rows["held_out"]]
+        members, called = control_rows(rows, name)
+        own = members[members["held_out"]]
         tree[name] = {
-            "shown_of_lost": mean_of(lost[shown], lost),
+            "shown_of_lost": mean_of(lost[f"shown_by_{name}"], lost),
             "false_positives": mean_of(own[called], own),
         }
     return tree
+
+
+def control_rows(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
+    """Return a set of controls, and the column that says whom of them its own cut calls stored."""
+    if name == "decoys":  # these are answers for facts that the base knew
+        return rows[rows["decoy_shown"].notna()], "decoy_shown"
+    return rows[rows[f"control_{name}"]], f"shown_by_{name}"
 
 
 def _pathway(lost: pd.DataFrame) -> dict[str, Any]:

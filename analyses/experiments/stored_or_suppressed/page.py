@@ -11,6 +11,7 @@ from analyses.common.recovery_page import recovery_sentence, recovery_tables
 from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_stored
 from analyses.experiments.stored_or_suppressed.hidden import hidden_table
+from analyses.experiments.stored_or_suppressed.numbers import control_rows
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_table
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.reports.pages.results_tables import results_table, write_number
@@ -133,12 +134,11 @@ def _control_table(frame: pd.DataFrame, results: Results) -> StudyTable:
     for arm, of in frame.groupby("arm", sort=False):
         for name, who in CONTROLS.items():
             part = results.part(("arms", str(arm), "controls", name))
-            count = int(of["decoy_shown"].notna().sum() if name == "decoys" else of[f"control_{name}"].sum())
             rows.append(
                 (
                     str(arm),
                     who + (" *" if (of["controls"] == who).any() else ""),
-                    count,
+                    len(control_rows(of, name)[0]),
                     write_number(part.at("false_positives"), "%?"),
                     write_number(part.at("shown_of_lost"), "%"),
                     part.at("shown_of_lost")["n"],
