@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -130,32 +131,24 @@ def measured(case: Case, some: Tuned) -> dict[str, str]:
     return {name: f"{value:.0e}" for name, value in figures.items()}
 
 
+def on_capitals(case: Case, some: Tuned, limit: int) -> dict[str, Any]:
+    """Return the options by which a base and what was trained from it are asked some capitals."""
+    finetuned = (f"tuned={some.finetuned}",)
+    return {
+        **{"base": case.model, "facts": "geonames:capital", "limit": limit, "finetuned": finetuned},
+        **{"dtype": case.dtype, "quiet": True},
+    }
+
+
 def judged(case: Case, some: Tuned, folder: Path) -> tuple[int, dict[str, int]]:
     """Give verdicts on capitals as ``factscope diagnose`` does: of how many, and how many of each."""
-    options = StoredOrSuppressedOptions(
-        out=folder / "verdicts",
-        base=case.model,
-        facts="geonames:capital",
-        limit=144,
-        finetuned=(f"tuned={some.finetuned}",),
-        dtype=case.dtype,
-        grid_facts=0,
-        pathway_facts=0,
-        quiet=True,
-    )
+    asked = on_capitals(case, some, 144)
+    options = StoredOrSuppressedOptions(out=folder / "verdicts", grid_facts=0, pathway_facts=0, **asked)
     found = pd.read_parquet(stored_or_suppressed.run(options) / "facts.parquet")
     return len(found), found["verdict"].value_counts().to_dict()
 
 
 def job(case: Case, some: Tuned, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Run the main job on a few capitals: a base beside what was trained from it; its numbers by arm."""
-    options = AttentionImbalanceOptions(
-        out=folder / "run",
-        base=case.model,
-        facts="geonames:capital",
-        limit=48,
-        finetuned=(f"tuned={some.finetuned}",),
-        dtype=case.dtype,
-        quiet=True,
-    )
+    options = AttentionImbalanceOptions(out=folder / "run", **on_capitals(case, some, 48))
     return dict(json.loads((run(options) / "results.json").read_text())["arms"])
