@@ -115,7 +115,7 @@ def test_candidates_take_a_loaded_phrasebook(table: Path, words: Path, tiny_llam
 
 
 def test_a_run_without_the_option_continues_what_an_older_program_began() -> None:
-    from finetune.common.run_directory import _without_unset
+    from finetune.common.run_settings import without_unset
 
     for options in (
         AttentionImbalanceOptions(),
@@ -124,7 +124,7 @@ def test_a_run_without_the_option_continues_what_an_older_program_began() -> Non
     ):
         held = options.config()
         older = {k: v for k, v in held.items() if not k.startswith("phrasebook")}
-        assert _without_unset(held) == _without_unset(older)
+        assert without_unset(held) == without_unset(older)
         assert json.dumps(held)
 
 
