@@ -4,7 +4,7 @@ The only place where intervals are made. It knows nothing of models: columns of 
 subject (or whatever was drawn) of each, and an :class:`Estimate` comes out.
 """
 
-from interp.stats.corrections import adjusted, equivalence, is_equivalent, p_value
+from interp.stats.corrections import adjusted, equivalence, interval_p_value, is_equivalent, p_value
 from interp.stats.means import difference_of_means, estimate, mean_by_cell
 from interp.stats.prevalence import precision_at
 from interp.stats.ranking import (
@@ -33,6 +33,7 @@ __all__ = [
     "difference_of_means",
     "equivalence",
     "estimate",
+    "interval_p_value",
     "is_equivalent",
     "kappa",
     "make_estimate",

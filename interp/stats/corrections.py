@@ -60,6 +60,26 @@ def p_value(seeds: Sequence[Estimate], *, null: float = 0.0, overlap: float = 0.
     return 2 * min(_tails(seeds, null, overlap))
 
 
+def interval_p_value(number: Estimate, *, null: float = 0.0, trainings: int | None = None) -> float:
+    """Return the two-sided p-value at which a number's interval would just touch ``null``; NaN without one.
+
+    It is at most 0.05 just where the 95% interval leaves ``null`` out: the half of the interval on the side
+    of ``null`` is taken for that many standard errors of Student's t, or of a normal distribution.
+
+    Args:
+        number: a number with its 95% interval.
+        null: what it would be if there were no effect.
+        trainings: how many the interval is over; None where it is over facts.
+    """
+    if number.value is None or number.low is None or number.high is None:
+        return math.nan
+    towards = number.low if number.value > null else number.high
+    half, freedom = abs(number.value - towards), math.inf if trainings is None else trainings - 1
+    if not half:
+        return float(number.value == null)
+    return 2 * float(t.sf(abs(number.value - null) / half * t.ppf(0.975, freedom), freedom))
+
+
 def equivalence(seeds: Sequence[Estimate], margin: float, *, overlap: float = 0.0) -> float:
     """Return the p-value of "the mean differs from 0 by ``margin`` or more", by two one-sided t tests.
 

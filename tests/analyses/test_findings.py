@@ -12,6 +12,7 @@ from analyses import findings
 from analyses.common.claims import claims_on_arms, claims_on_planted_truth, claims_on_verdicts
 from analyses.experiments.findings import page as findings_page
 from finetune.common.errors import InputError
+from interp.reports.pages.study import decide_claim, write_claims
 from interp.reports.read.results import Results
 
 
@@ -27,11 +28,8 @@ def made(run: Path, *, finished: bool = True, claims: bool = True) -> Path:
     manifest = {"finished": finished, "command": command, "seeds": [0, 1], "setting": "world | tiny"}
     (run / "manifest.json").write_text(json.dumps(manifest))
     if claims:
-        some = [
-            {"claim": "a | b <c>", "source": "paper", "measured": "+1.0", "outcome": "supported"},
-            {"claim": "d", "source": "theory", "measured": "−1.0", "outcome": "not supported"},
-        ]
-        (run / "claims.json").write_text(json.dumps(some))
+        numbers = {"a | b <c>": 1.0, "d": -0.01001, "e": 0.001}
+        write_claims(run, [decide_claim(claim, "paper", number(value)) for claim, value in numbers.items()])
     return run
 
 
@@ -43,12 +41,25 @@ def test_the_page_lists_every_claim_and_how_to_repeat_it(
     monkeypatch.setattr(sys, "argv", ["findings.py", *map(str, runs), "--out", str(out)])
     assert findings.main() == 0
     text = out.read_text()
-    assert "4 claims from 2 runs: 2 supported, 2 not supported." in text
-    rows = [line for line in text.splitlines() if line.startswith("| a")]
-    assert rows[0] == r"| a \| b &lt;c> | paper | world \| tiny | +1.0 | supported | [one](#one) |"
+    told = "6 claims from 2 runs, after correction: 2 supported, 4 inconclusive; each by its own interval: "
+    assert f"{told}2 supported, 2 not supported, 2 inconclusive." in text
+    rows = [line for line in text.splitlines() if line.startswith(("| a", "| d"))]
+    assert rows[0].startswith(
+        r"| a \| b &lt;c> | paper | world \| tiny | +1.0 (+1.0 to +1.0), n = 3 | supported | "
+    )
+    assert rows[0].endswith(" | supported | [one](#one) |")
+    assert rows[1].endswith(" | inconclusive | [one](#one) |")
     assert "python analyses/mixture_sweep.py --out runs/two --cache cache --seeds 0" in text
     assert str(tmp_path) not in text
     assert "How many popular facts should a fine-tuning set hold" in text
+
+
+def test_claims_without_their_bounds_are_refused(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    held = json.loads((run / "claims.json").read_text())
+    (run / "claims.json").write_text(json.dumps([{k: v for k, v in held[0].items() if k != "above"}]))
+    with pytest.raises(InputError, match=r"run: its claims do not say their bounds.*make it again"):
+        findings_page.RunFindings.load(run)
 
 
 def test_a_setting_is_shortened_for_the_table() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from finetune.common.errors import InputError
-from interp.stats import Estimate, adjusted, equivalence, is_equivalent, over_seeds, p_value
+from interp.stats import Estimate, adjusted, equivalence, interval_p_value, is_equivalent, over_seeds, p_value
 
 NUMBERS = st.lists(st.floats(-1, 1).map(lambda v: round(v, 3)), min_size=2, max_size=6, unique=True)
 
@@ -81,3 +81,17 @@ def test_what_has_no_spread_has_no_p_value_and_a_margin_is_above_zero() -> None:
     for margin in (0.0, -0.1, math.nan, math.inf):
         with pytest.raises(InputError, match="would not matter"):
             equivalence(of(0.1, 0.2), margin)
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.5, 2.0])
+def test_the_p_value_of_an_interval_is_that_of_the_t_test_it_was_made_by(bound: float) -> None:
+    seeds = [Estimate(value=v, low=None, high=None, n=9) for v in (0.2, 1.1, 0.7, 0.4)]
+    oracle = stats.ttest_1samp([0.2, 1.1, 0.7, 0.4], bound).pvalue
+    assert interval_p_value(over_seeds(seeds), null=bound, trainings=4) == pytest.approx(oracle)
+
+
+def test_an_interval_without_bounds_has_no_p_value_and_a_point_decides() -> None:
+    assert math.isnan(interval_p_value(Estimate(value=1.0, low=None, high=None, n=1)))
+    point = Estimate(value=1.0, low=1.0, high=1.0, n=9)
+    assert interval_p_value(point) == 0.0
+    assert interval_p_value(point, null=1.0) == 1.0

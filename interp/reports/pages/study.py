@@ -74,7 +74,8 @@ class Claim:
     """Something that numbers decide: what is claimed, who claims it, and the number that speaks to it.
 
     ``claim`` and ``source`` are worded before anything is measured; ``outcome`` is the number's, see
-    :func:`decide`. ``unit``, ``digits`` and ``signed`` say how the number is written.
+    :func:`decide`, and ``above`` the bound that it is claimed to exceed. ``unit``, ``digits`` and ``signed``
+    say how the number is written.
     """
 
     claim: str
@@ -84,6 +85,7 @@ class Claim:
     unit: str = ""
     digits: int = 1
     signed: bool = True
+    above: float = 0.0
 
     @property
     def measured(self) -> str:
@@ -242,7 +244,12 @@ def decide_claim(
         unit: ``%``, ``points`` or a word.
         digits: how many after the point.
     """
-    written: dict[str, Any] = {"unit": unit, "digits": digits, "signed": above == 0 and unit != "%"}
+    written: dict[str, Any] = {
+        "unit": unit,
+        "digits": digits,
+        "signed": above == 0 and unit != "%",
+        "above": above,
+    }
     return Claim(claim=claim, source=source, number=number, outcome=decide(number, above=above), **written)
 
 
