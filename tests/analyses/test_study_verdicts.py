@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 from analyses.experiments.findings.study_numbers import (
     QK_ABOVE_PLACEBO,
     STORED_ABOVE_CONTROLS,
     StudyNumbers,
     lost_fact_endpoints,
+    seed_agreement,
 )
 from analyses.experiments.findings.study_tables import primary_table
 from analyses.experiments.popularity_splits.archive import export_verdicts, read_verdicts
@@ -61,7 +63,8 @@ def test_endpoints_are_counted_on_lost_facts_and_controls(tmp_path: Path) -> Non
 def test_three_seeds_are_pooled_and_fewer_shown_apart() -> None:
     each = {seed: lost_fact_endpoints(verdicts(4 + seed)) for seed in range(3)}
     nothing = Results.of({})
-    numbers = StudyNumbers(pooled=nothing, seeds={}, overlap=0.0, records=[], rows=pd.DataFrame(), lost=each)
+    empty = {"pooled": nothing, "seeds": {}, "records": [], "rows": pd.DataFrame(), "agreement": {}}
+    numbers = StudyNumbers(overlap=0.0, lost=each, **empty)
     pooled, p = numbers.of_lost(STORED_ABOVE_CONTROLS)
     assert pooled["3 seeds"].value == pytest.approx(0.4)
     assert p < 0.05
@@ -74,3 +77,18 @@ def test_three_seeds_are_pooled_and_fewer_shown_apart() -> None:
     assert all("one training" in row for row in rows)
     none = replace(numbers, lost={})
     assert sum("not measured yet" in row for row in primary_table(none) if row[2] in "45") == 2
+
+
+def test_seeds_agree_where_they_say_the_same_of_facts_that_both_held_out() -> None:
+    rows = verdicts(6).assign(index=np.linspace(0, 1, 30))
+    same = seed_agreement({0: rows, 1: rows})
+    assert [same[key].value for key in ("lost", "stored", "index")] == [1.0, 1.0, pytest.approx(1.0)]
+    assert (same["lost"].n, same["stored"].n) == (20, 10)  # controls were not known
+    turned = rows.assign(
+        index=1 - rows["index"], verdict=np.where(rows["verdict"] == "eroded", "erased", "eroded")
+    )
+    other = seed_agreement({0: rows, 1: turned, 2: rows.assign(fact_id="elsewhere", subject="none")})
+    assert other["index"].value == pytest.approx(-1.0)
+    a, b = (rows["verdict"][:10] == "eroded", turned["verdict"][:10] == "eroded")
+    assert other["stored"].value == pytest.approx(cohen_kappa_score(a, b))
+    assert seed_agreement({0: rows}) == {}

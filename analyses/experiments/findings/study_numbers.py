@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,11 @@ from interp.stats import (
     difference_of_means,
     estimate,
     is_equivalent,
+    kappa,
     over_seeds,
     overlap_of,
     p_value,
+    spearman,
 )
 from interp.verdicts.diagnosis import STORED
 
@@ -41,6 +45,7 @@ class StudyNumbers:
     records: list[dict[str, Any]]
     rows: pd.DataFrame
     lost: dict[int, dict[str, Estimate]]
+    agreement: dict[str, Estimate]
 
     @classmethod
     def load(cls, folder: Path) -> StudyNumbers:
@@ -60,17 +65,15 @@ class StudyNumbers:
         places = ["dataset", "model", "method", "fraction"]
         halves = trained[trained["arm"] != "whole"][places].iloc[0]
         place = "/".join([*map(str, halves[places[:3]]), f"{halves['fraction']:g}"])
+        verdicts = {seed: found for seed, found in read_verdicts(folder).items() if seed in whole}
         return cls(
             pooled=tree.part(place),
             seeds={seed: tree.part(f"seeds/{seed}/{place}") for seed in whole},
             overlap=overlap_of(rows),
             records=[record for record in records if record["seed"] in whole],
             rows=rows,
-            lost={
-                seed: lost_fact_endpoints(found)
-                for seed, found in read_verdicts(folder).items()
-                if seed in whole
-            },
+            lost={seed: lost_fact_endpoints(found) for seed, found in verdicts.items()},
+            agreement=seed_agreement(verdicts),
         )
 
     @property
@@ -129,6 +132,29 @@ def lost_fact_endpoints(rows: pd.DataFrame) -> dict[str, Estimate]:
         QK_ABOVE_PLACEBO: estimate(
             above.to_numpy(np.float64), groups=rows.loc[lost, "subject"].to_numpy(), difference=True
         ),
+    }
+
+
+def seed_agreement(verdicts: Mapping[int, pd.DataFrame]) -> dict[str, Estimate]:
+    """Measure how far the trainings of two seeds agree about a fact that both held out and the base knew.
+
+    A row is a fact of a pair of seeds; all pairs count, and intervals draw whole subjects. The trainings
+    differ in their training facts, too. Empty of fewer than two seeds.
+    """
+    pairs = [a.merge(b, on=("fact_id", "subject")) for a, b in combinations(verdicts.values(), 2)]
+    if not pairs:
+        return {}
+    rows = pd.concat(pairs, ignore_index=True)
+    rows = rows[(rows["base_knew_x"] == 1) & (rows["base_knew_y"] == 1)]
+    wrong = [~rows[name].astype(bool) for name in ("right_x", "right_y")]
+    lost = rows[wrong[0] & wrong[1]]
+    stored = [lost[name].isin(STORED).to_numpy(np.float64) for name in ("verdict_x", "verdict_y")]
+    own = lost["subject"].to_numpy()
+    numbers = [lost[name].to_numpy(np.float64) for name in ("index_x", "index_y")]
+    return {
+        "lost": kappa(*(each.to_numpy(np.float64) for each in wrong), groups=rows["subject"].to_numpy()),
+        "stored": kappa(*stored, groups=own),
+        "index": spearman(*numbers, groups=own),
     }
 
 

@@ -18,6 +18,7 @@ from analyses.experiments.findings.study_numbers import StudyNumbers
 from analyses.experiments.findings.study_tables import (
     ASKED,
     BEST,
+    agreement_table,
     arms_table,
     exploratory_table,
     predictors_table,
@@ -72,7 +73,11 @@ def _rest(numbers: StudyNumbers, name: str) -> Iterator[str]:
     """Write the page of what is exploratory."""
     yield from (f"# {name}", "", GENERATED, "", _setting(numbers), "")
     yield from ("Area under the ROC curve of what predicts which of the known facts an arm answers:", "")
-    yield from (*predictors_table(numbers), "", "All contrasts but the primary ones:", "")
+    yield from (*predictors_table(numbers), "")
+    if numbers.agreement:
+        yield from ("Agreement between trainings, whose facts were dealt anew:", "")
+        yield from (*agreement_table(numbers), "")
+    yield from ("All contrasts but the primary ones:", "")
     yield from (*exploratory_table(numbers), "")
 
 

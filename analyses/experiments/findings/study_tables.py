@@ -38,6 +38,11 @@ PREDICTED = {
     "base_invented": "log p after an invented name",
     "kl_from_base": "KL from the base",
 }
+AGREEMENT = {
+    "lost": ("all: whether the unpopular half's model lost it", "kappa"),
+    "stored": ("lost in both: whether it is stored in some degree", "kappa"),
+    "index": ("lost in both: the index", "rank correlation"),
+}
 MEASURES = {
     "accuracy_known": "specifically known facts",
     "accuracy_known_uncommon": "those of them whose answer is not the commonest",
@@ -96,6 +101,15 @@ def predictors_table(numbers: StudyNumbers) -> Iterator[str]:
         for arm in ("top", "bottom"):
             held = part.part(f"asked/{next(iter(ASKED))}/arms/{arm}/survival")
             yield _row((arm, of, *(write_number(held.at(name), "2?") for name in PREDICTED)))
+
+
+def agreement_table(numbers: StudyNumbers) -> Iterator[str]:
+    """Lay out as Markdown how far the verdicts of two seeds agree about facts that both held out."""
+    yield "| of known facts that two seeds held out | measure | agreement | facts of pairs |"
+    yield "|---|---|---|---|"
+    for key, (what, measure) in AGREEMENT.items():
+        found = numbers.agreement[key]
+        yield _row((what, measure, write_number(asdict(found), "2"), f"{found.n:,}"))
 
 
 def exploratory_table(numbers: StudyNumbers) -> Iterator[str]:

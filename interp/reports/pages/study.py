@@ -73,9 +73,8 @@ class StudyFigure:
 class Claim:
     """Something that numbers decide: what is claimed, who claims it, and the number that speaks to it.
 
-    ``claim`` and ``source`` are worded before anything is measured; ``outcome`` is the number's, see
-    :func:`decide`, and ``above`` the bound that it is claimed to exceed. ``unit``, ``digits`` and ``signed``
-    say how the number is written.
+    ``claim`` and ``source`` are worded before anything is measured; ``outcome`` says whether the number lies
+    ``above`` a bound (:func:`decide`). ``unit``, ``digits`` and ``signed`` say how it is written.
     """
 
     claim: str
