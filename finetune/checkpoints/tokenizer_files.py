@@ -7,9 +7,7 @@ without a vocabulary gives a tokenizer that knows nothing. Both load without an 
 
 from __future__ import annotations
 
-import ctypes
 import logging
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
+from finetune.common.freed_memory import release_freed_memory
 
 TEXTS = (
     "The capital of France is Paris.",
@@ -57,14 +56,8 @@ def load_faithful_tokenizer(source: str | Path, revision: str) -> PreTrainedToke
         )
     if tokenizer.eos_token_id is None and local:
         _take_eos(tokenizer, Path(source))
-    _release_freed_memory()
+    release_freed_memory()
     return tokenizer
-
-
-def _release_freed_memory() -> None:
-    """Give back what was freed again in reading a vocabulary and the C library keeps: 0.4 GB of Gemma's."""
-    with suppress(OSError, AttributeError, TypeError):  # glibc has it, others need not
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _holds_vocabulary(folder: Path, tokenizer: PreTrainedTokenizerBase) -> bool:

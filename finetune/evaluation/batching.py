@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from finetune.common.errors import InputError
+from finetune.common.freed_memory import release_freed_memory
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -79,6 +80,7 @@ def run_in_batches(
             budget.halve(len(rows) * widths[rows[-1]])
         else:
             left = left[len(rows) :]
+            release_freed_memory()
             advance(len(widths) - len(left))
             continue
         # Only here, after the handler, has the traceback let go of the failed batch's tensors.

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune.checkpoints.shared_tokenizer import masked_id, unreadable_prompts
 from finetune.common.errors import InputError, LeftOut
+from finetune.common.freed_memory import release_freed_memory
 from finetune.common.short_repr import ShortRepr
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import Span, TokenizedText, subject_tokens, tokenize
@@ -122,18 +123,13 @@ class PromptBatch(ShortRepr):
 
         A prompt longer than the bound comes alone; ``rows`` bounds the prompts of a chunk, too.
         """
-        most = rows or len(self)
         order = torch.argsort(self.last, stable=True)
-        start = 0
-        while start < len(order):
-            end = start + 1
-            while (
-                end < min(len(order), start + most)
-                and (end + 1 - start) * (int(self.last[order[end]]) + 1) <= batch_tokens
-            ):
-                end += 1
-            yield order[start:end], self[order[start:end]]
-            start = end
+        while len(order):
+            widths = self.last[order[: rows or len(self)]] + 1
+            fit = max(1, int((widths * torch.arange(1, len(widths) + 1) <= batch_tokens).sum()))
+            yield order[:fit], self[order[:fit]]
+            release_freed_memory()
+            order = order[fit:]
 
 
 def encode(

@@ -94,6 +94,8 @@ def run_cells(
                     logits=logits,
                     reason=reason,
                 )
+                del logits
+        del cached, plan  # or the next chunk's prefill would stand beside this one's
 
 
 def run_group(

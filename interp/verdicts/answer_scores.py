@@ -62,6 +62,7 @@ class AnswerScorer:
                 for scored in run_cells(model, part, (), answers, batch_tokens=batch_tokens):
                     self._take(model, scored, rows[scored.index[scored.fact]])
                     more(len(scored.fact))
+                    del scored  # its prefill would stand beside the next one
             self.tally.finish()
         # Nothing is intervened on, so transformers' own decoding says the same, with a cache of keys.
         plain = cast("PreTrainedModel", model.original_model)
