@@ -7,7 +7,8 @@ import json
 import re
 import typing
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -162,16 +163,30 @@ def _cached_snapshot(name: str) -> str | None:
     return str(Path(config).parent) if isinstance(config, str) else None
 
 
+def _spellings(name: str, value: Any, hint: Any) -> Iterator[Any]:
+    """Yield a setting as JSON has it, and as PEFT declares what JSON has no other way to write."""
+    yield value
+    if isinstance(value, float) and (value.is_integer() or name == "lora_alpha"):  # a scale may be any number
+        yield int(value)
+    if isinstance(value, list):
+        yield [tuple(item) if isinstance(item, list) else item for item in value]
+    if isinstance(value, str) and value.startswith("pissa_niter_"):
+        yield "pissa_niter_[number of iters]"  # as the declaration spells any number of them
+    for kind in (hint, *typing.get_args(hint)):
+        if isinstance(value, dict) and dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            with suppress(TypeError, ValueError):
+                yield kind(**value)
+
+
 def _require_types(file: Path, settings: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
     """Check settings against the types that PEFT declares; a whole number may be written as 8.0."""
     every = CollectionCheckStrategy.ALL_ITEMS
     for name, value in settings.items():
         if isinstance(value, float) and not isfinite(value):
             raise InputError(f"{file}: {name} = {printable(repr(value), 60)} cannot be; correct it")
-        tries = [value, int(value)] if isinstance(value, float) and value.is_integer() else [value]
         if value is None:
             continue
-        for tried in tries:
+        for tried in _spellings(name, value, hints[name]):
             try:
                 check_type(tried, hints[name], collection_check_strategy=every)
                 break

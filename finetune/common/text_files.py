@@ -97,7 +97,9 @@ def decode_utf8(raw: bytes, name: str) -> str:
     Raises:
         InputError: they are not UTF-8; says so of the file, or names the line.
     """
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or raw[:4] == b"\0\0\xfe\xff":
+    marks = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+    # Every other byte of plain letters in UTF-16 is 0, with or without a mark in front.
+    if raw.startswith(marks) or 2 * max(raw[:200:2].count(0), raw[1:200:2].count(0)) > len(raw[:200:2]):
         raise InputError(f"{name}: is UTF-16 or UTF-32, not UTF-8; save the file as UTF-8")
     try:
         return raw.decode("utf-8-sig")

@@ -16,7 +16,7 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -174,6 +174,7 @@ def _drop_same_prompt(found: _RowFacts) -> None:
         for index in group:
             earlier = answered.setdefault(_fact(found, index).answer.casefold(), index)
             if earlier != index:
+                _accept_answers(found, earlier, _fact(found, index).answers)
                 found.drop(index, f"duplicate of {found.where(earlier)}")
         rivals = list(answered.values())
         winner = max(rivals, key=lambda index: _fact(found, index).popularity or 0.0)
@@ -181,6 +182,14 @@ def _drop_same_prompt(found: _RowFacts) -> None:
             if index != winner:
                 same = _ALIKE[bool(_fact(found, index).choices)]
                 found.drop(index, f"another fact has the same {same} ({found.where(winner)} is kept)")
+
+
+def _accept_answers(found: _RowFacts, index: int, answers: Sequence[str]) -> None:
+    """Let a fact accept what its duplicate accepts, too."""
+    fact = _fact(found, index)
+    known = {answer.casefold() for answer in fact.answers}
+    if more := tuple(answer for answer in answers if answer.casefold() not in known):
+        found.facts[index] = replace(fact, answers=(*fact.answers, *more))
 
 
 def _drop_same_id(found: _RowFacts) -> None:

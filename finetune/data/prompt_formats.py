@@ -20,7 +20,15 @@ from finetune.common.seeds import generator
 from finetune.data.chat import chat_prompt, require_chat_template
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import ASKED
-from finetune.data.prompts import QUESTION, Phrasebook, Prompt, fact_prompt, question_prompt, render
+from finetune.data.prompts import (
+    QUESTION,
+    Phrasebook,
+    Prompt,
+    fact_prompt,
+    question_prompt,
+    render,
+    wording,
+)
 from finetune.data.records.fact import Fact
 from finetune.data.tokenization import answer_ids, gap
 
@@ -155,7 +163,7 @@ def _question(fact: Fact, book: Phrasebook) -> Prompt:
     """Return a fact's own question, or its relation's wording without the frame."""
     if fact.question:
         return question_prompt(fact)
-    form = book[fact.relation].asked
+    form = wording(book, fact.relation).asked
     before, after = ASKED.split(QUESTION)
     if form.startswith(before) and form.endswith(after):
         form = form.removeprefix(before).removesuffix(after)

@@ -8,18 +8,21 @@ for the science is which forms a model met in pretraining and which it met only 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 from finetune.common.errors import InputError
 from finetune.common.messages import quote
 from finetune.common.seeds import generator
 from finetune.common.short_repr import ShortRepr
-from finetune.data.records.fact import Fact
+from finetune.data.records.fact import Fact, require_answers
 from finetune.data.records.subject_position import SLOT, find_subject
 
 QUESTION = "{question}"
+_LONE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,10 +48,16 @@ class Prompt(ShortRepr):
     rendered: bool = False
 
     def __post_init__(self) -> None:
+        where = f"prompt {self.fact_id or self.text!r:.40}"
+        require_answers(self.answers, where)
+        if not isinstance(self.text, str) or _LONE.search(self.text):
+            raise InputError(f"{where}: its text is no Unicode text; give a str without lone surrogates")
         start, end = self.subject
+        if not all(isinstance(place, Integral) for place in self.subject):
+            raise InputError(f"{where}: subject range {self.subject}: give two character positions")
         if not 0 <= start < end <= len(self.text):
             raise InputError(
-                f"prompt {self.fact_id or self.text[:40]!r}: subject range {self.subject} does not lie in a "
+                f"{where}: subject range {self.subject} does not lie in a "
                 f"text of {len(self.text)} characters; give half-open character positions"
             )
 
@@ -106,6 +115,17 @@ def render(form: str, fact: Fact) -> Prompt:
     )
 
 
+def wording(book: Phrasebook, relation: str) -> Phrases:
+    """Return how a relation is worded.
+
+    Raises:
+        InputError: the phrasebook does not have it.
+    """
+    if relation not in book:
+        raise InputError(f"relation {quote(relation)}: the phrasebook does not word it; add it there")
+    return book[relation]
+
+
 def question_prompt(fact: Fact) -> Prompt:
     """Take a fact's own question as the prompt's text, in NFC, with the subject's place in it.
 
@@ -122,7 +142,7 @@ def fact_prompt(fact: Fact, book: Phrasebook, template: str) -> Prompt:
         InputError: the fact's question does not name its subject.
     """
     if not fact.question:
-        return render(book[fact.relation].asked, fact)
+        return render(wording(book, fact.relation).asked, fact)
     return _around_question(template, fact)
 
 

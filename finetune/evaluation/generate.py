@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finetune.data.facts import FactSet
-from finetune.data.prompts import Phrasebook, Prompt, render
+from finetune.data.prompts import Phrasebook, Prompt, render, wording
 from finetune.data.tokenization import answer_ids, gap, special_texts, tokenize, tokenize_with_answer
 from finetune.evaluation.batching import TokenBudget, require_context, require_embedded, rows_within
 from finetune.evaluation.judging import AnswerJudge
@@ -109,7 +109,7 @@ def states_fact(
         budget: bound on the tokens of one forward pass; halved where memory runs out.
         advance: is called with how many statements are done.
     """
-    prompts = [render(form, fact) for fact in facts for form in phrasebook[fact.relation].statements]
+    prompts = [render(form, fact) for fact in facts for form in wording(phrasebook, fact.relation).statements]
     owner = [i for i, fact in enumerate(facts) for _ in phrasebook[fact.relation].statements]
     said = generate(model, tokenizer, prompts, budget=budget, advance=advance)
     known, judge = np.ones(len(facts), bool), AnswerJudge.of(prompts)

@@ -19,6 +19,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
+from finetune.data.prompts import Prompt
+from finetune.data.records.fact import require_answers
 from finetune.data.tokenization import Text, tokenize_with_answer
 from interp.measures.spans import PromptBatch
 
@@ -124,7 +126,7 @@ def answer_readings(
     answer_sets: Mapping[str, Sequence[str]],
     reading: Reading = "first",
 ) -> dict[str, AnswerSet]:
-    """Tokenise the answer set of every relation in the batch, behind one of the relation's prompts.
+    """Tokenise the answer set of every relation in the batch, behind the relation's prompts.
 
     Args:
         tokenizer: the model's own.
@@ -133,15 +135,26 @@ def answer_readings(
         reading: which of an answer's tokens are kept, see :meth:`AnswerSet.tokenized`.
 
     Raises:
-        InputError: a relation without an answer set.
+        InputError: a relation without an answer set, an answer that says nothing, or prompts of one relation
+            behind which the same answers are other tokens.
     """
     sets: dict[str, AnswerSet] = {}
+    endings: dict[tuple[str, str, bool], Prompt] = {}
     for prompt in batch.prompts:
         if prompt.relation not in answer_sets:
             raise InputError(f"relation {prompt.relation!r} has no answer set; add it to answer_sets")
-        if prompt.relation not in sets:
-            names = answer_sets[prompt.relation]
-            sets[prompt.relation] = AnswerSet.tokenized(tokenizer, prompt, prompt.relation, names, reading)
+        # What an answer's tokens depend on: whether a space goes in front, and what it could merge with.
+        endings.setdefault((prompt.relation, prompt.text[-1:], prompt.rendered), prompt)
+    for prompt in endings.values():
+        relation, names = prompt.relation, answer_sets[prompt.relation]
+        require_answers(list(names), f"answer set of {relation!r}")
+        found = AnswerSet.tokenized(tokenizer, prompt, relation, names, reading)
+        if found.readings != sets.setdefault(relation, found).readings:
+            raise InputError(
+                f"relation {relation!r}: behind a prompt that ends in {prompt.text[-12:]!r} (fact "
+                f"{prompt.fact_id!r}) answers are other tokens than behind the first; measure prompts that "
+                "end differently in batches of their own"
+            )
     return sets
 
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from transformer_lens.model_bridge.exceptions import StopAtLayerException
 from finetune.common.errors import InputError
 from finetune.common.progress import progress_bar
 from finetune.evaluation.batching import rows_within
+from interp.measures.context import require_room
 from interp.measures.result import Result, long_frame
 from interp.measures.spans import PromptBatch
 from interp.models.identity import model_fingerprint
@@ -153,9 +155,13 @@ def indices(name: str, chosen: Sequence[int] | None, count: int) -> tuple[int, .
     """Return which of ``count`` layers or heads are meant: the chosen ones, or all.
 
     Raises:
-        InputError: none, or one that the model has not.
+        InputError: none, one that is no whole number, or one that the model has not.
     """
-    wanted = tuple(range(count)) if chosen is None else tuple(int(i) for i in chosen)
+    given = tuple(range(count)) if chosen is None else chosen
+    try:
+        wanted = tuple(operator.index(-1 if isinstance(i, bool) else i) for i in given)
+    except TypeError:
+        raise InputError(f"{name} = {chosen!r}: give a list of whole numbers") from None
     if not wanted or not all(0 <= i < count for i in wanted):
         raise InputError(f"{name} = {list(wanted)}: choose from 0 to {count - 1}")
     return wanted
@@ -238,6 +244,7 @@ def read_at(position: Int[Tensor, "row scored"], length: int) -> Hook:
 
 def run_hooked(model: TransformerBridge, batch: PromptBatch, hooks: Sequence[Hook]) -> Tensor:
     """Run prompts with hooks and return what comes out: all logits, or where a hook stopped the pass."""
+    require_room(model, batch)
     device = next(model.parameters()).device
     with torch.inference_mode():
         output: Tensor = model.run_with_hooks(

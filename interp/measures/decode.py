@@ -14,6 +14,7 @@ from finetune.common.errors import InputError
 from finetune.data.tokenization import end_ids, tokenize_with_answer
 from finetune.evaluation.answer_words import first_line
 from interp.measures.attention import Hook
+from interp.measures.context import require_room
 from interp.measures.spans import PromptBatch
 
 
@@ -39,11 +40,11 @@ def greedy(
         hooks: interventions on the prompt.
 
     Raises:
-        InputError: no token is allowed.
+        InputError: no token is allowed, or a prompt leaves no room for one.
     """
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens = {max_new_tokens}: an answer needs at least 1")
-    device = next(model.parameters()).device
+    limit, device = require_room(model, batch, 1), next(model.parameters()).device
     n = len(batch)
     ids, mask = (part.to(device) for part in _with_room(batch, max_new_tokens))
     row, at = torch.arange(n, device=device), batch.last.to(device)
@@ -52,6 +53,8 @@ def greedy(
     last = torch.tensor(sorted(ends), dtype=torch.long)
     for step in range(max_new_tokens):
         width = int(at.max()) + 1
+        if limit is not None and width > limit:
+            break
         with torch.inference_mode():
             logits = model.run_with_hooks(
                 ids[:, :width], attention_mask=mask[:, :width], fwd_hooks=list(hooks), use_cache=False
@@ -60,10 +63,11 @@ def greedy(
         at = at + 1
         ids[row, at], mask[row, at] = token, 1
         said[:, step] = token.cpu()
+        written = step + 1
         ended |= torch.isin(said[:, step], last)
         if ended.all():
             break
-    return [text_of(tokenizer, tokens, ends) for tokens in said[:, : step + 1].tolist()]
+    return [text_of(tokenizer, tokens, ends) for tokens in said[:, :written].tolist()]
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch) -> list[tuple[int, ...]]:

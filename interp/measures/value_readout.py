@@ -32,7 +32,8 @@ class ValueReadout(Result):
     """The gold answer's readout from the subject's values, over the mean of the relation's answer set.
 
     Per head and, in ``*_total``, summed over all heads; ranks count the answers read more strongly.
-    ``candidates`` is the number of answers that could be told apart, ``collisions`` names the others.
+    ``candidates`` is the number of answers that could be told apart, ``collisions`` names the others. Of a
+    prompt that begins with its subject, whose first token is a sink, readouts are NaN and ranks -1.
     """
 
     stored: Float[Tensor, "fact layer head"]
@@ -96,6 +97,8 @@ def value_readout(
             gold = torch.tensor([sets[relation].place[chunk.prompts[i].answers[0]] for i in rows])
             for name, values in _against_set(model, sources[rows], directions[relation], gold).items():
                 result[name][index[rows]] = values.cpu()
+    for name, values in result.items():
+        values[batch.sunk] = -1 if name.endswith("rank") else torch.nan
     return ValueReadout(
         **result,
         candidates=torch.tensor([len(sets[p.relation].readings) for p in batch.prompts]),

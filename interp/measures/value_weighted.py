@@ -62,6 +62,7 @@ def value_weighted_attention(
                 read = getattr(sources, name)[:, layer].to(square.device)
                 size = einsum(read, square, read, "fact head a, head a b, fact head b -> fact head")
                 found[index, layer] = size.clamp_min(0).sqrt().cpu()
+    norms["used"][batch.sunk] = torch.nan  # the first token is a sink, whose values are not the subject's
     return ValueWeightedAttention(
         values=norms["used"],
         total=norms["everything"],

@@ -21,7 +21,8 @@ from transformers import PreTrainedModel
 from finetune.checkpoints.loading import is_adapter, load_model
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
-from interp.models.parity import TOLERANCE, LogProbs, log_probs, require_finite
+from interp.models.parity import TOLERANCE, LogProbs, log_probs, require_finite, tolerance
+from interp.models.sources import Source, in_memory_adapter
 
 ROUNDING = 10 * TOLERANCE  # nats, float32: every merged weight is rounded once more; 7e-5 on SmolLM2-135M
 
@@ -59,13 +60,45 @@ def unmerged_log_probs(model: PeftModel, inputs: dict[str, Tensor], name: str) -
     """
     try:
         found = log_probs(model, inputs)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
         raise InputError(
             f"{name}: PEFT itself cannot run this adapter on its base ({one_line(error)}); "
             "convert it to an ordinary LoRA, or name a checkpoint that it was merged into"
         ) from error
     require_finite(found, name)
     return found
+
+
+def require_as_given(adapter: Source, expected: LogProbs, inputs: dict[str, Tensor], name: str) -> None:
+    """Refuse an adapter in memory that computes something else than what was written out of it and loaded.
+
+    What is no setting and no weight of an adapter is not written: a scale set by hand, layers that are
+    switched off, weights of its base that are not those of the base that was named.
+
+    Raises:
+        InputError: their log-probs differ by more than rounding.
+    """
+    if not in_memory_adapter(adapter):
+        return
+    given: Any = adapter
+    modes = {module: module.training for module in given.modules()}
+    given.eval()
+    try:
+        place = given.get_input_embeddings().weight
+        found = log_probs(given, {key: value.to(place.device) for key, value in inputs.items()})
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    allowed = max(
+        ROUNDING, 2 * tolerance(expected, place.dtype, given.config.get_text_config().num_hidden_layers)
+    )
+    difference = float((found - expected).abs().max())
+    if not difference <= allowed:
+        raise InputError(
+            f"{name}: this model in memory computes log-probabilities {difference:.1e} nats off those of its "
+            "adapter on the given base: a scale was set, layers are switched off, or its own base has other "
+            "weights; give that base, or merge the adapter (merge_and_unload) and give the result"
+        )
 
 
 def require_merged(found: LogProbs, expected: LogProbs, name: str) -> None:

@@ -21,7 +21,7 @@ from finetune.checkpoints.weight_keys import default_attention
 from interp.models.adapter_base import may_share, require_mergeable
 from interp.models.edit_check import layers_that_act
 from interp.models.lora_switch import LoraSwitch, install, low_rank_updates
-from interp.models.merging import merge, require_merged, unmerged_log_probs
+from interp.models.merging import merge, require_as_given, require_merged, unmerged_log_probs
 from interp.models.pair import Ask, CheckpointPair, Loader, Side
 from interp.models.parity import (
     TOLERANCE,
@@ -124,6 +124,7 @@ def _load_merged(
     _record_adapter(pair, loaded)
     inputs = probe(plain, vocab, loaded.tokens)
     expected = unmerged_log_probs(loaded.model, inputs, name)
+    require_as_given(finetuned, expected, inputs, name)
     if not loaded.tokens:  # else the inputs are others, or the vocabulary
         _record_change(pair, before, expected)
     _call_ask(pair, "finetuned", loaded.model)
@@ -166,6 +167,7 @@ def _boot_shared(pair: CheckpointPair, base: Source, finetuned: Source, options:
         if not torch.equal(log_probs(peft, inputs), expected["base"]):
             return False
     expected["finetuned"] = unmerged_log_probs(peft, inputs, pair.provenance["finetuned"])
+    require_as_given(finetuned, expected["finetuned"], inputs, pair.provenance["finetuned"])
     _call_ask(pair, "finetuned", peft)
     plain = peft.unload()
     layers = {plain.get_submodule(path): update for path, update in updates.items()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from jaxtyping import Bool
@@ -58,6 +59,10 @@ class Scale:
 
     by: float
 
+    def __post_init__(self) -> None:
+        if not isfinite(self.by):
+            raise InputError(f"Scale(by={self.by}): give a finite number")
+
 
 @dataclass(frozen=True)
 class Knockout:
@@ -83,6 +88,10 @@ class Intervention(ShortRepr):
     layers: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
     facts: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.facts, str):
+            raise InputError(f"facts = {self.facts!r}: give a set of fact ids, as in frozenset({{'q1'}})")
 
 
 Edits = Intervention | Sequence[Intervention]

@@ -25,6 +25,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import DynamicCache
 
 from interp.measures.attention import Hook, read_at
+from interp.measures.context import require_room
 from interp.measures.spans import PromptBatch
 from interp.patching.resumed_rows import ResumedRows, shared_cache
 
@@ -63,6 +64,7 @@ def prefill(model: TransformerBridge, batch: PromptBatch, answers: Sequence[Sequ
     """
     tails = pad_tails([answer[:-1] for answer in answers])
     ids, mask = sequences(batch, tails)
+    require_room(model, batch, tails[1])
     cache: Any = DynamicCache()  # without a config, so that every layer keeps all positions
     layers = range(model.cfg.n_layers)
     residuals: dict[int, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -54,13 +55,21 @@ class Recording(Result):
         """Return where facts stand in ``values``.
 
         Raises:
-            InputError: a fact was not recorded.
+            InputError: a fact was not recorded, or several rows have its id.
         """
+        if tuple(fact_ids) == tuple(self.fact_ids):
+            return torch.arange(len(self.fact_ids))
         place = {fact_id: i for i, fact_id in enumerate(self.fact_ids)}
+        counts = Counter(self.fact_ids)
         for fact_id in fact_ids:
             if fact_id not in place:
                 raise InputError(
                     f"fact {fact_id!r}: has no recorded {self.site}; record it for this fact too"
+                )
+            if counts[fact_id] > 1:
+                raise InputError(
+                    f"fact {fact_id!r}: {counts[fact_id]} recorded prompts have this id; give each its own "
+                    "fact_id"
                 )
         return torch.tensor([place[fact_id] for fact_id in fact_ids], dtype=torch.long)
 

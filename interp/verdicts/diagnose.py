@@ -44,7 +44,12 @@ from interp.verdicts.calibration import halve_subjects
 from interp.verdicts.controls import fit_controls
 from interp.verdicts.diagnosis import UNDETERMINED, Diagnosis, KnownAndSaid, judge
 from interp.verdicts.evidence import Evidence, measure_evidence
-from interp.verdicts.preconditions import ask_finetuned, require_comparable_facts
+from interp.verdicts.preconditions import (
+    ask_finetuned,
+    require_comparable_facts,
+    require_same_facts,
+    require_settings,
+)
 from interp.verdicts.prompts import Form, encode_forms, statement_forms
 from interp.verdicts.specificity import AnswerTargets
 
@@ -92,8 +97,11 @@ def diagnose(
         seed: of decoys, examples, which forms are held out, and the halves of the controls.
 
     Raises:
-        InputError: no fact that both models know, or too few controls.
+        InputError: a setting that cannot be, facts or prompts whose ids are not one each, no fact that both
+            models know, or too few controls.
     """
+    require_settings(alpha=alpha, knows=knows, shots=shots, batch_tokens=batch_tokens)
+    require_same_facts(facts, prompts)
     book = default_phrasebook(facts) if phrasebook is None else phrasebook
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
     require_comparable_facts(asked.prompts, known)

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from numpy import ndarray
 
 from finetune.common.errors import InputError
+from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt
 from interp.measures.spans import PromptBatch
 from interp.verdicts.answer_scores import AnswerScorer
@@ -63,6 +64,47 @@ def ask_finetuned(
     on_asked(pd.DataFrame({"fact_id": asked.fact_ids, **of_base, "right": right, "said": scorer.said}))
     require_measurable_facts(knew >= knows, base.never.numpy(), right, elicited=base.elicited)
     return scorer
+
+
+def require_settings(*, alpha: float, knows: float, shots: int, batch_tokens: int) -> None:
+    """Refuse settings of a diagnosis that cannot be.
+
+    Args:
+        alpha: the share of never-stored facts that may be called stored.
+        knows: the share of forms that the base must complete right.
+        shots: solved examples of a further form.
+        batch_tokens: bound on a forward pass.
+
+    Raises:
+        InputError: names the setting and what it may be.
+    """
+    checks = {
+        f"alpha = {alpha}: give a share between 0 and 1": 0 < alpha < 1,
+        f"knows = {knows}: give a share above 0, up to 1": 0 < knows <= 1,
+        f"shots = {shots}: give a number of examples, 0 for none": shots >= 0,
+        f"batch_tokens = {batch_tokens}: give 1 or more": batch_tokens >= 1,
+    }
+    for problem, holds in checks.items():
+        if not holds:
+            raise InputError(problem)
+
+
+def require_same_facts(facts: FactSet, prompts: Sequence[Prompt] | None) -> None:
+    """Refuse facts that share an id, and prompts that are not one for each fact.
+
+    Raises:
+        InputError: names the id.
+    """
+    asked = [fact.id for fact in facts]
+    for what, ids in (
+        ("facts", asked),
+        ("prompts", asked if prompts is None else [p.fact_id for p in prompts]),
+    ):
+        fact_id, count = Counter(ids).most_common(1)[0] if ids else ("", 0)
+        if count > 1:
+            raise InputError(f"{what}: {count} have the id {fact_id!r}; give each fact an id of its own")
+        if odd := sorted(set(asked) ^ set(ids)):
+            raise InputError(f"{what}: not one for each fact, as {odd[0]!r} tells; give a prompt a fact")
 
 
 def require_comparable_facts(prompts: Sequence[Prompt], known: KnownFacts | None = None) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from finetune.common.seeds import generator
-from finetune.data.prompts import Phrasebook, Prompt, render, with_examples
+from finetune.data.prompts import Phrasebook, Prompt, render, with_examples, wording
 from finetune.data.records.fact import Fact
 from interp.measures.answer_sets import answer_readings
 from interp.measures.spans import PromptBatch, encode
@@ -43,7 +43,7 @@ def statement_forms(
     sides: tuple[list[list[Prompt]], list[list[Prompt]]] = ([], [])
     for nth, relation in enumerate(dict.fromkeys(fact.relation for fact in facts)):
         some = [fact for fact in facts if fact.relation == relation]
-        texts = [[render(form, fact) for fact in some] for form in book[relation].statements]
+        texts = [[render(form, fact) for fact in some] for form in wording(book, relation).statements]
         order = generator(seed, "knowing forms", nth).permutation(len(texts))
         dealt = [[texts[k] for k in part] for part in np.array_split(order, 2)]
         if not dealt[1]:

@@ -61,8 +61,8 @@ def canonical(source: str, found: Iterable[str], columns: Mapping[str, str] | No
         folded.setdefault(_fold_name(name), []).append(name)
     made = {name: name for name in names}
     for fold, alike in folded.items():
-        if _KNOWN.fullmatch(fold) and fold not in alike:
-            if len(alike) > 1:
+        if _KNOWN.fullmatch(fold):
+            if len(alike) > 1 and fold not in (columns or {}):
                 raise InputError(f"{source}: columns {join_names(map(repr, alike))} are one name; rename one")
             made[alike[0]] = fold
     for name, wanted in (columns or {}).items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from finetune.common.errors import InputError
 from finetune.common.short_repr import ShortRepr
 
 
@@ -29,7 +30,20 @@ class Fact(ShortRepr):
     popularity: float | None = None
     choices: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        require_answers(self.answers, f"fact {self.id!r}")
+
     @property
     def answer(self) -> str:
         """The canonical answer."""
         return self.answers[0]
+
+
+def require_answers(answers: object, where: str) -> None:
+    """Refuse answers that are one text, whose letters would be answers each, or of which one says nothing.
+
+    Raises:
+        InputError: says what was given.
+    """
+    if not isinstance(answers, tuple | list) or not all(isinstance(a, str) and a.strip() for a in answers):
+        raise InputError(f"{where}: answers = {answers!r:.80}: give a tuple of texts, none of them blank")
