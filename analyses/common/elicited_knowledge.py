@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analyses.common.checkpoints import BASE, Checkpoints
+from analyses.common.resumed_elicitation import ResumedElicitation
 from analyses.common.visits import Stage, visit
 from finetune.common.errors import LeftOut
 from finetune.common.files import as_json, read_json
@@ -35,18 +37,17 @@ MOSTLY, LITTLE = 0.8, 0.25  # of answers that are one, and of known facts that a
 
 def knowledge_stage(checkpoints: Checkpoints, directory: Path) -> Stage[pd.DataFrame]:
     """Elicit what the base's plain model knows of the test facts: a row a fact, and what each form found."""
-    rows, told = directory / KNOWLEDGE, directory / "elicitation.json"
+    rows, told, parts = (directory / name for name in (KNOWLEDGE, "elicitation.json", "eliciting"))
 
     def make(model: PreTrainedModel, to: Path, forms: Path) -> None:
         assert checkpoints.examples is not None
         total = bound_prompts(checkpoints.test, checkpoints.phrasebook)
         with progress_bar("Eliciting what the base knows", total=total) as advance:
-            asks = Elicitation(
-                model, checkpoints.tokenizer, checkpoints.phrasebook, checkpoints.examples, advance=advance
-            )
-            found = asks.elicit(checkpoints.test)
+            how = (model, checkpoints.tokenizer, checkpoints.phrasebook, checkpoints.examples)
+            found = ResumedElicitation(*how, advance=advance, folder=parts).elicit(checkpoints.test)
         knowledge_frame(checkpoints.test, found, checkpoints.known_cut).to_parquet(to)
         forms.write_text(as_json([{**asdict(f), "form": str(f.form)} for f in found.forms]), encoding="utf-8")
+        shutil.rmtree(parts, ignore_errors=True)
 
     return Stage(paths=(rows, told), make=make, read=lambda: pd.read_parquet(rows))
 

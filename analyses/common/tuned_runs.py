@@ -16,6 +16,7 @@ from finetune.common.files import read_json
 from finetune.common.progress import notice
 from finetune.data.facts import FactSet
 
+DEPTH = 2  # of a model in its run: lr-0.001/checkpoint-20
 TAKEN = ("base", "facts", "columns", "phrasebook")  # options that a training and a measurement share
 
 
@@ -29,15 +30,16 @@ class TunedRun:
 
     @classmethod
     def load(cls, path: str | Path) -> TunedRun | None:
-        """Read a run's directory; None where it is none."""
-        home = Path(path).expanduser()
-        try:
-            manifest = read_json(home / "manifest.json")
-            if manifest["analysis"] != "finetune":
-                return None
-            return cls(path=home, settings=dict(manifest["config"]), parts=read_json(home / "partition.json"))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        """Read a run's directory, or the one that a model of a run lies in; None where there is none."""
+        given = Path(path).expanduser()
+        for home in (given, *list(given.absolute().parents)[:DEPTH]):
+            try:
+                manifest, parts = read_json(home / "manifest.json"), read_json(home / "partition.json")
+                if manifest["analysis"] == "finetune":
+                    return cls(path=home, settings=dict(manifest["config"]), parts=parts)
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return None
 
 
 def tuned_runs(paths: Iterable[str]) -> list[TunedRun]:

@@ -34,7 +34,7 @@ def resolve_checkpoint(source: Source) -> Source:
     if is_gguf(source):
         return type(source)(gguf_checkpoint(Path(source).expanduser()))
     run = Path(source)
-    if not run.is_dir() or any((run / name).is_file() for name in CONFIGS):
+    if not run.is_dir() or holds_model(run):
         return source
     if not (run / CHOSEN).is_file():
         if (run / "partition.json").is_file() and (run / "manifest.json").is_file():
@@ -46,9 +46,14 @@ def resolve_checkpoint(source: Source) -> Source:
             raise InputError(f"{source}: has {len(arms)} models; name one of them, such as {arms[0]}")
         return type(source)(_chosen_of_arm(run) or source)
     chosen = run / _name(run / CHOSEN)
-    if not any((chosen / name).is_file() for name in CONFIGS):
+    if not holds_model(chosen):
         raise InputError(f"{run / CHOSEN}: names {chosen.name}, which holds no model; train again")
     return type(source)(chosen)
+
+
+def holds_model(path: str | Path) -> bool:
+    """Tell whether a directory has the configuration of a model or of an adapter."""
+    return any((Path(path) / name).is_file() for name in CONFIGS)
 
 
 def _chosen_of_arm(arm: Path) -> Path | None:
@@ -57,7 +62,7 @@ def _chosen_of_arm(arm: Path) -> Path | None:
     if arm.parent.name != "arms" or not listed.is_file():
         return None
     name = _name(listed, arm.name)
-    return arm / name if any((arm / name / config).is_file() for config in CONFIGS) else None
+    return arm / name if holds_model(arm / name) else None
 
 
 def _name(file: Path, key: str = "path") -> str:

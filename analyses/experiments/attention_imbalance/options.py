@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 from analyses.common.options import FEWEST_FACTS, FactOptions, TrainingOptions
 from analyses.common.tuned_runs import completed
-from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.checkpoints.paths import holds_model, resolve_checkpoint
 from finetune.checkpoints.precision import default_dtype
 from finetune.common.errors import InputError
 from finetune.common.names import normalise_name, require_different, require_name
@@ -111,10 +111,7 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
                 "would say that they were several; give one, and name other trainings as further --finetuned"
             )
         if self.finetuned and not self.base:
-            raise InputError(
-                "--finetuned: needs --base as well, the model these were fine-tuned from (a directory of "
-                "factscope tune says it itself)"
-            )
+            self._refuse_without_base()
         if self.base and not self.facts:
             raise InputError("--base: needs --facts FILE as well")
         if self.limit is not None and self.limit < FEWEST_FACTS and not self.finetuned:
@@ -130,6 +127,21 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
             if normalise_name(name) == "base":
                 raise InputError("--finetuned base=...: this name is taken by --base; choose another")
         require_different([name for name, _ in self._named], "--finetuned", remedy="write NAME=DIRECTORY")
+
+    def _refuse_without_base(self) -> None:
+        for _, path in self._named:
+            if not Path(path).is_dir():
+                raise InputError(
+                    f"--finetuned {path}: no such directory; correct it (a hub id needs --base as well)"
+                )
+            if not holds_model(resolve_checkpoint(path)):
+                raise InputError(
+                    f"--finetuned {path}: holds no model; name a checkpoint, or what factscope tune left"
+                )
+        raise InputError(
+            "--finetuned: needs --base as well, the model these were fine-tuned from (a directory of "
+            "factscope tune says it itself)"
+        )
 
     def _refuse_unread(self) -> None:
         if self.finetuned or self.checkpoints:

@@ -1,0 +1,49 @@
+"""An elicitation that is stopped and goes on: what each form found and was answered is kept in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+from numpy import ndarray
+
+from finetune.common.checksums import cached_json
+from finetune.data.facts import FactSet
+from finetune.evaluation.asking_forms import AskingForm, FormAnswers
+from finetune.evaluation.elicitation import Elicitation
+
+
+@dataclass
+class ResumedElicitation(Elicitation):
+    """Asks as :class:`Elicitation` does; a form of a relation that ``folder`` has is not asked again."""
+
+    folder: Path = Path()
+
+    def _found(self, probes: FactSet, examples: FactSet, form: AskingForm) -> Bool[ndarray, " fact"]:
+        make = partial(super()._found, probes, examples, form)
+        return np.array(self._kept("found", probes, form, lambda: make().tolist()), bool)
+
+    def _ask(self, facts: FactSet, pool: FactSet, form: AskingForm) -> FormAnswers:
+        ask = partial(super()._ask, facts, pool, form)
+
+        def make() -> dict[str, Any]:
+            made = ask()
+            return {"right": made.right.tolist(), "said": list(made.said)}
+
+        held = self._kept("asked", facts, form, make)
+        right = np.array(held["right"], bool)
+        prompts = tuple(self.prompts(facts, pool, form, draw) for draw in range(right.shape[1]))
+        return FormAnswers(form=form, right=right, prompts=prompts, said=held["said"])
+
+    def _kept(self, what: str, facts: FactSet, form: AskingForm, make: Callable[[], Any]) -> Any:
+        relation = self.examples.relations.index(facts[0].relation)
+        before, held = self.asked, cached_json(self.folder / f"{what}-{relation}-{form}.json", make)
+        if self.asked == before:  # of an earlier start
+            self.asked += len(facts)
+            self.advance(self.asked)
+        return held
