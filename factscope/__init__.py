@@ -22,6 +22,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(
-        {*globals(), *(name for package in map(import_module, PACKAGES) for name in package.__all__)}
-    )
+    offered = (name for package in map(import_module, PACKAGES) for name in package.__all__)
+    return sorted({*offered, "__version__"})

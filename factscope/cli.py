@@ -61,6 +61,10 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"error: {told}", file=sys.stderr)
         return 2
     sys.argv = [name, *rest]
+    # Imported only here: the list of commands needs no parser of options.
+    from finetune.common.command_help import PROGRAM
+
+    PROGRAM.set(f"factscope {name}")
     try:
         # As a script it names itself in a run's manifest, and its workers find it.
         runpy.run_module(COMMANDS[name][0], run_name="__main__", alter_sys=True)

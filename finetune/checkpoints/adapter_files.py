@@ -170,8 +170,6 @@ def _spellings(name: str, value: Any, hint: Any) -> Iterator[Any]:
         yield int(value)
     if isinstance(value, list):
         yield [tuple(item) if isinstance(item, list) else item for item in value]
-    if isinstance(value, str) and value.startswith("pissa_niter_"):
-        yield "pissa_niter_[number of iters]"  # as the declaration spells any number of them
     for kind in (hint, *typing.get_args(hint)):
         if isinstance(value, dict) and dataclasses.is_dataclass(kind) and isinstance(kind, type):
             with suppress(TypeError, ValueError):
@@ -186,6 +184,12 @@ def _require_types(file: Path, settings: Mapping[str, Any], hints: Mapping[str, 
             raise InputError(f"{file}: {name} = {printable(repr(value), 60)} cannot be; correct it")
         if value is None:
             continue
+        if name == "init_lora_weights" and str(value).startswith("pissa_niter_"):
+            raise InputError(
+                f"{file}: {name} = {value!r}: loading it takes the base apart by random projections, so that "
+                "no two loads are alike, in PEFT as here; save it again as an ordinary LoRA (save_pretrained "
+                "with path_initial_model_for_weight_conversion)"
+            )
         for tried in _spellings(name, value, hints[name]):
             try:
                 check_type(tried, hints[name], collection_check_strategy=every)

@@ -14,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ GROUPS = {
     "output": "out report dropped quiet json color verdicts analyse",
 }
 OWN = "of this command"
+PROGRAM: ContextVar[str] = ContextVar("PROGRAM", default="")  # what help calls the command; else its script
 _OPTION = re.compile(r"^(-\S.*?)(?:\s{2,}(.*))?$")
 _EMPTY_DEFAULT = re.compile(r"\s*\(default: (?:None)?\)")
 _STATED_TWICE = re.compile(r"(\(default: [^)]*\).*?)\s*\(default: [^)]*\)$")
@@ -44,7 +46,12 @@ def draw_help(options: type[Any], description: str) -> str:
     os.environ["COLUMNS"] = "4000"
     try:
         with redirect_stdout(drawn), suppress(SystemExit):
-            tyro.cli(options, args=["--help"], description=description, prog=Path(sys.argv[0]).name)
+            tyro.cli(
+                options,
+                args=["--help"],
+                description=description,
+                prog=PROGRAM.get() or Path(sys.argv[0]).name,
+            )
     finally:
         drawn.flush()
         if before is None:

@@ -166,6 +166,10 @@ def encode(
         >>> int(batch.last[0])
         5
     """
+    if not isinstance(prompts, Sequence) or not all(isinstance(prompt, Prompt) for prompt in prompts):
+        raise InputError(
+            "prompts: behind the tokenizer give a list of Prompt, as ask_in_format makes it"
+        )
     rows: list[tuple[Prompt, TokenizedText, list[bool]]] = []
     left_out: list[LeftOut] = []
     unshared = unreadable_prompts(tokenizer, prompts)

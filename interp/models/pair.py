@@ -47,6 +47,13 @@ class CheckpointPair(ShortRepr):
         loaded = ", ".join(self.models) or ("none yet" if self.loaders else "none: closed")
         return told | {"loaded": loaded, "notices": len(self.provenance.get("notices", ()))}
 
+    def __getattr__(self, name: str) -> Any:
+        if (not name.startswith("_") and hasattr(TransformerBridge, name)) or name == "cfg":
+            raise AttributeError(
+                f"a pair holds two models and is none: open one (with pair.finetuned() as model) for {name!r}"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     @contextmanager
     def base(self) -> Iterator[TransformerBridge]:
         """Open the base.

@@ -174,8 +174,8 @@ class Diagnosis(Result):
         rate = (
             "" if value is None else f"{value:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")
         )
-        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
-        told = {"facts": len(self.fact_ids), "verdicts": counts, "controls": self.controls}
+        told: dict[str, Any] = {"facts": len(self.fact_ids), "controls": self.controls}
+        told |= {verdict: count for verdict, count in self.counts().items() if count}
         told |= {"threshold": self.threshold, "false_positives": f"{rate or 'not measured'}, n = {n}"}
         return told | {"left_out": len(self.left_out), "model": self.model, "finetuned": self.finetuned}
 

@@ -93,8 +93,10 @@ def require_same_facts(facts: FactSet, prompts: Sequence[Prompt] | None) -> None
     """Refuse facts that share an id, and prompts that are not one for each fact.
 
     Raises:
-        InputError: names the id.
+        InputError: names the id, or says that these are no facts.
     """
+    if not isinstance(facts, FactSet):
+        raise InputError(f"facts: give a FactSet, as FactSet.load reads one, and no {type(facts).__name__}")
     asked = [fact.id for fact in facts]
     for what, ids in (
         ("facts", asked),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_peft_model
+from peft import EvaConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -70,6 +71,9 @@ KINDS = {
     "LoRA's own bias": lora(lora_bias=True),
     "parameters": lora(target_modules=[], target_parameters=lambda part: [f"{part['linear'][0]}.weight"]),
     "one layer": lora(layers_to_transform=[1]),
+    "a scale that is no whole number": lora(lora_alpha=8.5),
+    "EVA": lora(init_lora_weights="eva", eva_config=EvaConfig()),
+    "layers twice": lora(layer_replication=[[0, 2], [1, 2]]),
     "PiSSA on the head": lora(init_lora_weights="pissa", target_modules=["lm_head"]),
     "OLoRA on the head": lora(init_lora_weights="olora", target_modules=["lm_head"]),
     "IA3": lambda part: IA3Config(
@@ -78,7 +82,7 @@ KINDS = {
     "LoHa": lambda part: LoHaConfig(r=4, alpha=8, target_modules=part["linear"], task_type="CAUSAL_LM"),
     "LoKr": lambda part: LoKrConfig(r=4, alpha=8, target_modules=part["linear"], task_type="CAUSAL_LM"),
 }
-ONLY_LLAMA = {"LoHa", "LoKr"}  # PEFT puts these on nn.Linear only
+ONLY_LLAMA = {"LoHa", "LoKr", "layers twice"}  # PEFT puts these on nn.Linear, or on a few architectures, only
 SHARE = {"linear", "head", "patterns", "rsLoRA", "one layer"}
 
 
@@ -191,6 +195,33 @@ def test_a_merge_that_changes_the_model_is_refused(bases, tmp_path, monkeypatch)
     monkeypatch.setattr("interp.models.merging.untie_shared_weights", lambda model: False)
     with pytest.raises(InputError, match=r"merging this adapter changes its log-probabilities by [1-9]"):
         load_pair(base, adapter)
+
+
+def test_an_adapter_that_no_two_loads_read_alike_is_refused(bases, tmp_path) -> None:
+    adapter = trained(bases["llama", True], lora(init_lora_weights="pissa_niter_4")(NAMES["llama"]), tmp_path)
+    with pytest.raises(InputError, match="no two loads are alike"):
+        load_pair(bases["llama", True], adapter)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("change", ["scale", "off", "base"])
+def test_an_adapter_in_memory_must_compute_what_is_written_of_it(
+    bases, tmp_path, change, tiny_tokenizer
+) -> None:
+    base = bases["llama", True]
+    adapter = trained(base, KINDS["linear"](NAMES["llama"]), tmp_path)
+    mine = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).train()
+    if change == "scale":
+        for layer in (module for module in mine.modules() if isinstance(module, BaseTunerLayer)):
+            layer.scale_layer(0.5)
+    elif change == "off":
+        mine.base_model.disable_adapter_layers()
+    else:
+        with torch.no_grad():
+            mine.get_input_embeddings().weight.mul_(1.5)
+    with pytest.raises(InputError, match="nats off those of its adapter on the given base"):
+        load_pair(base, mine, tokenizer=tiny_tokenizer)
+    assert mine.training, "what was given is left as it was"
 
 
 def test_an_adapter_that_changes_nothing_says_so(bases, tmp_path) -> None:

@@ -18,12 +18,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from finetune.common.files import atomic_file
+from finetune.common.short_repr import ShortRepr
 from interp.reports.figures.style import small_png
 
 DPI = 110  # of the picture in a notebook: about 20 kB
 
 
-class View(ABC):
+class View(ShortRepr, ABC):
     """Something to look at: ``static`` is its picture, ``page()`` and ``save`` make the interactive one."""
 
     title: str
