@@ -75,6 +75,12 @@ def require_as_given(adapter: Source, expected: LogProbs, inputs: dict[str, Tens
     What is no setting and no weight of an adapter is not written: a scale set by hand, layers that are
     switched off, weights of its base that are not those of the base that was named.
 
+    Args:
+        adapter: what was given; nothing is asked of what is no model in memory.
+        expected: what the loaded adapter computes, nothing merged.
+        inputs: the probe that it computed it of.
+        name: its name in messages.
+
     Raises:
         InputError: their log-probs differ by more than rounding.
     """
