@@ -25,7 +25,7 @@ from finetune.data.facts import FactSet
 from finetune.data.load_facts import load_with_rows
 from finetune.data.prompt_formats import PromptFormat
 from finetune.training.training_format import write_format
-from interp.reports.pages.study import load_study
+from interp.reports.pages.study_files import load_study
 from interp.selection.candidates import Candidates
 from interp.selection.scores import SCORES, Score
 

@@ -24,8 +24,8 @@ from interp.reports.pages.study import (
     decide,
     decide_claim,
     format_interval,
-    load_study,
 )
+from interp.reports.pages.study_files import load_study
 from interp.reports.pages.study_page import headline, rebuild, write_study
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -195,7 +195,7 @@ def _number(value: float | None, low: float | None = None, high: float | None = 
             "supported",
         ),
         (_number(0.4), {"unit": "points"}, "+40.0 points, n = 3", "inconclusive"),
-        (_number(None), {"unit": "points"}, "not measured", "inconclusive"),
+        (_number(None), {"unit": "points"}, "not measured", "not measured"),
     ],
 )
 def test_a_number_decides_a_claim_by_its_whole_interval(

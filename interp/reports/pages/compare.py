@@ -20,7 +20,8 @@ from interp.reports.pages import sentences as wording
 from interp.reports.pages.render import render_study
 from interp.reports.pages.run_differences import run_difference, shared_facts
 from interp.reports.pages.run_study import KINDS, write_number
-from interp.reports.pages.study import CLAIMS, STUDY, Study, StudyFigure, StudyTable, load_study
+from interp.reports.pages.study import CLAIMS, NOT_MEASURED, STUDY, Study, StudyFigure, StudyTable
+from interp.reports.pages.study_files import load_study
 from interp.reports.read.files import expected_layout, read_object, read_optional
 from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run
 from interp.reports.views.view import write_page
@@ -166,13 +167,18 @@ def number_tables(runs: Sequence[Run], names: Sequence[str]) -> list[StudyTable]
 def claim_table(sides: Sequence[ComparedRun]) -> StudyTable:
     """Put each claim beside what every run measured of it."""
     by_side = [
-        {(c["claim"], c["source"]): f"{c['outcome']}: {c['measured']}" for c in side.claims} for side in sides
+        {(c["claim"], c["source"]): _decided(c["outcome"], c["measured"]) for c in side.claims}
+        for side in sides
     ]
     rows = tuple(
         (*claim, *(held.get(claim, "does not speak to it") for held in by_side)) for claim in _union(by_side)
     )
     columns = ("Claim", "Source", *(side.name for side in sides))
     return StudyTable(title="Claims by run", columns=columns, rows=rows)
+
+
+def _decided(outcome: str, measured: str) -> str:
+    return measured if measured == NOT_MEASURED else f"{outcome}: {measured}"
 
 
 def setting_differences(sides: Sequence[ComparedRun]) -> StudyTable:

@@ -12,7 +12,15 @@ from markupsafe import Markup, escape
 
 from interp.reports.pages.fact_section import FactSection
 from interp.reports.pages.sentences import run_words, scope
-from interp.reports.pages.study import OUTCOMES, Cell, Study, StudyFigure, StudyTable, format_cell
+from interp.reports.pages.study import (
+    NOT_MEASURED,
+    OUTCOMES,
+    Cell,
+    Study,
+    StudyFigure,
+    StudyTable,
+    format_cell,
+)
 from interp.reports.views.view import template_environment
 
 MOST_EXAMPLES = 3  # of each reason for leaving something out
@@ -96,7 +104,8 @@ def claims_table(study: Study) -> StudyTable:
         columns=("Claim", "Source", "Measured", "Outcome"),
         rows=tuple((c.claim, c.source, c.measured, c.outcome) for c in study.claims),
         note="Worded before the measurement. Supported: the whole 95% interval lies on the claimed side; "
-        "not supported: on the other; inconclusive: on both.",
+        "not supported: on the other; inconclusive: on both, or there is no interval; not measured: no "
+        "number speaks to it.",
     )
 
 
@@ -145,7 +154,7 @@ def write_cell(cell: Cell) -> Markup:
     """Write a cell: what stands behind a number in smaller type, an outcome with its sign."""
     text = format_cell(cell)
     outcome, _, rest = text.partition(": ")
-    if outcome in OUTCOMES:
+    if outcome in OUTCOMES and outcome != NOT_MEASURED:
         sign = f'<span class="verdict {outcome.replace(" ", "-")}">{outcome}</span>'
         return Markup(sign) + (Markup(' <span class="aside">{}</span>').format(rest) if rest else "")
     number, _, behind = text.partition(" (")

@@ -16,7 +16,8 @@ from interp.reports.figures.style import save
 from interp.reports.figures.svg import inline_file
 from interp.reports.pages.fact_section import study_fact_section
 from interp.reports.pages.render import render_study
-from interp.reports.pages.study import STUDY, Study, format_cell, load_study, study_data, write_claims
+from interp.reports.pages.study import STUDY, Study, format_cell
+from interp.reports.pages.study_files import load_study, study_data, write_claims
 from interp.reports.read.files import read_object
 from interp.reports.views.view import write_page
 
