@@ -38,6 +38,7 @@ def render_study(
     *,
     drawn: Mapping[str, str],
     facts: FactSection | None = None,
+    row_files: Sequence[str] = (),
 ) -> str:
     """Render a study as one HTML text.
 
@@ -47,6 +48,7 @@ def render_study(
         manifest: where the numbers come from; without one the page says nothing of that.
         drawn: the SVG element of each figure by name.
         facts: the table of facts, where there is one.
+        row_files: the run's files of rows, from which its numbers can be computed again.
     """
     environment, terms = template_environment(), Terms()
     environment.filters |= {"figure": own_size, "cell": write_cell, "terms": terms.opened}
@@ -60,6 +62,7 @@ def render_study(
         tables=(*((claims_table(study),) if study.claims else ()), *study.tables),
         figures=list(side_by_side([each for each in study.figures if each is not lead])),
         drawn=drawn,
+        row_files=row_files,
         facts=facts or FactSection(),
         manifest=manifest,
         left_out=left_out_table(manifest.get("left_out") or ()),

@@ -96,6 +96,7 @@ class Study:
     """What an analysis found. ``finding`` is made from the numbers, and ``outcome`` says what they decide.
 
     ``answer`` goes on from the finding, sentence by sentence; ``definitions`` are terms and what they mean.
+    ``elsewhere`` says which numbers are of other runs.
     """
 
     title: str
@@ -109,6 +110,7 @@ class Study:
     notes: tuple[str, ...] = ()
     answer: tuple[str, ...] = ()
     definitions: tuple[tuple[str, str], ...] = ()
+    elsewhere: str = ""
 
 
 def format_cell(cell: Cell) -> str:

@@ -66,6 +66,7 @@ def load_study(run: Path | str) -> Study:
             claims=tuple(map(claim_of, held["claims"])),
             figures=tuple(map(_figure, held["figures"])),
             definitions=tuple((str(term), str(text)) for term, text in held.get("definitions", ())),
+            elsewhere=str(held.get("elsewhere", "")),
         )
 
 
