@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from interp.reports.pages.results_tables import Wording, decide_each, decide_worded
 from interp.reports.pages.study import Claim
-from interp.reports.read.results import Number, Results
+from interp.reports.read.results import NONE, Number, Results
 from interp.verdicts.recovery import RULES
 
 AIM = {"recall": 0.85, "false positives": 0.05, "intact": 0.1, "recovery": 0.85}
@@ -44,9 +44,21 @@ def claims_on_verdicts(results: Results, alpha: float) -> tuple[Claim, ...]:
     """Let the verdicts on arms decide claim 4: chance alone would call ``alpha`` of the lost facts stored."""
     told = "of the known facts that {} lost, more are shown to be stored than the controls allow"
     return tuple(
-        decide_worded(part.at("stored_of_lost"), told.format(arm), "paper, claim 4", "%", alpha)
+        decide_worded(
+            part.at("stored_of_lost") if has_rate(part) else NONE,
+            told.format(arm),
+            "paper, claim 4",
+            "%",
+            alpha,
+        )
         for arm, part in results.below("arms").items()
     )
+
+
+def has_rate(arm: Results) -> bool:
+    """Tell whether a verdict's false-positive rate was measured: without an index no control has one."""
+    controls = arm.below("controls").values()
+    return not controls or any(each.at("false_positives")["value"] is not None for each in controls)
 
 
 def claims_on_planted_truth(results: Results) -> tuple[Claim, ...]:

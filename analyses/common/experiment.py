@@ -27,7 +27,8 @@ from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json, write_frame, write_json
 from finetune.common.messages import printable
 from finetune.common.run_directory import RunDirectory
-from interp.reports.pages.study import Study, load_study
+from interp.reports.pages.study import Study
+from interp.reports.pages.study_files import load_study
 from interp.reports.pages.study_page import headline, write_study
 from interp.reports.read.results import Results
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from analyses.common.recovery_numbers import LOST, NEVER
-from interp.reports.pages.results_tables import Column, results_table, write_number
+from interp.reports.pages.results_tables import Column, results_table, write_number, write_share_of
 from interp.reports.read.results import Results
 from interp.verdicts.recovery import RULES
 
@@ -22,22 +22,34 @@ def recovery_tables(lesson: Results) -> tuple[StudyTable, ...]:
     return _restored_table(lesson), _foretold_table(lesson)
 
 
-def recovery_sentence(lesson: Results) -> str:
-    """Say how many lost facts a lesson brings back, and whether the index foretells which."""
+def recovery_sentence(lesson: Results, *, one_training: bool = False) -> str:
+    """Say how many lost facts a lesson brings back, and whether the index foretells which.
+
+    Args:
+        lesson: the numbers of lessons.
+        one_training: whether numbers count facts, those of one training, and not trainings.
+    """
     steps = _steps(lesson)
     part = lesson.part(f"after_{steps[len(steps) // 2]}") if steps else lesson
     if part.at(f"restored/{LOST}")["value"] is None:
         return "No lost fact was asked again after a lesson"
     lost, never, placebo = (
-        write_number(part.at(place), "%")
-        for place in (f"restored/{LOST}", f"restored/{NEVER}", f"placebo/{LOST}")
+        write_share_of(part.at(place), what, one_training=one_training)
+        for place, what in (
+            (f"restored/{LOST}", "lost facts"),
+            (f"restored/{NEVER}", "never-stored ones"),
+            (f"placebo/{LOST}", "lost facts"),
+        )
     )
-    areas = [f"{title} {write_number(part.at(f'auroc/{name}'), '2')}" for name, title in _FORETOLD.items()]
-    return (
-        f"After {steps[len(steps) // 2]} steps on other facts {lost} of the lost facts are answered right "
-        f"again, and {never} of never-stored ones (after another subject's lesson: {placebo} of the lost). "
-        f"Which of them, AUROC: {'; '.join(areas)}"
+    told = (
+        f"After {steps[len(steps) // 2]} steps on other facts {lost} are answered right again, and {never} "
+        f"(after another subject's lesson: {placebo})"
     )
+    areas = {title: part.at(f"auroc/{name}") for name, title in _FORETOLD.items()}
+    if all(area["value"] is None for area in areas.values()):
+        return told
+    foretold = "; ".join(f"{title} {write_number(area, '2')}" for title, area in areas.items())
+    return f"{told}. Which of them, AUROC: {foretold}"
 
 
 def _steps(lesson: Results) -> list[int]:
@@ -51,7 +63,7 @@ def _restored_table(lesson: Results) -> StudyTable:
         for group, part in _by_name(lesson, "restored", "placebo").items()
         if part.at(f"restored/{steps[0]}")["n"]
     }
-    cells = ("{} steps, %", "restored", "share"), ("placebo", "placebo", "share")
+    cells = ("{} steps, %", "restored", "share"), ("{} steps: placebo", "placebo", "share")
     return results_table(
         "Answered right again after a lesson on other facts, by verdict",
         "Wrong facts",
@@ -89,7 +101,9 @@ def _foretold_table(lesson: Results) -> StudyTable:
         "What foretells which lost facts come back",
         "By",
         rows,
-        _by_step(_steps(lesson), ("{} steps", "auroc", "2"), ("index − this", "index_minus", "+2?")),
+        _by_step(
+            _steps(lesson), ("{} steps", "auroc", "2"), ("{} steps: index − this", "index_minus", "+2?")
+        ),
         note="Area under the ROC curve among lost facts, averaged over arms; 0.5 tells nothing. Differences "
         "are paired: the same facts.",
     )

@@ -35,7 +35,7 @@ OWN = "of this command"
 PROGRAM: ContextVar[str] = ContextVar("PROGRAM", default="")  # what help calls the command; else its script
 _OPTION = re.compile(r"^(-\S.*?)(?:\s{2,}(.*))?$")
 _EMPTY_DEFAULT = re.compile(r"\s*\(default: (?:None)?\)")
-_STATED_TWICE = re.compile(r"(\(default: [^)]*\).*?)\s*\(default: [^)]*\)$")
+_STATED_TWICE = re.compile(r"(\(default(?: of [^:)]*)?: [^)]*\).*?)\s*\(default: [^)]*\)$")
 _OR_NONE = re.compile(r"\{None\}\||(?<=\{)None,")
 
 

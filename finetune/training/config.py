@@ -40,7 +40,8 @@ class TuneConfig(ShortRepr):
     method: Method = "full"
     """Fine-tune all weights, or LoRA adapters."""
     steps: Count = 100
-    """Optimiser steps."""
+    """Optimiser steps, in the place of epochs (default of factscope tune: the preset's; without one epochs
+    count, unless this is given)."""
     batch: Count = 128
     """Facts a step."""
     learning_rates: tuple[Rate, ...] = (3e-4, 1e-3)
@@ -62,9 +63,11 @@ class TuneConfig(ShortRepr):
     """LoRA's layers: all linear ones but the output head, or the names of some (q_proj)."""
     dtype: Dtype = "float32"
     """Numbers that are computed in; with bfloat16 weights stay float32 in full fine-tuning, and with LoRA the
-    frozen base is bfloat16 and the adapter float32."""
+    frozen base is bfloat16 and the adapter float32 (default of factscope tune: the preset's; without one
+    bfloat16 for LoRA on a CPU that is much faster in it, with a notice, else float32)."""
     epochs: Annotated[float, Within(0, 1e6, open_low=True)] | None = None
-    """Passes over the facts, rounded up to a whole step, in the place of steps."""
+    """Passes over the facts, rounded up to a whole step, in the place of steps (default of factscope tune:
+    the preset's; without one 10, unless --steps is given)."""
     accumulate: Count = 1
     """Pieces in which each process computes a step's batch."""
     gradient_checkpointing: bool = False

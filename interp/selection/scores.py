@@ -173,7 +173,7 @@ SCORES: dict[str, Score] = {
             forwards=0,
             needs=("popularity",),
         ),
-        Score(name="random", compute=random_score, meaning="drawn", forwards=0, is_placebo=True),
+        Score(name="random", compute=random_score, meaning="a random draw", forwards=0, is_placebo=True),
         Score(
             name="shuffled",
             compute=shuffled_score,

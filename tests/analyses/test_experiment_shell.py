@@ -15,7 +15,8 @@ from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.common.run_directory import RunDirectory
 from interp.reports.pages.results_tables import results_table
-from interp.reports.pages.study import Study, load_study
+from interp.reports.pages.study import Study
+from interp.reports.pages.study_files import load_study
 from interp.reports.read.results import Results
 
 

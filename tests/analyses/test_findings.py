@@ -12,7 +12,8 @@ from analyses import findings
 from analyses.common.claims import claims_on_arms, claims_on_planted_truth, claims_on_verdicts
 from analyses.experiments.findings import page as findings_page
 from finetune.common.errors import InputError
-from interp.reports.pages.study import decide_claim, write_claims
+from interp.reports.pages.study import decide_claim
+from interp.reports.pages.study_files import write_claims
 from interp.reports.read.results import Results
 
 

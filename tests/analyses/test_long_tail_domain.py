@@ -16,7 +16,7 @@ from finetune.common.files import read_json
 from finetune.data.facts import FactSet
 from finetune.data.records.fact import Fact
 from finetune.data.splits import partition
-from interp.reports.pages.study import load_study
+from interp.reports.pages.study_files import load_study
 from interp.reports.read.results import Results
 
 

@@ -29,7 +29,7 @@ from analyses.experiments.mitigations.treatments import (
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.data.prompts import Prompt
-from interp.reports.pages.study import load_study
+from interp.reports.pages.study_files import load_study
 from interp.reports.read.results import Results
 
 

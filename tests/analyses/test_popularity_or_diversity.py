@@ -27,7 +27,7 @@ from finetune.common.files import read_json
 from finetune.data.splits import partition
 from finetune.data.synthetic_world import WorldConfig, make_world
 from interp.measures.gradients import mean_gradient
-from interp.reports.pages.study import load_study
+from interp.reports.pages.study_files import load_study
 
 TRAIN = partition(make_world(WorldConfig(subjects=300, answers=12), seed=4), seed=4).train
 

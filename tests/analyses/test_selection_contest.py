@@ -31,7 +31,7 @@ from analyses.experiments.which_data.expected_gains import from_contest, measure
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.data.splits import split
-from interp.reports.pages.study import load_study
+from interp.reports.pages.study_files import load_study
 from interp.reports.read.results import Results
 from interp.selection.candidates import Candidates
 from interp.selection.choose import answer_types, choose

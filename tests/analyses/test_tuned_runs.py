@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,10 +72,16 @@ def test_halving_is_advised_only_where_it_was_clearly_ahead() -> None:
     def gain(low: float, high: float) -> ExpectedGain:
         return ExpectedGain(setting="here", popularity=None, whole=((low + high) / 2, low, high), random=None)
 
-    assert evidence([gain(-0.02, 0.01), gain(-0.05, -0.01)]).startswith("Halving is not advised: ")
-    assert evidence([gain(0.01, 0.03), gain(-0.05, -0.01)]).startswith("A half was clearly ahead ")
-    assert "was not measured" in evidence([])
-    assert all("Halving is not advised" in evidence(some) for some in measured_gains().values())
+    told = evidence(150, [gain(-0.02, 0.01), gain(-0.05, -0.01)])
+    assert told.startswith("Train on all 150: in none of 2 settings measured here was a half clearly better ")
+    assert "than all facts, in 1 clearly worse " in told
+    told = evidence(150, [gain(0.01, 0.03), gain(-0.05, -0.01)])
+    assert told.startswith(
+        "Train on all 150, unless yours is like the settings where a half was clearly better "
+    )
+    assert "than all facts: 1 of 2 measured here, in 1 clearly worse " in told
+    assert "was not measured" in evidence(150, [])
+    assert all("in none of " in evidence(150, some) for some in measured_gains().values())
 
 
 @pytest.mark.parametrize(("facts", "share"), [(300, 0.3), (150, 0.5), (600, 0.15), (100_000, 0.1), (3, 0.5)])
@@ -90,6 +97,14 @@ def test_advice_begins_with_what_the_base_knows_and_says_what_will_fail() -> Non
     assert told[0].startswith("The base knows 1 of 50 facts: 2.0% (0.0 to 5.0) ")
     assert any("little to lose" in each for each in told)
     assert any("give 80 or more in all" in each for each in advice(chosen, "random", 50, some))
+    told = " ".join(advice(chosen, "random", 150, some))
+    assert (
+        "holds 75 of them out (--test-share 0.5), for factscope diagnose asks only facts that were not"
+        in told
+    )
+    assert "40 at least and better 90; to train on every one, leave that option out" in told
+    assert "--floor 1" not in told, "that is the default"
+    assert "--floor 1" in " ".join(advice(replace(chosen, floor=0.5), "random", 150, some))
     config = {**chosen.config(), "columns": ["subject=My name"], "chat": True}
     first, _ = next_commands(config, 300, "chosen.csv", known)
     assert first.endswith("--chat --keep last --out runs/tuned"), "what it cannot know is learned to the end"

@@ -13,10 +13,11 @@ from analyses.attention_imbalance import run as main_job
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions as MainOptions
 from analyses.experiments.stored_or_suppressed import stages as suppression
 from analyses.experiments.stored_or_suppressed.head_transplants import head_table
-from analyses.experiments.stored_or_suppressed.page import asking_sentence
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_sentence
+from analyses.experiments.stored_or_suppressed.sentences import asking_sentence
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
+from interp.reports.pages.study_files import load_study
 from interp.reports.read.results import Results
 from interp.verdicts.diagnosis import STORED, VERDICTS
 from interp.weight_edits import GROUPS
@@ -175,6 +176,12 @@ def test_answers_are_ranked_outside_and_inside_of_some_facts(verdicts: Path) -> 
         if len(mine):
             assert numbers["base_k_internal"]["value"] == pytest.approx(mine["base_k_internal"].mean())
     assert "Hidden knowledge" in (verdicts / "report.html").read_text()
+
+
+def test_no_table_has_two_columns_of_one_name(verdicts: Path, planted: Path) -> None:
+    for run in (verdicts, planted):
+        for table in load_study(run).tables:
+            assert len(set(table.columns)) == len(table.columns), table.title
 
 
 def test_grafts_of_weights_are_asked_and_shared_out(verdicts: Path) -> None:

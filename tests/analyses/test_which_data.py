@@ -16,6 +16,9 @@ from analyses import which_data
 from analyses.experiments.popularity_proxies.experiment import accept
 from analyses.experiments.popularity_proxies.options import PopularityProxiesOptions
 from analyses.experiments.which_data import steps as choosing
+from analyses.experiments.which_data.expected_gains import measured_gains
+from analyses.experiments.which_data.page import _expected
+from analyses.experiments.which_data.steps import _drawn_at_random
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.common.output_files import begins_with, require_own_output
@@ -25,7 +28,7 @@ from finetune.data.facts import FactSet
 from finetune.data.load_facts import load_with_rows
 from finetune.data.prompt_formats import PromptFormat
 from finetune.training.training_format import write_format
-from interp.reports.pages.study import load_study
+from interp.reports.pages.study_files import load_study
 from interp.selection.candidates import Candidates
 from interp.selection.scores import SCORES, Score
 
@@ -165,13 +168,68 @@ def test_a_bare_list_of_questions_is_enough(bare: Path, tiny_llama_dir: Path, tm
     chosen = pd.read_csv(out)
     assert list(chosen.columns) == ["question", "answer", "score", "reason"]
     assert len(chosen) == 4
-    assert chosen["reason"].str.contains("by random").all()
+    assert (chosen["reason"] == "kept: drawn at random").all()
+    assert chosen["score"].isna().all(), "a draw's number is no merit"
     notes = " ".join(load_study(home).notes)
     for name in ("statement", "readout", "harm"):
         assert f"Score {name} could not be used: needs to know what each question is about" in notes
     assert set(read_json(home / "results.json")["scores"]) == {"question", "consistency"}
     with pytest.raises(InputError, match="score statement: needs to know"):
         which_data.run(options(tiny_llama_dir, bare, tmp_path / "other.csv", score="statement"))
+
+
+def test_a_draw_is_called_one_and_all_facts_are_advised(
+    bare: Path, tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    dropped = tmp_path / "dropped.csv"
+    made = options(tiny_llama_dir, bare, tmp_path / "chosen.csv", dropped=dropped)
+    with pytest.warns(Notice, match="no column subject, so that nothing says what each question is about"):
+        home = which_data.run(made)
+    assert set(pd.read_csv(dropped)["reason"]) == {"dropped: not drawn"}
+    study = load_study(home)
+    assert study.question == f"Which of 8 facts should {tiny_llama_dir.name} be fine-tuned on?"
+    assert "Train on all 8: in none of 5 settings measured here was a half clearly better" in study.finding
+    (told,) = study.answer
+    assert told.startswith("Should you have to train on fewer, ")
+    assert "is what a half would be: 4 of 8 facts, drawn at random" in told
+    assert [table.title for table in study.examples] == ["Drawn, some", "Not drawn, some"]
+    assert not {"Score", "Why"} & set(study.examples[0].columns)
+    expected = next(table for table in study.tables if table.title.startswith("What may be expected"))
+    assert expected.columns == ("Measured in", "of the popular half", "of all facts")
+    assert all(all(row) for row in expected.rows)
+    page = (home / "report.html").read_text(encoding="utf-8")
+    for word in (
+        "rank 1",
+        "Kept, the best",
+        "Kept by drawn",
+        "0 forward passes",
+        "Median score",
+        "facts.parquet",
+    ):
+        assert word not in page
+    assert "can be recomputed from <code>scores.parquet</code> of its run" in page
+    assert "but for the table “What may be expected”, whose numbers are of other runs" in page
+
+
+@pytest.mark.parametrize("kind", ["json", "parquet"])
+def test_a_draw_without_scores_can_be_written_in_every_format(
+    kind: str, bare: Path, tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / f"chosen.{kind}"
+    which_data.run(options(tiny_llama_dir, bare, out))
+    assert len(FactSet.load(out, subjects=False)) == 4
+
+
+def test_no_column_of_what_may_be_expected_is_empty() -> None:
+    for way in measured_gains():
+        table = _expected(way)
+        for i, head in enumerate(table.columns):
+            assert any(row[i] for row in table.rows), (way, head)
+
+
+def test_what_is_missing_is_said_in_plain_words() -> None:
+    assert "no column subject, so that nothing says what each question is about" in _drawn_at_random(False)
+    assert "no column relation, so that nothing says how a fact is stated" in _drawn_at_random(True)
 
 
 def test_what_a_fact_came_from_is_the_row_that_was_kept(tmp_path: Path) -> None:

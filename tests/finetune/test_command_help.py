@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from finetune.__main__ import Options
+from finetune.__main__ import Options, _defaults
 from finetune.common.command_help import GROUPS, grouped_help
 from finetune.common.command_line import parse_options
 from tests.analyses.test_options import COMMANDS
@@ -54,6 +54,24 @@ def test_every_option_of_every_command_has_a_group_and_a_text(
     heads = [i for i, line in enumerate(lines) if line.startswith("  --")]
     assert heads
     assert [lines[i] for i in heads if not lines[i + 1].startswith("      ")] == []
+
+
+def test_what_tune_says_of_its_defaults_is_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    told = " ".join(help_of(Options, capsys).split())
+
+    def of(option: str) -> str:
+        return told.split(f" {option} ", 1)[1].split(" --", 1)[0]
+
+    for option, words in (
+        ("--steps INT", "without one epochs count, unless this is given)."),
+        ("--epochs FLOAT", "without one 10, unless"),
+        ("--dtype {float32,bfloat16}", "bfloat16 for LoRA on a CPU that is much faster in it"),
+    ):
+        assert words in of(option)
+        assert "(default: " not in of(option)
+    base = ["--base", "b", "--facts", "f", "--out", "o"]
+    assert _defaults(base).tune.epochs == 10
+    assert _defaults([*base, "--steps", "7"]).tune.epochs is None
 
 
 def test_a_group_has_no_option_twice() -> None:

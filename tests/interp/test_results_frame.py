@@ -122,8 +122,8 @@ def test_tables_claims_and_curves_read_a_selection() -> None:
         ("never seen", "me", "no/where", "points"),
     )
     claims = decide_each(Results.of(RESULTS), wordings)
-    assert [claim.outcome for claim in claims] == ["supported", "supported", "inconclusive"]
+    assert [claim.outcome for claim in claims] == ["supported", "supported", "not measured"]
     assert claims[1].measured == "+0.12 (+0.02 to +0.23) rank correlation, n = 3"
     study = decided_study(title="", question="", claims=claims, tables=(table,))
     assert (study.outcome, study.finding[:10]) == ("supported", "Supported:")
-    assert decided_study(title="", question="", claims=(), tables=(table,)).outcome == "inconclusive"
+    assert decided_study(title="", question="", claims=(), tables=(table,)).outcome == "not measured"

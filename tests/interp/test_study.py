@@ -16,6 +16,7 @@ from finetune.common.errors import InputError
 from interp.reports.figures.style import INK, new_figure
 from interp.reports.figures.svg import inline_file
 from interp.reports.pages.command import main
+from interp.reports.pages.sentences import run_words
 from interp.reports.pages.study import (
     Study,
     StudyFigure,
@@ -24,8 +25,8 @@ from interp.reports.pages.study import (
     decide,
     decide_claim,
     format_interval,
-    load_study,
 )
+from interp.reports.pages.study_files import load_study
 from interp.reports.pages.study_page import headline, rebuild, write_study
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -195,7 +196,7 @@ def _number(value: float | None, low: float | None = None, high: float | None = 
             "supported",
         ),
         (_number(0.4), {"unit": "points"}, "+40.0 points, n = 3", "inconclusive"),
-        (_number(None), {"unit": "points"}, "not measured", "inconclusive"),
+        (_number(None), {"unit": "points"}, "not measured", "not measured"),
     ],
 )
 def test_a_number_decides_a_claim_by_its_whole_interval(
@@ -212,6 +213,55 @@ def test_the_finding_is_the_first_claim_and_a_count_of_the_others() -> None:
     )
     assert claim_sentence((yes,)) == "Supported: x grows (+1.0 (+0.5 to +1.5), n = 3)."
     assert claim_sentence((yes, no, no, yes)).endswith("; of 3 further claims 1 supported, 2 not supported.")
+
+
+@pytest.mark.parametrize(
+    ("names", "elsewhere", "told"),
+    [
+        (("rows",), "", "Every number on this page can be recomputed from rows.parquet of its run; "),
+        (
+            ("scores", "more"),
+            "table 2",
+            "Every number on this page, but for table 2, can be recomputed from more.parquet and scores.",
+        ),
+        ((), "", "The headline numbers of this page are in results.json of its run."),
+    ],
+)
+def test_the_foot_names_the_files_that_are_there(
+    names: tuple[str, ...], elsewhere: str, told: str, run: Path
+) -> None:
+    for name in names:
+        (run / f"{name}.parquet").touch()
+    text = write_study(run, replace(study(), elsewhere=elsewhere)).read_text()
+    foot = re.sub("<[^>]*>", "", text[text.index("<footer>") :])
+    assert foot.startswith(told)
+    assert load_study(run).elsewhere == elsewhere
+
+
+@pytest.mark.parametrize("definitions", [(), (("Known to the base", "as this run asks it"),)])
+def test_terms_are_defined_on_the_spot_and_links_lead_somewhere(definitions: tuple, run: Path) -> None:
+    words = " ".join(run_words()["terms"])
+    text = write_study(run, replace(study(), finding=words, definitions=definitions)).read_text()
+    assert text.count("popovertarget=") == len(run_words()["terms"])
+    assert "see Definitions" not in text
+    places = set(re.findall(r'id="([^"]+)"', text))
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= places
+    assert set(re.findall(r'popovertarget="([^"]+)"', text)) <= places
+    assert ('href="#definitions"' in text) == bool(definitions)
+
+
+def test_what_was_not_measured_is_called_so_in_runs_of_before_too(run: Path) -> None:
+    claim = decide_claim("x grows", "theory", _number(None))
+    write_study(run, replace(study(), claims=(claim,)))
+    held = json.loads((run / "study.json").read_text())
+    held["claims"][0]["outcome"] = "inconclusive"
+    (run / "study.json").write_text(json.dumps(held))
+    assert load_study(run).claims == (claim,)
+    text = rebuild(run).read_text()
+    row = text[text.index('<th scope="row">x grows') :].partition("</tr>")[0]
+    assert "inconclusive" not in row
+    assert row.count("not measured") == 2
+    assert claim_sentence((claim,)) == "Not measured: x grows."
 
 
 def test_claims_are_written_and_stand_on_the_page_before_the_tables(run: Path) -> None:

@@ -13,7 +13,7 @@ from analyses.experiments.attention_imbalance.checkpoints import load_inputs
 from analyses.experiments.attention_imbalance.stages import measure_seeds, require_one_process_to_train
 from finetune.common.progress import progress_bar
 from interp.reports.pages.report import draw, headline_table, report, write_figures
-from interp.reports.pages.study import write_claims
+from interp.reports.pages.study_files import write_claims
 from interp.reports.read.results import Results
 from interp.reports.read.run import Run
 

@@ -15,7 +15,8 @@ from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.common.markdown import anchors, code_block, escape_inline, replace_between
 from finetune.common.run_files import require_undamaged
-from interp.reports.pages.study import CLAIMS, OUTCOMES, Claim
+from interp.reports.pages.study import CLAIMS, NOT_MEASURED, OUTCOMES, Claim
+from interp.reports.pages.study_files import claim_of
 from interp.stats import Estimate, adjusted, interval_p_value
 
 ALPHA = 0.05
@@ -25,8 +26,9 @@ BEGIN, END = "<!-- written by analyses/findings.py -->\n", "<!-- end -->\n"
 
 HOW_TO_READ = (
     "Claims are worded before they are measured. *Supported*: the whole 95% interval lies on the claimed "
-    "side; *not supported*: on the other; *inconclusive*: on both. Where a run trains several times, n "
-    "counts trainings and the interval is over them; otherwise n counts facts or examples. *p* is two-sided, "
+    "side; *not supported*: on the other; *inconclusive*: on both, or there is no interval; *not "
+    "measured*: no number speaks to it. Where a run trains several times, n counts trainings and the "
+    "interval is over them; otherwise n counts facts or examples. *p* is two-sided, "
     "of the number against the claim's bound, corrected over all claims of this page (Benjamini and "
     "Hochberg, 1995): a claim whose p is above 0.05 may have been decided by chance among so many, and is "
     "inconclusive after correction."
@@ -109,7 +111,8 @@ def claims_page(found: Sequence[RunFindings]) -> str:
     told = [(run, claim) for run in found for claim in run.claims]
     corrected = adjusted([run.p_value(claim) for run, claim in told]).tolist()
     after = [
-        claim.outcome if p <= ALPHA else "inconclusive" for (_, claim), p in zip(told, corrected, strict=True)
+        claim.outcome if p <= ALPHA or claim.outcome == NOT_MEASURED else "inconclusive"
+        for (_, claim), p in zip(told, corrected, strict=True)
     ]
     lines = [
         *HEAD.split("\n"),
@@ -143,7 +146,7 @@ def claims_page(found: Sequence[RunFindings]) -> str:
 def _claim(held: dict[str, Any], run: Path) -> Claim:
     if "above" not in held:
         raise InputError(f"{run}: its claims do not say their bounds, as an earlier version's; make it again")
-    return Claim(**{key: value for key, value in held.items() if key != "measured"})
+    return claim_of(held)
 
 
 def _counts(outcomes: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from analyses.experiments.findings.study_numbers import (
 )
 from analyses.experiments.popularity_splits.cells import LAST
 from interp.reports.pages.results_tables import write_number
+from interp.reports.pages.study import NOT_MEASURED
 from interp.reports.read.results import Number
 from interp.stats import adjusted
 
@@ -130,7 +131,8 @@ def exploratory_table(numbers: StudyNumbers) -> Iterator[str]:
         told = "" if p != p else f"{p:.3f}"
         for of, part in numbers.shown.items():
             number = part.at(place)
-            decided = outcome(number) if p <= 0.05 or outcome(number) == "no difference" else "inconclusive"
+            stands = p <= 0.05 or outcome(number) in ("no difference", NOT_MEASURED)
+            decided = outcome(number) if stands else "inconclusive"
             decided = decided if numbers.is_pooled else ""
             asked = {**ASKED, **BEST}[how]
             cells = (

@@ -15,7 +15,7 @@ from analyses.experiments.planted_truth.numbers import (
     cell_name,
 )
 from interp.reports.pages.results_tables import Column, results_table, write_number
-from interp.reports.pages.study import Study, StudyTable
+from interp.reports.pages.study import NOT_MEASURED, Study, StudyTable
 from interp.reports.read.results import Results
 from interp.verdicts.diagnosis import VERDICTS
 from interp.verdicts.recovery import RULES
@@ -38,7 +38,7 @@ _NOTES = (
 def study(frame: pd.DataFrame, results: Results) -> Study:
     """Say in one sentence and tables what was found."""
     claims = claims_on_planted_truth(results)
-    outcomes = {claim.outcome for claim in claims}
+    outcomes = {claim.outcome for claim in claims} - {NOT_MEASURED} or {NOT_MEASURED}
     cells = results.below("cells")
     return Study(
         title="Planted truth",
@@ -108,8 +108,9 @@ def _recall_table(cells: dict[str, Results]) -> StudyTable:
 def _rule_table(cells: dict[str, Results]) -> StudyTable:
     columns: list[tuple[str, Column]] = []
     for name in RULES:
-        columns.append((_CALLED[name].capitalize(), (f"called/{name}/of_lost", "share")))
-        columns.append(("… of never stored", (f"called/{name}/of_never", "share")))
+        called = _CALLED[name].capitalize()
+        columns.append((called, (f"called/{name}/of_lost", "share")))
+        columns.append((f"{called}, of never stored", (f"called/{name}/of_never", "share")))
     return results_table(
         "Called stored by the simplest rules",
         _HEADS,

@@ -24,6 +24,22 @@ from interp.verdicts.diagnosis import STORED
 
 PICTURES = 3  # facts an arm
 MOST_TRANSPLANTS = 20_000  # heads times facts of an arm: minutes, on a model of 30 layers
+# An arm that lost nothing has no rows; with types of their own they leave those of other arms as they are.
+HEAD_COLUMNS = {
+    "layer": "int64",
+    "head": "int64",
+    "gain": "float64",
+    "low": "float64",
+    "high": "float64",
+    "placebo": "float64",
+    "placebo_low": "float64",
+    "placebo_high": "float64",
+    "n": "int64",
+    "placebo_n": "int64",
+    "difference": "float64",
+    "difference_low": "float64",
+    "difference_high": "float64",
+}
 
 
 def sibling_of(checkpoints: Checkpoints, arm: str) -> str | None:
@@ -183,5 +199,5 @@ def head_table(grid: pd.DataFrame) -> pd.DataFrame:
                 "difference_high": beyond.high,
             }
         )
-    table = pd.DataFrame(rows)
-    return table.sort_values("gain", ascending=False, ignore_index=True) if rows else table
+    table = pd.DataFrame(rows, columns=list(HEAD_COLUMNS)).astype(HEAD_COLUMNS)
+    return table.sort_values("gain", ascending=False, ignore_index=True)

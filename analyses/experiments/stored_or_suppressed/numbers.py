@@ -101,9 +101,10 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
 def _retained(rows: pd.DataFrame) -> dict[str, Estimate]:
     """Return the error rates that retained facts of held-out subjects say were reached."""
     own = rows[rows["held_out"]]
+    unseen = ((own["index"] <= own["threshold"]) & (own["stated_share"] == 0)).astype(np.float64)
     return {
         "missed": mean_of(own["stated_share"] < 1, own),
-        "unseen": mean_of((own["index"] <= own["threshold"]) & (own["stated_share"] == 0), own),
+        "unseen": mean_of(unseen if rows["index"].notna().any() else unseen * np.nan, own),
     }
 
 

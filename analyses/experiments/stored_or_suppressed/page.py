@@ -6,28 +6,30 @@ import numpy as np
 import pandas as pd
 
 from analyses.common.claims import claims_on_verdicts
-from analyses.common.elicited_knowledge import LITTLE
 from analyses.common.recovery_page import recovery_sentence, recovery_tables
 from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_stored
 from analyses.experiments.stored_or_suppressed.hidden import hidden_table
 from analyses.experiments.stored_or_suppressed.numbers import control_rows
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_table
+from analyses.experiments.stored_or_suppressed.sentences import finding, has_index, index_notes
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
-from interp.reports.pages.results_tables import results_table, write_number
+from interp.reports.pages.results_tables import Column, results_table, write_number
 from interp.reports.pages.study import Study, StudyTable, format_interval
 from interp.reports.read.results import Results
 from interp.verdicts.controls import CONTROLS, FEWEST_CONTROLS
 
+ANCHORED = "0 is the median of never-stored facts, 1 that of specifically retained ones. "
+
 
 def study(found: Diagnosed, results: Results) -> Study:
     """Say what became of the facts that arms lost."""
-    frame = found.rows
-    controls, lesson = " / ".join(sorted(set(frame["controls"]))), results.part("lesson")
+    frame, lesson = found.rows, results.part("lesson")
+    lessons = recovery_sentence(lesson, one_training=frame["seed"].nunique() == 1) if lesson.below() else ""
     return Study(
         title="Stored or suppressed",
         question="Of the facts that each fine-tuned arm lost, which are still stored?",
-        finding=f"{recovery_sentence(lesson)}. {_finding(results)}" if lesson.below() else _finding(results),
+        finding=f"{lessons}. {finding(frame, results)}" if lessons else finding(frame, results),
         outcome="measured",
         claims=claims_on_verdicts(results, found.alpha),
         tables=(
@@ -42,7 +44,7 @@ def study(found: Diagnosed, results: Results) -> Study:
         figures=tuple(figures(frame, found.heads, found.pictures)),
         examples=(_examples(frame),),
         notes=(
-            f"The index was cut on one half of the anchors ({controls}); the cut holds for this table only.",
+            *index_notes(frame),
             "Suppressed, intact: wrong as asked, and still stated in every held-out form. Eroded: stated in "
             "some, or told from never-stored facts. Erased: not told from them, which does not prove that "
             "nothing is left. Right but generic: the answer says nothing about the subject. Undetermined: "
@@ -51,43 +53,16 @@ def study(found: Diagnosed, results: Results) -> Study:
     )
 
 
-def _finding(results: Results) -> str:
-    parts = [
-        f"{name} lost {write_number(arm.at('lost'), '%')} of the known facts, and of these "
-        f"{write_number(arm.at('stored_of_lost'), '%')} are shown to be still stored, "
-        f"{write_number(arm.at('suppressed_of_lost'), '%')} intact: stated in every held-out form"
-        for name, arm in results.below("arms").items()
-        if arm.at("stored_of_lost")["value"] is not None
-    ]
-    said = f"{'; '.join(parts)}." if parts else "No arm lost a fact that the base knew."
-    return f"{said}{asking_sentence(results)}"
-
-
-def asking_sentence(results: Results) -> str:
-    """Say that the base knows its facts in other forms, where it hardly answers in the one that is asked."""
-    arms = results.below("arms")
-    base = next(iter(arms.values())).at("base_as_asked")
-    if base["value"] is None or base["value"] >= LITTLE:
-        return ""
-    failed = [name for name, arm in arms.items() if arm.at("lost")["value"] > 1 - LITTLE]
-    asked = (
-        f" As asked, the base itself answers {write_number(base, '%')} of the known facts right: "
-        "it knows them in other forms."
-    )
-    if not failed:
-        return asked
-    return (
-        f"{asked} So little is right of {' and '.join(failed)} that the form of the question may be what "
-        "failed, not memory: ask as training asked (--prompt-format, --shots, --chat)."
-    )
-
-
 def _verdict_table(frame: pd.DataFrame, results: Results) -> StudyTable:
-    known = frame[frame["base_knew"] == 1].groupby("arm").size()
+    knew = frame[frame["base_knew"] == 1]
+    known, lost = (some.groupby("arm").size() for some in (knew, knew[~knew["right"].astype(bool)]))
     return results_table(
         "What became of the facts that the base knew",
-        ("Arm", "Known facts"),
-        {(name, int(known.get(name, 0))): arm for name, arm in results.below("arms").items()},
+        ("Arm", "Known facts", "Lost facts"),
+        {
+            (name, int(known.get(name, 0)), int(lost.get(name, 0))): arm
+            for name, arm in results.below("arms").items()
+        },
         {
             "Base right as asked, %": ("base_as_asked", "%"),
             "Lost, %": ("lost", "%"),
@@ -97,34 +72,42 @@ def _verdict_table(frame: pd.DataFrame, results: Results) -> StudyTable:
             "Erased": ("erased_of_lost", "%"),
             "Undetermined": ("undetermined_of_lost", "%"),
         },
-        note="95% intervals over subjects; over seeds where there are several. Intact: right and tied to the "
-        "subject in every held-out form. Facts known by luck are among the lost, and undetermined.",
+        note="95% intervals over subjects; over seeds where there are several; none of too few facts. "
+        "Intact: right and tied to the subject in every held-out form. Facts known by luck are among "
+        "the lost, and undetermined.",
     )
 
 
 def _index_table(frame: pd.DataFrame, results: Results) -> StudyTable:
     """Say what anchors the index, where it lies by class, and how its cuts held on held-out anchors."""
-    first = frame.groupby("arm").first()
+    first, has = frame.groupby("arm").first(), any(has_index(frame).values())
+    of_index: dict[str, Column] = {
+        "Lost": ("index/lost", "2"),
+        "Suppressed, intact": ("index/suppressed", "2?"),
+        "Eroded": ("index/eroded", "2?"),
+        "Erased": ("index/erased", "2?"),
+    }
+    missed: dict[str, Column] = {"Retained, called less than intact, %": ("retained_held_out/missed", "%?")}
+    unseen: dict[str, Column] = {
+        "Retained, not told from never stored, %": ("retained_held_out/unseen", "%?")
+    }
     return results_table(
-        "The storage index between its anchors",
+        "The storage index between its anchors" if has else "Held-out forms, without an index",
         ("Arm", "Never stored are", "Retained are"),
         {
             (name, *(str(first.at[name, column]) for column in ("controls", "retained_are"))): arm
             for name, arm in results.below("arms").items()
         },
         {
-            "Lost": ("index/lost", "2"),
-            "Suppressed, intact": ("index/suppressed", "2?"),
-            "Eroded": ("index/eroded", "2?"),
-            "Erased": ("index/erased", "2?"),
+            **(of_index if has else {}),
             "Two held-out forms, rank correlation": ("agreement/lost/rank_correlation", "2?"),
             "The same, of who is stated, kappa": ("agreement/lost/kappa", "2?"),
-            "Retained, called less than intact, %": ("retained_held_out/missed", "%?"),
-            "Retained, not told from never stored, %": ("retained_held_out/unseen", "%?"),
+            **missed,
+            **(unseen if has else {}),
         },
-        note="0 is the median of never-stored facts, 1 that of specifically retained ones. Agreement is "
-        "of lost facts, between two held-out forms where there are as many. The last two "
-        "are of held-out subjects; the share of never-stored facts called stored is in the next table.",
+        note=f"{ANCHORED if has else ''}Agreement is of lost facts, between two held-out forms where there "
+        "are as many. Retained: of held-out subjects"
+        f"{'; the share of never-stored facts called stored is in the next table.' if has else '.'}",
     )
 
 
@@ -170,7 +153,15 @@ def _head_table(heads: pd.DataFrame) -> StudyTable:
     ]
     return StudyTable(
         title="The heads that carry the loss",
-        columns=("Arm", "Layer.head", "Gain, nats", "n", "Placebo, nats", "Gain − placebo", "n"),
+        columns=(
+            "Arm",
+            "Layer.head",
+            "Gain, nats",
+            "Facts",
+            "Placebo, nats",
+            "Gain − placebo",
+            "Facts with a placebo",
+        ),
         rows=tuple(rows),
         note="log p(answer) gained on stored lost facts when this head alone attends as the sibling's (the "
         "base's without one); placebo: as for another subject. First seed.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from analyses.common.checkpoints import BASE
 from analyses.experiments.stored_or_suppressed.pathway import SIBLING
-from interp.reports.pages.results_tables import Column, results_table, write_number
+from interp.reports.pages.results_tables import Column, results_table, write_number, write_share_of
 from interp.weight_edits import GROUPS
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _COLUMNS: tuple[tuple[str, Column], ...] = (
     ("n", lambda part: int(part.at("shapley")["n"])),
     ("From the base", ("shapley", "%")),
-    ("… alone", ("alone", "%")),
-    ("… placebo", ("placebo", "%")),
-    ("… log p, nats", ("nats", "2")),
+    ("Base, alone", ("alone", "%")),
+    ("Base, placebo", ("placebo", "%")),
+    ("Base, log p, nats", ("nats", "2")),
     ("From the sibling", ("sibling", "%")),
-    ("… alone", ("sibling_alone", "%")),
-    ("… placebo", ("sibling_placebo", "%")),
-    ("… log p, nats", ("sibling_nats", "2")),
+    ("Sibling, alone", ("sibling_alone", "%")),
+    ("Sibling, placebo", ("sibling_placebo", "%")),
+    ("Sibling, log p, nats", ("sibling_nats", "2")),
 )
 
 
@@ -35,7 +35,10 @@ def pathway_table(results: Results) -> StudyTable:
         for group, title in GROUPS.items()
         if part.below(f"pathway/{group}")
     }
-    told = " ".join(pathway_sentence(arm, part.part("pathway")) for arm, part in arms.items())
+    alone = len(results.below("seeds")) == 1
+    told = " ".join(
+        pathway_sentence(arm, part.part("pathway"), one_training=alone) for arm, part in arms.items()
+    )
     return results_table(
         "Which weights carry the loss: lost facts answered right with weights from elsewhere",
         ("Arm", "Weights"),
@@ -48,23 +51,28 @@ def pathway_table(results: Results) -> StudyTable:
     )
 
 
-def pathway_sentence(arm: str, numbers: Results) -> str:
+def pathway_sentence(arm: str, numbers: Results, *, one_training: bool = False) -> str:
     """Say which group carries an arm's loss, by each donor.
 
     It does if its share is above its placebo's and above that of every other group, and if it raises log p of
     the answer, all by their intervals: facts that were picked for being wrong are also put right by luck.
+
+    Args:
+        arm: what it is called.
+        numbers: its pathway's.
+        one_training: whether numbers count facts, those of one training, and not trainings.
     """
     told = [
-        _by_donor(numbers, donor, prefix)
+        _by_donor(numbers, donor, prefix, one_training)
         for donor, prefix in ((BASE, ""), (SIBLING, "sibling_"))
         if numbers.at(f"restored/{donor}")["value"] is not None
     ]
     return f"{arm}: {'; '.join(told)}." if told else f"{arm}: no lost fact was asked with grafted weights."
 
 
-def _by_donor(numbers: Results, donor: str, prefix: str) -> str:
-    all_of = write_number(numbers.at(f"restored/{donor}"), "%")
-    start = f"with the {donor}'s weights {all_of} of the lost facts come back"
+def _by_donor(numbers: Results, donor: str, prefix: str, one_training: bool) -> str:
+    restored = write_share_of(numbers.at(f"restored/{donor}"), "lost facts", one_training=one_training)
+    start = f"with the {donor}'s weights {restored} come back"
     helpful = [
         group
         for group in GROUPS

@@ -57,20 +57,26 @@ def advice(options: WhichDataOptions, way: str, facts: int, known: dict[str, Any
             f"The base knows {round(known['value'] * n):,} of {of}: {span} are answered right under at least "
             "one of three few-shot prompts."
         )
-    told.append(f"Train on all {facts:,}. {evidence(measured_gains().get(way, ()))}")
+    told.append(evidence(facts, measured_gains().get(way, ())))
+    if options.keep < 1 and options.floor < 1:
+        told.append("If it must be fewer, keep relations and answers even (--floor 1).")
     if is_news(known):
         told.append(
             "It has little to lose of these facts: what training on them costs shows on others that it knows "
             "(factscope diagnose --facts geonames@even), and no validation facts tell how many are learned."
         )
-    elif facts * share_held_out(facts) < FEWEST_CONTROLS:
+    elif (held_out := round(facts * share_held_out(facts))) < FEWEST_CONTROLS:
         told.append(
             f"A diagnosis asks {FEWEST_CONTROLS} facts or more that were not trained on: give "
             f"{2 * FEWEST_CONTROLS} or more in all, or let it ask others (factscope diagnose --facts "
             "geonames@even)."
         )
-    if options.keep < 1:
-        told.append("If it must be fewer, keep relations and answers even, as --floor 1 does.")
+    else:
+        told.append(
+            f"The next command holds {held_out:,} of them out (--test-share {share_held_out(facts):g}), for "
+            f"factscope diagnose asks only facts that were not trained on, {FEWEST_CONTROLS} at least and "
+            f"better {HELD_OUT}; to train on every one, leave that option out."
+        )
     return tuple(told)
 
 
@@ -79,20 +85,31 @@ def is_news(known: dict[str, Any]) -> bool:
     return bool(known["n"] and known["high"] is not None and known["high"] < NEWS)
 
 
-def evidence(gains: Sequence[ExpectedGain]) -> str:
-    """Say whether a half was ever clearly ahead of all facts, with the numbers that say so."""
-    measured = sorted((each.whole, each.setting) for each in gains if each.whole is not None)
+def settings_ahead(gains: Sequence[ExpectedGain]) -> tuple[int, int, int]:
+    """Count the settings where a half was clearly better than all facts, clearly worse, and all of them."""
+    measured = [each.whole for each in gains if each.whole is not None]
+    return sum(low > 0 for _, low, _ in measured), sum(high < 0 for *_, high in measured), len(measured)
+
+
+def evidence(facts: int, gains: Sequence[ExpectedGain]) -> str:
+    """Say whether to train on all facts, and in how many settings a half was clearly better or worse.
+
+    Args:
+        facts: how many there are.
+        gains: what contests measured of the way in which a half is chosen.
+    """
+    ahead, behind, measured = settings_ahead(gains)
     if not measured:
-        return "Halving is not advised: what a half by this score costs was not measured."
-    ends = " to ".join(
-        f"{format_interval(*(100 * x for x in whole), signed=True)[:-1]}; {setting.partition(', full')[0]})"
-        for whole, setting in dict.fromkeys((measured[0], measured[-1]))
-    )
-    ahead = sum(low > 0 for (_, low, _), _ in measured)
-    lead = "A half was" if ahead else "Halving is not advised: a half was"
+        return f"Train on all {facts:,}: what a half by this score costs was not measured."
+    worse = f"in {behind or 'none'} clearly worse"
+    if not ahead:
+        return (
+            f"Train on all {facts:,}: in none of {measured} settings measured here was a half clearly better "
+            f"than all facts, {worse} (the report has the numbers)."
+        )
     return (
-        f"{lead} clearly ahead of all facts in {ahead or 'none'} of {len(measured)} settings (points of "
-        f"held-out accuracy from {ends})."
+        f"Train on all {facts:,}, unless yours is like the settings where a half was clearly better than all "
+        f"facts: {ahead} of {measured} measured here, {worse} (the report has the numbers)."
     )
 
 

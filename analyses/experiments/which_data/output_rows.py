@@ -152,7 +152,7 @@ def _parquet(given: Path, out: Path, table: Table, rows: Sequence[Row], added: F
         cells = [{table.header(name): row.cells.get(name) for name in table.columns} for row in rows]
         made = pa.Table.from_pylist(cells)
     for name, values in added.items():
-        made = made.append_column(name, pa.array(values))
+        made = made.append_column(name, pa.array(values, pa.float64() if name == "score" else None))
     pq.write_table(made, out)
 
 

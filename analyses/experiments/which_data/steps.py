@@ -85,11 +85,17 @@ class ChosenFacts:
         """What was chosen among and by what, in a phrase."""
         options, book = self.options, self.options.phrasebook
         worded = f" as {book.name} words them" if book else ""
-        return f"{self.facts.name}{worded}, {100 * options.keep:g}% by {self.score}, base {options.base}"
+        how = "drawn at random" if SCORES[self.score].is_placebo else f"by {self.score}"
+        return f"{self.facts.name}{worded}, {100 * options.keep:g}% {how}, base {options.base}"
 
     @property
     def columns(self) -> dict[str, list[Any]]:
         """What is written beside each fact: its score, and in words why it was kept or not."""
+        if SCORES[self.score].is_placebo:  # a draw has no ranks, and its numbers are no merit
+            drawn = self.choice.kept
+            reasons = ["kept: drawn at random" if kept else "dropped: not drawn" for kept in drawn]
+            return {"score": [None] * len(reasons), "reason": reasons}
+
         n = f"{len(self.facts):,}"
         values = [None if np.isnan(value) else float(f"{value:.6g}") for value in self.own]
         reasons = []
@@ -134,10 +140,7 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
         SCORES[name].require(candidates)
     score = options.score or (DEFAULT if DEFAULT not in unavailable else WITHOUT_SUBJECT)
     if not options.score and score == WITHOUT_SUBJECT:
-        notice(
-            f"facts are kept at random: score {DEFAULT} {unavailable[DEFAULT]}, and scores that do without "
-            "chose worse than chance where they were measured"
-        )
+        notice(_drawn_at_random(traced.subjects_known))
     traced, too_long = _askable(traced, candidates)
     return ReadyCandidates(
         traced=traced,
@@ -145,6 +148,18 @@ def prepare_candidates(options: WhichDataOptions) -> ReadyCandidates:
         score=score,
         left_out=(*traced.facts.left_out, *too_long),
         unavailable=tuple(unavailable.items()),
+    )
+
+
+def _drawn_at_random(subjects_known: bool) -> str:
+    """Say what cannot be done without subjects or relations, and what is done instead."""
+    column, about = (
+        ("relation", "how a fact is stated") if subjects_known else ("subject", "what each question is about")
+    )
+    return (
+        f"the facts have no column {column}, so that nothing says {about}: they cannot be chosen by what the "
+        "base knows of them, and what is kept is drawn at random (scores that do without chose worse than "
+        f"chance where they were measured); add a column {column} to have them chosen"
     )
 
 

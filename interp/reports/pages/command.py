@@ -72,7 +72,7 @@ def _command(arguments: Sequence[str] | None) -> None:
 def _written(path: Path, verdicts: Path | None) -> tuple[Path, Table | None]:
     """Write figures and page of one directory; return the page and what the terminal shows."""
     from interp.reports.pages.report import draw, headline_table, is_study, report, write_figures
-    from interp.reports.pages.study import load_study
+    from interp.reports.pages.study_files import load_study
     from interp.reports.pages.study_page import headline
     from interp.reports.read.run import Run
 

@@ -20,8 +20,9 @@ from interp.reports.pages import sentences as wording
 from interp.reports.pages.render import render_study
 from interp.reports.pages.run_differences import run_difference, shared_facts
 from interp.reports.pages.run_study import KINDS, write_number
-from interp.reports.pages.study import CLAIMS, STUDY, Study, StudyFigure, StudyTable, load_study
-from interp.reports.read.files import expected_layout, read_object, read_optional
+from interp.reports.pages.study import CLAIMS, NOT_MEASURED, STUDY, Study, StudyFigure, StudyTable
+from interp.reports.pages.study_files import load_study
+from interp.reports.read.files import expected_layout, read_object, read_optional, row_files
 from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run
 from interp.reports.views.view import write_page
 
@@ -62,7 +63,8 @@ def compare(runs: Sequence[Path | str], out: Path | str = "compare.html") -> Pat
         for side in sides
         if figure.caption == side.name and not figure.missing
     }
-    return write_page(Path(out), render_study("comparison", study, {}, drawn=drawn))
+    html = render_study("comparison", study, {}, drawn=drawn, row_files=row_files(*paths))
+    return write_page(Path(out), html)
 
 
 def read_compared_run(path: Path, name: str) -> ComparedRun:
@@ -165,14 +167,16 @@ def number_tables(runs: Sequence[Run], names: Sequence[str]) -> list[StudyTable]
 
 def claim_table(sides: Sequence[ComparedRun]) -> StudyTable:
     """Put each claim beside what every run measured of it."""
-    by_side = [
-        {(c["claim"], c["source"]): f"{c['outcome']}: {c['measured']}" for c in side.claims} for side in sides
-    ]
+    by_side = [{(c["claim"], c["source"]): _decided(**c) for c in side.claims} for side in sides]
     rows = tuple(
         (*claim, *(held.get(claim, "does not speak to it") for held in by_side)) for claim in _union(by_side)
     )
     columns = ("Claim", "Source", *(side.name for side in sides))
     return StudyTable(title="Claims by run", columns=columns, rows=rows)
+
+
+def _decided(outcome: str, measured: str, **claim: str) -> str:
+    return measured if measured == NOT_MEASURED else f"{outcome}: {measured}"
 
 
 def setting_differences(sides: Sequence[ComparedRun]) -> StudyTable:

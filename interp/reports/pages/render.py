@@ -12,7 +12,15 @@ from markupsafe import Markup, escape
 
 from interp.reports.pages.fact_section import FactSection
 from interp.reports.pages.sentences import run_words, scope
-from interp.reports.pages.study import OUTCOMES, Cell, Study, StudyFigure, StudyTable, format_cell
+from interp.reports.pages.study import (
+    NOT_MEASURED,
+    OUTCOMES,
+    Cell,
+    Study,
+    StudyFigure,
+    StudyTable,
+    format_cell,
+)
 from interp.reports.views.view import template_environment
 
 MOST_EXAMPLES = 3  # of each reason for leaving something out
@@ -30,6 +38,7 @@ def render_study(
     *,
     drawn: Mapping[str, str],
     facts: FactSection | None = None,
+    row_files: Sequence[str] = (),
 ) -> str:
     """Render a study as one HTML text.
 
@@ -39,6 +48,7 @@ def render_study(
         manifest: where the numbers come from; without one the page says nothing of that.
         drawn: the SVG element of each figure by name.
         facts: the table of facts, where there is one.
+        row_files: the run's files of rows, from which its numbers can be computed again.
     """
     environment, terms = template_environment(), Terms()
     environment.filters |= {"figure": own_size, "cell": write_cell, "terms": terms.opened}
@@ -52,6 +62,7 @@ def render_study(
         tables=(*((claims_table(study),) if study.claims else ()), *study.tables),
         figures=list(side_by_side([each for each in study.figures if each is not lead])),
         drawn=drawn,
+        row_files=row_files,
         facts=facts or FactSection(),
         manifest=manifest,
         left_out=left_out_table(manifest.get("left_out") or ()),
@@ -96,7 +107,8 @@ def claims_table(study: Study) -> StudyTable:
         columns=("Claim", "Source", "Measured", "Outcome"),
         rows=tuple((c.claim, c.source, c.measured, c.outcome) for c in study.claims),
         note="Worded before the measurement. Supported: the whole 95% interval lies on the claimed side; "
-        "not supported: on the other; inconclusive: on both.",
+        "not supported: on the other; inconclusive: on both, or there is no interval; not measured: no "
+        "number speaks to it.",
     )
 
 
@@ -145,7 +157,7 @@ def write_cell(cell: Cell) -> Markup:
     """Write a cell: what stands behind a number in smaller type, an outcome with its sign."""
     text = format_cell(cell)
     outcome, _, rest = text.partition(": ")
-    if outcome in OUTCOMES:
+    if outcome in OUTCOMES and outcome != NOT_MEASURED:
         sign = f'<span class="verdict {outcome.replace(" ", "-")}">{outcome}</span>'
         return Markup(sign) + (Markup(' <span class="aside">{}</span>').format(rest) if rest else "")
     number, _, behind = text.partition(" (")

@@ -29,6 +29,7 @@ from interp.reports.pages.run_study import run_study
 from interp.reports.pages.sentences import recovery_sentence, run_words
 from interp.reports.pages.study import STUDY, StudyFigure
 from interp.reports.pages.study_page import headline, rebuild
+from interp.reports.read.files import row_files
 from interp.reports.read.run import NotMeasured, Run, as_run
 from interp.reports.views.view import write_page
 
@@ -132,7 +133,7 @@ def render_report(run: Run, *, drawn: Drawn | None = None, verdicts: Path | None
     study = run_study(run, [_shown(run, name, drawn[name]) for name in CHARTS if name not in idle])
     svgs = {each.name: inline_svg(each.figure, each.name) for each in study.figures if each.figure}
     name, facts = run.path.resolve().name, run_fact_section(run, verdicts)
-    return render_study(name, study, run.manifest, drawn=svgs, facts=facts)
+    return render_study(name, study, run.manifest, drawn=svgs, facts=facts, row_files=row_files(run.path))
 
 
 def headline_table(run: Run | Path | str) -> Table:

@@ -24,7 +24,8 @@ from interp.reports.pages.study import (
 from interp.reports.read.results import NONE, Number, Results
 
 Column = tuple[str, str] | Callable[[Results], Cell]  # a place and how to write it, or what to make of a row
-UNDECIDED: tuple[str, Outcome] = ("Nothing is decided: arms to compare are missing.", "inconclusive")
+UNDECIDED: tuple[str, Outcome] = ("Nothing is decided: arms to compare are missing.", "not measured")
+FEWEST_OF_A_SHARE = 5  # below it a percentage says more than the facts do
 Wording = tuple[str, str, str, str] | tuple[str, str, str, str, float]
 
 
@@ -38,6 +39,20 @@ def write_number(number: Number, how: str) -> str:
     unit: Literal["", "%"] = "%" if kind == "%" else ""
     text = format_entry(number, unit=unit, signed=signed, digits=1 if unit else int(kind))
     return text if bare == word else text.replace("%", "")
+
+
+def write_share_of(number: Number, what: str, *, one_training: bool) -> str:
+    """Write a share of some facts with its interval, or as counts where they are too few for one.
+
+    Args:
+        number: the share; its ``n`` counts facts where there is one training, else trainings.
+        what: the facts, as ``lost facts``.
+        one_training: whether there is one.
+    """
+    value, n = number["value"], number["n"]
+    if value is None or not one_training or (number["low"] is not None and n >= FEWEST_OF_A_SHARE):
+        return f"{write_number(number, '%')} of the {what}"
+    return f"{round(value * n)} of {n:,} {what}"
 
 
 def results_table(

@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
-
-from finetune.common.errors import InputError
-from finetune.common.files import read_json, write_json
-from interp.reports.read.files import expected_layout
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Outcome = Literal["supported", "not supported", "inconclusive", "measured"]
+Outcome = Literal["supported", "not supported", "inconclusive", "not measured", "measured"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Cell = str | float | int | None
-NOT_MEASURED = "not measured"
+NOT_MEASURED: Final = "not measured"
 CLAIMS, STUDY = "claims.json", "study.json"
-VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +96,7 @@ class Study:
     """What an analysis found. ``finding`` is made from the numbers, and ``outcome`` says what they decide.
 
     ``answer`` goes on from the finding, sentence by sentence; ``definitions`` are terms and what they mean.
+    ``elsewhere`` says which numbers are of other runs.
     """
 
     title: str
@@ -115,65 +110,7 @@ class Study:
     notes: tuple[str, ...] = ()
     answer: tuple[str, ...] = ()
     definitions: tuple[tuple[str, str], ...] = ()
-
-
-def write_claims(run: Path, claims: Sequence[Claim]) -> None:
-    """Write what a run decides to its ``claims.json``; nothing where it decides nothing."""
-    if claims:
-        write_json(run / CLAIMS, [{**asdict(claim), "measured": claim.measured} for claim in claims])
-
-
-def study_data(study: Study) -> dict[str, Any]:
-    """Turn a study into what study.json holds; its figures are files of their own."""
-
-    def plain(cell: Any) -> Any:
-        cell = cell.item() if hasattr(cell, "item") else cell
-        return None if isinstance(cell, float) and not math.isfinite(cell) else cell
-
-    held = asdict(replace(study, figures=tuple(replace(each, figure=None) for each in study.figures)))
-    for table in (*held["tables"], *held["examples"]):
-        table["rows"] = [[plain(cell) for cell in row] for row in table["rows"]]
-    return {"version": VERSION, **held}
-
-
-def load_study(run: Path | str) -> Study:
-    """Read the study that a run directory holds; its figures stay files.
-
-    Raises:
-        InputError: study.json is missing or not laid out as it should be.
-    """
-    path = Path(run) / STUDY
-    remedy = "give the analysis's command again, with a new --out"
-    if not path.is_file():
-        raise InputError(f"{path}: is missing; {remedy}")
-    with expected_layout(path, remedy):
-        held = read_json(path)
-        if held["version"] != VERSION or held["outcome"] not in OUTCOMES:
-            raise InputError(f"{path}: was written by another version; {remedy}")
-        said: dict[str, Any] = {key: str(held[key]) for key in ("title", "question", "finding", "outcome")}
-        said |= {key: tuple(map(_table, held[key])) for key in ("tables", "examples")}
-        said |= {key: tuple(map(str, held.get(key, ()))) for key in ("notes", "answer")}
-        return Study(
-            **said,
-            claims=tuple(Claim(**claim) for claim in held["claims"]),
-            figures=tuple(map(_figure, held["figures"])),
-            definitions=tuple((str(term), str(text)) for term, text in held.get("definitions", ())),
-        )
-
-
-def _table(held: dict[str, Any]) -> StudyTable:
-    words = {name: str(held[name]) for name in ("title", "note")}
-    columns, rows = tuple(map(str, held["columns"])), tuple(map(tuple, held["rows"]))
-    bold = tuple((int(row), int(column)) for row, column in held.get("bold", ()))
-    return StudyTable(**words, columns=columns, rows=rows, bold=bold)
-
-
-def _figure(held: dict[str, Any]) -> StudyFigure:
-    """Read a figure; a name that leads out of the directory of figures is refused."""
-    words = {key: str(held.get(key, "")) for key in ("name", "caption", "title", "alternative", "missing")}
-    if Path(words["name"]).name != words["name"] or words["name"].startswith("."):
-        raise ValueError(f"{words['name']!r} names no figure")
-    return StudyFigure(**words, figure=None)
+    elsewhere: str = ""
 
 
 def format_cell(cell: Cell) -> str:
@@ -223,9 +160,11 @@ def format_entry(number: dict[str, Any], **options: Any) -> str:
 
 
 def decide(number: dict[str, Any], *, above: float = 0.0) -> Outcome:
-    """Say whether a number is above a bound: supported, not supported, or inconclusive by its interval."""
+    """Say whether a number is above a bound, by its interval; a number without one is inconclusive."""
     low, high = number["low"], number["high"]
-    if number["value"] is None or low is None or high is None:
+    if number["value"] is None:
+        return NOT_MEASURED
+    if low is None or high is None:
         return "inconclusive"
     return "supported" if low > above else "not supported" if high < above else "inconclusive"
 
@@ -255,6 +194,7 @@ def decide_claim(
 def claim_sentence(claims: Sequence[Claim]) -> str:
     """Say in one sentence what the first claim came to, and count the others' outcomes."""
     first, rest = claims[0], [claim.outcome for claim in claims[1:]]
-    text = f"{first.outcome.capitalize()}: {first.claim} ({first.measured})"
+    text = f"{first.outcome.capitalize()}: {first.claim}"
+    text += "" if first.outcome == NOT_MEASURED else f" ({first.measured})"
     counts = [f"{rest.count(outcome)} {outcome}" for outcome in OUTCOMES if outcome in rest]
     return text + (f"; of {len(rest)} further claims {', '.join(counts)}." if rest else ".")

@@ -16,8 +16,9 @@ from interp.reports.figures.style import save
 from interp.reports.figures.svg import inline_file
 from interp.reports.pages.fact_section import study_fact_section
 from interp.reports.pages.render import render_study
-from interp.reports.pages.study import STUDY, Study, format_cell, load_study, study_data, write_claims
-from interp.reports.read.files import read_object
+from interp.reports.pages.study import STUDY, Study, format_cell
+from interp.reports.pages.study_files import load_study, study_data, write_claims
+from interp.reports.read.files import read_object, row_files
 from interp.reports.views.view import write_page
 
 
@@ -48,7 +49,8 @@ def rebuild(run: Path | str) -> Path:
     study, manifest = load_study(run), read_object(run / "manifest.json")
     names = [each.name for each in study.figures if not each.missing]
     drawn = {name: inline_file(run / "figures" / f"{name}.svg", name) for name in names}
-    html = render_study(run.resolve().name, study, manifest, drawn=drawn, facts=study_fact_section(run))
+    name, facts = run.resolve().name, study_fact_section(run)
+    html = render_study(name, study, manifest, drawn=drawn, facts=facts, row_files=row_files(run))
     written = write_page(run / "report.html", html)
     record_rewritten(run, [written])
     return written

@@ -62,3 +62,8 @@ def read_optional(path: Path, default: Any = None) -> Any:
         InputError: the file is no JSON.
     """
     return default if not path.is_file() or (value := read_run_json(path)) is None else value
+
+
+def row_files(*runs: Path) -> tuple[str, ...]:
+    """List the files of rows that run directories hold, from which numbers can be computed again."""
+    return tuple(sorted({path.name for run in runs for path in run.glob("*.parquet")}))

@@ -1,0 +1,81 @@
+"""Sentences of stored_or_suppressed: what arms lost, what of it is stored, and what that rests on."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analyses.common.claims import has_rate
+from analyses.common.elicited_knowledge import LITTLE
+from interp.reports.pages.results_tables import FEWEST_OF_A_SHARE, write_number
+from interp.reports.read.results import Results
+from interp.verdicts.diagnose import NO_INDEX
+from interp.verdicts.diagnosis import STORED, SUPPRESSED
+
+
+def finding(frame: pd.DataFrame, results: Results) -> str:
+    """Say what every arm lost and what of it is stored, and where that could not be checked."""
+    lost = {
+        name: arm
+        for name, arm in results.below("arms").items()
+        if arm.at("stored_of_lost")["value"] is not None
+    }
+    parts = [_loss(name, arm, frame[frame["arm"] == name]) for name, arm in lost.items()]
+    said = f"{'; '.join(parts)}." if parts else "No arm lost a fact that the base knew."
+    if unrated := [name for name, arm in lost.items() if not has_rate(arm)]:
+        said += f" No false-positive rate could be measured of the verdicts on {' and '.join(unrated)}."
+    return f"{said}{asking_sentence(results)}"
+
+
+def _loss(name: str, arm: Results, rows: pd.DataFrame) -> str:
+    """Say what an arm lost and what of it is stored: in counts where a share would be of a handful."""
+    known = rows[rows["base_knew"] == 1]
+    lost = known[~known["right"].astype(bool)]
+    if arm.at("stored_of_lost")["low"] is not None and len(lost) >= FEWEST_OF_A_SHARE:
+        return (
+            f"{name} lost {write_number(arm.at('lost'), '%')} of the known facts, and of these "
+            f"{write_number(arm.at('stored_of_lost'), '%')} are shown to be still stored, "
+            f"{write_number(arm.at('suppressed_of_lost'), '%')} intact: stated in every held-out form"
+        )
+    stored, intact = lost["verdict"].isin(STORED).sum(), (lost["verdict"] == SUPPRESSED).sum()
+    trainings = rows["seed"].nunique()
+    told = f"{name} lost {len(lost)} of {len(known):,} known facts"
+    told += f" in {trainings} trainings" if trainings > 1 else ""
+    if intact == len(lost):
+        return f"{told}, still stated in every held-out form"
+    if not stored:
+        return f"{told}, not shown to be still stored"
+    return f"{told}; {stored} shown to be still stored, {intact} stated in every held-out form"
+
+
+def has_index(frame: pd.DataFrame) -> dict[str, bool]:
+    """Tell of each arm whether its evidence gave an index."""
+    return {str(arm): bool(rows["index"].notna().any()) for arm, rows in frame.groupby("arm", sort=False)}
+
+
+def index_notes(frame: pd.DataFrame) -> list[str]:
+    """Say what the index was cut on, and of which arms there is none."""
+    has = has_index(frame)
+    with_index = frame[frame["arm"].map(has)]
+    controls = " / ".join(sorted(set(with_index["controls"])))
+    without = [arm for arm, there in has.items() if not there]
+    cut = f"The index was cut on one half of the anchors ({controls}); the cut holds for this table only."
+    return [*([cut] if controls else []), *([f"Of {', '.join(without)}: {NO_INDEX}."] if without else [])]
+
+
+def asking_sentence(results: Results) -> str:
+    """Say that the base knows its facts in other forms, where it hardly answers in the one that is asked."""
+    arms = results.below("arms")
+    base = next(iter(arms.values())).at("base_as_asked")
+    if base["value"] is None or base["value"] >= LITTLE:
+        return ""
+    failed = [name for name, arm in arms.items() if arm.at("lost")["value"] > 1 - LITTLE]
+    asked = (
+        f" As asked, the base itself answers {write_number(base, '%')} of the known facts right: "
+        "it knows them in other forms."
+    )
+    if not failed:
+        return asked
+    return (
+        f"{asked} So little is right of {' and '.join(failed)} that the form of the question may be what "
+        "failed, not memory: ask as training asked (--prompt-format, --shots, --chat)."
+    )

@@ -1,0 +1,129 @@
+"""What is said of a handful of lost facts: counts, and nothing of a rate or an index that is not there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses.common.claims import claims_on_verdicts
+from analyses.common.recovery_page import recovery_sentence
+from analyses.experiments.stored_or_suppressed.head_transplants import HEAD_COLUMNS, head_table
+from analyses.experiments.stored_or_suppressed.page import _head_table, _index_table
+from analyses.experiments.stored_or_suppressed.pathway_page import pathway_sentence, pathway_table
+from analyses.experiments.stored_or_suppressed.sentences import finding, index_notes
+from interp.reports.read.results import Results
+from interp.verdicts.controls import CONTROLS
+from interp.verdicts.diagnosis import ERASED, ERODED, RETAINED, SUPPRESSED
+
+
+def number(value: float | None, n: int, low: float | None = None, high: float | None = None) -> dict:
+    return {"value": value, "low": low, "high": high, "n": n}
+
+
+def of_arm(*verdicts: str, index: float = np.nan, arm: str = "whole", known: int = 22) -> pd.DataFrame:
+    """Known facts of one training, of which some were lost and got verdicts."""
+    kept = known - len(verdicts)
+    return pd.DataFrame(
+        {
+            "arm": arm,
+            "seed": 0,
+            "base_knew": 1.0,
+            "right": [False] * len(verdicts) + [True] * kept,
+            "verdict": [*verdicts, *[RETAINED] * kept],
+            "index": index,
+            "controls": CONTROLS["never"],
+            "retained_are": "kept ones",
+        }
+    )
+
+
+def results_of(frame: pd.DataFrame, rate: float | None) -> Results:
+    arms = {}
+    for arm, rows in frame.groupby("arm", sort=False):
+        lost = rows[~rows["right"]]
+        stored, intact = lost["verdict"].isin((SUPPRESSED, ERODED)), lost["verdict"] == SUPPRESSED
+        bounds = (None, None) if len(lost) < 2 else (0.0, 1.0)
+        arms[arm] = {
+            "base_as_asked": number(0.9, len(rows)),
+            "lost": number(len(lost) / len(rows), len(rows), 0.0, 0.2),
+            "stored_of_lost": number(float(stored.mean()), len(lost), *bounds),
+            "suppressed_of_lost": number(float(intact.mean()), len(lost), *bounds),
+            "controls": {"never": {"false_positives": number(rate, 0 if rate is None else 30)}},
+        }
+    return Results.of({"arms": arms})
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [
+        ((SUPPRESSED,), "whole lost 1 of 22 known facts, still stated in every held-out form."),
+        ((ERASED,), "whole lost 1 of 22 known facts, not shown to be still stored."),
+        (
+            (SUPPRESSED, ERODED, ERASED),
+            "whole lost 3 of 22 known facts; 2 shown to be still stored, 1 stated in every held-out form.",
+        ),
+    ],
+)
+def test_a_handful_is_told_in_counts(verdicts: tuple[str, ...], told: str) -> None:
+    frame = of_arm(*verdicts, index=0.5)
+    assert finding(frame, results_of(frame, 0.05)) == told
+
+
+def test_enough_lost_facts_are_told_in_shares() -> None:
+    frame = of_arm(*[SUPPRESSED] * 4, ERASED, index=0.5)
+    told = finding(frame, results_of(frame, 0.05))
+    assert "of these 80.0% (0.0 to 100.0) are shown to be still stored" in told
+    assert "false-positive" not in told
+
+
+def test_without_an_index_nothing_is_said_of_one_and_no_claim_is_decided() -> None:
+    bare = of_arm(SUPPRESSED)
+    without = results_of(bare, None)
+    assert finding(bare, without).endswith(
+        " No false-positive rate could be measured of the verdicts on whole."
+    )
+    (note,) = index_notes(bare)
+    assert note.startswith("Of whole: evidence does not tell ")
+    table = _index_table(bare, without)
+    assert "index between" not in table.title
+    assert not {"Lost", "Erased", "Retained, not told from never stored, %"} & set(table.columns)
+    assert "median" not in table.note
+    (claim,) = claims_on_verdicts(without, 0.05)
+    assert (claim.measured, claim.outcome) == ("not measured", "not measured")
+
+    both = pd.concat([bare, of_arm(ERODED, index=0.4, arm="top")], ignore_index=True)
+    cut, none = index_notes(both)
+    assert cut.startswith("The index was cut ")
+    assert "whole" in none
+    assert "top" not in none
+    assert _index_table(both, without).title == "The storage index between its anchors"
+
+
+def test_lessons_and_grafts_on_a_handful_are_told_in_counts() -> None:
+    parts = {
+        "restored": {"lost": number(1.0, 1), "control": number(0.25, 4)},
+        "placebo": {"lost": number(0.0, 1)},
+    }
+    lesson = Results.of({"after_30": parts})
+    assert recovery_sentence(lesson, one_training=True) == (
+        "After 30 steps on other facts 1 of 1 lost facts are answered right again, and 1 of 4 never-stored "
+        "ones (after another subject's lesson: 0 of 1 lost facts)"
+    )
+    assert "100.0% of the lost facts" in recovery_sentence(lesson), "n counts trainings"
+    grafted = Results.of({"restored": {"base": number(1.0, 1)}})
+    assert "weights 1 of 1 lost facts come back" in pathway_sentence("whole", grafted, one_training=True)
+
+
+def test_heads_keep_whole_numbers_beside_an_arm_that_lost_nothing() -> None:
+    empty = pd.DataFrame(columns=["layer", "head", "fact_id", "effect", "placebo", "subject"])
+    one = pd.DataFrame(
+        {"layer": [1, 1], "head": [1, 0], "subject": "a", "effect": [2.0, 1.0], "placebo": [1.0, np.nan]}
+    )
+    grids = {"top": empty, "whole": one}
+    heads = pd.concat([head_table(grid).assign(arm=arm) for arm, grid in grids.items()], ignore_index=True)
+    assert {name: str(kind) for name, kind in heads.drop(columns="arm").dtypes.items()} == HEAD_COLUMNS
+    table = _head_table(heads)
+    assert [row[1] for row in table.rows] == ["1.1", "1.0"]
+    for each in (table, pathway_table(Results.of({}))):
+        assert len(set(each.columns)) == len(each.columns)
