@@ -109,13 +109,18 @@ def _retained(rows: pd.DataFrame) -> dict[str, Estimate]:
 
 
 def _agreement(rows: pd.DataFrame) -> dict[str, Estimate]:
-    """Compare the evidence of two held-out forms, and which facts each calls stated; empty of one form."""
+    """Compare the evidence of two held-out forms, who each calls stated, and the question with all forms."""
+    groups = rows["subject"].to_numpy()
+    asked, forms = (rows[f"evidence_{name}"].to_numpy(dtype=np.float64) for name in ("asked", "forms"))
+    found = {"question": spearman(asked, forms, groups=groups)}
     columns = [f"{kind}_form_{k}" for kind in ("evidence", "states") for k in (1, 2)]
     if not set(columns) <= set(rows):
-        return {}
+        return found
     x, y, ours, theirs = (rows[name].to_numpy(dtype=np.float64) for name in columns)
-    groups = rows["subject"].to_numpy()
-    return {"rank_correlation": spearman(x, y, groups=groups), "kappa": kappa(ours, theirs, groups=groups)}
+    return found | {
+        "rank_correlation": spearman(x, y, groups=groups),
+        "kappa": kappa(ours, theirs, groups=groups),
+    }
 
 
 def _controls(rows: pd.DataFrame, lost: pd.DataFrame) -> dict[str, dict[str, Estimate]]:

@@ -102,6 +102,10 @@ def _index_table(frame: pd.DataFrame, results: Results) -> StudyTable:
             **(of_index if has else {}),
             "Two held-out forms, rank correlation": ("agreement/lost/rank_correlation", "2?"),
             "The same, of who is stated, kappa": ("agreement/lost/kappa", "2?"),
+            "The question as asked and all held-out forms, rank correlation": (
+                "agreement/lost/question",
+                "2?",
+            ),
             **missed,
             **(unseen if has else {}),
         },
