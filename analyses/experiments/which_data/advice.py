@@ -28,6 +28,7 @@ from interp.verdicts.controls import FEWEST_CONTROLS
 MOST_ASKED = 500  # facts
 NOT_ASKED = -1
 NEWS = 0.2  # share of facts that a base knows: of 90 held out 18, of which too few are lost to say anything
+NUMBERS = "table “What may be expected” of the report"
 HELD_OUT = 90  # facts that a diagnosis is to have: more than twice what it needs
 
 
@@ -105,11 +106,11 @@ def evidence(facts: int, gains: Sequence[ExpectedGain]) -> str:
     if not ahead:
         return (
             f"Train on all {facts:,}: in none of {measured} settings measured here was a half clearly better "
-            f"than all facts, {worse} (the report has the numbers)."
+            f"than all facts, {worse} ({NUMBERS})."
         )
     return (
         f"Train on all {facts:,}, unless yours is like the settings where a half was clearly better than all "
-        f"facts: {ahead} of {measured} measured here, {worse} (the report has the numbers)."
+        f"facts: {ahead} of {measured} measured here, {worse} ({NUMBERS})."
     )
 
 

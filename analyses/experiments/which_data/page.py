@@ -48,7 +48,11 @@ def page(made: ChosenFacts, results: Results) -> Study:
         tables=tuple(tables),
         examples=tuple(_examples(made)),
         notes=(
-            f"Score {made.score}: {score.meaning}.{_cost(score.forwards)}",
+            *(
+                [f"Score {made.score}: {score.meaning}.{_cost(score.forwards)}"]
+                if made.score != RANDOM
+                else []
+            ),
             *([] if way in measured_gains() else [NOT_YET]),
             *([DRAWN] if score.is_placebo else []),
             *(f"Score {name} could not be used: {why}." for name, why in made.ready.unavailable),
@@ -110,7 +114,7 @@ def _sides(made: ChosenFacts, results: Results) -> StudyTable:
         **({"Median popularity": ("popularity", "0")} if popular else {}),
     }
     return results_table(
-        f"What {made.options.out.name} holds",
+        f"What {made.options.out.name} holds, and what it leaves out",
         ("Which", "Facts"),
         {(name, counts[name]): side for name, side in sides.items()},
         columns,
