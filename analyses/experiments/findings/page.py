@@ -155,7 +155,7 @@ def _counts(outcomes: Sequence[str]) -> str:
 
 
 def _p(value: float) -> str:
-    return "" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "" if math.isnan(value) else "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def with_studies(page: Path, studies: Sequence[str]) -> str:
