@@ -163,13 +163,9 @@ def encode(
         >>> batch = encode(tokenizer, [render("{subject} was born in", facts[0])])
         >>> batch.subject_mask[0].tolist()  # BOS, two words of a name, was, born, in
         [False, True, True, False, False, False]
-        >>> int(batch.last[0])
-        5
     """
     if not isinstance(prompts, Sequence) or not all(isinstance(prompt, Prompt) for prompt in prompts):
-        raise InputError(
-            "prompts: behind the tokenizer give a list of Prompt, as ask_in_format makes it"
-        )
+        raise InputError("prompts: behind the tokenizer give a list of Prompt, as ask_in_format makes it")
     rows: list[tuple[Prompt, TokenizedText, list[bool]]] = []
     left_out: list[LeftOut] = []
     unshared = unreadable_prompts(tokenizer, prompts)

@@ -81,11 +81,7 @@ def value_readout(
         InputError: another reading, a relation without an answer set, or an answer that is not in its set.
     """
     sets = answer_sets_of(tokenizer, batch, answer_sets, tokens)
-    n, shape = len(batch), (len(batch), model.cfg.n_layers, model.cfg.n_heads)
-    result: dict[str, Tensor] = {}
-    for kind in ("stored", "used"):
-        result |= {kind: torch.zeros(shape), f"{kind}_rank": torch.zeros(shape, dtype=torch.long)}
-        result |= {f"{kind}_total": torch.zeros(n), f"{kind}_total_rank": torch.zeros(n, dtype=torch.long)}
+    result = _nothing_read(len(batch), model.cfg.n_layers, model.cfg.n_heads)
     with torch.inference_mode():
         directions = {relation: answers.directions(model) for relation, answers in sets.items()}
     for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=source_rows(model)):
@@ -106,6 +102,14 @@ def value_readout(
         fact_ids=batch.fact_ids,
         model=model_fingerprint(model),
     )
+
+
+def _nothing_read(facts: int, layers: int, heads: int) -> dict[str, Tensor]:
+    """Make room for readouts and their ranks, by head and in total."""
+    sizes = {"": (facts, layers, heads), "_total": (facts,)}
+    named = [(f"{kind}{part}", size) for kind in ("stored", "used") for part, size in sizes.items()]
+    values = {name: torch.zeros(size) for name, size in named}
+    return values | {f"{name}_rank": torch.zeros(size, dtype=torch.long) for name, size in named}
 
 
 @torch.inference_mode()

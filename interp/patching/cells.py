@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -73,29 +74,14 @@ def run_cells(
         every = torch.arange(len(chunk))
         plain = Group(cells=(), layer=0, start=torch.zeros_like(every) if reason else chunk.last)
         none = -torch.ones_like(every)
-        yield CellLogits(
-            prefill=cached,
-            index=index,
-            group=plain,
-            cell=none,
-            fact=every,
-            logits=cached.logits,
-            reason=reason,
-        )
+        made = partial(CellLogits, prefill=cached, index=index, reason=reason)
+        yield made(group=plain, cell=none, fact=every, logits=cached.logits)
         for group in plan.groups:
             for cell, fact in _packs(group, cached, batch_tokens, logit_rows(model, positions)):
                 logits = run_group(model, cached, cells, group, cell, fact, select_tails(cached.tails, fact))
-                yield CellLogits(
-                    prefill=cached,
-                    index=index,
-                    group=group,
-                    cell=cell,
-                    fact=fact,
-                    logits=logits,
-                    reason=reason,
-                )
+                yield made(group=group, cell=cell, fact=fact, logits=logits)
                 del logits
-        del cached, plan  # or the next chunk's prefill would stand beside this one's
+        del cached, made, plan  # or the next chunk's prefill would stand beside this one's
 
 
 def run_group(

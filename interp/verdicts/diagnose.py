@@ -47,8 +47,7 @@ from interp.verdicts.evidence import Evidence, measure_evidence
 from interp.verdicts.preconditions import (
     ask_finetuned,
     require_comparable_facts,
-    require_same_facts,
-    require_settings,
+    require_inputs,
 )
 from interp.verdicts.prompts import Form, encode_forms, statement_forms
 from interp.verdicts.specificity import AnswerTargets
@@ -97,11 +96,9 @@ def diagnose(
         seed: of decoys, examples, which forms are held out, and the halves of the controls.
 
     Raises:
-        InputError: a setting that cannot be, facts or prompts whose ids are not one each, no fact that both
-            models know, or too few controls.
+        InputError: a setting that cannot be, shared ids, no fact that both models know, or too few controls.
     """
-    require_settings(alpha=alpha, knows=knows, shots=shots, batch_tokens=batch_tokens)
-    require_same_facts(facts, prompts)
+    require_inputs(facts, prompts, alpha=alpha, knows=knows, shots=shots, batch_tokens=batch_tokens)
     book = default_phrasebook(facts) if phrasebook is None else phrasebook
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
     require_comparable_facts(asked.prompts, known)

@@ -66,19 +66,32 @@ def ask_finetuned(
     return scorer
 
 
-def require_settings(*, alpha: float, knows: float, shots: int, batch_tokens: int) -> None:
-    """Refuse settings of a diagnosis that cannot be.
+def require_inputs(
+    facts: FactSet,
+    prompts: Sequence[Prompt] | None,
+    *,
+    alpha: float,
+    knows: float,
+    shots: int,
+    batch_tokens: int,
+) -> None:
+    """Refuse settings of a diagnosis that cannot be, facts that share an id, and prompts not one a fact.
 
     Args:
+        facts: what is to be asked.
+        prompts: how, if that was given.
         alpha: the share of never-stored facts that may be called stored.
         knows: the share of forms that the base must complete right.
         shots: solved examples of a further form.
         batch_tokens: bound on a forward pass.
 
     Raises:
-        InputError: names the setting and what it may be.
+        InputError: names the setting or the id, or says that these are no facts.
     """
     checks = {
+        f"facts: give a FactSet, as FactSet.load reads one, and no {type(facts).__name__}": isinstance(
+            facts, FactSet
+        ),
         f"alpha = {alpha}: give a share between 0 and 1": 0 < alpha < 1,
         f"knows = {knows}: give a share above 0, up to 1": 0 < knows <= 1,
         f"shots = {shots}: give a number of examples, 0 for none": shots >= 0,
@@ -87,20 +100,10 @@ def require_settings(*, alpha: float, knows: float, shots: int, batch_tokens: in
     for problem, holds in checks.items():
         if not holds:
             raise InputError(problem)
-
-
-def require_same_facts(facts: FactSet, prompts: Sequence[Prompt] | None) -> None:
-    """Refuse facts that share an id, and prompts that are not one for each fact.
-
-    Raises:
-        InputError: names the id, or says that these are no facts.
-    """
-    if not isinstance(facts, FactSet):
-        raise InputError(f"facts: give a FactSet, as FactSet.load reads one, and no {type(facts).__name__}")
     asked = [fact.id for fact in facts]
     for what, ids in (
         ("facts", asked),
-        ("prompts", asked if prompts is None else [p.fact_id for p in prompts]),
+        ("prompts", asked if prompts is None else [prompt.fact_id for prompt in prompts]),
     ):
         fact_id, count = Counter(ids).most_common(1)[0] if ids else ("", 0)
         if count > 1:
