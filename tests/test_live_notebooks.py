@@ -37,7 +37,7 @@ after = after / after.sum(-1, keepdims=True)
 tokens = ["Where", " was", " Ada", " born", "?", " In"]
 attention_view_of(before, after, tokens, [False, False, True, False, False, False], heads=2)
 """
-STARTED, ENDED = 60.0, 90_000  # seconds; milliseconds that a cell may take on a busy machine
+STARTED, ENDED = 60.0, 240_000  # seconds; milliseconds that a cell may take on a busy machine
 
 
 @pytest.fixture(scope="module")

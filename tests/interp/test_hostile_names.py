@@ -13,6 +13,8 @@ import pytest
 from interp.reports.pages.command import main
 from interp.reports.pages.compare import compare
 from interp.reports.pages.report import report
+from interp.reports.pages.study import decide_claim
+from interp.reports.pages.study_files import write_claims
 
 from .browser import browser, needs_browser, opened  # noqa: F401 (a fixture)
 from .run_directory_fixture import make_run
@@ -46,8 +48,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         }
         manifest |= {"left_out": [{"where": each, "reason": each} for each in NAMES]}
         (run / "manifest.json").write_text(json.dumps(manifest))
-        claims = [{"claim": n, "source": n, "measured": n, "outcome": "supported"} for n in NAMES]
-        (run / "claims.json").write_text(json.dumps(claims))
+        number = {"value": 1.0, "low": 0.5, "high": 1.5, "n": 3}
+        write_claims(run, [decide_claim(n, n, number, unit=n) for n in NAMES])
         made.append(run)
     return made
 
