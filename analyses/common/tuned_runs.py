@@ -15,8 +15,8 @@ from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.common.progress import notice
 from finetune.data.facts import FactSet
+from finetune.training.training_format import training_places
 
-DEPTH = 2  # of a model in its run: lr-0.001/checkpoint-20
 TAKEN = ("base", "facts", "columns", "phrasebook")  # options that a training and a measurement share
 
 
@@ -31,8 +31,7 @@ class TunedRun:
     @classmethod
     def load(cls, path: str | Path) -> TunedRun | None:
         """Read a run's directory, or the one that a model of a run lies in; None where there is none."""
-        given = Path(path).expanduser()
-        for home in (given, *list(given.absolute().parents)[:DEPTH]):
+        for home in training_places(path):
             try:
                 manifest, parts = read_json(home / "manifest.json"), read_json(home / "partition.json")
                 if manifest["analysis"] == "finetune":

@@ -10,6 +10,7 @@ from finetune.common.files import read_json, write_json
 from finetune.data.prompt_formats import PromptFormat
 
 ASKED_AS = "prompt_format.json"
+DEPTH = 2  # of a model in its training's directory: lr-0.001/checkpoint-20
 
 
 def write_format(directory: Path, style: PromptFormat) -> None:
@@ -17,15 +18,20 @@ def write_format(directory: Path, style: PromptFormat) -> None:
     write_json(directory / ASKED_AS, asdict(style))
 
 
+def training_places(source: str | Path) -> tuple[Path, ...]:
+    """List the directories in which a checkpoint's training may have left what it says of itself."""
+    place = Path(source).expanduser()
+    return (place, *place.resolve().parents[:DEPTH]) if place.is_dir() else ()
+
+
 def format_of(source: str | Path) -> PromptFormat | None:
-    """Return how a checkpoint was asked in training, looked for in its directory and the one above it.
+    """Return how a checkpoint was asked in training, looked for in :func:`training_places`.
 
     Raises:
         InputError: the file is there, but cannot be read.
     """
-    place = Path(source).expanduser()
-    for path in (place / ASKED_AS, place.parent / ASKED_AS):
-        if place.is_dir() and path.is_file():
+    for path in (place / ASKED_AS for place in training_places(source)):
+        if path.is_file():
             names = {each.name for each in fields(PromptFormat)}
             try:
                 return PromptFormat(**{k: v for k, v in read_json(path).items() if k in names})

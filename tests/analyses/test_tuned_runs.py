@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analyses.common.tuned_runs import completed, held_out
+from analyses.common.tuned_runs import TunedRun, completed, held_out
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from analyses.experiments.which_data.advice import advice, evidence, next_commands, share_held_out
 from analyses.experiments.which_data.expected_gains import ExpectedGain, measured_gains
@@ -16,7 +16,9 @@ from analyses.experiments.which_data.options import WhichDataOptions
 from finetune.common.errors import InputError
 from finetune.common.progress import Notice
 from finetune.data.facts import FactSet
+from finetune.data.prompt_formats import PromptFormat
 from finetune.data.records.fact import Fact
+from finetune.training.training_format import format_of, write_format
 
 FACTS = FactSet(
     facts=tuple(Fact(id=str(i), subject=f"s{i}", relation="r", answers=("a",)) for i in range(6)), name="six"
@@ -46,6 +48,24 @@ def test_a_training_says_its_base_and_facts_and_what_is_given_goes_first(tmp_pat
     assert completed(options(base="mine"), [one]).base == "mine"
     plain = options(base="b", facts="f")
     assert completed(plain, [str(tmp_path)]) is plain
+
+
+def test_a_model_in_a_training_is_of_it_and_one_beside_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(training(tmp_path / "one"))
+    write_format(run, PromptFormat(template="Q: {question}"))
+    for inside in ("lr-0.001", "lr-0.001/checkpoint-20"):
+        (run / inside).mkdir(exist_ok=True)
+        assert completed(options(), [str(run / inside)]).facts == "facts.csv"
+        assert format_of(run / inside) == PromptFormat(template="Q: {question}")
+    (tmp_path / "adapter").mkdir()
+    monkeypatch.chdir(run)
+    for beside in ("../adapter", "owner/model"):
+        plain = options(base="b", facts="f")
+        assert completed(plain, [beside]) is plain
+        assert TunedRun.load(beside) is None
+        assert format_of(beside) is None
 
 
 def test_trainings_that_differ_are_told(tmp_path: Path) -> None:
