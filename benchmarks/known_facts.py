@@ -29,12 +29,11 @@ import torch
 import tyro
 from numpy import ndarray
 
+from analyses.common.resumed_elicitation import ResumedElicitation
 from finetune.checkpoints.loading import load_model
-from finetune.common.files import read_json, write_json
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
 from finetune.evaluation.asking_forms import AskingForm, is_specific
-from finetune.evaluation.elicitation import Elicitation
 from interp.stats import estimate
 
 CUTS = {"once": 0.0, "half": 0.5}
@@ -66,7 +65,7 @@ def main(options: Options) -> None:
         facts = drawn(path, options.limit)
         examples = drawn(options.examples / f"{name}.train.json", options.pool)
         how = {"folder": options.out / name, "deadline": deadline}
-        asks = KeptElicitation(model, tokenizer, phrasebook(facts), examples, **how)
+        asks = BoundElicitation(model, tokenizer, phrasebook(facts), examples, **how)
         try:
             made, kept = asks.answers(facts, options.shots)
         except TimeoutError:
@@ -90,23 +89,18 @@ Asked = dict[str, dict[str, list[float]]]  # form, then each fact's share right 
 
 
 @dataclass
-class KeptElicitation(Elicitation):
-    """Keeps what each form finds in a file, and stops between two forms."""
+class BoundElicitation(ResumedElicitation):
+    """Stops between two forms when its time is over; the same command goes on."""
 
-    folder: Path = Path()
     deadline: float = 0.0
 
-    def kept(self, name: str, make: Callable[[], object]) -> Any:
-        """Read a file, or make it where there is time."""
-        if not (path := self.folder / f"{name}.json").is_file():
+    def _kept(self, what: str, facts: FactSet, form: AskingForm, make: Callable[[], Any]) -> Any:
+        def make_in_time() -> Any:
             if time.monotonic() > self.deadline:
                 raise TimeoutError
-            write_json(path, make())
-        return read_json(path)
+            return make()
 
-    def _found(self, probes: FactSet, examples: FactSet, form: AskingForm) -> ndarray:
-        made = partial(super()._found, probes, examples, form)
-        return np.array(self.kept(f"compared/{form}", lambda: made().tolist()), bool)
+        return super()._kept(what, facts, form, make_in_time)
 
     def answers(self, facts: FactSet, shots: int) -> tuple[Asked, list[str]]:
         """Ask in every form of the search and in those that the tool keeps, which are returned as well."""
@@ -121,7 +115,8 @@ class KeptElicitation(Elicitation):
         kept = [each.form for each in self.compare(relation, pool) if each.kept]
         search = [form for form in self.forms(relation, len(pool)) if form.shots == shots]
         made = {
-            str(form): self.kept(str(form), partial(ask, form)) for form in dict.fromkeys([*search, *kept])
+            str(form): self._kept("both", facts, form, partial(ask, form))
+            for form in dict.fromkeys([*search, *kept])
         }
         return made, list(map(str, kept))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -47,7 +46,6 @@ def knowledge_stage(checkpoints: Checkpoints, directory: Path) -> Stage[pd.DataF
             found = ResumedElicitation(*how, advance=advance, folder=parts).elicit(checkpoints.test)
         knowledge_frame(checkpoints.test, found, checkpoints.known_cut).to_parquet(to)
         forms.write_text(as_json([{**asdict(f), "form": str(f.form)} for f in found.forms]), encoding="utf-8")
-        shutil.rmtree(parts, ignore_errors=True)
 
     return Stage(paths=(rows, told), make=make, read=lambda: pd.read_parquet(rows))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,15 +15,24 @@ from numpy import ndarray
 
 from finetune.common.checksums import cached_json
 from finetune.data.facts import FactSet
-from finetune.evaluation.asking_forms import AskingForm, FormAnswers
+from finetune.evaluation.asking_forms import AskingForm, Elicited, FormAnswers
 from finetune.evaluation.elicitation import Elicitation
 
 
 @dataclass
 class ResumedElicitation(Elicitation):
-    """Asks as :class:`Elicitation` does; a form of a relation that ``folder`` has is not asked again."""
+    """Asks as :class:`Elicitation` does; a form of a relation that ``folder`` has is not asked again.
+
+    Once all is asked the folder is gone: what was found is its caller's to keep.
+    """
 
     folder: Path = Path()
+
+    def elicit(self, facts: FactSet) -> Elicited:
+        """Choose forms on the training facts and ask ``facts`` in them, or go on with it."""
+        found = super().elicit(facts)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return found
 
     def _found(self, probes: FactSet, examples: FactSet, form: AskingForm) -> Bool[ndarray, " fact"]:
         make = partial(super()._found, probes, examples, form)

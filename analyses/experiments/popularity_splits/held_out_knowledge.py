@@ -12,12 +12,13 @@ from filelock import FileLock
 
 from analyses.common.elicited_knowledge import knowledge_frame
 from analyses.common.evaluate import knows_statements
+from analyses.common.resumed_elicitation import ResumedElicitation
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
 from analyses.experiments.popularity_splits.prepared_files import KNOWLEDGE, KNOWN, PreparedFacts
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import cached_json, recorded_file
 from finetune.common.progress import progress_bar
-from finetune.evaluation.elicitation import Elicitation, bound_prompts
+from finetune.evaluation.elicitation import bound_prompts
 from finetune.evaluation.multiple_choice import pick_choices
 
 
@@ -59,7 +60,8 @@ def _known(options: PopularitySplitsOptions, data: PreparedFacts, home: Path) ->
     if stating and given:
         asked = network, tokenizer, data.phrasebook, data.parts.train
         with progress_bar(f"Eliciting what {data.model} knows", total=bound_prompts(some, asked[2])) as done:
-            found = knowledge_frame(some, Elicitation(*asked, advance=done).elicit(some))
+            asks = ResumedElicitation(*asked, advance=done, folder=home / "eliciting")
+            found = knowledge_frame(some, asks.elicit(some))
         with recorded_file(home / KNOWLEDGE) as path:
             found.to_parquet(path)
         known[stating] = found["known"]
