@@ -58,8 +58,8 @@ def read_config(folder: str | Path) -> PeftConfig:
     """Make PEFT's configuration of an adapter's settings, without those that :func:`unknown_settings` names.
 
     Raises:
-        InputError: a kind of adapter that PEFT does not know, a setting of a wrong type or value, or one that
-            would load code or further adapters.
+        InputError: a kind of adapter that PEFT does not know, a setting of a wrong type or value, one that
+            would load code or further adapters, or one with which no two loads are alike.
     """
     file, settings = Path(folder) / CONFIG, read_settings(folder)
     kind = settings.get("peft_type")
@@ -75,6 +75,12 @@ def read_config(folder: str | Path) -> PeftConfig:
             else "megatron_config loads code"
         )
         raise InputError(f"{file}: {what}; save it as an ordinary LoRA")
+    if str(start := settings.get("init_lora_weights")).startswith("pissa_niter_"):
+        raise InputError(
+            f"{file}: init_lora_weights = {start!r}: loading it takes the base apart by random projections, "
+            "so that no two loads are alike, in PEFT as here; save it again as an ordinary LoRA "
+            "(save_pretrained with path_initial_model_for_weight_conversion)"
+        )
     kinds: dict[Any, Any] = PEFT_TYPE_TO_CONFIG_MAPPING
     known = kinds[kind]
     fields = _fields(known)
@@ -184,12 +190,6 @@ def _require_types(file: Path, settings: Mapping[str, Any], hints: Mapping[str, 
             raise InputError(f"{file}: {name} = {printable(repr(value), 60)} cannot be; correct it")
         if value is None:
             continue
-        if name == "init_lora_weights" and str(value).startswith("pissa_niter_"):
-            raise InputError(
-                f"{file}: {name} = {value!r}: loading it takes the base apart by random projections, so that "
-                "no two loads are alike, in PEFT as here; save it again as an ordinary LoRA (save_pretrained "
-                "with path_initial_model_for_weight_conversion)"
-            )
         for tried in _spellings(name, value, hints[name]):
             try:
                 check_type(tried, hints[name], collection_check_strategy=every)

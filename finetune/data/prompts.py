@@ -18,7 +18,7 @@ from finetune.common.errors import InputError
 from finetune.common.messages import quote
 from finetune.common.seeds import generator
 from finetune.common.short_repr import ShortRepr
-from finetune.data.records.fact import Fact, require_answers
+from finetune.data.records.fact import Fact, wrong_answers
 from finetune.data.records.subject_position import SLOT, find_subject
 
 QUESTION = "{question}"
@@ -48,18 +48,24 @@ class Prompt(ShortRepr):
     rendered: bool = False
 
     def __post_init__(self) -> None:
-        where = f"prompt {self.fact_id or self.text!r:.40}"
-        require_answers(self.answers, where)
         if not isinstance(self.text, str) or _LONE.search(self.text):
-            raise InputError(f"{where}: its text is no Unicode text; give a str without lone surrogates")
+            raise InputError(
+                f"{self._named}: its text is no Unicode text; give a str without lone surrogates"
+            )
+        if problem := wrong_answers(self.answers):
+            raise InputError(f"{self._named}: {problem}")
         start, end = self.subject
-        if not all(isinstance(place, Integral) for place in self.subject):
-            raise InputError(f"{where}: subject range {self.subject}: give two character positions")
+        if not (isinstance(start, Integral) and isinstance(end, Integral)):
+            raise InputError(f"{self._named}: subject range {self.subject}: give two character positions")
         if not 0 <= start < end <= len(self.text):
             raise InputError(
-                f"{where}: subject range {self.subject} does not lie in a "
-                f"text of {len(self.text)} characters; give half-open character positions"
+                f"{self._named}: subject range {self.subject} does not lie in a text of {len(self.text)} "
+                "characters; give half-open character positions"
             )
+
+    @property
+    def _named(self) -> str:
+        return f"prompt {self.fact_id or self.text!r:.40}"
 
 
 @dataclass(frozen=True, kw_only=True)

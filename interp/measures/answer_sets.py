@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
-from finetune.data.records.fact import require_answers
+from finetune.data.records.fact import wrong_answers
 from finetune.data.tokenization import Text, tokenize_with_answer
 from interp.measures.spans import PromptBatch
 
@@ -147,7 +147,8 @@ def answer_readings(
         endings.setdefault((prompt.relation, prompt.text[-1:], prompt.rendered), prompt)
     for prompt in endings.values():
         relation, names = prompt.relation, answer_sets[prompt.relation]
-        require_answers(list(names), f"answer set of {relation!r}")
+        if problem := wrong_answers(list(names)):
+            raise InputError(f"answer set of {relation!r}: {problem}")
         found = AnswerSet.tokenized(tokenizer, prompt, relation, names, reading)
         if found.readings != sets.setdefault(relation, found).readings:
             raise InputError(

@@ -31,7 +31,8 @@ class Fact(ShortRepr):
     choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        require_answers(self.answers, f"fact {self.id!r}")
+        if problem := wrong_answers(self.answers):
+            raise InputError(f"fact {self.id!r}: {problem}")
 
     @property
     def answer(self) -> str:
@@ -39,11 +40,8 @@ class Fact(ShortRepr):
         return self.answers[0]
 
 
-def require_answers(answers: object, where: str) -> None:
-    """Refuse answers that are one text, whose letters would be answers each, or of which one says nothing.
-
-    Raises:
-        InputError: says what was given.
-    """
-    if not isinstance(answers, tuple | list) or not all(isinstance(a, str) and a.strip() for a in answers):
-        raise InputError(f"{where}: answers = {answers!r:.80}: give a tuple of texts, none of them blank")
+def wrong_answers(answers: object) -> str:
+    """Say what is wrong with answers that are one text, a letter each, or of which one says nothing."""
+    if isinstance(answers, tuple | list) and all(isinstance(a, str) and a.strip() for a in answers):
+        return ""
+    return f"answers = {answers!r:.80}: give a tuple of texts, none of them blank"
