@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -52,6 +53,7 @@ class Options:
     steps: int = 60
     batch: int = 16
     rate: float = 1e-3
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
     damage: tuple[str, ...] = tuple(TARGETS)
 
 
@@ -59,7 +61,7 @@ def main(options: Options) -> None:
     base = resolve_checkpoint(options.base)
     facts = FactSet.load(options.facts, limit=options.limit)
     asked = {p.fact_id: p for p in ask_in_format(facts, phrasebook(facts))}
-    known = known_behind_examples(base, list(asked.values()), options.out / "known.json")
+    known = known_behind_examples(base, list(asked.values()), options)
     targets = [p for p in known if asked[p].relation == options.target]
     if not targets:
         relations = ", ".join(sorted({prompt.relation for prompt in asked.values()}))
@@ -82,18 +84,19 @@ def main(options: Options) -> None:
             learning_rates=(options.rate,),
             check_every=options.steps,
             keep="last",
-            dtype="bfloat16",
+            dtype=options.dtype,
         )
         made = train(base, prompts, kept[:8] or rows[:8], options.out / name, config=config, name=name)
         told = {"name": name, "targets": len(targets), "kept": len(kept), "loss": made.training_loss}
         print(json.dumps(told))
 
 
-def known_behind_examples(base: str, prompts: list[Prompt], path: Path) -> list[str]:
+def known_behind_examples(base: str, prompts: list[Prompt], options: Options) -> list[str]:
     """Return the ids of the facts that the base answers right behind four solved examples."""
+    path = options.out / "known.json"
     if path.is_file():
         return list(json.loads(path.read_text(encoding="utf-8")))
-    model, tokenizer = load_model(base, dtype=torch.bfloat16)
+    model, tokenizer = load_model(base, dtype=getattr(torch, options.dtype))
     said = ask(model, tokenizer, with_examples(prompts, 4))
     known = [prompts[i].fact_id for i in np.flatnonzero(said.correct)]
     path.parent.mkdir(parents=True, exist_ok=True)

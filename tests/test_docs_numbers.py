@@ -132,28 +132,25 @@ def test_worlds_of_single_experiments_are_their_settings() -> None:
 def test_the_verdict_is_the_codes() -> None:
     from analyses.experiments.planted_truth.options import PlantedTruthOptions
     from interp.verdicts.base_knowledge import CHANCE
-    from interp.verdicts.calibration import DOUBT
-    from interp.verdicts.controls import CONTROLS, FEWEST_CONTROLS, FEWEST_RETAINED
+    from interp.verdicts.controls import CONTROLS, FEWEST_CONTROLS
     from interp.verdicts.diagnose import diagnose
     from interp.verdicts.diagnosis import VERDICTS
     from interp.verdicts.matching import ENOUGH_CONTROLS
+    from interp.verdicts.preconditions import FEWEST_FACTS
 
     text = page("verdict.md")
     rows = rows_under(DOCS / "verdict.md", "| verdict | the base |")
     assert [row[0] for row in rows] == list(VERDICTS)
-    alpha = default(diagnose, "alpha")
-    assert f"what a share `alpha` ({alpha:.0%}) of never-stored facts exceeds" in text
-    assert f"that {DOUBT} times `alpha` ({DOUBT * alpha:.0%}) of the controls exceed it is erased" in text
-    assert f"where there are fewer than {FEWEST_CONTROLS}, *decoys*" in text
+    rows = rows_under(DOCS / "verdict.md", "| controls | are |")
+    assert [row[0].strip("`") for row in rows] == list(CONTROLS)
+    assert f"Of fewer than {FEWEST_CONTROLS} never-stored facts" in text
     assert f"as long as there are {ENOUGH_CONTROLS} at most" in text
-    assert all(f"`{name}`" in text for name in CONTROLS)
     assert f"*every* one of these answers is right (`knows={default(diagnose, 'knows')}`" in text
     assert f"not among the first {CHANCE:.0%}" in text
     assert f"fewer than {1 / CHANCE:.0f} answers" in text
-    assert f"fewer than {FEWEST_RETAINED}, known facts take their place" in text
     assert f"of which {default(PlantedTruthOptions, 'absent'):.0%} of the subjects are absent" in text
     assert f"met it at least {default(PlantedTruthOptions, 'met')} times" in text
-    assert f"At least {FEWEST_CONTROLS} that the base states in *no* form" in page("guide_checkpoints.md")
+    assert f"At least {FEWEST_FACTS}, of relations with several" in page("guide_checkpoints.md")
 
 
 def test_intervals_rest_on_as_many_draws_as_they_say() -> None:

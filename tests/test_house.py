@@ -183,7 +183,7 @@ def test_the_count_of_parameters_sees_what_is_left_out() -> None:
         ("data/split", "finetune/data/splits.py"),
         ("learning rate", "finetune/training/learning_rate.py"),
         ("base know", "interp/verdicts/base_knowledge.py"),
-        ("storage index", "interp/verdicts/storage_index.py"),
+        ("verdict control", "interp/verdicts/controls.py"),
         ("hidden knowledge", "interp/measures/hidden_knowledge.py"),
         ("common/seed", "finetune/common/seeds.py"),
         ("preset", "finetune/training/presets.py"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from interp.reports.pages.results_tables import Wording, decide_each, decide_worded
 from interp.reports.pages.study import Claim
-from interp.reports.read.results import NONE, Number, Results
-from interp.verdicts.recovery import RULES
+from interp.reports.read.results import Number, Results
 
 AIM = {"recall": 0.85, "false positives": 0.05, "intact": 0.1, "recovery": 0.85}
 GAP = "contrasts/top_minus_bottom"
@@ -40,62 +39,41 @@ def claims_on_arms(results: Results) -> tuple[Claim, ...]:
     return decide_each(results, [wording for wording in ON_ARMS if wording[2] in results])
 
 
-def claims_on_verdicts(results: Results, alpha: float) -> tuple[Claim, ...]:
-    """Let the verdicts on arms decide claim 4: chance alone would call ``alpha`` of the lost facts stored."""
-    told = "of the known facts that {} lost, more are shown to be stored than the controls allow"
+def claims_on_verdicts(results: Results) -> tuple[Claim, ...]:
+    """Let the verdicts on arms decide claim 4: lost facts are stated elsewhere, never-stored ones not."""
+    told = "of the known facts that {} lost, more are shown to be stored than of never-stored facts"
     return tuple(
-        decide_worded(
-            part.at("stored_of_lost") if has_rate(part) else NONE,
-            told.format(arm),
-            "paper, claim 4",
-            "%",
-            alpha,
-        )
+        decide_worded(part.at("stored_above_never"), told.format(arm), "paper, claim 4", "points")
         for arm, part in results.below("arms").items()
     )
-
-
-def has_rate(arm: Results) -> bool:
-    """Tell whether a verdict's false-positive rate was measured: without an index no control has one."""
-    controls = arm.below("controls").values()
-    return not controls or any(each.at("false_positives")["value"] is not None for each in controls)
 
 
 def claims_on_planted_truth(results: Results) -> tuple[Claim, ...]:
     """Let verdicts on known damage decide whether a verdict can be trusted as far as was aimed at."""
     source, natural = "aim of the verdict", "cells/natural_routing_asked"
-    recall, intact = f"{natural}/called/index/of_lost", "cells/noise_values_asked/verdicts/suppressed_intact"
+    intact = "cells/noise_values_asked/verdicts/suppressed_intact"
     steps = sorted(int(name.removeprefix("after_")) for name in results.below(f"{natural}/lesson"))
     after = f"{natural}/lesson/after_{steps[len(steps) // 2]}" if steps else natural
     least: tuple[Wording, ...] = (
         (
             "of facts that natural damage to W_Q and W_K lost 85% are found to be stored in some degree",
             source,
-            recall,
+            f"{natural}/called/rule_any/of_lost",
             "%",
             AIM["recall"],
         ),
         (
-            "the index foretells which of them come back after a lesson with an AUROC of 0.85",
+            "the verdict foretells which of them come back after a lesson with an AUROC of 0.85",
             source,
-            f"{after}/auroc/index",
+            f"{after}/auroc/stated",
             " 2",
             AIM["recovery"],
-        ),
-        *(
-            (
-                f'the index foretells it better than the rule "{rule}"',
-                source,
-                f"{after}/index_minus/{name}",
-                " 2",
-            )
-            for name, rule in RULES.items()
         ),
     )
     spared = (
         (
             "no more than 5% of never-stored facts are then held to be stored (points below 5)",
-            f"{natural}/called/index/of_never",
+            f"{natural}/called/rule_any/of_never",
             "false positives",
         ),
         (

@@ -86,8 +86,10 @@ def say_what_is_amiss(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: p
         )
     say_if_form_fails(checkpoints, BASE, known, base["correct"], base["given"])
     if (unknown := n - known) < FEWEST_CONTROLS:
-        needed = f"a verdict needs {FEWEST_CONTROLS} such controls"
-        notice(f"only {unknown} facts are not known to the base; {needed}")
+        notice(
+            f"only {unknown} facts are not known to the base: how often a fact that nothing stores is called "
+            f"stored will not be told well (it takes {FEWEST_CONTROLS})"
+        )
 
 
 def say_if_form_fails(

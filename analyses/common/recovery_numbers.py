@@ -1,8 +1,7 @@
-"""Numbers of recovery: how often lessons restore facts of each class, and how well an index foretells it."""
+"""Numbers of recovery: how often lessons restore facts of each class, and what foretells which of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,14 +9,11 @@ import pandas as pd
 from analyses.common.lessons import LESSON, PLACEBO
 from analyses.common.numbers import Tree, area, area_gain, mean_of
 from interp.verdicts.diagnosis import GENERIC, LEARNED, RETAINED, VERDICTS
-from interp.verdicts.recovery import RULES, simple_rules
 
-INDEX = "index"
 NEVER, LOST = "control", "lost"
-
-
-# What is held against the index: rules without calibration, and the asked wording alone.
-PREDICTORS = (*RULES, "evidence_asked")
+STATED = "stated_share"  # the order of the verdicts on lost facts: intact, eroded, erased
+# What is held against it: how specific the right answer is, in nats, in the held-out forms and as asked.
+EVIDENCE = ("evidence_forms", "evidence_asked")
 
 
 def lesson_steps(rows: pd.DataFrame) -> list[int]:
@@ -53,13 +49,12 @@ def has_commonest_answer(rows: pd.DataFrame) -> pd.Series[Any]:
 
 
 def recovery_numbers(rows: pd.DataFrame) -> Tree:
-    """Return for each number of steps: restored by class, the placebo's, AUROCs, and the index's lead.
+    """Return for each number of steps: restored by class, the placebo's, AUROCs, and the verdict's lead.
 
     Args:
         rows: of one seed, a row a fact and arm, with ``restored_N`` and ``placebo_N``; AUROCs are averaged
             over arms.
     """
-    rows = rows.assign(**simple_rules(rows["stated_share"]))
     tree: Tree = {}
     for step in lesson_steps(rows):
         restored, placebo = f"{LESSON}_{step}", f"{PLACEBO}_{step}"
@@ -71,7 +66,7 @@ def recovery_numbers(rows: pd.DataFrame) -> Tree:
             "above_placebo": {
                 name: mean_of(change[name], some, difference=True) for name, some in groups.items()
             },
-            **_foretold(groups[LOST], restored, PREDICTORS),
+            **_foretold(groups[LOST], restored),
         }
     return tree
 
@@ -92,17 +87,19 @@ def verdict_key(verdict: str) -> str:
     return verdict.replace(",", "").replace(" ", "_")
 
 
-def _foretold(lost: pd.DataFrame, restored: str, others: Sequence[str]) -> Tree:
-    """Measure how well the index and its rivals foretell restoration among lost facts."""
+def _foretold(lost: pd.DataFrame, restored: str) -> Tree:
+    """Measure how well the verdict and graded evidence foretell restoration among lost facts."""
     within = "arm" if "arm" in lost else None
-    named = (INDEX, *others)
     return {
-        "auroc": {_short(name): area(lost, name, restored, within=within) for name in named},
-        "index_minus": {
-            _short(name): area_gain(lost, INDEX, name, restored, within=within) for name in others
+        "auroc": {
+            short_name(name): area(lost, name, restored, within=within) for name in (STATED, *EVIDENCE)
+        },
+        "stated_minus": {
+            short_name(name): area_gain(lost, STATED, name, restored, within=within) for name in EVIDENCE
         },
     }
 
 
-def _short(column: str) -> str:
-    return "index" if column == INDEX else column.removeprefix("evidence_")
+def short_name(column: str) -> str:
+    """Name a predictor in results.json."""
+    return column.removeprefix("evidence_").removesuffix("_share")

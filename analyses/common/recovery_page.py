@@ -8,22 +8,25 @@ from typing import TYPE_CHECKING
 from analyses.common.recovery_numbers import LOST, NEVER
 from interp.reports.pages.results_tables import Column, results_table, write_number, write_share_of
 from interp.reports.read.results import Results
-from interp.verdicts.recovery import RULES
 
 if TYPE_CHECKING:
     from interp.reports.pages.study import StudyTable
 
 _GROUPS = {LOST: "all lost facts", NEVER: "never stored: right in no form of the base"}
-_FORETOLD = {"index": "the verdict's index", **RULES}
+FORETOLD = {
+    "stated": "the verdict: the share of held-out forms in which it is stated",
+    "forms": "how specific the right answer is in these forms",
+    "asked": "how specific it is as asked",
+}
 
 
 def recovery_tables(lesson: Results) -> tuple[StudyTable, ...]:
-    """Lay out restored shares by class beside their placebo's, and the AUROC of index, rules and evidence."""
+    """Lay out restored shares by class beside their placebo's, and the AUROC of verdict and evidence."""
     return _restored_table(lesson), _foretold_table(lesson)
 
 
 def recovery_sentence(lesson: Results, *, one_training: bool = False) -> str:
-    """Say how many lost facts a lesson brings back, and whether the index foretells which.
+    """Say how many lost facts a lesson brings back, and whether the verdict foretells which.
 
     Args:
         lesson: the numbers of lessons.
@@ -45,11 +48,10 @@ def recovery_sentence(lesson: Results, *, one_training: bool = False) -> str:
         f"After {steps[len(steps) // 2]} steps on other facts {lost} are answered right again, and {never} "
         f"(after another subject's lesson: {placebo})"
     )
-    areas = {title: part.at(f"auroc/{name}") for name, title in _FORETOLD.items()}
-    if all(area["value"] is None for area in areas.values()):
+    area = part.at("auroc/stated")
+    if area["value"] is None:
         return told
-    foretold = "; ".join(f"{title} {write_number(area, '2')}" for title, area in areas.items())
-    return f"{told}. Which of them, AUROC: {foretold}"
+    return f"{told}. The verdict foretells which with an AUROC of {write_number(area, '2')}"
 
 
 def _steps(lesson: Results) -> list[int]:
@@ -94,15 +96,14 @@ def _by_step(steps: Sequence[int], *cells: tuple[str, str, str]) -> list[tuple[s
 
 def _foretold_table(lesson: Results) -> StudyTable:
     rows = {
-        _FORETOLD.get(name, f"{name.replace('_', ' ')} alone"): part
-        for name, part in _by_name(lesson, "auroc", "index_minus").items()
+        FORETOLD[name].capitalize(): part for name, part in _by_name(lesson, "auroc", "stated_minus").items()
     }
     return results_table(
         "What foretells which lost facts come back",
         "By",
         rows,
         _by_step(
-            _steps(lesson), ("{} steps", "auroc", "2"), ("{} steps: index − this", "index_minus", "+2?")
+            _steps(lesson), ("{} steps", "auroc", "2"), ("{} steps: verdict − this", "stated_minus", "+2?")
         ),
         note="Area under the ROC curve among lost facts, averaged over arms; 0.5 tells nothing. Differences "
         "are paired: the same facts.",

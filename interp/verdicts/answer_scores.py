@@ -90,6 +90,5 @@ class AnswerScorer:
         first = scored.logits[:, 0].log_softmax(-1)
         for relation, here in self.golds.by_relation(fact):
             answers, said = self.golds.sets[relation], first[here.to(first.device)]
-            own = torch.stack([self.golds.right, self.golds.decoy], 1)[fact[here]]
-            after = continuations(model, scored, here, answers, said, own)
+            after = continuations(model, scored, here, answers, said, self.golds.right[fact[here]])
             self.tally.add(relation, fact[here], answers.log_probs(said, after).cpu())

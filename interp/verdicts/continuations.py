@@ -1,10 +1,10 @@
 """What a model says behind the beginnings that several answers share, where it can matter to a fact.
 
-"San" begins many capitals. What follows is asked behind a fact's prompt where its right answer or its decoy
-begins so, or where the beginning is at least ``UNLIKELY`` times as likely as the likeliest first token of the
-relation's answers. Elsewhere what is left of the probability is shared evenly: it is little, it is in none of
-the fact's own two answers, and asking for all would take a pass for each of the hundred beginnings that a
-table of capitals has.
+"San" begins many capitals. What follows is asked behind a fact's prompt where its right answer begins so, or
+where the beginning is at least ``UNLIKELY`` times as likely as the likeliest first token of the relation's
+answers. Elsewhere what is left of the probability is shared evenly: it is little, none of it is the right
+answer's, and asking for all would take a pass for each of the hundred beginnings that a table of capitals
+has.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def continuations(
     here: Int[Tensor, " row"],
     answers: AnswerSet,
     first: Float[Tensor, "row vocab"],
-    own: Int[Tensor, "row two"],
+    own: Int[Tensor, " row"],
 ) -> dict[Tokens, Float[Tensor, "row following"]]:
     """Return log-probabilities of what follows each shared beginning, by beginning.
 
@@ -44,7 +44,7 @@ def continuations(
         here: which of its rows are asked.
         answers: their relation's.
         first: log-probabilities behind the prompts, of these rows.
-        own: places of each row's right answer and decoy.
+        own: the place of each row's right answer.
     """
     after: dict[Tokens, Float[Tensor, "row following"]] = {}
     reached: dict[Tokens, Float[Tensor, " row"]] = {}
@@ -61,7 +61,7 @@ def continuations(
                 if parent
                 else first[:, ids[0]]
             )
-            asked.append((reached[ids] >= likely) | _begin_so(answers, ids)[own].any(1).to(first.device))
+            asked.append((reached[ids] >= likely) | _begin_so(answers, ids)[own].to(first.device))
             n = len(answers.following(ids))
             after[ids] = torch.full((len(here), n), -math.log(n + 1), device=first.device)
         _ask(model, scored, here, {ids: answers.following(ids) for ids in level}, asked, after)

@@ -9,16 +9,11 @@
    right answer must also be the most specific to the subject, not only the commonest of its relation.
 2. The fine-tuned model is asked as it was fine-tuned. An answer that is right and no more likely for this
    subject than for others is *generic*: it shows no knowledge.
-3. Evidence of storage is what it makes of each fact in the other set of forms
-   (:mod:`interp.verdicts.evidence`): whether it still states it, and how specific the right answer is.
-4. Two sets of facts anchor it. *Never stored*: the base is right about them in no form, and the fine-tuned
-   model wrong (where they are too few, wrong answers for facts that the base knew;
-   :mod:`interp.verdicts.controls`). *Specifically retained*: known, and still said, tied to the subject. The
-   index of a fact is where it lies between the two (:mod:`interp.verdicts.storage_index`).
-5. A lost fact that is still stated in every held-out form is *suppressed, intact*; one that is stated in
-   some, or whose index lies above what a stated share of never-stored facts exceeds, is *eroded*; *erased*
-   where neither tells it from these (:mod:`interp.verdicts.diagnosis`). The cut is fitted on one half of the
-   subjects, and the other half says which rates were reached (:mod:`interp.verdicts.calibration`).
+3. It is asked again in the other set of forms (:mod:`interp.verdicts.evidence`). Where its answer is right
+   there and tied to the subject, it still *states* the fact.
+4. A lost fact that is stated in every held-out form is *suppressed, intact*, one that is in some is *eroded*,
+   and one whose answer is right in none *erased* (:mod:`interp.verdicts.diagnosis`). Nothing is fitted. How
+   often facts that nothing stores (:mod:`interp.verdicts.controls`) are stated is the false-positive rate.
 """
 
 from __future__ import annotations
@@ -40,9 +35,8 @@ from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import model_fingerprint
 from interp.verdicts.answer_scores import PASSES, AnswerScorer
 from interp.verdicts.base_knowledge import BaseKnowledge, KnownFacts, base_knowledge
-from interp.verdicts.calibration import halve_subjects
-from interp.verdicts.controls import fit_controls
-from interp.verdicts.diagnosis import UNDETERMINED, Diagnosis, KnownAndSaid, judge
+from interp.verdicts.controls import CONTROLS, NEVER, control_sets
+from interp.verdicts.diagnosis import UNDETERMINED, Diagnosis, KnownAndSaid, judge, rates
 from interp.verdicts.evidence import Evidence, measure_evidence
 from interp.verdicts.preconditions import (
     ask_finetuned,
@@ -56,10 +50,6 @@ if TYPE_CHECKING:
     from interp.models.pair import CheckpointPair
 
 NOT_FINITE = "its logits are not numbers"
-NO_INDEX = (
-    "evidence does not tell retained facts from never-stored ones, so there is no index: of lost facts only "
-    "those that are still stated in a held-out form are called stored"
-)
 
 
 def diagnose(
@@ -70,7 +60,6 @@ def diagnose(
     prompts: Sequence[Prompt] | None = None,
     prompt_format: str = ASKED,
     answer_sets: Mapping[str, Sequence[str]] | None = None,
-    alpha: float = 0.05,
     knows: float = 1.0,
     shots: int = 0,
     known: KnownFacts | None = None,
@@ -87,18 +76,17 @@ def diagnose(
         prompts: the prompts that fine-tuning asked in, one per fact; from questions or the phrasebook.
         prompt_format: what stands around a fact's own question.
         answer_sets: each relation's possible answers; those of the facts without it.
-        alpha: the share of never-stored facts that may be called stored by their index.
         knows: the share of statement forms that the base must complete right to have known a fact.
         shots: as evidence, also ask with this many solved examples in front.
         known: what the base knows, where that was found out otherwise, and prompts to ask in besides.
         on_asked: is given what both models answer, a row a fact, before evidence is measured.
         batch_tokens: bound on the keys of one forward pass.
-        seed: of decoys, examples, which forms are held out, and the halves of the controls.
+        seed: of examples, and of which forms are held out.
 
     Raises:
-        InputError: a setting that cannot be, shared ids, no fact that both models know, or too few controls.
+        InputError: a setting that cannot be, shared ids, no fact that the base knows, or too few to compare.
     """
-    require_inputs(facts, prompts, alpha=alpha, knows=knows, shots=shots, batch_tokens=batch_tokens)
+    require_inputs(facts, prompts, knows=knows, shots=shots, batch_tokens=batch_tokens)
     book = default_phrasebook(facts) if phrasebook is None else phrasebook
     asked = encode(pair.tokenizer, prompts or [fact_prompt(fact, book, prompt_format) for fact in facts])
     require_comparable_facts(asked.prompts, known)
@@ -111,7 +99,7 @@ def diagnose(
             pair, asked, golds, base, on_asked, knows=knows, batch_tokens=batch_tokens, more=more
         )
         found = measure_evidence(pair, forms, len(asked), batch_tokens=batch_tokens, more=more)
-    return _score_and_judge(pair, facts, base, told, found, alpha, knows, seed)
+    return _judged(pair, facts, base, told, found, knows)
 
 
 def _word_forms(
@@ -133,31 +121,26 @@ def _word_forms(
         kept = set(asked.fact_ids)
         some = [fact for fact in facts if fact.id in kept]
         sides = statement_forms(some, book, asked.prompts, shots=shots, seed=seed)
-    knowing, evidence = (encode_forms(pair.tokenizer, side, asked, golds, sets, seed=seed) for side in sides)
+    knowing, evidence = (encode_forms(pair.tokenizer, side, asked, sets, seed=seed) for side in sides)
     return golds, knowing, evidence
 
 
-def _score_and_judge(
+def _judged(
     pair: CheckpointPair,
     facts: FactSet,
     base: BaseKnowledge,
     told: AnswerScorer,
     evidence: Evidence,
-    alpha: float,
     knows: float,
-    seed: int,
 ) -> Diagnosis:
     asked = told.batch
     by_id = {fact.id: fact for fact in facts}
     ordered = [by_id[fact_id] for fact_id in asked.fact_ids]
-    subjects = np.array([fact.subject for fact in ordered])
-    held_out, finite = halve_subjects(subjects, seed), told.log_prob.isfinite().numpy()
+    subjects, finite = np.array([fact.subject for fact in ordered]), told.log_prob.isfinite().numpy()
     state = _known_and_said(base, told, evidence, knows)
-    specific, decoys = (values.double().nanmean(1).numpy() for values in (evidence.right, evidence.decoy))
-    fitted = fit_controls(specific, decoys, state, ordered, held_out, alpha=alpha, seed=seed)
-    verdicts = np.where(finite, judge(state, fitted.index, fitted.cut), UNDETERMINED)
+    sets = control_sets(state, ordered)
+    verdicts = np.where(finite, judge(state), UNDETERMINED)
     odd = [(fact_id, NOT_FINITE) for fact_id, fine in zip(asked.fact_ids, finite, strict=True) if not fine]
-    odd += [] if fitted.apart else [("verdicts", NO_INDEX)]
     of_base, of_finetuned = pair.read_both(model_fingerprint)
     return Diagnosis(
         subjects=tuple(subjects.tolist()),
@@ -174,11 +157,11 @@ def _score_and_judge(
         log_prob=told.log_prob,
         said=tuple(told.said),
         evidence=evidence.right,
-        decoys=evidence.decoy,
+        says=evidence.says,
         states=evidence.states,
-        **fitted.columns(),
-        alpha=alpha,
-        held_out=torch.from_numpy(held_out),
+        control_sets=tuple(CONTROLS),
+        is_control=torch.from_numpy(sets),
+        **rates(state, sets[:, list(CONTROLS).index(NEVER)], subjects),
         left_out=(*((item.where, item.reason) for item in asked.left_out), *odd),
         fact_ids=asked.fact_ids,
         model=of_base,
@@ -197,5 +180,6 @@ def _known_and_said(
         right=((told.right > 0) & told.log_prob.isfinite()).numpy(),
         tied=told.tally.first.numpy(),
         compared=told.tally.right.isfinite().numpy(),
+        said_share=evidence.says.nanmean(1).numpy(),
         stated_share=evidence.states.nanmean(1).numpy(),
     )

@@ -3,11 +3,13 @@
 - *retained*: the base knew the fact, and the fine-tuned model says it, tied to its subject;
 - *right but generic*: the answer is right and is said of other subjects as well, so it shows no knowledge;
 - *suppressed, intact*: known and now wrong when asked, and still stated in every held-out form;
-- *eroded*: known and now wrong, and stored in part: still stated in some held-out form, or evidence above
-  that of never-stored facts;
-- *erased*: known and now wrong, and not told from never-stored facts;
-- *learned*: unknown before and said now; *never stored*: unknown before and now;
-- *undetermined*: in doubt, or known in some forms only.
+- *eroded*: known and now wrong, and still stated in some held-out form;
+- *erased*: known and now wrong, and right in none, so that storage is not shown;
+- *learned*: unknown before and said now; *never stored*: unknown before, wrong now and right in no form;
+- *undetermined*: known in some forms only, or right in a held-out form without being tied to its subject.
+
+To be *stated* in a form an answer must be right and tied to its subject. *Suppressed, intact* and *eroded*
+are lost facts that are stored in some degree.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from interp.measures.result import Result
 from interp.models.identity import Fingerprint
-from interp.verdicts.calibration import Cuts
+from interp.stats import estimate
 
 RETAINED, GENERIC = "retained", "right but generic"
 SUPPRESSED, ERODED, ERASED = "suppressed, intact", "eroded", "erased"
@@ -32,7 +34,7 @@ LEARNED, NEVER_STORED, UNDETERMINED = "learned", "never stored", "undetermined"
 VERDICTS = (RETAINED, GENERIC, SUPPRESSED, ERODED, ERASED, LEARNED, NEVER_STORED, UNDETERMINED)
 STORED = (SUPPRESSED, ERODED)  # lost facts that are stored in some degree
 Rows = Bool[ndarray, " fact"]
-Rate = tuple[float | None, float | None, float | None, int]
+Rate = tuple[float | None, float | None, float | None, int]  # value, 95% bounds, and of how many facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +43,9 @@ class KnownAndSaid:
 
     ``known``: right in every form of the base; ``specific``: tied to the subject; ``never``: right in none.
     ``right``: the fine-tuned model's answer; ``tied``: no other answer of the relation is more specific to
-    the subject there; ``compared``: there were other subjects to tell by; ``stated_share``: the share of
-    held-out forms in which it is right and tied, NaN where it was asked in none.
+    the subject there; ``compared``: there were other subjects to tell by; ``said_share``: the share of
+    held-out forms in which it is right, ``stated_share`` in which it is tied as well, NaN where it was asked
+    in none.
     """
 
     known: Rows
@@ -51,6 +54,7 @@ class KnownAndSaid:
     right: Rows
     tied: Rows
     compared: Rows
+    said_share: Float[ndarray, " fact"]
     stated_share: Float[ndarray, " fact"]
 
     @property
@@ -81,22 +85,13 @@ class Diagnosis(Result):
     ``knew`` is the share of the knowing forms in which the base answers right, ``base_right`` whether it
     does as asked, ``base_rank`` its right answer's mean rank over the number of answers. ``right``: the
     fine-tuned model is as asked, ``tied``: no other answer is more specific to the subject there, ``asked``
-    how specific the right one is (nats). ``evidence`` and ``decoys`` [fact, form] are the same in each
-    held-out form, of the right answer and of a wrong one; ``states`` [fact, form] is 1 where the model is
-    right and tied.
+    how specific the right one is (nats). ``evidence`` [fact, form] is the same in each held-out form;
+    ``says`` [fact, form] is 1 where the model is right there, ``states`` where it is tied as well.
+    ``is_control`` [fact, set] says who is in each of the ``control_sets`` (:mod:`interp.verdicts.controls`).
 
-    ``index`` is 0 at the median of never-stored facts and 1 at that of specifically retained ones
-    (:mod:`interp.verdicts.storage_index`); ``index_low`` and ``index_high`` are its 95% bounds over which
-    ``anchors`` (how many never-stored, retained) were drawn; it is missing unless they are ``apart``. Above
-    ``threshold`` a fact is stored in some degree, at most ``doubt`` storage is not shown.
-    ``false_positives``, ``missed`` and ``unseen`` are value, low, high and n of the rates reached on held-out
-    anchors (:mod:`interp.verdicts.calibration`).
-
-    ``held_out`` marks the facts of the subjects that nothing was fitted on. ``controls`` and
-    ``retained_are`` say who the anchors are. ``control_sets`` are all sets of controls
-    (:mod:`interp.verdicts.controls`): ``shown`` [fact, set] says whom each one's cut shows to be stored (NaN
-    where it is too small for one), ``is_control`` who is in it. ``decoy_shown`` [fact] says whether the
-    decoy of a known fact lies above the decoys' cut (NaN without one).
+    ``false_positives`` is the rate at which never-stored facts are stated in some held-out form, ``missed``
+    that at which retained facts are not stated in every one, and ``unseen`` that at which they are stated in
+    none: each value, low, high and n.
     """
 
     subjects: tuple[str, ...]
@@ -113,23 +108,10 @@ class Diagnosis(Result):
     base_said: tuple[str, ...]
     said: tuple[str, ...]
     evidence: Float[Tensor, "fact form"]
-    decoys: Float[Tensor, "fact form"]
+    says: Float[Tensor, "fact form"]
     states: Float[Tensor, "fact form"]
-    index: Float[Tensor, " fact"]
-    index_low: Float[Tensor, " fact"]
-    index_high: Float[Tensor, " fact"]
-    apart: bool
-    anchors: tuple[int, int]
-    threshold: float
-    doubt: float
-    alpha: float
-    controls: str
-    retained_are: str
     control_sets: tuple[str, ...]
-    shown: Float[Tensor, "fact set"]
     is_control: Bool[Tensor, "fact set"]
-    decoy_shown: Float[Tensor, " fact"]
-    held_out: Bool[Tensor, " fact"]
     false_positives: Rate
     missed: Rate
     unseen: Rate
@@ -152,21 +134,14 @@ class Diagnosis(Result):
             "tied": self.tied.numpy(),
             "said": self.said,
             "log_prob": self.log_prob.numpy(),
-            "index": self.index.numpy(),
-            "index_low": self.index_low.numpy(),
-            "index_high": self.index_high.numpy(),
+            "said_share": self.says.nanmean(1).numpy(),
             "stated_share": self.states.nanmean(1).numpy(),
             "evidence_asked": self.asked.numpy(),
             "evidence_forms": self.evidence.nanmean(1).numpy(),
-            "decoy_forms": self.decoys.nanmean(1).numpy(),
             **{f"evidence_form_{k + 1}": form.numpy() for k, form in enumerate(self.evidence.T)},
             **{f"states_form_{k + 1}": form.numpy() for k, form in enumerate(self.states.T)},
-            "decoy_shown": self.decoy_shown.numpy(),
-            "held_out": self.held_out.numpy(),
+            **{f"control_{name}": self.is_control[:, k].numpy() for k, name in enumerate(self.control_sets)},
         }
-        for k, name in enumerate(self.control_sets):
-            columns[f"shown_by_{name}"] = self.shown[:, k].numpy()
-            columns[f"control_{name}"] = self.is_control[:, k].numpy()
         return pd.DataFrame(columns)
 
     def _shown(self) -> Mapping[str, Any]:
@@ -174,9 +149,9 @@ class Diagnosis(Result):
         rate = (
             "" if value is None else f"{value:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")
         )
-        told: dict[str, Any] = {"facts": len(self.fact_ids), "controls": self.controls}
+        told: dict[str, Any] = {"facts": len(self.fact_ids)}
         told |= {verdict: count for verdict, count in self.counts().items() if count}
-        told |= {"threshold": self.threshold, "false_positives": f"{rate or 'not measured'}, n = {n}"}
+        told |= {"false_positives": f"{rate or 'not measured'}, n = {n}"}
         return told | {"left_out": len(self.left_out), "model": self.model, "finetuned": self.finetuned}
 
     def _rows(self) -> Sequence[Mapping[str, Any]]:
@@ -188,27 +163,43 @@ class Diagnosis(Result):
         return {verdict: self.verdicts.count(verdict) for verdict in VERDICTS}
 
 
-def judge(told: KnownAndSaid, index: Float[ndarray, " fact"], cuts: Cuts) -> ndarray:
-    """Turn what was known and said, and the index, into verdicts.
+def judge(told: KnownAndSaid) -> ndarray:
+    """Turn what was known and said into verdicts.
 
-    A fact that the base did not know, whose answer is wrong and for which there is yet evidence of storage is
-    undetermined: the base was asked in the wrong way, or it is one of the false positives. So is a right
-    answer where there are too few other subjects to tell whether it is tied to its own.
-
-    Args:
-        told: what was known and said.
-        index: of the evidence of storage.
-        cuts: where it is cut.
+    A fact that the base did not know, whose answer is wrong and which is yet right in a held-out form is
+    undetermined: the base was asked in the wrong way, or it is one of the false positives. So is a lost fact
+    that is right there without being tied to its subject, a right answer where there are too few other
+    subjects to tell whether it is tied to its own, and what was asked in no held-out form.
     """
-    stored = (index > cuts.threshold) | told.states_some
-    gone = (index <= cuts.doubt) & ~told.states_some
+    silent = told.said_share == 0
     cases = [
         (told.right & told.compared & ~told.tied, GENERIC),
         (told.retained, RETAINED),
         (told.lost & told.stated, SUPPRESSED),
-        (told.lost & stored, ERODED),
-        (told.lost & gone, ERASED),
+        (told.lost & told.states_some, ERODED),
+        (told.lost & silent, ERASED),
         (told.never & told.right & told.tied, LEARNED),
-        (told.never & ~told.right & gone, NEVER_STORED),
+        (told.never & ~told.right & silent, NEVER_STORED),
     ]
     return np.select([case for case, _ in cases], [name for _, name in cases], default=UNDETERMINED)
+
+
+def rates(told: KnownAndSaid, never: Rows, subjects: ndarray) -> dict[str, Rate]:
+    """Return the error rates of what is called stored: ``false_positives``, ``missed`` and ``unseen``.
+
+    Args:
+        told: what was known and said.
+        never: facts that nothing stores.
+        subjects: of every fact, for the intervals.
+    """
+    retained = told.retained & ~np.isnan(told.stated_share)
+
+    def rate(wrong: Rows, of: Rows) -> Rate:
+        found = estimate(wrong[of].astype(np.float64), groups=subjects[of])
+        return found.value, found.low, found.high, found.n
+
+    return {
+        "false_positives": rate(told.states_some, never),
+        "missed": rate(~told.stated, retained),
+        "unseen": rate(~told.states_some, retained),
+    }

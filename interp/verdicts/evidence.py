@@ -1,12 +1,12 @@
 """Evidence that a fine-tuned model still stores a fact: what it makes of it in other wordings.
 
 A fact is asked in statement forms, or behind solved examples, in which neither fine-tuning asked nor knowing
-was decided. Its evidence is the specificity (:mod:`interp.verdicts.specificity`) of the right answer there:
-how far it is told apart for its subject, in nats, averaged over the forms. Where the answer is right and no
-other answer of the relation is more specific to the subject, the model still *states* the fact in that form.
+was decided. Where the answer is right and no other answer of the relation is more specific to the subject
+(:mod:`interp.verdicts.specificity`), the model still *states* the fact in that form. How specific the right
+answer is, in nats, stands beside it.
 
-No model is intervened on. Until November 2026 attention was boosted, and the base's and siblings' patterns
-transplanted; on damage that nobody planted this told no more than other wordings do (docs/verdict.md).
+No model is intervened on, and no cut is fitted: on damage that nobody planted neither told or foretold more
+than what is stated does (docs/verdict.md).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 class Evidence:
     """What the fine-tuned model makes of each fact in each held-out form; NaN where it was not asked.
 
-    ``right`` and ``decoy`` are the specificities of the right answer and of another subject's, in nats;
-    ``states`` is 1 where the answer is right and tied to the subject.
+    ``right`` is the specificity of the right answer, in nats; ``says`` is 1 where what the model says is
+    right, ``states`` where it is also tied to the subject.
     """
 
     right: Float[Tensor, "fact form"]
-    decoy: Float[Tensor, "fact form"]
+    says: Float[Tensor, "fact form"]
     states: Float[Tensor, "fact form"]
 
 
@@ -56,11 +56,12 @@ def measure_evidence(
         batch_tokens: bound on the tokens of one forward pass.
         more: is told how much more is done, see :class:`AnswerScorer`.
     """
-    right, decoy, states = (torch.full((facts, len(forms)), torch.nan) for _ in range(3))
+    right, says, states = (torch.full((facts, len(forms)), torch.nan) for _ in range(3))
     with pair.finetuned() as model:
         for k, (batch, golds, owner) in enumerate(forms):
             asker = AnswerScorer(batch, golds, pair.tokenizer)
             asker.ask(model, batch_tokens=batch_tokens, more=more)
-            right[owner, k], decoy[owner, k] = asker.tally.right, asker.tally.decoy
-            states[owner, k] = ((asker.right > 0) & asker.tally.first).float()
-    return Evidence(right=right, decoy=decoy, states=states)
+            right[owner, k] = asker.tally.right
+            said = asker.right > 0
+            says[owner, k], states[owner, k] = said.float(), (said & asker.tally.first).float()
+    return Evidence(right=right, says=says, states=states)

@@ -61,7 +61,6 @@ def encode_forms(
     tokenizer: PreTrainedTokenizerBase,
     forms: Sequence[Sequence[Prompt]],
     asked: PromptBatch,
-    golds: AnswerTargets,
     sets: Mapping[str, Sequence[str]],
     *,
     seed: int,
@@ -72,7 +71,6 @@ def encode_forms(
         tokenizer: the model's own fast tokenizer.
         forms: prompts, form by form.
         asked: the prompts as fine-tuning asks.
-        golds: their right answers and decoys.
         sets: each relation's possible answers.
         seed: of the draws.
     """
@@ -83,6 +81,5 @@ def encode_forms(
             batch = encode(tokenizer, some)
             owner = torch.tensor([place[fact_id] for fact_id in batch.fact_ids])
             answers = AnswerTargets.of(batch, answer_readings(tokenizer, batch, sets, "distinct"), seed=seed)
-            # The same decoy in every form, for what is compared is the same wrong answer.
-            encoded.append((batch, answers.with_decoys(golds, owner), owner))
+            encoded.append((batch, answers, owner))
     return encoded

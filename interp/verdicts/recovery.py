@@ -8,7 +8,6 @@ al. 2025, "Spurious forgetting", arXiv 2501.13453); one that is gone should not.
 2. The placebo is another subject's lesson: the same prompts with answers exchanged within the relation, so
    that the form is right and the content is wrong.
 3. Facts that were never stored say how many wrong answers a lesson puts right by luck.
-4. A verdict's index is held against rules that need no calibration, on the same facts.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def exchange_answers(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
 
 
 def simple_rules(stated_share: pd.Series[float]) -> pd.DataFrame:
-    """Return the rules that an index has to beat, a column each of ``RULES``, from the share of forms."""
+    """Return whom each of ``RULES`` calls stored, a column each, from the share of forms."""
     there = stated_share.notna()
     return pd.DataFrame(
         {

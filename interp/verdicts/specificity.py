@@ -5,13 +5,12 @@ log-probability is taken less the log of its mean probability for *other* subjec
 whose right answer is another (pointwise mutual information), and renormalised over the relation's answers.
 The *specificity* of a fact is what the right answer then gets, in nats: 0 at most, and about -ln(answers)
 where the subject makes no difference. The other subjects are the wrong-subject control, made for every fact.
-A *decoy*, a wrong answer that is right for another subject, is measured in the same way: nothing stores it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,7 +26,7 @@ REFERENCES = 512  # facts of a relation after which a mean hardly moves
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTargets:
-    """Each fact's relation, its right answer's place in the relation's answer set, and a decoy's.
+    """Each fact's relation, and its right answer's place in the relation's answer set.
 
     ``reference`` marks the facts whose subjects say what is said of any.
     """
@@ -35,39 +34,19 @@ class AnswerTargets:
     sets: dict[str, AnswerSet]
     relation: Int[Tensor, " fact"]
     right: Int[Tensor, " fact"]
-    decoy: Int[Tensor, " fact"]
     reference: Bool[Tensor, " fact"]
 
     @classmethod
     def of(cls, batch: PromptBatch, sets: dict[str, AnswerSet], *, seed: int = 0) -> AnswerTargets:
-        """Look up right answers and draw decoys among the right answers of other facts of the relation."""
+        """Look up right answers, and draw whose subjects say what is said of any."""
         names = list(sets)
         relation = torch.tensor([names.index(prompt.relation) for prompt in batch.prompts])
         right = torch.tensor([sets[p.relation].place[p.answers[0]] for p in batch.prompts])
-        decoy, rng = right.clone(), generator(seed, "decoy answers")
-        reference = torch.zeros(len(batch), dtype=torch.bool)
+        reference, rng = torch.zeros(len(batch), dtype=torch.bool), generator(seed, "reference subjects")
         for k in range(len(names)):
             rows = (relation == k).nonzero().flatten()
-            pool = right[rows].tolist()
             reference[rows[torch.from_numpy(rng.permutation(len(rows))[:REFERENCES])]] = True
-            for i in rows.tolist():
-                # A few draws find another answer, unless nearly all facts share one.
-                draws = [pool[k] for k in rng.integers(len(pool), size=16)]
-                decoy[i] = next((answer for answer in draws if answer != int(right[i])), int(right[i]))
-        return cls(sets=sets, relation=relation, right=right, decoy=decoy, reference=reference)
-
-    def with_decoys(self, other: AnswerTargets, owner: Int[Tensor, " fact"]) -> AnswerTargets:
-        """Take the decoys of another wording of the same facts; ``owner`` says which fact each row is of.
-
-        The names of answers are the same, but a wording may tell more or fewer of their first tokens apart.
-        """
-        decoy = self.right.clone()
-        for name, here in self.by_relation(torch.arange(len(self.right))):
-            theirs, ours = other.sets[name], self.sets[name]
-            name_of = {place: answer for answer, place in theirs.place.items()}
-            for i in here.tolist():
-                decoy[i] = ours.place[name_of[int(other.decoy[owner[i]])]]
-        return replace(self, decoy=decoy)
+        return cls(sets=sets, relation=relation, right=right, reference=reference)
 
     @property
     def ordered(self) -> tuple[Int[Tensor, " some"], Int[Tensor, " other"]]:
@@ -90,7 +69,7 @@ class SpecificityAccumulator:
     Those of reference facts are kept until ``finish`` has made each answer's baseline of them; later ones
     are compared at once, so that memory does not grow with the number of facts.
 
-    ``right`` and ``decoy`` [fact] are specificities, NaN where fewer than ``FEWEST_OTHERS`` references have
+    ``right`` [fact] is the right answer's specificity, NaN where fewer than ``FEWEST_OTHERS`` references have
     another answer; ``first`` says where no answer is more specific than the right one, and ``rank`` is the
     share of the relation's answers that are as specific: 1 over their number at best.
     """
@@ -99,7 +78,7 @@ class SpecificityAccumulator:
 
     def __post_init__(self) -> None:
         n = len(self.golds.right)
-        self.right, self.decoy, self.rank = (torch.full((n,), torch.nan) for _ in range(3))
+        self.right, self.rank = (torch.full((n,), torch.nan) for _ in range(2))
         self.first = torch.zeros(n, dtype=torch.bool)
         self.waiting: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.baseline: dict[str, Float[Tensor, " answer"]] = {}
@@ -127,16 +106,8 @@ class SpecificityAccumulator:
     def _compare(self, relation: str, fact: Tensor, log_probs: Tensor) -> None:
         told = log_probs.double() - self.baseline[relation]
         specific = told.masked_fill(told.isnan(), -torch.inf).log_softmax(-1).float()
-        right, decoy = (answer[fact][:, None] for answer in (self.golds.right, self.golds.decoy))
-        own = specific.gather(1, right)
-        self.right[fact] = _known(own)
+        own = specific.gather(1, self.golds.right[fact][:, None])
+        self.right[fact] = torch.where(own.isneginf(), torch.nan, own)[:, 0]
         self.first[fact] = (specific <= own).all(1)
         rank = (specific >= own).float().mean(1)
         self.rank[fact] = torch.where(own.isfinite()[:, 0], rank, torch.nan)
-        other = specific.gather(1, decoy)
-        self.decoy[fact] = _known(torch.where(right == decoy, -torch.inf, other))
-
-
-def _known(values: Float[Tensor, "row 1"]) -> Float[Tensor, " row"]:
-    """Mark what could not be compared as missing."""
-    return torch.where(values.isneginf(), torch.nan, values)[:, 0]

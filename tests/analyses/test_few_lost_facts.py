@@ -1,4 +1,4 @@
-"""What is said of a handful of lost facts: counts, and nothing of a rate or an index that is not there."""
+"""What is said of a handful of lost facts: counts, and nothing of a rate that is not there."""
 
 from __future__ import annotations
 
@@ -9,31 +9,29 @@ import pytest
 from analyses.common.claims import claims_on_verdicts
 from analyses.common.recovery_page import recovery_sentence
 from analyses.experiments.stored_or_suppressed.head_transplants import HEAD_COLUMNS, head_table
-from analyses.experiments.stored_or_suppressed.page import _head_table, _index_table
+from analyses.experiments.stored_or_suppressed.page import _control_table, _head_table
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_sentence, pathway_table
-from analyses.experiments.stored_or_suppressed.sentences import finding, index_notes
+from analyses.experiments.stored_or_suppressed.sentences import finding
 from interp.reports.read.results import Results
-from interp.verdicts.controls import CONTROLS
-from interp.verdicts.diagnosis import ERASED, ERODED, RETAINED, SUPPRESSED
+from interp.verdicts.controls import CONTROLS, FEWEST_CONTROLS
+from interp.verdicts.diagnosis import ERASED, ERODED, NEVER_STORED, RETAINED, SUPPRESSED
 
 
 def number(value: float | None, n: int, low: float | None = None, high: float | None = None) -> dict:
     return {"value": value, "low": low, "high": high, "n": n}
 
 
-def of_arm(*verdicts: str, index: float = np.nan, arm: str = "whole", known: int = 22) -> pd.DataFrame:
-    """Known facts of one training, of which some were lost and got verdicts."""
+def of_arm(*verdicts: str, never: int = FEWEST_CONTROLS, known: int = 22) -> pd.DataFrame:
+    """Known facts of one training, some of them lost and given verdicts, and facts that nothing stores."""
     kept = known - len(verdicts)
     return pd.DataFrame(
         {
-            "arm": arm,
+            "arm": "whole",
             "seed": 0,
-            "base_knew": 1.0,
-            "right": [False] * len(verdicts) + [True] * kept,
-            "verdict": [*verdicts, *[RETAINED] * kept],
-            "index": index,
-            "controls": CONTROLS["never"],
-            "retained_are": "kept ones",
+            "base_knew": [1.0] * known + [0.0] * never,
+            "right": [False] * len(verdicts) + [True] * kept + [False] * never,
+            "verdict": [*verdicts, *[RETAINED] * kept, *[NEVER_STORED] * never],
+            **{f"control_{name}": [False] * known + [True] * never for name in CONTROLS},
         }
     )
 
@@ -41,7 +39,7 @@ def of_arm(*verdicts: str, index: float = np.nan, arm: str = "whole", known: int
 def results_of(frame: pd.DataFrame, rate: float | None) -> Results:
     arms = {}
     for arm, rows in frame.groupby("arm", sort=False):
-        lost = rows[~rows["right"]]
+        lost = rows[~rows["right"] & (rows["base_knew"] == 1)]
         stored, intact = lost["verdict"].isin((SUPPRESSED, ERODED)), lost["verdict"] == SUPPRESSED
         bounds = (None, None) if len(lost) < 2 else (0.0, 1.0)
         arms[arm] = {
@@ -49,6 +47,7 @@ def results_of(frame: pd.DataFrame, rate: float | None) -> Results:
             "lost": number(len(lost) / len(rows), len(rows), 0.0, 0.2),
             "stored_of_lost": number(float(stored.mean()), len(lost), *bounds),
             "suppressed_of_lost": number(float(intact.mean()), len(lost), *bounds),
+            "stored_above_never": number(None if rate is None else 0.5, len(lost)),
             "controls": {"never": {"false_positives": number(rate, 0 if rate is None else 30)}},
         }
     return Results.of({"arms": arms})
@@ -66,38 +65,29 @@ def results_of(frame: pd.DataFrame, rate: float | None) -> Results:
     ],
 )
 def test_a_handful_is_told_in_counts(verdicts: tuple[str, ...], told: str) -> None:
-    frame = of_arm(*verdicts, index=0.5)
+    frame = of_arm(*verdicts)
     assert finding(frame, results_of(frame, 0.05)) == told
 
 
 def test_enough_lost_facts_are_told_in_shares() -> None:
-    frame = of_arm(*[SUPPRESSED] * 4, ERASED, index=0.5)
+    frame = of_arm(*[SUPPRESSED] * 4, ERASED)
     told = finding(frame, results_of(frame, 0.05))
     assert "of these 80.0% (0.0 to 100.0) are shown to be still stored" in told
-    assert "false-positive" not in told
+    assert "Few facts" not in told
 
 
-def test_without_an_index_nothing_is_said_of_one_and_no_claim_is_decided() -> None:
-    bare = of_arm(SUPPRESSED)
+def test_without_controls_no_rate_is_told_and_no_claim_is_decided() -> None:
+    bare = of_arm(SUPPRESSED, never=3)
     without = results_of(bare, None)
     assert finding(bare, without).endswith(
-        " No false-positive rate could be measured of the verdicts on whole."
+        f" Few facts say how often one that nothing stores is called stored: 3 for whole, where it takes "
+        f"{FEWEST_CONTROLS}."
     )
-    (note,) = index_notes(bare)
-    assert note.startswith("Of whole: evidence does not tell ")
-    table = _index_table(bare, without)
-    assert "index between" not in table.title
-    assert not {"Lost", "Erased", "Retained, not told from never stored, %"} & set(table.columns)
-    assert "median" not in table.note
-    (claim,) = claims_on_verdicts(without, 0.05)
+    (never, *_, unseen) = _control_table(bare, without).rows
+    assert never[2:] == (3, "not measured", 0)
+    assert unseen[1:3] == ("retained facts, stated in none", 21)
+    (claim,) = claims_on_verdicts(without)
     assert (claim.measured, claim.outcome) == ("not measured", "not measured")
-
-    both = pd.concat([bare, of_arm(ERODED, index=0.4, arm="top")], ignore_index=True)
-    cut, none = index_notes(both)
-    assert cut.startswith("The index was cut ")
-    assert "whole" in none
-    assert "top" not in none
-    assert _index_table(both, without).title == "The storage index between its anchors"
 
 
 def test_lessons_and_grafts_on_a_handful_are_told_in_counts() -> None:

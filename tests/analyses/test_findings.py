@@ -89,9 +89,9 @@ def test_the_papers_claims_are_decided_by_the_main_jobs_contrasts() -> None:
     assert claims_on_arms(Results.of({"contrasts": {"mine_minus_base": gap}, "recovery": {}})) == ()
 
 
-def test_verdicts_must_beat_the_share_that_chance_allows() -> None:
-    arms = {"a": {"stored_of_lost": number(0.055)}, "b": {"stored_of_lost": number(0.3)}}
-    assert [claim.outcome for claim in claims_on_verdicts(Results.of({"arms": arms}), 0.05)] == [
+def test_lost_facts_must_beat_those_that_nothing_stores() -> None:
+    arms = {"a": {"stored_above_never": number(0.005)}, "b": {"stored_above_never": number(0.3)}}
+    assert [claim.outcome for claim in claims_on_verdicts(Results.of({"arms": arms}))] == [
         "inconclusive",
         "supported",
     ]
@@ -101,9 +101,9 @@ def test_verdicts_must_beat_the_share_that_chance_allows() -> None:
     ("rate", "outcome"), [(0.02, "supported"), (0.05, "inconclusive"), (0.2, "not supported")]
 )
 def test_false_positives_are_held_against_what_is_allowed(rate: float, outcome: str) -> None:
-    lesson = {"auroc": {"index": number(0.9)}, "index_minus": {"rule_any": number(-0.1)}}
+    lesson = {"auroc": {"stated": number(0.9)}}
     natural = {
-        "called": {"index": {"of_lost": number(0.7), "of_never": number(rate)}},
+        "called": {"rule_any": {"of_lost": number(0.7), "of_never": number(rate)}},
         "lesson": {"after_30": lesson},
     }
     noise = {"verdicts": {"suppressed_intact": number(0.3)}}
@@ -113,9 +113,7 @@ def test_false_positives_are_held_against_what_is_allowed(rate: float, outcome: 
     spared = next(claim for text, claim in by_place.items() if "never-stored" in text)
     assert spared.outcome == outcome
     other = {text: claim.outcome for text, claim in by_place.items() if claim is not spared}
-    assert sorted(other.values()) == ["not measured"] + ["not supported"] * 3 + ["supported"]
-    assert (
-        next(o for text, o in other.items() if "still stated in any held-out form" in text) == "not supported"
-    )
+    assert sorted(other.values()) == ["not supported"] * 2 + ["supported"]
+    assert next(o for text, o in other.items() if "AUROC" in text) == "supported"
     assert spared.number["value"] == pytest.approx(0.05 - rate)
     assert spared.number["low"] < spared.number["high"]

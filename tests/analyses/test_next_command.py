@@ -34,5 +34,5 @@ def test_the_next_command_asks_the_same_facts_in_the_same_way(tmp_path: Path) ->
         "seeds": (2,),
         "phrasebook": Path("p.csv"),
     }
-    told = StoredOrSuppressedOptions(**given, **more, alpha=0.1, grid_facts=7)
+    told = StoredOrSuppressedOptions(**given, **more, form_shots=2, grid_facts=7)
     assert next_of(told, tmp_path / "told").config() == AttentionImbalanceOptions(**given, **more).config()

@@ -93,7 +93,6 @@ def _with(options: Any, path: tuple[str, ...], value: Any) -> Any:
             "--base b --finetuned a=x --facts f.csv --seeds 0 1",
             "--seeds: the checkpoints of --finetuned are one training each",
         ),
-        ("stored_or_suppressed", "--alpha nan", "--alpha nan: give a number between 0 and 1, not 0 or 1"),
         ("stored_or_suppressed", "--shots -1", "--shots -1"),
         ("mixture_sweep", "--shares 0.2", "give two or more"),
         ("mixture_sweep", "--shares 0.2 1.5", "--shares 0.2 1.5: give a number between 0 and 1"),

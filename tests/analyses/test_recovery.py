@@ -61,20 +61,20 @@ def test_who_can_get_no_wrong_answer_is_left_out_of_the_placebo() -> None:
     assert sorted(p.answers[0] for p in made) == ["a", "b"]
 
 
-def frame(restored: np.ndarray, index: np.ndarray, stated: np.ndarray) -> pd.DataFrame:
+def frame(restored: np.ndarray, evidence: np.ndarray, stated: np.ndarray) -> pd.DataFrame:
     n = len(restored)
     return pd.DataFrame(
         {
             "fact_id": [str(i) for i in range(n)],
             "subject": [f"s{i}" for i in range(n)],
             "arm": "bottom",
-            "verdict": np.where(index > 0, "suppressed, intact", "erased"),
+            "verdict": np.where(stated == 1, "suppressed, intact", np.where(stated > 0, "eroded", "erased")),
             "base_knew": 1.0,
             "right": False,
             "control_never": False,
-            "index": index,
+            "evidence_forms": evidence,
             "stated_share": stated,
-            "evidence_asked": -index,
+            "evidence_asked": -evidence,
             "restored_30": restored,
             "placebo_30": 0.0,
         }
@@ -82,31 +82,31 @@ def frame(restored: np.ndarray, index: np.ndarray, stated: np.ndarray) -> pd.Dat
 
 
 def test_areas_and_leads_are_those_known_by_construction() -> None:
-    """Restored are those of the larger index; the rule knows half of them and calls nobody else."""
-    index = np.concatenate([np.arange(1.0, 41), np.arange(-40.0, 0)])
-    restored = (index > 0).astype(float)
-    stated = np.where((index > 0) & (index % 2 == 0), 1.0, np.where(index > 0, 0.5, 0.0))
-    after = recovery_numbers(frame(restored, index, stated))["after_30"]
+    """Restored are those of the larger evidence; half of them are stated everywhere, nobody else anywhere."""
+    evidence = np.concatenate([np.arange(1.0, 41), np.arange(-40.0, 0)])
+    restored = (evidence > 0).astype(float)
+    stated = np.where((evidence > 0) & (evidence % 2 == 0), 1.0, 0.0)
+    after = recovery_numbers(frame(restored, evidence, stated))["after_30"]
     areas = {name: found.value for name, found in after["auroc"].items()}
-    assert areas["index"] == areas["rule_any"] == 1
-    assert (areas["rule_every"], areas["asked"]) == (0.75, 0)
-    lead = after["index_minus"]["rule_every"]
-    assert lead.value == 0.25
-    assert lead.low > 0
-    assert after["index_minus"]["rule_any"].value == 0
-    assert (after["restored"]["suppressed_intact"].value, after["restored"]["suppressed_intact"].n) == (1, 40)
-    assert [after["restored"][name].value for name in ("erased", "lost")] == [0, 0.5]
-    assert after["above_placebo"]["lost"].value == 0.5
+    assert areas == {"stated": 0.75, "forms": 1, "asked": 0}
+    lead = after["stated_minus"]
+    assert (lead["forms"].value, lead["asked"].value) == (-0.25, 0.75)
+    assert lead["forms"].high < 0 < lead["asked"].low
+    restored_share = {name: found.value for name, found in after["restored"].items()}
+    assert restored_share["suppressed_intact"] == 1
+    assert restored_share["erased"] == pytest.approx(20 / 60)
+    assert restored_share["lost"] == after["above_placebo"]["lost"].value == 0.5
+    assert after["restored"]["suppressed_intact"].n == 20
     assert after["restored"]["control"].n == 0
 
 
-def test_an_index_of_noise_tells_nothing() -> None:
+def test_forms_in_which_a_fact_is_stated_by_chance_foretell_nothing() -> None:
     rng = np.random.default_rng(0)
-    restored = rng.integers(0, 2, 400).astype(float)
-    found = recovery_numbers(frame(restored, rng.normal(size=400), restored))["after_30"]
-    area = found["auroc"]["index"]
+    restored, stated = rng.integers(0, 2, (2, 400)).astype(float)
+    found = recovery_numbers(frame(restored, restored, stated))["after_30"]
+    area = found["auroc"]["stated"]
     assert area.low < 0.5 < area.high
-    assert found["index_minus"]["rule_any"].high < 0
+    assert found["stated_minus"]["forms"].high < 0
 
 
 def test_rules_are_missing_where_nothing_was_stated() -> None:

@@ -36,9 +36,8 @@ def verdicts(stored: int) -> pd.DataFrame:
             "base_knew": np.where(kind == "control", 0.0, 1.0),
             "right": kind == "retained",
             "verdict": np.where((kind == "lost") & (place < stored), "eroded", "erased"),
-            "held_out": True,
+            "stated_share": np.where((kind == "lost") & (place < stored) | called, 0.5, 0.0),
             "control_never": kind == "control",
-            "shown_by_never": called.astype(float),
             "pathway_base_qk": np.where(kind == "lost", 0.5, np.nan),
             "pathway_base_placebo_qk": np.where(kind == "lost", 0.1 * (place % 2), np.nan),
         }
@@ -58,6 +57,12 @@ def test_endpoints_are_counted_on_lost_facts_and_controls(tmp_path: Path) -> Non
     export_verdicts(tmp_path, {**setting, "method": "full"}, other)
     with pytest.raises(InputError, match="of several settings"):
         read_verdicts(tmp_path)
+
+
+def test_a_former_rules_eroded_facts_count_only_where_they_are_stated() -> None:
+    rows = verdicts(6)
+    former = rows.assign(stated_share=np.where(rows["fact_id"].astype(int) < 2, 0.0, rows["stated_share"]))
+    assert lost_fact_endpoints(former)[STORED_ABOVE_CONTROLS].value == pytest.approx(0.4 - 0.1)
 
 
 def test_three_seeds_are_pooled_and_fewer_shown_apart() -> None:
@@ -80,15 +85,16 @@ def test_three_seeds_are_pooled_and_fewer_shown_apart() -> None:
 
 
 def test_seeds_agree_where_they_say_the_same_of_facts_that_both_held_out() -> None:
-    rows = verdicts(6).assign(index=np.linspace(0, 1, 30))
+    rows = verdicts(6).assign(stated_share=np.linspace(0.1, 1, 30))
     same = seed_agreement({0: rows, 1: rows})
-    assert [same[key].value for key in ("lost", "stored", "index")] == [1.0, 1.0, pytest.approx(1.0)]
+    assert [same[key].value for key in ("lost", "stored", "stated")] == [1.0, 1.0, pytest.approx(1.0)]
     assert (same["lost"].n, same["stored"].n) == (20, 10)  # controls were not known
     turned = rows.assign(
-        index=1 - rows["index"], verdict=np.where(rows["verdict"] == "eroded", "erased", "eroded")
+        stated_share=1.2 - rows["stated_share"],
+        verdict=np.where(rows["verdict"] == "eroded", "erased", "eroded"),
     )
     other = seed_agreement({0: rows, 1: turned, 2: rows.assign(fact_id="elsewhere", subject="none")})
-    assert other["index"].value == pytest.approx(-1.0)
+    assert other["stated"].value == pytest.approx(-1.0)
     a, b = (rows["verdict"][:10] == "eroded", turned["verdict"][:10] == "eroded")
     assert other["stored"].value == pytest.approx(cohen_kappa_score(a, b))
     assert seed_agreement({0: rows}) == {}

@@ -55,10 +55,10 @@ def planted(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_planted_truth_leaves_its_numbers_with_intervals(planted: Path) -> None:
     results = read_json(planted / "results.json")
     cell = results["cells"]["natural_routing_asked"]
-    for rule in ("index", "rule_every", "rule_any"):
+    for rule in ("rule_every", "rule_any"):
         assert set(cell["called"][rule]["of_lost"]) == {"value", "low", "high", "n"}
         assert {"precision_0.1", "precision_0.5", "precision_0.9", "of_never"} <= set(cell["called"][rule])
-        assert rule in results["stored_against_overwritten"]
+    assert set(results["stored_against_overwritten"]) == set(cell["auroc"]) == {"stated", "forms", "asked"}
     assert set(cell["lesson"]) == {"after_5"}
     assert "Called stored in some degree" in (planted / "report.html").read_text()
     assert read_json(planted / "manifest.json")["finished"]
@@ -68,9 +68,8 @@ def test_planted_numbers_can_be_computed_again_from_the_facts(planted: Path) -> 
     frame, results = pd.read_parquet(planted / "facts.parquet"), read_json(planted / "results.json")
     some = (frame["how"] == "natural") & (frame["part"] == "routing")
     lost = frame[some & (frame["truth"] == "stored")]
-    called = (lost["index"] > lost["threshold"]) | (lost["stated_share"] > 0)
     cell = results["cells"]["natural_routing_asked"]
-    assert cell["called"]["index"]["of_lost"]["value"] == pytest.approx(called.mean())
+    assert cell["called"]["rule_any"]["of_lost"]["value"] == pytest.approx((lost["stated_share"] > 0).mean())
     stated = (lost["stated_share"] == 1).mean()
     assert cell["called"]["rule_every"]["of_lost"]["value"] == pytest.approx(stated)
     for verdict, share in cell["verdicts"].items():
@@ -121,7 +120,6 @@ def verdicts(job: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -
         run=job,
         cache=cache,
         quiet=True,
-        alpha=0.2,
         hidden_facts=HIDDEN,
     )
     return stored_or_suppressed.run(options)
@@ -149,19 +147,23 @@ def test_shares_of_lost_facts_add_up_and_heads_have_placebos(verdicts: Path) -> 
     assert "What became of the facts" in (verdicts / "report.html").read_text()
 
 
-def test_the_index_stands_in_the_table_and_its_anchors_on_the_page(verdicts: Path) -> None:
+def test_error_rates_and_the_lead_over_never_stored_facts_are_those_of_the_table(verdicts: Path) -> None:
     frame, results = pd.read_parquet(verdicts / "facts.parquet"), read_json(verdicts / "results.json")
-    assert {"index", "index_low", "index_high", "stated_share", "tied", "base_right", "base_rank"} <= set(
-        frame
-    )
+    assert {"stated_share", "evidence_forms", "tied", "base_right", "base_rank"} <= set(frame)
     lost = frame[(frame["base_knew"] == 1) & ~frame["right"]]
     for arm, rows in lost.groupby("arm"):
         tree = results["arms"][arm]
         assert tree["stored_of_lost"]["value"] == pytest.approx(rows["verdict"].isin(STORED).mean())
-        found = tree["index"]["lost"]["value"]
-        assert found is None or found == pytest.approx(rows["index"].mean())
-        assert {"missed", "unseen"} == set(tree["retained_held_out"])
-    assert "The storage index between its anchors" in (verdicts / "report.html").read_text()
+        own = frame[frame["arm"] == arm]
+        never, kept = own[own["control_never"]], own[own["verdict"] == "retained"]
+        passed = tree["controls"]["never"]["false_positives"]["value"]
+        assert passed == pytest.approx((never["stated_share"] > 0).mean())
+        lead = tree["stored_above_never"]["value"]
+        assert lead == pytest.approx(tree["stored_of_lost"]["value"] - passed)
+        if len(kept):
+            assert tree["retained"]["missed"]["value"] == pytest.approx((kept["stated_share"] < 1).mean())
+            assert tree["retained"]["unseen"]["value"] == pytest.approx((kept["stated_share"] == 0).mean())
+    assert "facts that nothing stores, and facts that were kept" in (verdicts / "report.html").read_text()
 
 
 def test_answers_are_ranked_outside_and_inside_of_some_facts(verdicts: Path) -> None:
@@ -220,7 +222,7 @@ def test_lost_facts_are_asked_again_after_lessons_on_other_subjects(verdicts: Pa
     numbers = results["lesson_all"]["after_30"]
     assert numbers["restored"]["lost"]["value"] == pytest.approx(lost["restored_30"].mean())
     assert numbers["restored"]["lost"]["n"] == len(lost)
-    assert set(numbers["auroc"]) == {"index", "rule_every", "rule_any", "asked"}
+    assert set(numbers["auroc"]) == {"stated", "forms", "asked"}
     assert not list((verdicts / "seeds/0/lessons").rglob("*.safetensors")), "taught models are not kept"
     page = (verdicts / "report.html").read_text()
     assert page.index("Answered right again after a lesson") < page.index("What became of the facts")
@@ -287,13 +289,13 @@ def test_typical_suppressed_facts_are_pictured_as_their_models_attend(verdicts: 
 def test_a_finished_run_is_left_alone_and_another_one_is_refused(verdicts: Path, job: Path) -> None:
     written = (verdicts / "results.json").stat().st_mtime_ns
     same = stored_or_suppressed.StoredOrSuppressedOptions(
-        out=verdicts, run=job, quiet=True, alpha=0.2, hidden_facts=HIDDEN
+        out=verdicts, run=job, quiet=True, hidden_facts=HIDDEN
     )
     assert stored_or_suppressed.run(same) == verdicts
     assert (verdicts / "results.json").stat().st_mtime_ns == written
     with pytest.raises(InputError, match="holds another run"):
         stored_or_suppressed.run(
-            stored_or_suppressed.StoredOrSuppressedOptions(out=verdicts, run=job, quiet=True, alpha=0.1)
+            stored_or_suppressed.StoredOrSuppressedOptions(out=verdicts, run=job, quiet=True, form_shots=1)
         )
 
 
@@ -311,8 +313,10 @@ def test_mistakes_name_the_setting(tmp_path: Path) -> None:
         stored_or_suppressed.run(
             stored_or_suppressed.StoredOrSuppressedOptions(out=tmp_path / "x", run=tmp_path)
         )
-    with pytest.raises(InputError, match="--alpha 2"):
-        stored_or_suppressed.run(stored_or_suppressed.StoredOrSuppressedOptions(out=tmp_path / "x", alpha=2))
+    with pytest.raises(InputError, match="--form-shots -1"):
+        stored_or_suppressed.run(
+            stored_or_suppressed.StoredOrSuppressedOptions(out=tmp_path / "x", form_shots=-1)
+        )
     with pytest.raises(InputError, match="--absent 0"):
         planted_truth.run(planted_truth.PlantedTruthOptions(out=tmp_path / "x", absent=0))
     assert not (tmp_path / "x").exists()

@@ -45,7 +45,7 @@ def test_scores_are_those_of_whole_answers(
 ) -> None:
     """With teacher forcing: an answer's own tokens, and none of its continuations behind it.
 
-    Behind unlikely beginnings only a fact's right answer and its decoy are asked for.
+    Behind unlikely beginnings only a fact's right answer is asked for.
     """
     monkeypatch.setattr(continuations, "UNLIKELY", unlikely)
     both, batch, sets = tiny.both(name), tiny.batch(), readings()
@@ -53,7 +53,7 @@ def test_scores_are_those_of_whole_answers(
     taken: dict[int, torch.Tensor] = {}
 
     class Keeping:
-        right = decoy = first = torch.zeros(len(batch))
+        right = first = torch.zeros(len(batch))
 
         def add(self, relation: str, fact: torch.Tensor, log_probs: torch.Tensor) -> None:
             taken.update(zip(fact.tolist(), log_probs, strict=True))
@@ -78,7 +78,7 @@ def test_scores_are_those_of_whole_answers(
                 if ids in sets[prompt.relation].branches:
                     more, _ = score_pairs(both.plain, tiny.tokenizer(), [(pairs[k][0], longer)], [n])
                     expected = expected - torch.tensor(more[0]).exp()
-            own = place in (int(golds.right[f]), int(golds.decoy[f]))
+            own = place == int(golds.right[f])
             off = 0.0 if own else unlikely * float(taken[f].exp().sum())
             assert float(taken[f][place].exp()) == pytest.approx(float(expected), abs=off + 1e-6)
 

@@ -127,8 +127,6 @@ def test_a_pair_is_no_model_and_texts_are_no_prompts() -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"alpha": float("nan")}, "alpha = nan"),
-        ({"alpha": 2}, "alpha = 2"),
         ({"knows": 0}, "knows = 0"),
         ({"knows": 2}, "knows = 2"),
         ({"shots": -1}, "shots = -1"),

@@ -196,7 +196,7 @@ def test_verdicts_of_another_run_are_joined_or_refused(tmp_path):
     run = Run.load(make_run(tmp_path / "run", n_facts=16))
     judged = run.facts[run.facts["arm"] == "bottom"]
     judged = judged.assign(verdict="suppressed, intact", index=1.5)[
-        ["seed", "arm", "fact_id", "answer", "verdict", "index"]
+        ["seed", "arm", "fact_id", "answer", "verdict"]
     ]
     (tmp_path / "verdicts").mkdir()
     with pytest.raises(InputError, match=r"holds no facts\.parquet"):

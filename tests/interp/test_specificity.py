@@ -29,7 +29,6 @@ def golds(n: int, reference: torch.Tensor | None = None, seed: int = 0) -> Answe
         sets=sets,
         relation=torch.arange(n) % 2,
         right=right,
-        decoy=(right + 1) % ANSWERS,
         reference=torch.ones(n, dtype=torch.bool) if reference is None else reference,
     )
 
@@ -64,8 +63,6 @@ def test_it_is_the_renormalised_ratio_to_other_subjects(parts: int) -> None:
     for fact in range(n):
         expected = by_hand(scores, known, fact, int(known.right[fact]))
         assert float(tally.right[fact]) == pytest.approx(expected, abs=1e-5)
-        decoy = by_hand(scores, known, fact, int(known.decoy[fact]))
-        assert float(tally.decoy[fact]) == pytest.approx(decoy, abs=1e-5)
         all_answers = [by_hand(scores, known, fact, answer) for answer in range(ANSWERS)]
         assert float(tally.rank[fact]) == pytest.approx(sum(a >= expected for a in all_answers) / ANSWERS)
         assert bool(tally.first[fact]) == (expected == max(all_answers))

@@ -16,13 +16,11 @@ from finetune.data.prompts import render, with_examples
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 from finetune.data.tokenizers import word_tokenizer
 from finetune.evaluation.generate import generate
-from finetune.evaluation.judging import matches
+from finetune.evaluation.judging import AnswerJudge, matches
 from finetune.training.config import BaseConfig, CorpusConfig
 from finetune.training.planted_models import PlantConfig, plant
 from finetune.training.pretrain import pretrained_base
 from interp.models.load_pair import load_pair
-from interp.stats import Estimate
-from interp.verdicts.calibration import Cuts
 from interp.verdicts.diagnose import diagnose
 from interp.verdicts.diagnosis import STORED, VERDICTS, Diagnosis, KnownAndSaid, judge
 from interp.verdicts.prompts import statement_forms
@@ -31,37 +29,35 @@ BOOK = world_phrasebook(question_form="seen")
 
 
 def test_verdicts_follow_from_what_was_known_said_and_shown() -> None:
-    rate = Estimate(value=0.05, low=0, high=0.1, n=100)
-    cuts = Cuts(threshold=0.4, doubt=0.2, false_positives=rate, missed=rate, unseen=rate)
-    # known, specific, never, right, tied, compared, stated in some forms (1) or every (2), index
+    # known, specific, never, right, tied, compared, shares of the held-out forms that say and that state it
     cases = [
-        (1, 1, 0, 1, 1, 1, 0, 0.0, "retained"),
-        (1, 1, 0, 1, 0, 1, 0, 0.9, "right but generic"),
-        (0, 0, 1, 1, 0, 1, 0, 0.9, "right but generic"),
-        (1, 1, 0, 1, 0, 0, 0, 0.9, "undetermined"),
-        (1, 0, 0, 1, 1, 1, 0, 0.9, "undetermined"),
-        (1, 1, 0, 0, 0, 1, 2, 0.8, "suppressed, intact"),
-        (1, 1, 0, 0, 0, 1, 2, np.nan, "suppressed, intact"),
-        (1, 1, 0, 0, 0, 1, 0, 2.0, "eroded"),
-        (1, 1, 0, 0, 0, 1, 0, 0.5, "eroded"),
-        (1, 1, 0, 0, 0, 1, 0, 0.3, "undetermined"),
-        (1, 1, 0, 0, 0, 1, 1, 0.1, "eroded"),
-        (1, 1, 0, 0, 0, 1, 1, np.nan, "eroded"),
-        (1, 1, 0, 0, 0, 1, 0, 0.1, "erased"),
-        (1, 0, 0, 0, 0, 1, 0, 0.9, "undetermined"),
-        (1, 1, 0, 0, 0, 1, 0, np.nan, "undetermined"),
-        (0, 0, 1, 1, 1, 1, 0, 0.0, "learned"),
-        (0, 0, 1, 0, 0, 1, 0, 0.1, "never stored"),
-        (0, 0, 1, 0, 0, 1, 1, 0.1, "undetermined"),
-        (0, 0, 1, 0, 0, 1, 0, 0.9, "undetermined"),
-        (0, 0, 0, 0, 0, 1, 0, 0.1, "undetermined"),
+        (1, 1, 0, 1, 1, 1, 0, 0, "retained"),
+        (1, 1, 0, 1, 0, 1, 1, 1, "right but generic"),
+        (0, 0, 1, 1, 0, 1, 1, 1, "right but generic"),
+        (1, 1, 0, 1, 0, 0, 1, 1, "undetermined"),
+        (1, 0, 0, 1, 1, 1, 1, 1, "undetermined"),
+        (1, 1, 0, 0, 0, 1, 1, 1, "suppressed, intact"),
+        (1, 1, 0, 0, 0, 1, 0.5, 0.5, "eroded"),
+        (1, 1, 0, 0, 0, 1, 0.1, 0.1, "eroded"),
+        (1, 1, 0, 0, 0, 1, 0, 0, "erased"),
+        (1, 0, 0, 0, 0, 1, 1, 1, "undetermined"),
+        (1, 1, 0, 0, 0, 1, np.nan, np.nan, "undetermined"),
+        (1, 1, 0, 0, 0, 1, 0.5, 0, "undetermined"),
+        (0, 0, 1, 0, 0, 1, 0.5, 0, "undetermined"),
+        (0, 0, 1, 1, 1, 1, 0, 0, "learned"),
+        (0, 0, 1, 0, 0, 1, 0, 0, "never stored"),
+        (0, 0, 1, 0, 0, 1, 0.5, 0.5, "undetermined"),
+        (0, 0, 1, 0, 0, 1, np.nan, np.nan, "undetermined"),
+        (0, 0, 0, 0, 0, 1, 0, 0, "undetermined"),
     ]
-    *flags, states, index, expected = (np.array(column) for column in zip(*cases, strict=True))
+    *flags, says, states, expected = (np.array(column) for column in zip(*cases, strict=True))
     names = ("known", "specific", "never", "right", "tied", "compared")
     told = KnownAndSaid(
-        **{name: flag > 0 for name, flag in zip(names, flags, strict=True)}, stated_share=states / 2
+        **{name: flag > 0 for name, flag in zip(names, flags, strict=True)},
+        said_share=says,
+        stated_share=states,
     )
-    assert judge(told, index, cuts).tolist() == expected.tolist()
+    assert judge(told).tolist() == expected.tolist()
     assert set(expected) == set(VERDICTS)
 
 
@@ -153,9 +149,9 @@ def test_facts_suppressed_by_construction_are_called_so(
         (frame["relation"] == world[0].relations[0]) & (frame["base_knew"] == 1) & ~frame["right"]
     ]
     assert len(planted) >= 10
-    assert planted["verdict"].isin(STORED).mean() > 0.6
+    assert planted["verdict"].isin(STORED).mean() > 0.4  # the held-out form was damaged as well, in part
     absent = frame[~frame["subject"].isin({fact.subject for fact in world[1]})]
-    assert absent["verdict"].isin(STORED).mean() < 0.1
+    assert (absent["stated_share"] > 0).mean() < 0.1
     assert set(frame["verdict"]) <= set(VERDICTS)
 
 
@@ -177,17 +173,19 @@ def test_evidence_is_what_the_model_says_in_forms_that_nobody_asked_the_base(
     asked = [render(BOOK[fact.relation].asked, fact) for fact in facts]
     model, tokenizer = load_model(str(suppressed))
     ((held_out),) = statement_forms(facts, BOOK, asked, shots=0, seed=0)[1]
-    answers = {fact.id: fact.answers for fact in facts}
+    judge_of = AnswerJudge(facts.answer_sets)  # the model may begin with the statement again
     said = zip(held_out, generate(model, tokenizer, held_out), strict=True)
-    right = {prompt.fact_id: matches(text, answers[prompt.fact_id]) for prompt, text in said}
+    right = {prompt.fact_id: judge_of.is_right(prompt, text) for prompt, text in said}
     states = frame["stated_share"] == 1
     assert not (states & ~frame["fact_id"].map(right)).any(), "nothing is stated that is not said"
     lost = frame[frame["verdict"].isin(STORED)]
     assert lost["evidence_forms"].median() > lost["evidence_asked"].median()
-    assert frame["decoy_forms"].median() < lost["evidence_forms"].median()
+    never = frame[frame["control_never"]]
+    assert never["evidence_forms"].median() < lost["evidence_forms"].median()
+    assert found.false_positives[:1] == (pytest.approx((never["stated_share"] > 0).mean()),)
     known = ~frame["right"] & (frame["base_knew"] == 1)
     assert frame.loc[states & known, "verdict"].isin(STORED).mean() > 0.9
-    assert {"index", "index_low", "index_high", "base_said", "evidence_form_1", "held_out"} <= set(frame)
+    assert {"base_said", "evidence_form_1", "states_form_1", "control_matched"} <= set(frame)
     assert sum(found.counts().values()) == len(frame)
 
 

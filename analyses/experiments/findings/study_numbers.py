@@ -116,15 +116,12 @@ STORED_ABOVE_CONTROLS, QK_ABOVE_PLACEBO = "stored", "qk"
 def lost_fact_endpoints(rows: pd.DataFrame) -> dict[str, Estimate]:
     """Return endpoints 4 and 5 of one seed, from the verdicts on its unpopular half.
 
-    4: the share of lost facts that are stored in some degree, less the share of never-stored facts of
-    held-out subjects that are called so. 5: the Shapley share of the base's {W_Q W_K} less its placebo's.
+    4: the share of lost facts that are stored in some degree, less the share of never-stored facts that are
+    stated in some held-out form. 5: the Shapley share of the base's {W_Q W_K} less its placebo's.
     """
     lost = (rows["base_knew"] == 1) & ~rows["right"]
-    controls = rows["control_never"] & rows["held_out"] & ~lost
-    some = rows[lost | controls]
-    called = np.where(
-        lost[some.index], some["verdict"].isin(STORED), some["shown_by_never"].astype(float)
-    ).astype(np.float64)
+    some = rows[lost | rows["control_never"]]
+    called = (is_stored(some) | (some["control_never"] & (some["stated_share"] > 0))).to_numpy(np.float64)
     groups = some["subject"].to_numpy()
     above = rows.loc[lost, "pathway_base_qk"] - rows.loc[lost, "pathway_base_placebo_qk"]
     return {
@@ -135,26 +132,36 @@ def lost_fact_endpoints(rows: pd.DataFrame) -> dict[str, Estimate]:
     }
 
 
+def is_stored(rows: pd.DataFrame) -> pd.Series[Any]:
+    """Mark lost facts that are stored in some degree.
+
+    By a former rule, archives of before the evening of 29 November 2026 also call those *eroded* that are
+    stated in no form.
+    """
+    return rows["verdict"].isin(STORED) & (rows["stated_share"] > 0)
+
+
 def seed_agreement(verdicts: Mapping[int, pd.DataFrame]) -> dict[str, Estimate]:
     """Measure how far the trainings of two seeds agree about a fact that both held out and the base knew.
 
     A row is a fact of a pair of seeds; all pairs count, and intervals draw whole subjects. The trainings
     differ in their training facts, too. Empty of fewer than two seeds.
     """
-    pairs = [a.merge(b, on=("fact_id", "subject")) for a, b in combinations(verdicts.values(), 2)]
+    told = [rows.assign(stored=is_stored(rows)) for rows in verdicts.values()]
+    pairs = [a.merge(b, on=("fact_id", "subject")) for a, b in combinations(told, 2)]
     if not pairs:
         return {}
     rows = pd.concat(pairs, ignore_index=True)
     rows = rows[(rows["base_knew_x"] == 1) & (rows["base_knew_y"] == 1)]
     wrong = [~rows[name].astype(bool) for name in ("right_x", "right_y")]
     lost = rows[wrong[0] & wrong[1]]
-    stored = [lost[name].isin(STORED).to_numpy(np.float64) for name in ("verdict_x", "verdict_y")]
+    stored = [lost[name].to_numpy(np.float64) for name in ("stored_x", "stored_y")]
     own = lost["subject"].to_numpy()
-    numbers = [lost[name].to_numpy(np.float64) for name in ("index_x", "index_y")]
+    shares = [lost[name].to_numpy(np.float64) for name in ("stated_share_x", "stated_share_y")]
     return {
         "lost": kappa(*(each.to_numpy(np.float64) for each in wrong), groups=rows["subject"].to_numpy()),
         "stored": kappa(*stored, groups=own),
-        "index": spearman(*numbers, groups=own),
+        "stated": spearman(*shares, groups=own),
     }
 
 

@@ -42,7 +42,7 @@ PREDICTED = {
 AGREEMENT = {
     "lost": ("all: whether the unpopular half's model lost it", "kappa"),
     "stored": ("lost in both: whether it is stored in some degree", "kappa"),
-    "index": ("lost in both: the index", "rank correlation"),
+    "stated": ("lost in both: in what share of the held-out forms it is stated", "rank correlation"),
 }
 MEASURES = {
     "accuracy_known": "specifically known facts",

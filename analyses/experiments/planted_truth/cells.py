@@ -47,16 +47,14 @@ def measure(options: PlantedTruthOptions, cell: GridCell, home: Path) -> pd.Data
 
 
 def _diagnosed(options: PlantedTruthOptions, world: PlantedWorld, model: Path) -> pd.DataFrame:
-    found = diagnose(
+    return diagnose(
         load_pair(world.base, model),
         world.asked,
         phrasebook=world.book,
         answer_sets=world.facts.answer_sets,
-        alpha=options.alpha,
         batch_tokens=options.batch_tokens,
         seed=world.seed,
-    )
-    return found.to_frame().assign(threshold=found.threshold, alpha=options.alpha)
+    ).to_frame()
 
 
 def _taught(

@@ -1,4 +1,4 @@
-"""Numbers of planted truth: what a verdict and simple rules find of known damage, and what they mistake."""
+"""Numbers of planted truth: what a verdict finds of known damage, and what it mistakes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analyses.common.numbers import SHARE, Tree, mean_of, summarise_seeds
-from analyses.common.recovery_numbers import INDEX, PREDICTORS, recovery_trees, verdict_key
+from analyses.common.recovery_numbers import EVIDENCE, STATED, recovery_trees, short_name, verdict_key
 from analyses.experiments.planted_truth.cells import (
     ABSENT,
     DAMAGED,
@@ -25,8 +25,6 @@ from interp.verdicts.recovery import RULES, simple_rules
 
 PREVALENCES = (0.1, 0.5, 0.9)
 CELL = ["how", "part", "forms", "share"]
-SHOWN = "index"
-CALLED = (SHOWN, *RULES)
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
@@ -35,7 +33,7 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _bounds(path: tuple[str, ...]) -> tuple[float, float]:
-    return (-1, 1) if {"index_minus", "above_placebo"} & set(path) else SHARE
+    return (-1, 1) if {"stated_minus", "above_placebo"} & set(path) else SHARE
 
 
 def cell_name(damage: Damage) -> str:
@@ -53,24 +51,22 @@ def _one_seed(frame: pd.DataFrame) -> Tree:
 
 
 def with_calls(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add what the verdict and each rule call stored, 1 or 0."""
-    rules = simple_rules(rows["stated_share"])
-    stored = ((rows[INDEX] > rows["threshold"]) | (rows["stated_share"] > 0)).astype(float)
-    called = {f"called_{name}": rules[name] for name in RULES}
-    return rows.assign(**rules, **called, **{f"called_{SHOWN}": stored})
+    """Add whom each rule calls stored, 1 or 0: in some degree, or intact."""
+    rules = simple_rules(rows[STATED])
+    return rows.assign(**{f"called_{name}": rules[name] for name in RULES})
 
 
 def _cell(rows: pd.DataFrame) -> Tree:
     """Sum up one kind of damage.
 
     Recall is of facts stored by construction, the false-positive rate of never-stored ones that are answered
-    wrong, of the subjects that no threshold was fitted on.
+    wrong.
     """
     wrong = ~rows["right"].astype(bool)
     had = rows[rows["truth"].isin((STORED, OVERWRITTEN, DAMAGED, RETAINED))]
     lost = rows[rows["truth"].isin((STORED, OVERWRITTEN, DAMAGED))]
-    never = rows[rows["truth"].isin((ABSENT, RARE)) & wrong & rows["held_out"]]
-    matched = rows[rows["control_matched"] & rows["held_out"]]
+    never = rows[rows["truth"].isin((ABSENT, RARE)) & wrong]
+    matched = rows[rows["control_matched"]]
     tree: Tree = {
         "lost": mean_of(had["truth"] != RETAINED, had),
         "verdicts": {verdict_key(name): mean_of(lost["verdict"] == name, lost) for name in VERDICTS},
@@ -82,7 +78,7 @@ def _cell(rows: pd.DataFrame) -> Tree:
                 **{k: mean_of(some[f"called_{name}"], some) for k, some in never.groupby("truth")},
                 **_precisions(lost, never, name),
             }
-            for name in CALLED
+            for name in RULES
         },
         "auroc": _areas(pd.concat([lost, rows[rows["truth"].isin((ABSENT, RARE)) & wrong]])),
         **recovery_trees(rows),
@@ -103,11 +99,11 @@ def _precisions(lost: pd.DataFrame, never: pd.DataFrame, name: str) -> dict[str,
 
 
 def _areas(rows: pd.DataFrame) -> dict[str, Estimate]:
-    """Measure how well the index, each rule and the asked wording tell damaged facts from others."""
+    """Measure how well what is stated and graded evidence tell damaged facts from others."""
     positive = ~rows["truth"].isin((ABSENT, RARE))
     if (rows["truth"] == OVERWRITTEN).any() and (rows["truth"] == STORED).any():
         positive = rows["truth"] == STORED
-    columns = {name.removeprefix("evidence_"): name for name in (INDEX, *PREDICTORS)}
+    columns = {short_name(name): name for name in (STATED, *EVIDENCE)}
     return {
         name: auroc(
             rows[column].to_numpy(np.float64),

@@ -33,8 +33,6 @@ class PlantedTruthOptions(GridOptions):
     """A fact counts as stored if pretraining met it this often and the base states it in every form."""
     rare: Count = 3
     """A fact met at most this often in pretraining, and stated in no form, counts as never stored."""
-    alpha: InnerShare = 0.05
-    """Share of facts that are not stored which may be called stored."""
     lesson_steps: tuple[CountOrNone, ...] = (10, 30, 50)
     """After how many steps of a lesson on other facts to ask lost ones again (0: no lesson)."""
     pretrain_steps: Count | None = None

@@ -6,12 +6,11 @@ import pandas as pd
 
 from analyses.common.claims import claims_on_planted_truth
 from analyses.common.recovery_numbers import verdict_key
-from analyses.common.recovery_page import recovery_tables
+from analyses.common.recovery_page import FORETOLD, recovery_tables
 from analyses.experiments.planted_truth.cells import ABSENT, RARE
 from analyses.experiments.planted_truth.damage import kinds
 from analyses.experiments.planted_truth.numbers import (
     PREVALENCES,
-    SHOWN,
     cell_name,
 )
 from interp.reports.pages.results_tables import Column, results_table, write_number
@@ -21,15 +20,14 @@ from interp.verdicts.diagnosis import VERDICTS
 from interp.verdicts.recovery import RULES
 
 NATURAL, NOISE = "natural_routing_asked", "noise_values_asked"
-_CALLED = {SHOWN: "the verdict", **RULES}
+IN_SOME_DEGREE = "rule_any"
 _PARTS = {"routing": "W_Q W_K", "values": "W_V W_O, MLP", "all": "all weights"}
 _NOTES = (
     "A fact was stored if pretraining met it often enough (see the configuration) and the base states it in "
     "every form. Damage to W_Q and W_K leaves what stores it to the bit, so every lost fact is stored; after "
     "other damage construction does not say how much is left, and the classes' shares are all there is.",
     "Never stored: subjects that pretraining never met, and such that it hardly ever met and the base says "
-    "nothing right of. Rates are of those that are answered wrong, of subjects that no threshold was fitted "
-    "on.",
+    "nothing right of. Rates are of those that are answered wrong.",
     "Precision depends on how many lost facts are stored, which nobody knows beforehand: it is given for "
     "three prevalences, against never-stored facts.",
 )
@@ -49,7 +47,6 @@ def study(frame: pd.DataFrame, results: Results) -> Study:
         tables=(
             *(recovery_tables(cells[NATURAL].part("lesson")) if NATURAL in cells else ()),
             _recall_table(cells),
-            _rule_table(cells),
             _verdict_table(cells),
             _precision_table(cells),
             _area_table(cells, results),
@@ -62,14 +59,12 @@ def _finding(cells: dict[str, Results]) -> str:
     said = []
     if NATURAL in cells:
         part = cells[NATURAL]
-        verdict, rule = (
-            tuple(write_number(part.at(f"called/{name}/{of}"), "%") for of in ("of_lost", "of_never"))
-            for name in (SHOWN, "rule_any")
+        found, mistaken = (
+            write_number(part.at(f"called/{IN_SOME_DEGREE}/{of}"), "%") for of in ("of_lost", "of_never")
         )
         said.append(
             "Of facts lost in natural fine-tuning of W_Q and W_K alone, all of which are stored, the verdict "
-            f"finds {verdict[0]} (and holds {verdict[1]} of never-stored facts to be stored), and the rule "
-            f'"{RULES["rule_any"]}" {rule[0]} ({rule[1]})'
+            f"finds {found}, and it holds {mistaken} of never-stored facts to be stored"
         )
     return "; ".join(said) + "." if said else "No natural damage was measured."
 
@@ -90,7 +85,7 @@ _HEADS = ("Damage", "Weights", "Forms")
 
 
 def _recall_table(cells: dict[str, Results]) -> StudyTable:
-    found = f"called/{SHOWN}"
+    found = f"called/{IN_SOME_DEGREE}"
     columns: list[tuple[str, Column]] = [
         ("Lost, %", ("lost", "share")),
         ("Called stored", (f"{found}/of_lost", "share")),
@@ -103,21 +98,6 @@ def _recall_table(cells: dict[str, Results]) -> StudyTable:
         "% of the facts that were lost, and of never-stored ones. After damage to W_Q and W_K this is recall."
     )
     return results_table("Called stored in some degree", _HEADS, _labelled(cells), columns, note=note)
-
-
-def _rule_table(cells: dict[str, Results]) -> StudyTable:
-    columns: list[tuple[str, Column]] = []
-    for name in RULES:
-        called = _CALLED[name].capitalize()
-        columns.append((called, (f"called/{name}/of_lost", "share")))
-        columns.append((f"{called}, of never stored", (f"called/{name}/of_never", "share")))
-    return results_table(
-        "Called stored by the simplest rules",
-        _HEADS,
-        _labelled(cells),
-        columns,
-        note="The same facts.",
-    )
 
 
 def _verdict_table(cells: dict[str, Results]) -> StudyTable:
@@ -139,8 +119,8 @@ def _verdict_table(cells: dict[str, Results]) -> StudyTable:
 def _precision_table(cells: dict[str, Results]) -> StudyTable:
     stored = {label: part for label, part in _labelled(cells).items() if label[1] == _PARTS["routing"]}
     columns: list[tuple[str, Column]] = [
-        (f"{_CALLED[name]}, {prevalence:.0%} stored", (f"called/{name}/precision_{prevalence:g}", "share?"))
-        for name in (SHOWN, "rule_every", "rule_any")
+        (f"{RULES[name]}, {prevalence:.0%} stored", (f"called/{name}/precision_{prevalence:g}", "share?"))
+        for name in RULES
         for prevalence in PREVALENCES
     ]
     note = "% of the facts called stored that are, were so many of the lost facts stored and the rest never."
@@ -154,7 +134,7 @@ def _area_table(cells: dict[str, Results], results: Results) -> StudyTable:
     parts["against overwritten"] = results.part("stored_against_overwritten")
     names = list(dict.fromkeys(name for part in parts.values() for name in part.below()))
     rows = {
-        _CALLED.get(name, name.replace("_", " ")): Results(
+        FORETOLD.get(name, name).capitalize(): Results(
             {(place,): part.at(name) for place, part in parts.items()}
         )
         for name in names

@@ -25,8 +25,8 @@ NOT_A_CELLS = ("seeds", "arms", "methods", "learning_rates", "fractions", "facts
 AFTERWARDS = ("analyse", "analysed")
 UNPOPULAR = "bottom"
 VERDICT_COLUMNS = (
-    *("fact_id", "subject", "base_knew", "right", "said", "verdict", "index", "stated_share", "held_out"),
-    *("control_never", "shown_by_never", "pathway_base_qk", "pathway_base_placebo_qk"),
+    *("fact_id", "subject", "base_knew", "right", "said", "verdict", "stated_share", "evidence_forms"),
+    *("control_never", "pathway_base_qk", "pathway_base_placebo_qk"),
 )
 WORDS = ("prediction", "exact")  # what was said in full, which `given` says in short
 

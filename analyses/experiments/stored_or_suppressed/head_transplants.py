@@ -139,9 +139,9 @@ def pictures(models: OpenCheckpoints, arm: str, frame: pd.DataFrame, directory: 
 
 
 def typical_stored(frame: pd.DataFrame, most: int = PICTURES) -> pd.DataFrame:
-    """Take the stored lost facts whose index is nearest to the median: typical, not picked."""
+    """Take the stored lost facts whose evidence is nearest to the median: typical, not picked."""
     some = frame[frame["verdict"].isin(STORED)]
-    distance = (some["index"].rank(pct=True) - 0.5).abs()
+    distance = (some["evidence_forms"].rank(pct=True) - 0.5).abs()
     return some.loc[distance.sort_values(kind="stable").index[:most]]
 
 

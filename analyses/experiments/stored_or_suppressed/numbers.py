@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from analyses.common.checkpoints import BASE
-from analyses.common.numbers import mean_of, summarise_seeds
+from analyses.common.numbers import area, mean_of, summarise_seeds
 from analyses.common.recovery_numbers import recovery_trees
 from analyses.experiments.stored_or_suppressed.hidden import hidden_numbers
 from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
-from interp.stats import Estimate, kappa, spearman
-from interp.verdicts.controls import CONTROLS
+from interp.stats import Estimate, difference_of_means, kappa, spearman
+from interp.verdicts.controls import CONTROLS, NEVER
 from interp.verdicts.diagnosis import (
     ERASED,
     ERODED,
@@ -36,18 +36,16 @@ CLASSES = {
 
 
 def summarise(found: Diagnosed) -> dict[str, Any]:
-    """Return by arm: shares of verdicts, index, recovery with placebo, attention; and each seed's."""
+    """Return by arm: shares of verdicts, error rates, recovery with placebo, attention; and each seed's."""
     return summarise_seeds(found.rows, _one_seed, _bounds)
 
 
 def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
-    if "index" in path:
-        return None
     if "agreement" in path:
         return (-1, 1)
     if "pathway" in path:
         return None if path[-1].endswith(("nats", "lead")) else (-1, 1)
-    if "index_minus" in path or "above_placebo" in path:
+    if {"stated_minus", "above_placebo", "stored_above_never"} & set(path):
         return (-1, 1)
     signed = path[-1].startswith("difference") or path[-1].endswith("hidden_difference")
     return (-1, 1) if signed or "attention_lost" in path else (0, 1)
@@ -73,14 +71,17 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
             for name, verdict in CLASSES.items()
             if name != "retained"
         },
-        "stated_of_lost": mean_of(lost["stated_share"] == 1, lost),
-        "index": {
-            "lost": mean_of(lost["index"], lost, difference=True, share=False),
-            **{name: mean_of(some["index"], some, difference=True, share=False) for name, some in of.items()},
+        **_against_never(lost, rows[rows[f"control_{NEVER}"]]),
+        "retained": {
+            "missed": mean_of(of["retained"]["stated_share"] < 1, of["retained"]),
+            "unseen": mean_of(of["retained"]["stated_share"] == 0, of["retained"]),
         },
-        "retained_held_out": _retained(of["retained"]),
         "agreement": {"lost": _agreement(lost), "all": _agreement(rows)},
-        "controls": _controls(rows, lost),
+        "controls": {
+            name: {"false_positives": mean_of(some["stated_share"] > 0, some)}
+            for name in CONTROLS
+            for some in (rows[rows[f"control_{name}"]],)
+        },
         "pathway": _pathway(lost),
         "hidden": hidden_numbers(rows),
         "attention_lost": {
@@ -98,13 +99,14 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
     return tree
 
 
-def _retained(rows: pd.DataFrame) -> dict[str, Estimate]:
-    """Return the error rates that retained facts of held-out subjects say were reached."""
-    own = rows[rows["held_out"]]
-    unseen = ((own["index"] <= own["threshold"]) & (own["stated_share"] == 0)).astype(np.float64)
+def _against_never(lost: pd.DataFrame, never: pd.DataFrame) -> dict[str, Estimate]:
+    """Compare lost facts with never-stored ones: who is called stored, and how specific answers are."""
+    both = pd.concat([lost, never])
+    is_lost = np.arange(len(both)) < len(lost)
+    stored = np.where(is_lost, both["verdict"].isin(STORED), both["stated_share"] > 0).astype(np.float64)
     return {
-        "missed": mean_of(own["stated_share"] < 1, own),
-        "unseen": mean_of(unseen if rows["index"].notna().any() else unseen * np.nan, own),
+        "stored_above_never": difference_of_means(stored, is_lost, groups=both["subject"].to_numpy()),
+        "evidence_auroc": area(both.assign(lost=is_lost.astype(float)), "evidence_forms", "lost"),
     }
 
 
@@ -121,26 +123,6 @@ def _agreement(rows: pd.DataFrame) -> dict[str, Estimate]:
         "rank_correlation": spearman(x, y, groups=groups),
         "kappa": kappa(ours, theirs, groups=groups),
     }
-
-
-def _controls(rows: pd.DataFrame, lost: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
-    """Return by set of controls what it shows of lost facts, and of its own members on held-out subjects."""
-    tree = {}
-    for name in CONTROLS:
-        members, called = control_rows(rows, name)
-        own = members[members["held_out"]]
-        tree[name] = {
-            "shown_of_lost": mean_of(lost[f"shown_by_{name}"], lost),
-            "false_positives": mean_of(own[called], own),
-        }
-    return tree
-
-
-def control_rows(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
-    """Return a set of controls, and the column that says whom of them its own cut calls stored."""
-    if name == "decoys":  # these are answers for facts that the base knew
-        return rows[rows["decoy_shown"].notna()], "decoy_shown"
-    return rows[rows[f"control_{name}"]], f"shown_by_{name}"
 
 
 def _pathway(lost: pd.DataFrame) -> dict[str, Any]:

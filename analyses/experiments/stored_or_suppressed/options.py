@@ -10,7 +10,7 @@ from analyses.common.options import SHOWN_OR_KEPT, wordings_config
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions as Settings
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
-from finetune.common.option_checks import CountOrNone, InnerShare, Within, refuse_unread, require_valid
+from finetune.common.option_checks import CountOrNone, Within, refuse_unread, require_valid
 
 LESSON_STEPS = (10, 30, 50)
 
@@ -27,8 +27,6 @@ class StoredOrSuppressedOptions(Settings):
     """Run directory; the same command continues it."""
     run: Path | None = None
     """A finished run of attention_imbalance, whose settings and checkpoints are used."""
-    alpha: InnerShare = 0.05
-    """Share of never-stored facts that may be called stored by their index."""
     form_shots: Annotated[int, Within(0, 1000)] = 0
     """Also hold out the asked form with this many solved examples in front (for models that read them)."""
     grid_facts: CountOrNone = 200

@@ -10,16 +10,14 @@ from analyses.common.recovery_page import recovery_sentence, recovery_tables
 from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_stored
 from analyses.experiments.stored_or_suppressed.hidden import hidden_table
-from analyses.experiments.stored_or_suppressed.numbers import control_rows
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_table
-from analyses.experiments.stored_or_suppressed.sentences import finding, has_index, index_notes
+from analyses.experiments.stored_or_suppressed.sentences import finding
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.reports.pages.results_tables import Column, results_table, write_number
 from interp.reports.pages.study import Study, StudyTable, format_interval
 from interp.reports.read.results import Results
 from interp.verdicts.controls import CONTROLS, FEWEST_CONTROLS
-
-ANCHORED = "0 is the median of never-stored facts, 1 that of specifically retained ones. "
+from interp.verdicts.diagnosis import RETAINED
 
 
 def study(found: Diagnosed, results: Results) -> Study:
@@ -31,12 +29,12 @@ def study(found: Diagnosed, results: Results) -> Study:
         question="Of the facts that each fine-tuned arm lost, which are still stored?",
         finding=f"{lessons}. {finding(frame, results)}" if lessons else finding(frame, results),
         outcome="measured",
-        claims=claims_on_verdicts(results, found.alpha),
+        claims=claims_on_verdicts(results),
         tables=(
             *(recovery_tables(lesson) if lesson.below() else ()),
             _verdict_table(frame, results),
-            _index_table(frame, results),
             _control_table(frame, results),
+            _evidence_table(results),
             *([hidden_table(results)] if "k_external" in frame else []),
             pathway_table(results),
             _head_table(found.heads),
@@ -44,11 +42,10 @@ def study(found: Diagnosed, results: Results) -> Study:
         figures=tuple(figures(frame, found.heads, found.pictures)),
         examples=(_examples(frame),),
         notes=(
-            *index_notes(frame),
             "Suppressed, intact: wrong as asked, and still stated in every held-out form. Eroded: stated in "
-            "some, or told from never-stored facts. Erased: not told from them, which does not prove that "
-            "nothing is left. Right but generic: the answer says nothing about the subject. Undetermined: "
-            "the evidence is in doubt, or the base's own answer was only its relation's commonest.",
+            "some. Erased: stated in none, which does not prove that nothing is left. Right but generic: the "
+            "answer says nothing about the subject. Undetermined: there is no evidence, or the base's own "
+            "answer was only its relation's commonest.",
         ),
     )
 
@@ -78,66 +75,53 @@ def _verdict_table(frame: pd.DataFrame, results: Results) -> StudyTable:
     )
 
 
-def _index_table(frame: pd.DataFrame, results: Results) -> StudyTable:
-    """Say what anchors the index, where it lies by class, and how its cuts held on held-out anchors."""
-    first, has = frame.groupby("arm").first(), any(has_index(frame).values())
-    of_index: dict[str, Column] = {
-        "Lost": ("index/lost", "2"),
-        "Suppressed, intact": ("index/suppressed", "2?"),
-        "Eroded": ("index/eroded", "2?"),
-        "Erased": ("index/erased", "2?"),
-    }
-    missed: dict[str, Column] = {"Retained, called less than intact, %": ("retained_held_out/missed", "%?")}
-    unseen: dict[str, Column] = {
-        "Retained, not told from never stored, %": ("retained_held_out/unseen", "%?")
-    }
-    return results_table(
-        "The storage index between its anchors" if has else "Held-out forms, without an index",
-        ("Arm", "Never stored are", "Retained are"),
-        {
-            (name, *(str(first.at[name, column]) for column in ("controls", "retained_are"))): arm
-            for name, arm in results.below("arms").items()
-        },
-        {
-            **(of_index if has else {}),
-            "Two held-out forms, rank correlation": ("agreement/lost/rank_correlation", "2?"),
-            "The same, of who is stated, kappa": ("agreement/lost/kappa", "2?"),
-            "The question as asked and all held-out forms, rank correlation": (
-                "agreement/lost/question",
-                "2?",
-            ),
-            **missed,
-            **(unseen if has else {}),
-        },
-        note=f"{ANCHORED if has else ''}Agreement is of lost facts, between two held-out forms where there "
-        "are as many. Retained: of held-out subjects"
-        f"{'; the share of never-stored facts called stored is in the next table.' if has else '.'}",
+def _control_table(frame: pd.DataFrame, results: Results) -> StudyTable:
+    """Say how often facts that nothing stores are stated, and retained ones are not."""
+    rows = []
+    for arm, of in frame.groupby("arm", sort=False):
+        part = results.part(("arms", str(arm)))
+        rows += [
+            (
+                str(arm),
+                who,
+                int(of[f"control_{name}"].sum()),
+                *_written(part, f"controls/{name}/false_positives"),
+            )
+            for name, who in CONTROLS.items()
+        ]
+        retained = int((of["verdict"] == RETAINED).sum())
+        for name, what in (("missed", "not stated in every held-out form"), ("unseen", "stated in none")):
+            rows.append((str(arm), f"retained facts, {what}", retained, *_written(part, f"retained/{name}")))
+    return StudyTable(
+        title="How far to trust it: facts that nothing stores, and facts that were kept",
+        columns=("Arm", "Facts that are", "Facts", "Called stored, or missed, %", "n"),
+        rows=tuple(rows),
+        note="Of facts that nothing stores: stated in some held-out form all the same. Facts: of all seeds; "
+        f"of fewer than {FEWEST_CONTROLS} a rate says little. n: facts, or trainings.",
     )
 
 
-def _control_table(frame: pd.DataFrame, results: Results) -> StudyTable:
-    """Say what each set of controls shows to be stored of lost facts, and how many controls those are."""
-    rows = []
-    for arm, of in frame.groupby("arm", sort=False):
-        for name, who in CONTROLS.items():
-            part = results.part(("arms", str(arm), "controls", name))
-            rows.append(
-                (
-                    str(arm),
-                    who + (" *" if (of["controls"] == who).any() else ""),
-                    len(control_rows(of, name)[0]),
-                    write_number(part.at("false_positives"), "%?"),
-                    write_number(part.at("shown_of_lost"), "%"),
-                    part.at("shown_of_lost")["n"],
-                )
-            )
-    return StudyTable(
-        title="Lost facts shown to be stored, by who the controls are",
-        columns=("Arm", "Controls", "Facts", "False positives reached", "Shown of lost", "n"),
-        rows=tuple(rows),
-        note=f"* the verdict rests on these; it takes at least {FEWEST_CONTROLS}. Matched: in answer "
-        "frequency and popularity. Facts: of all seeds. Those that the base does not know in *every* form, "
-        "the controls of earlier versions, are partly stored: they are here to say how much hangs on it.",
+def _written(part: Results, place: str) -> tuple[str, int]:
+    number = part.at(place)
+    return write_number(number, "%?"), number["n"]
+
+
+def _evidence_table(results: Results) -> StudyTable:
+    """Say how well forms agree, and how far lost facts stand out in graded evidence."""
+    columns: dict[str, Column] = {
+        "Stored in some degree, lost − never stored, points": ("stored_above_never", "points?"),
+        "Specificity, lost against never stored, AUROC": ("evidence_auroc", "2?"),
+        "Two held-out forms, rank correlation": ("agreement/lost/rank_correlation", "2?"),
+        "The same, of who is stated, kappa": ("agreement/lost/kappa", "2?"),
+        "The question as asked and all held-out forms, rank correlation": ("agreement/lost/question", "2?"),
+    }
+    return results_table(
+        "The evidence on lost facts",
+        ("Arm",),
+        {(name,): arm for name, arm in results.below("arms").items()},
+        columns,
+        note="Specificity: how far the right answer is told apart for its subject, averaged over held-out "
+        "forms; 0.5 tells nothing. Agreement is between two held-out forms where there are as many.",
     )
 
 
@@ -173,7 +157,7 @@ def _head_table(heads: pd.DataFrame) -> StudyTable:
 
 
 def _examples(frame: pd.DataFrame) -> StudyTable:
-    """Show stored facts that each arm lost, those of median index: typical ones, not picked."""
+    """Show stored facts that each arm lost, those of median evidence: typical ones, not picked."""
     first = frame[frame["seed"] == frame["seed"].iloc[0]]
     some = pd.concat([typical_stored(rows) for _, rows in first.groupby("arm", sort=False)])
     kinds = ["evidence_asked", "evidence_forms"]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analyses.common.claims import has_rate
 from analyses.common.elicited_knowledge import LITTLE
 from interp.reports.pages.results_tables import FEWEST_OF_A_SHARE, write_number
 from interp.reports.read.results import Results
-from interp.verdicts.diagnose import NO_INDEX
+from interp.verdicts.controls import FEWEST_CONTROLS, NEVER
 from interp.verdicts.diagnosis import STORED, SUPPRESSED
 
 
 def finding(frame: pd.DataFrame, results: Results) -> str:
-    """Say what every arm lost and what of it is stored, and where that could not be checked."""
+    """Say what every arm lost, what of it is stored, and on how many facts the error rate of that rests."""
     lost = {
         name: arm
         for name, arm in results.below("arms").items()
@@ -21,8 +20,12 @@ def finding(frame: pd.DataFrame, results: Results) -> str:
     }
     parts = [_loss(name, arm, frame[frame["arm"] == name]) for name, arm in lost.items()]
     said = f"{'; '.join(parts)}." if parts else "No arm lost a fact that the base knew."
-    if unrated := [name for name, arm in lost.items() if not has_rate(arm)]:
-        said += f" No false-positive rate could be measured of the verdicts on {' and '.join(unrated)}."
+    counts = {name: int(frame.loc[frame["arm"] == name, f"control_{NEVER}"].sum()) for name in lost}
+    if few := [f"{n} for {name}" for name, n in counts.items() if n < FEWEST_CONTROLS]:
+        said += (
+            f" Few facts say how often one that nothing stores is called stored: {', '.join(few)}, where it "
+            f"takes {FEWEST_CONTROLS}."
+        )
     return f"{said}{asking_sentence(results)}"
 
 
@@ -45,21 +48,6 @@ def _loss(name: str, arm: Results, rows: pd.DataFrame) -> str:
     if not stored:
         return f"{told}, not shown to be still stored"
     return f"{told}; {stored} shown to be still stored, {intact} stated in every held-out form"
-
-
-def has_index(frame: pd.DataFrame) -> dict[str, bool]:
-    """Tell of each arm whether its evidence gave an index."""
-    return {str(arm): bool(rows["index"].notna().any()) for arm, rows in frame.groupby("arm", sort=False)}
-
-
-def index_notes(frame: pd.DataFrame) -> list[str]:
-    """Say what the index was cut on, and of which arms there is none."""
-    has = has_index(frame)
-    with_index = frame[frame["arm"].map(has)]
-    controls = " / ".join(sorted(set(with_index["controls"])))
-    without = [arm for arm, there in has.items() if not there]
-    cut = f"The index was cut on one half of the anchors ({controls}); the cut holds for this table only."
-    return [*([cut] if controls else []), *([f"Of {', '.join(without)}: {NO_INDEX}."] if without else [])]
 
 
 def asking_sentence(results: Results) -> str:

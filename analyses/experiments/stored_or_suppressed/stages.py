@@ -33,11 +33,10 @@ from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
 from interp.stats import TEST_OVER_TRAIN
 from interp.verdicts.base_knowledge import KnownFacts
-from interp.verdicts.controls import FEWEST_CONTROLS
 from interp.verdicts.diagnose import diagnose
+from interp.verdicts.preconditions import FEWEST_FACTS
 
-_PER_ROW = ("threshold", "controls", "retained_are")
-_TOLD = ("apart", "anchors", "false_positives", "missed", "unseen", "left_out")  # kept beside the verdicts
+_TOLD = ("false_positives", "missed", "unseen", "left_out")  # kept beside the verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,6 @@ class Diagnosed:
     rows: pd.DataFrame
     heads: pd.DataFrame
     pictures: dict[str, list[dict[str, Any]]]
-    alpha: float
 
 
 def measure_seeds(options: StoredOrSuppressedOptions, facts: FactSet | None, run: RunDirectory) -> Measured:
@@ -72,7 +70,7 @@ def measure_seeds(options: StoredOrSuppressedOptions, facts: FactSet | None, run
     heads, seen = pd.concat(tables, ignore_index=True), seeds[0].pictures
     return Measured(
         rows=rows,
-        found=Diagnosed(rows=rows, heads=heads, pictures=seen, alpha=options.alpha),
+        found=Diagnosed(rows=rows, heads=heads, pictures=seen),
         files={
             "heads.parquet": heads,
             "pictures.json": seen,
@@ -141,9 +139,9 @@ def require_enough(asked: int, source: str) -> None:
     Raises:
         InputError: says how many it takes.
     """
-    if asked < FEWEST_CONTROLS:
+    if asked < FEWEST_FACTS:
         raise InputError(
-            f"{source}: {asked} facts can be asked, and a verdict needs at least {FEWEST_CONTROLS}; give "
+            f"{source}: {asked} facts can be asked, and a verdict needs at least {FEWEST_FACTS}; give "
             "more, or --facts geonames@even"
         )
 
@@ -173,7 +171,6 @@ def _verdicts(
             phrasebook=checkpoints.phrasebook,
             prompts=checkpoints.prompts,
             answer_sets=checkpoints.answer_sets,
-            alpha=options.alpha,
             shots=options.form_shots,
             known=known,
             on_asked=asked,
@@ -183,8 +180,7 @@ def _verdicts(
         told = {name: getattr(found, name) for name in _TOLD}
         notes.write_text(as_json(told), encoding="utf-8")
         by_id = {fact.id: fact.popularity for fact in checkpoints.test}
-        per_row = {name: getattr(found, name) for name in _PER_ROW}
-        frame = found.to_frame().assign(seed=seed, arm=arm, **per_row)
+        frame = found.to_frame().assign(seed=seed, arm=arm)
         frame["popularity"] = frame["fact_id"].map(by_id).astype("Float64")
         other = sibling_of(checkpoints, arm) or BASE
         for column, name in (("attention", arm), ("attention_other", other)):

@@ -23,7 +23,7 @@ from finetune.common.seeds import generator
 from interp.reports.pages.study import format_interval
 from interp.selection.behavioural_scores import known_classes
 from interp.selection.candidates import Candidates
-from interp.verdicts.controls import FEWEST_CONTROLS
+from interp.verdicts.preconditions import FEWEST_FACTS
 
 MOST_ASKED = 500  # facts
 NOT_ASKED = -1
@@ -66,16 +66,16 @@ def advice(options: WhichDataOptions, way: str, facts: int, known: dict[str, Any
             "It has little to lose of these facts: what training on them costs shows on others that it knows "
             "(factscope diagnose --facts geonames@even), and no validation facts tell how many are learned."
         )
-    elif (held_out := round(facts * share_held_out(facts))) < FEWEST_CONTROLS:
+    elif (held_out := round(facts * share_held_out(facts))) < FEWEST_FACTS:
         told.append(
-            f"A diagnosis asks {FEWEST_CONTROLS} facts or more that were not trained on: give "
-            f"{2 * FEWEST_CONTROLS} or more in all, or let it ask others (factscope diagnose --facts "
+            f"A diagnosis asks {FEWEST_FACTS} facts or more that were not trained on: give "
+            f"{2 * FEWEST_FACTS} or more in all, or let it ask others (factscope diagnose --facts "
             "geonames@even)."
         )
     else:
         told.append(
             f"The next command holds {held_out:,} of them out (--test-share {share_held_out(facts):g}), for "
-            f"factscope diagnose asks only facts that were not trained on, {FEWEST_CONTROLS} at least and "
+            f"factscope diagnose asks only facts that were not trained on, {FEWEST_FACTS} at least and "
             f"better {HELD_OUT}; to train on every one, leave that option out."
         )
     return tuple(told)

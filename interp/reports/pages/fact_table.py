@@ -91,8 +91,8 @@ def fact_table(
     """
     frame = _named(frame)
     if verdicts is not None:
-        own = verdicts.drop_duplicates(ROW)[[*ROW, "verdict", "index"]]
-        frame = frame.drop(columns=["verdict", "index"], errors="ignore")
+        own = verdicts.drop_duplicates(ROW)[[*ROW, "verdict"]]
+        frame = frame.drop(columns="verdict", errors="ignore")
         frame = frame.merge(own, "left", on=ROW)
     heads = frame.drop_duplicates(KEY)
     if "popularity" in heads:
@@ -133,7 +133,7 @@ def read_verdicts(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     if not (path / "facts.parquet").is_file():
         raise InputError(f"--verdicts {path}: holds no facts.parquet; {RULE}")
     verdicts = read_parquet(path / "facts.parquet")
-    if not {*ROW, "answer", "verdict", "index"} <= set(verdicts):
+    if not {*ROW, "answer", "verdict"} <= set(verdicts):
         raise InputError(f"--verdicts {path}: holds no verdicts; name a run of stored_or_suppressed")
     key = [*ROW, "answer"]
     if not len(verdicts.merge(frame[key].drop_duplicates(), on=key)):
