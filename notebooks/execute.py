@@ -59,8 +59,12 @@ def _clean(output: NotebookNode) -> NotebookNode | None:
 def main() -> int:
     """Execute the notebooks named on the command line, or all."""
     os.environ["FACTSCOPE_QUIET"] = "1"
-    for path in sorted(HERE.glob("*.ipynb")):
-        if not sys.argv[1:] or path.name.startswith(tuple(sys.argv[1:])):
+    paths, wanted = sorted(HERE.glob("*.ipynb")), tuple(sys.argv[1:])
+    if odd := [name for name in wanted if not any(path.name.startswith(name) for path in paths)]:
+        print(f"no notebook's name begins with {odd[0]}; there are: {', '.join(path.name for path in paths)}", file=sys.stderr)
+        return 1
+    for path in paths:
+        if not wanted or path.name.startswith(wanted):
             nbformat.write(cleaned(executed(path)), path)
     return 0
 
