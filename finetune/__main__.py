@@ -181,9 +181,10 @@ def _defaults(arguments: Sequence[str]) -> Any:
 
 def _with_dtype(options: Options, arguments: Sequence[str]) -> Options:
     """Choose the dtype of an adapter's frozen base, where neither an option nor a preset does."""
-    from finetune.checkpoints.precision import default_dtype
+    from finetune.checkpoints.precision import default_dtype, note_slow_dtype
 
     options.check()
+    note_slow_dtype(options.tune.dtype)
     words = set(" ".join(arguments).replace("=", " ").split())
     if options.preset or options.tune.method == "full" or "--dtype" in words:
         return options

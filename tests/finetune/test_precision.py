@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
-from finetune.checkpoints.precision import WIDE, default_dtype
+from finetune.checkpoints.precision import WIDE, default_dtype, note_slow_dtype
 from finetune.common.progress import Notice
 
 
@@ -43,3 +44,24 @@ def test_a_wide_model_on_a_fitting_cpu(
     assert default_dtype(base) == "float32"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert default_dtype(tmp_path / "nothing") == "float32", "that is told where it is loaded"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "units", "said"),
+    [
+        ("bfloat16", {"architecture": "x86_64", "avx2": True}, True),
+        ("bfloat16", {"architecture": "x86_64", "amx_bf16": True}, False),
+        ("bfloat16", {"architecture": "aarch64"}, False),
+        ("float32", {"architecture": "x86_64"}, False),
+        (None, {"architecture": "x86_64"}, False),
+    ],
+)
+def test_a_slow_dtype_is_said(
+    dtype: str | None, units: dict[str, object], said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        note_slow_dtype(dtype)
+    assert [item.category for item in caught] == [Notice] * said

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from analyses.common.options import FEWEST_FACTS, FactOptions, TrainingOptions
 from analyses.common.tuned_runs import completed
 from finetune.checkpoints.paths import holds_model, resolve_checkpoint
-from finetune.checkpoints.precision import default_dtype
+from finetune.checkpoints.precision import default_dtype, note_slow_dtype
 from finetune.common.errors import InputError
 from finetune.common.names import normalise_name, require_different, require_name
 from finetune.common.option_checks import Seed, Within, refuse_unread
@@ -79,6 +79,7 @@ class AttentionImbalanceOptions(FactOptions, TrainingOptions):
         """Take base and facts from what ``factscope tune`` left, and choose the dtype, where not given."""
         made = completed(self, (path for _, path in self._named))
         made.check()
+        note_slow_dtype(made.dtype)
         trains_all = not made.finetuned and made.method == "full"
         if made.base is None or made.dtype or trains_all or default_dtype(made.base) == "float32":
             return made

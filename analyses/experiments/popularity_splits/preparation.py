@@ -24,6 +24,7 @@ from analyses.experiments.popularity_splits.prepared_files import (
     is_prepared,
 )
 from finetune.checkpoints.loading import context_of, load_tokenizer
+from finetune.checkpoints.precision import note_slow_dtype
 from finetune.checkpoints.preflight import require_trainable
 from finetune.common.checksums import cached_json, recorded_file, write_recorded_json
 from finetune.common.errors import InputError, LeftOut
@@ -43,6 +44,7 @@ def prepare(options: PopularitySplitsOptions, run: Path) -> list[LeftOut]:
     Raises:
         InputError: a data set or model cannot be used as the options want it.
     """
+    note_slow_dtype(options.dtype)
     for base in filter(None, dict(options.models).values()):
         require_trainable(base)
     left_out: list[LeftOut] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from analyses.common.asking_options import AskedFactsOptions
-from finetune.checkpoints.precision import default_dtype
+from finetune.checkpoints.precision import default_dtype, note_slow_dtype
 from finetune.common.errors import InputError
 from finetune.common.option_checks import Count, PositiveShare, Share, Within
 from finetune.training.config import Dtype
@@ -59,6 +59,7 @@ class WhichDataOptions(AskedFactsOptions):
     def resolved(self) -> Self:
         """Choose the dtype, unless it is given."""
         self.check()
+        note_slow_dtype(self.dtype)
         return self if self.dtype else replace(self, dtype=default_dtype(self.base))
 
     def config(self) -> dict[str, Any]:
