@@ -72,7 +72,13 @@ def test_a_handful_is_told_in_counts(verdicts: tuple[str, ...], told: str) -> No
 def test_enough_lost_facts_are_told_in_shares() -> None:
     frame = of_arm(*[SUPPRESSED] * 4, ERASED)
     told = finding(frame, results_of(frame, 0.05))
-    assert "of these 80.0% (0.0 to 100.0) are shown to be still stored" in told
+    assert "of these 80.0% (0.0 to 100.0) are still stated in every held-out form." in told
+    some = of_arm(*[SUPPRESSED] * 3, ERODED, ERASED)
+    told = finding(some, results_of(some, 0.05))
+    assert (
+        "80.0% (0.0 to 100.0) are still stated in some held-out form, 60.0% (0.0 to 100.0) in every one."
+        in told
+    )
     assert "Few facts" not in told
 
 

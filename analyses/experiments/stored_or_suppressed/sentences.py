@@ -34,11 +34,13 @@ def _loss(name: str, arm: Results, rows: pd.DataFrame) -> str:
     known = rows[rows["base_knew"] == 1]
     lost = known[~known["right"].astype(bool)]
     if arm.at("stored_of_lost")["low"] is not None and len(lost) >= FEWEST_OF_A_SHARE:
-        return (
-            f"{name} lost {write_number(arm.at('lost'), '%')} of the known facts, and of these "
-            f"{write_number(arm.at('stored_of_lost'), '%')} are shown to be still stored, "
-            f"{write_number(arm.at('suppressed_of_lost'), '%')} intact: stated in every held-out form"
+        stored, intact = (write_number(arm.at(f"{kind}_of_lost"), "%") for kind in ("stored", "suppressed"))
+        told = (
+            f"{name} lost {write_number(arm.at('lost'), '%')} of the known facts, and of these {stored} are"
         )
+        if stored == intact:
+            return f"{told} still stated in every held-out form"
+        return f"{told} still stated in some held-out form, {intact} in every one"
     stored, intact = lost["verdict"].isin(STORED).sum(), (lost["verdict"] == SUPPRESSED).sum()
     trainings = rows["seed"].nunique()
     told = f"{name} lost {len(lost)} of {len(known):,} known facts"
