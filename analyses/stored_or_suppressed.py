@@ -4,9 +4,9 @@
     python analyses/stored_or_suppressed.py --base DIR --finetuned mine=DIR --facts my.csv --out runs/mine
 
 1. Take the arms of a finished run of attention_imbalance, or make them, or take somebody's own checkpoints.
-2. Diagnose every arm on its held-out facts, with another arm as its sibling where there is one.
-3. Transplant the sibling's (or the base's) attention into suppressed facts head by head, with the placebo.
-4. Relate verdicts to popularity and to the change of attention to the subject, and show examples.
+2. Diagnose every arm on its held-out facts: which does it still state in other wordings?
+3. Transplant another arm's (or the base's) attention into stored lost facts head by head, with the placebo.
+4. Graft groups of weights from the base, give short lessons on other facts, and say what comes back.
 """
 
 import sys

@@ -25,7 +25,7 @@ TINY = "--world tiny --seeds 0 --workers 1 --quiet"
 RUNS = {
     "attention_imbalance": "--world tiny --quiet",
     "two_seeds": "--world tiny --seeds 0 1 --pretrain-steps 500 --tune-steps 20 --quiet",
-    "stored_or_suppressed": "--run {two_seeds} --alpha 0.2 --quiet",
+    "stored_or_suppressed": "--run {two_seeds} --quiet",
     "planted_truth": "--world tiny --seeds 0 --subjects 60 --absent 0.2 --met 5 --pretrain-steps 500"
     " --plant-steps 40 --quiet",
     "mixture_sweep": f"{TINY} --shares 0 1 --tune-steps 4 --pretrain-steps 60",

@@ -41,7 +41,7 @@ def claims_on_arms(results: Results) -> tuple[Claim, ...]:
 
 def claims_on_verdicts(results: Results) -> tuple[Claim, ...]:
     """Let the verdicts on arms decide claim 4: lost facts are stated elsewhere, never-stored ones not."""
-    told = "of the known facts that {} lost, more are shown to be stored than of never-stored facts"
+    told = "of the known facts that {} lost, a larger share is stated elsewhere than of never-stored facts"
     return tuple(
         decide_worded(part.at("stored_above_never"), told.format(arm), "paper, claim 4", "points")
         for arm, part in results.below("arms").items()
@@ -53,7 +53,7 @@ def claims_on_planted_truth(results: Results) -> tuple[Claim, ...]:
     source, natural = "aim of the verdict", "cells/natural_routing_asked"
     intact = "cells/noise_values_asked/verdicts/suppressed_intact"
     steps = sorted(int(name.removeprefix("after_")) for name in results.below(f"{natural}/lesson"))
-    after = f"{natural}/lesson/after_{steps[len(steps) // 2]}" if steps else natural
+    after = f"{natural}/lesson/after_{steps[len(steps) // 2]}" if steps else f"{natural}/lesson"
     least: tuple[Wording, ...] = (
         (
             "of facts that natural damage to W_Q and W_K lost 85% are found to be stored in some degree",

@@ -85,10 +85,15 @@ def say_what_is_amiss(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: p
             f"{hint}give facts that it knows (popular ones)"
         )
     say_if_form_fails(checkpoints, BASE, known, base["correct"], base["given"])
-    if (unknown := n - known) < FEWEST_CONTROLS:
+    say_if_few_controls(int((knowledge["base_degree"] == CLASSES[0]).sum()))
+
+
+def say_if_few_controls(count: int) -> None:
+    """Say where few facts are right in no form of the base, on which a verdict's error rate rests."""
+    if count < FEWEST_CONTROLS:
         notice(
-            f"only {unknown} facts are not known to the base: how often a fact that nothing stores is called "
-            f"stored will not be told well (it takes {FEWEST_CONTROLS})"
+            f"only {count} facts are right in no form of the base: how often a verdict calls a fact stored "
+            f"that nothing stores will rest on these (it takes {FEWEST_CONTROLS})"
         )
 
 

@@ -17,7 +17,7 @@ from finetune.training.finished_training import Checkpoint
 
 MARGIN = 0.05  # of training accuracy
 ONE_ANSWER = 0.9  # share of the facts
-FEWEST_HELD_OUT = 40  # facts; interp.verdicts.controls has a verdict's reasons
+FEWEST_HELD_OUT = 40  # facts; interp.verdicts.preconditions has a verdict's reasons
 
 
 def warn_of_few(held_out: int, share: float) -> None:

@@ -40,7 +40,6 @@ def bootstrap(
     cells: int = 1,
     confidence: float = 0.95,
     method: Method = "BCa",
-    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[Float[ndarray, "*cell"], Float[ndarray, "*cell"]]:
     """Return the lower and upper bounds of a statistic; NaN where there are fewer than two groups.
@@ -52,7 +51,6 @@ def bootstrap(
         cells: how many numbers the statistic returns a draw, to bound memory.
         confidence: the share of such intervals that should hold the truth.
         method: "BCa" for smooth statistics, else "percentile".
-        resamples: how many draws.
         seed: of the draws.
     """
     _, member = np.unique(groups, return_inverse=True)
@@ -69,8 +67,8 @@ def bootstrap(
             (np.arange(k),),
             partial(_statistic_of_draws, statistic, member, value),
             vectorized=True,
-            n_resamples=resamples,
-            batch=int(np.clip(_AT_ONCE // max(len(member), cells), 1, resamples)),
+            n_resamples=RESAMPLES,
+            batch=int(np.clip(_AT_ONCE // max(len(member), cells), 1, RESAMPLES)),
             confidence_level=confidence,
             method=method if k <= MOST else "percentile",
             rng=generator(seed, "bootstrap"),

@@ -12,6 +12,7 @@ One estimand, wherever facts are averaged:
 
 from __future__ import annotations
 
+import math
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
@@ -120,6 +121,9 @@ def difference_of_means(
 ) -> Estimate:
     """Estimate the mean over some facts less that over the others, with a bootstrap over all subjects.
 
+    Where one side is all 0 or all 1, which no draw changes, both sides' own intervals are combined (Newcombe,
+    1998, "Interval estimation for the difference between independent proportions", method 10).
+
     Args:
         values: a number a fact; missing ones (NaN) are left out.
         first: whose mean comes first; ``n`` counts these.
@@ -134,9 +138,20 @@ def difference_of_means(
         means = [(weights * some) @ values / (weights @ some) for some in (first, ~first)]
         return means[0] - means[1]
 
+    value, n = float(difference(np.ones((1, len(values))))[0]), int(first.sum())
+    sides = [estimate(values[some], groups=groups[some]) for some in (first, ~first)]
+    if any(side.low is None for side in sides):
+        return Estimate(value=value, low=None, high=None, n=n)
+    if any(side.value in (0, 1) for side in sides) and np.isin(values, (0, 1)).all():
+        below, above = (_combined(*pair) for pair in (sides, sides[::-1]))
+        return make_estimate(value, value - below, value + above, n)
     low, high = bootstrap(difference, groups)
-    value = float(difference(np.ones((1, len(values))))[0])
-    return make_estimate(value, float(low), float(high), int(first.sum()))
+    return make_estimate(value, float(low), float(high), n)
+
+
+def _combined(falls: Estimate, rises: Estimate) -> float:
+    """Return how far a difference reaches where the one side falls to its bound and the other rises to its."""
+    return math.hypot(falls.value - falls.low, rises.high - rises.value)  # type: ignore[operator]
 
 
 def finite_mean(values: Float[ndarray, " fact"]) -> float:

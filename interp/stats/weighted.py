@@ -29,16 +29,6 @@ def median_of(x: Float[ndarray, " row"]) -> Statistic:
     return lambda weights: _middle(np.broadcast_to(ordered, weights.shape), weights[:, order])
 
 
-def weighted_median(
-    values: Float[ndarray, "draw row"], weights: Float[ndarray, "draw row"]
-) -> Float[ndarray, " draw"]:
-    """Take the median of each draw's own values, missing ones (NaN) left out; NaN where there are none."""
-    weights = np.where(np.isnan(values), 0.0, weights)
-    order = np.argsort(values, axis=1, kind="stable")
-    ordered, weights = (np.take_along_axis(table, order, axis=1) for table in (values, weights))
-    return np.where(weights.any(1), _middle(ordered, weights), np.nan)
-
-
 def _middle(
     ordered: Float[ndarray, "draw row"], weights: Float[ndarray, "draw row"]
 ) -> Float[ndarray, " draw"]:

@@ -46,10 +46,10 @@ def control_sets(told: KnownAndSaid, facts: Sequence[Fact]) -> Bool[ndarray, "fa
         facts: in the same order.
     """
     measured = ~np.isnan(told.stated_share)
-    never = told.never & ~told.right
+    never = told.never & ~told.right & measured
     sets = {
         NEVER: never,
-        MATCHED: match(told.lost, never, likeness(facts)),
-        UNKNOWN: ~told.known & ~told.right,
+        MATCHED: match(told.lost & measured, never, likeness(facts)),
+        UNKNOWN: ~told.known & ~told.right & measured,
     }
-    return np.stack([sets[name] & measured for name in CONTROLS], axis=1)
+    return np.stack([sets[name] for name in CONTROLS], axis=1)

@@ -172,7 +172,12 @@ def _judged(
 def _known_and_said(
     base: BaseKnowledge, told: AnswerScorer, evidence: Evidence, knows: float
 ) -> KnownAndSaid:
-    """Bring together what the base knew and what the fine-tuned model says; NaN is never right."""
+    """Bring together what the base knew and what the fine-tuned model says; NaN is never right.
+
+    A fact whose logits are not numbers as asked has no evidence, either: it is no control and none of the lost.
+    """
+    finite = told.log_prob.isfinite()[:, None]
+    says, states = (values.where(finite, torch.nan) for values in (evidence.says, evidence.states))
     return KnownAndSaid(
         known=base.share.numpy() >= knows,
         specific=base.specific.numpy(),
@@ -180,6 +185,6 @@ def _known_and_said(
         right=((told.right > 0) & told.log_prob.isfinite()).numpy(),
         tied=told.tally.first.numpy(),
         compared=told.tally.right.isfinite().numpy(),
-        said_share=evidence.says.nanmean(1).numpy(),
-        stated_share=evidence.states.nanmean(1).numpy(),
+        said_share=says.nanmean(1).numpy(),
+        stated_share=states.nanmean(1).numpy(),
     )

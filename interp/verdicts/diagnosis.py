@@ -145,13 +145,10 @@ class Diagnosis(Result):
         return pd.DataFrame(columns)
 
     def _shown(self) -> Mapping[str, Any]:
-        value, low, high, n = self.false_positives
-        rate = (
-            "" if value is None else f"{value:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")
-        )
         told: dict[str, Any] = {"facts": len(self.fact_ids)}
         told |= {verdict: count for verdict, count in self.counts().items() if count}
-        told |= {"false_positives": f"{rate or 'not measured'}, n = {n}"}
+        told |= {"never-stored facts stated in some form": _written(self.false_positives)}
+        told |= {"retained facts stated in no form": _written(self.unseen)}
         return told | {"left_out": len(self.left_out), "model": self.model, "finetuned": self.finetuned}
 
     def _rows(self) -> Sequence[Mapping[str, Any]]:
@@ -161,6 +158,14 @@ class Diagnosis(Result):
     def counts(self) -> dict[str, int]:
         """Count the facts of each verdict."""
         return {verdict: self.verdicts.count(verdict) for verdict in VERDICTS}
+
+
+def _written(rate: Rate) -> str:
+    value, low, high, n = rate
+    if value is None:
+        return "not measured"
+    bounds = "" if low is None or high is None else f" ({low:.1%} to {high:.1%})"
+    return f"{value:.1%}{bounds}, n = {n}"
 
 
 def judge(told: KnownAndSaid) -> ndarray:

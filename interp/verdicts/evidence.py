@@ -5,8 +5,8 @@ was decided. Where the answer is right and no other answer of the relation is mo
 (:mod:`interp.verdicts.specificity`), the model still *states* the fact in that form. How specific the right
 answer is, in nats, stands beside it.
 
-No model is intervened on, and no cut is fitted: on damage that nobody planted neither told or foretold more
-than what is stated does (docs/verdict.md).
+No model is intervened on, and no cut is fitted: neither foretold better which facts a lesson brings back
+(docs/verdict.md).
 """
 
 from __future__ import annotations
@@ -62,6 +62,6 @@ def measure_evidence(
             asker = AnswerScorer(batch, golds, pair.tokenizer)
             asker.ask(model, batch_tokens=batch_tokens, more=more)
             right[owner, k] = asker.tally.right
-            said = asker.right > 0
-            says[owner, k], states[owner, k] = said.float(), (said & asker.tally.first).float()
+            said = asker.right.where(asker.log_prob.isfinite(), torch.nan)  # NaN is no wrong answer
+            says[owner, k], states[owner, k] = said, said * asker.tally.first
     return Evidence(right=right, says=says, states=states)

@@ -31,12 +31,13 @@ def of_arm(*verdicts: str, never: int = FEWEST_CONTROLS, known: int = 22) -> pd.
             "base_knew": [1.0] * known + [0.0] * never,
             "right": [False] * len(verdicts) + [True] * kept + [False] * never,
             "verdict": [*verdicts, *[RETAINED] * kept, *[NEVER_STORED] * never],
+            "stated_share": 1.0,
             **{f"control_{name}": [False] * known + [True] * never for name in CONTROLS},
         }
     )
 
 
-def results_of(frame: pd.DataFrame, rate: float | None) -> Results:
+def results_of(frame: pd.DataFrame, rate: float | None, *, silent: float = 0.1) -> Results:
     arms = {}
     for arm, rows in frame.groupby("arm", sort=False):
         lost = rows[~rows["right"] & (rows["base_knew"] == 1)]
@@ -47,6 +48,7 @@ def results_of(frame: pd.DataFrame, rate: float | None) -> Results:
             "lost": number(len(lost) / len(rows), len(rows), 0.0, 0.2),
             "stored_of_lost": number(float(stored.mean()), len(lost), *bounds),
             "suppressed_of_lost": number(float(intact.mean()), len(lost), *bounds),
+            "retained": {"unseen": number(silent, len(rows))},
             "stored_above_never": number(None if rate is None else 0.5, len(lost)),
             "controls": {"never": {"false_positives": number(rate, 0 if rate is None else 30)}},
         }
@@ -79,15 +81,22 @@ def test_enough_lost_facts_are_told_in_shares() -> None:
         "80.0% (0.0 to 100.0) are still stated in some held-out form, 60.0% (0.0 to 100.0) in every one."
         in told
     )
-    assert "Few facts" not in told
+    assert "few such facts" not in told
+
+
+def test_where_kept_facts_are_not_stated_either_erased_is_said_to_tell_little() -> None:
+    frame = of_arm(SUPPRESSED, *[ERASED] * 4)
+    assert "erased says little" not in finding(frame, results_of(frame, 0.05))
+    told = finding(frame, results_of(frame, 0.05, silent=0.6))
+    assert "Of the facts that whole kept, 60.0% are stated in no held-out form, either" in told
 
 
 def test_without_controls_no_rate_is_told_and_no_claim_is_decided() -> None:
     bare = of_arm(SUPPRESSED, never=3)
     without = results_of(bare, None)
     assert finding(bare, without).endswith(
-        f" Few facts say how often one that nothing stores is called stored: 3 for whole, where it takes "
-        f"{FEWEST_CONTROLS}."
+        f" How often a fact that nothing stores is called stored rests on few such facts (3 for whole; it takes "
+        f"{FEWEST_CONTROLS})."
     )
     (never, *_, unseen) = _control_table(bare, without).rows
     assert never[2:] == (3, "not measured", 0)

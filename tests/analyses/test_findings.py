@@ -97,6 +97,13 @@ def test_lost_facts_must_beat_those_that_nothing_stores() -> None:
     ]
 
 
+def test_without_a_lesson_nothing_is_said_of_recovery() -> None:
+    natural = {"called": {"rule_any": {"of_lost": number(0.9), "of_never": number(0.0)}}}
+    natural["auroc"] = {"stated": number(1.0)}
+    made = claims_on_planted_truth(Results.of({"cells": {"natural_routing_asked": natural}}))
+    assert next(claim.outcome for claim in made if "AUROC" in claim.claim) == "not measured"
+
+
 @pytest.mark.parametrize(
     ("rate", "outcome"), [(0.02, "supported"), (0.05, "inconclusive"), (0.2, "not supported")]
 )

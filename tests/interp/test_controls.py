@@ -95,6 +95,13 @@ def test_controls_are_wrong_in_every_form_and_the_matched_ones_are_among_them() 
     )
 
 
+def test_lost_facts_without_evidence_are_matched_with_nobody() -> None:
+    n = 600
+    said = told(n)
+    nothing = replace(said, stated_share=np.where(said.lost, np.nan, 0.0))
+    assert not control_sets(nothing, facts(n))[:, SETS.index("matched")].any()
+
+
 def test_rates_are_counted_on_never_stored_and_retained_facts() -> None:
     """One in ten never-stored facts is stated; of retained ones half in every form, a quarter in none."""
     n, place = 600, np.arange(600)

@@ -195,9 +195,7 @@ def test_a_sparse_manifest_and_nothing_measured_still_make_a_page(tmp_path):
 def test_verdicts_of_another_run_are_joined_or_refused(tmp_path):
     run = Run.load(make_run(tmp_path / "run", n_facts=16))
     judged = run.facts[run.facts["arm"] == "bottom"]
-    judged = judged.assign(verdict="suppressed, intact", index=1.5)[
-        ["seed", "arm", "fact_id", "answer", "verdict"]
-    ]
+    judged = judged.assign(verdict="suppressed, intact")[["seed", "arm", "fact_id", "answer", "verdict"]]
     (tmp_path / "verdicts").mkdir()
     with pytest.raises(InputError, match=r"holds no facts\.parquet"):
         read_verdicts(tmp_path / "verdicts", run.facts)

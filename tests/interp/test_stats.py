@@ -218,6 +218,22 @@ def test_a_difference_of_two_shares_is_what_an_area_says() -> None:
     assert difference_of_means(values, np.ones(300, bool), groups=groups).value is None
 
 
+def test_a_side_that_no_draw_changes_has_an_interval_all_the_same() -> None:
+    """Newcombe's example of two proportions, with the sides' own intervals in the place of Wilson's."""
+    values, first = np.array([1.0] * 5 + [0.0] * 15 + [0.0] * 7), np.arange(27) < 20
+    names = np.arange(27)
+    found = difference_of_means(values, first, groups=names)
+    sides = [estimate(values[some], groups=names[some]) for some in (first, ~first)]
+    assert found.value == 0.25
+    assert found.low == pytest.approx(0.25 - np.hypot(0.25 - sides[0].low, sides[1].high))
+    assert found.high == pytest.approx(0.25 + (sides[0].high - 0.25))
+    assert found.low < 0 < found.high
+    alone = difference_of_means(np.array([1.0, 0, 0, 0]), np.arange(4) == 0, groups=np.arange(4))
+    assert (alone.value, alone.low, alone.high, alone.n) == (1, None, None, 1)
+    nothing = difference_of_means(np.zeros(47), np.arange(47) < 30, groups=np.arange(47))
+    assert nothing.low < 0 < nothing.high
+
+
 def test_missing_values_are_left_out_and_counted() -> None:
     x = np.array([0.1, np.nan, 0.4, 0.9, 0.2, np.nan])
     right = np.array([0, 1, 0, 1, 1, 0])

@@ -123,7 +123,8 @@ def lost_fact_endpoints(rows: pd.DataFrame) -> dict[str, Estimate]:
     some = rows[lost | rows["control_never"]]
     called = (is_stored(some) | (some["control_never"] & (some["stated_share"] > 0))).to_numpy(np.float64)
     groups = some["subject"].to_numpy()
-    above = rows.loc[lost, "pathway_base_qk"] - rows.loc[lost, "pathway_base_placebo_qk"]
+    grafted = rows.loc[lost].reindex(columns=["pathway_base_qk", "pathway_base_placebo_qk"])
+    above = grafted["pathway_base_qk"] - grafted["pathway_base_placebo_qk"]
     return {
         STORED_ABOVE_CONTROLS: difference_of_means(called, lost[some.index].to_numpy(), groups=groups),
         QK_ABOVE_PLACEBO: estimate(

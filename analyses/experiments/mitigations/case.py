@@ -112,7 +112,7 @@ class MitigationCase:
                 seed=self.bench.seed,
             ).to_frame()
 
-        return shared_frame(self.home / "verdicts.parquet", judge)
+        return shared_frame(self.home / "stated_verdicts.parquet", judge)
 
     def checkpoints(self, arms: dict[str, str]) -> Checkpoints:
         """Lay arms beside the base on the held-out facts whose prompts can be aligned."""

@@ -80,7 +80,7 @@ def _cell(rows: pd.DataFrame) -> Tree:
             }
             for name in RULES
         },
-        "auroc": _areas(pd.concat([lost, rows[rows["truth"].isin((ABSENT, RARE)) & wrong]])),
+        "auroc": _areas(pd.concat([lost, never])),
         **recovery_trees(rows),
     }
     return tree

@@ -37,5 +37,5 @@ def measure(options: SelectionContestOptions, cell: GridCell, home: Path) -> pd.
     arm = fine_tune(bench, facts, home / "arm", name=cell.key)
     frame = bench.told(asked_only(bench, "arm", arm.path, home, home / "answers.parquet"))
     if setup.is_judged(options.verdicts):
-        frame = with_verdicts(frame, bench, arm.path, home / "verdicts.json", options.batch_tokens)
+        frame = with_verdicts(frame, bench, arm.path, home / "stated_verdicts.json", options.batch_tokens)
     return frame.assign(size=len(facts), popular=overlap, step=arm.step, training_loss=arm.training_loss)

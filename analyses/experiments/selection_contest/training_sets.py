@@ -122,7 +122,7 @@ def select_kept(
 def with_verdicts(
     frame: pd.DataFrame, bench: TrainingSetup, arm: Path, path: Path, batch_tokens: int
 ) -> pd.DataFrame:
-    """Add the verdict on each held-out fact; None where the facts allow no calibrated one.
+    """Add the verdict on each held-out fact; None where the base knows none, or too few can be compared.
 
     Args:
         frame: a row a held-out fact.
@@ -147,7 +147,7 @@ def with_verdicts(
                 seed=bench.seed,
             )
             found = dict(zip(result.fact_ids, result.verdicts, strict=True))
-        except InputError:  # too few facts that nobody knows to set a threshold by
+        except InputError:  # the base knows none, or too few can be compared
             pass
         return found
 

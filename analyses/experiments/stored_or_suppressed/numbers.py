@@ -60,6 +60,7 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
     known = rows[rows["base_knew"] == 1]
     lost = known[~known["right"]]
     of = {name: rows[rows["verdict"] == verdict] for name, verdict in CLASSES.items()}
+    kept = of["retained"].dropna(subset="stated_share")
     tree: dict[str, Any] = {
         "known": mean_of(known["right"], known),
         "base_as_asked": mean_of(known["base_right"], known),
@@ -73,8 +74,8 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
         },
         **_against_never(lost, rows[rows[f"control_{NEVER}"]]),
         "retained": {
-            "missed": mean_of(of["retained"]["stated_share"] < 1, of["retained"]),
-            "unseen": mean_of(of["retained"]["stated_share"] == 0, of["retained"]),
+            "missed": mean_of(kept["stated_share"] < 1, kept),
+            "unseen": mean_of(kept["stated_share"] == 0, kept),
         },
         "agreement": {"lost": _agreement(lost), "all": _agreement(rows)},
         "controls": {

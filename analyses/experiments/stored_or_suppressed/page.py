@@ -43,9 +43,9 @@ def study(found: Diagnosed, results: Results) -> Study:
         examples=(_examples(frame),),
         notes=(
             "Suppressed, intact: wrong as asked, and still stated in every held-out form. Eroded: stated in "
-            "some. Erased: stated in none, which does not prove that nothing is left. Right but generic: the "
-            "answer says nothing about the subject. Undetermined: there is no evidence, or the base's own "
-            "answer was only its relation's commonest.",
+            "some. Erased: right in none, which does not prove that nothing is left. Right but generic: the "
+            "answer says nothing about the subject. Undetermined: right in a held-out form and not tied to "
+            "the subject there, or the base's own answer was only its relation's commonest.",
         ),
     )
 
@@ -70,8 +70,8 @@ def _verdict_table(frame: pd.DataFrame, results: Results) -> StudyTable:
             "Undetermined": ("undetermined_of_lost", "%"),
         },
         note="95% intervals over subjects; over seeds where there are several; none of too few facts. "
-        "Intact: right and tied to the subject in every held-out form. Facts known by luck are among "
-        "the lost, and undetermined.",
+        "Intact: right and tied to the subject in every held-out form. Lost facts that the base knew only "
+        "by luck count as undetermined.",
     )
 
 
@@ -89,15 +89,15 @@ def _control_table(frame: pd.DataFrame, results: Results) -> StudyTable:
             )
             for name, who in CONTROLS.items()
         ]
-        retained = int((of["verdict"] == RETAINED).sum())
+        retained = int(((of["verdict"] == RETAINED) & of["stated_share"].notna()).sum())
         for name, what in (("missed", "not stated in every held-out form"), ("unseen", "stated in none")):
             rows.append((str(arm), f"retained facts, {what}", retained, *_written(part, f"retained/{name}")))
     return StudyTable(
         title="How far to trust it: facts that nothing stores, and facts that were kept",
-        columns=("Arm", "Facts that are", "Facts", "Called stored, or missed, %", "n"),
+        columns=("Arm", "Of", "Facts", "Stated, or not stated, %", "n"),
         rows=tuple(rows),
-        note="Of facts that nothing stores: stated in some held-out form all the same. Facts: of all seeds; "
-        f"of fewer than {FEWEST_CONTROLS} a rate says little. n: facts, or trainings.",
+        note="Of facts that the base does not know: stated in some held-out form all the same. Facts: of all "
+        f"seeds; of fewer than {FEWEST_CONTROLS} a rate says little. n: facts, or trainings.",
     )
 
 

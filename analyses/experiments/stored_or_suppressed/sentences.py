@@ -10,9 +10,11 @@ from interp.reports.read.results import Results
 from interp.verdicts.controls import FEWEST_CONTROLS, NEVER
 from interp.verdicts.diagnosis import STORED, SUPPRESSED
 
+MOSTLY_SILENT = 0.5  # of retained facts
+
 
 def finding(frame: pd.DataFrame, results: Results) -> str:
-    """Say what every arm lost, what of it is stored, and on how many facts the error rate of that rests."""
+    """Say what every arm lost and what of it is stored, and warn where forms or controls tell too little."""
     lost = {
         name: arm
         for name, arm in results.below("arms").items()
@@ -23,10 +25,21 @@ def finding(frame: pd.DataFrame, results: Results) -> str:
     counts = {name: int(frame.loc[frame["arm"] == name, f"control_{NEVER}"].sum()) for name in lost}
     if few := [f"{n} for {name}" for name, n in counts.items() if n < FEWEST_CONTROLS]:
         said += (
-            f" Few facts say how often one that nothing stores is called stored: {', '.join(few)}, where it "
-            f"takes {FEWEST_CONTROLS}."
+            " How often a fact that nothing stores is called stored rests on few such facts "
+            f"({', '.join(few)}; it takes {FEWEST_CONTROLS})."
         )
-    return f"{said}{asking_sentence(results)}"
+    return f"{said}{''.join(_silence(name, arm) for name, arm in lost.items())}{asking_sentence(results)}"
+
+
+def _silence(name: str, arm: Results) -> str:
+    """Warn where an arm hardly states what it kept, either: its silence on lost facts then says little."""
+    unseen = arm.at("retained/unseen")
+    if unseen["value"] is None or unseen["value"] < MOSTLY_SILENT:
+        return ""
+    return (
+        f" Of the facts that {name} kept, {write_number(unseen, '%')} are stated in no held-out form, either: "
+        "that a lost fact is erased says little there."
+    )
 
 
 def _loss(name: str, arm: Results, rows: pd.DataFrame) -> str:
@@ -41,15 +54,15 @@ def _loss(name: str, arm: Results, rows: pd.DataFrame) -> str:
         if stored == intact:
             return f"{told} still stated in every held-out form"
         return f"{told} still stated in some held-out form, {intact} in every one"
-    stored, intact = lost["verdict"].isin(STORED).sum(), (lost["verdict"] == SUPPRESSED).sum()
+    n_stored, n_intact = lost["verdict"].isin(STORED).sum(), (lost["verdict"] == SUPPRESSED).sum()
     trainings = rows["seed"].nunique()
     told = f"{name} lost {len(lost)} of {len(known):,} known facts"
     told += f" in {trainings} trainings" if trainings > 1 else ""
-    if intact == len(lost):
+    if n_intact == len(lost):
         return f"{told}, still stated in every held-out form"
-    if not stored:
+    if not n_stored:
         return f"{told}, not shown to be still stored"
-    return f"{told}; {stored} shown to be still stored, {intact} stated in every held-out form"
+    return f"{told}; {n_stored} shown to be still stored, {n_intact} stated in every held-out form"
 
 
 def asking_sentence(results: Results) -> str:

@@ -9,7 +9,12 @@ from typing import Any
 import pandas as pd
 
 from analyses.common.checkpoints import BASE, Checkpoints
-from analyses.common.elicited_knowledge import KNOWLEDGE, known_facts, say_if_form_fails
+from analyses.common.elicited_knowledge import (
+    KNOWLEDGE,
+    known_facts,
+    say_if_few_controls,
+    say_if_form_fails,
+)
 from analyses.common.experiment import Measured
 from analyses.common.lessons import LessonPlan, after_lessons, lesson_config
 from analyses.common.measurements import mean_masses
@@ -34,7 +39,7 @@ from finetune.data.facts import FactSet
 from interp.stats import TEST_OVER_TRAIN
 from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.diagnose import diagnose
-from interp.verdicts.preconditions import FEWEST_FACTS
+from interp.verdicts.preconditions import FEWEST_FACTS, require_comparable_facts
 
 _TOLD = ("false_positives", "missed", "unseen", "left_out")  # kept beside the verdicts
 
@@ -96,7 +101,8 @@ def measure_seed(
     with run.timed(f"seed {seed}: checkpoints"):
         arms_in = here if options.run is None else options.run / "seeds" / str(seed)
         checkpoints = checkpoints_of(options, facts, arms_in, seed)
-        require_enough(len(checkpoints.test), str(options.facts))
+        require_enough(len(checkpoints.test), str(options.facts), len(checkpoints.examples or ()))
+        require_comparable_facts(checkpoints.prompts)
     frames, odd, grids, seen = {}, {}, {}, {}
     known = known_facts(checkpoints, arms_in if (arms_in / KNOWLEDGE).is_file() else here)
     models = OpenCheckpoints(checkpoints)
@@ -133,15 +139,21 @@ def measure_seed(
     )
 
 
-def require_enough(asked: int, source: str) -> None:
+def require_enough(asked: int, source: str, shown: int = 0) -> None:
     """Refuse at once so few facts that no verdict could come of them.
+
+    Args:
+        asked: how many there are.
+        source: where they are from.
+        shown: how many more are set aside as solved examples.
 
     Raises:
         InputError: says how many it takes.
     """
     if asked < FEWEST_FACTS:
+        aside = f" beside {shown} that serve as solved examples" if shown else ""
         raise InputError(
-            f"{source}: {asked} facts can be asked, and a verdict needs at least {FEWEST_FACTS}; give "
+            f"{source}: {asked} facts can be asked{aside}, and a verdict needs at least {FEWEST_FACTS}; give "
             "more, or --facts geonames@even"
         )
 
@@ -158,6 +170,7 @@ def _verdicts(
 
     def asked(frame: pd.DataFrame) -> None:
         write_frame(directory / "asked" / f"{arm}.parquet", frame)  # should the verdict come to nothing
+        say_if_few_controls(int(frame["control_never"].sum()))
         if known:  # where statements say what a world's base knows, the asked form is its training's alone
             n = sum(known.known[fact_id] for fact_id in frame["fact_id"])
             for name, right, said in ((BASE, "base_right", "base_said"), (arm, "right", "said")):
