@@ -13,6 +13,7 @@ One estimand, wherever facts are averaged:
 from __future__ import annotations
 
 import math
+
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
@@ -150,7 +151,7 @@ def difference_of_means(
 
 
 def _combined(falls: Estimate, rises: Estimate) -> float:
-    """Return how far a difference reaches where the one side falls to its bound and the other rises to its."""
+    """Return how far a difference reaches where the one side falls and the other rises to its bound."""
     return math.hypot(falls.value - falls.low, rises.high - rises.value)  # type: ignore[operator]
 
 

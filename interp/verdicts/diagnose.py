@@ -174,7 +174,7 @@ def _known_and_said(
 ) -> KnownAndSaid:
     """Bring together what the base knew and what the fine-tuned model says; NaN is never right.
 
-    A fact whose logits are not numbers as asked has no evidence, either: it is no control and none of the lost.
+    A fact whose logits are not numbers as asked has no evidence, either: it is no control.
     """
     finite = told.log_prob.isfinite()[:, None]
     says, states = (values.where(finite, torch.nan) for values in (evidence.says, evidence.states))

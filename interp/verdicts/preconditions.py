@@ -125,8 +125,8 @@ def require_comparable_facts(prompts: Sequence[Prompt], known: KnownFacts | None
         listed = ", ".join(f"{name}: {a.total()} facts, {len(a)} answers" for name, a in answers.items())
         raise InputError(
             f"only {comparable} of {len(prompts)} facts are of relations in which {FEWEST_OTHERS} others "
-            f"have another answer, and answers are compared over those; it takes {FEWEST_FACTS} ({listed}): give more "
-            "facts of the same relations"
+            f"have another answer, and answers are compared over those; it takes {FEWEST_FACTS} ({listed}): "
+            "give more facts of the same relations"
         )
     if known is not None and not any(known.known[prompt.fact_id] for prompt in prompts):
         raise InputError(f"the base knows none of the {len(prompts)} facts, {NO_LOSS}")

@@ -95,8 +95,8 @@ def test_without_controls_no_rate_is_told_and_no_claim_is_decided() -> None:
     bare = of_arm(SUPPRESSED, never=3)
     without = results_of(bare, None)
     assert finding(bare, without).endswith(
-        f" How often a fact that nothing stores is called stored rests on few such facts (3 for whole; it takes "
-        f"{FEWEST_CONTROLS})."
+        " How often a fact that nothing stores is called stored rests on few such facts "
+        f"(3 for whole; it takes {FEWEST_CONTROLS})."
     )
     (never, *_, unseen) = _control_table(bare, without).rows
     assert never[2:] == (3, "not measured", 0)

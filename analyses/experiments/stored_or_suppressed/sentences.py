@@ -37,8 +37,8 @@ def _silence(name: str, arm: Results) -> str:
     if unseen["value"] is None or unseen["value"] < MOSTLY_SILENT:
         return ""
     return (
-        f" Of the facts that {name} kept, {write_number(unseen, '%')} are stated in no held-out form, either: "
-        "that a lost fact is erased says little there."
+        f" Of the facts that {name} kept, {write_number(unseen, '%')} are stated in no held-out form, "
+        "either: that a lost fact is erased says little there."
     )
 
 
