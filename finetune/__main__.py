@@ -159,9 +159,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     )
     if distributed.is_main():
         said = {"path": chosen.path.name, "facts": len(prompts), "validation_facts": len(validation)}
-        write_json(
-            options.out / "chosen.json", said | {k: v for k, v in asdict(chosen).items() if k != "path"}
-        )
+        write_json(options.out / "chosen.json", asdict(chosen) | said)
         run.write(seeds=[options.seed], finished=True, left_out=left_out)
     return chosen, len(validation)
 
@@ -185,8 +183,8 @@ def _with_dtype(options: Options, arguments: Sequence[str]) -> Options:
 
     options.check()
     note_slow_dtype(options.tune.dtype)
-    words = set(" ".join(arguments).replace("=", " ").split())
-    if options.preset or options.tune.method == "full" or "--dtype" in words:
+    given = any(word.partition("=")[0] == "--dtype" for word in arguments)
+    if given or options.preset or options.tune.method == "full":
         return options
     return replace(options, tune=replace(options.tune, dtype=default_dtype(options.base)))
 

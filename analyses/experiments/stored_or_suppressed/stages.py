@@ -101,8 +101,7 @@ def measure_seed(
     with run.timed(f"seed {seed}: checkpoints"):
         arms_in = here if options.run is None else options.run / "seeds" / str(seed)
         checkpoints = checkpoints_of(options, facts, arms_in, seed)
-        require_enough(len(checkpoints.test), str(options.facts), len(checkpoints.examples or ()))
-        require_comparable_facts(checkpoints.prompts)
+        require_enough(checkpoints, str(options.facts))
     frames, odd, grids, seen = {}, {}, {}, {}
     known = known_facts(checkpoints, arms_in if (arms_in / KNOWLEDGE).is_file() else here)
     models = OpenCheckpoints(checkpoints)
@@ -139,23 +138,20 @@ def measure_seed(
     )
 
 
-def require_enough(asked: int, source: str, shown: int = 0) -> None:
-    """Refuse at once so few facts that no verdict could come of them.
-
-    Args:
-        asked: how many there are.
-        source: where they are from.
-        shown: how many more are set aside as solved examples.
+def require_enough(checkpoints: Checkpoints, source: str) -> None:
+    """Refuse at once so few facts, or so few that can be compared, that no verdict could come of them.
 
     Raises:
         InputError: says how many it takes.
     """
+    asked, shown = len(checkpoints.test), len(checkpoints.examples or ())
     if asked < FEWEST_FACTS:
         aside = f" beside {shown} that serve as solved examples" if shown else ""
         raise InputError(
             f"{source}: {asked} facts can be asked{aside}, and a verdict needs at least {FEWEST_FACTS}; give "
             "more, or --facts geonames@even"
         )
+    require_comparable_facts(checkpoints.prompts)
 
 
 def _verdicts(
