@@ -85,7 +85,8 @@ def say_what_is_amiss(checkpoints: Checkpoints, knowledge: pd.DataFrame, base: p
             f"{hint}give facts that it knows (popular ones)"
         )
     say_if_form_fails(checkpoints, BASE, known, base["correct"], base["given"])
-    say_if_few_controls(int((knowledge["base_degree"] == CLASSES[0]).sum()))
+    if known:
+        say_if_few_controls(int((knowledge["base_degree"] == CLASSES[0]).sum()))
 
 
 def say_if_few_controls(count: int) -> None:
