@@ -74,14 +74,16 @@ def test_nothing_known_is_said_before_any_model_is_asked(said: tuple[Path, FactS
     assert not kept
 
 
-def test_nothing_retained_is_said_before_evidence_and_what_was_asked_is_kept(
-    said: tuple[Path, FactSet],
-) -> None:
+def test_where_nothing_is_retained_lost_facts_have_verdicts_all_the_same(said: tuple[Path, FactSet]) -> None:
     folder, facts = said
-    kept: list[pd.DataFrame] = []
     pair = load_pair(folder, folder)
     right = diagnose(pair, facts, phrasebook=BOOK, known=found(facts, True)).right.bool().tolist()
     wrong = replace(found(facts, True), known={fact.id: not r for fact, r in zip(facts, right, strict=True)})
-    with pytest.raises(InputError, match="no fact that both models know"):
-        diagnose(pair, facts, phrasebook=BOOK, known=wrong, on_asked=kept.append)
-    assert len(kept[0]) == len(facts)
+    table = diagnose(pair, facts, phrasebook=BOOK, known=wrong)
+    frame = table.to_frame()
+    lost = frame[frame["base_knew"] == 1]
+    assert len(lost) == len(facts) - sum(right)
+    assert set(lost["verdict"]) <= {"suppressed, intact", "eroded", "erased", "undetermined"}
+    assert "retained" not in set(frame["verdict"])
+    assert table.unseen == (None, None, None, 0)
+    assert "not measured" in repr(table)
