@@ -23,8 +23,6 @@ MAKERS = {
 }
 # No interval and no statistic of a result: each with what it is for.
 ALLOWED = {
-    "interp/verdicts/calibration.py": {"quantile"},  # cuts from the anchors
-    "interp/verdicts/storage_index.py": {"quantile", "bootstrap"},  # anchors apart; draws of anchors
     "interp/verdicts/matching.py": {"rankdata"},  # what facts are matched on
     "finetune/training/cost_estimate.py": {"quantile"},  # how long the rows of a batch are
     "analyses/experiments/popularity_proxies/proxies.py": {"rankdata"},  # popularity from a score's order
