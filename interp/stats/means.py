@@ -140,11 +140,12 @@ def difference_of_means(
         return means[0] - means[1]
 
     value, n = float(difference(np.ones((1, len(values))))[0]), int(first.sum())
-    sides = [estimate(values[some], groups=groups[some]) for some in (first, ~first)]
-    if any(side.low is None for side in sides):
+    sides = first, ~first
+    if any(len(np.unique(groups[some])) < 2 for some in sides):
         return Estimate(value=value, low=None, high=None, n=n)
-    if any(side.value in (0, 1) for side in sides) and np.isin(values, (0, 1)).all():
-        below, above = (_combined(*pair) for pair in (sides, sides[::-1]))
+    if np.isin(values, (0, 1)).all() and any(np.ptp(values[some]) == 0 for some in sides):
+        one, other = (estimate(values[some], groups=groups[some]) for some in sides)
+        below, above = _combined(one, other), _combined(other, one)
         return make_estimate(value, value - below, value + above, n)
     low, high = bootstrap(difference, groups)
     return make_estimate(value, float(low), float(high), n)

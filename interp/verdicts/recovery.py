@@ -16,18 +16,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool
 from numpy import ndarray
 
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
 from finetune.evaluation.judging import matches
-
-RULES = {
-    "rule_every": "still stated in every held-out form",
-    "rule_any": "still stated in any held-out form",
-}
 
 
 def lesson_folds(subjects: Sequence[str], seed: int) -> Bool[ndarray, " fact"]:
@@ -68,14 +62,3 @@ def exchange_answers(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
         pairs = zip(own, given, strict=True)
         made += [replace(p, answers=(a,)) for p, a in pairs if not matches(a, p.answers)]
     return made
-
-
-def simple_rules(stated_share: pd.Series[float]) -> pd.DataFrame:
-    """Return whom each of ``RULES`` calls stored, a column each, from the share of forms."""
-    there = stated_share.notna()
-    return pd.DataFrame(
-        {
-            "rule_every": (stated_share == 1).where(there).astype(float),
-            "rule_any": (stated_share > 0).where(there).astype(float),
-        }
-    )

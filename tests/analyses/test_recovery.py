@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from analyses.common.recovery_numbers import has_commonest_answer, recovery_numbers, recovery_trees
+from analyses.experiments.planted_truth.numbers import simple_rules
 from finetune.data.prompts import Prompt
-from interp.verdicts.recovery import exchange_answers, lesson_folds, lesson_prompts, simple_rules
+from interp.verdicts.recovery import exchange_answers, lesson_folds, lesson_prompts
 
 SUBJECTS = [f"Person {i // 3}" for i in range(60)] + ["person 0", "PERSON 7"]
 

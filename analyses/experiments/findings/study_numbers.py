@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analyses.common.verdict_numbers import is_stored, stored_above_never
 from analyses.experiments.popularity_splits.archive import read_archive, read_verdicts
 from analyses.experiments.popularity_splits.numbers import summarise
 from finetune.common.errors import InputError
@@ -18,7 +19,6 @@ from interp.reports.pages.study import decide
 from interp.reports.read.results import Number, Results
 from interp.stats import (
     Estimate,
-    difference_of_means,
     estimate,
     is_equivalent,
     kappa,
@@ -27,7 +27,6 @@ from interp.stats import (
     p_value,
     spearman,
 )
-from interp.verdicts.diagnosis import STORED
 
 ARMS = {"base", "top", "bottom", "whole", "random"}
 PLACEBO = "shuffled_top"
@@ -120,26 +119,14 @@ def lost_fact_endpoints(rows: pd.DataFrame) -> dict[str, Estimate]:
     stated in some held-out form. 5: the Shapley share of the base's {W_Q W_K} less its placebo's.
     """
     lost = (rows["base_knew"] == 1) & ~rows["right"]
-    some = rows[lost | rows["control_never"]]
-    called = (is_stored(some) | (some["control_never"] & (some["stated_share"] > 0))).to_numpy(np.float64)
-    groups = some["subject"].to_numpy()
     grafted = rows.loc[lost].reindex(columns=["pathway_base_qk", "pathway_base_placebo_qk"])
     above = grafted["pathway_base_qk"] - grafted["pathway_base_placebo_qk"]
     return {
-        STORED_ABOVE_CONTROLS: difference_of_means(called, lost[some.index].to_numpy(), groups=groups),
+        STORED_ABOVE_CONTROLS: stored_above_never(rows[lost], rows[rows["control_never"]]),
         QK_ABOVE_PLACEBO: estimate(
             above.to_numpy(np.float64), groups=rows.loc[lost, "subject"].to_numpy(), difference=True
         ),
     }
-
-
-def is_stored(rows: pd.DataFrame) -> pd.Series[Any]:
-    """Mark lost facts that are stored in some degree.
-
-    By a former rule, archives of before the evening of 29 November 2026 also call those *eroded* that are
-    stated in no form.
-    """
-    return rows["verdict"].isin(STORED) & (rows["stated_share"] > 0)
 
 
 def seed_agreement(verdicts: Mapping[int, pd.DataFrame]) -> dict[str, Estimate]:

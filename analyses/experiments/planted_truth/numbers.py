@@ -21,10 +21,13 @@ from analyses.experiments.planted_truth.cells import (
 from analyses.experiments.planted_truth.damage import Damage
 from interp.stats import Estimate, auroc, precision_at
 from interp.verdicts.diagnosis import VERDICTS
-from interp.verdicts.recovery import RULES, simple_rules
 
 PREVALENCES = (0.1, 0.5, 0.9)
 CELL = ["how", "part", "forms", "share"]
+RULES = {
+    "rule_every": "still stated in every held-out form",
+    "rule_any": "still stated in any held-out form",
+}
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
@@ -54,6 +57,17 @@ def with_calls(rows: pd.DataFrame) -> pd.DataFrame:
     """Add whom each rule calls stored, 1 or 0: in some degree, or intact."""
     rules = simple_rules(rows[STATED])
     return rows.assign(**{f"called_{name}": rules[name] for name in RULES})
+
+
+def simple_rules(stated_share: pd.Series[float]) -> pd.DataFrame:
+    """Return whom each of ``RULES`` calls stored, a column each, from the share of forms."""
+    there = stated_share.notna()
+    return pd.DataFrame(
+        {
+            "rule_every": (stated_share == 1).where(there).astype(float),
+            "rule_any": (stated_share > 0).where(there).astype(float),
+        }
+    )
 
 
 def _cell(rows: pd.DataFrame) -> Tree:

@@ -11,13 +11,13 @@ from analyses.experiments.planted_truth.cells import ABSENT, RARE
 from analyses.experiments.planted_truth.damage import kinds
 from analyses.experiments.planted_truth.numbers import (
     PREVALENCES,
+    RULES,
     cell_name,
 )
 from interp.reports.pages.results_tables import Column, results_table, write_number
 from interp.reports.pages.study import NOT_MEASURED, Study, StudyTable
 from interp.reports.read.results import Results
 from interp.verdicts.diagnosis import VERDICTS
-from interp.verdicts.recovery import RULES
 
 NATURAL, NOISE = "natural_routing_asked", "noise_values_asked"
 IN_SOME_DEGREE = "rule_any"

@@ -10,10 +10,11 @@ import pandas as pd
 from analyses.common.checkpoints import BASE
 from analyses.common.numbers import area, mean_of, summarise_seeds
 from analyses.common.recovery_numbers import recovery_trees
+from analyses.common.verdict_numbers import stored_above_never
 from analyses.experiments.stored_or_suppressed.hidden import hidden_numbers
 from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
-from interp.stats import Estimate, difference_of_means, kappa, spearman
+from interp.stats import Estimate, kappa, spearman
 from interp.verdicts.controls import CONTROLS, NEVER
 from interp.verdicts.diagnosis import (
     ERASED,
@@ -102,12 +103,10 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
 
 def _against_never(lost: pd.DataFrame, never: pd.DataFrame) -> dict[str, Estimate]:
     """Compare lost facts with never-stored ones: who is called stored, and how specific answers are."""
-    both = pd.concat([lost, never])
-    is_lost = np.arange(len(both)) < len(lost)
-    stored = np.where(is_lost, both["verdict"].isin(STORED), both["stated_share"] > 0).astype(np.float64)
+    both = pd.concat([lost.assign(lost=1.0), never.assign(lost=0.0)])
     return {
-        "stored_above_never": difference_of_means(stored, is_lost, groups=both["subject"].to_numpy()),
-        "evidence_auroc": area(both.assign(lost=is_lost.astype(float)), "evidence_forms", "lost"),
+        "stored_above_never": stored_above_never(lost, never),
+        "evidence_auroc": area(both, "evidence_forms", "lost"),
     }
 
 

@@ -41,8 +41,6 @@ from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.diagnose import diagnose
 from interp.verdicts.preconditions import FEWEST_FACTS, require_comparable_facts
 
-_TOLD = ("false_positives", "missed", "unseen", "left_out")  # kept beside the verdicts
-
 
 @dataclass(frozen=True, kw_only=True)
 class SeedVerdicts:
@@ -186,8 +184,7 @@ def _verdicts(
             batch_tokens=options.batch_tokens,
             seed=seed,
         )
-        told = {name: getattr(found, name) for name in _TOLD}
-        notes.write_text(as_json(told), encoding="utf-8")
+        notes.write_text(as_json({"left_out": found.left_out}), encoding="utf-8")
         by_id = {fact.id: fact.popularity for fact in checkpoints.test}
         frame = found.to_frame().assign(seed=seed, arm=arm)
         frame["popularity"] = frame["fact_id"].map(by_id).astype("Float64")
