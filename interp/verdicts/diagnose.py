@@ -2,15 +2,16 @@
 
     table = diagnose(pair, facts).to_frame()
 
-1. A relation's statement forms are dealt into two sets (:mod:`interp.verdicts.prompts`). In the one the base
-   is asked. It *knew* a fact if it completes all of these with a right answer (``knows`` lowers that share);
-   if it is right in none and the right answer is at chance among the relation's, it did not
+1. Each statement form of a relation (:mod:`interp.verdicts.prompts`) is held out in its turn, and the base is
+   asked in the others. It *knew* a fact if it completes all of these with a right answer (``knows`` lowers
+   that share); if it is right in none and the right answer is at chance among the relation's, it did not
    (:mod:`interp.verdicts.base_knowledge`); in between the fact is undetermined. To call a fact lost, one
    right answer must also be the most specific to the subject, not only the commonest of its relation.
 2. The fine-tuned model is asked as it was fine-tuned. An answer that is right and no more likely for this
    subject than for others is *generic*: it shows no knowledge.
-3. It is asked again in the other set of forms (:mod:`interp.verdicts.evidence`). Where its answer is right
-   there and tied to the subject, it still *states* the fact.
+3. It is asked again in the held-out forms (:mod:`interp.verdicts.evidence`), each of which counts for the
+   facts that the base knew by the others. Where its answer is right there and tied to the subject, it still
+   *states* the fact.
 4. A lost fact that is stated in every held-out form is *suppressed, intact*, one that is in some is *eroded*,
    and one whose answer is right in none *erased* (:mod:`interp.verdicts.diagnosis`). Nothing is fitted. How
    often facts that nothing stores (:mod:`interp.verdicts.controls`) are stated is the false-positive rate.
@@ -94,7 +95,7 @@ def diagnose(
     rows = 2 * len(asked) + sum(len(batch) for batch, _, _ in (*knowing, *forms))
     with progress_bar("Scoring answers and asking, in every form", total=PASSES * rows) as advance:
         more = increments(advance)
-        base = base_knowledge(pair, asked, golds, knowing, known, batch_tokens=batch_tokens, more=more)
+        base = base_knowledge(pair, asked, golds, knowing, forms, known, batch_tokens=batch_tokens, more=more)
         told = ask_finetuned(
             pair, asked, golds, base, on_asked, knows=knows, batch_tokens=batch_tokens, more=more
         )
@@ -112,7 +113,10 @@ def _word_forms(
     shots: int,
     seed: int,
 ) -> tuple[AnswerTargets, list[Form], list[Form]]:
-    """Return the right answers' places in their relations' sets, and the forms of knowing and of evidence."""
+    """Return the right answers' places in their relations' sets, and the forms of knowing and of evidence.
+
+    Statements are both: what was found out elsewhere has prompts of its own for either.
+    """
     sets = answer_sets or facts.answer_sets
     golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets, "distinct"), seed=seed)
     if known:
@@ -121,8 +125,8 @@ def _word_forms(
         kept = set(asked.fact_ids)
         some = [fact for fact in facts if fact.id in kept]
         sides = statement_forms(some, book, asked.prompts, shots=shots, seed=seed)
-    knowing, evidence = (encode_forms(pair.tokenizer, side, asked, sets, seed=seed) for side in sides)
-    return golds, knowing, evidence
+    knowing, further = (encode_forms(pair.tokenizer, side, asked, sets, seed=seed) for side in sides)
+    return golds, knowing, further if known else [*knowing, *further]
 
 
 def _judged(
@@ -137,6 +141,7 @@ def _judged(
     by_id = {fact.id: fact for fact in facts}
     ordered = [by_id[fact_id] for fact_id in asked.fact_ids]
     subjects, finite = np.array([fact.subject for fact in ordered]), told.log_prob.isfinite().numpy()
+    evidence = evidence.kept(base.held_out(knows))
     state = _known_and_said(base, told, evidence, knows)
     sets = control_sets(state, ordered)
     verdicts = np.where(finite, judge(state), UNDETERMINED)
@@ -147,7 +152,7 @@ def _judged(
         relations=tuple(prompt.relation for prompt in asked.prompts),
         answers=tuple(prompt.answers[0] for prompt in asked.prompts),
         verdicts=tuple(verdicts.tolist()),
-        knew=base.share,
+        knew=base.knew,
         base_right=base.right,
         base_rank=base.rank,
         base_said=base.said,
@@ -176,12 +181,13 @@ def _known_and_said(
 
     A fact whose logits are not numbers as asked has no evidence, either: it is no control.
     """
-    finite = told.log_prob.isfinite()[:, None]
+    known_forms = base.share >= knows
+    known, finite = known_forms.any(1), told.log_prob.isfinite()[:, None]
     says, states = (values.where(finite, torch.nan) for values in (evidence.says, evidence.states))
     return KnownAndSaid(
-        known=base.share.numpy() >= knows,
-        specific=base.specific.numpy(),
-        never=base.never.numpy(),
+        known=known.numpy(),
+        specific=(known_forms & base.specific).any(1).numpy(),
+        never=(base.never.any(1) & ~known).numpy(),
         right=((told.right > 0) & told.log_prob.isfinite()).numpy(),
         tied=told.tally.first.numpy(),
         compared=told.tally.right.isfinite().numpy(),

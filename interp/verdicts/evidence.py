@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.verdicts.answer_scores import AnswerScorer
@@ -37,6 +37,13 @@ class Evidence:
     right: Float[Tensor, "fact form"]
     says: Float[Tensor, "fact form"]
     states: Float[Tensor, "fact form"]
+
+    def kept(self, forms: Bool[Tensor, "fact form"]) -> Evidence:
+        """Keep some forms of each fact, and put NaN in the others' place."""
+        right, says, states = (
+            values.where(forms, torch.nan) for values in (self.right, self.says, self.states)
+        )
+        return Evidence(right=right, says=says, states=states)
 
 
 def measure_evidence(

@@ -1,16 +1,14 @@
-"""The prompts of a verdict: statement forms that say what a base knows, and others that supply evidence."""
+"""The prompts of a verdict: statement forms, and further ones that supply evidence alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from finetune.common.seeds import generator
 from finetune.data.prompts import Phrasebook, Prompt, render, with_examples, wording
 from finetune.data.records.fact import Fact
 from interp.measures.answer_sets import answer_readings
@@ -28,33 +26,30 @@ Form = tuple[PromptBatch, AnswerTargets, Int[Tensor, " row"]]
 def statement_forms(
     facts: Sequence[Fact], book: Phrasebook, asked: Sequence[Prompt], *, shots: int, seed: int
 ) -> tuple[list[list[Prompt]], list[list[Prompt]]]:
-    """Deal the statement forms of every relation into those that say what the base knows, and the evidence.
+    """Word facts in every statement form of their relations, and in further forms that supply evidence alone.
 
-    A relation's forms are dealt at random, the odd one to the former. Where it has one alone, the evidence is
-    that form behind ``FEWEST_SHOTS`` solved examples.
+    A relation's only statement form is a further one behind ``FEWEST_SHOTS`` solved examples: where all
+    others say what the base knows, there is none to say it beside that one.
 
     Args:
         facts: those to word.
         book: each relation's wording.
         asked: the prompts as fine-tuning asks, for one more form of evidence.
         shots: solved examples in front of that form; it is left out at 0.
-        seed: of the draws.
+        seed: of the draws of examples.
     """
-    sides: tuple[list[list[Prompt]], list[list[Prompt]]] = ([], [])
-    for nth, relation in enumerate(dict.fromkeys(fact.relation for fact in facts)):
+    statements: list[list[Prompt]] = []
+    alone: list[Prompt] = []
+    for relation in dict.fromkeys(fact.relation for fact in facts):
         some = [fact for fact in facts if fact.relation == relation]
         texts = [[render(form, fact) for fact in some] for form in wording(book, relation).statements]
-        order = generator(seed, "knowing forms", nth).permutation(len(texts))
-        dealt = [[texts[k] for k in part] for part in np.array_split(order, 2)]
-        if not dealt[1]:
-            dealt[1] = [with_examples(texts[0], FEWEST_SHOTS, seed=seed)]
-        for side, forms in zip(sides, dealt, strict=True):
-            side += [[] for _ in range(len(forms) - len(side))]
-            for rank, prompts in enumerate(forms):
-                side[rank].extend(prompts)
-    if shots:
-        sides[1].append(with_examples(asked, shots, seed=seed))
-    return sides
+        statements += [[] for _ in range(len(texts) - len(statements))]
+        for form, prompts in zip(statements, texts, strict=False):
+            form.extend(prompts)
+        if len(texts) == 1:
+            alone.extend(with_examples(texts[0], FEWEST_SHOTS, seed=seed))
+    shown = with_examples(asked, shots, seed=seed) if shots else []
+    return statements, [form for form in (alone, shown) if form]
 
 
 def encode_forms(
