@@ -21,6 +21,7 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from scipy import stats
 
+from finetune.common.errors import InputError
 from finetune.common.seeds import generator
 from interp.stats.result import Estimate, make_estimate
 
@@ -123,8 +124,12 @@ def of_rows(
         confidence: the share of such intervals that should hold the truth.
         method: see :func:`bootstrap`.
         seed: of the draws.
+
+    Raises:
+        InputError: columns of different lengths.
     """
     labels = np.arange(len(columns[0])) if groups is None else np.asarray(groups)
+    require_aligned(*columns, labels)
     present = ~np.any([_missing(column) for column in columns], axis=0)
     kept, labels = [np.asarray(column)[present] for column in columns], labels[present]
     found = value(*kept) if len(labels) >= max(fewest, 1) else None
@@ -132,6 +137,18 @@ def of_rows(
         return Estimate(value=None, low=None, high=None, n=len(labels))
     low, high = bootstrap(statistic(*kept), labels, confidence=confidence, method=method, seed=seed)
     return make_estimate(found, float(low), float(high), len(labels))
+
+
+def require_aligned(*columns: Shaped[ndarray, "*row"]) -> None:
+    """Refuse columns that are not of the same rows, as their lengths tell.
+
+    Raises:
+        InputError: says how many rows each has.
+    """
+    lengths = [len(column) for column in columns]
+    if len(set(lengths)) > 1:
+        listed = ", ".join(map(str, lengths))
+        raise InputError(f"columns (values, groups, labels) of {listed} rows: give each a value a row")
 
 
 def _missing(column: Shaped[ndarray, " row"]) -> Shaped[ndarray, " row"]:

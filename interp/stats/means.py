@@ -20,7 +20,7 @@ from numpy import ndarray
 from scipy.stats import binomtest
 
 from finetune.common.errors import InputError
-from interp.stats.bootstrap import Statistic, bootstrap
+from interp.stats.bootstrap import Statistic, bootstrap, require_aligned
 from interp.stats.result import Estimate, make_estimate
 
 
@@ -48,7 +48,7 @@ def estimate(
         seed: of the draws.
 
     Raises:
-        InputError: a value is infinite.
+        InputError: a value is infinite, or there is not a group a value.
 
     Examples:
         >>> import numpy as np
@@ -58,11 +58,12 @@ def estimate(
         (0.75, 0.5, 1.0, 4)
     """
     values = np.asarray(values, dtype=np.float64)
+    labels = np.arange(len(values)) if groups is None else np.asarray(groups)
+    require_aligned(values, labels)
     present = ~np.isnan(values)
-    values = values[present]
+    values, labels = values[present], labels[present]
     if not len(values):
         return Estimate(value=None, low=None, high=None, n=0)
-    labels = np.arange(len(values)) if groups is None else np.asarray(groups)[present]
     subjects, member = np.unique(labels, return_inverse=True)
     mean = finite_mean(values)
     bounds: tuple[float | None, float | None]
@@ -98,12 +99,13 @@ def mean_by_cell(
         Means, lower and upper bounds; the bounds are NaN where there are fewer than two groups.
 
     Raises:
-        InputError: a value is missing or infinite.
+        InputError: a value is missing or infinite, or there is not a group a fact.
     """
     shape, values = values.shape[1:], np.asarray(values, dtype=np.float64).reshape(len(values), -1)
     if odd := int((~np.isfinite(values)).any(1).sum()):
         raise InputError(f"{odd} of {len(values)} facts have a number that is none; leave those facts out")
     labels = np.arange(len(values)) if groups is None else np.asarray(groups)
+    require_aligned(values, labels)
     subjects, member = np.unique(labels, return_inverse=True)
     counts = np.bincount(member).astype(np.float64)
     sums = np.zeros((len(counts), values.shape[1]))
@@ -129,7 +131,11 @@ def difference_of_means(
         values: a number a fact; missing ones (NaN) are left out.
         first: whose mean comes first; ``n`` counts these.
         groups: the subject of each fact.
+
+    Raises:
+        InputError: columns of different lengths.
     """
+    require_aligned(values, first, groups)
     present = ~np.isnan(values)
     values, first, groups = values[present], first[present], groups[present]
     if first.all() or not first.any():

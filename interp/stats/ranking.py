@@ -3,7 +3,7 @@
 Rows that lack a value (NaN) are left out and do not count in ``n``. Every function takes ``groups``, the
 subject of each row; without it each row stands alone. ``labels`` asks within each label (a relation, an arm)
 and averages over labels, so that what differs between them says nothing; labels for which the statistic is
-not defined are left out.
+not defined are left out. Columns of different lengths are refused (``InputError``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxtyping import Float, Shaped
 from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from interp.stats.bootstrap import FEWEST, Statistic, bootstrap, of_rows
+from interp.stats.bootstrap import FEWEST, Statistic, bootstrap, of_rows, require_aligned
 from interp.stats.means import estimate
 from interp.stats.result import Estimate, make_estimate
 from interp.stats.weighted import (
@@ -147,6 +147,7 @@ def shared_halves(values: Float[ndarray, "row column"], *, groups: Labels = None
 
 def same_sign(x: Column, y: Column, *, groups: Labels = None) -> Estimate:
     """Return the share of rows in which two columns have one sign; a zero has the sign of no other."""
+    require_aligned(x, y)
     there = ~np.isnan(x * y)
     if there.sum() < FEWEST:
         return Estimate(value=None, low=None, high=None, n=int(there.sum()))
@@ -202,6 +203,7 @@ def _estimate(
     """Make an estimate of a smooth statistic of columns, averaged over labels where there are some."""
     if labels is None:
         return of_rows(statistic, value, columns, groups, fewest=fewest, seed=seed)
+    require_aligned(*columns, labels)
     codes = np.unique(labels, return_inverse=True)[1]
 
     def averaged(code: Labels, *some: Column) -> float | None:
@@ -239,7 +241,9 @@ def _matrix(
     k = len(value)
     if n < FEWEST:
         return [[Estimate(value=None, low=None, high=None, n=n)] * k] * k
-    low, high = bootstrap(statistic, np.arange(n) if groups is None else groups, cells=k * n)
+    rows = np.arange(n) if groups is None else np.asarray(groups)
+    require_aligned(np.arange(n), rows)
+    low, high = bootstrap(statistic, rows, cells=k * n)
     return [[_entry(value[i, j], low[i, j], high[i, j], n) for j in range(k)] for i in range(k)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from analyses.common.numbers import area, area_gain, mean, paired_difference, sa
 from analyses.common.summary import head_means
 from analyses.experiments.popularity_proxies.numbers import agreement
 from finetune.common.errors import InputError
+from interp import stats
 from interp.measures.head_changes import Imbalance, rank_heads
 from interp.stats import (
     Estimate,
@@ -263,6 +265,38 @@ def test_what_has_no_mean_is_refused() -> None:
         over_seeds([Estimate(value=v, low=None, high=None, n=1) for v in (0.0, math.inf)])
     with pytest.raises(InputError, match="2 of 3 facts have a number that is none"):
         mean_by_cell(np.array([[0.0, np.nan], [np.inf, 1.0], [0.0, 0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("function", "columns"),
+    [
+        (stats.estimate, 1),
+        (stats.mean_by_cell, 1),
+        (stats.median, 1),
+        (stats.difference_of_means, 2),
+        (stats.auroc, 2),
+        (stats.spearman, 2),
+        (stats.kappa, 2),
+        (stats.same_sign, 2),
+        (stats.auroc_gain, 3),
+        (stats.spearman_gain, 3),
+        (stats.same_sign_gain, 3),
+    ],
+)
+def test_columns_of_other_lengths_are_refused(function: Callable[..., Any], columns: int) -> None:
+    rows = [np.array([0.0, 1.0, 1.0, 0.0, 1.0]) for _ in range(columns)]
+    if function is stats.difference_of_means:
+        rows[1] = rows[1] > 0
+    groups = np.array(list("abcde"))
+    function(*rows, groups=groups)
+    with pytest.raises(InputError, match="give each a value a row"):
+        function(*rows, groups=groups[:4])
+    if columns > 1:
+        with pytest.raises(InputError, match="give each a value a row"):
+            function(*rows[:-1], rows[-1][:4], groups=groups)
+    if function in (stats.auroc, stats.spearman, stats.auroc_gain):
+        with pytest.raises(InputError, match="give each a value a row"):
+            function(*rows, groups=groups, labels=groups[:4])
 
 
 def test_bounds_are_widened_to_the_value_and_never_invented() -> None:
