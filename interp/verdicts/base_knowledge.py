@@ -1,8 +1,8 @@
 """What the base knows of each fact before fine-tuning: in how many forms it is right, and how near where not.
 
-Each form is held out in its turn: beside what the fine-tuned model makes of a fact in one form stands what
-the base knew by all *others*, so that no answer of the base decides on the use of its own form (as in
-cross-fitting).
+It is told twice: by all forms, and beside each form of evidence by all *others*, as in cross-fitting.
+Verdicts are by all forms. The others alone say how often lost and never-stored facts are stated in a form
+that had no part in calling them so.
 
 A fact counts as never stored where the base is right about it in no form, and where its right answer is at
 *chance* among the relation's answers: ranked by how specific they are to the subject, averaged over forms, it
@@ -35,41 +35,28 @@ CHANCE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class BaseKnowledge:
-    """What the base knew of each fact, held against each form of evidence: by all forms but that one.
+    """What the base knew of each fact: the share of forms that it completes right.
 
-    ``share``: of those forms, in which it is right. ``never`` marks facts that it answers right in none of
-    them, nor as asked, and whose right answer's mean rank among the relation's is at chance there;
-    ``specific`` those with a right answer that is also the most specific to the subject. ``rank`` is over all
-    forms, ``said`` what it says as it is asked, ``right`` whether that is right. ``elicited``: what it knew
+    ``never`` marks facts that it answers right in no form at all and whose right answer's mean ``rank`` among
+    the relation's is at chance, ``specific`` those with a right answer that is also the most specific to the
+    subject; ``said`` is what it says as it is asked, ``right`` whether that is right. ``elicited``: the share
     was found out in forms that suit it, not in statements alone.
+
+    ``share_apart``, ``never_apart`` and ``specific_apart`` say the same by the forms other than each form of
+    evidence, and ``has_others`` whether there are any.
     """
 
-    share: Float[Tensor, "fact form"]
-    never: Bool[Tensor, "fact form"]
-    specific: Bool[Tensor, "fact form"]
+    share: Float[Tensor, " fact"]
+    never: Bool[Tensor, " fact"]
+    specific: Bool[Tensor, " fact"]
+    share_apart: Float[Tensor, "fact form"]
+    never_apart: Bool[Tensor, "fact form"]
+    specific_apart: Bool[Tensor, "fact form"]
+    has_others: Bool[Tensor, "fact form"]
     rank: Float[Tensor, " fact"]
     right: Bool[Tensor, " fact"]
     said: tuple[str, ...]
     elicited: bool = False
-
-    @property
-    def knew(self) -> Float[Tensor, " fact"]:
-        """The share of forms in which the base is right: the greatest of those by what is held out."""
-        return self.share.amax(1)
-
-    def held_out(self, knows: float) -> Bool[Tensor, "fact form"]:
-        """Mark the forms that are evidence about a fact: those without which it is known, or never stored.
-
-        A fact that is neither has all forms: nothing is decided of it.
-
-        Args:
-            knows: the share of the other forms from which on the base knew a fact.
-        """
-        known = self.share >= knows
-        forms = torch.ones_like(known)
-        for decided in (self.never, known, known & self.specific):
-            forms = torch.where(decided.any(1, keepdim=True), decided, forms)
-        return forms
 
 
 def base_knowledge(
@@ -90,7 +77,7 @@ def base_knowledge(
         asked: the prompts as fine-tuning asks.
         golds: their right answers' places in their relations' sets.
         forms: other prompts of the same facts.
-        evidence: those that the fine-tuned model is asked in; one of ``forms`` is held out where it is used.
+        evidence: those that the fine-tuned model is asked in, some of ``forms`` perhaps among them.
         known: what was found elsewhere, if anything was.
         batch_tokens: bound on the tokens of one forward pass.
         more: is told how much more is done, see :class:`AnswerScorer`.
@@ -106,21 +93,29 @@ def base_knowledge(
         asker = AnswerScorer(asked, golds, pair.tokenizer)
         asker.ask(model, batch_tokens=batch_tokens, more=more)
     as_asked = asker.right.nan_to_num() > 0
-    others = torch.tensor([[float(form is not other) for other in evidence] for form in forms])
-    others = others.reshape(len(forms), len(evidence))
+    apart = [[float(form is not other) for other in evidence] for form in forms]
+    all_forms = torch.ones(len(forms), 1)  # the last column, behind the forms other than each of evidence
+    told_by = torch.cat([torch.tensor(apart).reshape(len(forms), len(evidence)), all_forms], dim=1)
 
-    def beside(values: Float[Tensor, "fact knowing"]) -> tuple[Tensor, Tensor]:
-        """Sum what is there over the forms other than each form of evidence, and count it."""
-        return values.nan_to_num() @ others, values.isfinite().float() @ others
+    def told(values: Float[Tensor, "fact knowing"]) -> tuple[Tensor, Tensor]:
+        """Sum what is there over forms, and count it."""
+        return values.nan_to_num() @ told_by, values.isfinite().float() @ told_by
 
-    (sums, counts), (ties, _), (ranks, places) = map(beside, (right, tied, rank))
+    (sums, counts), (ties, _), (ranks, places) = map(told, (right, tied, rank))
     own = asker.tally.rank[:, None]
-    mean_rank = (ranks + own.nan_to_num()) / (places + own.isfinite())
+    ranks = (ranks + own.nan_to_num()) / (places + own.isfinite())
+    share = sums / counts.clamp_min(1)
+    never = (sums == 0) & ~as_asked[:, None] & ~(ranks <= CHANCE)
+    specific = (ties > 0) | (asker.tally.first & as_asked)[:, None]
     base = BaseKnowledge(
-        share=sums / counts.clamp_min(1),
-        never=(sums == 0) & ~as_asked[:, None] & ~(mean_rank <= CHANCE),
-        specific=(ties > 0) | (asker.tally.first & as_asked)[:, None],
-        rank=torch.cat([rank, own], dim=1).nanmean(1),
+        share=share[:, -1],
+        never=never[:, -1],
+        specific=specific[:, -1],
+        share_apart=share[:, :-1],
+        never_apart=never[:, :-1],
+        specific_apart=specific[:, :-1],
+        has_others=counts[:, :-1] > 0,
+        rank=ranks[:, -1],
         right=as_asked,
         said=tuple(asker.said),
     )
@@ -145,14 +140,21 @@ class KnownFacts:
     def merged(self, asked: PromptBatch, base: BaseKnowledge) -> BaseKnowledge:
         """Put what was found in the place of what statements alone would say."""
 
-        def of(found: Mapping[str, bool]) -> Bool[Tensor, "fact form"]:
-            flags = torch.tensor([found[fact_id] for fact_id in asked.fact_ids])
-            return flags[:, None].expand_as(base.never)
+        def of(found: Mapping[str, bool]) -> Bool[Tensor, " fact"]:
+            return torch.tensor([found[fact_id] for fact_id in asked.fact_ids])
 
+        def beside(values: Tensor) -> Tensor:
+            return values[:, None].expand_as(base.has_others)
+
+        share, never, specific = of(self.known).float(), base.never & of(self.unknown), of(self.specific)
         return replace(
             base,
-            share=of(self.known).float(),
-            never=base.never & of(self.unknown),
-            specific=of(self.specific),
+            share=share,
+            never=never,
+            specific=specific,
+            share_apart=beside(share),
+            never_apart=beside(never),
+            specific_apart=beside(specific),
+            has_others=torch.ones_like(base.has_others),
             elicited=True,
         )

@@ -2,16 +2,16 @@
 
     table = diagnose(pair, facts).to_frame()
 
-1. Each statement form of a relation (:mod:`interp.verdicts.prompts`) is held out in its turn, and the base is
-   asked in the others. It *knew* a fact if it completes all of these with a right answer (``knows`` lowers
-   that share); if it is right in none and the right answer is at chance among the relation's, it did not
-   (:mod:`interp.verdicts.base_knowledge`); in between the fact is undetermined. To call a fact lost, one
-   right answer must also be the most specific to the subject, not only the commonest of its relation.
+1. The base is asked in all statement forms of a relation (:mod:`interp.verdicts.prompts`). It *knew* a fact
+   if it completes all of these with a right answer (``knows`` lowers that share); if it is right in none and
+   the right answer is at chance among the relation's, it did not (:mod:`interp.verdicts.base_knowledge`); in
+   between the fact is undetermined. To call a fact lost, one right answer must also be the most specific to
+   the subject, not only the commonest of its relation.
 2. The fine-tuned model is asked as it was fine-tuned. An answer that is right and no more likely for this
    subject than for others is *generic*: it shows no knowledge.
-3. It is asked again in the held-out forms (:mod:`interp.verdicts.evidence`), each of which counts for the
-   facts that the base knew by the others. Where its answer is right there and tied to the subject, it still
-   *states* the fact.
+3. It is asked again in all forms that fine-tuning did not use (:mod:`interp.verdicts.evidence`). Where its
+   answer is right there and tied to the subject, it still *states* the fact. Each form is evidence about
+   what the others say that the base knew.
 4. A lost fact that is stated in every held-out form is *suppressed, intact*, one that is in some is *eroded*,
    and one whose answer is right in none *erased* (:mod:`interp.verdicts.diagnosis`). Nothing is fitted. How
    often facts that nothing stores (:mod:`interp.verdicts.controls`) are stated is the false-positive rate.
@@ -126,7 +126,8 @@ def _word_forms(
         some = [fact for fact in facts if fact.id in kept]
         sides = statement_forms(some, book, asked.prompts, shots=shots, seed=seed)
     knowing, further = (encode_forms(pair.tokenizer, side, asked, sets, seed=seed) for side in sides)
-    return golds, knowing, further if known else [*knowing, *further]
+    # A statement form is evidence where there are others to say what the base knew.
+    return golds, knowing, further if known or len(knowing) < 2 else [*knowing, *further]
 
 
 def _judged(
@@ -141,7 +142,7 @@ def _judged(
     by_id = {fact.id: fact for fact in facts}
     ordered = [by_id[fact_id] for fact_id in asked.fact_ids]
     subjects, finite = np.array([fact.subject for fact in ordered]), told.log_prob.isfinite().numpy()
-    evidence = evidence.kept(base.held_out(knows))
+    evidence = evidence.kept(base.has_others)
     state = _known_and_said(base, told, evidence, knows)
     sets = control_sets(state, ordered)
     verdicts = np.where(finite, judge(state), UNDETERMINED)
@@ -152,7 +153,7 @@ def _judged(
         relations=tuple(prompt.relation for prompt in asked.prompts),
         answers=tuple(prompt.answers[0] for prompt in asked.prompts),
         verdicts=tuple(verdicts.tolist()),
-        knew=base.knew,
+        knew=base.share,
         base_right=base.right,
         base_rank=base.rank,
         base_said=base.said,
@@ -164,6 +165,8 @@ def _judged(
         evidence=evidence.right,
         says=evidence.says,
         states=evidence.states,
+        known_apart=(base.share_apart >= knows) & base.specific_apart,
+        never_apart=base.never_apart,
         control_sets=tuple(CONTROLS),
         is_control=torch.from_numpy(sets),
         **rates(state, sets[:, list(CONTROLS).index(NEVER)], subjects),
@@ -181,13 +184,12 @@ def _known_and_said(
 
     A fact whose logits are not numbers as asked has no evidence, either: it is no control.
     """
-    known_forms = base.share >= knows
-    known, finite = known_forms.any(1), told.log_prob.isfinite()[:, None]
+    finite = told.log_prob.isfinite()[:, None]
     says, states = (values.where(finite, torch.nan) for values in (evidence.says, evidence.states))
     return KnownAndSaid(
-        known=known.numpy(),
-        specific=(known_forms & base.specific).any(1).numpy(),
-        never=(base.never.any(1) & ~known).numpy(),
+        known=base.share.numpy() >= knows,
+        specific=base.specific.numpy(),
+        never=base.never.numpy(),
         right=((told.right > 0) & told.log_prob.isfinite()).numpy(),
         tied=told.tally.first.numpy(),
         compared=told.tally.right.isfinite().numpy(),

@@ -82,11 +82,12 @@ class KnownAndSaid:
 class Diagnosis(Result):
     """One verdict a fact, with the evidence and the controls that it rests on.
 
-    ``knew`` is the share of the knowing forms in which the base answers right, ``base_right`` whether it
+    ``knew`` is the share of the forms in which the base answers right, ``base_right`` whether it
     does as asked, ``base_rank`` its right answer's mean rank over the number of answers. ``right``: the
     fine-tuned model is as asked, ``tied``: no other answer is more specific to the subject there, ``asked``
     how specific the right one is (nats). ``evidence`` [fact, form] is the same in each held-out form;
-    ``says`` [fact, form] is 1 where the model is right there, ``states`` where it is tied as well.
+    ``says`` [fact, form] is 1 where the model is right there, ``states`` where it is tied as well;
+    ``known_apart`` and ``never_apart`` [fact, form] tell what the base knew by the other forms alone.
     ``is_control`` [fact, set] says who is in each of the ``control_sets`` (:mod:`interp.verdicts.controls`).
 
     ``false_positives`` is the rate at which never-stored facts are stated in some held-out form, ``missed``
@@ -110,6 +111,8 @@ class Diagnosis(Result):
     evidence: Float[Tensor, "fact form"]
     says: Float[Tensor, "fact form"]
     states: Float[Tensor, "fact form"]
+    known_apart: Bool[Tensor, "fact form"]
+    never_apart: Bool[Tensor, "fact form"]
     control_sets: tuple[str, ...]
     is_control: Bool[Tensor, "fact set"]
     false_positives: Rate
@@ -140,6 +143,8 @@ class Diagnosis(Result):
             "evidence_forms": self.evidence.nanmean(1).numpy(),
             **{f"evidence_form_{k + 1}": form.numpy() for k, form in enumerate(self.evidence.T)},
             **{f"states_form_{k + 1}": form.numpy() for k, form in enumerate(self.states.T)},
+            **{f"known_apart_{k + 1}": form.numpy() for k, form in enumerate(self.known_apart.T)},
+            **{f"never_apart_{k + 1}": form.numpy() for k, form in enumerate(self.never_apart.T)},
             **{f"control_{name}": self.is_control[:, k].numpy() for k, name in enumerate(self.control_sets)},
         }
         return pd.DataFrame(columns)

@@ -1,7 +1,7 @@
 """Evidence that a fine-tuned model still stores a fact: what it makes of it in other wordings.
 
-A fact is asked in statement forms, or behind solved examples, in which neither fine-tuning asked nor knowing
-was decided. Where the answer is right and no other answer of the relation is more specific to the subject
+A fact is asked in statement forms, or behind solved examples, but not as fine-tuning asked. Where the answer
+is right and no other answer of the relation is more specific to the subject
 (:mod:`interp.verdicts.specificity`), the model still *states* the fact in that form. How specific the right
 answer is, in nats, stands beside it.
 

@@ -57,9 +57,9 @@ def ask_finetuned(
     scorer = AnswerScorer(asked, golds, pair.tokenizer)
     with pair.finetuned() as model:
         scorer.ask(model, batch_tokens=batch_tokens, more=more)
-    knew, right = base.knew.numpy(), scorer.right.nan_to_num().numpy() > 0
+    knew, right = base.share.numpy(), scorer.right.nan_to_num().numpy() > 0
     of_base = {"base_knew": knew, "base_right": base.right.numpy(), "base_said": base.said}
-    of_base["control_never"] = base.never.any(1).numpy() & (knew < knows) & ~right
+    of_base["control_never"] = base.never.numpy() & ~right
     on_asked(pd.DataFrame({"fact_id": asked.fact_ids, **of_base, "right": right, "said": scorer.said}))
     if not (knew >= knows).any():
         hint = "" if base.elicited else ASK_OTHERWISE

@@ -28,8 +28,8 @@ def statement_forms(
 ) -> tuple[list[list[Prompt]], list[list[Prompt]]]:
     """Word facts in every statement form of their relations, and in further forms that supply evidence alone.
 
-    A relation's only statement form is a further one behind ``FEWEST_SHOTS`` solved examples: where all
-    others say what the base knows, there is none to say it beside that one.
+    A statement form is evidence about what the others say that the base knew. A relation's only one has no
+    others, so that the evidence is that form behind ``FEWEST_SHOTS`` solved examples.
 
     Args:
         facts: those to word.

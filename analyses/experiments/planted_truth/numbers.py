@@ -10,6 +10,7 @@ import pandas as pd
 
 from analyses.common.numbers import SHARE, Tree, mean_of, summarise_seeds
 from analyses.common.recovery_numbers import EVIDENCE, STATED, recovery_trees, short_name, verdict_key
+from analyses.common.verdict_numbers import stated_apart
 from analyses.experiments.planted_truth.cells import (
     ABSENT,
     DAMAGED,
@@ -36,7 +37,7 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _bounds(path: tuple[str, ...]) -> tuple[float, float]:
-    return (-1, 1) if {"stated_minus", "above_placebo"} & set(path) else SHARE
+    return (-1, 1) if {"stated_minus", "above_placebo", "difference"} & set(path) else SHARE
 
 
 def cell_name(damage: Damage) -> str:
@@ -94,6 +95,7 @@ def _cell(rows: pd.DataFrame) -> Tree:
             }
             for name in RULES
         },
+        "apart": stated_apart(rows),
         "auroc": _areas(pd.concat([lost, never])),
         **recovery_trees(rows),
     }

@@ -10,7 +10,7 @@ import pandas as pd
 from analyses.common.checkpoints import BASE
 from analyses.common.numbers import area, mean_of, summarise_seeds
 from analyses.common.recovery_numbers import recovery_trees
-from analyses.common.verdict_numbers import stored_above_never
+from analyses.common.verdict_numbers import stated_apart, stored_above_never
 from analyses.experiments.stored_or_suppressed.hidden import hidden_numbers
 from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
@@ -78,6 +78,7 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
             "missed": mean_of(kept["stated_share"] < 1, kept),
             "unseen": mean_of(kept["stated_share"] == 0, kept),
         },
+        "apart": stated_apart(rows),
         "agreement": {"lost": _agreement(lost), "all": _agreement(rows)},
         "controls": {
             name: {"false_positives": mean_of(some["stated_share"] > 0, some)}

@@ -92,12 +92,18 @@ def _control_table(frame: pd.DataFrame, results: Results) -> StudyTable:
         retained = int(((of["verdict"] == RETAINED) & of["stated_share"].notna()).sum())
         for name, what in (("missed", "not stated in every held-out form"), ("unseen", "stated in none")):
             rows.append((str(arm), f"retained facts, {what}", retained, *_written(part, f"retained/{name}")))
+        for name, kind, what in (("lost", "known", "lost facts"), ("never", "never", "facts never stored")):
+            told = of[[column for column in of if str(column).startswith(f"{kind}_apart_")]].any(axis=1)
+            facts = int((told & ~of["right"].astype(bool)).sum())
+            rows.append((str(arm), f"{what}, by the other forms", facts, *_written(part, f"apart/{name}")))
     return StudyTable(
         title="How far to trust it: facts that nothing stores, and facts that were kept",
         columns=("Arm", "Of", "Facts", "Stated, or not stated, %", "n"),
         rows=tuple(rows),
         note="Of facts that the base does not know: stated in some held-out form all the same. Facts: of all "
-        f"seeds; of fewer than {FEWEST_CONTROLS} a rate says little. n: facts, or trainings.",
+        f"seeds; of fewer than {FEWEST_CONTROLS} a rate says little. n: facts, or trainings. By the "
+        "other forms: each form in its turn, of facts that the base's answers in all others call known or never stored; "
+        "the share of facts and forms in which they are stated.",
     )
 
 
