@@ -102,8 +102,8 @@ def _control_table(frame: pd.DataFrame, results: Results) -> StudyTable:
         rows=tuple(rows),
         note="Of facts that the base does not know: stated in some held-out form all the same. Facts: of all "
         f"seeds; of fewer than {FEWEST_CONTROLS} a rate says little. n: facts, or trainings. By the "
-        "other forms: each form in its turn, of facts that the base's answers in all others call known or never stored; "
-        "the share of facts and forms in which they are stated.",
+        "other forms: each form in its turn, of facts that the base's answers in all others call known or "
+        "never stored; the share of facts and forms in which they are stated.",
     )
 
 
