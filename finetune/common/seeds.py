@@ -68,7 +68,6 @@ STREAMS: dict[str, int | None] = {
     "facts analysed": 40,
     "toy world": 40,
     "toy pretraining": 41,
-    "knowing forms": 92,
     "probe folds": 75,
     "wrong answers ranked": 76,
     "swapped names": 77,

@@ -175,6 +175,7 @@ def same_sign_gain(x: Column, other: Column, y: Column, *, groups: Labels = None
 
 def roc_area(values: Column, positive: Shaped[ndarray, " row"]) -> float | None:
     """Return the area under the ROC curve by scikit-learn, or None where one of the two kinds is missing."""
+    require_aligned(values, positive)
     right = np.asarray(positive).astype(bool)
     halves = 2 * int(right.sum()) * int((~right).sum())
     if not halves:
@@ -185,6 +186,7 @@ def roc_area(values: Column, positive: Shaped[ndarray, " row"]) -> float | None:
 
 def rank_correlation(x: Column, y: Column) -> float | None:
     """Return Spearman's correlation by scipy, or None where one of the two does not vary."""
+    require_aligned(x, y)
     if not len(x) or min(np.ptp(x), np.ptp(y)) == 0:
         return None
     return float(spearmanr(x, y).statistic)
@@ -238,11 +240,10 @@ def _gain(
 def _matrix(
     statistic: Statistic, value: Float[ndarray, "column column"], n: int, groups: Labels
 ) -> list[list[Estimate]]:
-    k = len(value)
+    k, rows = len(value), np.arange(n) if groups is None else np.asarray(groups)
+    require_aligned(np.arange(n), rows)
     if n < FEWEST:
         return [[Estimate(value=None, low=None, high=None, n=n)] * k] * k
-    rows = np.arange(n) if groups is None else np.asarray(groups)
-    require_aligned(np.arange(n), rows)
     low, high = bootstrap(statistic, rows, cells=k * n)
     return [[_entry(value[i, j], low[i, j], high[i, j], n) for j in range(k)] for i in range(k)]
 

@@ -82,7 +82,7 @@ def diagnose(
         known: what the base knows, where that was found out otherwise, and prompts to ask in besides.
         on_asked: is given what both models answer, a row a fact, before evidence is measured.
         batch_tokens: bound on the keys of one forward pass.
-        seed: of examples, and of which forms are held out.
+        seed: of the draws of examples and of reference subjects.
 
     Raises:
         InputError: a setting that cannot be, shared ids, no fact that the base knows, or too few to compare.

@@ -98,9 +98,9 @@ def test_without_controls_no_rate_is_told_and_no_claim_is_decided() -> None:
         " How often a fact that nothing stores is called stored rests on few such facts "
         f"(3 for whole; it takes {FEWEST_CONTROLS})."
     )
-    (never, *_, unseen) = _control_table(bare, without).rows
-    assert never[2:] == (3, "not measured", 0)
-    assert unseen[1:3] == ("retained facts, stated in none", 21)
+    rows = {str(of): told for _, of, *told in _control_table(bare, without).rows}
+    assert rows[CONTROLS["never"]] == [3, "not measured", 0]
+    assert rows["retained facts, stated in none"][0] == 21
     (claim,) = claims_on_verdicts(without)
     assert (claim.measured, claim.outcome) == ("not measured", "not measured")
 

@@ -291,6 +291,14 @@ def test_columns_of_other_lengths_are_refused(function: Callable[..., Any], colu
     function(*rows, groups=groups)
     with pytest.raises(InputError, match="give each a value a row"):
         function(*rows, groups=groups[:4])
+    for matrix in (stats.spearman_matrix, stats.shared_halves):
+        with pytest.raises(InputError, match="give each a value a row"):
+            matrix(np.zeros((2, 2)), groups=groups)
+    for plain in (stats.roc_area, stats.rank_correlation):
+        with pytest.raises(InputError, match="give each a value a row"):
+            plain(rows[0], np.array([0.0, 1.0]))
+    with pytest.raises(InputError, match="give each a value a row"):
+        stats.precision_at(rows[0], rows[0][:4] > 0, 0.5)
     if columns > 1:
         with pytest.raises(InputError, match="give each a value a row"):
             function(*rows[:-1], rows[-1][:4], groups=groups)
