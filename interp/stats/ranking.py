@@ -102,19 +102,20 @@ def spearman(
     return _estimate(spearman_of, rank_correlation, [x, y], groups, labels, fewest=fewest)
 
 
-def kappa(x: Column, y: Column, *, groups: Labels = None) -> Estimate:
+def kappa(x: Column, y: Column, *, groups: Labels = None, labels: Labels = None) -> Estimate:
     """Measure the agreement of two classings of the same rows beyond chance (Cohen's kappa).
 
     Args:
         x: the class of each row, as a number.
         y: the other class of each row.
         groups: the subject of each row; without it each row stands alone.
+        labels: relations or arms within which it is computed, then averaged.
     """
 
     def value(a: Column, b: Column) -> float | None:
         return float(cohen_kappa_score(a, b)) if len(np.unique([a, b])) > 1 else None
 
-    return of_rows(kappa_of, value, [x, y], groups)
+    return _estimate(kappa_of, value, [x, y], groups, labels)
 
 
 def spearman_gain(x: Column, other: Column, y: Column, *, groups: Labels = None) -> Estimate:

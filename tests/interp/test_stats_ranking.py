@@ -148,3 +148,8 @@ def test_kappa_of_draws_is_that_of_repeated_rows() -> None:
     for draw, row in zip(kappa_of(x, y)(weights.astype(float)), weights, strict=True):
         assert draw == pytest.approx(cohen_kappa_score(x.repeat(row), y.repeat(row)))
     assert kappa(np.zeros(9), np.zeros(9)).value is None
+    labels = np.arange(40) % 2
+    halves = [cohen_kappa_score(x[labels == k], y[labels == k]) for k in (0, 1)]
+    assert kappa(x, y, labels=labels).value == pytest.approx(np.mean(halves))
+    none = np.where(labels == 1, np.nan, x)
+    assert kappa(none, y, labels=labels).value == pytest.approx(halves[0]), "a label without rows is left out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -112,18 +113,16 @@ def _against_never(lost: pd.DataFrame, never: pd.DataFrame) -> dict[str, Estimat
 
 
 def _agreement(rows: pd.DataFrame) -> dict[str, Estimate]:
-    """Compare the evidence of two held-out forms, who each calls stated, and the question with all forms."""
-    groups = rows["subject"].to_numpy()
+    """Compare the evidence of every two held-out forms, what each states, and the question with all forms."""
     asked, forms = (rows[f"evidence_{name}"].to_numpy(dtype=np.float64) for name in ("asked", "forms"))
-    found = {"question": spearman(asked, forms, groups=groups)}
-    columns = [f"{kind}_form_{k}" for kind in ("evidence", "states") for k in (1, 2)]
-    if not set(columns) <= set(rows):
-        return found
-    x, y, ours, theirs = (rows[name].to_numpy(dtype=np.float64) for name in columns)
-    return found | {
-        "rank_correlation": spearman(x, y, groups=groups),
-        "kappa": kappa(ours, theirs, groups=groups),
-    }
+    found = {"question": spearman(asked, forms, groups=rows["subject"].to_numpy())}
+    for name, kind, agree in (("rank_correlation", "evidence", spearman), ("kappa", "states", kappa)):
+        pairs = list(combinations([c for c in rows if str(c).startswith(f"{kind}_form_")], 2))
+        if pairs:
+            x, y = (rows[[pair[k] for pair in pairs]].to_numpy(np.float64).ravel("F") for k in (0, 1))
+            groups = np.tile(rows["subject"].to_numpy(), len(pairs))
+            found[name] = agree(x, y, groups=groups, labels=np.repeat(np.arange(len(pairs)), len(rows)))
+    return found
 
 
 def _pathway(lost: pd.DataFrame) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def _evidence_table(results: Results) -> StudyTable:
         {(name,): arm for name, arm in results.below("arms").items()},
         columns,
         note="Specificity: how far the right answer is told apart for its subject, averaged over held-out "
-        "forms; 0.5 tells nothing. Agreement is between two held-out forms where there are as many.",
+        "forms; 0.5 tells nothing. Agreement is between every two held-out forms, averaged.",
     )
 
 
