@@ -8,7 +8,7 @@ import pandas as pd
 
 from analyses.common.lessons import LESSON, PLACEBO
 from analyses.common.numbers import Tree, area, area_gain, mean_of
-from interp.verdicts.diagnosis import GENERIC, LEARNED, RETAINED, VERDICTS
+from interp.verdicts.diagnosis import ERASED, GENERIC, LEARNED, RETAINED, STORED, VERDICTS
 
 NEVER, LOST = "control", "lost"
 STATED = "stated_share"  # the order of the verdicts on lost facts: intact, eroded, erased
@@ -88,11 +88,16 @@ def verdict_key(verdict: str) -> str:
 
 
 def _foretold(lost: pd.DataFrame, restored: str) -> Tree:
-    """Measure how well the verdict and graded evidence foretell restoration among lost facts."""
+    """Measure how well the verdict and graded evidence foretell restoration among lost facts.
+
+    ``auroc_decided`` is without those that are undetermined, of which a verdict foretells nothing.
+    """
     within = "arm" if "arm" in lost else None
+    decided = lost[lost["verdict"].isin((*STORED, ERASED))]
     return {
-        "auroc": {
-            short_name(name): area(lost, name, restored, within=within) for name in (STATED, *EVIDENCE)
+        **{
+            key: {short_name(name): area(some, name, restored, within=within) for name in (STATED, *EVIDENCE)}
+            for key, some in (("auroc", lost), ("auroc_decided", decided))
         },
         "stated_minus": {
             short_name(name): area_gain(lost, STATED, name, restored, within=within) for name in EVIDENCE

@@ -96,15 +96,19 @@ def _by_step(steps: Sequence[int], *cells: tuple[str, str, str]) -> list[tuple[s
 
 def _foretold_table(lesson: Results) -> StudyTable:
     rows = {
-        FORETOLD[name].capitalize(): part for name, part in _by_name(lesson, "auroc", "stated_minus").items()
+        FORETOLD[name].capitalize(): part
+        for name, part in _by_name(lesson, "auroc", "auroc_decided", "stated_minus").items()
     }
     return results_table(
         "What foretells which lost facts come back",
         "By",
         rows,
         _by_step(
-            _steps(lesson), ("{} steps", "auroc", "2"), ("{} steps: verdict − this", "stated_minus", "+2?")
+            _steps(lesson),
+            ("{} steps", "auroc", "2"),
+            ("{} steps, decided", "auroc_decided", "2?"),
+            ("{} steps: verdict − this", "stated_minus", "+2?"),
         ),
-        note="Area under the ROC curve among lost facts, averaged over arms; 0.5 tells nothing. Differences "
-        "are paired: the same facts.",
+        note="Area under the ROC curve among lost facts, averaged over arms; 0.5 tells nothing. Decided: "
+        "without facts whose verdict is undetermined. Differences are paired: the same facts.",
     )

@@ -101,6 +101,15 @@ def test_areas_and_leads_are_those_known_by_construction() -> None:
     assert after["restored"]["control"].n == 0
 
 
+def test_facts_of_which_the_verdict_says_nothing_are_left_out_of_what_it_decides() -> None:
+    rows = frame(np.tile([1.0, 0.0], 40), np.arange(80.0), np.tile([1.0, 0.0], 40))
+    generic = rows.head(20).assign(verdict="undetermined", stated_share=0.0, restored_30=1.0)
+    generic["fact_id"] = generic["fact_id"] + "g"
+    found = recovery_numbers(pd.concat([rows, generic]))["after_30"]
+    assert found["auroc_decided"]["stated"].value == 1
+    assert found["auroc"]["stated"].value == pytest.approx((40 + 20 / 2) / 60)
+
+
 def test_forms_in_which_a_fact_is_stated_by_chance_foretell_nothing() -> None:
     rng = np.random.default_rng(0)
     restored, stated = rng.integers(0, 2, (2, 400)).astype(float)
