@@ -36,7 +36,9 @@ def stated_apart(rows: pd.DataFrame) -> dict[str, Estimate]:
     """
     wrong = rows[~rows["right"].astype(bool)]
     parts = [
-        wrong.loc[wrong[name], ["subject", f"states_form_{name.rpartition('_')[2]}"]]
+        wrong.loc[
+            wrong[name].fillna(False).astype(bool), ["subject", f"states_form_{name.rpartition('_')[2]}"]
+        ]
         .set_axis(["subject", "stated"], axis=1)
         .assign(lost=name.startswith("known"))
         for name in map(str, rows)

@@ -205,8 +205,8 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt])
     answers = sorted({gap(p.text, specials) + p.answers[0] for p in prompts})
     alone = tokenizer(answers, add_special_tokens=False)["input_ids"]
     # Behind its prompt an answer may be more tokens than alone, where SentencePiece puts a space in front.
-    # The prompt's last word decides on that: one prompt with the same last word and answer is enough.
-    some = list({(p.answers[0], p.text.rpartition(" ")[2]): p for p in prompts}.values())
+    # Tokenizers part at spaces: one prompt with the same last word and answer is enough.
+    some = list({(p.answers[0], p.text.rpartition(" ")[2], p.rendered): p for p in prompts}.values())
     behind = [said for _, said in answer_ids(tokenizer, some, [p.answers[0] for p in some])]
     return min(LONGEST_ANSWER, max(map(len, [*alone, *behind])) + 1)
 

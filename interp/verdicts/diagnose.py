@@ -9,9 +9,9 @@
    the subject, not only the commonest of its relation.
 2. The fine-tuned model is asked as it was fine-tuned. An answer that is right and no more likely for this
    subject than for others is *generic*: it shows no knowledge.
-3. It is asked again in all forms that fine-tuning did not use (:mod:`interp.verdicts.evidence`). Where its
-   answer is right there and tied to the subject, it still *states* the fact. Each form is evidence about
-   what the others say that the base knew.
+3. It is asked again in the same statement forms (:mod:`interp.verdicts.evidence`), which fine-tuning did not
+   use. Where its answer is right there and tied to the subject, it still *states* the fact. Beside each form
+   stands what the base knew by the other forms alone.
 4. A lost fact that is stated in every held-out form is *suppressed, intact*, one that is in some is *eroded*,
    and one whose answer is right in none *erased* (:mod:`interp.verdicts.diagnosis`). Nothing is fitted. How
    often facts that nothing stores (:mod:`interp.verdicts.controls`) are stated is the false-positive rate.
@@ -142,7 +142,8 @@ def _judged(
     by_id = {fact.id: fact for fact in facts}
     ordered = [by_id[fact_id] for fact_id in asked.fact_ids]
     subjects, finite = np.array([fact.subject for fact in ordered]), told.log_prob.isfinite().numpy()
-    evidence = evidence.kept(base.has_others)
+    # A fact whose logits are not numbers as asked has no evidence, either: it is no control.
+    evidence = evidence.kept(base.has_others & told.log_prob.isfinite()[:, None])
     state = _known_and_said(base, told, evidence, knows)
     sets = control_sets(state, ordered)
     verdicts = np.where(finite, judge(state), UNDETERMINED)
@@ -165,8 +166,8 @@ def _judged(
         evidence=evidence.right,
         says=evidence.says,
         states=evidence.states,
-        known_apart=(base.share_apart >= knows) & base.specific_apart,
-        never_apart=base.never_apart,
+        known_apart=(base.share_apart >= knows) & base.specific_apart & evidence.says.isfinite(),
+        never_apart=base.never_apart & evidence.says.isfinite(),
         control_sets=tuple(CONTROLS),
         is_control=torch.from_numpy(sets),
         **rates(state, sets[:, list(CONTROLS).index(NEVER)], subjects),
@@ -180,12 +181,7 @@ def _judged(
 def _known_and_said(
     base: BaseKnowledge, told: AnswerScorer, evidence: Evidence, knows: float
 ) -> KnownAndSaid:
-    """Bring together what the base knew and what the fine-tuned model says; NaN is never right.
-
-    A fact whose logits are not numbers as asked has no evidence, either: it is no control.
-    """
-    finite = told.log_prob.isfinite()[:, None]
-    says, states = (values.where(finite, torch.nan) for values in (evidence.says, evidence.states))
+    """Bring together what the base knew and what the fine-tuned model says; NaN is never right."""
     return KnownAndSaid(
         known=base.share.numpy() >= knows,
         specific=base.specific.numpy(),
@@ -193,6 +189,6 @@ def _known_and_said(
         right=((told.right > 0) & told.log_prob.isfinite()).numpy(),
         tied=told.tally.first.numpy(),
         compared=told.tally.right.isfinite().numpy(),
-        said_share=says.nanmean(1).numpy(),
-        stated_share=states.nanmean(1).numpy(),
+        said_share=evidence.says.nanmean(1).numpy(),
+        stated_share=evidence.states.nanmean(1).numpy(),
     )

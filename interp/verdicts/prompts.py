@@ -28,7 +28,7 @@ def statement_forms(
 ) -> tuple[list[list[Prompt]], list[list[Prompt]]]:
     """Word facts in every statement form of their relations, and in further forms that supply evidence alone.
 
-    A statement form is evidence about what the others say that the base knew. A relation's only one has no
+    Beside a statement form as evidence stands what the base knew by the others. A relation's only one has no
     others, so that the evidence is that form behind ``FEWEST_SHOTS`` solved examples.
 
     Args:

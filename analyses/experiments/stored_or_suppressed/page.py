@@ -93,7 +93,8 @@ def _control_table(frame: pd.DataFrame, results: Results) -> StudyTable:
         for name, what in (("missed", "not stated in every held-out form"), ("unseen", "stated in none")):
             rows.append((str(arm), f"retained facts, {what}", retained, *_written(part, f"retained/{name}")))
         for name, kind, what in (("lost", "known", "lost facts"), ("never", "never", "facts never stored")):
-            told = of[[column for column in of if str(column).startswith(f"{kind}_apart_")]].any(axis=1)
+            columns = [column for column in of if str(column).startswith(f"{kind}_apart_")]
+            told = of[columns].fillna(False).astype(bool).any(axis=1)
             facts = int((told & ~of["right"].astype(bool)).sum())
             rows.append((str(arm), f"{what}, by the other forms", facts, *_written(part, f"apart/{name}")))
     return StudyTable(
@@ -103,7 +104,8 @@ def _control_table(frame: pd.DataFrame, results: Results) -> StudyTable:
         note="Of facts that the base does not know: stated in some held-out form all the same. Facts: of all "
         f"seeds; of fewer than {FEWEST_CONTROLS} a rate says little. n: facts, or trainings. By the "
         "other forms: each form in its turn, of facts that the base's answers in all others call known or "
-        "never stored; the share of facts and forms in which they are stated.",
+        "never stored (of an elicited base: what was elicited); the share of facts and forms in which they "
+        "are stated.",
     )
 
 
