@@ -19,6 +19,7 @@ from finetune.data.prompts import Prompt, fact_prompt, render
 from finetune.data.records.subject_position import find_subject
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 from finetune.data.tokenization import answer_ids, gap, special_texts, tokenize, tokenize_with_answer
+from finetune.evaluation.generate import answer_budget
 from interp.measures.spans import encode
 from tests.tokenizer_families import FAMILIES, build
 
@@ -408,3 +409,20 @@ def test_real_facts_in_every_format(tokenizer: PreTrainedTokenizerBase, name: st
             assert prompt.text[slice(*prompt.subject)].casefold() == f.subject.casefold()
     kept, left_out = prompts_within_context(chat, prompts, 2048)
     assert len(kept) + len(left_out) == len(facts)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_room_for_answers_is_that_of_every_prompt(family: str, tmp_path: Path) -> None:
+    """One prompt with the same end and answer stands for all: the slower way asks each."""
+    tokenizer = build(family, tmp_path, bos=False)
+    subjects = ("Peru", "Chad", "N'Dj", "東京", "São Tomé", "Ab", "Abba")
+    answers = ("Lima", "N'Djamena", "新宿", "São Tomé", "New York City", "x" * 9)
+    prompts = [
+        Prompt(text=text, subject=(0, len(subject)), answers=(answer,), fact_id=f"{subject}/{answer}/{end}")
+        for subject in subjects
+        for end in (" has as capital", ":", " (", "\n")
+        for answer in answers
+        for text in (f"{subject}{end}",)
+    ]
+    each = max(answer_budget(tokenizer, [prompt]) for prompt in prompts)
+    assert answer_budget(tokenizer, prompts) == each
