@@ -10,8 +10,8 @@
 2. The fine-tuned model is asked as it was fine-tuned. An answer that is right and no more likely for this
    subject than for others is *generic*: it shows no knowledge.
 3. It is asked again in the same statement forms (:mod:`interp.verdicts.evidence`), which fine-tuning did not
-   use. Where its answer is right there and tied to the subject, it still *states* the fact. Beside each form
-   stands what the base knew by the other forms alone.
+   use. Where its answer is right there and tied to the subject, it still *states* the fact. Each form is held
+   out in its turn: what the base knew is then what the others say, and all turns must say the same.
 4. A lost fact that is stated in every held-out form is *suppressed, intact*, one that is in some is *eroded*,
    and one whose answer is right in none *erased* (:mod:`interp.verdicts.diagnosis`). Nothing is fitted. How
    often facts that nothing stores (:mod:`interp.verdicts.controls`) are stated is the false-positive rate.
