@@ -78,11 +78,17 @@ def _address(server: subprocess.Popen[bytes], runtime: Path) -> str:
 
 
 def _run_first_cell(page: Any) -> None:
-    """Run the cell until it has run: before its kernel is there Shift and Enter only go to the next cell."""
+    """Run the cell until it has run: before its kernel is there Shift and Enter only go to the next cell.
+
+    On a busy machine JupyterLab may ask about a kernel that is slow to start: its default is taken.
+    """
     deadline = time.monotonic() + ENDED / 1000
     ran = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").first
     while time.monotonic() < deadline and re.search(r"\d|\*", ran.inner_text()) is None:
-        page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+        if (default := page.locator(".jp-Dialog button.jp-mod-accept")).count():
+            default.first.click()
+        # Not a click, for which a dialog that has just come up would be in the way until the time is over.
+        page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.focus()
         page.keyboard.press("Shift+Enter")
         page.wait_for_timeout(1000)
 
