@@ -61,18 +61,17 @@ def estimate(
     labels = np.arange(len(values)) if groups is None else np.asarray(groups)
     require_aligned(values, labels)
     present = ~np.isnan(values)
-    values, labels = values[present], labels[present]
-    if not len(values):
+    if not present.any():
         return Estimate(value=None, low=None, high=None, n=0)
-    subjects, member = np.unique(labels, return_inverse=True)
+    values, (subjects, member) = values[present], np.unique(labels[present], return_inverse=True)
     mean = finite_mean(values)
     bounds: tuple[float | None, float | None]
     if np.ptp(values) == 0:
         bounds = _constant(mean, len(subjects), difference, share, confidence)
     else:
         counts, sums = np.bincount(member).astype(np.float64), np.bincount(member, weights=values)
-        statistic, drawn = _ratio(sums, counts), np.arange(len(subjects))
-        low, high = bootstrap(statistic, drawn, confidence=confidence, seed=seed)
+        drawn = np.arange(len(subjects))
+        low, high = bootstrap(_ratio(sums, counts), drawn, confidence=confidence, seed=seed)
         bounds = float(low), float(high)
     return make_estimate(mean, *bounds, len(values))
 

@@ -82,20 +82,9 @@ def base_knowledge(
         batch_tokens: bound on the tokens of one forward pass.
         more: is told how much more is done, see :class:`AnswerScorer`.
     """
-    right, tied, rank = (torch.full((len(asked), len(forms)), torch.nan) for _ in range(3))
-    with pair.base() as model:
-        for k, (batch, answers, owner) in enumerate(forms):
-            asker = AnswerScorer(batch, answers, pair.tokenizer)
-            asker.ask(model, batch_tokens=batch_tokens, more=more)
-            right[owner, k] = asker.right.nan_to_num()
-            tied[owner, k] = right[owner, k] * asker.tally.first
-            rank[owner, k] = asker.tally.rank
-        asker = AnswerScorer(asked, golds, pair.tokenizer)
-        asker.ask(model, batch_tokens=batch_tokens, more=more)
+    right, tied, rank, asker = _ask(pair, asked, golds, forms, batch_tokens=batch_tokens, more=more)
     as_asked = asker.right.nan_to_num() > 0
-    apart = [[float(form is not other) for other in evidence] for form in forms]
-    all_forms = torch.ones(len(forms), 1)  # the last column, behind the forms other than each of evidence
-    told_by = torch.cat([torch.tensor(apart).reshape(len(forms), len(evidence)), all_forms], dim=1)
+    told_by = _told_by(forms, evidence)
 
     def told(values: Float[Tensor, "fact knowing"]) -> tuple[Tensor, Tensor]:
         """Sum what is there over forms, and count it."""
@@ -120,6 +109,39 @@ def base_knowledge(
         said=tuple(asker.said),
     )
     return known.merged(asked, base) if known else base
+
+
+def _told_by(forms: Sequence[Form], evidence: Sequence[Form]) -> Float[Tensor, "knowing form"]:
+    """Mark which forms say what is known beside each form of evidence: all others; in the last column all."""
+    apart = [[float(form is not other) for other in evidence] + [1.0] for form in forms]
+    return torch.tensor(apart).reshape(len(forms), len(evidence) + 1)
+
+
+def _ask(
+    pair: CheckpointPair,
+    asked: PromptBatch,
+    golds: AnswerTargets,
+    forms: Sequence[Form],
+    *,
+    batch_tokens: int,
+    more: Callable[[int], None],
+) -> tuple[Tensor, Tensor, Tensor, AnswerScorer]:
+    """Ask the base in every form and as fine-tuning asks.
+
+    Returns what is right, right and tied, and its rank, each Float [fact, form], NaN where a fact is not
+    asked; and the scorer of the prompts as fine-tuning asks.
+    """
+    right, tied, rank = (torch.full((len(asked), len(forms)), torch.nan) for _ in range(3))
+    with pair.base() as model:
+        for k, (batch, answers, owner) in enumerate(forms):
+            asker = AnswerScorer(batch, answers, pair.tokenizer)
+            asker.ask(model, batch_tokens=batch_tokens, more=more)
+            right[owner, k] = asker.right.nan_to_num()
+            tied[owner, k] = right[owner, k] * asker.tally.first
+            rank[owner, k] = asker.tally.rank
+        asker = AnswerScorer(asked, golds, pair.tokenizer)
+        asker.ask(model, batch_tokens=batch_tokens, more=more)
+    return right, tied, rank, asker
 
 
 @dataclass(frozen=True, kw_only=True)
