@@ -27,6 +27,7 @@ from interp.models.merging import load_merged
 from interp.verdicts.recovery import exchange_answers, lesson_folds, lesson_prompts
 
 LESSON, PLACEBO = "restored", "placebo"
+REPEATED = "repeated"  # the share of further lessons, of other deals, that restore a fact
 FEWEST = 8  # facts below which a lesson is none
 
 
@@ -34,7 +35,8 @@ FEWEST = 8  # facts below which a lesson is none
 class LessonPlan:
     """A model, what it is asked, and the lessons that it gets, in ``home``.
 
-    ``config`` has the method, the batch and one learning rate; its steps are ``steps``' last.
+    ``config`` has the method, the batch and one learning rate; its steps are ``steps``' last. The subjects
+    are dealt into folds ``deals`` times, with lessons of their own each time.
     """
 
     source: str
@@ -44,6 +46,7 @@ class LessonPlan:
     steps: tuple[int, ...]
     seed: int
     home: Path
+    deals: int = 1
 
 
 def lesson_config(source: str, dtype: str) -> TuneConfig:
@@ -62,7 +65,10 @@ def lesson_config(source: str, dtype: str) -> TuneConfig:
 
 
 def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
-    """Teach both folds; return ``restored_N`` and ``placebo_N`` of wrong facts, by id.
+    """Teach both folds of each deal; return ``restored_N`` and ``placebo_N`` of wrong facts, by id.
+
+    ``repeated_N`` is the share of the deals after the first whose lessons restore a fact: how well other
+    lessons foretell the first one's says how much of it there is to foretell.
 
     Args:
         plan: the model and its lessons.
@@ -71,6 +77,19 @@ def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: a fold has too few known facts to teach.
     """
+    first = _after_deal(plan, frame, (LESSON, PLACEBO))
+    if plan.deals == 1:
+        return first
+    plans = [
+        replace(plan, seed=plan.seed + deal, home=plan.home / f"deal_{deal}") for deal in range(1, plan.deals)
+    ]
+    further = pd.concat(_after_deal(other, frame, (LESSON,)) for other in plans)
+    shares = further.filter(regex=f"^{LESSON}_").groupby(level=0).mean()
+    return first.join(shares.rename(columns=lambda name: name.replace(LESSON, REPEATED)))
+
+
+def _after_deal(plan: LessonPlan, frame: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFrame:
+    """Deal the subjects into two folds, and test each by lessons on the other."""
     folds = lesson_folds(frame["subject"].tolist(), plan.seed)
     subjects = dict(zip(frame["fact_id"], frame["subject"], strict=True))
     known, wrong = frame["base_knew"] == 1, ~frame["right"].astype(bool)
@@ -86,8 +105,8 @@ def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
             )
         asked = [prompt for prompt in plan.prompts if prompt.fact_id in tested]
         taught_by = {LESSON: lesson, PLACEBO: exchange_answers(lesson, plan.seed)}
-        columns = [_taught(plan, f"{name}_{fold}", rows, asked) for name, rows in taught_by.items()]
-        named = [c.add_prefix(f"{name}_") for name, c in zip(taught_by, columns, strict=True)]
+        columns = [_taught(plan, f"{name}_{fold}", taught_by[name], asked) for name in kinds]
+        named = [c.add_prefix(f"{name}_") for name, c in zip(kinds, columns, strict=True)]
         parts.append(pd.concat(named, axis="columns").assign(lesson_facts=len(lesson)))
     shutil.rmtree(plan.home / "merged", ignore_errors=True)
     return pd.concat(parts)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.common.lessons import LESSON, PLACEBO
+from analyses.common.lessons import LESSON, PLACEBO, REPEATED
 from analyses.common.numbers import Tree, area, area_gain, mean_of
 from interp.verdicts.diagnosis import ERASED, GENERIC, LEARNED, RETAINED, STORED, VERDICTS
 
@@ -66,7 +66,7 @@ def recovery_numbers(rows: pd.DataFrame) -> Tree:
             "above_placebo": {
                 name: mean_of(change[name], some, difference=True) for name, some in groups.items()
             },
-            **_foretold(groups[LOST], restored),
+            **_foretold(groups[LOST], step),
         }
     return tree
 
@@ -87,20 +87,28 @@ def verdict_key(verdict: str) -> str:
     return verdict.replace(",", "").replace(" ", "_")
 
 
-def _foretold(lost: pd.DataFrame, restored: str) -> Tree:
-    """Measure how well the verdict and graded evidence foretell restoration among lost facts.
+def _foretold(lost: pd.DataFrame, step: int) -> Tree:
+    """Measure how well the verdict, graded evidence and other lessons foretell restoration among lost facts.
 
     ``auroc_decided`` is without those that are undetermined, of which a verdict foretells nothing.
     """
+    restored, repeated = f"{LESSON}_{step}", f"{REPEATED}_{step}"
+    held_against = {short_name(name): name for name in EVIDENCE}
+    if repeated in lost:
+        held_against[REPEATED] = repeated
     within = "arm" if "arm" in lost else None
     decided = lost[lost["verdict"].isin((*STORED, ERASED))]
     return {
         **{
-            key: {short_name(name): area(some, name, restored, within=within) for name in (STATED, *EVIDENCE)}
+            key: {
+                name: area(some, column, restored, within=within)
+                for name, column in {short_name(STATED): STATED, **held_against}.items()
+            }
             for key, some in (("auroc", lost), ("auroc_decided", decided))
         },
         "stated_minus": {
-            short_name(name): area_gain(lost, STATED, name, restored, within=within) for name in EVIDENCE
+            name: area_gain(lost, STATED, column, restored, within=within)
+            for name, column in held_against.items()
         },
     }
 

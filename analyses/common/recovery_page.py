@@ -17,6 +17,7 @@ FORETOLD = {
     "stated": "the verdict: the share of held-out forms in which it is stated",
     "forms": "how specific the right answer is in these forms",
     "asked": "how specific it is as asked",
+    "repeated": "how often lessons on other deals of the facts bring it back",
 }
 
 

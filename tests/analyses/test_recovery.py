@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from analyses.common.lessons import LessonPlan, after_lessons
 from analyses.common.recovery_numbers import has_commonest_answer, recovery_numbers, recovery_trees
 from analyses.experiments.planted_truth.numbers import simple_rules
 from finetune.data.prompts import Prompt
+from finetune.training.config import TuneConfig
 from interp.verdicts.recovery import exchange_answers, lesson_folds, lesson_prompts
 
 SUBJECTS = [f"Person {i // 3}" for i in range(60)] + ["person 0", "PERSON 7"]
@@ -135,3 +141,52 @@ def test_answers_that_need_no_knowledge_are_left_out_of_the_headline() -> None:
     assert trees["lesson_all"]["after_30"]["restored"]["lost"].value == 0.6
     rows["answer"] = list("abcdefghij")
     assert not has_commonest_answer(rows).any(), "an answer of one fact is nobody else's"
+
+
+def test_lessons_of_further_deals_test_every_wrong_fact_by_other_folds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lesson that restores the even facts it is asked, but in the last deal none; placebos restore none."""
+    given: list[tuple[str, frozenset[str], frozenset[str]]] = []
+
+    def taught(
+        plan: LessonPlan, name: str, lesson: Sequence[Prompt], asked: Sequence[Prompt]
+    ) -> pd.DataFrame:
+        place = str(plan.home.relative_to(tmp_path))
+        taught_subjects, tested = ({SUBJECTS[int(p.fact_id)] for p in some} for some in (lesson, asked))
+        assert not taught_subjects & tested
+        given.append((f"{place}/{name}", frozenset(taught_subjects), frozenset(tested)))
+        even = np.array([int(p.fact_id) % 2 == 0 for p in asked], float)
+        right = even * (not name.startswith("placebo") and place != "deal_2")
+        return pd.DataFrame({"30": right}, index=pd.Index([p.fact_id for p in asked], name="fact_id"))
+
+    monkeypatch.setattr("analyses.common.lessons._taught", taught)
+    asked = prompts([f"a{i}" for i in range(60)])
+    facts = pd.DataFrame({"fact_id": [p.fact_id for p in asked], "subject": SUBJECTS[:60]})
+    facts = facts.assign(base_knew=1.0, right=facts.index % 3 == 0)
+    plan = LessonPlan(
+        source="", base="", prompts=asked, config=TuneConfig(), steps=(30,), seed=4, home=tmp_path, deals=3
+    )
+    found = after_lessons(plan, facts)
+    wrong = facts.loc[~facts["right"], "fact_id"]
+    assert sorted(found.index) == sorted(wrong)
+    even = np.array([int(fact) % 2 == 0 for fact in found.index], float)
+    assert found["restored_30"].tolist() == even.tolist()
+    assert found["repeated_30"].tolist() == (even / 2).tolist(), "the mean of two further deals"
+    assert found["placebo_30"].eq(0).all()
+    assert [name for name, _, _ in given] == [
+        *("./restored_0", "./placebo_0", "./restored_1", "./placebo_1"),
+        *(f"deal_{deal}/restored_{fold}" for deal in (1, 2) for fold in (0, 1)),
+    ]
+    assert len({tested for _, _, tested in given}) == 6, "each deal has folds of its own"
+    alone = after_lessons(replace(plan, deals=1), facts)
+    pd.testing.assert_frame_equal(alone, found[alone.columns])
+
+
+def test_how_far_lessons_agree_stands_beside_the_verdict() -> None:
+    rows = frame(np.tile([1.0, 0.0], 40), np.arange(80.0), np.tile([1.0, 1.0, 0.0, 0.0], 20))
+    assert set(recovery_numbers(rows)["after_30"]["auroc"]) == {"stated", "forms", "asked"}
+    found = recovery_numbers(rows.assign(repeated_30=rows["restored_30"] * 0.5))["after_30"]
+    assert found["auroc"]["repeated"].value == found["auroc_decided"]["repeated"].value == 1
+    assert found["auroc"]["stated"].value == 0.5
+    assert found["stated_minus"]["repeated"].high < 0

@@ -39,6 +39,9 @@ class StoredOrSuppressedOptions(Settings):
     """After how many steps of a lesson on other facts to ask lost ones again (four lessons an arm; default:
     10 30 50 of arms that are trained here, and 0, none, of your own checkpoints, where they take longer than
     all the rest)."""
+    lesson_deals: Annotated[int, Within(1, 100)] = 1
+    """How often to deal the subjects into those that a lesson teaches and those that it tests (two lessons
+    more an arm each; how well the further lessons foretell the first is what a verdict could reach)."""
 
     def resolved(self) -> Self:
         """Take the settings of ``run``, if one is named.

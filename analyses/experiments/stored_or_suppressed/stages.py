@@ -213,6 +213,7 @@ def _lessons(
         steps=options.steps_of_lessons,
         seed=seed,
         home=home,
+        deals=options.lesson_deals,
     )
 
 
