@@ -14,6 +14,7 @@ from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import first_line, line_is_said
 from finetune.evaluation.batching import TokenBudget, pad_id, pad_rows, run_in_batches
 from finetune.evaluation.prefixes import common_prefix, run_prefix
+from finetune.evaluation.prompt_cache import PromptCache
 
 STEPS = 6  # tokens after which rows that are done leave a batch
 
@@ -37,12 +38,44 @@ def complete_rows(
         limit: the model's context, if it is bounded.
         share_prefix: run what all rows begin with once.
     """
-    pad, ends = pad_id(tokenizer, model), end_ids(model, tokenizer)
+    pad = pad_id(tokenizer, model)
     front = common_prefix(model, rows, room) if share_prefix else 0
     ids, mask = pad_rows([row[front:] for row in rows], pad, left=True)
     ids = torch.cat([torch.tensor(rows[0][:front], dtype=torch.long).expand(len(ids), -1), ids], 1)
     mask, cache = run_prefix(model, rows[0][:front], mask)
-    width = ids.shape[1]
+    return _complete(model, tokenizer, ids, mask, cache, room=room, limit=limit)
+
+
+def complete_cached(
+    prompts: PromptCache, tokenizer: PreTrainedTokenizerBase, *, room: int, limit: int | None
+) -> list[str]:
+    """Complete prompts that were run already, as :func:`complete_rows` does; what is kept is used up.
+
+    Their last tokens are run again, so that a model's own settings of decoding hold from the first new one.
+
+    Args:
+        prompts: what is kept of them.
+        tokenizer: the model's own fast tokenizer.
+        room: how many tokens are decoded at most.
+        limit: the model's context, if it is bounded.
+    """
+    prompts.kept.crop(-1)
+    model, ids, mask = prompts.model, prompts.ids, prompts.mask
+    return _complete(model, tokenizer, ids, mask, prompts.kept, room=room, limit=limit)
+
+
+def _complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Int[Tensor, "row pos"],
+    mask: Int[Tensor, "row pos"],
+    cache: Any,
+    *,
+    room: int,
+    limit: int | None,
+) -> list[str]:
+    """Decode behind left-padded rows, of which the cache has a beginning, and read each one's first line."""
+    pad, ends, width = pad_id(tokenizer, model), end_ids(model, tokenizer), ids.shape[1]
     room = room if limit is None else min(room, limit - width)
     new = _decode_greedily(model, ids, mask, room, pad, ends, _line_criterion(tokenizer, width), cache)
     return [first_line(text) for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
@@ -108,8 +141,8 @@ def _decode_greedily(
     ids, mask, width = ids.to(model.device), mask.to(model.device), ids.shape[1]
     new: list[list[int]] = [[] for _ in ids]
     left, end = list(range(len(ids))), width + room
-    # A cache of fixed shape cannot let rows go.
-    fixed = getattr(model.generation_config, "cache_implementation", None)
+    # A cache of fixed shape, which a model may ask for, cannot let rows go; a given one takes its place.
+    fixed = cache is None and getattr(model.generation_config, "cache_implementation", None)
     while left and ids.shape[1] < end:
         with torch.inference_mode(), contiguous_head(model):
             out = model.generate(  # type: ignore[operator]
@@ -122,7 +155,7 @@ def _decode_greedily(
                 eos_token_id=sorted(ends) or None,
                 stopping_criteria=[is_said],
                 return_dict_in_generate=True,
-                **({} if cache is None else {"past_key_values": cache}),
+                **({} if cache is None else {"past_key_values": cache, "cache_implementation": None}),
             )
         done = is_said(out.sequences, ())
         rows = out.sequences[:, width:].tolist()
@@ -132,6 +165,6 @@ def _decode_greedily(
         left, before = [left[j] for j in going], mask.shape[1]
         ids, mask, cache = out.sequences[going], mask[going], out.get("past_key_values")
         mask = torch.cat([mask, mask.new_ones(len(mask), ids.shape[1] - before)], 1)
-        if left and cache is not None:
+        if left and ids.shape[1] < end and cache is not None:
             cache.batch_select_indices(torch.tensor(going, device=ids.device))
     return new

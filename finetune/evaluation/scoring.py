@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from finetune.evaluation.batching import (
     rows_within,
     run_in_batches,
 )
-from finetune.evaluation.prefixes import common_prefix, fewest_logits, run_prefix
+from finetune.evaluation.prefixes import common_prefix, run_prefix
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -157,7 +157,8 @@ def score_grid(
     """
     import torch
 
-    from finetune.evaluation.unembedding import contiguous_head, vocabulary
+    from finetune.evaluation.prompt_cache import run_prompts
+    from finetune.evaluation.unembedding import vocabulary
 
     longest = max(map(len, answers), default=0)
     require_context(model, widths := [len(prompt) + longest for prompt in prompts], names)
@@ -166,53 +167,20 @@ def score_grid(
 
     def work(chunk: list[int]) -> None:
         some = [prompts[i] for i in chunk]
-        front = common_prefix(model, some, longest) if share_prefix else 0
-        ids, mask = (p.to(model.device) for p in pad_rows([row[front:] for row in some], 0, left=True))
-        with torch.inference_mode(), contiguous_head(model):
-            mask, cache = run_prefix(model, some[0][:front], mask, full_cache())
-            at = mask.cumsum(1).sub(1).clamp_min(0)[:, front:]
-            given = {"attention_mask": mask, "position_ids": at, **fewest_logits(model)}
-            out = model(input_ids=ids, past_key_values=cache, **given)
-            first = out.logits[:, -1].float().log_softmax(-1)
-            for k, answer in enumerate(answers):
-                tail = _score_tail(model, answer, mask, at[:, -1:] + 1, cache) if len(answer) > 1 else 0
-                scores[chunk, k] = (first[:, answer[0]] + tail).cpu().numpy()
+        kept, logits = run_prompts(model, some, 0, room=longest, share_prefix=share_prefix)
+        first = logits.float().log_softmax(-1)
+        for k, answer in enumerate(answers):
+            whole = torch.tensor(answer, device=first.device).expand(len(some), -1)
+            score = first[:, answer[0]]
+            if len(answer) > 1:
+                tail = kept.tail_logits(whole[:, :-1]).float().log_softmax(-1)
+                score = score + tail.gather(-1, whole[:, 1:, None])[..., 0].sum(1)
+            scores[chunk, k] = score.cpu().numpy()
 
     # An answer's tokens behind all rows are unembedded at once.
     most = rows_within(vocabulary(model), max(longest - 1, 1))
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most)
     return scores
-
-
-def _score_tail(
-    model: PreTrainedModel,
-    answer: Ids,
-    mask: Int[Tensor, "row pos"],
-    start: Int[Tensor, "row 1"],
-    cache: Any,
-) -> Float[Tensor, " row"]:
-    """Add up what an answer's tokens after the first get behind rows whose keys and values are cached."""
-    import torch
-
-    whole = torch.tensor(answer, device=mask.device).expand(len(mask), -1)
-    tail = whole[:, :-1]
-    behind = {
-        "attention_mask": torch.cat([mask, torch.ones_like(tail)], 1),
-        "position_ids": start + torch.arange(tail.shape[1], device=mask.device),
-    }
-    logits = model(input_ids=tail, past_key_values=cache, **behind).logits.float()
-    cache.crop(-tail.shape[1])
-    return logits.log_softmax(-1).gather(-1, whole[:, 1:, None])[..., 0].sum(1)
-
-
-def full_cache() -> Any:
-    """Return an empty cache that keeps all positions, also where attention slides.
-
-    A model's own drops what its window has passed: it cannot be cropped, nor resumed at several tokens.
-    """
-    from transformers import DynamicCache
-
-    return DynamicCache()
 
 
 def _score_answer(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from finetune.evaluation.batching import TokenBudget
-from finetune.evaluation.generate import generate
+from finetune.evaluation.batching import TokenBudget, pad_id, require_embedded, rows_within
+from finetune.evaluation.decoding import complete_cached, run_tight_rows_alone
+from finetune.evaluation.generate import LEAD_TOKENS, answer_budget, prompt_names
 from finetune.evaluation.judging import AnswerJudge
-from interp.measures.decode import answer_tokens
+from finetune.evaluation.prompt_cache import PromptCache, run_prompts
+from finetune.evaluation.unembedding import vocabulary
+from interp.measures.context import require_room
 from interp.measures.spans import PromptBatch
-from interp.patching.cells import CellLogits, run_cells
-from interp.patching.scoring import answer_log_prob
+from interp.patching.prefill import pad_tails
 from interp.verdicts.continuations import continuations
 from interp.verdicts.specificity import AnswerTargets, SpecificityAccumulator
 
@@ -23,11 +25,11 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PASSES = 2  # over every fact: its answers are scored, and then it is asked
-
 
 class AnswerScorer:
     """Asks facts plainly, and keeps what a model says and how likely it finds each answer.
+
+    Each prompt is run once: answers are scored and decoded from the keys and values that it leaves.
 
     ``log_prob`` [fact] is the whole right answer's (nats); ``said`` and ``right`` [fact] are of greedy
     answers; ``tally`` measures how specific answers are to subjects.
@@ -35,7 +37,6 @@ class AnswerScorer:
 
     def __init__(self, batch: PromptBatch, golds: AnswerTargets, tokenizer: PreTrainedTokenizerBase) -> None:
         self.batch, self.golds, self.tokenizer = batch, golds, tokenizer
-        self.answers = answer_tokens(tokenizer, batch)
         self.judge = AnswerJudge({name: tuple(some.place) for name, some in golds.sets.items()})
         self.tally = SpecificityAccumulator(golds)
         self.log_prob: Float[Tensor, " fact"] = torch.full((len(batch),), torch.nan)
@@ -52,43 +53,75 @@ class AnswerScorer:
         """Ask every fact, those whose subjects say what is said of any first.
 
         Args:
-            model: the hooked model.
+            model: the hooked model, which nothing intervenes on.
             batch_tokens: bound on the keys of one forward pass.
-            more: is told how many more scores and answers are there, of ``PASSES`` a fact.
+            more: is told how many more facts are done.
         """
-        for rows in self.golds.ordered:
-            if len(rows):
-                part, answers = self.batch[rows], [self.answers[i] for i in rows.tolist()]
-                for scored in run_cells(model, part, (), answers, batch_tokens=batch_tokens):
-                    self._take(model, scored, rows[scored.index[scored.fact]])
-                    more(len(scored.fact))
-                    del scored  # its prefill would stand beside the next one
+        plain, prompts = cast("PreTrainedModel", model.original_model), self.batch.prompts
+        rows = [
+            self.batch.input_ids[i, : last + 1].tolist() for i, last in enumerate(self.batch.last.tolist())
+        ]
+        require_embedded(plain, self.tokenizer, rows, prompt_names(prompts))
+        behind = torch.tensor([max(1, len(answer) - 1) for answer in self.golds.tokens])
+        limit, longest = require_room(model, self.batch, behind), answer_budget(self.tokenizer, prompts)
+        budget, most = TokenBudget(tokens=batch_tokens), rows_within(vocabulary(plain))
+        plain.eval()
+        for part in self.golds.ordered:
+            facts, answered = part.tolist(), 0
+
+            def work(chunk: list[int], facts: list[int] = facts) -> None:
+                some = [facts[i] for i in chunk]
+                self._take(plain, some, [rows[i] for i in some], longest + LEAD_TOKENS, limit)
+
+            def count(done: int) -> None:
+                nonlocal answered
+                more(done - answered)
+                answered = done
+
+            widths = [len(rows[i]) + longest for i in facts]
+            run_tight_rows_alone(widths, limit, work, budget, most, count)
             self.tally.finish()
-        # Nothing is intervened on, so transformers' own decoding says the same, with a cache of keys.
-        plain = cast("PreTrainedModel", model.original_model)
-        answered = 0
 
-        def count(done: int) -> None:
-            nonlocal answered
-            more(done - answered)
-            answered = done
-
-        self.said = generate(
-            plain,
-            self.tokenizer,
-            self.batch.prompts,
-            share_prefix=True,
-            budget=TokenBudget(tokens=batch_tokens),
-            advance=count,
-        )
-        pairs = zip(self.batch.prompts, self.said, strict=True)
-        self.right = torch.tensor([float(self.judge.is_right(prompt, text)) for prompt, text in pairs])
-
-    def _take(self, model: TransformerBridge, scored: CellLogits, fact: Int[Tensor, " row"]) -> None:
-        wanted = [self.answers[i] for i in fact.tolist()]
-        self.log_prob[fact] = answer_log_prob(scored, wanted)
-        first = scored.logits[:, 0].log_softmax(-1)
+    def _take(
+        self,
+        model: PreTrainedModel,
+        facts: Sequence[int],
+        rows: Sequence[Sequence[int]],
+        room: int,
+        limit: int | None,
+    ) -> None:
+        """Score and ask some facts; nothing is kept of them before all is there, should memory run out."""
+        fact = torch.tensor(facts)
+        cache, logits = run_prompts(model, rows, pad_id(self.tokenizer, model), room=room, share_prefix=True)
+        first = logits.float().log_softmax(-1)
+        del logits
+        log_prob = _answer_log_prob(cache, first, [self.golds.tokens[i] for i in facts])
+        told = []
         for relation, here in self.golds.by_relation(fact):
             answers, said = self.golds.sets[relation], first[here.to(first.device)]
-            after = continuations(model, scored, here, answers, said, self.golds.right[fact[here]])
-            self.tally.add(relation, fact[here], answers.log_probs(said, after).cpu())
+            after = continuations(cache, here, answers, said, self.golds.right[fact[here]])
+            told.append((relation, fact[here], answers.log_probs(said, after).cpu()))
+        del first
+        lines = complete_cached(cache, self.tokenizer, room=room, limit=limit)
+        self.log_prob[fact] = log_prob
+        for relation, some, log_probs in told:
+            self.tally.add(relation, some, log_probs)
+        for i, line in zip(facts, lines, strict=True):
+            self.said[i], self.right[i] = line, float(self.judge.is_right(self.batch.prompts[i], line))
+
+
+def _answer_log_prob(
+    cache: PromptCache, first: Float[Tensor, "row vocab"], answers: Sequence[Sequence[int]]
+) -> Float[Tensor, " row"]:
+    """Add up the log-probabilities of the right answers' tokens, of all but the first by teacher forcing."""
+    wanted, lengths = pad_tails(answers)
+    wanted = wanted.to(first.device)
+    total = first.gather(1, wanted[:, :1])[:, 0].cpu()
+    if (longer := (lengths > 1).nonzero().flatten()).numel() == 0:
+        return total
+    for row in longer.split(rows_within(first.shape[1], wanted.shape[1])):
+        tails, there = wanted[row, : int(lengths[row].max())], lengths[row]
+        said = cache.tail_logits(tails[:, :-1], row).float().log_softmax(-1)
+        each = said.gather(-1, tails[:, 1:, None])[..., 0].cpu()
+        total[row] += each.where(torch.arange(1, tails.shape[1]) < there[:, None], 0.0).sum(1)
+    return total

@@ -11,26 +11,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from finetune.evaluation.batching import rows_within
+from finetune.evaluation.prompt_cache import PromptCache
+from finetune.evaluation.unembedding import vocabulary
 from interp.measures.answer_sets import AnswerSet
-from interp.patching.cells import CellLogits, run_group
-from interp.patching.prefill import pad_tails
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 Tokens = tuple[int, ...]
 UNLIKELY = 0.01
 
 
 def continuations(
-    model: TransformerBridge,
-    scored: CellLogits,
+    cache: PromptCache,
     here: Int[Tensor, " row"],
     answers: AnswerSet,
     first: Float[Tensor, "row vocab"],
@@ -39,8 +35,7 @@ def continuations(
     """Return log-probabilities of what follows each shared beginning, by beginning.
 
     Args:
-        model: the hooked model.
-        scored: what came of a pass.
+        cache: prompts that were run.
         here: which of its rows are asked.
         answers: their relation's.
         first: log-probabilities behind the prompts, of these rows.
@@ -64,7 +59,7 @@ def continuations(
             asked.append((reached[ids] >= likely) | _begin_so(answers, ids)[own].to(first.device))
             n = len(answers.following(ids))
             after[ids] = torch.full((len(here), n), -math.log(n + 1), device=first.device)
-        _ask(model, scored, here, {ids: answers.following(ids) for ids in level}, asked, after)
+        _ask(cache, here, {ids: answers.following(ids) for ids in level}, asked, after)
     return after
 
 
@@ -73,8 +68,7 @@ def _begin_so(answers: AnswerSet, ids: Tokens) -> Bool[Tensor, " answer"]:
 
 
 def _ask(
-    model: TransformerBridge,
-    scored: CellLogits,
+    cache: PromptCache,
     here: Int[Tensor, " row"],
     level: Mapping[Tokens, Sequence[int]],
     asked: Sequence[Bool[Tensor, " row"]],
@@ -83,14 +77,13 @@ def _ask(
     """Fill in the rows that each beginning is asked of; one pass takes several, and as many rows at most."""
     names = list(level)
     pairs = torch.stack(list(asked)).cpu().nonzero()
-    for some in pairs.split(max(1, len(here))):
+    most = min(len(here), rows_within(vocabulary(cache.model), len(names[0])))
+    for some in pairs.split(max(1, most)):
         if not len(some):
             return
         nth, row = some.unbind(1)
-        tails = pad_tails([names[k] for k in nth.tolist()])
-        cell, fact = scored.cell[here[row]], scored.fact[here[row]]
-        logits = run_group(model, scored.prefill, (), scored.group, cell, fact, tails, layer=0)
-        said = logits[:, -1].log_softmax(-1)
+        tails = torch.tensor([names[k] for k in nth.tolist()])
+        said = cache.tail_logits(tails, here[row])[:, -1].float().log_softmax(-1)
         for k in nth.unique().tolist():
             mine = (nth == k).nonzero().flatten()
             after[names[k]][row[mine].to(said.device)] = said[mine.to(said.device)][:, level[names[k]]]

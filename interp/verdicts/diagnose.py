@@ -34,7 +34,7 @@ from finetune.data.prompts import Phrasebook, Prompt, fact_prompt
 from interp.measures.answer_sets import answer_readings
 from interp.measures.spans import PromptBatch, encode
 from interp.models.identity import model_fingerprint
-from interp.verdicts.answer_scores import PASSES, AnswerScorer
+from interp.verdicts.answer_scores import AnswerScorer
 from interp.verdicts.base_knowledge import BaseKnowledge, KnownFacts, base_knowledge
 from interp.verdicts.controls import CONTROLS, NEVER, control_sets
 from interp.verdicts.diagnosis import UNDETERMINED, Diagnosis, KnownAndSaid, judge, rates
@@ -93,7 +93,7 @@ def diagnose(
     require_comparable_facts(asked.prompts, known)
     golds, knowing, forms = _word_forms(pair, facts, book, asked, answer_sets, known, shots, seed)
     rows = 2 * len(asked) + sum(len(batch) for batch, _, _ in (*knowing, *forms))
-    with progress_bar("Scoring answers and asking, in every form", total=PASSES * rows) as advance:
+    with progress_bar("Scoring answers and asking, in every form", total=rows) as advance:
         more = increments(advance)
         base = base_knowledge(pair, asked, golds, knowing, forms, known, batch_tokens=batch_tokens, more=more)
         told = ask_finetuned(
@@ -118,7 +118,8 @@ def _word_forms(
     Statements are both: what was found out elsewhere has prompts of its own for either.
     """
     sets = answer_sets or facts.answer_sets
-    golds = AnswerTargets.of(asked, answer_readings(pair.tokenizer, asked, sets, "distinct"), seed=seed)
+    readings = answer_readings(pair.tokenizer, asked, sets, "distinct")
+    golds = AnswerTargets.of(pair.tokenizer, asked, readings, seed=seed)
     if known:
         sides = known.knowing, known.prompts
     else:

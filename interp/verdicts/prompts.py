@@ -75,6 +75,7 @@ def encode_forms(
         if some := [prompt for prompt in form if prompt.fact_id in place]:
             batch = encode(tokenizer, some)
             owner = torch.tensor([place[fact_id] for fact_id in batch.fact_ids])
-            answers = AnswerTargets.of(batch, answer_readings(tokenizer, batch, sets, "distinct"), seed=seed)
+            readings = answer_readings(tokenizer, batch, sets, "distinct")
+            answers = AnswerTargets.of(tokenizer, batch, readings, seed=seed)
             encoded.append((batch, answers, owner))
     return encoded

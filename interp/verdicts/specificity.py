@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,7 +19,11 @@ from torch import Tensor
 
 from finetune.common.seeds import generator
 from interp.measures.answer_sets import AnswerSet
+from interp.measures.decode import answer_tokens
 from interp.measures.spans import PromptBatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FEWEST_OTHERS = 8  # subjects below which there is no telling what is said of any
 REFERENCES = 512  # facts of a relation after which a mean hardly moves
@@ -26,7 +31,7 @@ REFERENCES = 512  # facts of a relation after which a mean hardly moves
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTargets:
-    """Each fact's relation, and its right answer's place in the relation's answer set.
+    """Each fact's relation, its right answer's tokens, and its place in the relation's answer set.
 
     ``reference`` marks the facts whose subjects say what is said of any.
     """
@@ -35,10 +40,25 @@ class AnswerTargets:
     relation: Int[Tensor, " fact"]
     right: Int[Tensor, " fact"]
     reference: Bool[Tensor, " fact"]
+    tokens: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, batch: PromptBatch, sets: dict[str, AnswerSet], *, seed: int = 0) -> AnswerTargets:
-        """Look up right answers, and draw whose subjects say what is said of any."""
+    def of(
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        batch: PromptBatch,
+        sets: dict[str, AnswerSet],
+        *,
+        seed: int = 0,
+    ) -> AnswerTargets:
+        """Look up right answers, and draw whose subjects say what is said of any.
+
+        Args:
+            tokenizer: the model's own fast tokenizer.
+            batch: prompts, each with its right answer.
+            sets: each relation's answers.
+            seed: of the draw.
+        """
         names = list(sets)
         relation = torch.tensor([names.index(prompt.relation) for prompt in batch.prompts])
         right = torch.tensor([sets[p.relation].place[p.answers[0]] for p in batch.prompts])
@@ -46,7 +66,8 @@ class AnswerTargets:
         for k in range(len(names)):
             rows = (relation == k).nonzero().flatten()
             reference[rows[torch.from_numpy(rng.permutation(len(rows))[:REFERENCES])]] = True
-        return cls(sets=sets, relation=relation, right=right, reference=reference)
+        tokens = tuple(answer_tokens(tokenizer, batch))
+        return cls(sets=sets, relation=relation, right=right, reference=reference, tokens=tokens)
 
     @property
     def ordered(self) -> tuple[Int[Tensor, " some"], Int[Tensor, " other"]]:

@@ -49,7 +49,7 @@ def test_scores_are_those_of_whole_answers(
     """
     monkeypatch.setattr(continuations, "UNLIKELY", unlikely)
     both, batch, sets = tiny.both(name), tiny.batch(), readings()
-    golds = AnswerTargets.of(batch, sets)
+    golds = AnswerTargets.of(tiny.tokenizer(), batch, sets)
     taken: dict[int, torch.Tensor] = {}
 
     class Keeping:

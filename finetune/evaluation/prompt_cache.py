@@ -1,0 +1,87 @@
+"""Prompts run once: what a model says behind them, and keys and values from which answers go on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from finetune.evaluation.batching import pad_rows
+from finetune.evaluation.prefixes import common_prefix, fewest_logits, run_prefix
+from finetune.evaluation.unembedding import contiguous_head
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptCache:
+    """Left-padded prompts whose keys and values are kept; ``ids`` and ``mask`` are of whole prompts."""
+
+    model: PreTrainedModel
+    ids: Int[Tensor, "row pos"]
+    mask: Int[Tensor, "row pos"]
+    kept: DynamicCache
+
+    def tail_logits(
+        self, tails: Int[Tensor, "some nth"], row: Int[Tensor, " some"] | None = None
+    ) -> Float[Tensor, "some nth vocab"]:
+        """Return the logits behind each token of tails that stand behind prompts; what is kept stays.
+
+        Args:
+            tails: token ids; a shorter tail is padded at its end, where nothing reads the padding.
+            row: the prompt of each tail; the prompts in order without it.
+        """
+        kept, mask, tails = _shallow_copy(self.kept), self.mask, tails.to(self.mask.device)
+        if row is not None:
+            row = row.to(mask.device)
+            kept.batch_select_indices(row)
+            mask = mask[row]
+        behind = {
+            "attention_mask": torch.cat([mask, torch.ones_like(tails)], 1),
+            "position_ids": mask.sum(1, keepdim=True) + torch.arange(tails.shape[1], device=mask.device),
+        }
+        with torch.inference_mode(), contiguous_head(self.model):
+            return self.model(input_ids=tails, past_key_values=kept, **behind).logits
+
+
+def run_prompts(
+    model: PreTrainedModel,
+    rows: Sequence[Sequence[int]],
+    pad: int,
+    *,
+    room: int,
+    share_prefix: bool = False,
+) -> tuple[PromptCache, Float[Tensor, "row vocab"]]:
+    """Run prompts, left-padded; return them with what is kept of them, and the logits behind each.
+
+    All positions are kept, also where attention slides: a model's own cache drops what its window has passed,
+    so that it can neither be cropped nor resumed at several tokens.
+
+    Args:
+        model: the plain model.
+        rows: the prompts' tokens.
+        pad: the id that fills masked positions.
+        room: how many tokens will stand behind each prompt at most.
+        share_prefix: run what all prompts begin with once.
+    """
+    front = common_prefix(model, rows, room) if share_prefix else 0
+    ids, mask = (p.to(model.device) for p in pad_rows([row[front:] for row in rows], pad, left=True))
+    with torch.inference_mode(), contiguous_head(model):
+        mask, kept = run_prefix(model, rows[0][:front], mask, DynamicCache())
+        at = mask.cumsum(1).sub(1).clamp_min(0)[:, front:]
+        given = {"attention_mask": mask, "position_ids": at, **fewest_logits(model)}
+        logits = model(input_ids=ids, past_key_values=kept, use_cache=True, **given).logits[:, -1]
+    shared = torch.tensor(rows[0][:front], dtype=torch.long, device=ids.device)
+    whole = torch.cat([shared.expand(len(ids), -1), ids], 1)
+    return PromptCache(model=model, ids=whole, mask=mask, kept=kept), logits
+
+
+def _shallow_copy(cache: DynamicCache) -> DynamicCache:
+    """Return a cache of its own that holds the same tensors: a layer's growth makes new ones."""
+    made: Any = copy.copy(cache)
+    made.layers = [copy.copy(layer) for layer in cache.layers]
+    return made

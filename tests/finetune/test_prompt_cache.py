@@ -1,0 +1,98 @@
+"""Prompts run once: what goes on from their keys and values is what a model says of the whole text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from finetune.data.prompts import Prompt
+from finetune.data.tokenization import tokenize
+from finetune.evaluation.decoding import complete_cached
+from finetune.evaluation.generate import generate
+from finetune.evaluation.prompt_cache import run_prompts
+
+FRONT = " ".join(["Marie Curie was born in Paris."] * 2) + " "
+SUBJECTS = ("Bob", "Marie Curie of Warsaw", "Bob the third of New York", "Ada", "Bob Curie")
+Asked = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2", "gpt_neox", "gemma3"])
+def asked(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]) -> Asked:
+    folder = tiny_model(request.param)
+    return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def prompts(front: str) -> list[Prompt]:
+    texts = [f"{front}{subject} was born in" for subject in SUBJECTS]
+    return [
+        Prompt(text=text, subject=(len(front), len(front) + 3), answers=("New York",), relation="r")
+        for text in texts
+    ]
+
+
+def logits_of(model: PreTrainedModel, ids: list[int], last: int) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(torch.tensor([ids])).logits[0, -last:]
+
+
+@pytest.mark.parametrize("front", ["", FRONT])
+@pytest.mark.parametrize("shared", [False, True])
+def test_tails_are_read_as_behind_the_whole_prompt(asked: Asked, front: str, shared: bool) -> None:
+    model, tokenizer = asked
+    rows = [list(tokens.ids) for tokens in tokenize(tokenizer, prompts(front))]
+    cache, first = run_prompts(model, rows, 0, room=4, share_prefix=shared)
+    for row, logits in zip(rows, first, strict=True):
+        torch.testing.assert_close(logits, logits_of(model, row, 1)[0], atol=1e-4, rtol=1e-4)
+    some, tails = torch.tensor([3, 0, 3, 1]), torch.tensor([[5, 6, 7], [8, 9, 0], [7, 6, 5], [9, 8, 5]])
+    for _ in range(2):  # asking leaves what is kept as it was
+        found = cache.tail_logits(tails, some)
+        for k, i in enumerate(some.tolist()):
+            whole = logits_of(model, rows[i] + tails[k].tolist(), 3)
+            torch.testing.assert_close(found[k, :2], whole[:2], atol=1e-4, rtol=1e-4)
+        every = cache.tail_logits(tails[:1, :1].expand(len(rows), 1))
+        for row, logits in zip(rows, every, strict=True):
+            whole = logits_of(model, [*row, 5], 1)
+            torch.testing.assert_close(logits, whole, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("front", ["", FRONT])
+def test_answers_are_those_of_generate(asked: Asked, front: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's own settings of decoding hold for the first new token, too."""
+    model, tokenizer = asked
+    some = prompts(front)
+    rows = [tokens.ids for tokens in tokenize(tokenizer, some)]
+    said = []
+    for penalty in (1.0, 3.0):
+        monkeypatch.setattr(model.generation_config, "repetition_penalty", penalty)
+        cache, _ = run_prompts(model, rows, 0, room=8, share_prefix=True)
+        said.append(complete_cached(cache, tokenizer, room=8, limit=None))
+        assert said[-1] == generate(model, tokenizer, some, max_new_tokens=8)
+    assert said[0] != said[1], "or the penalty tests nothing"
+
+
+def test_a_model_that_asks_for_a_static_cache_answers_all_the_same(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = asked
+    some = prompts(FRONT)
+    rows = [tokens.ids for tokens in tokenize(tokenizer, some)]
+    plain = generate(model, tokenizer, some, max_new_tokens=8)
+    monkeypatch.setattr(model.generation_config, "cache_implementation", "static")
+    cache, _ = run_prompts(model, rows, 0, room=8, share_prefix=True)
+    assert complete_cached(cache, tokenizer, room=8, limit=None) == plain
+    assert generate(model, tokenizer, some, max_new_tokens=8, share_prefix=True) == plain
+
+
+def test_a_prompt_of_one_token_is_completed(asked: Asked) -> None:
+    model, tokenizer = asked
+    row = [tokenize(tokenizer, prompts(""))[0].ids[-1]]
+    cache, first = run_prompts(model, [row], 0, room=4)
+    torch.testing.assert_close(first[0], logits_of(model, row, 1)[0], atol=1e-4, rtol=1e-4)
+    said = complete_cached(cache, tokenizer, room=4, limit=None)
+    with torch.inference_mode():
+        new = model.generate(torch.tensor([row]), max_new_tokens=4, do_sample=False, pad_token_id=0)
+    assert tokenizer.decode(new[0, 1:], skip_special_tokens=True).strip().startswith(said[0].strip())
