@@ -143,6 +143,7 @@ def _index(names: tuple[str, ...]) -> Index:
     return {word: sorted(some, key=lambda entry: -len(entry[0])) for word, some in groups.items()}
 
 
+@lru_cache(maxsize=4096)
 def _key(name: str) -> Key:
     """Return a name's words without an article in front, which the text may have or not."""
     words = tuple(word.text for word in words_of(name))
