@@ -239,8 +239,10 @@ class Elicitation:
         heads = [tokens.ids for tokens in tokenize(self.tokenizer, others)]
         fit = [k for k, head in enumerate(heads) if len(head) <= room]
         others, heads = [others[k] for k in fit], [heads[k] for k in fit]
-        told = prompt_names(others)
-        grid = score_grid(self.model, heads, ids, told, share_prefix=True, budget=self.budget)
+        # An answer that begins less likely than the least of its own subjects' is less likely whole.
+        least = [min(own[k] for k, i in enumerate(rows) if facts[i].answer == name) for name in names]
+        asked: dict[str, Any] = {"share_prefix": True, "budget": self.budget}
+        grid = score_grid(self.model, heads, ids, prompt_names(others), least=least, **asked)
         for value, i in zip(own.tolist(), rows, strict=True):
             accepted, subject = set(facts[i].answers), prompts[i].text[slice(*prompts[i].subject)]
             apart = [

@@ -139,6 +139,7 @@ def score_grid(
     answers: Sequence[Ids],
     names: Sequence[str],
     *,
+    least: Sequence[float] | None = None,
     share_prefix: bool = False,
     budget: TokenBudget | None = None,
 ) -> Float[np.ndarray, "prompt answer"]:
@@ -149,6 +150,8 @@ def score_grid(
         prompts: their tokens.
         answers: their tokens, as they stand behind these prompts.
         names: what a prompt is called in an error.
+        least: each answer's score below which it does not matter by how much: where its first token alone
+            scores less, so does the answer, and that stands in the score's place.
         share_prefix: run what all prompts of a batch begin with once.
         budget: how many tokens a forward pass takes.
 
@@ -164,21 +167,25 @@ def score_grid(
     require_context(model, widths := [len(prompt) + longest for prompt in prompts], names)
     scores = np.zeros((len(prompts), len(answers)))
     model.eval()
+    # An answer's tokens behind all rows are unembedded at once.
+    most = rows_within(vocabulary(model), max(longest - 1, 1))
+    wanted = torch.full((len(answers),), -torch.inf) if least is None else torch.tensor(least)
 
     def work(chunk: list[int]) -> None:
         some = [prompts[i] for i in chunk]
         kept, logits = run_prompts(model, some, 0, room=longest, share_prefix=share_prefix)
-        first = logits.float().log_softmax(-1)
-        for k, answer in enumerate(answers):
-            whole = torch.tensor(answer, device=first.device).expand(len(some), -1)
-            score = first[:, answer[0]]
-            if len(answer) > 1:
-                tail = kept.tail_logits(whole[:, :-1]).float().log_softmax(-1)
-                score = score + tail.gather(-1, whole[:, 1:, None])[..., 0].sum(1)
-            scores[chunk, k] = score.cpu().numpy()
+        first = logits.float().log_softmax(-1)[:, [answer[0] for answer in answers]].cpu()
+        matters = first >= wanted
+        for length in {len(answer) for answer in answers} - {1}:
+            same = torch.tensor([len(answer) == length for answer in answers])
+            for pairs in (matters & same).nonzero().split(len(some)):
+                if len(pairs):
+                    row, nth = pairs.unbind(1)
+                    whole = torch.tensor([answers[k] for k in nth.tolist()])
+                    tail = kept.tail_logits(whole[:, :-1], row).float().log_softmax(-1).cpu()
+                    first[row, nth] += tail.gather(-1, whole[:, 1:, None])[..., 0].sum(1)
+        scores[chunk] = first.numpy()
 
-    # An answer's tokens behind all rows are unembedded at once.
-    most = rows_within(vocabulary(model), max(longest - 1, 1))
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most)
     return scores
 

@@ -339,3 +339,19 @@ def test_a_grid_of_answers_is_scored_as_each_alone(asked, prompts):
     for i, head in enumerate(heads):
         alone, _ = score_pairs(model, tokenizer, [(tuple(head), a) for a in answers], ["x"] * 3)
         assert np.allclose(found[i], alone, atol=1e-5)
+
+
+def test_a_grid_is_cut_short_only_where_an_answer_scores_less_than_matters(asked, prompts):
+    model, tokenizer = asked
+    pairs = tokenize_with_answer(tokenizer, [prompts[0]] * 3, ["Paris", "New York", "Rome"])
+    heads = [tokens.ids for tokens in tokenize(tokenizer, prompts[:4])]
+    answers, names = [answer for _, answer in pairs], ["x"] * 4
+    assert any(len(answer) > 1 for answer in answers)
+    whole = score_grid(model, heads, answers, names)
+    for least in (whole.min(0) - 1, np.median(whole, 0), whole.max(0) + 100):
+        found = score_grid(model, heads, answers, names, least=least.tolist())
+        matters = whole >= least
+        np.testing.assert_allclose(found[matters], whole[matters], atol=1e-5)
+        assert (found[~matters] < least[None].repeat(4, 0)[~matters]).all()
+        assert (found >= whole - 1e-5).all()
+    assert (found > whole + 1e-3).any(), "nothing was cut short"
