@@ -51,16 +51,25 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text]) -> list[
 
 
 def tokenize_with_answer(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], answers: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Text],
+    answers: Sequence[str],
+    alone: Sequence[Sequence[int]] | None = None,
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Tokenise each prompt with its answer; return (prompt ids, answer ids) pairs.
 
     Where a tokenizer would merge across the boundary, the prompt keeps the ids it has on its own.
 
+    Args:
+        tokenizer: the model's own fast tokenizer.
+        prompts: what the answers stand behind.
+        answers: one a prompt.
+        alone: the prompts' own ids, where they are known.
+
     Raises:
         InputError: an answer that tokenises to nothing.
     """
-    pairs = answer_ids(tokenizer, prompts, answers)
+    pairs = answer_ids(tokenizer, prompts, answers, alone)
     for prompt, answer, (_, said) in zip(prompts, answers, pairs, strict=True):
         if not said:
             asked = getattr(prompt, "fact_id", "")
@@ -73,13 +82,17 @@ def tokenize_with_answer(
 
 
 def answer_ids(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], answers: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Text],
+    answers: Sequence[str],
+    alone: Sequence[Sequence[int]] | None = None,
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Tokenise as :func:`tokenize_with_answer` does; an answer may come out as no ids."""
     texts = with_answers(tokenizer, prompts, answers)
-    alone, joined = _encode(tokenizer, prompts), _encode(tokenizer, texts, _rendered(prompts))
+    own = (ids for ids, _ in _encode(tokenizer, prompts)) if alone is None else map(list, alone)
+    joined = _encode(tokenizer, texts, _rendered(prompts))
     pairs = []
-    for one, text, (prompt, _), (both, _) in zip(prompts, texts, alone, joined, strict=True):
+    for one, text, prompt, (both, _) in zip(prompts, texts, own, joined, strict=True):
         n = len(prompt)
         if both[:n] == prompt:
             said = both[n:]

@@ -80,7 +80,8 @@ def answer_tokens(tokenizer: PreTrainedTokenizerBase, batch: PromptBatch) -> lis
         if not prompt.answers:
             raise InputError(f"fact {prompt.fact_id!r}: has no answer to score; leave it out or give it one")
     answers = [p.answers[0] for p in batch.prompts]
-    return [answer for _, answer in tokenize_with_answer(tokenizer, batch.prompts, answers)]
+    pairs = tokenize_with_answer(tokenizer, batch.prompts, answers, batch.token_rows())
+    return [answer for _, answer in pairs]
 
 
 def _with_room(batch: PromptBatch, room: int) -> tuple[Int[Tensor, "fact pos"], Int[Tensor, "fact pos"]]:

@@ -111,10 +111,14 @@ class PromptBatch(ShortRepr):
         """Mark the prompt's own words: neither special, nor subject, nor the last token, nor padding."""
         return self.attention_mask.bool() & ~self.special_mask & ~self.subject_mask & ~self.last_mask
 
+    def token_rows(self) -> list[list[int]]:
+        """List every prompt's real tokens."""
+        ends = (self.last + 1).tolist()
+        return [row[:end] for row, end in zip(self.input_ids.tolist(), ends, strict=True)]
+
     def tokens(self, tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:
         """Decode every real token by itself, for display."""
-        rows = [self.input_ids[i, : int(self.last[i]) + 1].tolist() for i in range(len(self))]
-        return [[str(tokenizer.decode([token])) for token in row] for row in rows]
+        return [[str(tokenizer.decode([token])) for token in row] for row in self.token_rows()]
 
     def chunks(
         self, batch_tokens: int, rows: int | None = None
