@@ -87,7 +87,14 @@ def answer_ids(
     answers: Sequence[str],
     alone: Sequence[Sequence[int]] | None = None,
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Tokenise as :func:`tokenize_with_answer` does; an answer may come out as no ids."""
+    """Tokenise as :func:`tokenize_with_answer` does; an answer may come out as no ids.
+
+    Args:
+        tokenizer: the model's own fast tokenizer.
+        prompts: what the answers stand behind.
+        answers: one a prompt.
+        alone: the prompts' own ids, where they are known.
+    """
     texts = with_answers(tokenizer, prompts, answers)
     own = (ids for ids, _ in _encode(tokenizer, prompts)) if alone is None else map(list, alone)
     joined = _encode(tokenizer, texts, _rendered(prompts))

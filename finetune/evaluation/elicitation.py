@@ -235,14 +235,13 @@ class Elicitation:
         names = list(dict.fromkeys(facts[i].answer for i in rows))
         ids = [said for _, said in answer_ids(self.tokenizer, mine[:1] * len(names), names)]
         room = (context_limit(self.model) or 2**31) - max(map(len, ids))
-        others = [prompts[i] for i in order]
-        heads = [tokens.ids for tokens in tokenize(self.tokenizer, others)]
-        fit = [k for k, head in enumerate(heads) if len(head) <= room]
-        others, heads = [others[k] for k in fit], [heads[k] for k in fit]
+        told = tokenize(self.tokenizer, [prompts[i] for i in order])
+        fit = [k for k, tokens in enumerate(told) if len(tokens) <= room]
+        others, heads = [prompts[order[k]] for k in fit], [told[k].ids for k in fit]
         # An answer that begins less likely than the least of its own subjects' is less likely whole.
         least = [min(own[k] for k, i in enumerate(rows) if facts[i].answer == name) for name in names]
-        asked: dict[str, Any] = {"share_prefix": True, "budget": self.budget}
-        grid = score_grid(self.model, heads, ids, prompt_names(others), least=least, **asked)
+        how: dict[str, Any] = {"least": least, "share_prefix": True, "budget": self.budget}
+        grid = score_grid(self.model, heads, ids, prompt_names(others), **how)
         for value, i in zip(own.tolist(), rows, strict=True):
             accepted, subject = set(facts[i].answers), prompts[i].text[slice(*prompts[i].subject)]
             apart = [

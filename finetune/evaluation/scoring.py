@@ -20,9 +20,11 @@ from finetune.evaluation.batching import (
 from finetune.evaluation.prefixes import common_prefix, run_prefix
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from finetune.evaluation.prompt_cache import PromptCache
 
 Ids = tuple[int, ...]
 
@@ -175,19 +177,30 @@ def score_grid(
         some = [prompts[i] for i in chunk]
         kept, logits = run_prompts(model, some, 0, room=longest, share_prefix=share_prefix)
         first = logits.float().log_softmax(-1)[:, [answer[0] for answer in answers]].cpu()
-        matters = first >= wanted
-        for length in {len(answer) for answer in answers} - {1}:
-            same = torch.tensor([len(answer) == length for answer in answers])
-            for pairs in (matters & same).nonzero().split(len(some)):
-                if len(pairs):
-                    row, nth = pairs.unbind(1)
-                    whole = torch.tensor([answers[k] for k in nth.tolist()])
-                    tail = kept.tail_logits(whole[:, :-1], row).float().log_softmax(-1).cpu()
-                    first[row, nth] += tail.gather(-1, whole[:, 1:, None])[..., 0].sum(1)
+        _add_tails(kept, first, answers, first >= wanted)
         scores[chunk] = first.numpy()
 
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most)
     return scores
+
+
+def _add_tails(
+    kept: PromptCache,
+    scores: Float[Tensor, "row answer"],
+    answers: Sequence[Ids],
+    wanted: Bool[Tensor, "row answer"],
+) -> None:
+    """Add to scores of answers' first tokens what the others get, where that is wanted."""
+    import torch
+
+    lengths = torch.tensor(list(map(len, answers)))
+    for length in sorted({*lengths.tolist()} - {1}):
+        for pairs in (wanted & (lengths == length)).nonzero().split(len(scores)):
+            if len(pairs):
+                row, nth = pairs.unbind(1)
+                whole = torch.tensor([answers[k] for k in nth.tolist()])
+                tail = kept.tail_logits(whole[:, :-1], row).float().log_softmax(-1).cpu()
+                scores[row, nth] += tail.gather(-1, whole[:, 1:, None])[..., 0].sum(1)
 
 
 def _score_answer(
