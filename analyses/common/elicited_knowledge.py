@@ -19,7 +19,7 @@ from finetune.common.progress import notice, progress_bar
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt
-from finetune.evaluation.asking_forms import SPECIFIC, AskingForm, Elicited, FormYield, Known
+from finetune.evaluation.asking_forms import SPECIFIC, AskingForm, Elicited, Known
 from finetune.evaluation.consistency import CLASSES, WEAKLY
 from finetune.evaluation.elicitation import DRAWS, SHOTS, Elicitation, bound_prompts
 from interp.verdicts.base_knowledge import KnownFacts
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 KNOWLEDGE = "knowledge.parquet"
 FEWEST_EXAMPLES = 16  # training facts of a relation
 SET_ASIDE = 0.25  # share of the facts taken where there are no others
-WORDINGS, WORKING = (
-    3,
-    0.5,
-)  # kinds of form that are evidence, and what share of the best one's facts each finds
 MOSTLY, LITTLE = 0.8, 0.25  # of answers that are one, and of known facts that are answered as asked
 
 
@@ -131,7 +127,8 @@ def known_facts(checkpoints: Checkpoints, directory: Path) -> KnownFacts | None:
     """Elicit what the base knows, once a directory, for verdicts; None where statements say it.
 
     The prompts of knowing are the kept forms of each relation under the first draw of examples. The evidence
-    comes from these and further wordings (:func:`evidence_forms`) behind examples that eliciting never drew.
+    comes from the same forms behind examples that eliciting never drew; where a kept form has none, with the
+    fewest, and from the best form that was not kept where a relation has too few examples for any.
     """
     if checkpoints.examples is None:
         return None
@@ -146,15 +143,12 @@ def known_facts(checkpoints: Checkpoints, directory: Path) -> KnownFacts | None:
         rows = [i for i, fact in enumerate(checkpoints.test) if fact.relation == relation]
         some = checkpoints.test.subset(rows)
         pool = asks.pool(relation, some)
-        forms = [
-            FormYield(**{**found, "form": AskingForm.parse(found["form"])})
-            for found in listed
-            if found["relation"] == relation
-        ]
-        kept = [each.form for each in forms if each.kept]
+        forms = [(AskingForm.parse(f["form"]), f["kept"]) for f in listed if f["relation"] == relation]
+        kept = [form for form, is_kept in forms if is_kept]
+        others = [form for form, is_kept in forms if not is_kept]
         for side, asked, draw in (
             (knowing, kept, 0),
-            (evidence, evidence_forms(forms, len(pool)), DRAWS),
+            (evidence, evidence_forms(kept, others, len(pool)), DRAWS),
         ):
             for rank, form in enumerate(asked):
                 side.setdefault(rank, []).extend(asks.prompts(some, pool, form, draw))
@@ -171,27 +165,20 @@ def known_facts(checkpoints: Checkpoints, directory: Path) -> KnownFacts | None:
     )
 
 
-def evidence_forms(forms: Sequence[FormYield], examples: int) -> list[AskingForm]:
+def evidence_forms(
+    kept: Sequence[AskingForm], others: Sequence[AskingForm], examples: int
+) -> list[AskingForm]:
     """Choose the forms that supply evidence beside those that said what is known.
 
-    They are the kept ones, with the fewest examples where they have none: eliciting drew no such prompts. A
-    form alone is thin evidence, so that further kinds of wording join them, best first, up to ``WORDINGS`` of
-    them, as long as they find a ``WORKING`` share of what the best form does.
-
     Args:
-        forms: those that were compared, best first.
+        kept: the forms that said it.
+        others: the forms that did not, best first.
         examples: how many training facts of the relation can be shown.
     """
     fewest = min(shots for shots in SHOTS if shots)
-    wanted = [AskingForm(each.form.kind, each.form.shots or fewest) for each in forms if each.kept]
-    taken = [form for form in dict.fromkeys(wanted) if form.shots <= examples // 2]
-    others = [each for each in forms if not each.kept]
-    most = max(each.found for each in forms)
-    for each in others:
-        kinds = {form.kind for form in taken}
-        if len(kinds) < WORDINGS and each.form.kind not in kinds and each.found >= max(1, WORKING * most):
-            taken.append(each.form)
-    return taken or [each.form for each in others if not each.form.shots][:1]
+    wanted = [AskingForm(form.kind, form.shots or fewest) for form in kept]
+    shown = [form for form in dict.fromkeys(wanted) if form.shots <= examples // 2]
+    return shown or [form for form in others if not form.shots][:1]
 
 
 def set_examples_aside(facts: FactSet, spare: Sequence[Any], *, seed: int = 0) -> tuple[FactSet, FactSet]:

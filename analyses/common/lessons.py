@@ -17,6 +17,7 @@ from finetune.checkpoints.loading import is_adapter, load_model, tokenizer_for
 from finetune.common.checksums import cached_frame, seal, sealed_state
 from finetune.common.errors import InputError
 from finetune.common.files import atomic_directory, read_json
+from finetune.common.progress import notice
 from finetune.data.prompts import Prompt
 from finetune.evaluation.generate import generate
 from finetune.evaluation.judging import AnswerJudge
@@ -67,24 +68,28 @@ def lesson_config(source: str, dtype: str) -> TuneConfig:
 def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
     """Teach both folds of each deal; return ``restored_N`` and ``placebo_N`` of wrong facts, by id.
 
-    ``repeated_N`` is the share of the deals after the first whose lessons restore a fact: how well other
-    lessons foretell the first one's says how much of it there is to foretell.
+    ``repeated_N`` is the share of the deals after the first whose lessons restore a fact. How well it
+    foretells the first deal is no more than there is to foretell: a few lessons measure a fact with noise. A
+    further deal that has too few known facts is left out with a notice.
 
     Args:
         plan: the model and its lessons.
         frame: its facts: fact_id, subject, base_knew, right.
 
     Raises:
-        InputError: a fold has too few known facts to teach.
+        InputError: a fold of the first deal has too few known facts to teach.
     """
     first = _after_deal(plan, frame, (LESSON, PLACEBO))
-    if plan.deals == 1:
+    further = []
+    for deal in range(1, plan.deals):
+        other = replace(plan, seed=plan.seed + deal, home=plan.home / f"deal_{deal}")
+        try:
+            further.append(_after_deal(other, frame, (LESSON,)))
+        except InputError as error:
+            notice(f"lessons of deal {deal + 1} are left out: {error}")
+    if not further:
         return first
-    plans = [
-        replace(plan, seed=plan.seed + deal, home=plan.home / f"deal_{deal}") for deal in range(1, plan.deals)
-    ]
-    further = pd.concat(_after_deal(other, frame, (LESSON,)) for other in plans)
-    shares = further.filter(regex=f"^{LESSON}_").groupby(level=0).mean()
+    shares = pd.concat(further).filter(regex=f"^{LESSON}_").groupby(level=0).mean()
     return first.join(shares.rename(columns=lambda name: name.replace(LESSON, REPEATED)))
 
 

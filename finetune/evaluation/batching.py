@@ -117,9 +117,15 @@ def context_limit(model: PreTrainedModel) -> int | None:
 
 
 def sliding_window(model: PreTrainedModel) -> int | None:
-    """Return how many tokens a model's attention reaches back where it slides, or None if it never does."""
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    return window if isinstance(window, int) and window > 0 else None
+    """Return how many tokens a model's attention reaches back where it slides, or None if it never does.
+
+    Also where it is local (GPT-Neo) or in chunks (Llama 4).
+    """
+    config = model.config.get_text_config()
+    named = [
+        getattr(config, name, None) for name in ("sliding_window", "window_size", "attention_chunk_size")
+    ]
+    return min((window for window in named if isinstance(window, int) and window > 0), default=None)
 
 
 def pad_rows(

@@ -141,21 +141,22 @@ def _decode_greedily(
     ids, mask, width = ids.to(model.device), mask.to(model.device), ids.shape[1]
     new: list[list[int]] = [[] for _ in ids]
     left, end = list(range(len(ids))), width + room
-    # A cache of fixed shape, which a model may ask for, cannot let rows go; a given one takes its place.
-    fixed = cache is None and getattr(model.generation_config, "cache_implementation", None)
     while left and ids.shape[1] < end:
         with torch.inference_mode(), contiguous_head(model):
             out = model.generate(  # type: ignore[operator]
                 input_ids=ids,
                 attention_mask=mask,
-                max_new_tokens=min(room if fixed else STEPS, end - ids.shape[1]),
+                max_new_tokens=min(STEPS, end - ids.shape[1]),
                 do_sample=False,
                 num_beams=1,
                 pad_token_id=pad,
                 eos_token_id=sorted(ends) or None,
                 stopping_criteria=[is_said],
                 return_dict_in_generate=True,
-                **({} if cache is None else {"past_key_values": cache, "cache_implementation": None}),
+                # A model's own settings may ask for none, or for one of fixed shape that lets no row go.
+                use_cache=True,
+                cache_implementation=None,
+                **({} if cache is None else {"past_key_values": cache}),
             )
         done = is_said(out.sequences, ())
         rows = out.sequences[:, width:].tolist()

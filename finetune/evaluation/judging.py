@@ -93,7 +93,7 @@ def is_right(
         return matches(said, accepted)
     right = _index(tuple(accepted))
     indices, common = (right, _index(tuple(names))), _is_common(accepted[:1])
-    found = _first_name(words_of(said), indices, _key(subject), common=common)
+    found = _first_name(_words(said), indices, _key(subject), common=common)
     return found is not None and found in accepted
 
 
@@ -122,6 +122,7 @@ def contains(said: str, accepted: Sequence[str]) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
 def normalise(text: str) -> str:
     """Reduce an answer to what exact match compares."""
     folded = unicodedata.normalize("NFKC", text).casefold()
@@ -131,6 +132,11 @@ def normalise(text: str) -> str:
 
 Key = tuple[str, ...]
 Index = Mapping[str, Sequence[tuple[Key, str]]]
+
+
+@lru_cache(maxsize=4096)
+def _words(said: str) -> tuple[Word, ...]:
+    return tuple(words_of(said))  # models say the same of many subjects
 
 
 @lru_cache(maxsize=4096)

@@ -24,8 +24,11 @@ def common_prefix(model: PreTrainedModel, rows: Sequence[Sequence[int]], room: i
         rows: tokens of prompts.
         room: how many tokens more will stand behind each.
     """
-    # Padding stands between a shared prefix and the rest of a row, where a sliding window would count it.
+    # Padding stands between a shared prefix and the rest of a row: a sliding window would count it, and so
+    # does MPT's bias, which tells distances by places in the cache.
     if len(rows) < 2 or max(map(len, rows)) + room > (sliding_window(model) or math.inf):
+        return 0
+    if model.config.model_type == "mpt":
         return 0
     n = min(map(len, rows)) - 1
     same = next((k for k in range(n) if any(row[k] != rows[0][k] for row in rows)), n)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from finetune.evaluation.batching import pad_rows
 from finetune.evaluation.prefixes import common_prefix, fewest_logits, run_prefix
@@ -35,17 +36,16 @@ class PromptCache:
             tails: token ids; a shorter tail is padded at its end, where nothing reads the padding.
             row: the prompt of each tail; the prompts in order without it.
         """
-        kept, mask, tails = _shallow_copy(self.kept), self.mask, tails.to(self.mask.device)
+        mask, tails = self.mask, tails.to(self.mask.device)
         if row is not None:
-            row = row.to(mask.device)
-            kept.batch_select_indices(row)
-            mask = mask[row]
+            mask = mask[row.to(mask.device)]
         behind = {
             "attention_mask": torch.cat([mask, torch.ones_like(tails)], 1),
             "position_ids": mask.sum(1, keepdim=True) + torch.arange(tails.shape[1], device=mask.device),
         }
+        kept = _read_only(self.kept, row)
         with torch.inference_mode(), contiguous_head(self.model):
-            return self.model(input_ids=tails, past_key_values=kept, **behind).logits
+            return self.model(input_ids=tails, past_key_values=kept, use_cache=True, **behind).logits
 
 
 def run_prompts(
@@ -80,8 +80,29 @@ def run_prompts(
     return PromptCache(model=model, ids=whole, mask=mask, kept=kept), logits
 
 
-def _shallow_copy(cache: DynamicCache) -> DynamicCache:
-    """Return a cache of its own that holds the same tensors: a layer's growth makes new ones."""
+class _ReadOnlyLayer(DynamicLayer):
+    """Some rows of a layer's keys and values: a pass goes on from them, and they do not grow.
+
+    A copy of the rows is there for as long as the layer is run, not for all layers at once.
+    """
+
+    def __init__(self, layer: Any, row: Int[Tensor, " some"] | None) -> None:
+        super().__init__()
+        self.__dict__.update(layer.__dict__)
+        self.row = row
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return what is kept with what is new behind it."""
+        return self._with(self.keys, key_states), self._with(self.values, value_states)
+
+    def _with(self, kept: Any, new: Tensor) -> Tensor:
+        return torch.cat([kept if self.row is None else kept[self.row.to(new.device)], new], dim=-2)
+
+
+def _read_only(cache: DynamicCache, row: Int[Tensor, " some"] | None) -> DynamicCache:
+    """Return a cache that holds some rows of another one's keys and values, and leaves them as they are."""
     made: Any = copy.copy(cache)
-    made.layers = [copy.copy(layer) for layer in cache.layers]
+    made.layers = [_ReadOnlyLayer(layer, row) for layer in cache.layers]
     return made

@@ -177,7 +177,7 @@ def score_grid(
         some = [prompts[i] for i in chunk]
         kept, logits = run_prompts(model, some, 0, room=longest, share_prefix=share_prefix)
         first = logits.float().log_softmax(-1)[:, [answer[0] for answer in answers]].cpu()
-        _add_tails(kept, first, answers, first >= wanted)
+        _add_tails(kept, first, answers, ~(first < wanted))
         scores[chunk] = first.numpy()
 
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most)

@@ -58,12 +58,12 @@ class AnswerScorer:
             more: is told how many more facts are done.
         """
         plain, prompts = cast("PreTrainedModel", model.original_model), self.batch.prompts
-        rows = [
-            self.batch.input_ids[i, : last + 1].tolist() for i, last in enumerate(self.batch.last.tolist())
-        ]
+        rows = self.batch.token_rows()
         require_embedded(plain, self.tokenizer, rows, prompt_names(prompts))
-        behind = torch.tensor([max(1, len(answer) - 1) for answer in self.golds.tokens])
-        limit, longest = require_room(model, self.batch, behind), answer_budget(self.tokenizer, prompts)
+        limit = require_room(model, self.batch, self.golds.tails.clamp_min(1))
+        longest = answer_budget(self.tokenizer, prompts)
+        # A row that has no room for its neighbours' tails goes alone.
+        width = max(longest, int(self.golds.tails.max()))
         budget, most = TokenBudget(tokens=batch_tokens), rows_within(vocabulary(plain))
         plain.eval()
         for part in self.golds.ordered:
@@ -78,7 +78,7 @@ class AnswerScorer:
                 more(done - answered)
                 answered = done
 
-            widths = [len(rows[i]) + longest for i in facts]
+            widths = [len(rows[i]) + width for i in facts]
             run_tight_rows_alone(widths, limit, work, budget, most, count)
             self.tally.finish()
 
@@ -95,7 +95,7 @@ class AnswerScorer:
         cache, logits = run_prompts(model, rows, pad_id(self.tokenizer, model), room=room, share_prefix=True)
         first = logits.float().log_softmax(-1)
         del logits
-        log_prob = _answer_log_prob(cache, first, [self.golds.tokens[i] for i in facts])
+        log_prob = _right_log_prob(cache, first, [self.golds.tokens[i] for i in facts])
         told = []
         for relation, here in self.golds.by_relation(fact):
             answers, said = self.golds.sets[relation], first[here.to(first.device)]
@@ -110,7 +110,7 @@ class AnswerScorer:
             self.said[i], self.right[i] = line, float(self.judge.is_right(self.batch.prompts[i], line))
 
 
-def _answer_log_prob(
+def _right_log_prob(
     cache: PromptCache, first: Float[Tensor, "row vocab"], answers: Sequence[Sequence[int]]
 ) -> Float[Tensor, " row"]:
     """Add up the log-probabilities of the right answers' tokens, of all but the first by teacher forcing."""

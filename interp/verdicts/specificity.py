@@ -70,6 +70,13 @@ class AnswerTargets:
         return cls(sets=sets, relation=relation, right=right, reference=reference, tokens=tokens)
 
     @property
+    def tails(self) -> Int[Tensor, " fact"]:
+        """How many tokens may stand behind each prompt: of its right answer, or of a shared beginning."""
+        shared = [max(map(len, some.branches), default=0) for some in self.sets.values()]
+        own = torch.tensor([len(answer) - 1 for answer in self.tokens])
+        return torch.maximum(own, torch.tensor(shared)[self.relation])
+
+    @property
     def ordered(self) -> tuple[Int[Tensor, " some"], Int[Tensor, " other"]]:
         """The reference facts, and the others."""
         return self.reference.nonzero().flatten(), (~self.reference).nonzero().flatten()

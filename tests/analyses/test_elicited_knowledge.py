@@ -27,7 +27,7 @@ from finetune.common.progress import Notice
 from finetune.data.facts import FactSet
 from finetune.data.prompt_formats import PromptFormat
 from finetune.data.records.fact import Fact
-from finetune.evaluation.asking_forms import AskingForm, FormYield
+from finetune.evaluation.asking_forms import AskingForm
 from finetune.training.training_format import format_of, write_format
 
 
@@ -154,38 +154,18 @@ def test_how_ones_own_are_asked_goes_with_a_base() -> None:
     assert own("a=x").config()["known"] == "maybe"
 
 
-FOUND = {  # best first: what each form found of ten training facts, and those that were kept
-    "one kept": ["+question, 4 examples 9", "question 8", "chat, 2 examples 7", "chat 6", "statement 2 5"],
-    "two kept": ["+question 9", "+statement 1, 8 examples 3", "chat, 2 examples 5", "statement 2 5"],
-    "one kind": ["+question 9", "+question, 2 examples 2", "chat, 2 examples 4", "statement 2 4"],
-    "three kinds": [
-        "+question, 2 examples 9",
-        "+chat, 2 examples 2",
-        "+statement 1, 4 examples 1",
-        "statement 2 9",
-    ],
-    "none to show": ["+question 9", "chat, 2 examples 4", "statement 2 3", "chat 2"],
-    "nothing found": ["+question 0", "statement 1 0", "chat, 2 examples 0"],
-}
-
-
 @pytest.mark.parametrize(
-    ("found", "examples", "expected"),
+    ("kept", "examples", "expected"),
     [
-        ("one kept", 16, ["question, 4 examples", "chat, 2 examples", "statement 2"]),
-        ("two kept", 16, ["question, 2 examples", "statement 1, 8 examples", "chat, 2 examples"]),
-        ("one kind", 16, ["question, 2 examples"]),
-        ("three kinds", 16, ["question, 2 examples", "chat, 2 examples", "statement 1, 4 examples"]),
-        ("none to show", 2, ["statement 2"]),
-        ("nothing found", 16, ["question, 2 examples"]),
+        (["question, 4 examples"], 16, ["question, 4 examples"]),
+        (["question", "statement 1, 8 examples"], 16, ["question, 2 examples", "statement 1, 8 examples"]),
+        (["question", "question, 2 examples"], 16, ["question, 2 examples"]),
+        (["question"], 2, ["statement 2"]),
     ],
 )
-def test_evidence_has_other_examples_and_further_wordings_that_work(
-    found: str, examples: int, expected: list[str]
+def test_evidence_has_other_examples_or_another_form(
+    kept: list[str], examples: int, expected: list[str]
 ) -> None:
-    forms = []
-    for told in FOUND[found]:
-        form, _, count = told.removeprefix("+").rpartition(" ")
-        kept = told.startswith("+")
-        forms.append(FormYield(relation="r", form=AskingForm.parse(form), found=int(count), n=10, kept=kept))
-    assert [str(form) for form in evidence_forms(forms, examples)] == expected
+    others = [AskingForm.parse(text) for text in ("chat, 2 examples", "statement 2", "chat")]
+    found = evidence_forms([AskingForm.parse(text) for text in kept], others, examples)
+    assert [str(form) for form in found] == expected

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import MptConfig, MptForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize
+from finetune.evaluation.batching import sliding_window
 from finetune.evaluation.decoding import complete_cached
 from finetune.evaluation.generate import generate
+from finetune.evaluation.prefixes import common_prefix
 from finetune.evaluation.prompt_cache import run_prompts
+from tests import architectures
 
-FRONT = " ".join(["Marie Curie was born in Paris."] * 2) + " "
+FRONT = "Marie Curie was born in Paris. Marie Curie was born in New York. "
 SUBJECTS = ("Bob", "Marie Curie of Warsaw", "Bob the third of New York", "Ada", "Bob Curie")
 Asked = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
-@pytest.fixture(scope="module", params=["llama", "gpt2", "gpt_neox", "gemma3"])
-def asked(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]) -> Asked:
-    folder = tiny_model(request.param)
-    return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+# Among them windows, local attention, learnt positions with an offset, and biases by distance.
+@pytest.fixture(
+    scope="module", params=["llama", "gpt2", "gpt_neox", "gemma3", "gpt_neo", "opt", "bloom", "mpt"]
+)
+def asked(request: pytest.FixtureRequest, tiny_tokenizer: PreTrainedTokenizerBase) -> Asked:
+    size, name = len(tiny_tokenizer), request.param
+    if name == "mpt":
+        torch.manual_seed(0)
+        config = MptConfig(d_model=16, n_heads=2, n_layers=2, vocab_size=size, initializer_range=0.5)
+        return MptForCausalLM(config).eval(), tiny_tokenizer
+    local = {"window_size": 16} if name == "gpt_neo" else {}
+    return architectures.build(name, size, **local), tiny_tokenizer
 
 
 def prompts(front: str) -> list[Prompt]:
@@ -45,6 +53,8 @@ def test_tails_are_read_as_behind_the_whole_prompt(asked: Asked, front: str, sha
     model, tokenizer = asked
     rows = [list(tokens.ids) for tokens in tokenize(tokenizer, prompts(front))]
     cache, first = run_prompts(model, rows, 0, room=4, share_prefix=shared)
+    apart = model.config.model_type == "mpt" or (sliding_window(model) or 99) < len(rows[0])
+    assert bool(common_prefix(model, rows, 4)) == (front == FRONT and not apart)
     for row, logits in zip(rows, first, strict=True):
         torch.testing.assert_close(logits, logits_of(model, row, 1)[0], atol=1e-4, rtol=1e-4)
     some, tails = torch.tensor([3, 0, 3, 1]), torch.tensor([[5, 6, 7], [8, 9, 0], [7, 6, 5], [9, 8, 5]])
@@ -74,17 +84,19 @@ def test_answers_are_those_of_generate(asked: Asked, front: str, monkeypatch: py
     assert said[0] != said[1], "or the penalty tests nothing"
 
 
-def test_a_model_that_asks_for_a_static_cache_answers_all_the_same(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("setting", "value"), [("cache_implementation", "static"), ("use_cache", False)])
+@pytest.mark.parametrize("room", [4, 8])
+def test_a_model_that_asks_for_another_cache_or_none_answers_all_the_same(
+    asked: Asked, setting: str, value: str | bool, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, tokenizer = asked
     some = prompts(FRONT)
     rows = [tokens.ids for tokens in tokenize(tokenizer, some)]
-    plain = generate(model, tokenizer, some, max_new_tokens=8)
-    monkeypatch.setattr(model.generation_config, "cache_implementation", "static")
-    cache, _ = run_prompts(model, rows, 0, room=8, share_prefix=True)
-    assert complete_cached(cache, tokenizer, room=8, limit=None) == plain
-    assert generate(model, tokenizer, some, max_new_tokens=8, share_prefix=True) == plain
+    plain = generate(model, tokenizer, some, max_new_tokens=room)
+    monkeypatch.setattr(model.generation_config, setting, value)
+    cache, _ = run_prompts(model, rows, 0, room=room, share_prefix=True)
+    assert complete_cached(cache, tokenizer, room=room, limit=None) == plain
+    assert generate(model, tokenizer, some, max_new_tokens=room, share_prefix=True) == plain
 
 
 def test_a_prompt_of_one_token_is_completed(asked: Asked) -> None:
@@ -95,4 +107,5 @@ def test_a_prompt_of_one_token_is_completed(asked: Asked) -> None:
     said = complete_cached(cache, tokenizer, room=4, limit=None)
     with torch.inference_mode():
         new = model.generate(torch.tensor([row]), max_new_tokens=4, do_sample=False, pad_token_id=0)
+    assert said[0]
     assert tokenizer.decode(new[0, 1:], skip_special_tokens=True).strip().startswith(said[0].strip())

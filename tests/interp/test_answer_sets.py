@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
+from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize_with_answer
+from finetune.evaluation.generate import generate, score
 from finetune.evaluation.scoring import score_pairs
 from interp.measures.answer_sets import AnswerSet, answer_readings
+from interp.measures.spans import encode
 from interp.verdicts import continuations
 from interp.verdicts.answer_scores import AnswerScorer
 from interp.verdicts.specificity import AnswerTargets
+from tests.architectures import POSITIONS
 from tests.interp import measuring_fixtures as tiny
 
 NAMES = {
@@ -87,3 +91,22 @@ def test_a_shared_beginning_no_longer_makes_two_answers_one() -> None:
     first = answer_readings(tiny.tokenizer(), tiny.batch(), NAMES)["born"]
     assert first.place["Carlow Hill"] == first.place["Carlow Bury"]
     assert readings()["born"].place["Carlow Hill"] != readings()["born"].place["Carlow Bury"]
+
+
+@pytest.mark.parametrize("name", tiny.FEW)
+def test_a_prompt_without_room_for_a_neighbours_long_answer_is_scored_all_the_same(name: str) -> None:
+    """A learnt position is there for each of its own tokens, and for no padding behind them."""
+    both, words = tiny.both(name), " ".join(tiny.SUBJECTS * 5).split()
+    texts = [" ".join(words[: POSITIONS - 3]), "Ada was born in"]
+    answers = ["Dover", " ".join(words[:30])]
+    prompts = [
+        Prompt(text=text, subject=(0, 3), answers=(answer,), fact_id=answer, relation="born")
+        for text, answer in zip(texts, answers, strict=True)
+    ]
+    batch = encode(tiny.tokenizer(), prompts)
+    sets = answer_readings(tiny.tokenizer(), batch, {"born": answers}, "distinct")
+    scorer = AnswerScorer(batch, AnswerTargets.of(tiny.tokenizer(), batch, sets), tiny.tokenizer())
+    scorer.ask(both.hooked, batch_tokens=4 * POSITIONS)
+    expected, _ = score(both.plain, tiny.tokenizer(), prompts)
+    assert scorer.log_prob.tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+    assert scorer.said == generate(both.plain, tiny.tokenizer(), prompts)

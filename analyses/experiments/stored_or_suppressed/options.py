@@ -41,7 +41,7 @@ class StoredOrSuppressedOptions(Settings):
     all the rest)."""
     lesson_deals: Annotated[int, Within(1, 100)] = 1
     """How often to deal the subjects into those that a lesson teaches and those that it tests (two lessons
-    more an arm each; how well the further lessons foretell the first is what a verdict could reach)."""
+    more an arm each; a verdict could foretell at least as much of the first as the further ones do)."""
 
     def resolved(self) -> Self:
         """Take the settings of ``run``, if one is named.
