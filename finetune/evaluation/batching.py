@@ -135,13 +135,14 @@ def pad_rows(
     import torch
 
     width = max(map(len, rows))
-    ids = torch.full((len(rows), width), pad, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for k, row in enumerate(rows):
-        at = slice(width - len(row), width) if left else slice(0, len(row))
-        ids[k, at] = torch.tensor(row)
-        mask[k, at] = 1
-    return ids, mask
+
+    def laid_out(row: Sequence[int], filling: int) -> list[int]:
+        free = [filling] * (width - len(row))
+        return [*free, *row] if left else [*row, *free]
+
+    # One tensor of lists takes a fraction of the time of one for each row.
+    ids = torch.tensor([laid_out(row, pad) for row in rows], dtype=torch.long)
+    return ids, torch.tensor([laid_out([1] * len(row), 0) for row in rows], dtype=torch.long)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
