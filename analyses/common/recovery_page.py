@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from analyses.common.lessons import REPEATED
 from analyses.common.recovery_numbers import LOST, NEVER
 from interp.reports.pages.results_tables import Column, results_table, write_number, write_share_of
 from interp.reports.read.results import Results
@@ -13,11 +14,14 @@ if TYPE_CHECKING:
     from interp.reports.pages.study import StudyTable
 
 _GROUPS = {LOST: "all lost facts", NEVER: "never stored: right in no form of the base"}
+_AT_LEAST = (
+    " What other deals foretell is the least that there is to foretell: lessons measure it with noise."
+)
 FORETOLD = {
     "stated": "the verdict: the share of held-out forms in which it is stated",
     "forms": "how specific the right answer is in these forms",
     "asked": "how specific it is as asked",
-    "repeated": "how often lessons on other deals of the facts bring it back",
+    REPEATED: "how often lessons on other deals of the facts bring it back",
 }
 
 
@@ -111,5 +115,6 @@ def _foretold_table(lesson: Results) -> StudyTable:
             ("{} steps: verdict − this", "stated_minus", "+2?"),
         ),
         note="Area under the ROC curve among lost facts, averaged over arms; 0.5 tells nothing. Decided: "
-        "without facts whose verdict is undetermined. Differences are paired: the same facts.",
+        "without facts whose verdict is undetermined. Differences are paired: the same facts."
+        + (_AT_LEAST if FORETOLD[REPEATED].capitalize() in rows else ""),
     )

@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 
 from analyses.common.lessons import LessonPlan, after_lessons
+from analyses.common.numbers import tree_to_json
 from analyses.common.recovery_numbers import has_commonest_answer, recovery_numbers, recovery_trees
+from analyses.common.recovery_page import recovery_tables
 from analyses.experiments.planted_truth.numbers import simple_rules
 from finetune.data.prompts import Prompt
 from finetune.training.config import TuneConfig
+from interp.reports.read.results import Results
 from interp.verdicts.recovery import exchange_answers, lesson_folds, lesson_prompts
 
 SUBJECTS = [f"Person {i // 3}" for i in range(60)] + ["person 0", "PERSON 7"]
@@ -190,3 +193,11 @@ def test_how_far_lessons_agree_stands_beside_the_verdict() -> None:
     assert found["auroc"]["repeated"].value == found["auroc_decided"]["repeated"].value == 1
     assert found["auroc"]["stated"].value == 0.5
     assert found["stated_minus"]["repeated"].high < 0
+
+
+def test_the_page_says_what_further_lessons_foretell_where_they_were_given() -> None:
+    rows = frame(np.tile([1.0, 0.0], 40), np.arange(80.0), np.tile([1.0, 1.0, 0.0, 0.0], 20))
+    for given, here in ((rows, False), (rows.assign(repeated_30=rows["restored_30"]), True)):
+        foretold = recovery_tables(Results.of(tree_to_json(recovery_numbers(given))))[1]
+        assert any("other deals" in str(row[0]) for row in foretold.rows) == here
+        assert ("other deals" in foretold.note) == here
