@@ -30,6 +30,7 @@ from interp.verdicts.recovery import exchange_answers, lesson_folds, lesson_prom
 LESSON, PLACEBO = "restored", "placebo"
 REPEATED = "repeated"  # the share of further lessons, of other deals, that restore a fact
 FEWEST = 8  # facts below which a lesson is none
+Fold = tuple[list[Prompt], list[Prompt]]  # what a lesson teaches, and what is asked after it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ def lesson_config(source: str, dtype: str) -> TuneConfig:
 def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
     """Teach both folds of each deal; return ``restored_N`` and ``placebo_N`` of wrong facts, by id.
 
-    ``repeated_N`` is the share of the deals after the first whose lessons restore a fact. How well it
+    ``repeated_N`` is the share of ``repeated_deals`` further deals whose lessons restore a fact. How well it
     foretells the first deal is no more than there is to foretell: a few lessons measure a fact with noise. A
     further deal that has too few known facts is left out with a notice.
 
@@ -79,26 +80,29 @@ def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: a fold of the first deal has too few known facts to teach.
     """
-    first = _after_deal(plan, frame, (LESSON, PLACEBO))
+    first = _after_deal(plan, _deal(plan, frame), (LESSON, PLACEBO))
     further = []
-    for deal in range(1, plan.deals):
-        other = replace(plan, seed=plan.seed + deal, home=plan.home / f"deal_{deal}")
+    for number in range(1, plan.deals):
+        other = replace(plan, seed=plan.seed + number, home=plan.home / f"deal_{number}")
         try:
-            further.append(_after_deal(other, frame, (LESSON,)))
+            folds = _deal(other, frame)
         except InputError as error:
-            notice(f"lessons of deal {deal + 1} are left out: {error}")
+            notice(f"lessons of deal {number + 1} are left out: {error}")
+            continue
+        further.append(_after_deal(other, folds, (LESSON,)))
     if not further:
         return first
     shares = pd.concat(further).filter(regex=f"^{LESSON}_").groupby(level=0).mean()
-    return first.join(shares.rename(columns=lambda name: name.replace(LESSON, REPEATED)))
+    shares = shares.rename(columns=lambda name: name.replace(LESSON, REPEATED))
+    return first.join(shares.assign(**{f"{REPEATED}_deals": len(further)}))
 
 
-def _after_deal(plan: LessonPlan, frame: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFrame:
-    """Deal the subjects into two folds, and test each by lessons on the other."""
+def _deal(plan: LessonPlan, frame: pd.DataFrame) -> list[Fold]:
+    """Deal the subjects into two folds: what teaches each, and what is asked of it afterwards."""
     folds = lesson_folds(frame["subject"].tolist(), plan.seed)
     subjects = dict(zip(frame["fact_id"], frame["subject"], strict=True))
     known, wrong = frame["base_knew"] == 1, ~frame["right"].astype(bool)
-    parts = []
+    dealt = []
     for fold in (0, 1):
         inside = folds == bool(fold)
         tested = set(frame.loc[inside & wrong, "fact_id"])
@@ -108,7 +112,14 @@ def _after_deal(plan: LessonPlan, frame: pd.DataFrame, kinds: Sequence[str]) -> 
             raise InputError(
                 f"only {len(lesson)} known facts to teach one half of the subjects; give at least {FEWEST}"
             )
-        asked = [prompt for prompt in plan.prompts if prompt.fact_id in tested]
+        dealt.append((lesson, [prompt for prompt in plan.prompts if prompt.fact_id in tested]))
+    return dealt
+
+
+def _after_deal(plan: LessonPlan, folds: Sequence[Fold], kinds: Sequence[str]) -> pd.DataFrame:
+    """Test each fold by lessons on the other."""
+    parts = []
+    for fold, (lesson, asked) in enumerate(folds):
         taught_by = {LESSON: lesson, PLACEBO: exchange_answers(lesson, plan.seed)}
         columns = [_taught(plan, f"{name}_{fold}", taught_by[name], asked) for name in kinds]
         named = [c.add_prefix(f"{name}_") for name, c in zip(kinds, columns, strict=True)]

@@ -177,6 +177,7 @@ def test_lessons_of_further_deals_test_every_wrong_fact_by_other_folds(
     assert found["restored_30"].tolist() == even.tolist()
     assert found["repeated_30"].tolist() == (even / 2).tolist(), "the mean of two further deals"
     assert found["placebo_30"].eq(0).all()
+    assert found["repeated_deals"].eq(2).all()
     assert [name for name, _, _ in given] == [
         *("./restored_0", "./placebo_0", "./restored_1", "./placebo_1"),
         *(f"deal_{deal}/restored_{fold}" for deal in (1, 2) for fold in (0, 1)),
@@ -184,6 +185,12 @@ def test_lessons_of_further_deals_test_every_wrong_fact_by_other_folds(
     assert len({tested for _, _, tested in given}) == 6, "each deal has folds of its own"
     alone = after_lessons(replace(plan, deals=1), facts)
     pd.testing.assert_frame_equal(alone, found[alone.columns])
+
+    few = lesson_folds(SUBJECTS[:60], plan.seed + 1)  # known facts are all on one side of the second deal
+    facts["base_knew"] = few.astype(float)
+    left = after_lessons(plan, facts)
+    assert left["repeated_deals"].eq(1).all(), "a deal that cannot be taught takes no other with it"
+    assert left["restored_30"].notna().all()
 
 
 def test_how_far_lessons_agree_stands_beside_the_verdict() -> None:
