@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
+from finetune.common.errors import InputError
 from finetune.evaluation.batching import pad_rows
 from finetune.evaluation.prefixes import common_prefix, fewest_logits, run_prefix
 from finetune.evaluation.unembedding import contiguous_head
@@ -67,17 +68,30 @@ def run_prompts(
         pad: the id that fills masked positions.
         room: how many tokens will stand behind each prompt at most.
         share_prefix: run what all prompts begin with once.
+
+    Raises:
+        InputError: layers of the model keep something else than keys and values.
     """
     front = common_prefix(model, rows, room) if share_prefix else 0
     ids, mask = (p.to(model.device) for p in pad_rows([row[front:] for row in rows], pad, left=True))
     with torch.inference_mode(), contiguous_head(model):
-        mask, kept = run_prefix(model, rows[0][:front], mask, DynamicCache())
+        mask, kept = run_prefix(model, rows[0][:front], mask, _empty_cache(model))
         at = mask.cumsum(1).sub(1).clamp_min(0)[:, front:]
         given = {"attention_mask": mask, "position_ids": at, **fewest_logits(model)}
         logits = model(input_ids=ids, past_key_values=kept, use_cache=True, **given).logits[:, -1]
     shared = torch.tensor(rows[0][:front], dtype=torch.long, device=ids.device)
     whole = torch.cat([shared.expand(len(ids), -1), ids], 1)
     return PromptCache(model=model, ids=whole, mask=mask, kept=kept), logits
+
+
+def _empty_cache(model: PreTrainedModel) -> DynamicCache:
+    own = DynamicCache(config=model.config).layers
+    if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in own):
+        raise InputError(
+            f"{type(model).__name__}: has layers that keep a state instead of keys and values (convolutions, "
+            "linear attention), behind which no second answer can be scored; give a model of attention alone"
+        )
+    return DynamicCache()
 
 
 class _ReadOnlyLayer(DynamicLayer):

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import MptConfig, MptForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
+from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize
 from finetune.evaluation.batching import sliding_window
@@ -109,3 +117,11 @@ def test_a_prompt_of_one_token_is_completed(asked: Asked) -> None:
         new = model.generate(torch.tensor([row]), max_new_tokens=4, do_sample=False, pad_token_id=0)
     assert said[0]
     assert tokenizer.decode(new[0, 1:], skip_special_tokens=True).strip().startswith(said[0].strip())
+
+
+def test_a_model_with_layers_of_another_kind_is_refused(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    kinds = ["conv", "full_attention"]
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    config = Lfm2Config(vocab_size=len(tiny_tokenizer), intermediate_size=16, layer_types=kinds, **shape)
+    with pytest.raises(InputError, match=r"Lfm2ForCausalLM.*convolutions.*attention alone"):
+        run_prompts(Lfm2ForCausalLM(config).eval(), [[3, 4, 5]], 0, room=2)
