@@ -15,6 +15,8 @@ from analyses.common.numbers import tree_to_json
 from analyses.common.recovery_numbers import has_commonest_answer, recovery_numbers, recovery_trees
 from analyses.common.recovery_page import recovery_tables
 from analyses.experiments.planted_truth.numbers import simple_rules
+from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
+from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
 from finetune.training.config import TuneConfig
 from interp.reports.read.results import Results
@@ -208,3 +210,11 @@ def test_the_page_says_what_further_lessons_foretell_where_they_were_given() -> 
         foretold = recovery_tables(Results.of(tree_to_json(recovery_numbers(given))))[1]
         assert any("other deals" in str(row[0]) for row in foretold.rows) == here
         assert ("other deals" in foretold.note) == here
+
+
+def test_deals_of_lessons_need_lessons() -> None:
+    with pytest.raises(InputError, match="--lesson-deals 3: goes with --lesson-steps"):
+        StoredOrSuppressedOptions(lesson_deals=3, lesson_steps=(0,)).check()
+    with pytest.raises(InputError, match="--lesson-deals"):
+        StoredOrSuppressedOptions(lesson_deals=0).check()
+    StoredOrSuppressedOptions(lesson_deals=3).check()

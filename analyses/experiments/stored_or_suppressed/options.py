@@ -91,6 +91,16 @@ class StoredOrSuppressedOptions(Settings):
                 "or run attention_imbalance again"
             )
 
+    def check(self) -> None:
+        """Refuse settings that contradict each other or can lead nowhere.
+
+        Raises:
+            InputError: names the setting and the remedy.
+        """
+        super().check()
+        if not self.steps_of_lessons:
+            refuse_unread(self, ("lesson_deals",), "goes with --lesson-steps, and no lesson is given")
+
     @property
     def steps_of_lessons(self) -> tuple[int, ...]:
         """After how many steps of a lesson to ask, in order."""
