@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import first_line, line_is_said
-from finetune.evaluation.batching import TokenBudget, pad_id, pad_rows, run_in_batches
-from finetune.evaluation.prefixes import common_prefix, run_prefix
+from finetune.evaluation.batching import TokenBudget, pad_id, run_in_batches
+from finetune.evaluation.prefixes import common_prefix, pad_behind_prefix
 from finetune.evaluation.prompt_cache import PromptCache
 
 STEPS = 6  # tokens after which rows that are done leave a batch
@@ -38,11 +38,8 @@ def complete_rows(
         limit: the model's context, if it is bounded.
         share_prefix: run what all rows begin with once.
     """
-    pad = pad_id(tokenizer, model)
     front = common_prefix(model, rows, room) if share_prefix else 0
-    ids, mask = pad_rows([row[front:] for row in rows], pad, left=True)
-    ids = torch.cat([torch.tensor(rows[0][:front], dtype=torch.long).expand(len(ids), -1), ids], 1)
-    mask, cache = run_prefix(model, rows[0][:front], mask)
+    ids, mask, cache = pad_behind_prefix(model, rows, pad_id(tokenizer, model), front)
     return _complete(model, tokenizer, ids, mask, cache, room=room, limit=limit)
 
 
@@ -97,7 +94,7 @@ def run_tight_rows_alone(
     work: Callable[[list[int]], None],
     budget: TokenBudget | None,
     most: int,
-    advance: Callable[[int], None],
+    advance: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Run a row that the context leaves less room alone: it must not shorten its neighbours' answers.
 
@@ -138,7 +135,7 @@ def _decode_greedily(
     """
     from finetune.evaluation.unembedding import contiguous_head
 
-    ids, mask, width = ids.to(model.device), mask.to(model.device), ids.shape[1]
+    width = ids.shape[1]
     new: list[list[int]] = [[] for _ in ids]
     left, end = list(range(len(ids))), width + room
     while left and ids.shape[1] < end:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from finetune.evaluation.batching import sliding_window
+from finetune.evaluation.batching import pad_rows, sliding_window
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -26,9 +26,8 @@ def common_prefix(model: PreTrainedModel, rows: Sequence[Sequence[int]], room: i
     """
     # Padding stands between a shared prefix and the rest of a row: a sliding window would count it, and so
     # does MPT's bias, which tells distances by places in the cache.
-    if len(rows) < 2 or max(map(len, rows)) + room > (sliding_window(model) or math.inf):
-        return 0
-    if model.config.model_type == "mpt":
+    reach = 0 if model.config.model_type == "mpt" else sliding_window(model) or math.inf
+    if len(rows) < 2 or max(map(len, rows)) + room > reach:
         return 0
     n = min(map(len, rows)) - 1
     same = next((k for k in range(n) if any(row[k] != rows[0][k] for row in rows)), n)
@@ -55,6 +54,33 @@ def run_prefix(
         made = model(input_ids=before, past_key_values=cache, use_cache=True, **fewest_logits(model))
     made.past_key_values.batch_repeat_interleave(len(mask))
     return torch.cat([mask.new_ones(len(mask), len(prefix)), mask], 1), made.past_key_values
+
+
+def pad_behind_prefix(
+    model: PreTrainedModel,
+    rows: Sequence[Sequence[int]],
+    pad: int,
+    front: int,
+    cache: Any = None,
+) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"], Any]:
+    """Left-pad rows behind the tokens that they begin with, which are run once.
+
+    Args:
+        model: the plain model.
+        rows: tokens of prompts.
+        pad: the id that fills masked positions.
+        front: how many tokens all rows share (:func:`common_prefix`).
+        cache: as in :func:`run_prefix`.
+
+    Returns:
+        The ids and the mask of whole rows, on the model's device, and the keys and values of the prefix.
+    """
+    import torch
+
+    ids, mask = (p.to(model.device) for p in pad_rows([row[front:] for row in rows], pad, left=True))
+    mask, cache = run_prefix(model, rows[0][:front], mask, cache)
+    shared = torch.tensor(rows[0][:front], dtype=torch.long, device=ids.device)
+    return torch.cat([shared.expand(len(ids), -1), ids], 1), mask, cache
 
 
 def fewest_logits(model: PreTrainedModel) -> dict[str, int]:

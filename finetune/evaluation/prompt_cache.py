@@ -14,8 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 from finetune.common.errors import InputError
-from finetune.evaluation.batching import pad_rows
-from finetune.evaluation.prefixes import common_prefix, fewest_logits, run_prefix
+from finetune.evaluation.prefixes import common_prefix, fewest_logits, pad_behind_prefix
 from finetune.evaluation.unembedding import contiguous_head
 
 
@@ -29,22 +28,21 @@ class PromptCache:
     kept: DynamicCache
 
     def tail_logits(
-        self, tails: Int[Tensor, "some nth"], row: Int[Tensor, " some"] | None = None
+        self, tails: Int[Tensor, "some nth"], row: Int[Tensor, " some"]
     ) -> Float[Tensor, "some nth vocab"]:
         """Return the logits behind each token of tails that stand behind prompts; what is kept stays.
 
         Args:
             tails: token ids; a shorter tail is padded at its end, where nothing reads the padding.
-            row: the prompt of each tail; the prompts in order without it.
+            row: the prompt of each tail.
         """
-        mask, tails = self.mask, tails.to(self.mask.device)
-        if row is not None:
-            mask = mask[row.to(mask.device)]
+        mask, tails = self.mask[row.to(self.mask.device)], tails.to(self.mask.device)
         behind = {
             "attention_mask": torch.cat([mask, torch.ones_like(tails)], 1),
             "position_ids": mask.sum(1, keepdim=True) + torch.arange(tails.shape[1], device=mask.device),
         }
-        kept = _read_only(self.kept, row)
+        kept: Any = copy.copy(self.kept)
+        kept.layers = [_ReadOnlyLayer(layer, row) for layer in self.kept.layers]
         with torch.inference_mode(), contiguous_head(self.model):
             return self.model(input_ids=tails, past_key_values=kept, use_cache=True, **behind).logits
 
@@ -73,15 +71,12 @@ def run_prompts(
         InputError: layers of the model keep something else than keys and values.
     """
     front = common_prefix(model, rows, room) if share_prefix else 0
-    ids, mask = (p.to(model.device) for p in pad_rows([row[front:] for row in rows], pad, left=True))
     with torch.inference_mode(), contiguous_head(model):
-        mask, kept = run_prefix(model, rows[0][:front], mask, _empty_cache(model))
+        ids, mask, kept = pad_behind_prefix(model, rows, pad, front, _empty_cache(model))
         at = mask.cumsum(1).sub(1).clamp_min(0)[:, front:]
         given = {"attention_mask": mask, "position_ids": at, **fewest_logits(model)}
-        logits = model(input_ids=ids, past_key_values=kept, use_cache=True, **given).logits[:, -1]
-    shared = torch.tensor(rows[0][:front], dtype=torch.long, device=ids.device)
-    whole = torch.cat([shared.expand(len(ids), -1), ids], 1)
-    return PromptCache(model=model, ids=whole, mask=mask, kept=kept), logits
+        logits = model(input_ids=ids[:, front:], past_key_values=kept, use_cache=True, **given).logits[:, -1]
+    return PromptCache(model=model, ids=ids, mask=mask, kept=kept), logits
 
 
 def _empty_cache(model: PreTrainedModel) -> DynamicCache:
@@ -100,7 +95,7 @@ class _ReadOnlyLayer(DynamicLayer):
     A copy of the rows is there for as long as the layer is run, not for all layers at once.
     """
 
-    def __init__(self, layer: Any, row: Int[Tensor, " some"] | None) -> None:
+    def __init__(self, layer: Any, row: Int[Tensor, " some"]) -> None:
         super().__init__()
         self.__dict__.update(layer.__dict__)
         self.row = row
@@ -112,11 +107,4 @@ class _ReadOnlyLayer(DynamicLayer):
         return self._with(self.keys, key_states), self._with(self.values, value_states)
 
     def _with(self, kept: Any, new: Tensor) -> Tensor:
-        return torch.cat([kept if self.row is None else kept[self.row.to(new.device)], new], dim=-2)
-
-
-def _read_only(cache: DynamicCache, row: Int[Tensor, " some"] | None) -> DynamicCache:
-    """Return a cache that holds some rows of another one's keys and values, and leaves them as they are."""
-    made: Any = copy.copy(cache)
-    made.layers = [_ReadOnlyLayer(layer, row) for layer in cache.layers]
-    return made
+        return torch.cat([kept[self.row.to(new.device)], new], dim=-2)

@@ -171,13 +171,13 @@ def score_grid(
     model.eval()
     # An answer's tokens behind all rows are unembedded at once.
     most = rows_within(vocabulary(model), max(longest - 1, 1))
-    wanted = torch.full((len(answers),), -torch.inf) if least is None else torch.tensor(least)
+    bounds = torch.full((len(answers),), -torch.inf) if least is None else torch.tensor(least)
 
     def work(chunk: list[int]) -> None:
         some = [prompts[i] for i in chunk]
         kept, logits = run_prompts(model, some, 0, room=longest, share_prefix=share_prefix)
         first = logits.float().log_softmax(-1)[:, [answer[0] for answer in answers]].cpu()
-        _add_tails(kept, first, answers, ~(first < wanted))
+        _add_tails(kept, first, answers, ~(first < bounds))
         scores[chunk] = first.numpy()
 
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most)

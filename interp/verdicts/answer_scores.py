@@ -60,26 +60,22 @@ class AnswerScorer:
         plain, prompts = cast("PreTrainedModel", model.original_model), self.batch.prompts
         rows = self.batch.token_rows()
         require_embedded(plain, self.tokenizer, rows, prompt_names(prompts))
-        limit = require_room(model, self.batch, self.golds.tails.clamp_min(1))
-        longest = answer_budget(self.tokenizer, prompts)
+        tails, longest = self.golds.tails, answer_budget(self.tokenizer, prompts)
+        limit = require_room(model, self.batch, tails.clamp_min(1))
         # A row that has no room for its neighbours' tails goes alone.
-        width = max(longest, int(self.golds.tails.max()))
+        width = max(longest, int(tails.max()))
         budget, most = TokenBudget(tokens=batch_tokens), rows_within(vocabulary(plain))
         plain.eval()
         for part in self.golds.ordered:
-            facts, answered = part.tolist(), 0
+            facts = part.tolist()
 
             def work(chunk: list[int], facts: list[int] = facts) -> None:
                 some = [facts[i] for i in chunk]
                 self._take(plain, some, [rows[i] for i in some], longest + LEAD_TOKENS, limit)
-
-            def count(done: int) -> None:
-                nonlocal answered
-                more(done - answered)
-                answered = done
+                more(len(some))
 
             widths = [len(rows[i]) + width for i in facts]
-            run_tight_rows_alone(widths, limit, work, budget, most, count)
+            run_tight_rows_alone(widths, limit, work, budget, most)
             self.tally.finish()
 
     def _take(

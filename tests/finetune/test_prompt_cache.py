@@ -71,7 +71,7 @@ def test_tails_are_read_as_behind_the_whole_prompt(asked: Asked, front: str, sha
         for k, i in enumerate(some.tolist()):
             whole = logits_of(model, rows[i] + tails[k].tolist(), 3)
             torch.testing.assert_close(found[k, :2], whole[:2], atol=1e-4, rtol=1e-4)
-        every = cache.tail_logits(tails[:1, :1].expand(len(rows), 1))
+        every = cache.tail_logits(tails[:1, :1].expand(len(rows), 1), torch.arange(len(rows)))
         for row, logits in zip(rows, every, strict=True):
             whole = logits_of(model, [*row, 5], 1)
             torch.testing.assert_close(logits, whole, atol=1e-4, rtol=1e-4)
