@@ -18,6 +18,7 @@ from finetune.common.checksums import cached_frame, seal, sealed_state
 from finetune.common.errors import InputError
 from finetune.common.files import atomic_directory, read_json
 from finetune.common.progress import notice
+from finetune.common.seeds import draw_seed
 from finetune.data.prompts import Prompt
 from finetune.evaluation.generate import generate
 from finetune.evaluation.judging import AnswerJudge
@@ -83,7 +84,9 @@ def after_lessons(plan: LessonPlan, frame: pd.DataFrame) -> pd.DataFrame:
     first = _after_deal(plan, _deal(plan, frame), (LESSON, PLACEBO))
     further = []
     for number in range(1, plan.deals):
-        other = replace(plan, seed=plan.seed + number, home=plan.home / f"deal_{number}")
+        other = replace(
+            plan, seed=draw_seed(plan.seed, "lesson deals", number), home=plan.home / f"deal_{number}"
+        )
         try:
             folds = _deal(other, frame)
         except InputError as error:

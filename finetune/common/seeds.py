@@ -78,6 +78,7 @@ STREAMS: dict[str, int | None] = {
     "examples set aside": 73,
     "invented names": 74,
     "lesson folds": 81,
+    "lesson deals": None,
     "exchanged answers": 82,
 }
 
