@@ -14,8 +14,9 @@ from interp.verdicts.diagnosis import STORED
 def is_stored(rows: pd.DataFrame) -> pd.Series[Any]:
     """Mark lost facts that are stored in some degree.
 
-    By a former rule, archives of before the evening of 29 November 2026 also call those *eroded* that are
-    stated in no form.
+    Archives of before 30 November 2026 are by former rules: a fact is stated in a form only where its answer
+    is tied to the subject as well; of before the evening of the 29th *eroded* are also some that are stated
+    in no form.
     """
     return rows["verdict"].isin(STORED) & (rows["stated_share"] > 0)
 

@@ -10,10 +10,10 @@
 2. The fine-tuned model is asked as it was fine-tuned. An answer that is right and no more likely for this
    subject than for others is *generic*: it shows no knowledge.
 3. It is asked again in the same statement forms (:mod:`interp.verdicts.evidence`), which fine-tuning did not
-   use. Where its answer is right there and tied to the subject, it still *states* the fact. Each form is held
-   out in its turn: what the base knew is then what the others say, and all turns must say the same.
+   use. Where its answer is right there, it still *states* the fact. Each form is held out in its turn: what
+   the base knew is then what the others say, and all turns must say the same.
 4. A lost fact that is stated in every held-out form is *suppressed, intact*, one that is in some is *eroded*,
-   and one whose answer is right in none *erased* (:mod:`interp.verdicts.diagnosis`). Nothing is fitted. How
+   and one that is in none *erased* (:mod:`interp.verdicts.diagnosis`). Nothing is fitted. How
    often facts that nothing stores (:mod:`interp.verdicts.controls`) are stated is the false-positive rate.
 """
 
@@ -165,10 +165,9 @@ def _judged(
         log_prob=told.log_prob,
         said=tuple(told.said),
         evidence=evidence.right,
-        says=evidence.says,
         states=evidence.states,
-        known_apart=(base.share_apart >= knows) & base.specific_apart & evidence.says.isfinite(),
-        never_apart=base.never_apart & evidence.says.isfinite(),
+        known_apart=(base.share_apart >= knows) & base.specific_apart & evidence.states.isfinite(),
+        never_apart=base.never_apart & evidence.states.isfinite(),
         control_sets=tuple(CONTROLS),
         is_control=torch.from_numpy(sets),
         **rates(state, sets[:, list(CONTROLS).index(NEVER)], subjects),
@@ -190,6 +189,5 @@ def _known_and_said(
         right=((told.right > 0) & told.log_prob.isfinite()).numpy(),
         tied=told.tally.first.numpy(),
         compared=told.tally.right.isfinite().numpy(),
-        said_share=evidence.says.nanmean(1).numpy(),
         stated_share=evidence.states.nanmean(1).numpy(),
     )

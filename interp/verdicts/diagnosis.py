@@ -6,10 +6,10 @@
 - *eroded*: known and now wrong, and still stated in some held-out form;
 - *erased*: known and now wrong, and right in none, so that storage is not shown;
 - *learned*: unknown before and said now; *never stored*: unknown before, wrong now and right in no form;
-- *undetermined*: known in some forms only, or right in a held-out form without being tied to its subject.
+- *undetermined*: known in some forms only, or by luck, or unknown and yet right in a held-out form.
 
-To be *stated* in a form an answer must be right and tied to its subject. *Suppressed, intact* and *eroded*
-are lost facts that are stored in some degree.
+A fact is *stated* in a form if its answer is right there. *Suppressed, intact* and *eroded* are lost facts
+that are stored in some degree.
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ class KnownAndSaid:
 
     ``known``: right in every form of the base; ``specific``: tied to the subject; ``never``: right in none.
     ``right``: the fine-tuned model's answer; ``tied``: no other answer of the relation is more specific to
-    the subject there; ``compared``: there were other subjects to tell by; ``said_share``: the share of
-    held-out forms in which it is right, ``stated_share`` in which it is tied as well, NaN where it was asked
-    in none.
+    the subject there; ``compared``: there were other subjects to tell by; ``stated_share``: the share of
+    held-out forms in which it is right, NaN where it was asked in none.
     """
 
     known: Rows
@@ -54,7 +53,6 @@ class KnownAndSaid:
     right: Rows
     tied: Rows
     compared: Rows
-    said_share: Float[ndarray, " fact"]
     stated_share: Float[ndarray, " fact"]
 
     @property
@@ -86,9 +84,9 @@ class Diagnosis(Result):
     does as asked, ``base_rank`` its right answer's mean rank over the number of answers. ``right``: the
     fine-tuned model is as asked, ``tied``: no other answer is more specific to the subject there, ``asked``
     how specific the right one is (nats). ``evidence`` [fact, form] is the same in each held-out form;
-    ``says`` [fact, form] is 1 where the model is right there, ``states`` where it is tied as well;
-    ``known_apart`` and ``never_apart`` [fact, form] tell what the base knew by the other forms alone.
-    ``is_control`` [fact, set] says who is in each of the ``control_sets`` (:mod:`interp.verdicts.controls`).
+    ``states`` [fact, form] is 1 where the model is right there; ``known_apart`` and ``never_apart``
+    [fact, form] tell what the base knew by the other forms alone. ``is_control`` [fact, set] says who is in
+    each of the ``control_sets`` (:mod:`interp.verdicts.controls`).
 
     ``false_positives`` is the rate at which never-stored facts are stated in some held-out form, ``missed``
     that at which retained facts are not stated in every one, and ``unseen`` that at which they are stated in
@@ -109,7 +107,6 @@ class Diagnosis(Result):
     base_said: tuple[str, ...]
     said: tuple[str, ...]
     evidence: Float[Tensor, "fact form"]
-    says: Float[Tensor, "fact form"]
     states: Float[Tensor, "fact form"]
     known_apart: Bool[Tensor, "fact form"]
     never_apart: Bool[Tensor, "fact form"]
@@ -137,7 +134,6 @@ class Diagnosis(Result):
             "tied": self.tied.numpy(),
             "said": self.said,
             "log_prob": self.log_prob.numpy(),
-            "said_share": self.says.nanmean(1).numpy(),
             "stated_share": self.states.nanmean(1).numpy(),
             "evidence_asked": self.asked.numpy(),
             "evidence_forms": self.evidence.nanmean(1).numpy(),
@@ -177,11 +173,11 @@ def judge(told: KnownAndSaid) -> ndarray:
     """Turn what was known and said into verdicts.
 
     A fact that the base did not know, whose answer is wrong and which is yet right in a held-out form is
-    undetermined: the base was asked in the wrong way, or it is one of the false positives. So is a lost fact
-    that is right there without being tied to its subject, a right answer where there are too few other
-    subjects to tell whether it is tied to its own, and what was asked in no held-out form.
+    undetermined: the base was asked in the wrong way, or it is one of the false positives. So is a right
+    answer where there are too few other subjects to tell whether it is tied to its own, and what was asked
+    in no held-out form.
     """
-    silent = told.said_share == 0
+    silent = told.stated_share == 0
     cases = [
         (told.right & told.compared & ~told.tied, GENERIC),
         (told.retained, RETAINED),

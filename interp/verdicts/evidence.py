@@ -1,12 +1,11 @@
 """Evidence that a fine-tuned model still stores a fact: what it makes of it in other wordings.
 
 A fact is asked in statement forms, or behind solved examples, but not as fine-tuning asked. Where the answer
-is right and no other answer of the relation is more specific to the subject
-(:mod:`interp.verdicts.specificity`), the model still *states* the fact in that form. How specific the right
-answer is, in nats, stands beside it.
+is right, the model still *states* the fact in that form. How specific to the subject the right answer is
+(:mod:`interp.verdicts.specificity`), in nats, stands beside it.
 
-No model is intervened on, and no cut is fitted: neither foretold better which facts a lesson brings back
-(docs/verdict.md).
+No model is intervened on, no cut is fitted, and no answer has to be specific: none of these foretold better
+which facts a lesson brings back (docs/verdict.md).
 """
 
 from __future__ import annotations
@@ -30,20 +29,17 @@ if TYPE_CHECKING:
 class Evidence:
     """What the fine-tuned model makes of each fact in each held-out form; NaN where it was not asked.
 
-    ``right`` is the specificity of the right answer, in nats; ``says`` is 1 where what the model says is
-    right, ``states`` where it is also tied to the subject.
+    ``right`` is the specificity of the right answer, in nats; ``states`` is 1 where what the model says is
+    right.
     """
 
     right: Float[Tensor, "fact form"]
-    says: Float[Tensor, "fact form"]
     states: Float[Tensor, "fact form"]
 
     def kept(self, forms: Bool[Tensor, "fact form"]) -> Evidence:
         """Keep some forms of each fact, and put NaN in the others' place."""
-        right, says, states = (
-            values.where(forms, torch.nan) for values in (self.right, self.says, self.states)
-        )
-        return Evidence(right=right, says=says, states=states)
+        right, states = (values.where(forms, torch.nan) for values in (self.right, self.states))
+        return Evidence(right=right, states=states)
 
 
 def measure_evidence(
@@ -63,12 +59,11 @@ def measure_evidence(
         batch_tokens: bound on the tokens of one forward pass.
         more: is told how much more is done, see :class:`AnswerScorer`.
     """
-    right, says, states = (torch.full((facts, len(forms)), torch.nan) for _ in range(3))
+    right, states = (torch.full((facts, len(forms)), torch.nan) for _ in range(2))
     with pair.finetuned() as model:
         for k, (batch, golds, owner) in enumerate(forms):
             asker = AnswerScorer(batch, golds, pair.tokenizer)
             asker.ask(model, batch_tokens=batch_tokens, more=more)
             right[owner, k] = asker.tally.right
-            said = asker.right.where(asker.log_prob.isfinite(), torch.nan)  # NaN is no wrong answer
-            says[owner, k], states[owner, k] = said, said * asker.tally.first
-    return Evidence(right=right, says=says, states=states)
+            states[owner, k] = asker.right.where(asker.log_prob.isfinite(), torch.nan)  # NaN is not wrong
+    return Evidence(right=right, states=states)

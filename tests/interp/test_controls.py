@@ -47,7 +47,6 @@ def told(n: int, *, lost: int = 30, partly: int = 200, never: int = 200) -> Know
         right=kind == 3,
         tied=kind == 3,
         compared=np.ones(n, bool),
-        said_share=np.zeros(n),
         stated_share=np.zeros(n),
     )
 

@@ -29,32 +29,29 @@ BOOK = world_phrasebook(question_form="seen")
 
 
 def test_verdicts_follow_from_what_was_known_said_and_shown() -> None:
-    # known, specific, never, right, tied, compared, shares of the held-out forms that say and that state it
+    # known, specific, never, right, tied, compared, share of the held-out forms that state it
     cases = [
-        (1, 1, 0, 1, 1, 1, 0, 0, "retained"),
-        (1, 1, 0, 1, 0, 1, 1, 1, "right but generic"),
-        (0, 0, 1, 1, 0, 1, 1, 1, "right but generic"),
-        (1, 1, 0, 1, 0, 0, 1, 1, "undetermined"),
-        (1, 0, 0, 1, 1, 1, 1, 1, "undetermined"),
-        (1, 1, 0, 0, 0, 1, 1, 1, "suppressed, intact"),
-        (1, 1, 0, 0, 0, 1, 0.5, 0.5, "eroded"),
-        (1, 1, 0, 0, 0, 1, 0.1, 0.1, "eroded"),
-        (1, 1, 0, 0, 0, 1, 0, 0, "erased"),
-        (1, 0, 0, 0, 0, 1, 1, 1, "undetermined"),
-        (1, 1, 0, 0, 0, 1, np.nan, np.nan, "undetermined"),
-        (1, 1, 0, 0, 0, 1, 0.5, 0, "undetermined"),
-        (0, 0, 1, 0, 0, 1, 0.5, 0, "undetermined"),
-        (0, 0, 1, 1, 1, 1, 0, 0, "learned"),
-        (0, 0, 1, 0, 0, 1, 0, 0, "never stored"),
-        (0, 0, 1, 0, 0, 1, 0.5, 0.5, "undetermined"),
-        (0, 0, 1, 0, 0, 1, np.nan, np.nan, "undetermined"),
-        (0, 0, 0, 0, 0, 1, 0, 0, "undetermined"),
+        (1, 1, 0, 1, 1, 1, 0, "retained"),
+        (1, 1, 0, 1, 0, 1, 1, "right but generic"),
+        (0, 0, 1, 1, 0, 1, 1, "right but generic"),
+        (1, 1, 0, 1, 0, 0, 1, "undetermined"),
+        (1, 0, 0, 1, 1, 1, 1, "undetermined"),
+        (1, 1, 0, 0, 0, 1, 1, "suppressed, intact"),
+        (1, 1, 0, 0, 0, 1, 0.5, "eroded"),
+        (1, 1, 0, 0, 0, 1, 0.1, "eroded"),
+        (1, 1, 0, 0, 0, 1, 0, "erased"),
+        (1, 0, 0, 0, 0, 1, 1, "undetermined"),
+        (1, 1, 0, 0, 0, 1, np.nan, "undetermined"),
+        (0, 0, 1, 1, 1, 1, 0, "learned"),
+        (0, 0, 1, 0, 0, 1, 0, "never stored"),
+        (0, 0, 1, 0, 0, 1, 0.5, "undetermined"),
+        (0, 0, 1, 0, 0, 1, np.nan, "undetermined"),
+        (0, 0, 0, 0, 0, 1, 0, "undetermined"),
     ]
-    *flags, says, states, expected = (np.array(column) for column in zip(*cases, strict=True))
+    *flags, states, expected = (np.array(column) for column in zip(*cases, strict=True))
     names = ("known", "specific", "never", "right", "tied", "compared")
     told = KnownAndSaid(
         **{name: flag > 0 for name, flag in zip(names, flags, strict=True)},
-        said_share=says,
         stated_share=states,
     )
     assert judge(told).tolist() == expected.tolist()
@@ -176,9 +173,8 @@ def test_evidence_is_what_the_model_says_in_every_form_beside_what_the_others_sa
     found: Diagnosis, world: tuple[FactSet, FactSet], base: Path, suppressed: Path
 ) -> None:
     facts, frame = world[0], found.to_frame()
-    knew, says = (right_in_statements(model, facts) for model in (base, suppressed))
-    assert np.array_equal(found.says.numpy(), says)
-    assert (found.states <= found.says).all(), "nothing is stated that is not said"
+    knew, states = (right_in_statements(model, facts) for model in (base, suppressed))
+    assert np.array_equal(found.states.numpy(), states)
     others = np.stack([np.delete(knew, k, 1).mean(1) for k in range(3)], axis=1)
     known, never = found.known_apart.numpy(), found.never_apart.numpy()
     assert (others[known] == 1).all()
@@ -187,14 +183,15 @@ def test_evidence_is_what_the_model_says_in_every_form_beside_what_the_others_sa
     assert not frame["base_right"].to_numpy()[never.any(1)].any()
     assert (known[frame["verdict"].isin(["retained", *STORED, "erased"])].sum(1) >= 2).all()
     assert (knew[frame["control_never"]] == 0).all()
-    states = frame["stated_share"] == 1
     lost = frame[frame["verdict"].isin(STORED)]
     assert lost["evidence_forms"].median() > lost["evidence_asked"].median()
     never = frame[frame["control_never"]]
     assert never["evidence_forms"].median() < lost["evidence_forms"].median()
     assert found.false_positives[:1] == (pytest.approx((never["stated_share"] > 0).mean()),)
-    lost = ~frame["right"] & (frame["base_knew"] == 1)
-    assert frame.loc[states & lost, "verdict"].isin(STORED).mean() > 0.9
+    lost = frame[~frame["right"] & (frame["base_knew"] == 1)]
+    by_luck = (lost["verdict"] == "undetermined").to_numpy()
+    assert by_luck.mean() < 0.2, "known, but by no answer that is tied to the subject"
+    assert np.array_equal(lost["verdict"].isin(STORED), (states.mean(1)[lost.index] > 0) & ~by_luck)
     assert {"base_said", "evidence_form_1", "states_form_1", "control_matched"} <= set(frame)
     assert sum(found.counts().values()) == len(frame)
 

@@ -43,9 +43,9 @@ def study(found: Diagnosed, results: Results) -> Study:
         examples=(_examples(frame),),
         notes=(
             "Suppressed, intact: wrong as asked, and still stated in every held-out form. Eroded: stated in "
-            "some. Erased: right in none, which does not prove that nothing is left. Right but generic: the "
-            "answer says nothing about the subject. Undetermined: right in a held-out form and not tied to "
-            "the subject there, or the base's own answer was only its relation's commonest.",
+            "some. Erased: stated in none, which does not prove that nothing is left. Right but generic: the "
+            "answer says nothing about the subject. Undetermined: the base's own answer said nothing about "
+            "it, or the fact could be asked in no held-out form.",
         ),
     )
 
@@ -70,8 +70,8 @@ def _verdict_table(frame: pd.DataFrame, results: Results) -> StudyTable:
             "Undetermined": ("undetermined_of_lost", "%"),
         },
         note="95% intervals over subjects; over seeds where there are several; none of too few facts. "
-        "Intact: right and tied to the subject in every held-out form. Lost facts that the base knew only "
-        "by luck count as undetermined.",
+        "Intact: right in every held-out form. Lost facts that the base knew only by luck count as "
+        "undetermined.",
     )
 
 
