@@ -86,12 +86,15 @@ def random_donor(donor: State, tuned: State, labels: Labels, *, seed: int = 0) -
         if first != name:
             made[name] = made[first]
             continue
-        away = donor[name].to(weight).float() - weight.float()
         noise = torch.randn(weight.shape, generator=generator).to(weight.device)
+        if torch.equal(donor[name].to(weight), weight):  # its draw is made, so that the others keep theirs
+            made[name] = weight
+            continue
+        away = donor[name].to(weight).float() - weight.float()
         for group in labels[name].unique():
             rows = (labels[name] == group).to(weight.device)
             noise = torch.where(rows, noise * ((away * rows).norm() / (noise * rows).norm()), noise)
-        made[name] = (weight.float() + noise).to(weight.dtype) if away.any() else weight
+        made[name] = (weight.float() + noise).to(weight.dtype)
     return made
 
 

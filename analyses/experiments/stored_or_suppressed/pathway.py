@@ -86,7 +86,7 @@ def grafted_answers(
 def _of_donors(
     options: StoredOrSuppressedOptions, checkpoints: Checkpoints, arm: str, prompts: list[Prompt], seed: int
 ) -> Iterator[pd.DataFrame]:
-    """Ask with each donor's weights and its placebo's, one donor in memory at a time."""
+    """Ask with each donor's weights, then its placebo's; beside the arm one of these is in memory at a time."""
     sibling = sibling_of(checkpoints, arm)
     named = {BASE: BASE} if sibling is None else {BASE: BASE, SIBLING: sibling}
     model = load_merged(source_of(checkpoints, arm), checkpoints.base)
@@ -104,10 +104,11 @@ def _of_donors(
     with progress_bar(f"Grafting weights into {arm}", total=2 * len(named) * len(SUBSETS)) as advance:
         for name, source in named.items():
             other = load_merged(source_of(checkpoints, source), checkpoints.base)
-            labels = labels or weight_groups(other)
-            donor = parameters_of(other)
+            labels, given = labels or weight_groups(other), parameters_of(other)
+            del other
             for suffix in ("", PLACEBO):
-                given = random_donor(donor, own, labels, seed=seed) if suffix else donor
+                if suffix:  # what the donor held is freed: a placebo's weights take its place
+                    given = random_donor(given, own, labels, seed=seed)
                 changed = changed_groups(given, own, labels)
                 known: dict[tuple[str, ...], pd.DataFrame] = {(): plain}
                 for subset in SUBSETS:
