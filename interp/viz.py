@@ -19,10 +19,8 @@ from interp.reports.views.attention import AttentionView, attention_view_of, att
 from interp.reports.views.circuits import (
     attention_heads,
     bundle,
-    example_views,
     fact_views,
     packed_bundle,
-    read_examples,
     script_json,
 )
 from interp.reports.views.head_grids import HeadGrid, fact_grid, head_grid
@@ -48,12 +46,10 @@ __all__ = [
     "attention_view_of",
     "attention_view_of_fact",
     "bundle",
-    "example_views",
     "fact_grid",
     "fact_views",
     "head_grid",
     "packed_bundle",
-    "read_examples",
     "readout_text",
     "script_json",
     "text_view",

@@ -158,7 +158,7 @@ def known_facts(checkpoints: Checkpoints, directory: Path) -> KnownFacts | None:
 
     return KnownFacts(
         known=flags(frame["known"]),
-        unknown=flags(frame["base_degree"] == "Unknown"),
+        never=flags(frame["base_degree"] == "Unknown"),
         specific=flags(~(frame["base_above"] < SPECIFIC)),
         knowing=[knowing[rank] for rank in sorted(knowing)],
         prompts=[evidence[rank] for rank in sorted(evidence)],

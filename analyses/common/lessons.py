@@ -126,7 +126,7 @@ def _after_deal(plan: LessonPlan, folds: Sequence[Fold], kinds: Sequence[str]) -
         taught_by = {LESSON: lesson, PLACEBO: exchange_answers(lesson, plan.seed)}
         columns = [_taught(plan, f"{name}_{fold}", taught_by[name], asked) for name in kinds]
         named = [c.add_prefix(f"{name}_") for name, c in zip(kinds, columns, strict=True)]
-        parts.append(pd.concat(named, axis="columns").assign(lesson_facts=len(lesson)))
+        parts.append(pd.concat(named, axis="columns"))
     shutil.rmtree(plan.home / "merged", ignore_errors=True)
     return pd.concat(parts)
 

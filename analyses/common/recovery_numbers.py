@@ -10,7 +10,7 @@ from analyses.common.lessons import LESSON, PLACEBO, REPEATED
 from analyses.common.numbers import Tree, area, area_gain, mean_of
 from interp.verdicts.diagnosis import ERASED, GENERIC, LEARNED, RETAINED, STORED, VERDICTS
 
-NEVER, LOST = "control", "lost"
+CONTROL, LOST = "control", "lost"
 STATED = "stated_share"  # the order of the verdicts on lost facts: intact, eroded, erased
 # What is held against it: how specific the right answer is, in nats, in the held-out forms and as asked.
 EVIDENCE = ("evidence_forms", "evidence_asked")
@@ -78,7 +78,7 @@ def recovery_groups(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {
         **{verdict_key(name): wrong[wrong["verdict"] == name] for name in classes},
         LOST: wrong[wrong["base_knew"] == 1],
-        NEVER: wrong[wrong["control_never"]],
+        CONTROL: wrong[wrong["control_never"]],
     }
 
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from analyses.common.lessons import REPEATED
-from analyses.common.recovery_numbers import LOST, NEVER
+from analyses.common.recovery_numbers import CONTROL, LOST
 from interp.reports.pages.results_tables import Column, results_table, write_number, write_share_of
 from interp.reports.read.results import Results
 
 if TYPE_CHECKING:
     from interp.reports.pages.study import StudyTable
 
-_GROUPS = {LOST: "all lost facts", NEVER: "never stored: right in no form of the base"}
+_GROUPS = {LOST: "all lost facts", CONTROL: "never stored: right in no form of the base"}
 _AT_LEAST = (
     " What other deals foretell is the least that there is to foretell: lessons measure it with noise."
 )
@@ -45,7 +45,7 @@ def recovery_sentence(lesson: Results, *, one_training: bool = False) -> str:
         write_share_of(part.at(place), what, one_training=one_training)
         for place, what in (
             (f"restored/{LOST}", "lost facts"),
-            (f"restored/{NEVER}", "never-stored ones"),
+            (f"restored/{CONTROL}", "never-stored ones"),
             (f"placebo/{LOST}", "lost facts"),
         )
     )

@@ -51,23 +51,20 @@ class TrainingSetup(ShortRepr):
         return tuple(render(self.setting.phrasebook[fact.relation].asked, fact) for fact in facts)
 
 
-def make_training_setup(
-    setting: WorldSetting, *, cache: Path, seed: int, corpus: FactSet | None = None, test: float = 0.3
-) -> TrainingSetup:
+def make_training_setup(setting: WorldSetting, *, cache: Path, seed: int, test: float = 0.3) -> TrainingSetup:
     """Split the facts by subject, and take the base: the given one, or one pretrained on all facts.
 
     Args:
         setting: the facts, their wording, and how a base is made.
         cache: a directory of pretrained bases.
         seed: of the split.
-        corpus: what pretraining meets, where that is more or less than the facts at hand.
         test: the share of subjects that are held out.
     """
     parts = _parts(setting.facts, seed, test)
     if setting.checkpoint is not None:
         return TrainingSetup(setting=setting, parts=parts, base=Path(setting.checkpoint), seed=seed)
     base = pretrained_base(
-        setting.facts if corpus is None else corpus,
+        setting.facts,
         setting.phrasebook,
         setting.make_tokenizer,
         model=setting.base,

@@ -208,39 +208,6 @@ def step(
     return replace(model, w_kq=w_kq, w_v=w_v)
 
 
-def predict_score_change(
-    model: OneLayer, taught: TheoryExamples, asked: TheoryExamples, *, rate: float
-) -> Float[Tensor, "taught asked"]:
-    """Predict, to first order, how a step on each taught fact moves the attention score of each asked one.
-
-    The score is the subject's less the prompt token's: rate m (phi(s) - phi(p))^T (phi(s') - phi(p'))
-    (phi(p)^T phi(p')). With orthonormal embeddings and one prompt token it is rate m for every other subject
-    and 2 rate m for the fact's own.
-
-    Args:
-        model: the one-layer model.
-        taught: facts that are stepped on, one at a time.
-        asked: facts whose score is watched.
-        rate: the learning rate.
-
-    Examples:
-        >>> model = untrained_model(4, [2, 3])  # token 0 and 1: people; answers 2 and 3; nothing stored
-        >>> w_v = model.w_v.clone()
-        >>> w_v[2, 0] = 3.0  # person 0's value holds answer 2
-        >>> stored = replace(untrained_model(5, [2, 3]), w_v=torch.nn.functional.pad(w_v, (0, 1, 0, 1)))
-        >>> same = {"prompt": torch.tensor([4]), "answer": torch.tensor([0])}
-        >>> one, other = (TheoryExamples(subject=torch.tensor([i]), **same) for i in (0, 1))
-        >>> bool(predict_score_change(stored, one, other, rate=0.1) > 0)  # well stored: others gain attention
-        True
-    """
-    m = read_theory(model, taught).m
-    ours, theirs = (model.embed[e.subject] - model.embed[e.prompt] for e in (taught, asked))
-    shared = einsum(
-        model.embed[taught.prompt], model.embed[asked.prompt], "taught d, asked d -> taught asked"
-    )
-    return rate * m[:, None] * einsum(ours, theirs, "taught d, asked d -> taught asked") * shared
-
-
 def _scores(model: OneLayer, examples: TheoryExamples) -> Float[Tensor, " fact"]:
     """Return the subject's attention score less the prompt token's own."""
     s, p = model.embed[examples.subject], model.embed[examples.prompt]

@@ -67,9 +67,6 @@ def shared_cache(keys: Sequence[Tensor], values: Sequence[Tensor], rows: Resumed
         def get_seq_length(self) -> int:
             return rows.prefix
 
-        def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-            return rows.prefix + query_length, 0
-
     return Cache(layers=[Shared(k, v) for k, v in zip(keys, values, strict=True)])
 
 

@@ -95,7 +95,7 @@ class AnswerScorer:
         told = []
         for relation, here in self.golds.by_relation(fact):
             answers, said = self.golds.sets[relation], first[here.to(first.device)]
-            after = continuations(cache, here, answers, said, self.golds.right[fact[here]])
+            after = continuations(cache, here, answers, said, self.golds.place[fact[here]])
             told.append((relation, fact[here], answers.log_probs(said, after).cpu()))
         del first
         lines = complete_cached(cache, self.tokenizer, room=room, limit=limit)

@@ -148,13 +148,13 @@ def _ask(
 class KnownFacts:
     """What was found out of the base elsewhere, by fact id, and prompts in forms in which it answers well.
 
-    ``known`` says whether it knows a fact, ``unknown`` whether it never answers it right, ``specific``
+    ``known`` says whether it knows a fact, ``never`` whether it never answers it right, ``specific``
     whether its answer is tied to the subject. ``knowing`` are prompts that this was found with, ``prompts``
     others, which supply evidence.
     """
 
     known: Mapping[str, bool]
-    unknown: Mapping[str, bool]
+    never: Mapping[str, bool]
     specific: Mapping[str, bool]
     knowing: Sequence[Sequence[Prompt]] = ()
     prompts: Sequence[Sequence[Prompt]] = ()
@@ -168,7 +168,7 @@ class KnownFacts:
         def beside(values: Tensor) -> Tensor:
             return values[:, None].expand_as(base.has_others)
 
-        share, never, specific = of(self.known).float(), base.never & of(self.unknown), of(self.specific)
+        share, never, specific = of(self.known).float(), base.never & of(self.never), of(self.specific)
         return replace(
             base,
             share=share,

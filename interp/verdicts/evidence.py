@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 class Evidence:
     """What the fine-tuned model makes of each fact in each held-out form; NaN where it was not asked.
 
-    ``right`` is the specificity of the right answer, in nats; ``states`` is 1 where what the model says is
+    ``specificity`` is the right answer's, in nats; ``states`` is 1 where what the model says is
     right.
     """
 
-    right: Float[Tensor, "fact form"]
+    specificity: Float[Tensor, "fact form"]
     states: Float[Tensor, "fact form"]
 
     def kept(self, forms: Bool[Tensor, "fact form"]) -> Evidence:
         """Keep some forms of each fact, and put NaN in the others' place."""
-        right, states = (values.where(forms, torch.nan) for values in (self.right, self.states))
-        return Evidence(right=right, states=states)
+        some, states = (values.where(forms, torch.nan) for values in (self.specificity, self.states))
+        return Evidence(specificity=some, states=states)
 
 
 def measure_evidence(
@@ -59,11 +59,11 @@ def measure_evidence(
         batch_tokens: bound on the tokens of one forward pass.
         more: is told how much more is done, see :class:`AnswerScorer`.
     """
-    right, states = (torch.full((facts, len(forms)), torch.nan) for _ in range(2))
+    specificity, states = (torch.full((facts, len(forms)), torch.nan) for _ in range(2))
     with pair.finetuned() as model:
         for k, (batch, golds, owner) in enumerate(forms):
             asker = AnswerScorer(batch, golds, pair.tokenizer)
             asker.ask(model, batch_tokens=batch_tokens, more=more)
-            right[owner, k] = asker.tally.right
+            specificity[owner, k] = asker.tally.specificity
             states[owner, k] = asker.right.where(asker.log_prob.isfinite(), torch.nan)  # NaN is not wrong
-    return Evidence(right=right, states=states)
+    return Evidence(specificity=specificity, states=states)

@@ -1,4 +1,4 @@
-"""Recovery after a short lesson on other facts, the judge of a verdict: folds, placebo, simple rules.
+"""Recovery after a short lesson on other facts, the judge of a verdict: folds and placebo.
 
 A fact that is still stored should be answered right again once a model is reminded of *other* facts (Zheng et
 al. 2025, "Spurious forgetting", arXiv 2501.13453); one that is gone should not.

@@ -38,7 +38,7 @@ class AnswerTargets:
 
     sets: dict[str, AnswerSet]
     relation: Int[Tensor, " fact"]
-    right: Int[Tensor, " fact"]
+    place: Int[Tensor, " fact"]
     reference: Bool[Tensor, " fact"]
     tokens: tuple[tuple[int, ...], ...]
 
@@ -61,13 +61,13 @@ class AnswerTargets:
         """
         names = list(sets)
         relation = torch.tensor([names.index(prompt.relation) for prompt in batch.prompts])
-        right = torch.tensor([sets[p.relation].place[p.answers[0]] for p in batch.prompts])
+        place = torch.tensor([sets[p.relation].place[p.answers[0]] for p in batch.prompts])
         reference, rng = torch.zeros(len(batch), dtype=torch.bool), generator(seed, "reference subjects")
         for k in range(len(names)):
             rows = (relation == k).nonzero().flatten()
             reference[rows[torch.from_numpy(rng.permutation(len(rows))[:REFERENCES])]] = True
         tokens = tuple(answer_tokens(tokenizer, batch))
-        return cls(sets=sets, relation=relation, right=right, reference=reference, tokens=tokens)
+        return cls(sets=sets, relation=relation, place=place, reference=reference, tokens=tokens)
 
     @property
     def tails(self) -> Int[Tensor, " fact"]:
@@ -97,7 +97,7 @@ class SpecificityAccumulator:
     Those of reference facts are kept until ``finish`` has made each answer's baseline of them; later ones
     are compared at once, so that memory does not grow with the number of facts.
 
-    ``right`` [fact] is the right answer's specificity, NaN where fewer than ``FEWEST_OTHERS`` references have
+    ``specificity`` [fact] is the right answer's, NaN where fewer than ``FEWEST_OTHERS`` references have
     another answer; ``first`` says where no answer is more specific than the right one, and ``rank`` is the
     share of the relation's answers that are as specific: 1 over their number at best.
     """
@@ -105,8 +105,8 @@ class SpecificityAccumulator:
     golds: AnswerTargets
 
     def __post_init__(self) -> None:
-        n = len(self.golds.right)
-        self.right, self.rank = (torch.full((n,), torch.nan) for _ in range(2))
+        n = len(self.golds.place)
+        self.specificity, self.rank = (torch.full((n,), torch.nan) for _ in range(2))
         self.first = torch.zeros(n, dtype=torch.bool)
         self.waiting: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.baseline: dict[str, Float[Tensor, " answer"]] = {}
@@ -123,7 +123,7 @@ class SpecificityAccumulator:
         """Make the baselines of all that was taken in, and compare it with them."""
         for relation, parts in self.waiting.items():
             fact, log_probs = (torch.cat(some) for some in zip(*parts, strict=True))
-            is_right = torch.nn.functional.one_hot(self.golds.right[fact], log_probs.shape[1]).double()
+            is_right = torch.nn.functional.one_hot(self.golds.place[fact], log_probs.shape[1]).double()
             others = (1 - is_right).sum(0)
             mean = (log_probs.double().exp() * (1 - is_right)).sum(0) / others.clamp_min(1)
             baseline = torch.where(others >= FEWEST_OTHERS, mean.clamp_min(1e-30).log(), torch.nan)
@@ -134,8 +134,8 @@ class SpecificityAccumulator:
     def _compare(self, relation: str, fact: Tensor, log_probs: Tensor) -> None:
         told = log_probs.double() - self.baseline[relation]
         specific = told.masked_fill(told.isnan(), -torch.inf).log_softmax(-1).float()
-        own = specific.gather(1, self.golds.right[fact][:, None])
-        self.right[fact] = torch.where(own.isneginf(), torch.nan, own)[:, 0]
+        own = specific.gather(1, self.golds.place[fact][:, None])
+        self.specificity[fact] = torch.where(own.isneginf(), torch.nan, own)[:, 0]
         self.first[fact] = (specific <= own).all(1)
         rank = (specific >= own).float().mean(1)
         self.rank[fact] = torch.where(own.isfinite()[:, 0], rank, torch.nan)

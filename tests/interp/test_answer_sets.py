@@ -82,7 +82,7 @@ def test_scores_are_those_of_whole_answers(
                 if ids in sets[prompt.relation].branches:
                     more, _ = score_pairs(both.plain, tiny.tokenizer(), [(pairs[k][0], longer)], [n])
                     expected = expected - torch.tensor(more[0]).exp()
-            own = place == int(golds.right[f])
+            own = place == int(golds.place[f])
             off = 0.0 if own else unlikely * float(taken[f].exp().sum())
             assert float(taken[f][place].exp()) == pytest.approx(float(expected), abs=off + 1e-6)
 

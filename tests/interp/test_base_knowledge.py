@@ -122,7 +122,7 @@ def test_what_was_found_elsewhere_is_said_of_every_form(forms: list[Any], prompt
     ids = Asked.fact_ids
     known = KnownFacts(
         known={i: i in "bc" for i in ids},
-        unknown={i: i in "ad" for i in ids},
+        never={i: i in "ad" for i in ids},
         specific={i: i == "c" for i in ids},
     )
     base = told(forms, [form([0] * 4)] * prompts, known=known)

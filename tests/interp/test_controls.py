@@ -154,7 +154,7 @@ def test_what_a_table_cannot_carry_is_said_before_any_model_runs() -> None:
     def known(n: int, unknown: int) -> KnownFacts:
         return KnownFacts(
             known={i: k < n for k, i in enumerate(ids)},
-            unknown={i: k >= 60 - unknown for k, i in enumerate(ids)},
+            never={i: k >= 60 - unknown for k, i in enumerate(ids)},
             specific=dict.fromkeys(ids, True),
         )
 

@@ -45,7 +45,7 @@ def found(facts: FactSet, known: bool) -> KnownFacts:
     as_known = {fact_id: known and i % 2 == 1 for i, fact_id in enumerate(ids)}
     prompts = [render(BOOK[f.relation].statements[0], f) for f in facts]
     unknown = {i: not k for i, k in as_known.items()}
-    return KnownFacts(known=as_known, unknown=unknown, specific=dict.fromkeys(ids, True), prompts=[prompts])
+    return KnownFacts(known=as_known, never=unknown, specific=dict.fromkeys(ids, True), prompts=[prompts])
 
 
 def test_what_was_found_decides_and_both_models_answers_are_kept(said: tuple[Path, FactSet]) -> None:

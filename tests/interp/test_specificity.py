@@ -28,7 +28,7 @@ def golds(n: int, reference: torch.Tensor | None = None, seed: int = 0) -> Answe
     return AnswerTargets(
         sets=sets,
         relation=torch.arange(n) % 2,
-        right=right,
+        place=right,
         reference=torch.ones(n, dtype=torch.bool) if reference is None else reference,
         tokens=tuple((int(i),) for i in right),
     )
@@ -41,7 +41,7 @@ def by_hand(scores: torch.Tensor, known: AnswerTargets, fact: int, answer: int) 
         others = [
             scores[j, a].exp().item()
             for j in range(len(scores))
-            if known.reference[j] and known.relation[j] == known.relation[fact] and known.right[j] != a
+            if known.reference[j] and known.relation[j] == known.relation[fact] and known.place[j] != a
         ]
         if len(others) < specificity.FEWEST_OTHERS:
             posterior.append(0.0)
@@ -62,8 +62,8 @@ def test_it_is_the_renormalised_ratio_to_other_subjects(parts: int) -> None:
         for relation, here in known.by_relation(rows):
             tally.add(relation, rows[here], scores[rows[here]])
     for fact in range(n):
-        expected = by_hand(scores, known, fact, int(known.right[fact]))
-        assert float(tally.right[fact]) == pytest.approx(expected, abs=1e-5)
+        expected = by_hand(scores, known, fact, int(known.place[fact]))
+        assert float(tally.specificity[fact]) == pytest.approx(expected, abs=1e-5)
         all_answers = [by_hand(scores, known, fact, answer) for answer in range(ANSWERS)]
         assert float(tally.rank[fact]) == pytest.approx(sum(a >= expected for a in all_answers) / ANSWERS)
         assert bool(tally.first[fact]) == (expected == max(all_answers))
@@ -76,7 +76,7 @@ def test_an_answer_said_of_any_subject_tells_nothing() -> None:
     for relation, here in known.by_relation(torch.arange(60)):
         tally.add(relation, here, scores[here])
     tally.finish()
-    torch.testing.assert_close(tally.right, torch.full((60,), -math.log(ANSWERS)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(tally.specificity, torch.full((60,), -math.log(ANSWERS)), atol=1e-5, rtol=0)
 
 
 def test_what_is_no_number_or_has_too_few_others_is_missing() -> None:
@@ -87,12 +87,12 @@ def test_what_is_no_number_or_has_too_few_others_is_missing() -> None:
     for relation, here in known.by_relation(torch.arange(60)):
         tally.add(relation, here, scores[here])
     tally.finish()
-    assert tally.right.isnan().nonzero().flatten().tolist() == [3]
+    assert tally.specificity.isnan().nonzero().flatten().tolist() == [3]
     assert tally.rank.isnan().nonzero().flatten().tolist() == [3]
     few = golds(8)
     tally = SpecificityAccumulator(few)
     for relation, here in few.by_relation(torch.arange(8)):
         tally.add(relation, here, scores[:8][here])
     tally.finish()
-    assert tally.right.isnan().all()
+    assert tally.specificity.isnan().all()
     assert tally.rank.isnan().all()

@@ -16,7 +16,6 @@ from interp.measures.theory import (
     kq_steps,
     logits,
     loss,
-    predict_score_change,
     read_theory,
     step,
     untrained_model,
@@ -69,6 +68,19 @@ def test_logits_are_a_plain_softmax_attention_over_two_tokens() -> None:
         weights = (keys @ model.w_kq @ model.embed[examples.prompt[i]]).softmax(0)
         out = model.embed[model.answers] @ model.w_v @ (weights @ keys)
         torch.testing.assert_close(logits(model, examples)[i], out, atol=1e-12, rtol=0)
+
+
+def predict_score_change(
+    model: OneLayer, taught: TheoryExamples, asked: TheoryExamples, *, rate: float
+) -> torch.Tensor:
+    """Predict, to first order, how a step on each taught fact moves each asked one's score [taught, asked].
+
+    It is rate m (phi(s) - phi(p))^T (phi(s') - phi(p')) (phi(p)^T phi(p')).
+    """
+    m = read_theory(model, taught).m
+    ours, theirs = (model.embed[e.subject] - model.embed[e.prompt] for e in (taught, asked))
+    shared = model.embed[taught.prompt] @ model.embed[asked.prompt].T
+    return rate * m[:, None] * (ours @ theirs.T) * shared
 
 
 @pytest.mark.parametrize("width", [None, 8])

@@ -164,16 +164,16 @@ def test_long_prompts_keep_the_subject_and_the_end(tmp_path):
 
 
 def test_circuit_views_are_checked_rounded_and_limited(run):
-    views = viz.example_views(run.example)
-    assert list(views) == list(run.arms)
-    view = views["top"]
-    order = run.example.heads_by_change(run.arms)
-    assert view["attentionHeadNames"] == [f"L{layer}H{head}" for layer, head in order[: viz.MOST_HEADS]]
+    (view,) = viz.fact_views([run.example])
+    order = run.example.heads_by_change(run.arms)[: viz.MOST_HEADS]
+    names = [f"L{layer}H{head}" for layer, head in order]
     held = np.stack([run.example.patterns["top"][at] for at in order])
-    assert np.array(view["attention"]) == pytest.approx(held, abs=0.5 * 10**-DIGITS)
-    assert all(v == round(v, DIGITS) for head in view["attention"] for row in head for v in row)
+    heads = viz.attention_heads(held, view["tokens"], names)
+    assert heads["attentionHeadNames"] == names
+    assert np.array(heads["attention"]) == pytest.approx(held, abs=0.5 * 10**-DIGITS)
+    assert all(v == round(v, DIGITS) for head in heads["attention"] for row in head for v in row)
     with pytest.raises(ValueError, match="shape"):
-        viz.attention_heads(held, ["a"], view["attentionHeadNames"])
+        viz.attention_heads(held, ["a"], names)
 
 
 def test_a_prompt_too_long_for_a_page_has_no_view(tmp_path):
@@ -188,7 +188,7 @@ def test_a_prompt_too_long_for_a_page_has_no_view(tmp_path):
             "subject_tokens": (True,) + (False,) * (length - 1),
         }
     )
-    assert viz.example_views(example) == {}
+    assert viz.fact_views([example]) == []
 
 
 def test_script_json_round_trips_and_cannot_close_its_script():

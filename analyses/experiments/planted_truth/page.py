@@ -19,7 +19,7 @@ from interp.reports.pages.study import NOT_MEASURED, Study, StudyTable
 from interp.reports.read.results import Results
 from interp.verdicts.diagnosis import VERDICTS
 
-NATURAL, NOISE = "natural_routing_asked", "noise_values_asked"
+NATURAL = "natural_routing_asked"
 IN_SOME_DEGREE = "rule_any"
 _PARTS = {"routing": "W_Q W_K", "values": "W_V W_O, MLP", "all": "all weights"}
 _NOTES = (

@@ -66,7 +66,7 @@ def measure(
     return np.asarray(PROXIES[name].values(material), dtype=np.float64)
 
 
-def measure_proxies(names: Iterable[str], material: ProxyInputs, *, placebo: bool = True) -> pd.DataFrame:
+def measure_proxies(names: Iterable[str], material: ProxyInputs) -> pd.DataFrame:
     """Measure several proxies and, as the placebo, the first one dealt out among the subjects anew.
 
     Returns:
@@ -84,8 +84,7 @@ def measure_proxies(names: Iterable[str], material: ProxyInputs, *, placebo: boo
         for done, name in enumerate(names):
             columns[name] = np.asarray(PROXIES[name].values(material), dtype=np.float64)
             advance(done + 1)
-    frame = pd.DataFrame(columns)
-    return frame.assign(**{PLACEBO: _placebo(facts, columns[names[0]], material.seed)}) if placebo else frame
+    return pd.DataFrame({**columns, PLACEBO: _placebo(facts, columns[names[0]], material.seed)})
 
 
 def with_popularity(facts: FactSet, values: Float[ndarray, " fact"], name: str) -> FactSet:

@@ -86,7 +86,7 @@ def grafted_answers(
 def _of_donors(
     options: StoredOrSuppressedOptions, checkpoints: Checkpoints, arm: str, prompts: list[Prompt], seed: int
 ) -> Iterator[pd.DataFrame]:
-    """Ask with each donor's weights, then its placebo's; beside the arm one of these is in memory at a time."""
+    """Ask with each donor's weights, then its placebo's; beside the arm one of these in memory."""
     sibling = sibling_of(checkpoints, arm)
     named = {BASE: BASE} if sibling is None else {BASE: BASE, SIBLING: sibling}
     model = load_merged(source_of(checkpoints, arm), checkpoints.base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +17,6 @@ from jaxtyping import Float
 from finetune.common.errors import InputError
 from interp.reports.figures.style import drawable_label
 from interp.reports.read.fact_attention import DIGITS, MOST_HEADS, Example, FactAttention
-from interp.reports.read.run import Run, as_run
 
 MOST_FACTS = 20
 LONGEST_TOKEN = 12  # a longer one would leave its axis no room for the map
@@ -59,15 +58,6 @@ def packed_bundle() -> str:
     return base64.b64encode(gzip.compress(bundle().encode(), mtime=0)).decode()
 
 
-def read_examples(run: Run | Path | str) -> tuple[FactAttention, ...]:
-    """Return the facts that a run shows in full; there may be none.
-
-    Raises:
-        InputError: the directory is no finished run.
-    """
-    return tuple(FactAttention.of(example) for example in as_run(run).examples)
-
-
 def fact_views(
     examples: Iterable[FactAttention | Example], *, facts: int = MOST_FACTS, heads: int = MOST_HEADS
 ) -> list[dict[str, Any]]:
@@ -103,16 +93,6 @@ def attention_heads(
         "positiveColor": COLOUR,
         "maskUpperTri": True,
     }
-
-
-def example_views(example: Example, *, heads: int = MOST_HEADS) -> Mapping[str, dict[str, Any]]:
-    """Make one view an arm of a fact's attention, heads in order of change; fewer heads for a long prompt.
-
-    The mapping is empty where even one head would be too large for a page.
-    """
-    fact = FactAttention.of(example, heads=heads)
-    kept = fact.patterns if fact.heads else {}
-    return {arm: attention_heads(held, _labels(fact), fact.head_names) for arm, held in kept.items()}
 
 
 def _labels(fact: FactAttention) -> list[str]:
