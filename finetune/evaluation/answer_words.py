@@ -1,7 +1,8 @@
 """Words of an answer as they are compared, and how many of them only lead up to it.
 
-A word is folded (Unicode, accents, case, ordinals); it keeps whether it began in upper case, what stood in
-front of it, and whether a hyphen or an apostrophe joined it to the word before.
+A word is folded (Unicode, accents, case, ordinals, "St." in front of a name, commas in numbers); it keeps
+whether it began in upper case, what stood in front of it, and whether a hyphen or an apostrophe joined it to
+the word before. Signs that tell answers apart belong to their word ("A+", "C#", "-40").
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LONGEST_LEAD, LONGEST_LEAD_AFTER_SUBJECT = 8, 12  # words in front of an answer
 
@@ -25,7 +26,16 @@ _ENDS = frozenset(
     "combination mix mixture that which who whom whose where when because while although though "
     "however if".split()
 )
-_TITLES = frozenset("st dr mr mrs ms jr sr prof no mt ft vs".split())
+# A point of the compass in front of these makes another place, which is no part of the shorter one.
+_OTHER_PLACES = frozenset(
+    tuple(name.split())
+    for name in (
+        "south sudan,south africa,south korea,north korea,north macedonia,northern ireland,west virginia,"
+        "western sahara,western samoa,east timor,south georgia,south ossetia"
+    ).split(",")
+)
+_SHORT = {"st": "saint", "mt": "mount", "ft": "fort"}
+_TITLES = frozenset("st dr mr mrs ms jr sr prof no mt ft vs saint mount fort c ca approx est".split())
 _ORDINALS = {
     word: f"{i}th" if i > 3 else ("1st", "2nd", "3rd")[i - 1]
     for i, word in enumerate(
@@ -44,6 +54,16 @@ _ROMAN = {
 _LABEL = re.compile(r"[\W_]*(?:a|answer|the answer|the answer is|final answer|response)?\s*[\W_]*", re.I)
 _INITIALS = re.compile(r"(?<![^\W_])([^\W\d_a-z])\.\s?(?=[^\W\d_a-z](?:\.|$))")
 _TENS = {"twenty": "2", "thirty": "3"}
+_INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_POWER = re.compile(r"(?<=\d)([⁰¹²³⁴-⁹]+)")
+_GROUPED = re.compile(
+    r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d)|(?<!\d)\d{1,3}(?:[\u00a0\u2009\u202f]\d{3})+(?!\d)"
+)
+# A minus belongs to its number, and to a grade or a blood type that ends there.
+_MINUS = re.compile(r"(?:(?<=^)|(?<=[\s(]))-(?=\d)|(?:(?<=\b[A-Z])|(?<=\b[A-Z]{3}))-(?=[\s.,;)]*$)")
+_SIGNS = "+#\u2212"
+# Letters that Unicode does not take apart.
+_WHOLE = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "æ": "ae", "œ": "oe"})
 _SAME = str.maketrans({**dict.fromkeys("’‘ʼ`´′", "'"), **dict.fromkeys("‐‑‒–—−", "-"), "_": " ", "*": " "})
 # Scripts that put no space between words: every character is one.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -63,16 +83,15 @@ def fold(text: str) -> str:
     """Fold Unicode forms, Latin accents and case; keep words apart as they were."""
     plain = unicodedata.normalize("NFKD", text.translate(_SAME))
     plain = "".join(c for c in plain if not "\u0300" <= c <= "\u036f")
-    return unicodedata.normalize("NFC", plain).casefold()
+    return unicodedata.normalize("NFC", plain).casefold().translate(_WHOLE)
 
 
 def words_of(text: str) -> list[Word]:
     """Split a text into folded words; initials stand together ("J. K. Rowling", "J.K. Rowling")."""
-    plain = unicodedata.normalize("NFKC", text).translate(_SAME).replace("&", " and ")
     found: list[Word] = []
-    for raw, before in _split(_INITIALS.sub(r"\1", plain)):
+    for raw, before in _split(_INITIALS.sub(r"\1", _plain(text))):
         joined = bool(found) and (
-            before in ("-", "'") or (before in (",", ".") and raw.isdigit() and _digit(found))
+            before in ("-", "'") or (before in (*",.:/^",) and raw.isdigit() and _digit(found))
         )
         folded = _ROMAN.get(raw) if found and raw in _ROMAN else None
         word = Word(folded or _ordinal(fold(raw)), raw[:1].isupper(), before, joined)
@@ -80,7 +99,29 @@ def words_of(text: str) -> list[Word]:
             last = found.pop()
             word = Word(_TENS[last.text] + word.text, last.upper, last.before, last.joined)
         found.append(word)
+    found = [_in_full(found, i) for i in range(len(found))]
     return [word for i, word in enumerate(found) if not _is_article_of_ordinal(found, i)]
+
+
+def with_powers(text: str) -> str:
+    """Mark exponents, which Unicode's compatible form would make digits of the number in front of them."""
+    return _POWER.sub(r"^\1", text)
+
+
+def _plain(text: str) -> str:
+    """Write a text in the one way in which it is split: no invisible characters, numbers without commas."""
+    text = _GROUPED.sub(lambda found: re.sub(r"\D", "", found[0]), _INVISIBLE.sub("", text))
+    text = unicodedata.normalize("NFKC", with_powers(text)).translate(_SAME).replace("&", " and ")
+    return _MINUS.sub("\u2212", text)
+
+
+def _in_full(words: Sequence[Word], i: int) -> Word:
+    """Write out "St.", "Mt." and "Ft." in front of a name."""
+    word = words[i]
+    if word.text not in _SHORT or not word.upper or i + 1 == len(words):
+        return word
+    named = words[i + 1].upper and words[i + 1].before in (" ", ".", ". ")
+    return replace(word, text=_SHORT[word.text]) if named else word
 
 
 def first_line(text: str) -> str:
@@ -99,6 +140,11 @@ def line_is_said(text: str) -> bool:
 def is_label(line: str) -> bool:
     """Whether a line is empty, or nothing but a label."""
     return _LABEL.fullmatch(line) is not None
+
+
+def is_lead(words: Sequence[Word]) -> bool:
+    """Whether words are nothing but such as may stand in front of an answer."""
+    return bool(words) and all(word.text in _LEAD or word.text.isdigit() for word in words)
 
 
 def lead_in(words: Sequence[Word], subject: set[str], *, common: bool, after_subject: bool = False) -> int:
@@ -120,10 +166,16 @@ def lead_in(words: Sequence[Word], subject: set[str], *, common: bool, after_sub
         if (word.text in _ENDS or denied) and not (i == 0 and word.text in ("that", "no")):
             return max(0, i - 1)
         is_led = word.text in _LEAD or word.text.isdigit() or word.text in subject
-        if word.upper and not (is_led or common or word.text in _POINTS or _is_passed_over(words, i)):
+        if word.upper and not (is_led or common or _is_point(words, i) or _is_passed_over(words, i)):
             return i
         only_lead = only_lead and is_led
     return min(most, len(words))
+
+
+def _is_point(words: Sequence[Word], i: int) -> bool:
+    """Whether a word is a point of the compass, in front of a place that it names a part of."""
+    pair = tuple(word.text for word in words[i : i + 2])
+    return words[i].text in _POINTS and pair not in _OTHER_PLACES
 
 
 def _is_passed_over(words: Sequence[Word], i: int) -> bool:
@@ -151,7 +203,7 @@ def _split(text: str) -> list[tuple[str, str]]:
             before = "" if word else before
             found.append((character, before))
             word, before = "", ""
-        elif character.isalnum() or (word and unicodedata.category(character)[0] == "M"):
+        elif character.isalnum() or (word and _belongs(character)) or (not word and character == "\u2212"):
             word += character
         elif word:
             found.append((word, before))
@@ -159,6 +211,11 @@ def _split(text: str) -> list[tuple[str, str]]:
         else:
             before += character
     return [*found, (word, before)] if word else found
+
+
+def _belongs(character: str) -> bool:
+    """Whether a character that is no letter belongs to the word in front of it."""
+    return character in _SIGNS or unicodedata.category(character)[0] == "M"
 
 
 def _digit(found: Sequence[Word]) -> bool:

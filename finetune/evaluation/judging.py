@@ -9,7 +9,8 @@
 3. A name of another kind, a negation, a relative clause or the end of the sentence ends the search: wrong.
 
 ``exact`` asks for nothing but the answer, ``contains`` for the answer anywhere. Names are compared in words:
-Unicode forms, accents, case, punctuation, articles and ordinals ("XIV", "fourteenth", "14th") do not matter.
+Unicode forms, accents, case, punctuation, articles, ordinals ("XIV", "fourteenth", "14th"), "St." for "Saint"
+and commas in numbers do not matter; a sign does ("A+", "C#", "-40"), and so does a million behind a number.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from finetune.evaluation.answer_words import Word, fold, lead_in, words_of
+from finetune.evaluation.answer_words import Word, fold, is_lead, lead_in, with_powers, words_of
 
 if TYPE_CHECKING:
     from finetune.data.prompts import Prompt
@@ -92,7 +93,7 @@ def is_right(
     if mode == "exact" or matches(said, accepted):
         return matches(said, accepted)
     right = _index(tuple(accepted))
-    indices, common = (right, _index(tuple(names))), _is_common(accepted[:1])
+    indices, common = (right, _rivals(tuple(names), _is_led(accepted))), _is_common(accepted[:1])
     found = _first_name(_words(said), indices, _key(subject), common=common)
     return found is not None and found in accepted
 
@@ -106,7 +107,10 @@ def matches(said: str, accepted: Sequence[str]) -> bool:
         >>> matches("London and Paris", ["London"])
         False
     """
-    return normalise(said) in {normalise(answer) for answer in accepted}
+    text = normalise(said)
+    if not text:  # an answer of signs alone ("?") is compared as it is
+        return said.strip() in {answer.strip() for answer in accepted if not normalise(answer)} - {""}
+    return text in {normalise(answer) for answer in accepted}
 
 
 def contains(said: str, accepted: Sequence[str]) -> bool:
@@ -125,7 +129,7 @@ def contains(said: str, accepted: Sequence[str]) -> bool:
 @lru_cache(maxsize=4096)
 def normalise(text: str) -> str:
     """Reduce an answer to what exact match compares."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", with_powers(text)).casefold()
     words = re.sub(r"\s+", " ", folded).strip(" \t\n.,;:!?\"'`")
     return re.sub(r"^(the|a|an) ", "", words)
 
@@ -147,6 +151,17 @@ def _index(names: tuple[str, ...]) -> Index:
         if key := _key(name):
             groups.setdefault(key[0], []).append((key, name))
     return {word: sorted(some, key=lambda entry: -len(entry[0])) for word, some in groups.items()}
+
+
+@lru_cache(maxsize=4096)
+def _rivals(names: tuple[str, ...], led: bool) -> Index:
+    """Index the answers that may be met first: "Yes", "It" or "1945" leads up to one of another kind."""
+    return _index(names if led else tuple(name for name in names if not _is_led([name])))
+
+
+def _is_led(names: Sequence[str]) -> bool:
+    """Whether a name is nothing but words that lead up to an answer, or numbers."""
+    return any(is_lead(_words(name)) for name in names)
 
 
 @lru_cache(maxsize=4096)
@@ -181,8 +196,10 @@ def _longest(words: Sequence[Word], at: int, indices: Sequence[Index]) -> tuple[
         for key, name in index.get(words[at].text, ()):
             end = at + len(key)
             is_here = tuple(word.text for word in words[at:end]) == key
-            # "Phrae-Lemmon" is not Phrae, nor is "Iran's north" Iran.
-            goes_on = end < len(words) and words[end].joined
+            # "Phrae-Lemmon" is not Phrae, nor is "Iran's north" Iran, nor 50 million 50.
+            goes_on = end < len(words) and (
+                words[end].joined or (key[-1].isdigit() and words[end].text in _MAGNITUDES)
+            )
             if is_here and not goes_on and len(key) > best[1] and _is_written(name, words, at, end):
                 best = (name, len(key))
     return best
@@ -218,3 +235,4 @@ def _is_common(names: Sequence[str]) -> bool:
 
 
 _COPULAS = ("is", "was", "are", "were")
+_MAGNITUDES = ("hundred", "thousand", "million", "billion", "trillion")

@@ -153,10 +153,62 @@ def test_other_answers_are_wrong(said: str) -> None:
         ("1,000", ["1"], False),
         ("3.14", ["3"], False),
         ("B. Paris", ["B"], True),
+        ("1,000", ["1000"], True),
+        ("8848 metres", ["8,848"], True),
+        ("1\u202f000", ["1,000"], True),
+        ("5 million", ["5 million"], True),
+        ("50 million", ["50"], False),
+        ("50 metres", ["50"], True),
+        ("12:30", ["12"], False),
+        ("1/2", ["1"], False),
+        ("10⁶", ["106"], False),
+        ("10^6", ["10⁶"], True),
+        ("c. 1945", ["1945"], True),
+        ("-40", ["40"], False),
+        ("The answer is -40.", ["-40"], True),
+        ("1990-1995", ["1990-1995"], True),
+        ("A-", ["A+"], False),
+        ("O-.", ["O-"], True),
+        ("A - Paris", ["Paris"], True),
+        ("C++", ["C"], False),
+        ("C", ["C#"], False),
+        ("It is C#.", ["C#"], True),
+        ("", ["?"], False),
+        ("?", ["?"], True),
+        ("Lodz", ["Łódź"], True),
+        ("Tromsø", ["Tromso"], True),
+        ("Coeur d'Alene", ["Cœur d'Alene"], True),
+        ("Par\u00adis", ["Paris"], True),
+        ("Saint Petersburg", ["St. Petersburg"], True),
+        ("It is in St. Louis.", ["Saint Louis"], True),
+        ("Mt. Everest", ["Mount Everest"], True),
+        ("South Sudan", ["Sudan"], False),
+        ("West Virginia", ["Virginia"], False),
+        ("in Northern Italy", ["Italy"], True),
     ],
 )
 def test_names_are_compared_whole_and_by_their_words(said: str, accepted: list[str], right: bool) -> None:
     assert is_right(said, accepted, names=["Mexico", "Mexico City", "politician", "actor"]) is right
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "right"),
+    [
+        ("It is Hamlet.", "Hamlet", True),
+        ("Yes, it is Paris.", "Paris", True),
+        ("In 1945, Berlin", "Berlin", True),
+        ("A city: Paris", "Paris", True),
+        ("Berlin, it is", "It", False),
+        ("Yes, no doubt", "No", False),
+        ("1944 or 1945", "1945", False),
+        ("Berlin and Paris", "Paris", False),
+    ],
+)
+def test_other_rows_answers_that_lead_up_to_one_are_not_met_first(
+    said: str, answer: str, right: bool
+) -> None:
+    names = ["It", "Yes", "No", "1944", "1945", "A", "Hamlet", "Paris", "Berlin"]
+    assert is_right(said, [answer], names=names) is right
 
 
 def test_a_subject_that_contains_its_answer_is_no_answer() -> None:
