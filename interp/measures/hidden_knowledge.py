@@ -34,6 +34,7 @@ from transformers import PreTrainedTokenizerBase
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize_with_answer
+from finetune.evaluation.batching import pad_rows
 from interp.measures.attention import logit_rows, read_at, run_hooked
 from interp.measures.spans import PromptBatch
 
@@ -220,11 +221,7 @@ def _joined(
     prompts: Sequence[Prompt], pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
 ) -> PromptBatch:
     """Lay prompts with their answers out as one right-padded batch, in which no roles are marked."""
-    lengths = torch.tensor([len(head) + len(said) for head, said in pairs])
-    ids = torch.zeros(len(pairs), int(lengths.max()), dtype=torch.long)
-    for row, (head, said) in zip(ids, pairs, strict=True):
-        row[: len(head) + len(said)] = torch.tensor([*head, *said])
-    mask = (torch.arange(ids.shape[1])[None] < lengths[:, None]).long()
+    ids, mask = pad_rows([(*head, *said) for head, said in pairs], 0)
     none = torch.zeros_like(mask, dtype=torch.bool)
     return PromptBatch(
         input_ids=ids,
@@ -232,6 +229,6 @@ def _joined(
         subject_mask=none,
         special_mask=none,
         word=torch.full_like(mask, -1),
-        last=lengths - 1,
+        last=mask.sum(1) - 1,
         prompts=tuple(prompts),
     )

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import DynamicCache
 
+from finetune.evaluation.batching import pad_rows
 from interp.measures.attention import Hook, read_at
 from interp.measures.context import require_room
 from interp.measures.spans import PromptBatch
@@ -53,8 +53,8 @@ class Prefill:
 
 def pad_tails(tokens: Sequence[Sequence[int]]) -> Tails:
     """Right-pad the token ids that stand behind prompts; return them with their lengths."""
-    rows = [torch.tensor(list(row), dtype=torch.long) for row in tokens]
-    return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+    ids, mask = pad_rows(tokens, 0)
+    return ids, mask.sum(1)
 
 
 def prefill(model: TransformerBridge, batch: PromptBatch, answers: Sequence[Sequence[int]]) -> Prefill:
