@@ -72,6 +72,7 @@ class Experiment:
     Others give ``steps``. ``summarise`` makes numbers of all rows and ``study`` the page of both; ``publish``
     writes another page. ``finish`` goes on from the rows and returns what the manifest is to tell of that.
 
+    ``rules`` decide its numbers besides the options; a run that another rule began is not continued.
     ``resolve`` completes options, ``load`` reads what they name, and ``accept`` refuses, now that the
     directory is known, what cannot be run there. A ``shared`` experiment may run in several processes, and
     one that ``repeats`` runs again where it is finished.
@@ -82,6 +83,7 @@ class Experiment:
     study: Callable[[Any, Results], Study] | None = None
     cells: Callable[[Any], Sequence[GridCell]] = lambda options: ()
     measure: Callable[[Any, GridCell, Path], pd.DataFrame] | None = None
+    rules: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Any, Path], Sequence[LeftOut]] = lambda options, run: ()
     steps: Callable[[Any, Any, RunDirectory], Measured] | None = None
     finish: Callable[[Any, Any, RunDirectory], Mapping[str, Any]] | None = None
@@ -127,7 +129,7 @@ class Experiment:
         options = self.resolve(options)
         options.check()
         loaded = self.load(options)
-        config = {**options.config(), **loaded.config}
+        config = {**options.config(), **self.rules, **loaded.config}
         models = {name: source and resolve_checkpoint(source) for name, source in loaded.sources.items()}
         run = RunDirectory(self.home(options), config, analysis=self.name, inputs=models)
         if run.finished and not self.repeats:

@@ -33,6 +33,8 @@ SUPPRESSED, ERODED, ERASED = "suppressed, intact", "eroded", "erased"
 LEARNED, NEVER_STORED, UNDETERMINED = "learned", "never stored", "undetermined"
 VERDICTS = (RETAINED, GENERIC, SUPPRESSED, ERODED, ERASED, LEARNED, NEVER_STORED, UNDETERMINED)
 STORED = (SUPPRESSED, ERODED)  # lost facts that are stored in some degree
+# Changed whenever verdicts are: runs tell it, and one that another rule began is not continued.
+RULES = {"verdict_rule": "stated is right in a held-out form"}
 Rows = Bool[ndarray, " fact"]
 Rate = tuple[float | None, float | None, float | None, int]  # value, 95% bounds, and of how many facts
 

@@ -17,6 +17,7 @@ from analyses.experiments.stored_or_suppressed.pathway_page import pathway_sente
 from analyses.experiments.stored_or_suppressed.sentences import asking_sentence
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
+from finetune.common.run_directory import RunDirectory
 from interp.reports.pages.study_files import load_study
 from interp.reports.read.results import Results
 from interp.verdicts.diagnosis import STORED, VERDICTS
@@ -284,6 +285,14 @@ def test_typical_suppressed_facts_are_pictured_as_their_models_attend(verdicts: 
                 on_subject = sum(w for w, marked in zip(row, seen["subject"], strict=True) if marked)
                 assert on_subject == pytest.approx(rows.get(name, on_subject), abs=1e-3)
                 assert sum(row) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_run_that_another_rule_of_verdicts_began_is_not_continued(tmp_path: Path) -> None:
+    """Its cells hold verdicts already, which would stand beside others of today's rule."""
+    options = planted_truth.PlantedTruthOptions(out=tmp_path / "run", world="tiny", seeds=(0,), quiet=True)
+    RunDirectory(options.out, options.config(), analysis="planted_truth").write(seeds=(0,))
+    with pytest.raises(InputError, match="verdict_rule is None there and stated is right in a held-out form"):
+        planted_truth.run(options)
 
 
 def test_a_finished_run_is_left_alone_and_another_one_is_refused(verdicts: Path, job: Path) -> None:

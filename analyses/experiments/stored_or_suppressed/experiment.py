@@ -12,6 +12,7 @@ from analyses.experiments.attention_imbalance.checkpoints import load_inputs
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
 from analyses.experiments.stored_or_suppressed import numbers, page, stages
 from finetune.common.files import read_json
+from interp.verdicts.diagnosis import RULES
 
 # What the next command must be told again: who is asked, how, and in which precision.
 ASKED_ALIKE = ("columns", "phrasebook", "limit", "seeds", "prompt_format", "shots", "chat", "known", "dtype")
@@ -30,6 +31,7 @@ def following(out: Path) -> tuple[str, ...]:
 
 EXPERIMENT = Experiment(
     name="stored_or_suppressed",
+    rules=RULES,
     following=following,
     resolve=methodcaller("resolved"),
     load=load_inputs,
