@@ -29,6 +29,7 @@ from finetune.data.loaders.columns import mapping
 from finetune.data.prompt_formats import PromptFormat
 from finetune.training import next_steps
 from finetune.training.config import LORA, TuneConfig
+from finetune.training.fact_parts import PartShares, deal_parts, write_parts
 from finetune.training.presets import OWN_TUNE, recipe
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
     options.check()
     require_trainable(options.base)
     parts = _parts(options)
+    next_steps.require_letters(options.ask, parts)
     tokenizer = load_tokenizer(options.base)
     prompts, validation, left_out = _prompts(options, parts, tokenizer)
     if distributed.is_main():
@@ -146,7 +148,7 @@ def finetune(options: Options) -> tuple[Checkpoint, int]:
         run.write(seeds=[options.seed], left_out=left_out)
         next_steps.say_left_out(left_out, options.out / "manifest.json")
         write_format(options.out, options.ask)
-        write_json(options.out / "partition.json", {n: [f.id for f in part] for n, part in parts.items()})
+        write_parts(options.out, parts)
     distributed.wait_for_everyone()
     chosen = select(
         options.base,
@@ -190,19 +192,15 @@ def _with_dtype(options: Options, arguments: Sequence[str]) -> Options:
 
 
 def _parts(options: Options) -> dict[str, FactSet]:
-    from finetune.data.splits import partition
-
     columns = mapping(options.columns)
     facts = FactSet.load(
         options.facts, limit=options.limit, seed=options.seed, columns=columns, subjects=False
     )
-    share = 0.0 if options.validation else options.validation_share
-    dealt = partition(facts, test=options.test_share, validation=share, seed=options.seed)
-    parts = {"train": dealt.train, "validation": dealt.validation, "test": dealt.test}
+    validation = None
     if options.validation:
-        parts["validation"] = FactSet.load(options.validation, columns=columns, subjects=False)
-    next_steps.require_parts(options.facts, parts, test=options.test_share, validation=share)
-    return parts
+        validation = FactSet.load(options.validation, columns=columns, subjects=False)
+    shares = PartShares(test=options.test_share, validation=options.validation_share, seed=options.seed)
+    return deal_parts(facts, options.facts, shares, validation)
 
 
 def _prompts(

@@ -26,7 +26,6 @@ WITH_EXAMPLES = (
     "interp.measures.placebos",
     "interp.measures.shapley",
     "interp.measures.spans",
-    "interp.measures.theory",
     "interp.stats.means",
     "interp.stats.seeds",
 )

@@ -14,19 +14,26 @@ from typing import Any
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.common.progress import notice
+from finetune.data.fact_keys import question_digest
 from finetune.data.facts import FactSet
+from finetune.training.fact_parts import DIGESTS
 from finetune.training.training_format import training_places
 
+SEEN = ("train", "validation")  # parts that a training learned from
 TAKEN = ("base", "facts", "columns", "phrasebook")  # options that a training and a measurement share
 
 
 @dataclass(frozen=True, kw_only=True)
 class TunedRun:
-    """What a directory of ``factscope tune`` says: its settings, and the ids of its facts by part."""
+    """What a directory of ``factscope tune`` says: its settings, and the ids of its facts by part.
+
+    ``digests`` are of what these facts ask, by part; an older training left none.
+    """
 
     path: Path
     settings: dict[str, Any]
     parts: dict[str, list[str]]
+    digests: dict[str, list[str]] | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> TunedRun | None:
@@ -35,10 +42,52 @@ class TunedRun:
             try:
                 manifest, parts = read_json(home / "manifest.json"), read_json(home / "partition.json")
                 if manifest["analysis"] == "finetune":
-                    return cls(path=home, settings=dict(manifest["config"]), parts=parts)
+                    settings, digests = dict(manifest["config"]), _digests(home)
+                    return cls(path=home, settings=settings, parts=parts, digests=digests)
             except (OSError, ValueError, KeyError, TypeError):
                 continue
         return None
+
+    def saw(self, facts: FactSet, source: str) -> set[int]:
+        """Return the places of the facts that it was trained on, or chose its checkpoint by.
+
+        Facts are told by what they ask, whatever file they are from; of one file their ids tell it, too.
+        Where an older training says only ids, another file is taken to hold its facts if what it was trained
+        on is all there, unchanged; ids that occur in both otherwise are said.
+        """
+        ids = {fact_id for part in SEEN for fact_id in self.parts[part]}
+        alike = {i for i, fact in enumerate(facts) if fact.id in ids}
+        found: set[int] = set()
+        if self._is_source(source) or (self.digests is None and self._holds_training(facts)):
+            found = alike
+        elif self.digests is None and alike:
+            notice(
+                f"{len(alike)} facts of {source} have ids of facts that {self.path} was trained on "
+                f"({self.settings.get('facts')}); as it says nothing else of those, all are asked: train "
+                "again, or give facts that it was not trained on"
+            )
+        digests = {digest for part in SEEN for digest in (self.digests or {}).get(part, ())}
+        return found | {i for i, fact in enumerate(facts) if digests and question_digest(fact) in digests}
+
+    def _is_source(self, source: str) -> bool:
+        own = str(self.settings.get("facts") or "")
+        if own == source:
+            return True
+        one, other = Path(own).expanduser(), Path(source).expanduser()
+        return bool(own) and one.exists() and other.exists() and one.resolve() == other.resolve()
+
+    def _holds_training(self, facts: FactSet) -> bool:
+        """Whether facts hold all that it was trained on, with the contents that it recorded."""
+        place = {fact.id: i for i, fact in enumerate(facts)}
+        index = [place[fact_id] for fact_id in self.parts["train"] if fact_id in place]
+        whole = len(index) == len(self.parts["train"])
+        return whole and facts.subset(index).digest == self.settings.get("train")
+
+
+def _digests(home: Path) -> dict[str, list[str]] | None:
+    """Read the digests of a training's facts, None where it left none."""
+    path = home / DIGESTS
+    return dict(read_json(path)) if path.is_file() else None
 
 
 def tuned_runs(paths: Iterable[str]) -> list[TunedRun]:
@@ -72,18 +121,20 @@ def completed(options: Any, paths: Iterable[str]) -> Any:
 def held_out(facts: FactSet, source: str, paths: Iterable[str]) -> tuple[FactSet, FactSet]:
     """Return the facts of ``source`` that no training saw, and the ones that some did, for examples.
 
+    What was trained on is told by what it asks, so that a copy of a file, or a part of it, is known again.
     Where trainings held none out all facts are returned, and that is said.
 
     Args:
         facts: all that are to be asked.
-        source: where they are from; trainings on other facts leave all of them.
+        source: where they are from.
         paths: the checkpoints that are measured.
     """
-    runs = [run for run in tuned_runs(paths) if run.settings.get("facts") == source]
-    seen = {fact_id for run in runs for part in ("train", "validation") for fact_id in run.parts[part]}
-    index = [i for i, fact in enumerate(facts) if fact.id not in seen]
-    trained = facts.subset([i for i, fact in enumerate(facts) if fact.id in seen])
-    if not seen or len(index) == len(facts):
+    saw = [(run, run.saw(facts, source)) for run in tuned_runs(paths)]
+    runs = [run for run, places in saw if places]
+    seen = {i for _, places in saw for i in places}
+    index = [i for i in range(len(facts)) if i not in seen]
+    trained = facts.subset(sorted(seen))
+    if not seen:
         return facts, replace(trained, left_out=())
     if not index:
         notice(

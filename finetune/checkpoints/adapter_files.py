@@ -21,7 +21,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from finetune.checkpoints.gguf_files import is_gguf
-from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.checkpoints.paths import expand_home, holds_model, is_path, resolve_checkpoint
 from finetune.checkpoints.shipped_models import shipped_name
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line, printable
@@ -30,6 +30,8 @@ from finetune.common.text_files import read_json_object
 CONFIG = "adapter_config.json"
 # PEFT ignores a runtime configuration and an auto mapping in a file.
 ASIDE = {"runtime_config", "auto_mapping"}
+# Ways to start a LoRA that PEFT knows and leaves out of the type that it declares.
+UNDECLARED = ("lora_ga",)
 # The marks that quantised copies of a model bear in their names, as in Llama-3-8B-bnb-4bit or Qwen2-7B-AWQ.
 QUANTISED = re.compile(
     r"(?:^|[-_.])(?:bnb|gptq|awq|gguf|exl\d|hqq|aqlm|quip|nf4|fp4|fp8|int[248]|w[48]a\d+|[23468]-?bits?|q[2-8]|"
@@ -42,12 +44,12 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
     """Read an adapter's ``adapter_config.json`` as it is.
 
     Raises:
-        InputError: it is no JSON object, or names its base by something else than text.
+        InputError: it is no JSON object, or names its base by something else than a name.
     """
     file = Path(folder) / CONFIG
     settings = read_json_object(file, remedy="save the adapter again")
     named = settings.get("base_model_name_or_path")
-    if named is not None and not isinstance(named, str):
+    if named is not None and not (isinstance(named, str) and is_path(named)):
         raise InputError(
             f"{file}: base_model_name_or_path = {printable(repr(named), 60)} is no name; correct it"
         )
@@ -120,12 +122,9 @@ def base_of(adapter: str | Path) -> str:
     named = read_settings(adapter).get("base_model_name_or_path")
     if not named:
         raise InputError(f"{adapter}: the adapter names no base; give the base as well")
-    for place in (Path(named), Path(adapter) / named, Path(adapter).parent / named):
-        if is_gguf(place) and place.is_file():
-            return str(resolve_checkpoint(place))
-        if place.is_dir() and ((found := resolve_checkpoint(place)) / "config.json").is_file():
-            return str(found)
-    if Path(named).is_dir() and (Path(named) / CONFIG).is_file():
+    if found := recorded_place(named, adapter):
+        return str(found)
+    if (Path(named) / CONFIG).is_file():
         raise InputError(f"{adapter}: its base {named} is an adapter itself; merge that one, and name it")
     if shipped := shipped_name(named):
         return str(resolve_checkpoint(shipped))
@@ -139,9 +138,30 @@ def base_of(adapter: str | Path) -> str:
     raise InputError(f"{adapter}: its base {named} is not on this machine; give the base as well{remedy}")
 
 
+def recorded_place(named: str, adapter: str | Path | None = None) -> Path | None:
+    """Find the model on this machine that an adapter recorded as its base; None if there is none.
+
+    A directory or GGUF file is looked for from here and, where the adapter lies in one, from beside it. A
+    directory without a model, such as one that happens to be called ``gpt2``, is not meant.
+
+    Raises:
+        InputError: it is a training or an analysis that has chosen no model.
+    """
+    places = [] if adapter is None else [Path(adapter) / named, Path(adapter).parent / named]
+    with suppress(InputError):  # a home that is another machine's
+        places.insert(0, expand_home(named))
+    for place in places:
+        if is_gguf(place) and place.is_file():
+            return resolve_checkpoint(place)
+        if place.is_dir() and ((found := resolve_checkpoint(place)) / "config.json").is_file():
+            return found
+    return None
+
+
 def is_hub_id(name: str) -> bool:
-    """Tell whether a name looks like ``owner/model`` rather than like a directory."""
-    return not Path(name).exists() and name.count("/") == 1 and name[0] not in "./~"
+    """Tell whether a name looks like ``owner/model`` rather than like the directory of a model."""
+    here = Path(name).is_file() or holds_model(name)
+    return not here and name.count("/") == 1 and name[0] not in "./~"
 
 
 def is_quantised(name: str) -> bool:
@@ -189,6 +209,8 @@ def _require_types(file: Path, settings: Mapping[str, Any], hints: Mapping[str, 
         if isinstance(value, float) and not isfinite(value):
             raise InputError(f"{file}: {name} = {printable(repr(value), 60)} cannot be; correct it")
         if value is None:
+            continue
+        if name == "init_lora_weights" and value in UNDECLARED:
             continue
         for tried in _spellings(name, value, hints[name]):
             try:

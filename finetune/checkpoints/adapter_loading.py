@@ -27,7 +27,8 @@ from finetune.checkpoints.adapter_files import read_config, unknown_settings
 from finetune.checkpoints.adapter_names import (
     ADAPTER,
     bare_name,
-    drop_resized_copies,
+    convert_layout,
+    drop_copies,
     mismatch,
     strip_known_prefixes,
 )
@@ -84,7 +85,7 @@ def attach_adapter(
         if parameter.is_floating_point():
             parameter.detach().fill_(float("nan"))
     state = _base_parameters(peft)
-    named, notices = strip_known_prefixes(drop_resized_copies(tensors), own, state)
+    named, notices = strip_known_prefixes(drop_copies(tensors, own, state), own, state)
     rewrites = any(name in state and not _same(state[name], tensor) for name, tensor in named.items())
     if unknown := unknown_settings(source):
         notices.append(f"this version of peft does not know {', '.join(unknown)}; ignored")
@@ -128,8 +129,8 @@ def require_adapter_fit(source: str | Path, config: PreTrainedConfig, base: str)
         return  # without weights not everything can be built; loading will tell
     own, ends = _adapter_parameters(peft), embedding_paths(peft.get_base_model())
     state = _base_parameters(peft)
-    doubles = {name for name in tensors if name.replace(".modules_to_save.", ".") in tensors.keys() - {name}}
-    named, _ = strip_known_prefixes({n: t for n, t in tensors.items() if n not in doubles}, own, state)
+    kept = drop_copies(tensors, own, state, lambda one, other: one.shape == other.shape)
+    named = convert_layout(peft, strip_known_prefixes(kept, own, state)[0])
     if said := mismatch(named, {**state, **own}, own, base, ends):
         raise InputError(f"{source}: {said}")
 
@@ -217,6 +218,7 @@ def _mismatch(peft: PeftModel, tensors: Mapping[str, Tensor], source: str | Path
     """Say in which way an adapter does not fit; empty if its names and shapes show none."""
     own = _adapter_parameters(peft)
     places = {**_base_parameters(peft), **own}
+    tensors = convert_layout(peft, tensors)
     said = mismatch(tensors, places, own, base, embedding_paths(peft.get_base_model()))
     return said and f"{source}: {said}"
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from peft import PeftModel
+from peft.utils.transformers_weight_conversion import convert_peft_adapter_state_dict_for_transformers
 from torch import Tensor
 
 ADAPTER = "default"
 PREFIX = "base_model.model."
+MODULE, TOKENS = ".modules_to_save.", ".token_adapter."
 # What torch.compile, DDP, FSDP and checkpointing put into names, and PEFT's own name of an adapter.
 WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", ADAPTER}
 
@@ -45,16 +48,45 @@ def strip_known_prefixes(
     return {read.get(name, name): tensor for name, tensor in tensors.items()}, [notice]
 
 
-def drop_resized_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out the second copy that PEFT writes of a module that an adapter carries whole and resized."""
-    doubles = {
-        name: name.replace(".modules_to_save.", ".") for name in tensors if ".modules_to_save." in name
-    }
-    return {
-        name: tensor
-        for name, tensor in tensors.items()
-        if (other := doubles.get(name)) not in tensors or not torch.equal(tensor, tensors[str(other)])
-    }
+def drop_copies(
+    tensors: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    same: Callable[[Tensor, Tensor], bool] = torch.equal,
+) -> dict[str, Tensor]:
+    """Leave out the second copies that PEFT writes where it resized embeddings, and has no place for.
+
+    They are those of a module that an adapter carries whole, and of the tokens that it trained, below a head
+    that shares its weights with the embeddings.
+
+    Args:
+        tensors: the file's, by name.
+        own: the adapter's parameters, by their names in a file.
+        state: the base's, by theirs.
+        same: tells whether two tensors are one; of those without contents only shapes can be compared.
+    """
+
+    def is_copy(name: str, tensor: Tensor) -> bool:
+        if name.replace(MODULE, ".") in tensors.keys() - {name}:
+            return same(tensor, tensors[name.replace(MODULE, ".")])
+        layer, _, parameter = name.partition(TOKENS)
+        # Below a head of its own there are no tokens of the embeddings.
+        if not parameter or name in own or f"{layer}{TOKENS}base_layer.weight" not in state:
+            return False
+        others = [one for one in tensors if one in own and one.endswith(f"{TOKENS}{parameter}")]
+        return len(others) == 1 and same(tensor, tensors[others[0]])
+
+    return {name: tensor for name, tensor in tensors.items() if not is_copy(name, tensor)}
+
+
+def convert_layout(peft: PeftModel, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Lay tensors out as PEFT does before it places them: for layers that transformers has fused since."""
+    try:
+        return convert_peft_adapter_state_dict_for_transformers(
+            peft, peft.active_peft_config, dict(tensors), adapter_name=ADAPTER
+        )
+    except Exception:  # a conversion that lacks some of its tensors raises whatever it comes upon
+        return tensors
 
 
 def mismatch(

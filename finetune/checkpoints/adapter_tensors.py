@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from finetune.checkpoints.adapter_files import CONFIG
+from finetune.checkpoints.adapter_names import bare_name
 from finetune.checkpoints.weight_files import LFS_POINTER, first_keys
 from finetune.common.errors import InputError
 from finetune.common.messages import one_line
@@ -22,7 +23,8 @@ def read_tensors(folder: str | Path, *, allow_pickle: bool = False) -> dict[str,
     """Read an adapter's tensors, on the CPU.
 
     Raises:
-        InputError: there are none, or they are damaged, pickled, empty (ungathered shards), or not finite.
+        InputError: there are none, or they are damaged, pickled, empty (ungathered shards), not finite, or
+            there under two names.
     """
     file = Path(folder) / WEIGHTS
     if not file.is_file():
@@ -114,3 +116,10 @@ def _require_contents(file: Path, tensors: Mapping[str, Tensor]) -> None:
         raise InputError(f"{file}: holds no tensors; {remedy}")
     if empty := [name for name, tensor in tensors.items() if not tensor.numel()]:
         raise InputError(f"{file}: {first_keys(empty)} ({len(empty)} in all) is empty; {remedy}")
+    bare: dict[str, str] = {}
+    for name in tensors:
+        if (other := bare.setdefault(bare_name(name), name)) != name:
+            raise InputError(
+                f"{file}: holds both {other} and {name}, so which one counts cannot be told; save the "
+                "adapter again with save_pretrained"
+            )

@@ -15,6 +15,7 @@ from finetune.checkpoints.gguf_files import is_gguf
 from finetune.checkpoints.shipped_models import gguf_checkpoint, is_shipped, shipped_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
+from finetune.common.messages import one_line, printable
 
 CHOSEN = "chosen.json"
 CONFIGS = ("config.json", "adapter_config.json")
@@ -27,12 +28,17 @@ def resolve_checkpoint(source: Source) -> Source:
 
     Raises:
         InputError: a run is unfinished, or its ``chosen.json`` names no model in it; an analysis has several
-            models; a GGUF file cannot be dequantised; a shipped model was not fetched.
+            models; a GGUF file cannot be dequantised; a shipped model was not fetched; no file can bear that
+            name.
     """
+    if not is_path(source):
+        raise InputError(
+            f"{printable(source, 80)}: no file can bear this name; name a checkpoint directory or a hub id"
+        )
     if is_shipped(source):
         return type(source)(shipped_checkpoint(str(source)))
     if is_gguf(source):
-        return type(source)(gguf_checkpoint(Path(source).expanduser()))
+        return type(source)(gguf_checkpoint(expand_home(source)))
     run = Path(source)
     if not run.is_dir() or holds_model(run):
         return source
@@ -49,6 +55,27 @@ def resolve_checkpoint(source: Source) -> Source:
     if not holds_model(chosen):
         raise InputError(f"{run / CHOSEN}: names {chosen.name}, which holds no model; train again")
     return type(source)(chosen)
+
+
+def is_path(name: str | Path) -> bool:
+    """Tell whether a name can be looked for at all; one of more than 255 characters cannot."""
+    try:
+        Path(name).exists()
+    except OSError:
+        return False
+    return True
+
+
+def expand_home(source: str | Path) -> Path:
+    """Return the path that a source is, with ``~`` written out.
+
+    Raises:
+        InputError: there is no such user.
+    """
+    try:
+        return Path(source).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{source}: {one_line(error)}; write the directory out") from error
 
 
 def holds_model(path: str | Path) -> bool:

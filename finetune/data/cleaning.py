@@ -26,11 +26,11 @@ from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.loaders.records import Row, Table, place
 from finetune.data.loaders.scalars import Malformed
-from finetune.data.loaders.table import prompt_key_of
+from finetune.data.loaders.table import UNNAMED, prompt_key_of
 from finetune.data.records.fact import Fact
 
 BINS = 20  # of log-popularity, where a draw is to cover it evenly
-_ALIKE = {False: "subject and relation", True: "question and choices"}
+NOT_DRAWN = "limit: "  # begins the reason why usable facts are left out
 Reader = Callable[[Row], Fact]
 
 
@@ -74,7 +74,9 @@ def build_fact_set(
         order = generator(seed, "limit of facts").permutation(len(kept))
         drawn = np.sort(_spread(kept, order, limit) if evenly else order[:limit])
         how = ", evenly over log-popularity" if evenly else ""
-        reason = f"limit: {len(kept) - limit} of {len(kept)} usable facts were not drawn (seed {seed}{how})"
+        reason = (
+            f"{NOT_DRAWN}{len(kept) - limit} of {len(kept)} usable facts were not drawn (seed {seed}{how})"
+        )
         aside.append(LeftOut(where=name, reason=reason))
         kept = [kept[i] for i in drawn]
     wordings = {table.relation: table.wording for table, _ in tables if table.relation and table.wording}
@@ -180,8 +182,18 @@ def _drop_same_prompt(found: _RowFacts) -> None:
         winner = max(rivals, key=lambda index: _fact(found, index).popularity or 0.0)
         for index in rivals:
             if index != winner:
-                same = _ALIKE[bool(_fact(found, index).choices)]
+                same = _name_key(_fact(found, index))
                 found.drop(index, f"another fact has the same {same} ({found.where(winner)} is kept)")
+
+
+def _name_key(fact: Fact) -> str:
+    """Name what decides a fact's prompt by the columns that its table has."""
+    if fact.choices:
+        return "question and choices"
+    asked = "question" if fact.question and fact.relation == UNNAMED else "subject"
+    if fact.subject == fact.question:  # of a bare list of questions
+        asked = "question"
+    return asked if fact.relation == UNNAMED else f"{asked} and relation"
 
 
 def _accept_answers(found: _RowFacts, index: int, answers: Sequence[str]) -> None:

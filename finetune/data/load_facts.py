@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
 from finetune.common.errors import InputError, LeftOut
@@ -53,6 +54,7 @@ def load(
     Raises:
         InputError: the source cannot be read, lacks a column, or is over half malformed.
     """
+    _require_arguments(source, limit, seed)
     name, tables, left_out = _read(source, columns)
     readers = [(rows, _reader(rows, subjects=subjects)) for rows in tables]
     return build_fact_set(name, readers, left_out=left_out, limit=limit, seed=seed, evenly=is_even(source))
@@ -89,6 +91,7 @@ def load_with_rows(
     Raises:
         InputError: see :func:`load`.
     """
+    _require_arguments(source, limit, seed)
     name, read, left_out = _read(source, columns)
     tables = tuple(replace(rows, rows=tuple(rows.rows)) for rows in read)
     made: list[tuple[Fact, int, Row]] = []
@@ -104,7 +107,7 @@ def load_with_rows(
     facts = build_fact_set(name, traces, left_out=left_out, limit=limit, seed=seed, evenly=is_even(source))
     # Facts that share an id are told apart by which object they are.
     origin = {id(fact): (place, row) for fact, place, row in made}
-    whole = any(_is_bare(rows) or mmlu.is_layout(rows.columns) for rows in tables)
+    whole = any(_is_bare(rows) or mmlu.is_multiple_choice(rows) for rows in tables)
     return FactsWithRows(
         facts=facts,
         tables=tables,
@@ -122,8 +125,25 @@ def split_json_pointer(source: str | Path) -> tuple[Path, str]:
     return Path(before), pointer
 
 
+def _require_arguments(source: object, limit: object, seed: object) -> None:
+    """Refuse arguments of types that would fail deep inside."""
+    if not isinstance(source, str | Path):
+        raise InputError(
+            f"source = a {type(source).__name__}: give a path or a name; facts in memory are "
+            "FactSet(facts=(Fact(...), ...), name=...)"
+        )
+    for name, value, low in (("limit", limit, 1), ("seed", seed, 0)):
+        if name == "limit" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise InputError(f"{name} = {value!r:.40}: give a whole number")
+        if not low <= int(value) < 2**32:
+            remedy = "at least 1 fact, or none for all" if low else "a number of at least 0 and below 2**32"
+            raise InputError(f"{name} = {value}: choose {remedy}")
+
+
 def _is_bare(rows: Table) -> bool:
-    if "subj" in rows.columns or mmlu.is_layout(rows.columns) or not questions.is_layout(rows.columns):
+    if "subj" in rows.columns or mmlu.is_multiple_choice(rows) or not questions.is_layout(rows.columns):
         return False
     return "answers" not in rows.columns or entity_questions.relation_of(rows.name) is None
 
@@ -171,7 +191,7 @@ def _reader(rows: Table, *, subjects: bool) -> Reader:
     columns = set(rows.columns)
     if "subj" in columns and "subject" not in columns:
         return popqa.reader(rows)
-    if mmlu.is_layout(columns):
+    if mmlu.is_multiple_choice(rows):
         return mmlu.reader(rows)
     if not subjects and _is_bare(rows):
         return questions.reader(rows)

@@ -6,6 +6,7 @@ exact place of the subject in the question that is asked, whatever else names it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Choices = Literal["letter", "text"]
+# Names that phrasebooks or tables know, which somebody may expect to be filled in here.
+_SLOTS = re.compile(r"\{(?:subject|relation|answers?|choices)\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,16 @@ class PromptFormat:
             raise InputError(
                 f"template {self.template!r}: needs {QUESTION} exactly once; write it where "
                 "the question belongs"
+            )
+        if "\\n" in self.template:
+            raise InputError(
+                f"template {self.template!r}: holds a backslash and an n, which is no line break; a shell "
+                "writes one between $' and '"
+            )
+        if slot := _SLOTS.search(self.template):
+            raise InputError(
+                f"template {self.template!r}: holds {slot[0]}, which is not filled in; leave it out: "
+                f"{QUESTION} is all that is, and the answer follows the template"
             )
 
 

@@ -54,6 +54,8 @@ class Prompt(ShortRepr):
             )
         if problem := wrong_answers(self.answers):
             raise InputError(f"{self._named}: {problem}")
+        if not isinstance(self.subject, tuple | list) or len(self.subject) != 2:
+            raise InputError(f"{self._named}: subject = {self.subject!r:.40}: give two character positions")
         start, end = self.subject
         if not (isinstance(start, Integral) and isinstance(end, Integral)):
             raise InputError(f"{self._named}: subject range {self.subject}: give two character positions")

@@ -151,7 +151,8 @@ def partition(facts: FactSet, *, test: float = 0.3, validation: float = 0.1, see
         >>> {f.subject for f in parts.train} & {f.subject for f in parts.test}
         set()
     """
-    if min(test, validation) < 0 or test + validation >= 1:
+    # Said so that not a number is refused too.
+    if not (test >= 0 and validation >= 0 and test + validation < 1):
         raise InputError(
             f"test = {test}, validation = {validation}: choose shares of at least 0 whose sum is below 1"
         )

@@ -12,7 +12,9 @@ from pathlib import Path
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.common.progress import notice
+from finetune.data.cleaning import NOT_DRAWN
 from finetune.data.facts import FactSet
+from finetune.data.prompt_formats import PromptFormat
 from finetune.training.finished_training import Checkpoint
 
 MARGIN = 0.05  # of training accuracy
@@ -63,7 +65,7 @@ def require_parts(source: str, parts: Mapping[str, FactSet], *, test: float, val
     held = [fact for part in parts.values() for fact in part]
     subjects = len({fact.subject.casefold() for fact in held})
     of = f" of {subjects} subject{'s' * (subjects != 1)}" if subjects != len(held) else ""
-    aside = parts["train"].left_out
+    aside = [item for item in parts["train"].left_out if not item.reason.startswith(NOT_DRAWN)]
     why = f" ({len(aside)} rows were set aside: {aside[0].where}: {aside[0].reason})" if aside else ""
     takes = next(n for n in count(2) if _deals(n, test, validation))
     also = f", and {ceil(FEWEST_HELD_OUT / test)} for a diagnosis of those held out" if test else ""
@@ -73,12 +75,29 @@ def require_parts(source: str, parts: Mapping[str, FactSet], *, test: float, val
     )
 
 
+def require_letters(style: PromptFormat, parts: Mapping[str, FactSet]) -> None:
+    """Refuse letters as answers where no fact has options to choose among.
+
+    Raises:
+        InputError: names the option and the remedy.
+    """
+    if style.choices == "letter" and not any(fact.choices for part in parts.values() for fact in part):
+        raise InputError(
+            "--choices letter: no fact has options to choose among; give facts with a column choices, or "
+            "leave it out"
+        )
+
+
 def say_left_out(left_out: Sequence[LeftOut], manifest: Path) -> None:
-    """Say how many rows could not be used, the first of them, and where all are listed."""
-    if left_out:
-        first = left_out[0]
+    """Say how many rows could not be used, the first of them, and where all are listed.
+
+    Facts that ``--limit`` did not draw are no such rows.
+    """
+    unusable = [item for item in left_out if not item.reason.startswith(NOT_DRAWN)]
+    if unusable:
+        first = unusable[0]
         notice(
-            f"{len(left_out)} rows could not be used ({first.where}: {first.reason}); all are listed in "
+            f"{len(unusable)} rows could not be used ({first.where}: {first.reason}); all are listed in "
             f"{manifest}"
         )
 

@@ -12,13 +12,18 @@ from typing import Any
 
 from peft import PeftModel
 
-from finetune.checkpoints.adapter_files import is_hub_id, is_quantised, read_config, read_settings
-from finetune.checkpoints.gguf_files import is_gguf
+from finetune.checkpoints.adapter_files import (
+    is_hub_id,
+    is_quantised,
+    read_config,
+    read_settings,
+    recorded_place,
+)
 from finetune.checkpoints.loading import adapter_base
-from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.checkpoints.paths import is_path
+from finetune.checkpoints.same_weights import same_weights
 from finetune.checkpoints.shipped_models import shipped_name, shipped_place
 from finetune.common.errors import InputError
-from finetune.common.files import content_hash
 from interp.models.sources import Source, in_memory, in_memory_adapter, source_title
 
 # Initialisations of LoRA that leave the base as it is.
@@ -42,8 +47,8 @@ def base_of(adapter: Source) -> Source:
 def require_named_base(adapter: Source, base: Source) -> str | None:
     """Refuse a base that an adapter's record contradicts; return a notice where the record decides nothing.
 
-    Two hub ids must end in the same name. A recorded directory that still exists must hold the same model.
-    An adapter that was trained on a quantised copy fits whatever its shapes and vocabulary fit.
+    Two hub ids must end in the same name. A recorded model that is on this machine must have the same
+    weights. An adapter that was trained on a quantised copy fits whatever its shapes and vocabulary fit.
 
     Raises:
         InputError: the adapter was trained on another model.
@@ -51,27 +56,26 @@ def require_named_base(adapter: Source, base: Source) -> str | None:
     named = _recorded_base(adapter)
     if not named or in_memory(base):
         return None
-    base = resolve_checkpoint(str(base))
-    shipped = shipped_name(named)
-    other = shipped_place(shipped) if shipped else Path(named)
-    if is_gguf(other) and other.is_file():
-        other = resolve_checkpoint(other)
-    elif shipped is None and is_quantised(named) and base != named:
+    base, title = str(base), source_title(adapter)
+    place = _recorded_place(named, adapter)
+    if str(place or named) != base and is_quantised(str(place or named)) and not shipped_name(named):
         return (
-            f"{source_title(adapter)} was trained on {named}, a quantised copy; it is measured on {base}, "
-            "whose shapes and vocabulary it fits"
+            f"{title} was trained on {named}, a quantised copy; it is measured on {base}, whose shapes and "
+            "vocabulary it fits"
         )
-    if other.is_dir() and Path(base).is_dir():
-        same = other.resolve() == Path(base).resolve() or _weights(other) == _weights(Path(base))
-    elif other.is_absolute() or Path(base).is_dir() or not is_hub_id(named):
+    if place is not None and Path(base).is_dir():
+        same = same_weights(place, Path(base))
+        if same is None:
+            return (
+                f"{title} was trained on {named}; whether {base} is the same model cannot be told, for not "
+                "both have safetensors"
+            )
+    elif place is not None or Path(base).is_dir() or not is_hub_id(named):
         return None  # the recorded directory is gone, or a hub model was downloaded to a directory
     else:
-        same = named.rpartition("/")[2].lower() == str(base).rpartition("/")[2].lower()
+        same = named.rpartition("/")[2].lower() == base.rpartition("/")[2].lower()
     if not same:
-        raise InputError(
-            f"{source_title(adapter)}: was trained on {named}, not on {base}; give its own base, or none "
-            "at all"
-        )
+        raise InputError(f"{title}: was trained on {named}, not on {base}; give its own base, or none at all")
     return None
 
 
@@ -122,11 +126,18 @@ def _require_untouched_base(adapter: PeftModel) -> None:
 
 def _recorded_base(adapter: Source) -> str:
     if in_memory_adapter(adapter):
-        config = adapter.peft_config[adapter.active_adapter]
-        return str(config.base_model_name_or_path or "")
+        named = str(adapter.peft_config[adapter.active_adapter].base_model_name_or_path or "")
+        return named if is_path(named) else ""
     return str(read_settings(adapter).get("base_model_name_or_path") or "")
 
 
-def _weights(folder: Path) -> list[str]:
-    """Hash a checkpoint's weight files; names and shards count, other files do not."""
-    return [content_hash(file) for file in sorted(folder.glob("*.safetensors"))]
+def _recorded_place(named: str, adapter: Source) -> Path | None:
+    """Find the recorded base on this machine; None where it is not, or is no longer one model."""
+    try:
+        found = recorded_place(named, None if in_memory(adapter) else adapter)
+    except InputError:
+        return None
+    shipped = shipped_name(named)
+    if found is None and shipped is not None and shipped_place(shipped).is_dir():
+        return shipped_place(shipped)
+    return found

@@ -28,7 +28,15 @@ from interp.models.adapter_base import base_of, require_named_base
 from interp.models.pair import Ask, CheckpointPair
 from interp.models.settings import loading_settings
 from interp.models.sides import load_sides
-from interp.models.sources import Source, in_memory, is_adapter_source, notices, resolve_source, source_title
+from interp.models.sources import (
+    Source,
+    in_memory,
+    is_adapter_source,
+    local_source,
+    notices,
+    resolve_source,
+    source_title,
+)
 
 
 def load_pair(
@@ -90,6 +98,7 @@ def _resolve(
         base, finetuned = None, base
     finetuned = None if finetuned is None else resolve_source(finetuned, revision)
     if base is not None:
+        base = local_source(base)
         if is_adapter_source(base):
             raise InputError(f"{source_title(base)}: is an adapter; name a whole model as the base")
         if finetuned is not None and is_adapter_source(finetuned):

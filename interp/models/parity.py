@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.common.seeds import torch_generator
+from interp.models.architectures import boot_bridge
 from interp.models.tokenizers import require_vocabulary
 
 PROBE_LENGTHS = (12, 7)
@@ -133,8 +134,6 @@ def require_causal(model: Any, inputs: dict[str, Tensor], expected: LogProbs, na
 
 def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> TransformerBridge:
     """Boot a bridge on ``model``, which is rewired in place and belongs to the bridge from then on."""
-    if not model.config.architectures:
-        model.config.architectures = [type(model).__name__]
     model.get_input_embeddings().register_forward_pre_hook(partial(require_embedded, name))
     with tempfile.TemporaryDirectory() as folder:
         # TransformerLens may change the tokenizer it is given, or read it again by its path, with BOS added:
@@ -142,7 +141,7 @@ def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) 
         own = copy.deepcopy(tokenizer)
         own.save_pretrained(folder)
         own.init_kwargs["name_or_path"] = folder
-        bridge = TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=own)
+        bridge = boot_bridge(model, own, name)
     # The bridge records float32 whatever the weights are.
     dtype = bridge.cfg.dtype = next(model.parameters()).dtype
     if dtype not in (torch.float32, torch.float64):

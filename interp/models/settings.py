@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from finetune.common.errors import InputError
+from finetune.common.messages import one_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -40,7 +41,8 @@ def loading_settings(
         allow_pickle: load weights that are not safetensors and could run code.
 
     Raises:
-        InputError: a dtype that is none of the three, or both a device and a device map.
+        InputError: a dtype that is none of the three, a device that is none or is not here, or both a device
+            and a device map.
     """
     name = str(dtype or torch.float32).removeprefix("torch.")
     if name not in DTYPES:
@@ -51,8 +53,23 @@ def loading_settings(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return LoadingSettings(
         dtype=DTYPES[name],
-        device=None if device is None else torch.device(device),
+        device=None if device is None else _device(device),
         device_map=device_map,
         revision=revision,
         allow_pickle=allow_pickle,
     )
+
+
+def _device(asked: str | torch.device) -> torch.device:
+    """Return a device that tensors can be put on."""
+    try:
+        device = torch.device(asked)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # a build for CPUs only asserts
+        here = (
+            f"cpu or cuda:0 to cuda:{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "cpu"
+        )
+        raise InputError(
+            f"device = {asked}: cannot be used on this machine ({one_line(error, 100)}); choose {here}"
+        ) from error
+    return device

@@ -18,15 +18,15 @@ from peft import PeftModel
 from peft.utils import ModulesToSaveWrapper
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from finetune.checkpoints.inspection import inspect_checkpoint, read_configuration
 from finetune.checkpoints.loading import is_adapter, load_weights, require_checkpoint
-from finetune.checkpoints.paths import resolve_checkpoint
+from finetune.checkpoints.paths import expand_home, resolve_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.files import content_hash
 from finetune.common.messages import one_line
+from interp.models.architectures import architecture_of, class_of, require_decoder, require_supported
 from interp.models.settings import LoadingSettings
 
 Source = Any  # str | Path | PreTrainedModel | PeftModel; both classes are imported only where needed
@@ -65,13 +65,25 @@ def resolve_source(source: Source, revision: str | None = None) -> Source:
     Raises:
         InputError: no such directory, no checkpoint in it, or a model that cannot be taken as it is.
     """
+    source = local_source(source)
+    if in_memory(source):
+        return source
+    require_checkpoint(source)
+    return source if Path(source).is_dir() else _fetch_adapter(source, revision) or source
+
+
+def local_source(source: Source) -> Source:
+    """Return what a source stands for on this machine, with its ``~`` written out; no network is used.
+
+    Raises:
+        InputError: a run that has chosen no model, or a model that cannot be taken as it is.
+    """
     if in_memory(source):
         _require_model(source)
         return source
-    expanded = Path(source).expanduser()
-    source = resolve_checkpoint(str(expanded) if expanded.exists() else str(source))
-    require_checkpoint(source)
-    return source if Path(source).is_dir() else _fetch_adapter(source, revision) or source
+    source = resolve_checkpoint(str(source))
+    expanded = expand_home(source)
+    return resolve_checkpoint(str(expanded)) if expanded.exists() else source
 
 
 def notices(sources: Iterable[Source | None], options: LoadingSettings) -> list[str]:
@@ -96,10 +108,12 @@ def load_plain(source: Source, options: LoadingSettings) -> PreTrainedModel:
     """
     if in_memory(source):
         model: Any = _copy_model(source)
-        require_decoder(model.config, source_title(source))
+        name = source_title(source)
+        require_decoder(model.config, name)
+        require_supported(model.config, class_of(model, name), name)
         model = model.to(dtype=options.dtype)
     else:
-        require_decoder(config_of(source, options), source_title(source))
+        require_measurable_kind(config_of(source, options), source_title(source))
         model = load_weights(
             source,
             dtype=options.dtype,
@@ -129,24 +143,14 @@ def require_unquantised(source: Source, options: LoadingSettings) -> None:
         )
 
 
-def require_decoder(config: PreTrainedConfig, name: str) -> None:
-    """Refuse what is no decoder with a language-model head.
+def require_measurable_kind(config: PreTrainedConfig, name: str) -> None:
+    """Refuse a configuration of what is no decoder, or of one that TransformerLens has no adapter for.
 
     Raises:
-        InputError: an encoder, an encoder-decoder, or a model without a head.
+        InputError: says which.
     """
-    causal: set[str] = set()
-    for entry in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
-        causal.update([entry] if isinstance(entry, str) else entry)
-    if getattr(config, "is_encoder_decoder", False):
-        raise InputError(f"{name}: is an encoder-decoder, and only decoders can be measured; name a decoder")
-    stated = config.architectures or []
-    if stated and not causal.intersection(stated):
-        raise InputError(f"{name}: {stated[0]} is no causal language model; name a decoder with its head")
-    if not stated and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise InputError(
-            f"{name}: models of type {config.model_type} are no causal language models; name a decoder"
-        )
+    require_decoder(config, name)
+    require_supported(config, architecture_of(config), name)
 
 
 def is_adapter_source(source: Source) -> bool:

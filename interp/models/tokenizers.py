@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from finetune.checkpoints.loading import brings_tokenizer, load_tokenizer
 from finetune.checkpoints.shared_tokenizer import Side, limit_vocabulary, shared_tokenizer
 from finetune.common.errors import InputError
+from finetune.common.messages import quote
 from interp.models.settings import LoadingSettings
 from interp.models.sources import Source, config_of, in_memory, is_adapter_source, source_title
 
@@ -61,9 +62,13 @@ def common_tokenizer(
         tokenizer: the user's own, which overrides theirs.
 
     Raises:
-        InputError: there is none, or two read plain text as other tokens.
+        InputError: there is none, two read plain text as other tokens, or the user's own is no tokenizer.
     """
     if tokenizer is not None:
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise InputError(
+                f"tokenizer = {quote(tokenizer)}: give a tokenizer, as AutoTokenizer.from_pretrained loads it"
+            )
         sides = [Side(source_title(one), None, embeddings_of(one, options, base)) for one in (base, *others)]
         return limit_vocabulary(tokenizer, sides)
     return shared_tokenizer([side_of(base, options), *(side_of(one, options, base) for one in others)])

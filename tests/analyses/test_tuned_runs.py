@@ -18,6 +18,7 @@ from finetune.common.progress import Notice
 from finetune.data.facts import FactSet
 from finetune.data.prompt_formats import PromptFormat
 from finetune.data.records.fact import Fact
+from finetune.training.fact_parts import write_parts
 from finetune.training.training_format import format_of, write_format
 
 FACTS = FactSet(
@@ -33,6 +34,14 @@ def training(path: Path, *, base: str = "base", facts: str = "facts.csv", train:
     parts = {"train": list(train), "validation": rest[:1], "test": rest[1:]}
     (path / "partition.json").write_text(json.dumps(parts))
     return str(path)
+
+
+def newer_training(path: Path, facts: FactSet, source: str) -> str:
+    """A training that left digests: its first half trained on, then one fact chosen on, the rest held out."""
+    home, half = training(path, facts=source), len(facts) // 2
+    cuts = {"train": facts[:half], "validation": facts[half : half + 1], "test": facts[half + 1 :]}
+    write_parts(Path(home), cuts)
+    return home
 
 
 def options(**more: object) -> StoredOrSuppressedOptions:
@@ -82,10 +91,49 @@ def test_only_what_no_training_saw_is_asked(tmp_path: Path) -> None:
     assert [fact.id for fact in shown] == ["0", "1", "2", "3", "4"]
     assert len(asked.left_out) == 5
     assert all("was trained on" in item.reason for item in asked.left_out)
-    assert held_out(FACTS, "other.csv", both)[0] == FACTS
+    with pytest.warns(
+        Notice, match="4 facts of other.csv have ids of facts that .* says nothing else of those"
+    ):
+        # An id alone does not say that another file's fact is the same; older trainings left nothing else.
+        assert held_out(FACTS, "other.csv", both[:1])[0] == FACTS
     every = training(tmp_path / "three", train="012345")
     with pytest.warns(Notice, match="was trained on all of facts.csv"):
         assert held_out(FACTS, "facts.csv", [every])[0] == FACTS
+
+
+@pytest.mark.filterwarnings("error::finetune.common.progress.Notice")
+def test_what_was_trained_on_is_known_again_in_any_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{i},Where is Ada {i}?,Rome" for i in range(6)]
+    Path("facts.csv").write_text("\n".join(["id,question,answer", *rows]))
+    Path("copy.csv").write_text(Path("facts.csv").read_text())
+    Path("part.csv").write_text("\n".join(["question,answer", *(row.partition(",")[2] for row in rows[1:])]))
+    Path("news.csv").write_text("\n".join(["id,question,answer", "0,Who?,Ada", "1,What?,Bo"]))
+
+    def asked(home: str, source: str) -> list[str]:
+        facts = FactSet.load(source, subjects=False)
+        return [str(fact.question) for fact in held_out(facts, source, [home])[0]]
+
+    home = newer_training(tmp_path / "one", FactSet.load("facts.csv", subjects=False), "facts.csv")
+    left = ["Where is Ada 4?", "Where is Ada 5?"]
+    for source in ("facts.csv", "./facts.csv", str(tmp_path / "facts.csv"), "copy.csv", "part.csv"):
+        assert asked(home, source) == left, source
+    assert asked(home, "news.csv") == ["Who?", "What?"], "an id alone says nothing"
+
+
+def test_an_older_training_knows_its_file_by_path_and_contents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("facts.csv").touch()
+    home = training(tmp_path / "one")
+    assert [fact.id for fact in held_out(FACTS, "./facts.csv", [home])[0]] == ["4", "5"]
+    manifest = tmp_path / "one/manifest.json"
+    held = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**held, "config": {**held["config"], "train": FACTS[:3].digest}}))
+    assert [fact.id for fact in held_out(FACTS, "copy.csv", [home])[0]] == ["4", "5"]
 
 
 def test_halving_is_advised_only_where_it_was_clearly_ahead() -> None:

@@ -17,6 +17,8 @@ from analyses.experiments.popularity_proxies.experiment import accept
 from analyses.experiments.popularity_proxies.options import PopularityProxiesOptions
 from analyses.experiments.which_data import steps as choosing
 from analyses.experiments.which_data.expected_gains import measured_gains
+from analyses.experiments.which_data.experiment import following
+from analyses.experiments.which_data.output_rows import require_writable, write_rows
 from analyses.experiments.which_data.page import _expected
 from analyses.experiments.which_data.steps import _drawn_at_random
 from finetune.common.errors import InputError
@@ -118,6 +120,56 @@ def test_values_and_schema_survive(kind: str, tiny_llama_dir: Path, tmp_path: Pa
         assert {k: row[k] for k in rows[0]} in rows
         assert row["score"] < 0
         assert "by question" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("mine", "extension", "said"),
+    [
+        (["unknown", 1901], "parquet", "'mine' (my.jsonl:2 does not go with it"),
+        ([{}], "parquet", "'mine' (my.jsonl:1 does not go with it"),
+        ([2**70], "parquet", "'mine' (my.jsonl:1 does not go with it"),
+        (["a", ["a"]], "parquet", "'mine' (my.jsonl:2 does not go with it"),
+        (["a", "\ud800"], "parquet", "'mine' (my.jsonl:2 does not go with it"),
+        (["a", "\ud800"], "csv", "'mine' (my.jsonl:2 holds half of a character"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_said_before_anything_is_scored(
+    mine: list, extension: str, said: str, tmp_path: Path
+) -> None:
+    rows = [
+        {"question": f"Where is {name}?", "answer": name, "mine": mine[i % len(mine)]}
+        for i, name in enumerate(PEOPLE)
+    ]
+    path = tmp_path / "my.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    traced = load_with_rows(path)
+    out = tmp_path / f"chosen.{extension}"
+    with pytest.raises(InputError) as refused:
+        require_writable(traced, str(path), out)
+    assert said in str(refused.value)
+    assert "write .jsonl" in str(refused.value)
+    out = out.with_suffix(".jsonl")
+    require_writable(traced, str(path), out)
+    write_rows(traced, str(path), out, [0, 1], {})
+    assert [json.loads(line) for line in out.read_text().splitlines()] == rows[:2]
+
+
+def test_types_are_those_of_all_candidates_whatever_is_chosen(tmp_path: Path) -> None:
+    path, out = tmp_path / "my.jsonl", tmp_path / "chosen.parquet"
+    rows = [{"question": f"Where is {i}?", "answer": "a", "mine": {"n": 1} if i else {}} for i in range(3)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    traced = load_with_rows(path)
+    require_writable(traced, str(path), out)
+    write_rows(traced, str(path), out, [0], {})
+    assert pq.read_table(out).to_pylist()[0]["mine"] == {"n": None}
+
+
+def test_the_next_command_trains_on_what_the_last_one_wrote(
+    table: Path, tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    for name in ("chosen.csv", "chosen.jsonl", "chosen.csv"):
+        home = which_data.run(options(tiny_llama_dir, table, tmp_path / name))
+        assert f"--facts {tmp_path / name} " in following(home)[1]
 
 
 def test_another_extension_converts(table: Path, tiny_llama_dir: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from finetune.checkpoints.adapter_loading import attach_adapter, changes_nothing, require_adapter_fit
 from finetune.checkpoints.loading import (
@@ -375,3 +375,59 @@ def test_an_unfinished_training_says_so(tmp_path) -> None:
         (tmp_path / name).write_text("{}")
     with pytest.raises(InputError, match="chosen no model yet"):
         resolve_checkpoint(tmp_path)
+
+
+def test_a_tensor_under_two_names_is_refused(tiny_llama_dir, adapter) -> None:
+    """Which of them counts would be decided by their order in the file."""
+
+    def doubled(tensors):
+        name = next(one for one in tensors if one.endswith("lora_A.weight"))
+        return {**tensors, name.replace(".weight", ".default.weight"): tensors[name] + 1}
+
+    rewrite(adapter, doubled)
+    assert re.search(
+        "holds both .* and .*, so which one counts cannot be told", refused(tiny_llama_dir, adapter)
+    )
+    with pytest.raises(InputError, match="holds both"):
+        require_adapter_fit(adapter, AutoConfig.from_pretrained(tiny_llama_dir), "the base")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("change", ["none", "an expert is missing", "a tensor too many"])
+def test_experts_as_transformers_4_named_them(tmp_path, change) -> None:
+    """PEFT makes updates of the fused layer of them; what it can load, the preflight lets pass."""
+    config = MixtralConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_local_experts=3,
+        num_attention_heads=4, num_key_value_heads=2,
+    )  # fmt: skip
+    base, folder = tmp_path / "base", tmp_path / "adapter"
+    torch.manual_seed(0)
+    MixtralForCausalLM(config).save_pretrained(base)
+    folder.mkdir()
+    names = ["w1", "w2", "w3"]
+    held = {}
+    for key, weight in load_file(base / "model.safetensors").items():
+        if ".experts." in key and not (change == "an expert is missing" and ".experts.1." in key):
+            stem = f"base_model.model.{key.removesuffix('.weight')}"
+            held[f"{stem}.lora_A.weight"] = torch.randn(4, weight.shape[1])
+            held[f"{stem}.lora_B.weight"] = torch.randn(weight.shape[0], 4)
+    if change == "a tensor too many":
+        held["base_model.model.nowhere.lora_A.weight"] = torch.ones(4, 32)
+    save_file(held, folder / WEIGHTS, metadata={"format": "pt"})
+    settings = {
+        "peft_type": "LORA",
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": names,
+        "task_type": "CAUSAL_LM",
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    if change == "none":
+        require_adapter_fit(folder, AutoConfig.from_pretrained(base), "the base")
+        expected = logits(PeftModel.from_pretrained(plain(base), folder).eval())
+        assert torch.equal(logits(attach_adapter(plain(base), folder).model), expected)
+        return
+    said = refused(base, folder)
+    assert "no place for base_model.model.nowhere" in said if "many" in change else "another shape" in said
+    with pytest.raises(InputError):
+        require_adapter_fit(folder, AutoConfig.from_pretrained(base), "the base")

@@ -187,6 +187,15 @@ def test_hard_inputs_of_answers(tmp_path: Path) -> None:
     assert answers(FactSet.load(write(tmp_path / "t.csv", inside))) == [("Oslo", "Oslo City")]
 
 
+def test_what_sheets_write_for_nothing_is_no_answer(tmp_path: Path) -> None:
+    missing = ("NULL", "N/A", "#N/A", "#REF!", "NONE", "null")
+    rows = [f"q{i},{text}" for i, text in enumerate((*missing, *["NA"] * 7))]
+    (tmp_path / "t.csv").write_text("\n".join(["question,answer", *rows]))
+    facts = FactSet.load(tmp_path / "t.csv", subjects=False)
+    assert [fact.answer for fact in facts] == ["NA"] * 7
+    assert [left.reason for left in facts.left_out] == ["empty answer list"] * len(missing)
+
+
 def test_years_from_a_column_of_floats(tmp_path: Path) -> None:
     year = "subject,relation,answer\nTitanic,year of sinking,1912.0\nSputnik 1,year of launch,1957.0\n"
     assert answers(FactSet.load(write(tmp_path / "y.csv", year))) == [("1912",), ("1957",)]

@@ -271,6 +271,9 @@ def test_a_chat_without_a_template_is_refused(tokenizer: PreTrainedTokenizerBase
         ({"template": "{question} {question}"}, "exactly once"),
         ({"shots": -1}, "shots = -1"),
         ({"choices": "number"}, "choose one of letter, text"),
+        ({"template": r"Q: {question}\nA:"}, "holds a backslash and an n, which is no line break"),
+        ({"template": "{question} {answer}"}, r"holds \{answer\}, which is not filled in"),
+        ({"template": "{subject}: {question}"}, r"holds \{subject\}, which is not filled in"),
     ],
 )
 def test_formats_that_make_no_sense_are_refused(wrong: dict, said: str) -> None:

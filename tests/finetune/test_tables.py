@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finetune import FactSet, InputError
+from finetune import Fact, FactSet, InputError, Prompt
 from finetune.common.messages import join_names, printable, quote
 from finetune.data.load_facts import load_with_rows, split_json_pointer
 from finetune.data.loaders.columns import mapping
 from finetune.data.phrasebooks import phrasebook
 from finetune.data.prompt_formats import PromptFormat, ask_in_format
 from finetune.data.prompts import question_prompt, render
+from finetune.data.splits import partition
 from tests.finetune.test_cells import CAPITALS, answers, jsonl, refused, write
 
 SHARED = Path(__file__).parents[3] / "shared/data"
@@ -94,6 +98,53 @@ def test_mappings_that_cannot_be_are_refused(tmp_path: Path) -> None:
             mapping([given])
     with pytest.raises(InputError, match="given twice"):
         mapping(["subject=a", "subject=b"])
+
+
+def test_a_line_that_names_the_delimiter_is_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("sep=;\r\nQuestion;Answer\r\nWho, you?;Me\r\nWhere?;\r\nWhen?;Now\r\n")
+    facts = FactSet.load(path, subjects=False)
+    assert [(fact.question, fact.answer) for fact in facts] == [("Who, you?", "Me"), ("When?", "Now")]
+    assert [left.where for left in facts.left_out] == ["t.csv:4"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "said"),
+    [
+        ("question,answer", ["Who?,Ada", "Who?,Bo"], "the same question ("),
+        ("relation,question,answer", ["r,Who?,Ada", "r,Who?,Bo"], "the same question and relation ("),
+        ("subject,answer", ["Ada,a", "Ada,b"], "the same subject ("),
+        ("subject,relation,answer", ["Ada,r,a", "Ada,r,b"], "the same subject and relation ("),
+    ],
+)
+def test_what_two_facts_share_is_called_by_their_columns(
+    columns: str, rows: list[str], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_text("\n".join([columns, *rows]))
+    assert said in FactSet.load(tmp_path / "t.csv", subjects=False).left_out[0].reason
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: FactSet.load(pd.DataFrame()), "source = a DataFrame: give a path or a name"),  # type: ignore[arg-type]
+        (lambda: FactSet.load([]), "source = a list"),  # type: ignore[arg-type]
+        (lambda: FactSet.load(None), "source = a NoneType"),  # type: ignore[arg-type]
+        (lambda: FactSet.load("t.csv", limit="5"), "limit = '5': give a whole number"),  # type: ignore[arg-type]
+        (lambda: FactSet.load("t.csv", limit=5.0), "limit = 5.0: give a whole number"),  # type: ignore[arg-type]
+        (lambda: FactSet.load("t.csv", seed=-1), "seed = -1: choose a number of at least 0"),
+        (lambda: partition(FactSet(facts=(), name=""), test=math.nan), "test = nan"),
+        (lambda: Prompt(text="X?", subject="X", answers=("a",)), "subject = 'X': give two"),  # type: ignore[arg-type]
+        (
+            lambda: Fact(id="1", subject="s", relation="r", answers=("a",), popularity=math.nan),
+            "popularity = nan: give a number of at least 0",
+        ),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_at_the_door(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        make()
+    assert said in str(refused.value)
 
 
 def test_questions_without_subjects_are_taken_where_none_is_needed(tmp_path: Path) -> None:

@@ -18,11 +18,14 @@ from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressed
 from finetune.__main__ import _defaults, main
 from finetune.checkpoints.loading import is_adapter, load_model
 from finetune.checkpoints.paths import resolve_checkpoint
-from finetune.common.errors import InputError
+from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
+from finetune.common.progress import Notice
+from finetune.data.cleaning import NOT_DRAWN
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
 from finetune.data.tokenizers import bpe_tokenizer
+from finetune.training.next_steps import say_left_out
 
 SHORT = ["--steps", "4", "--batch", "8", "--check-every", "2", "--quiet"]
 
@@ -145,6 +148,7 @@ def test_facts_without_a_question_are_asked_in_own_words(home, tmp_path, capsys,
         (["--method", "lora", "--targets", "foo"], "it has down_proj"),
         (["--validation-share", "0"], "--validation-share 0: give a number between 0 and 1"),
         (["--epochs", "-1"], "epochs = -1"),
+        (["--choices", "letter"], "--choices letter: no fact has options to choose among"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_model(home, tmp_path, capsys, more, message):
@@ -154,6 +158,34 @@ def test_a_mistake_is_one_line_and_leaves_no_model(home, tmp_path, capsys, more,
     assert message in said[0]
     assert not list(tmp_path.rglob("*.safetensors"))
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_run_is_never_chosen_on_facts_that_it_is_trained_on(home, tmp_path, capsys):
+    facts = home / "facts.csv"
+    assert main(_command(home, tmp_path / "a", "--validation", str(facts))) == 2
+    assert "--validation facts.csv: all 16 of its facts are among --facts" in capsys.readouterr().err
+    other = tmp_path / "other.csv"
+    rows = facts.read_text().splitlines()[:3]
+    other.write_text("\n".join([*rows, "Ed Wu,occupation,poet", "Flo Wu,occupation,baker"]) + "\n")
+    out = tmp_path / "b"
+    with pytest.warns(Notice, match="2 of 4 facts of --validation are among --facts and are not chosen on"):
+        assert main(_command(home, out, "--validation", str(other))) == 0
+    assert [name.split("/")[-1] for name in read_json(out / "partition.json")["validation"]] == [
+        "Ed Wu",
+        "Flo Wu",
+    ]
+    reasons = [item["reason"] for item in read_json(out / "manifest.json")["left_out"]]
+    assert reasons == ["of --validation: is trained on as well"] * 2
+    assert len(read_json(out / "fact_digests.json")["train"]) == 16
+
+
+def test_facts_that_a_limit_does_not_draw_are_not_called_unusable(tmp_path, recwarn):
+    manifest = tmp_path / "manifest.json"
+    drawn = LeftOut(where="facts.csv", reason=f"{NOT_DRAWN}6 of 16 usable facts were not drawn (seed 0)")
+    say_left_out([drawn], manifest)
+    assert not recwarn.list
+    with pytest.warns(Notice, match=r"1 rows could not be used \(facts.csv:3: empty answer\)"):
+        say_left_out([drawn, LeftOut(where="facts.csv:3", reason="empty answer")], manifest)
 
 
 def test_a_bare_list_of_questions_is_trained_on_with_its_own_column_names(home, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import EvaConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraGAConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -73,6 +74,7 @@ KINDS = {
     "one layer": lora(layers_to_transform=[1]),
     "a scale that is no whole number": lora(lora_alpha=8.5),
     "EVA": lora(init_lora_weights="eva", eva_config=EvaConfig()),
+    "LoRA-GA": lora(init_lora_weights="lora_ga", lora_ga_config=LoraGAConfig()),
     "layers twice": lora(layer_replication=[[0, 2], [1, 2]]),
     "PiSSA on the head": lora(init_lora_weights="pissa", target_modules=["lm_head"]),
     "OLoRA on the head": lora(init_lora_weights="olora", target_modules=["lm_head"]),
@@ -99,14 +101,20 @@ def bases(tiny_tokenizer, tmp_path_factory) -> dict[tuple[str, bool], Path]:
 
 def trained(base, config, folder, **loading) -> Path:
     """Save an adapter whose every parameter has moved."""
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, **loading), config)
+    moved(get_peft_model(AutoModelForCausalLM.from_pretrained(base, **loading), config)).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def moved(model: PeftModel) -> PeftModel:
+    """Move every parameter of an adapter from where it started."""
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += 0.1 * torch.randn_like(parameter)
-    model.save_pretrained(folder)
-    return folder
+    return model
 
 
 def oracle(base, adapter, dtype=torch.float32) -> torch.Tensor:
@@ -183,6 +191,60 @@ def test_resized_embeddings_are_measured_as_they_were_trained(tmp_path, bases, t
         torch.testing.assert_close(log_probs(model), log_probs(mine.eval()), atol=1e-4, rtol=0)
     with pair.base() as model:
         assert log_probs(model).shape[-1] == len(tiny_tokenizer)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("memory", [True, False])
+def test_embeddings_that_were_cut_to_the_tokenizer(tmp_path, tiny_tokenizer, tied, memory) -> None:
+    """As ``resize_token_embeddings(len(tokenizer))`` does with a base whose vocabulary is padded (Qwen)."""
+    base, words = tmp_path / "base", len(tiny_tokenizer)
+    architectures.build("llama", words + 28, tie_word_embeddings=tied).save_pretrained(base)
+    tiny_tokenizer.save_pretrained(base)
+    plain = AutoModelForCausalLM.from_pretrained(base)
+    plain.resize_token_embeddings(words)
+    mine = moved(get_peft_model(plain, KINDS["linear"](NAMES["llama"]))).eval()
+    mine.save_pretrained(tmp_path / "adapter")
+    resized = AutoModelForCausalLM.from_pretrained(base)
+    resized.resize_token_embeddings(words)
+    expected = log_probs(PeftModel.from_pretrained(resized, tmp_path / "adapter").eval())
+    pair = load_pair(base, mine if memory else tmp_path / "adapter")
+    with pair.finetuned() as model:
+        torch.testing.assert_close(log_probs(model), expected, atol=1e-4, rtol=0)
+    with pair.base() as model:
+        assert log_probs(model).shape[-1] == words + 28
+
+
+@pytest.mark.parametrize("more", [-8, 12])
+def test_new_tokens_trained_by_themselves_on_a_tied_base(tmp_path, tiny_tokenizer, more) -> None:
+    """PEFT's recipe for new tokens: it writes the head's copy of them as well, and reads it nowhere."""
+    base, adapter, words = tmp_path / "base", tmp_path / "adapter", len(tiny_tokenizer) + 10
+    architectures.build("llama", words, tie_word_embeddings=True).save_pretrained(base)
+    tiny_tokenizer.save_pretrained(base)
+
+    def resized():
+        plain = AutoModelForCausalLM.from_pretrained(base)
+        plain.resize_token_embeddings(words + more)
+        return plain
+
+    config = lora(trainable_token_indices=[1, words + more - 1])(NAMES["llama"])
+    torch.manual_seed(0)
+    moved(get_peft_model(resized(), config)).save_pretrained(adapter)
+    copy, own = (
+        f"base_model.model.{layer}.token_adapter.trainable_tokens_delta"
+        for layer in ("lm_head", "model.embed_tokens")
+    )
+    held = load_file(adapter / "adapter_model.safetensors")
+    assert torch.equal(held[copy], held[own])
+    require_adapter_fit(adapter, AutoConfig.from_pretrained(base), "the base")
+    pair = load_pair(base, adapter)
+    # The file brings all rows, so it does not matter which the resized base starts with.
+    with pair.finetuned() as model:
+        expected = log_probs(PeftModel.from_pretrained(resized(), adapter).eval())
+        torch.testing.assert_close(log_probs(model), expected, atol=1e-4, rtol=0)
+    held[copy] = held[copy] + 1
+    save_file(held, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"no place for .*lm_head\.token_adapter"):
+        load_pair(base, adapter)
 
 
 # What is refused, and what is said

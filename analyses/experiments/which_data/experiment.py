@@ -61,13 +61,14 @@ def write_chosen(options: WhichDataOptions, made: ChosenFacts, run: RunDirectory
     for out, indices in ((options.out, made.kept), (options.dropped, made.others)):
         if out is not None:
             write_rows(made.ready.traced, options.facts, out, indices, made.columns, run.note_output)
-    return {}
+    return {"chosen": os.path.relpath(options.out.absolute(), run.path.absolute())}
 
 
 def following(home: Path) -> tuple[str, ...]:
     """Return the commands that train on what was chosen among, or on what was."""
     manifest, results = read_json(home / "manifest.json"), read_json(home / "results.json")
-    written = next(iter(manifest["outputs"]), "")
+    # Of one report's outputs in several formats it is the last command's; older runs do not say which.
+    written = manifest.get("chosen") or next(iter(manifest["outputs"]), "")
     chosen = os.path.normpath(home / written)  # as it was named, from where the command was given
     facts = results["sides"]["all"]["score"]["n"]
     return next_commands(manifest["config"], facts, chosen, results["known"])

@@ -8,7 +8,6 @@ files becomes a directory of files of the same names.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analyses.experiments.which_data.encodable import arrow_column, as_json, as_text, require_encodable
 from finetune.common.errors import InputError
 from finetune.common.files import atomic_directory, atomic_file
 from finetune.data.load_facts import FactsWithRows, split_json_pointer
@@ -57,6 +57,10 @@ def require_writable(traced: FactsWithRows, source: str, out: Path, option: str 
                 raise InputError(
                     f"{table.name}: has a column {name!r}, which the output adds; rename or remove it"
                 )
+    for place, table in enumerate(traced.tables):
+        made = out / table.name if path.is_dir() else out
+        if not _keeps_schema(table.path or path, made):
+            require_encodable(table, _rows_of(traced, place), made, option)
 
 
 def write_rows(
@@ -104,7 +108,23 @@ def _write_one(
 ) -> None:
     rows = [traced.rows[i][1] for i in indices]
     added = {name: [values[i] for i in indices] for name, values in found.items()}
-    _WRITERS[out.suffix.lower()](given, out, traced.tables[place], rows, added)
+    table = traced.tables[place]
+    if out.suffix.lower() == ".parquet":
+        # Types are those of all candidates, so that no choice among them decides what can be written.
+        all_rows = [] if _keeps_schema(given, out) else _rows_of(traced, place)
+        _parquet(given, out, table, rows, added, all_rows)
+    else:
+        _WRITERS[out.suffix.lower()](given, out, table, rows, added)
+
+
+def _rows_of(traced: FactsWithRows, place: int) -> list[Row]:
+    """Return the rows of one table that facts were made of."""
+    return [row for i, row in traced.rows if i == place]
+
+
+def _keeps_schema(given: Path, out: Path) -> bool:
+    """Whether rows go from parquet to parquet, as they are."""
+    return out.suffix.lower() == given.suffix.lower() == ".parquet" and given.is_file()
 
 
 def _delimited(given: Path, out: Path, table: Table, rows: Sequence[Row], added: Found) -> None:
@@ -116,16 +136,8 @@ def _delimited(given: Path, out: Path, table: Table, rows: Sequence[Row], added:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         writer.writerow([*map(table.header, table.columns), *added])
         for k, row in enumerate(rows):
-            own = [_as_text(row.cells.get(name)) for name in table.columns]
-            writer.writerow([*own, *(_as_text(values[k]) for values in added.values())])
-
-
-def _as_text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list | tuple | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
+            own = [as_text(row.cells.get(name)) for name in table.columns]
+            writer.writerow([*own, *(as_text(values[k]) for values in added.values())])
 
 
 def _json(given: Path, out: Path, table: Table, rows: Sequence[Row], added: Found) -> None:
@@ -139,18 +151,24 @@ def _json(given: Path, out: Path, table: Table, rows: Sequence[Row], added: Foun
         with given.open(encoding="utf-8-sig") as file:
             first = next((line.lstrip()[0] for line in file if line.strip()), "")
         listed = first == "[" or table.nested
-    text = [json.dumps(each, ensure_ascii=False) for each in objects]
+    text = [as_json(each) for each in objects]
     out.write_text(
         "[\n" + ",\n".join(text) + "\n]\n" if listed else "".join(f"{line}\n" for line in text),
         encoding="utf-8",
     )
 
 
-def _parquet(given: Path, out: Path, table: Table, rows: Sequence[Row], added: Found) -> None:
-    made = _own_rows(given, rows) if given.suffix.lower() == ".parquet" and given.is_file() else None
-    if made is None:
-        cells = [{table.header(name): row.cells.get(name) for name in table.columns} for row in rows]
-        made = pa.Table.from_pylist(cells)
+def _parquet(
+    given: Path, out: Path, table: Table, rows: Sequence[Row], added: Found, all_rows: Sequence[Row]
+) -> None:
+    if _keeps_schema(given, out):
+        made = _own_rows(given, rows)
+    else:
+        columns = {}
+        for name in table.columns:
+            kind = arrow_column([row.cells.get(name) for row in all_rows]).type
+            columns[table.header(name)] = pa.array([row.cells.get(name) for row in rows], kind)
+        made = pa.table(columns)
     for name, values in added.items():
         made = made.append_column(name, pa.array(values, pa.float64() if name == "score" else None))
     pq.write_table(made, out)
@@ -166,5 +184,4 @@ _WRITERS: dict[str, Callable[[Path, Path, Table, Sequence[Row], Found], None]] =
     ".tsv": _delimited,
     ".json": _json,
     ".jsonl": _json,
-    ".parquet": _parquet,
 }

@@ -2,7 +2,7 @@
 
 Nothing becomes its Python or JSON source text: an object, a list inside a list, true and false, or bytes that
 are no UTF-8 are malformed. Missing is None, NaN, a word that programs write for those (``nan``, ``None``,
-``null``), and text in which nothing is visible.
+``NULL``, ``N/A``), and text in which nothing is visible.
 """
 
 from __future__ import annotations

@@ -2,13 +2,15 @@
 
 A record that cannot be read (a stray quote, a wrong number of fields) costs its own line only: reading goes
 on with the next line, so that one open quote does not swallow the rest of the file. A CSV file whose first
-record is a question, its options and a letter is of MMLU's original release, which has no header.
+record is a question, its options and a letter is of MMLU's original release, which has no header. A first
+line ``sep=;``, as spreadsheets write, says the delimiter and is no record.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -18,6 +20,7 @@ from finetune.common.errors import InputError
 from finetune.common.messages import quote
 from finetune.data.loaders.records import Row, text_of
 
+_SEPARATOR = re.compile(r"\ufeff?\"?sep=([,;|:^~\t])\"?[,;\t]*\r?\n?", re.I)
 _NAMES = frozenset({"question", "answer", "answers", "subject", "subj", "relation", "id"})  # of columns
 
 
@@ -28,10 +31,12 @@ def delimited(path: Path) -> Iterator[Row]:
         InputError: it is not UTF-8, or its first line does not name the columns.
     """
     lines = io.StringIO(text_of(path), newline="").readlines()
-    header = _headless(lines) if path.suffix.lower() == ".csv" else None
+    declared = _SEPARATOR.fullmatch(lines[0]) if lines else None
+    header = _headless(lines) if path.suffix.lower() == ".csv" and not declared else None
     delimiter = "," if header else delimiter_of(lines[0] if lines else "", path.suffix)
     number = 0
-    for line, fields, problem in _records(lines, delimiter, len(header) if header else None):
+    width, start = len(header) if header else None, int(declared is not None)
+    for line, fields, problem in _records(lines, delimiter, width, start):
         if header is None:
             header = _header(path, fields, problem)
             continue
@@ -41,19 +46,24 @@ def delimited(path: Path) -> Iterator[Row]:
 
 
 def delimiter_of(first: str, extension: str) -> str:
-    """Return what separates the fields of a first line; of equally frequent ones the extension's own."""
+    """Return what separates the fields of a first line; of equally frequent ones the extension's own.
+
+    A first line ``sep=;`` names it.
+    """
+    if declared := _SEPARATOR.fullmatch(first):
+        return declared[1]
     return max("\t,;" if extension.lower() == ".tsv" else ",\t;", key=first.count)
 
 
 def _records(
-    lines: Sequence[str], delimiter: str, width: int | None
+    lines: Sequence[str], delimiter: str, width: int | None, start: int = 0
 ) -> Iterator[tuple[int, list[str], str | None]]:
     """Yield the line on which each record begins, its fields, and what is wrong with it.
 
     Records have as many fields as the first. After a wrong one the next line is a new record's, whatever
     quotes were open.
     """
-    at = 0
+    at = start
     while at < len(lines):
         start, reader = at, csv.reader(islice(lines, at, None), delimiter=delimiter, strict=True)
         while True:

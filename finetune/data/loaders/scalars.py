@@ -12,7 +12,10 @@ from finetune.common.messages import printable, quote
 
 _HALF = re.compile(r"[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # none of them white space
-MISSING = frozenset({"nan", "NaN", "None", "null", "<NA>", "NaT"})  # as programs write what is missing
+# As programs write what is missing, and a sheet's errors; "NA" is none of them, for it is Namibia's code.
+MISSING = frozenset(
+    "nan NaN None NONE null NULL <NA> NaT N/A n/a #N/A #REF! #VALUE! #DIV/0! #NAME? #NUM! #NULL!".split()
+)
 # Letters and symbols by category that show nothing: fillers, a blank Braille cell.
 _FILLERS = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _EXACT = 2.0**53  # beyond, not every whole number is a float

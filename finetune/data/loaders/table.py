@@ -3,8 +3,8 @@
 Columns: ``subject``; ``answer``, ``answers`` or both; and if wanted ``relation``, ``question``,
 ``popularity``, ``choices`` and ``id``. ``answers`` is a list, a list written as text, or texts separated by
 ``|``; where ``answer`` is there too, it is the canonical one; a list in it is several answers. ``choices``,
-written alike, are the options of a multiple-choice question, the canonical answer among them; a row may leave
-them empty.
+written alike, are the options of a multiple-choice question, the canonical answer among them or named by its
+index or letter (:mod:`finetune.data.loaders.right_option`); a row may leave them empty.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from finetune.data.loaders.cells import (
     are_whole_numbers,
     choices_of_cell,
     distinct,
-    items_of_cell,
     number_of_cell,
     text,
     texts_of_cell,
 )
 from finetune.data.loaders.records import Row, Table
+from finetune.data.loaders.right_option import (
+    holds_options,
+    options_reader,
+    right_option_reader,
+)
 from finetune.data.loaders.scalars import Malformed, text_of_scalar, verbatim_text
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import find_subject
@@ -42,15 +46,16 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     table.require("subject")
     answers_of = answers_reader(table)
     counted, whole = "popularity" in table.columns, holds_whole_numbers(table, "subject")
-    none: tuple[str, ...] = ()
+    accept_option = _option_accepter(table) if holds_options(table) else None
 
     def to_fact(row: Row) -> Fact:
         cells = row.cells
         subject = text(cells.get("subject"), "subject", whole=whole)
         question = text(cells["question"], "question") if text_of_scalar(cells.get("question")) else None
-        accepted, choices = answers_of(cells), none
-        if (given := cells.get("choices")) is not None:
-            accepted, choices = _choices(given, cells, accepted)
+        accepted: tuple[str, ...] = answers_of(cells)
+        choices: tuple[str, ...] = ()
+        if accept_option is not None:
+            accepted, choices = accept_option(cells, accepted)
         return fact_with_id(
             text_of_scalar(cells.get("id")),
             subject=subject,
@@ -118,19 +123,30 @@ def holds_whole_numbers(table: Table, column: str) -> bool:
     return column in table.columns and are_whole_numbers(row.cells.get(column) for row in table.rows)
 
 
-def _choices(
-    value: Any, cells: Mapping[str, Any], accepted: tuple[str, ...]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the answers and the options; the answer as it is written counts if it is one of them."""
-    given = items_of_cell(value, "choices")
-    if not any(verbatim_text(option) for option in given):
-        return accepted, ()
-    choices = choices_of_cell(given)
-    if isinstance(written := cells.get("answer"), str) and (plain := verbatim_text(written)) in choices:
-        return distinct((plain, *accepted)), choices
-    if accepted and accepted[0] not in choices:
-        raise Malformed(f"the answer {quote(accepted[0])} is not among the choices")
-    return accepted, choices
+_Accepted = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def _option_accepter(table: Table) -> Callable[[Mapping[str, Any], tuple[str, ...]], _Accepted]:
+    """Return what makes of a row's cells and answers its answers, the right option first, and its options."""
+    options_of, right_option = options_reader(table), right_option_reader(table)
+
+    def accept_option(cells: Mapping[str, Any], accepted: tuple[str, ...]) -> _Accepted:
+        given = options_of(cells)
+        if not any(verbatim_text(option) for option in given):
+            return accepted, ()
+        choices = choices_of_cell(given)
+        written = cells.get("answer")
+        is_single = not isinstance(written, list | tuple | dict) and not hasattr(written, "tolist")
+        right = right_option(cells, choices) if is_single else None
+        if right is not None:
+            # An index or a letter is no answer itself.
+            own = accepted if text_of_scalar(written) == choices[right] else accepted[1:]
+            return distinct((choices[right], *own)), choices
+        if accepted and accepted[0] not in choices:
+            raise Malformed(f"the answer {quote(accepted[0])} is not among the choices")
+        return accepted, choices
+
+    return accept_option
 
 
 def question_naming(subject: str, question: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 
 from finetune.common.errors import InputError
 from finetune.common.short_repr import ShortRepr
@@ -33,11 +35,21 @@ class Fact(ShortRepr):
     def __post_init__(self) -> None:
         if problem := wrong_answers(self.answers):
             raise InputError(f"fact {self.id!r}: {problem}")
+        if self.popularity is not None and not _is_popularity(self.popularity):
+            raise InputError(
+                f"fact {self.id!r}: popularity = {self.popularity!r:.40}: give a number of at least 0, "
+                "or None"
+            )
 
     @property
     def answer(self) -> str:
         """The canonical answer."""
         return self.answers[0]
+
+
+def _is_popularity(value: object) -> bool:
+    """Whether a value is a finite number of at least 0; of numpy's numbers too."""
+    return isinstance(value, float | Real) and 0 <= float(value) < math.inf
 
 
 def wrong_answers(answers: object) -> str:
