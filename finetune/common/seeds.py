@@ -78,7 +78,7 @@ STREAMS: dict[str, int | None] = {
     "examples set aside": 73,
     "invented names": 74,
     "lesson folds": 81,
-    "lesson deals": None,
+    "lesson deals": None,  # so deal n of one seed is the first of the n-th seed after it
     "exchanged answers": 82,
 }
 
