@@ -144,7 +144,7 @@ def is_label(line: str) -> bool:
 
 def is_lead(words: Sequence[Word]) -> bool:
     """Whether words are nothing but such as may stand in front of an answer."""
-    return bool(words) and all(word.text in _LEAD or word.text.isdigit() for word in words)
+    return bool(words) and all(map(_leads, words))
 
 
 def lead_in(words: Sequence[Word], subject: set[str], *, common: bool, after_subject: bool = False) -> int:
@@ -165,11 +165,15 @@ def lead_in(words: Sequence[Word], subject: set[str], *, common: bool, after_sub
         denied = word.text == "t" and word.joined  # "isn't"
         if (word.text in _ENDS or denied) and not (i == 0 and word.text in ("that", "no")):
             return max(0, i - 1)
-        is_led = word.text in _LEAD or word.text.isdigit() or word.text in subject
+        is_led = _leads(word) or word.text in subject
         if word.upper and not (is_led or common or _is_point(words, i) or _is_passed_over(words, i)):
             return i
         only_lead = only_lead and is_led
     return min(most, len(words))
+
+
+def _leads(word: Word) -> bool:
+    return word.text in _LEAD or word.text.isdigit()
 
 
 def _is_point(words: Sequence[Word], i: int) -> bool:

@@ -57,11 +57,11 @@ def is_multiple_choice(table: Table) -> bool:
     Raises:
         InputError: see :func:`finetune.data.loaders.right_option.holds_options`.
     """
-    if not {"question", "answer"} <= set(table.columns) or not holds_options(table):
+    if not {"question", "answer"} <= set(table.columns):
         return False
-    if not is_layout(table.columns):
-        return False
-    return "subject" not in table.columns or not _names_subjects(table)
+    # In this order, for options that cannot be read are refused in a table of one's own, too.
+    is_test = holds_options(table) and is_layout(table.columns)
+    return is_test and ("subject" not in table.columns or not _names_subjects(table))
 
 
 def _names_subjects(table: Table) -> bool:
