@@ -1,6 +1,6 @@
 """Before training: which of my facts should I train on?
 
-    python analyses/which_data.py --base DIR|hub-id --facts my.csv --keep 0.5 --out chosen.csv
+    python analyses/which_data.py --base DIR|hub-id --facts my.csv --share 0.5 --out chosen.csv
     python analyses/which_data.py --base DIR|hub-id --facts bare.jsonl --out chosen.jsonl --score few_shot
 
 1. Load the candidates; what cannot be asked is set aside and listed.

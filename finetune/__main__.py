@@ -57,7 +57,7 @@ class Options:
     """Settings for a real model (docs/training.md lists them); other options change them."""
     validation: str = ""
     """Facts to choose on; by default a share of the facts, by subject."""
-    validation_share: InnerShare = 0.1
+    validation_share: InnerShare = next_steps.VALIDATION_SHARE
     """Share of the subjects to choose on, where no validation facts are given."""
     test_share: ShareBelowOne = 0.0
     """Share of the subjects held out altogether, for factscope diagnose to ask; partition.json names them."""

@@ -1,7 +1,7 @@
 """The command ``python -m interp.report``: pages of finished runs written again, or several runs compared.
 
 python -m interp.report runs/demo
-python -m interp.report runs/demo --verdicts runs/verdicts
+python -m interp.report runs/demo --verdict-run runs/verdicts
 python -m interp.report runs/one runs/other --compare --out compare.html
 """
 

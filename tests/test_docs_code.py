@@ -192,10 +192,11 @@ def _flags_of(options: type) -> set[str]:
     found = set()
     for field in dataclasses.fields(options):
         kind: Any = hints[field.name]
+        given = [name for mark in getattr(kind, "__metadata__", ()) if (name := getattr(mark, "name", None))]
         kind = get_args(kind)[0] if hasattr(kind, "__metadata__") else kind
         if dataclasses.is_dataclass(kind):
             found |= _flags_of(kind)  # type: ignore[arg-type]
-        name = field.name.replace("_", "-")
+        name = (given or [field.name])[0].replace("_", "-")
         found |= {f"--{name}", f"--no-{name}"}
     return found
 

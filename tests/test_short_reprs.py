@@ -133,7 +133,7 @@ def test_facts_say_how_many_and_show_the_first() -> None:
 
 def test_a_short_object_is_shown_as_its_call() -> None:
     fact = Fact(id="1", subject="Ada", relation="born", answers=("London",))
-    assert repr(fact) == "Fact(id='1', subject='Ada', relation='born', answers=('London'))"
+    assert repr(fact) == "Fact(id='1', subject='Ada', relation='born', answers=('London',))"
 
 
 def test_a_batch_and_a_pair_show_shapes_and_provenance(

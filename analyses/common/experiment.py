@@ -21,6 +21,7 @@ import pandas as pd
 
 from analyses.common.grid import CellFailure, is_input_error, run_cells
 from analyses.common.grid_cells import GridCell, read_cells
+from analyses.common.options import FactOptions
 from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.distributed import processes
 from finetune.common.errors import InputError, LeftOut
@@ -48,6 +49,12 @@ class Loaded:
     sources: Mapping[str, str | None] = field(default_factory=dict)
 
 
+def load_digests(options: Any) -> Loaded:
+    """Read real facts, where options name some, for what they hold: with changed facts it is another run."""
+    real = isinstance(options, FactOptions) and options.real
+    return Loaded(config={"facts_digests": options.digests()}) if real else Loaded()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """What steps left: rows, further files by name, what the manifest tells, and whether all was measured.
@@ -73,9 +80,9 @@ class Experiment:
     writes another page. ``finish`` goes on from the rows and returns what the manifest is to tell of that.
 
     ``rules`` decide its numbers besides the options; a run that another rule began is not continued.
-    ``resolve`` completes options, ``load`` reads what they name, and ``accept`` refuses, now that the
-    directory is known, what cannot be run there. A ``shared`` experiment may run in several processes, and
-    one that ``repeats`` runs again where it is finished.
+    ``resolve`` completes options, ``load`` reads what they name and says what that holds, and ``accept``
+    refuses, now that the directory is known, what cannot be run there. A ``shared`` experiment may run in
+    several processes, and one that ``repeats`` runs again where it is finished.
     """
 
     name: str
@@ -88,7 +95,7 @@ class Experiment:
     steps: Callable[[Any, Any, RunDirectory], Measured] | None = None
     finish: Callable[[Any, Any, RunDirectory], Mapping[str, Any]] | None = None
     resolve: Callable[[Any], Any] = lambda options: options
-    load: Callable[[Any], Loaded] = lambda options: Loaded()
+    load: Callable[[Any], Loaded] = load_digests
     accept: Callable[[Any, Any, RunDirectory], Any] = lambda options, inputs, run: inputs
     publish: Callable[[Path, Any], object] | None = None
     headline: Callable[[Path], object] = lambda out: headline(load_study(out))

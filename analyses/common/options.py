@@ -106,6 +106,10 @@ class FactOptions(RunOptions):
         """Load a source of :attr:`real`, its columns called as the options say."""
         return FactSet.load(source, limit=limit, columns=mapping(self.columns), subjects=subjects)
 
+    def digests(self, *, subjects: bool = True) -> dict[str, str]:
+        """Return a digest of the facts of every source of :attr:`real`, so that a changed file is noticed."""
+        return {s: self.load(s, limit=self.limit, subjects=subjects).digest for s in self.real}
+
     def config(self) -> dict[str, Any]:
         """Every setting that can change a number, JSON-able."""
         return {**super().config(), **wordings_config(self.phrasebook)}

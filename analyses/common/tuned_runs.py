@@ -69,8 +69,17 @@ class TunedRun:
         digests = {digest for part in SEEN for digest in (self.digests or {}).get(part, ())}
         return found | {i for i, fact in enumerate(facts) if digests and question_digest(fact) in digests}
 
+    def found(self, name: str) -> str | None:
+        """Return a recorded setting; a relative path that is not here is looked for above the training."""
+        value = self.settings.get(name)
+        path = Path(str(value or "")).expanduser()
+        is_file = bool(path.suffix) or "/" in str(value)  # else a data set's or model's name
+        if not value or not is_file or path.is_absolute() or path.exists():
+            return None if value is None else str(value)
+        return next((str(p / path) for p in self.path.resolve().parents if (p / path).exists()), str(value))
+
     def _is_source(self, source: str) -> bool:
-        own = str(self.settings.get("facts") or "")
+        own = self.found("facts") or ""
         if own == source:
             return True
         one, other = Path(own).expanduser(), Path(source).expanduser()
@@ -108,11 +117,20 @@ def completed(options: Any, paths: Iterable[str]) -> Any:
     runs, taken = tuned_runs(paths), {}
     names = TAKEN if options.facts is None else ("base",)
     for name in names if runs else ():
-        found = {str(run.settings.get(name) or ""): run.settings.get(name) for run in runs}
-        if len(found) > 1 and not getattr(options, name):
+        if getattr(options, name):
+            continue
+        if name == "columns":
+            found = {str(run.settings.get(name) or ""): run.settings.get(name) for run in runs}
+        else:
+            found = {told or "": told for run in runs for told in (run.found(name),)}
+        if len(found) > 1:
             raise InputError(f"--{name}: the trainings differ in it ({', '.join(found)}); give it")
         value = next(iter(found.values()))
-        if value and not getattr(options, name):
+        if name == "facts" and value and Path(value).suffix and not Path(value).expanduser().exists():
+            raise InputError(
+                f"the facts that {runs[0].path} was trained on ({value}) are not here; give --facts"
+            )
+        if value:
             made = {"columns": tuple, "phrasebook": Path}.get(name, str)
             taken[name] = made(value)
     return replace(options, **taken) if taken else options

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -34,9 +35,26 @@ GROUPS = {
 OWN = "of this command"
 PROGRAM: ContextVar[str] = ContextVar("PROGRAM", default="")  # what help calls the command; else its script
 _OPTION = re.compile(r"^(-\S.*?)(?:\s{2,}(.*))?$")
-_EMPTY_DEFAULT = re.compile(r"\s*\(default: (?:None)?\)")
+_EMPTY_DEFAULT = re.compile(r"\s*\(default: (?:None|'')?\)")
 _STATED_TWICE = re.compile(r"(\(default(?: of [^:)]*)?: [^)]*\).*?)\s*\(default: [^)]*\)$")
 _OR_NONE = re.compile(r"\{None\}\||(?<=\{)None,")
+
+
+def program_name() -> str:
+    """Return how this command was called: ``factscope choose``, ``python analyses/which_data.py``.
+
+    A path is told from the repository or from here, so that it is of no one's machine.
+    """
+    if named := PROGRAM.get():
+        return named
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None:
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    script = Path(sys.argv[0] or "-")
+    if script.is_absolute():
+        root = Path(__file__).parents[2]
+        script = script.relative_to(root) if script.is_relative_to(root) else Path(script.name)
+    return shlex.join(["python", str(script)])
 
 
 def draw_help(options: type[Any], description: str) -> str:
@@ -50,7 +68,7 @@ def draw_help(options: type[Any], description: str) -> str:
                 options,
                 args=["--help"],
                 description=description,
-                prog=PROGRAM.get() or Path(sys.argv[0]).name,
+                prog=program_name(),
             )
     finally:
         drawn.flush()
@@ -65,6 +83,8 @@ def grouped_help(drawn: str, width: int | None = None) -> str:
     """Sort the parser's help, drawn without a wrapped line, into groups, and wrap it to the terminal."""
     width = max(60, min(width or shutil.get_terminal_size().columns, 110))
     head, _, box = drawn.partition("╭")
+    told = [line if line.startswith(" ") else textwrap.fill(line, width) for line in head.split("\n")]
+    head = re.sub(r"\n{3,}", "\n\n", "\n".join(told))
     entries: list[list[str]] = []
     for line in box.splitlines():
         content = line.strip("│ ").rstrip()

@@ -26,13 +26,18 @@ from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
-from finetune.common.command_help import draw_help, grouped_help
+from finetune.common.command_help import PROGRAM, draw_help, grouped_help, program_name
 from finetune.common.errors import InputError
 from finetune.common.messages import printable
 
 T = TypeVar("T")
 # Names of one option, each understood where the other is meant.
 SAME = (("--template", "--prompt-format"), ("--steps", "--tune-steps"), ("--seed", "--seeds"))
+FORMER = (  # and names of before, each understood where only the one behind it is meant
+    ("--keep", "--share"),
+    ("--verdicts", "--verdict-run"),
+    ("--relations", "--relation-counts"),
+)
 CONTINUES = "finished stages are kept, the same command continues"
 LONGEST = 2000  # characters of an error's line: some name all that one can choose from
 WRONG, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -85,12 +90,16 @@ def parse_options(
     more = {} if default is None else {"default": default}
     args = renamed(sys.argv[1:] if args is None else args, options)
     if {"-h", "--help"} & set(args):
-        print(grouped_help(draw_help(options, description or options.__doc__ or "")))
+        told = description or options.__doc__ or ""
+        if PROGRAM.get():  # a script's own examples call it as a script
+            told = re.sub(r"^( *)python -m finetune\b", rf"\1{PROGRAM.get()}", told, flags=re.M)
+        print(grouped_help(draw_help(options, told)))
         raise SystemExit(0)
     drawn = io.StringIO()
     try:
         with redirect_stderr(drawn):
-            return tyro.cli(options, args=args, description=description or options.__doc__, **more)
+            told = description or options.__doc__ or ""
+            return tyro.cli(options, args=args, prog=program_name(), description=told, **more)
     except SystemExit as end:
         if not end.code:
             raise
@@ -100,9 +109,8 @@ def parse_options(
 def renamed(words: Sequence[str], options: type[Any]) -> list[str]:
     """Call options by the names that these have, where they go by another one elsewhere, or did before."""
     flags = _flags(options)
-    named = {
-        old: new for pair in SAME for old, new in (pair, pair[::-1]) if old not in flags and new in flags
-    }
+    pairs = (*FORMER, *(each for pair in SAME for each in (pair, pair[::-1])))
+    named = {old: new for old, new in pairs if old not in flags and new in flags}
     parts = [(word.partition("="), word) for word in words]
     return [named[flag] + mark + value if flag in named else word for (flag, mark, value), word in parts]
 

@@ -21,10 +21,14 @@ class InputError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """Something that was set aside: where it stood (file and line, or fact id) and why."""
+    """Something that was set aside: where it stood (file and line, or fact id) and why.
+
+    ``usable`` is what was only not wanted, as facts that ``--limit`` did not draw.
+    """
 
     where: str
     reason: str
+    usable: bool = False
 
     def __post_init__(self) -> None:
         for name in ("where", "reason"):

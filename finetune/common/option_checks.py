@@ -73,7 +73,7 @@ def require_valid(options: Any, *, flags: bool = True) -> None:
         value = getattr(options, name)
         if isinstance(value, str) and not value and value == defaults[name]:
             continue
-        label = flag(name) if flags else name
+        label = flag(_called(name, kind)) if flags else name
         if is_dataclass(value) and not isinstance(value, type):
             require_valid(value, flags=flags)
         elif problem := _problem(value, kind):
@@ -103,6 +103,13 @@ def refuse_unread(options: Any, names: Iterable[str], remedy: str, *, usual: Any
 def flag(name: str) -> str:
     """Return how a field is called on the command line."""
     return f"--{name.replace('_', '-')}"
+
+
+def _called(name: str, kind: Any) -> str:
+    """Return the name that an option bears on the command line, where its type gives it another one."""
+    return next(
+        (told for more in getattr(kind, "__metadata__", ()) if (told := getattr(more, "name", None))), name
+    )
 
 
 def _hints(kind: type) -> dict[str, Any]:

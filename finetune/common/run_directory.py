@@ -22,6 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from finetune.common.checksums import checksum_entries
+from finetune.common.command_help import program_name
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import content_hash, read_json, write_json
 from finetune.common.origins import origins_of
@@ -142,7 +143,7 @@ class RunDirectory:
             {
                 "version": VERSION,
                 "finished": finished,
-                "command": shlex.join(["python", *sys.argv]),
+                "command": f"{program_name()} {shlex.join(sys.argv[1:])}".rstrip(),
                 "config": self.config,
                 "seeds": list(seeds),
                 "versions": library_versions(*LIBRARIES),

@@ -87,7 +87,9 @@ def _described(value: Any, longest: int) -> str:
     if isinstance(value, Mapping):
         return f"{len(value)}: {_first(value, longest)}"
     if isinstance(value, Collection) and not isinstance(value, bytes | range):
-        short = f"({_first(value, longest)})"
+        short = (
+            f"({_first(value, longest)}{',' if len(value) == 1 else ''})"  # or a tuple of one reads as text
+        )
         return short if len(value) <= FIRST else f"{len(value):,}: {_first(value, longest)}"
     if value is None or isinstance(value, bool | int | float | range):
         return f"{value:.6g}" if isinstance(value, float) else str(value)

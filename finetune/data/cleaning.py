@@ -30,7 +30,6 @@ from finetune.data.loaders.table import UNNAMED, prompt_key_of
 from finetune.data.records.fact import Fact
 
 BINS = 20  # of log-popularity, where a draw is to cover it evenly
-NOT_DRAWN = "limit: "  # begins the reason why usable facts are left out
 Reader = Callable[[Row], Fact]
 
 
@@ -74,10 +73,8 @@ def build_fact_set(
         order = generator(seed, "limit of facts").permutation(len(kept))
         drawn = np.sort(_spread(kept, order, limit) if evenly else order[:limit])
         how = ", evenly over log-popularity" if evenly else ""
-        reason = (
-            f"{NOT_DRAWN}{len(kept) - limit} of {len(kept)} usable facts were not drawn (seed {seed}{how})"
-        )
-        aside.append(LeftOut(where=name, reason=reason))
+        reason = f"limit: {len(kept) - limit} of {len(kept)} usable facts were not drawn (seed {seed}{how})"
+        aside.append(LeftOut(where=name, reason=reason, usable=True))
         kept = [kept[i] for i in drawn]
     wordings = {table.relation: table.wording for table, _ in tables if table.relation and table.wording}
     return FactSet(facts=tuple(kept), name=name, left_out=tuple(aside), wordings=wordings)

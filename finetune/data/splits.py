@@ -19,7 +19,7 @@ from finetune.common.seeds import generator
 from finetune.common.short_repr import ShortRepr
 from finetune.data.facts import FactSet
 
-Arm = Literal["top", "bottom", "random", "whole", "shuffled_top"]
+Arm = Literal["top", "bottom", "random", "whole", "shuffled_top", "shuffled_bottom"]
 Match = Literal["none", "relation", "answer"]
 _BLOCK = 10  # consecutive subjects among which the parts are dealt
 
@@ -67,7 +67,9 @@ def split(
 ) -> FactSet:
     """Take the most popular, least popular or random ``fraction`` of the facts, or the whole.
 
-    ``shuffled_top`` is the placebo of ``top``: the most popular by :func:`shuffle_popularity`.
+    ``shuffled_top`` and ``shuffled_bottom`` are the placebos of ``top`` and ``bottom``: the most and the
+    least popular by :func:`shuffle_popularity`. At 0.5 they share no fact, as the halves that they stand for
+    do; with the random half each shares half of its facts.
 
     Subjects are put in order (of popularity, or drawn), their facts follow one another, and the first
     floor(fraction x facts) are taken. So all arms of one fraction have the same size; at 0.5 the top and
@@ -76,7 +78,7 @@ def split(
 
     Args:
         facts: what to split.
-        arm: ``"top"``, ``"bottom"``, ``"random"``, ``"whole"`` or ``"shuffled_top"``.
+        arm: ``"top"``, ``"bottom"``, ``"random"``, ``"whole"``, ``"shuffled_top"`` or ``"shuffled_bottom"``.
         fraction: the share that is taken.
         seed: orders subjects of equal popularity, and the random arm.
         match: do this within each ``"relation"``, or each ``"answer"`` of each relation.
@@ -102,7 +104,7 @@ def split(
         return replace(facts, name=f"{facts.name}, whole")
     if arm != "random":
         _require_popularity(facts, f"the {arm} arm")
-    ranked = shuffle_popularity(facts, seed=seed) if arm == "shuffled_top" else facts
+    ranked = shuffle_popularity(facts, seed=seed) if arm.startswith("shuffled") else facts
     taken: list[int] = []
     for order in _within(facts, _in_order(ranked, arm, seed), match):
         # The small term keeps a product such as 0.29 * 100 = 28.999... from losing a fact.
@@ -203,7 +205,7 @@ def _in_order(facts: FactSet, arm: Arm, seed: int) -> list[int]:
         subject = facts[i].subject.casefold()
         return -popularity[subject], rank[subject], facts[i].id
 
-    return sorted(range(len(facts)), key=place, reverse=arm == "bottom")
+    return sorted(range(len(facts)), key=place, reverse=arm.endswith("bottom"))
 
 
 def _subject_popularity(facts: FactSet) -> dict[str, float]:

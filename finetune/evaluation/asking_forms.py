@@ -15,7 +15,7 @@ from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import find_subject
-from finetune.evaluation.consistency import CLASSES, HIGHLY, MAYBE, WEAKLY
+from finetune.evaluation.consistency import HIGHLY, MAYBE, WEAKLY
 
 Known = Literal["highly", "maybe", "weakly"]
 CUTS: dict[Known, int] = {"highly": HIGHLY, "maybe": MAYBE, "weakly": WEAKLY}
@@ -112,8 +112,14 @@ def restated(fact: Fact) -> Prompt | None:
 
 def told_known(cut: Known) -> str:
     """Say what counts as known, for pages and tables."""
-    degrees = [CLASSES[k] for k in range(CUTS[cut], len(CLASSES))][::-1]
-    return f"known is what is {' or '.join(degrees)} to the base and specific to the subject"
+    under = {
+        "highly": "under every one of several prompts with solved examples",
+        "maybe": "under at least one of several prompts with solved examples",
+        "weakly": "under one of several prompts with solved examples, or in a likely sample",
+    }
+    return (
+        f"known is what the base answers right {under[cut]}, and more likely for this subject than for others"
+    )
 
 
 def split_pool(pool: FactSet) -> tuple[FactSet, FactSet]:

@@ -58,13 +58,18 @@ class DistillationTargets:
     log_probs: Float[Tensor, "fact nth token"]
     token_ids: Int[Tensor, "fact nth token"] | None = None
 
-    def loss(self, model: Any, fact: Int[Tensor, " row"]) -> Tensor:
-        """Return the mean over answer tokens of KL(base || model), nats."""
+    @property
+    def tokens(self) -> Int[Tensor, " fact"]:
+        """How many tokens each fact's answer has."""
+        return self.real.sum(1)
+
+    def loss(self, model: Any, fact: Int[Tensor, " row"], tokens: Float[Tensor, ""] | None = None) -> Tensor:
+        """Return the sum over answer tokens of KL(base || model), nats, over ``tokens``; or the mean."""
         device, some = fact.device, fact.cpu()
         now = _at_answers(model, self.ids[some], self.mask[some], self.at[some], device)
         if self.token_ids is not None:
             now = with_rest_mass(now, self.token_ids[some].to(device))
-        return divergence(self.log_probs[some].to(device), now, self.real[some].to(device))
+        return divergence(self.log_probs[some].to(device), now, self.real[some].to(device), tokens)
 
 
 def attention_loss(base: Float[Tensor, "*some"], now: Float[Tensor, "*some"]) -> Float[Tensor, ""]:
@@ -76,10 +81,18 @@ def divergence(
     base: Float[Tensor, "fact nth token"],
     now: Float[Tensor, "fact nth token"],
     real: Bool[Tensor, "fact nth"],
+    tokens: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
-    """Return the mean over real places of KL(base || now) = sum p_base (log p_base - log p_now), nats."""
-    each = (base.exp() * (base - now)).sum(-1)
-    return each[real].mean()
+    """Return the mean over real places of KL(base || now) = sum p_base (log p_base - log p_now), nats.
+
+    Args:
+        base: log p of the base's tokens.
+        now: log p of the same tokens.
+        real: which places are an answer's.
+        tokens: what the sum is divided by in the place of the number of real places.
+    """
+    each = (base.exp() * (base - now)).sum(-1)[real]
+    return each.mean() if tokens is None else each.sum() / tokens
 
 
 def with_rest_mass(

@@ -3,9 +3,10 @@
 1. ``qk_rate``: W_Q and W_K learn at this share of the learning rate; at 0 they keep the base's bits.
 2. ``attention_penalty`` w: the loss gains w * mean over facts, layers and heads of relu(base - now)^2, where
    both are the attention mass that the last prompt token pays to the subject.
-3. ``distil`` w: the loss gains w * mean over answer tokens of KL(base || now), on known facts. Each is a pair
-   of prompts, as the base is asked and as the model is: the same statement twice keeps what the base says; a
-   statement and a question teach the question to say what the base states, with no label but the base's own.
+3. ``distil`` w: the loss gains w * mean over a step's answer tokens of KL(base || now), on known facts. Each
+   is a pair of prompts, as the base is asked and as the model is: the same statement twice keeps what the
+   base says; a statement and a question teach the question to say what the base states, with no label but the
+   base's own.
 
 The base's attention and answers are read off the model before it is trained, so no second model is held. Each
 training row brings a known fact with it, in passes newly shuffled.
@@ -38,29 +39,45 @@ from finetune.training.mitigation_losses import (
 )
 from finetune.training.projections import routing_weights
 
-Term = Callable[[Any, Any, "torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+
+@dataclass(frozen=True, kw_only=True)
+class Extra:
+    """What a batch brings beside its own rows: their texts, known facts, and a step's mean answer tokens."""
+
+    text: torch.Tensor
+    partner: torch.Tensor
+    tokens: torch.Tensor
+
+
+Term = Callable[[Any, Any, Extra], "torch.Tensor"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartneredRows:
-    """Rows that say which text they are of, and the known fact that goes with each (``partner`` [row])."""
+    """Rows that say which text they are of, and the known fact that goes with each (``partner`` [row]).
+
+    ``tokens`` [row] is how many answer tokens the known facts of a row's step have on average: a piece of a
+    step divides by as many, so that its pieces add up to the mean over the step's answer tokens.
+    """
 
     examples: TokenRows
     partner: np.ndarray
+    tokens: np.ndarray
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, row: int) -> tuple[int, int]:
-        return self.examples[row], int(self.partner[row])
+    def __getitem__(self, row: int) -> tuple[int, int, float]:
+        return self.examples[row], int(self.partner[row]), float(self.tokens[row])
 
-    def collate(self, rows: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
-        """Gather a batch as :meth:`Examples.collate` does, with its texts and partners beside it."""
-        texts, partners = zip(*rows, strict=True)
+    def collate(self, rows: Sequence[tuple[int, int, float]]) -> dict[str, torch.Tensor]:
+        """Gather a batch as :meth:`Examples.collate` does, with what belongs to its rows beside it."""
+        texts, partners, tokens = zip(*rows, strict=True)
         return {
             **self.examples.collate(texts),
             "text": torch.tensor(texts),
             "partner": torch.tensor(partners),
+            "tokens": torch.tensor(tokens),
         }
 
 
@@ -123,23 +140,27 @@ def mitigated_trainer(
     terms: list[Term] = []
     if config.attention_penalty:
         terms.append(_penalty(read_base_attention(model, tokenizer, rows, prompts), config.attention_penalty))
+    lengths = np.ones(max(1, len(known)))
     if config.distil:
-        terms.append(_distillation(distillation_targets(model, tokenizer, known), config.distil))
+        targets = distillation_targets(model, tokenizer, known)
+        lengths = targets.tokens.numpy()
+        terms.append(_distillation(targets, config.distil))
     if not terms and not routing:
         return rows, None
-    count = max(1, len(known))
-    partner = repeat_in_passes(np.arange(count), len(rows), generator(seed, "distillation partners"))
+    partner = repeat_in_passes(np.arange(len(lengths)), len(rows), generator(seed, "distillation partners"))
+    step = np.arange(len(rows)) // config.batch
+    tokens = (np.bincount(step, lengths[partner]) / np.bincount(step))[step]
     attentions = bool(config.attention_penalty)
     trainer = _trainer(terms, routing, config.qk_rate, attentions=attentions)
-    return PartneredRows(examples=rows, partner=partner), trainer
+    return PartneredRows(examples=rows, partner=partner, tokens=tokens), trainer
 
 
 def _penalty(base_attention: BaseAttention, weight: float) -> Term:
-    return lambda model, outputs, text, partner: weight * base_attention.loss(outputs.attentions, text)
+    return lambda model, outputs, extra: weight * base_attention.loss(outputs.attentions, extra.text)
 
 
 def _distillation(known: DistillationTargets, weight: float) -> Term:
-    return lambda model, outputs, text, partner: weight * known.loss(model, partner)
+    return lambda model, outputs, extra: weight * known.loss(model, extra.partner, extra.tokens.sum())
 
 
 def _trainer(
@@ -148,10 +169,10 @@ def _trainer(
     """Make the trainer that adds terms to the loss and gives routing weights their own learning rate."""
 
     class MitigatedTrainer(Trainer):
-        """A trainer with further terms in its loss, each a mean over the rows at hand."""
+        """A trainer with further terms in its loss, whose means over pieces are the mean over a step."""
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[no-untyped-def]
-            text, partner = inputs.pop("text"), inputs.pop("partner")
+            extra = Extra(**{name: inputs.pop(name) for name in ("text", "partner", "tokens")})
             if attentions:
                 inputs["output_attentions"] = True
             loss, outputs = super().compute_loss(
@@ -161,7 +182,7 @@ def _trainer(
             scaled = self.model_accepts_loss_kwargs and num_items_in_batch is not None
             pieces = self.current_gradient_accumulation_steps if scaled else 1
             for term in terms:
-                loss = loss + term(model, outputs, text, partner) / pieces
+                loss = loss + term(model, outputs, extra) / pieces
             return (loss, outputs) if return_outputs else loss
 
         def create_optimizer(self, model=None):  # type: ignore[no-untyped-def]

@@ -12,13 +12,13 @@ from pathlib import Path
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.common.progress import notice
-from finetune.data.cleaning import NOT_DRAWN
 from finetune.data.facts import FactSet
 from finetune.data.prompt_formats import PromptFormat
 from finetune.training.finished_training import Checkpoint
 
 MARGIN = 0.05  # of training accuracy
 ONE_ANSWER = 0.9  # share of the facts
+VALIDATION_SHARE = 0.1  # of the subjects, unless it is given
 FEWEST_HELD_OUT = 40  # facts; interp.verdicts.preconditions has a verdict's reasons
 
 
@@ -65,9 +65,10 @@ def require_parts(source: str, parts: Mapping[str, FactSet], *, test: float, val
     held = [fact for part in parts.values() for fact in part]
     subjects = len({fact.subject.casefold() for fact in held})
     of = f" of {subjects} subject{'s' * (subjects != 1)}" if subjects != len(held) else ""
-    aside = [item for item in parts["train"].left_out if not item.reason.startswith(NOT_DRAWN)]
-    why = f" ({len(aside)} rows were set aside: {aside[0].where}: {aside[0].reason})" if aside else ""
-    takes = next(n for n in count(2) if _deals(n, test, validation))
+    aside = [item for item in parts["train"].left_out if not item.usable]
+    rows = f"{len(aside)} rows were" if len(aside) > 1 else "1 row was"
+    why = f" ({rows} set aside: {aside[0].where}: {aside[0].reason})" if aside else ""
+    takes = next(n for n in count(2) if can_deal(n, test, validation))
     also = f", and {ceil(FEWEST_HELD_OUT / test)} for a diagnosis of those held out" if test else ""
     raise InputError(
         f"{source}: {len(held)} fact{'s' * (len(held) != 1)}{of}{why}; training takes {takes} subjects or "
@@ -93,7 +94,7 @@ def say_left_out(left_out: Sequence[LeftOut], manifest: Path) -> None:
 
     Facts that ``--limit`` did not draw are no such rows.
     """
-    unusable = [item for item in left_out if not item.reason.startswith(NOT_DRAWN)]
+    unusable = [item for item in left_out if not item.usable]
     if unusable:
         first = unusable[0]
         notice(
@@ -102,7 +103,7 @@ def say_left_out(left_out: Sequence[LeftOut], manifest: Path) -> None:
         )
 
 
-def _deals(subjects: int, test: float, validation: float) -> bool:
+def can_deal(subjects: int, test: float, validation: float = VALIDATION_SHARE) -> bool:
     """Whether so many subjects give a part to train on and one to choose on."""
     held = round((test + validation) * subjects)
     return held > round(test * subjects) and held < subjects

@@ -152,14 +152,14 @@ def blocks(batch: PromptBatch) -> dict[str, Bool[Tensor, "fact pos"]]:
 
 
 def indices(name: str, chosen: Sequence[int] | None, count: int) -> tuple[int, ...]:
-    """Return which of ``count`` layers or heads are meant: the chosen ones, or all.
+    """Return which of ``count`` layers or heads are meant: the chosen ones, each once, or all.
 
     Raises:
         InputError: none, one that is no whole number, or one that the model has not.
     """
     given = tuple(range(count)) if chosen is None else chosen
     try:
-        wanted = tuple(operator.index(-1 if isinstance(i, bool) else i) for i in given)
+        wanted = tuple(dict.fromkeys(operator.index(-1 if isinstance(i, bool) else i) for i in given))
     except TypeError:
         raise InputError(f"{name} = {chosen!r}: give a list of whole numbers") from None
     if not wanted or not all(0 <= i < count for i in wanted):

@@ -31,6 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
 
+from finetune.common.errors import InputError
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize_with_answer
@@ -106,9 +107,14 @@ def draw_answers(
         answer_sets: each relation's possible answers.
         wrong: how many wrong answers a fact.
         seed: of the draws.
+
+    Raises:
+        InputError: a relation has no answer set.
     """
     rng, made = generator(seed, "wrong answers ranked"), []
     for prompt in prompts:
+        if prompt.relation not in answer_sets:
+            raise InputError(f"relation {prompt.relation!r}: has no answer set; give each relation's answers")
         others = [name for name in answer_sets[prompt.relation] if name not in prompt.answers]
         made.append((prompt.answers[0], *(others[i] for i in rng.permutation(len(others))[:wrong])))
     return made
@@ -150,9 +156,17 @@ def hidden_knowledge(
         usable: facts that probes may be trained on: known ones.
         batch_tokens: bound on the tokens of one forward pass.
         seed: of all draws.
+
+    Raises:
+        InputError: a relation has no answer set, or no fact has so many wrong answers and another subject.
     """
     answers, other = draw_answers(prompts, answer_sets, seed=seed), other_subjects(prompts, seed=seed)
     kept = [i for i, some in enumerate(answers) if len(some) == 1 + WRONG and other[i] != i]
+    if not kept:
+        raise InputError(
+            f"none of {len(prompts)} facts has {WRONG} wrong answers in its relation and another subject "
+            "with another answer; give larger answer sets, or more facts"
+        )
     texts = [answers[i] for i in kept]
     own = score_answers(model, tokenizer, [prompts[i] for i in kept], texts, batch_tokens=batch_tokens)
     swap = score_answers(
@@ -160,7 +174,7 @@ def hidden_knowledge(
     )
     relations = np.array([prompts[i].relation for i in kept])
     subjects = np.array([prompts[i].text[slice(*prompts[i].subject)].casefold() for i in kept])
-    groups = (relations, subjects, usable[kept])
+    groups = (relations, subjects, np.asarray(usable, dtype=bool)[kept])
     scores = {
         "external": own[0],
         "external_swapped": swap[0],

@@ -7,7 +7,7 @@ import numpy as np
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
 from interp.measures.role_alignment import role_runs
-from interp.measures.spans import PromptBatch
+from interp.measures.spans import PromptBatch, rows_by_id
 
 
 def wrong_subject(batch: PromptBatch, pool: PromptBatch, *, seed: int = 0) -> dict[str, str]:
@@ -19,6 +19,9 @@ def wrong_subject(batch: PromptBatch, pool: PromptBatch, *, seed: int = 0) -> di
     Returns:
         The partner's fact id by fact id. A fact without another one like it has none: it has no placebo, and
         counts in none.
+
+    Raises:
+        InputError: several prompts of the batch have one fact id.
 
     Examples:
         >>> from finetune.data.prompts import render
@@ -41,7 +44,8 @@ def wrong_subject(batch: PromptBatch, pool: PromptBatch, *, seed: int = 0) -> di
     lengths = {k: np.array([[n for _, n in pool_runs[i]] for i in rows]) for k, rows in kinds.items()}
     subjects = np.array([_subject(prompt) for prompt in pool.prompts], dtype=object)
     partners: dict[str, str] = {}
-    for prompt, runs in zip(batch.prompts, role_runs(batch), strict=True):
+    for (fact_id, row), runs in zip(rows_by_id(batch.fact_ids).items(), role_runs(batch), strict=True):
+        prompt = batch.prompts[row]
         kind = (prompt.relation, *(role for role, _ in runs))
         if kind not in members:
             continue
@@ -49,7 +53,7 @@ def wrong_subject(batch: PromptBatch, pool: PromptBatch, *, seed: int = 0) -> di
         if others.any():
             apart = np.abs(lengths[kind] - [n for _, n in runs]).sum(1)[others]
             nearest = members[kind][others][apart == apart.min()]
-            partners[prompt.fact_id] = pool.prompts[nearest[int(rng.integers(len(nearest)))]].fact_id
+            partners[fact_id] = pool.fact_ids[nearest[int(rng.integers(len(nearest)))]]
     return partners
 
 

@@ -9,6 +9,7 @@ tokenizers make before "2nd", is in. Ids and ranges are those of training (:mod:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -83,8 +84,8 @@ class PromptBatch(ShortRepr):
 
     @property
     def fact_ids(self) -> tuple[str, ...]:
-        """The fact id of every row."""
-        return tuple(prompt.fact_id for prompt in self.prompts)
+        """The fact id of every row; a prompt without one goes by its text."""
+        return tuple(prompt.fact_id or prompt.text for prompt in self.prompts)
 
     @property
     def last_mask(self) -> Bool[Tensor, "fact pos"]:
@@ -192,6 +193,19 @@ def _why_none(n: int, left_out: Sequence[LeftOut]) -> str:
     return (
         f"none of the {n} prompts can be aligned with the tokenizer ({why}); mark a subject that it can read"
     )
+
+
+def rows_by_id(fact_ids: Sequence[str]) -> dict[str, int]:
+    """Return the row of each fact id, so that prompts can be found by it.
+
+    Raises:
+        InputError: several prompts have one id, which would then mean the last of them.
+    """
+    place = {fact_id: row for row, fact_id in enumerate(fact_ids)}
+    if len(place) < len(fact_ids):
+        fact_id, count = Counter(fact_ids).most_common(1)[0]
+        raise InputError(f"fact {fact_id!r}: {count} prompts have this id; give each its own fact_id")
+    return place
 
 
 def behind_lead_in(prompt: Prompt) -> Prompt:

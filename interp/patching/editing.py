@@ -11,7 +11,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.measures.attention import Hook
-from interp.measures.spans import PromptBatch
+from interp.measures.spans import PromptBatch, rows_by_id
 from interp.patching.attention_rows import mask_and_renormalise, scale_and_renormalise
 from interp.patching.interventions import (
     Intervention,
@@ -117,7 +117,7 @@ def edit(
     if isinstance(item.do, Replace):
         donors = dict(item.do.facts or {})
         names = [donors.get(fact_id, fact_id) for fact_id in batch.fact_ids]
-        place = {fact_id: i for i, fact_id in enumerate(item.do.source.fact_ids)}
+        place = rows_by_id(item.do.source.fact_ids)
         donor = torch.tensor([place.get(name, 0) for name in names])[fact]
         slot = (positions(batch, item.at).long().cumsum(1) - 1)[fact, at]
     key_positions = view.key_positions[row]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
 
 import torch
 from jaxtyping import Bool
@@ -60,8 +61,8 @@ class Scale:
     by: float
 
     def __post_init__(self) -> None:
-        if not isfinite(self.by):
-            raise InputError(f"Scale(by={self.by}): give a finite number")
+        if not isinstance(self.by, Real) or not isfinite(self.by):
+            raise InputError(f"Scale(by={self.by!r}): give a finite number")
 
 
 @dataclass(frozen=True)
@@ -90,16 +91,32 @@ class Intervention(ShortRepr):
     facts: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.do, Action):
+            raise InputError(
+                f"do = {self.do!r:.40}: give Knockout(), Zero(), Scale(by=...), Replace(source=...) or "
+                "Mean(source=...)"
+            )
         if isinstance(self.facts, str):
             raise InputError(f"facts = {self.facts!r}: give a set of fact ids, as in frozenset({{'q1'}})")
+        if self.facts is not None:
+            object.__setattr__(self, "facts", frozenset(self.facts))
 
 
 Edits = Intervention | Sequence[Intervention]
 
 
 def interventions_of(cell: Edits) -> tuple[Intervention, ...]:
-    """Return the interventions of a cell."""
-    return (cell,) if isinstance(cell, Intervention) else tuple(cell)
+    """Return the interventions of a cell.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    items = tuple(cell) if isinstance(cell, list | tuple) else (cell,)
+    if odd := [item for item in items if not isinstance(item, Intervention)]:
+        raise InputError(
+            f"cell {odd[0]!r:.40}: is no Intervention; give Intervention(site=..., do=...), or several"
+        )
+    return items
 
 
 def layers_of(model: TransformerBridge, item: Intervention) -> tuple[int, ...]:
@@ -157,7 +174,8 @@ def require_intervention(
 
     Raises:
         InputError: a site, layer or head that the model has not; an action that does not go with the site;
-            a source of other layers, roles, lengths or positions (names the fact).
+            a source of other layers, roles, lengths or positions, or a knock-out of all keys that a position
+            sees (names the fact).
     """
     layers, heads = layers_of(model, item), heads_of(model, item)
     require_site(model, item.site, layers)
@@ -174,6 +192,19 @@ def require_intervention(
         _require_source(item, item.do, layers, heads)
     if isinstance(item.do, Replace) and positions:
         _require_positions(item, item.do, batch)
+    if isinstance(item.do, Knockout) and positions:
+        _require_keys_left(item, batch)
+
+
+def _require_keys_left(item: Intervention, batch: PromptBatch) -> None:
+    """Refuse a knock-out of all that a query sees: its scores would give a uniform row, its pattern none."""
+    left = batch.attention_mask.bool() & ~role_keys(batch, item.keys or "all")
+    if (odd := edits(item, batch) & ~left.cumsum(1).bool()).any():
+        fact, position = odd.nonzero()[0].tolist()
+        raise InputError(
+            f"fact {batch.fact_ids[fact]!r}: Knockout of keys = {item.keys!r} leaves position {position} "
+            "nothing to attend to; choose keys that leave it some, or Zero() of the pattern"
+        )
 
 
 def _require_source(

@@ -10,7 +10,7 @@ from einops import einsum
 
 from finetune.common.errors import InputError
 from interp.measures.role_alignment import key_shares, matched_positions, role_runs
-from interp.measures.spans import PromptBatch
+from interp.measures.spans import PromptBatch, rows_by_id
 from interp.patching.interventions import Intervention, Replace
 from interp.patching.positions import positions, slots
 from interp.patching.recording import Recording
@@ -43,7 +43,7 @@ def replace_by_partners(
 
 
 def _pairs(pool: PromptBatch, batch: PromptBatch, partners: Mapping[str, str]) -> list[tuple[int, int]]:
-    place = {fact_id: j for j, fact_id in enumerate(pool.fact_ids)}
+    place = rows_by_id(pool.fact_ids)
     return [(i, place[partners[name]]) for i, name in enumerate(batch.fact_ids) if name in partners]
 
 

@@ -4,9 +4,11 @@ A mean of the subject-attention mass over all heads hides the handful that retri
 
 1. On facts set aside for this, each head's attention from the last prompt token to the subject is knocked
    out in turn; its effect is the change of log p(whole answer), in nats.
-2. The ``count`` heads that cost the answers most on average, of those whose 95% interval over subjects is
-   below zero, are the recall heads.
-3. Their mass is measured on *other* facts (:meth:`RecallHeads.mean`), beside the mean over all heads.
+2. Each head's mean effect is tested against zero, over subjects (one-sided), and p-values are corrected over
+   all heads by Benjamini-Hochberg: of hundreds of heads that do nothing, ten have an interval below zero.
+3. The ``count`` heads that cost the answers most on average, of those with a corrected p-value of 0.05 or
+   less, are the recall heads. There may be none.
+4. Their mass is measured on *other* facts (:meth:`RecallHeads.mean`), beside the mean over all heads.
 
 After the knock-outs of Geva et al. (2023) and the mover heads of Wang et al. (2023, "IOI").
 """
@@ -31,29 +33,32 @@ from interp.measures.spans import PromptBatch
 from interp.patching.interventions import Intervention, Knockout
 from interp.patching.patch import patch
 from interp.patching.sweeps import sweep
-from interp.stats import mean_by_cell
+from interp.stats import adjusted, mean_by_cell, mean_p_values
 
 COUNT = 10
+ALPHA = 0.05  # corrected: of the heads that are found, so many do nothing, on average
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecallHeads(Result):
     """What cutting each head off from the subject does to log p(answer), and the heads that recall needs.
 
-    ``effect`` with its bounds is a mean over the facts it was found on, in nats; ``heads`` are [recall head,
-    (layer, head)], the most needed first, and may be none.
+    ``effect`` with its bounds is a mean over the facts it was found on, in nats, and ``corrected`` the
+    p-value of its being below zero, corrected over all heads; ``heads`` are [recall head, (layer, head)], the
+    most needed first, and may be none.
     """
 
     effect: Float[Tensor, "layer head"]
     low: Float[Tensor, "layer head"]
     high: Float[Tensor, "layer head"]
+    corrected: Float[Tensor, "layer head"]
     heads: tuple[tuple[int, int], ...]
 
     @classmethod
     def none(cls, layers: int, heads: int) -> Self:
         """Say that no head could be looked for."""
-        nothing = torch.full((layers, heads), torch.nan)
-        return cls(effect=nothing, low=nothing.clone(), high=nothing.clone(), heads=(), fact_ids=())
+        effect, low, high, corrected = torch.full((4, layers, heads), torch.nan).unbind()
+        return cls(effect=effect, low=low, high=high, corrected=corrected, heads=(), fact_ids=())
 
     def mean(
         self, values: Float[Tensor, "fact layer head"], fact_ids: Sequence[str]
@@ -68,7 +73,7 @@ class RecallHeads(Result):
     def to_frame(self) -> pd.DataFrame:
         """One row per head, the most needed first; ``n`` is the number of facts it was found on."""
         layers, heads = self.effect.shape
-        columns = {name: getattr(self, name) for name in ("effect", "low", "high")}
+        columns = {name: getattr(self, name) for name in ("effect", "low", "high", "corrected")}
         frame = long_frame({"layer": range(layers), "head": range(heads)}, columns)
         chosen = [place in self.heads for place in zip(frame["layer"], frame["head"], strict=True)]
         return frame.assign(recall=chosen, n=len(self.fact_ids)).sort_values("effect", ignore_index=True)
@@ -96,29 +101,35 @@ def recall_heads(
         progress: what to call the work in a progress bar.
 
     Raises:
-        InputError: a count below 1, or fewer than two facts with something to cut off.
+        InputError: a count below 1, not one group for each fact, or fewer than two facts with something to
+            cut off.
         InterventionError: the model ignores edits of its attention.
     """
     if count < 1:
         raise InputError(f"count = {count}: ask for at least 1 head")
+    names = batch.fact_ids if groups is None else groups
+    if len(names) != len(batch):
+        raise InputError(f"{len(names)} groups for {len(batch)} facts; give one subject per fact")
     grid = sweep(model, Intervention(site="pattern", do=Knockout(), keys="subject"), over=("layer", "head"))
     found = patch(
         model, batch, grid, tokenizer, max_new_tokens=0, batch_tokens=batch_tokens, progress=progress
     )
     there = found.effect.isfinite().all(0)
-    labels = np.array([str(group) for group in (groups or batch.fact_ids)])[there.numpy()]
+    labels = np.array([str(group) for group in names])[there.numpy()]
     if len(set(labels)) < 2:
         raise InputError(f"{len(set(labels))} subjects to find recall heads on; give at least 2 facts")
-    effects = found.effect[:, there].T.unflatten(1, found.shape)
-    mean, low, high = (
-        torch.from_numpy(part).float() for part in mean_by_cell(effects.double().numpy(), groups=labels)
-    )
+    effects = found.effect[:, there].T.unflatten(1, found.shape).double().numpy()
+    # A head that changes no answer at all has no p-value, and nothing speaks for it.
+    p_values = np.nan_to_num(mean_p_values(effects, groups=labels, side="below"), nan=1.0)
+    cells = (*mean_by_cell(effects, groups=labels), adjusted(p_values.ravel()).reshape(p_values.shape))
+    mean, low, high, corrected = (torch.from_numpy(part).float() for part in cells)
     order = mean.flatten().argsort(stable=True)
-    needed = order[(high.flatten() < 0)[order]][:count].tolist()
+    needed = order[(corrected.flatten() <= ALPHA)[order]][:count].tolist()
     return RecallHeads(
         effect=mean,
         low=low,
         high=high,
+        corrected=corrected,
         heads=tuple(divmod(place, mean.shape[1]) for place in needed),
         fact_ids=tuple(i for i, some in zip(batch.fact_ids, there.tolist(), strict=True) if some),
         model=found.model,

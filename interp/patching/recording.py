@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -16,7 +15,7 @@ from transformer_lens.model_bridge.exceptions import StopAtLayerException
 from finetune.common.errors import InputError
 from interp.measures.attention import chunk_batch, indices, run_hooked
 from interp.measures.result import Result
-from interp.measures.spans import PromptBatch
+from interp.measures.spans import PromptBatch, rows_by_id
 from interp.models.identity import model_fingerprint
 from interp.patching.positions import Role, positions, slots
 
@@ -55,22 +54,11 @@ class Recording(Result):
         """Return where facts stand in ``values``.
 
         Raises:
-            InputError: a fact was not recorded, or several rows have its id.
+            InputError: a fact was not recorded, or several recorded prompts have one id.
         """
-        if tuple(fact_ids) == tuple(self.fact_ids):
-            return torch.arange(len(self.fact_ids))
-        place = {fact_id: i for i, fact_id in enumerate(self.fact_ids)}
-        counts = Counter(self.fact_ids)
-        for fact_id in fact_ids:
-            if fact_id not in place:
-                raise InputError(
-                    f"fact {fact_id!r}: has no recorded {self.site}; record it for this fact too"
-                )
-            if counts[fact_id] > 1:
-                raise InputError(
-                    f"fact {fact_id!r}: {counts[fact_id]} recorded prompts have this id; give each its own "
-                    "fact_id"
-                )
+        place = rows_by_id(self.fact_ids)
+        if missing := [fact_id for fact_id in fact_ids if fact_id not in place]:
+            raise InputError(f"fact {missing[0]!r}: has no recorded {self.site}; record it for this fact too")
         return torch.tensor([place[fact_id] for fact_id in fact_ids], dtype=torch.long)
 
 

@@ -37,8 +37,9 @@ class PatchResult(Result):
     whose first token is likelier than the right one's: those of the relation's answer set, or all tokens.
     Where a cell is not made, since it is not meant for a fact or finds no position to edit in its prompt, its
     log-probability is NaN, its rank -1, and ``said`` is the plain answer: no effect is not an effect of 0.
-    ``not_finite`` lists facts whose logits are not numbers; all that is theirs is NaN. ``labels`` names the
-    grid's axes with their values, in the cells' order.
+    A cell whose logits are not numbers has that rank, too. ``not_finite`` lists facts whose plain logits are
+    not numbers; all that is theirs is NaN. ``labels`` names the grid's axes with their values, in the cells'
+    order.
     """
 
     log_prob: Float[Tensor, "cell fact"]
@@ -123,10 +124,10 @@ class ScoreTable:
         """Set aside what could not be edited or is not a number, and return the whole."""
         log_prob, rank = self.log_prob.clone(), self.rank.clone()
         for i, cell in enumerate(self.grid.cells):
-            idle = ~edited_mask(cell, self.batch)
-            log_prob[i, idle], rank[i, idle] = torch.nan, -1
+            log_prob[i, ~edited_mask(cell, self.batch)] = torch.nan
         odd = ~self.log_prob[-1].isfinite()
-        log_prob[:, odd], rank[:, odd] = torch.nan, -1
+        log_prob[:, odd] = torch.nan
+        rank[log_prob.isnan()] = -1
         return PatchResult(
             log_prob=log_prob[:-1],
             rank=rank[:-1],

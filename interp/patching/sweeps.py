@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, Literal, Self, get_args
 
 from transformer_lens.model_bridge import TransformerBridge
@@ -47,7 +48,7 @@ class Grid(ShortRepr):
         """
         if isinstance(cells, cls):
             return cells
-        made = (cells,) if isinstance(cells, Intervention) else tuple(cells)  # type: ignore[arg-type]
+        made = tuple(cells) if isinstance(cells, list | tuple) else (cells,)
         if not made or not all(interventions_of(cell) for cell in made):
             raise InputError("there is nothing to patch; give at least one intervention for every cell")
         return cls(cells=made, labels={"cell": tuple(range(len(made)))})
@@ -64,22 +65,26 @@ def sweep(
     """Make one cell of an intervention for every place along the axes.
 
     Args:
-        model: whose layers and heads are meant; an intervention's own ``layers`` and ``heads`` limit them.
+        model: whose layers and heads are meant; the first intervention's own ``layers`` and ``heads`` limit
+            them, windows included.
         what: an intervention, or several that are moved together.
         over: the axes, slowest first.
         window: how many neighbouring layers a cell edits, the labelled one in their middle.
         positions: roles along the ``position`` axis; for attention these are the keys.
 
     Raises:
-        InputError: an unknown axis, heads of a site that has none, or a window below 1.
+        InputError: an unknown axis or role, heads of a site that has none, or a window that is no whole
+            number from 1 on.
     """
     items = interventions_of(what)
     if not items:
         raise InputError("there is nothing to sweep; give at least one intervention")
     if not over or not set(over) <= set(get_args(Axis)):
         raise InputError(f"over = {list(over)}: choose axes from {', '.join(get_args(Axis))}")
-    if window < 1:
-        raise InputError(f"window = {window}: a cell edits at least 1 layer")
+    if not isinstance(window, Integral) or window < 1:
+        raise InputError(f"window = {window!r}: a cell edits a whole number of layers, at least 1")
+    if isinstance(positions, str) or not set(positions or ()) <= set(get_args(Role)):
+        raise InputError(f"positions = {positions!r}: list roles from {', '.join(get_args(Role))}")
     if "head" in over and any(item.site in HEADLESS for item in items):
         raise InputError("over = head: residual and mlp have no heads; sweep their layers")
     keyed = all(item.site in ATTENTION for item in items)
@@ -89,18 +94,26 @@ def sweep(
         "position": tuple(positions or (KEYS if keyed else AT)),
     }
     labels: dict[str, tuple[int | str, ...]] = {axis: values[axis] for axis in over}
+    layers, below, above = layers_of(model, items[0]), (window - 1) // 2, window // 2
+    near: dict[int | str, tuple[int, ...]] = {
+        layer: tuple(k for k in layers if layer - below <= k <= layer + above) for layer in layers
+    }
     cells = [
-        tuple(_place(model, item, dict(zip(labels, place, strict=True)), window) for item in items)
+        tuple(_place(model, item, dict(zip(labels, place, strict=True)), near) for item in items)
         for place in itertools.product(*labels.values())
     ]
     return Grid(cells=tuple(cells), labels=labels)
 
 
-def _place(model: TransformerBridge, item: Intervention, place: dict[str, Any], window: int) -> Intervention:
+def _place(
+    model: TransformerBridge,
+    item: Intervention,
+    place: dict[str, Any],
+    near: dict[int | str, tuple[int, ...]],
+) -> Intervention:
     changes: dict[str, Any] = {}
     if "layer" in place:
-        first = max(0, place["layer"] - (window - 1) // 2)
-        changes["layers"] = tuple(range(first, min(model.cfg.n_layers, place["layer"] + window // 2 + 1)))
+        changes["layers"] = near[place["layer"]]
     if "head" in place:
         changes["heads"] = (place["head"],)
         if item.site in GROUPED and place["head"] not in heads_of(model, replace(item, heads=None)):

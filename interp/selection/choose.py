@@ -7,7 +7,7 @@
 3. What is left of the share goes to the best facts that remain.
 
 Equal scores are put in order by a seeded shuffle, never by the order of a file; facts without a score come
-last.
+last, and are taken where the share or a floor is not filled without them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,15 @@ from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 
 Why = Literal[
-    "its score", "its relation's share", "its answer type's share", "dropped", "others' shares", "no score"
+    "its score",
+    "its relation's share",
+    "its answer type's share",
+    "to fill up",
+    "dropped",
+    "others' shares",
+    "no score",
 ]
+KEPT = ("its score", "its relation's share", "its answer type's share", "to fill up")
 COMMON = 10  # facts of a relation below which an answer is no type of its own
 _MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
 
@@ -88,11 +95,12 @@ def choose(
             _guarantee(order, keys, floor * keep, why, label)  # type: ignore[arg-type]
     free = size - sum(each.endswith("share") for each in why)
     for i in [i for i in order if not why[i].endswith("share")][:free]:
-        why[i] = "its score"
-    taken = np.flatnonzero([each.startswith("its ") for each in why])
+        why[i] = "to fill up" if np.isnan(values[i]) else "its score"
+    taken = np.flatnonzero([each in KEPT for each in why])
     rank = np.empty(len(facts), np.int64)
     rank[order] = 1 + np.arange(len(facts))
-    return Choice(indices=taken, why=tuple(_explain_choice(order[:size], why)), rank=rank)
+    best = [i for i in order[:size] if not np.isnan(values[i])]
+    return Choice(indices=taken, why=tuple(_explain_choice(best, why)), rank=rank)
 
 
 def rank_facts(values: Float[ndarray, " fact"], *, seed: int = 0) -> list[int]:

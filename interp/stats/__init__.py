@@ -5,7 +5,7 @@ subject (or whatever was drawn) of each, and an :class:`Estimate` comes out.
 """
 
 from interp.stats.corrections import adjusted, equivalence, interval_p_value, is_equivalent, p_value
-from interp.stats.means import difference_of_means, estimate, mean_by_cell
+from interp.stats.means import difference_of_means, estimate, mean_by_cell, mean_p_values
 from interp.stats.prevalence import precision_at
 from interp.stats.ranking import (
     auroc,
@@ -38,6 +38,7 @@ __all__ = [
     "kappa",
     "make_estimate",
     "mean_by_cell",
+    "mean_p_values",
     "median",
     "over_seeds",
     "overlap_of",

@@ -4,8 +4,9 @@
    as often as its subject was drawn: a draw is a row of *weights*, and a statistic is a function of weights.
 2. Compute the same statistic of every draw, so that the interval is of the very number it stands beside.
 3. Take percentiles of the draws, corrected for bias and skew (BCa, by scipy), or uncorrected where BCa
-   does not apply: a draw is undefined, all draws are equal, the statistic is not smooth (a median), or there
-   are so many subjects that the correction, of order 1/n, is smaller than the draws' own noise.
+   does not apply: a draw is undefined, the statistic is not smooth (a median), or there are so many subjects
+   that the correction, of order 1/n, is smaller than the draws' own noise.
+4. Give no interval where draws tell of none: there are fewer than five subjects, or all draws are equal.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from scipy import stats
@@ -26,9 +28,11 @@ from finetune.common.seeds import generator
 from interp.stats.result import Estimate, make_estimate
 
 Statistic = Callable[[Float[ndarray, "draw row"]], Float[ndarray, "*cell draw"]]
+Bounds = tuple[float | None, float | None]
 Method = Literal["BCa", "percentile"]
 RESAMPLES = 2000
 FEWEST = 3  # rows below which a rank says nothing
+FEWEST_GROUPS = 5  # below which there are so few draws that intervals hold the truth far too seldom
 MOST = 1000  # groups above which the correction of BCa is below the draws' noise, and its jackknife slow
 _AT_ONCE = 2**22  # weights held at a time, which bounds memory
 _ROUNDING = 1e-12
@@ -43,7 +47,7 @@ def bootstrap(
     method: Method = "BCa",
     seed: int = 0,
 ) -> tuple[Float[ndarray, "*cell"], Float[ndarray, "*cell"]]:
-    """Return the lower and upper bounds of a statistic; NaN where there are fewer than two groups.
+    """Return the lower and upper bounds of a statistic; NaN where there are fewer than five groups.
 
     Args:
         statistic: takes weights, Float [draw row], and returns Float [*cell draw], NaN where it is undefined;
@@ -57,7 +61,7 @@ def bootstrap(
     _, member = np.unique(groups, return_inverse=True)
     k = int(member.max()) + 1
     value = np.asarray(statistic(np.ones((1, len(member)))))
-    if k < 2:
+    if k < FEWEST_GROUPS:
         nothing = np.full(value.shape[:-1], np.nan)
         return nothing, nothing
 
@@ -106,6 +110,7 @@ def of_rows(
     columns: Sequence[Shaped[ndarray, " row"]],
     groups: Shaped[ndarray, " row"] | None,
     *,
+    exact: Callable[..., Bounds | None] | None = None,
     fewest: int = FEWEST,
     confidence: float = 0.95,
     method: Method = "BCa",
@@ -120,37 +125,80 @@ def of_rows(
         value: computes it of the columns as they are; None (or NaN) where it is not defined.
         columns: a value a row each.
         groups: the subject of each row; without it each row stands alone.
+        exact: returns bounds, of groups, value and columns, where draws would collapse; None elsewhere.
         fewest: rows below which the statistic says nothing: there is no value.
         confidence: the share of such intervals that should hold the truth.
         method: see :func:`bootstrap`.
         seed: of the draws.
 
     Raises:
-        InputError: columns of different lengths.
+        InputError: columns of different lengths, or a row without its group.
     """
-    labels = np.arange(len(columns[0])) if groups is None else np.asarray(groups)
+    labels = group_codes(groups, len(columns[0]))
     require_aligned(*columns, labels)
     present = ~np.any([_missing(column) for column in columns], axis=0)
     kept, labels = [np.asarray(column)[present] for column in columns], labels[present]
     found = value(*kept) if len(labels) >= max(fewest, 1) else None
     if found is None or math.isnan(found):
         return Estimate(value=None, low=None, high=None, n=len(labels))
+    if exact is not None and (bounds := exact(labels, found, *kept)) is not None:
+        return make_estimate(found, *bounds, len(labels))
     low, high = bootstrap(statistic(*kept), labels, confidence=confidence, method=method, seed=seed)
-    return make_estimate(found, float(low), float(high), len(labels))
+    if method == "percentile":  # of a median, whose draws are rightly equal where most values are
+        return make_estimate(found, float(low), float(high), len(labels))
+    return drawn_estimate(found, float(low), float(high), len(labels))
+
+
+def drawn_estimate(value: float, low: float, high: float, n: int) -> Estimate:
+    """Make an estimate of bounds that were drawn; where all draws were equal they tell of no interval.
+
+    Args:
+        value: the number.
+        low: its lower bound; NaN for none.
+        high: its upper bound.
+        n: what it rests on.
+    """
+    return make_estimate(value, None if low == high else low, high, n)
+
+
+def group_codes(groups: Shaped[ndarray, " row"] | None, rows: int) -> Int[ndarray, " row"]:
+    """Number the groups of rows; without groups each row stands alone.
+
+    Raises:
+        InputError: a row has none.
+    """
+    if groups is None:
+        return np.arange(rows)
+    labels = np.asarray(groups)
+    if missing := int(_missing(labels).sum()):
+        raise InputError(f"groups: {missing} of {len(labels)} rows have none; name the subject of each row")
+    # Names of several types have no order of their own.
+    return np.unique(labels.astype(str) if labels.dtype.kind == "O" else labels, return_inverse=True)[1]
 
 
 def require_aligned(*columns: Shaped[ndarray, "*row"]) -> None:
     """Refuse columns that are not of the same rows, as their lengths tell.
 
     Raises:
-        InputError: says how many rows each has.
+        InputError: says how many rows each has, or that one is a table.
     """
+    if odd := [np.shape(column) for column in columns if np.ndim(column) != 1]:
+        raise InputError(f"a column of shape {odd[0]}: give one number a row")
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
         listed = ", ".join(map(str, lengths))
         raise InputError(f"columns (values, groups, labels) of {listed} rows: give each a value a row")
 
 
+def require_complete(values: Float[ndarray, "row column"]) -> None:
+    """Refuse a table in which a value is missing.
+
+    Raises:
+        InputError: says of how many rows.
+    """
+    if odd := int(np.isnan(np.asarray(values, np.float64)).any(1).sum()):
+        raise InputError(f"{odd} of {len(values)} rows lack a value of some column; leave those rows out")
+
+
 def _missing(column: Shaped[ndarray, " row"]) -> Shaped[ndarray, " row"]:
-    held = np.asarray(column)
-    return np.isnan(held) if held.dtype.kind == "f" else np.zeros(len(held), bool)
+    return np.asarray(pd.isna(np.asarray(column)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -19,11 +19,13 @@ from finetune.common.errors import InputError
 from interp.stats.result import Estimate
 from interp.stats.seeds import observed_values, standard_error
 
+Method = Literal["bh", "by", "holm"]
+
 
 def adjusted(
     p_values: Float[ndarray, " claim"] | Sequence[float],
     *,
-    method: Literal["bh", "by", "holm"] = "bh",
+    method: Method = "bh",
 ) -> Float[ndarray, " claim"]:
     """Correct p-values for the false discovery rate, by Benjamini-Hochberg or Benjamini-Yekutieli.
 
@@ -31,8 +33,10 @@ def adjusted(
     of them is false in 95% of cases. NaN stays NaN and does not count as a claim.
 
     Raises:
-        InputError: a number is no probability.
+        InputError: a number is no probability, or there is no such method.
     """
+    if method not in get_args(Method):
+        raise InputError(f"method = {method!r}: choose one of {', '.join(get_args(Method))}")
     p = np.asarray(p_values, dtype=np.float64)
     there = ~np.isnan(p)
     if ((p[there] < 0) | (p[there] > 1)).any():
@@ -64,7 +68,8 @@ def interval_p_value(number: Estimate, *, null: float = 0.0, trainings: int | No
     """Return the two-sided p-value at which a number's interval would just touch ``null``; NaN without one.
 
     It is at most 0.05 just where the 95% interval leaves ``null`` out: the half of the interval on the side
-    of ``null`` is taken for that many standard errors of Student's t, or of a normal distribution.
+    of ``null`` is taken for that many standard errors of Student's t, or of a normal distribution. A half
+    without width says nothing of them, and there is no p-value.
 
     Args:
         number: a number with its 95% interval.
@@ -76,7 +81,7 @@ def interval_p_value(number: Estimate, *, null: float = 0.0, trainings: int | No
     towards = number.low if number.value > null else number.high
     half, freedom = abs(number.value - towards), math.inf if trainings is None else trainings - 1
     if not half:
-        return float(number.value == null)
+        return 1.0 if number.value == null else math.nan
     return 2 * float(t.sf(abs(number.value - null) / half * t.ppf(0.975, freedom), freedom))
 
 

@@ -4,7 +4,8 @@ One estimand, wherever facts are averaged:
 
 1. The value is the mean over all *facts* (not the mean of the subjects' means): a subject with ten facts
    counts ten times.
-2. Its interval asks what other *subjects* would have given: see :mod:`interp.stats.bootstrap`.
+2. Its interval asks what other *subjects* would have given: see :mod:`interp.stats.bootstrap`, and of fewer
+   than ten subjects Student's t (:mod:`interp.stats.student`), because the bootstrap of few is too short.
 3. Bounds are widened to hold the value where rounding, or the bias of a statistic under resampling, has left
    it outside.
 4. Missing values (NaN) are left out and do not count in ``n``; infinite ones are refused.
@@ -13,15 +14,24 @@ One estimand, wherever facts are averaged:
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 from finetune.common.errors import InputError
-from interp.stats.bootstrap import Statistic, bootstrap, require_aligned
+from interp.stats.bootstrap import (
+    Bounds,
+    Statistic,
+    bootstrap,
+    drawn_estimate,
+    group_codes,
+    require_aligned,
+)
 from interp.stats.result import Estimate, make_estimate
+from interp.stats.student import FEW, UNBOUNDED, is_constant, mean_with_parts, require_confidence, t_bounds
 
 
 def estimate(
@@ -33,10 +43,11 @@ def estimate(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Estimate:
-    """Average values over facts, with a bootstrap over ``groups`` (the facts' subjects).
+    """Average values over facts, with a 95% interval over ``groups`` (the facts' subjects).
 
-    Missing values (NaN) are dropped and do not count in ``n``. Where all values are equal and binary, a
-    bootstrap would collapse to a point, so the exact Clopper-Pearson interval over groups is given.
+    Missing values (NaN) are dropped and do not count in ``n``. The interval is a bootstrap, and Student's t
+    of fewer than ten groups. Where all values are equal and binary, both would collapse to a point, so the
+    exact Clopper-Pearson interval over groups is given; where values differ and groups do not, there is none.
 
     Args:
         values: a number a fact.
@@ -48,32 +59,36 @@ def estimate(
         seed: of the draws.
 
     Raises:
-        InputError: a value is infinite, or there is not a group a value.
+        InputError: a value is infinite, there is not a group a value, or ``confidence`` is no share.
 
     Examples:
         >>> import numpy as np
-        >>> right = np.array([1.0, 1.0, 0.0, 1.0])  # two facts about each of two people
-        >>> found = estimate(right, groups=np.array(["Ada", "Ada", "Emmy", "Emmy"]))
-        >>> found.value, found.low, found.high, found.n
-        (0.75, 0.5, 1.0, 4)
+        >>> right = np.array([1.0, 1.0, 0.0, 1.0, 1.0, 0.0])  # two facts about each of three people
+        >>> found = estimate(right, groups=np.array(["Ada", "Ada", "Emmy", "Emmy", "Lise", "Lise"]))
+        >>> round(found.value, 2), round(found.low, 2), round(found.high, 2), found.n
+        (0.67, 0.07, 0.98, 6)
     """
+    require_confidence(confidence)
     values = np.asarray(values, dtype=np.float64)
-    labels = np.arange(len(values)) if groups is None else np.asarray(groups)
+    labels = group_codes(groups, len(values))
     require_aligned(values, labels)
     present = ~np.isnan(values)
     if not present.any():
         return Estimate(value=None, low=None, high=None, n=0)
     values, (subjects, member) = values[present], np.unique(labels[present], return_inverse=True)
     mean = finite_mean(values)
-    bounds: tuple[float | None, float | None]
-    if np.ptp(values) == 0:
-        bounds = _constant(mean, len(subjects), difference, share, confidence)
-    else:
-        counts, sums = np.bincount(member).astype(np.float64), np.bincount(member, weights=values)
-        drawn = np.arange(len(subjects))
-        low, high = bootstrap(_ratio(sums, counts), drawn, confidence=confidence, seed=seed)
-        bounds = float(low), float(high)
-    return make_estimate(mean, *bounds, len(values))
+    counts, sums = np.bincount(member).astype(np.float64), np.bincount(member, weights=values)
+    if is_constant(values) or (difference and not sums.any()):  # of no subject more is right than before
+        return make_estimate(
+            mean, *_constant(mean, len(subjects), difference, share, confidence), len(values)
+        )
+    lowest, highest = (-1.0, 1.0) if difference else (0.0, 1.0) if share else UNBOUNDED
+    inside = lowest <= values.min() and values.max() <= highest
+    bounds = (lowest, highest) if inside and (difference or np.isin(values, (0, 1)).all()) else UNBOUNDED
+    low, high = _over_groups(sums, counts, bounds=bounds, confidence=confidence, seed=seed)
+    if inside:  # an average of shares that are not 0 or 1 has a plain interval, cut
+        low, high = np.clip((low, high), lowest, highest)
+    return make_estimate(mean, float(low), float(high), len(values))
 
 
 def mean_by_cell(
@@ -83,7 +98,7 @@ def mean_by_cell(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[Float[ndarray, ...], Float[ndarray, ...], Float[ndarray, ...]]:
-    """Average many cells (layers, heads) over the same facts, each as :func:`estimate` would.
+    """Average many cells (layers, heads) over the same facts, as :func:`estimate` would what is no share.
 
     All cells share their draws, so that a table of a thousand costs little more than one. Cells that are
     constant have a point as their interval.
@@ -95,27 +110,63 @@ def mean_by_cell(
         seed: of the draws.
 
     Returns:
-        Means, lower and upper bounds; the bounds are NaN where there are fewer than two groups.
+        Means, lower and upper bounds; the bounds are NaN where there are fewer than two groups, or none
+        differs from another.
 
     Raises:
         InputError: a value is missing or infinite, or there is not a group a fact.
     """
-    shape, values = values.shape[1:], np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    require_confidence(confidence)
+    shape = np.shape(values)[1:]
+    values = np.asarray(values, dtype=np.float64).reshape(len(values), math.prod(shape))
     if odd := int((~np.isfinite(values)).any(1).sum()):
         raise InputError(f"{odd} of {len(values)} facts have a number that is none; leave those facts out")
-    labels = np.arange(len(values)) if groups is None else np.asarray(groups)
-    require_aligned(values, labels)
-    subjects, member = np.unique(labels, return_inverse=True)
-    counts = np.bincount(member).astype(np.float64)
-    sums = np.zeros((len(counts), values.shape[1]))
-    np.add.at(sums, member, values)
-    mean = sums.sum(0) / counts.sum() if len(values) else np.full(values.shape[1], np.nan)
-    low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    labels = group_codes(groups, len(values))
+    require_aligned(np.arange(len(values)), labels)
+    if not values.size:
+        nothing = np.full(shape, np.nan)
+        return nothing, nothing.copy(), nothing.copy()
+    sums, counts = _sums(values, labels)
+    mean = sums.sum(0) / counts.sum()
+    low, high = _over_groups(sums, counts, confidence=confidence, seed=seed)
     if len(counts) > 1:
-        statistic, drawn = _ratio(sums, counts), np.arange(len(subjects))
-        below, above = bootstrap(statistic, drawn, cells=values.shape[1], confidence=confidence, seed=seed)
-        low, high = np.minimum(below, mean), np.maximum(above, mean)
+        low, high = (np.where(is_constant(values), mean, bound) for bound in (low, high))
+    low, high = np.minimum(low, mean), np.maximum(high, mean)
     return mean.reshape(shape), low.reshape(shape), high.reshape(shape)
+
+
+def mean_p_values(
+    values: Float[ndarray, "fact ..."],
+    *,
+    groups: Shaped[ndarray, " fact"] | None = None,
+    side: Literal["below", "above"],
+) -> Float[ndarray, ...]:
+    """Test whether many cells' means lie below zero, or above: one-sided p-values of Student's t over groups.
+
+    Of a table whose foremost cells are looked at, correct them with :func:`interp.stats.adjusted`.
+
+    Args:
+        values: a number a fact and cell.
+        groups: the subject of each fact; without it each fact stands alone.
+        side: the side of zero that the means are held to lie on.
+
+    Returns:
+        A p-value a cell; NaN where there are fewer than two groups, or none differs from another.
+
+    Raises:
+        InputError: there is not a group a fact.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    labels = group_codes(groups, len(values))
+    require_aligned(np.arange(len(values)), labels)
+    sums, counts = _sums(values, labels)
+    if len(counts) < 2:
+        return np.full(values.shape[1:], np.nan)
+    mean, parts = mean_with_parts(sums, counts)
+    error = np.hypot.reduce(parts, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        distance = np.where(error > 0, mean / error, np.nan)
+    return np.asarray(t.sf(distance if side == "above" else -distance, len(counts) - 1))
 
 
 def difference_of_means(
@@ -123,8 +174,10 @@ def difference_of_means(
 ) -> Estimate:
     """Estimate the mean over some facts less that over the others, with a bootstrap over all subjects.
 
-    Where one side is all 0 or all 1, which no draw changes, both sides' own intervals are combined (Newcombe,
-    1998, "Interval estimation for the difference between independent proportions", method 10).
+    Where a side has fewer than ten subjects the interval is Student's t, with one degree of freedom less than
+    the smaller side has subjects; where one has but one, there is none. Where one side is all 0 or all 1,
+    which no draw changes, both sides' own intervals are combined (Newcombe, 1998, "Interval estimation for
+    the difference between independent proportions", method 10).
 
     Args:
         values: a number a fact; missing ones (NaN) are left out.
@@ -132,13 +185,17 @@ def difference_of_means(
         groups: the subject of each fact.
 
     Raises:
-        InputError: columns of different lengths.
+        InputError: columns of different lengths, or a value is infinite.
     """
+    values, first = np.asarray(values, dtype=np.float64), np.asarray(first, dtype=bool)
+    groups = group_codes(groups, len(values))
     require_aligned(values, first, groups)
     present = ~np.isnan(values)
     values, first, groups = values[present], first[present], groups[present]
     if first.all() or not first.any():
         return Estimate(value=None, low=None, high=None, n=int(first.sum()))
+
+    finite_mean(values)
 
     def difference(weights: Float[ndarray, "draw fact"]) -> Float[ndarray, " draw"]:
         means = [(weights * some) @ values / (weights @ some) for some in (first, ~first)]
@@ -146,14 +203,23 @@ def difference_of_means(
 
     value, n = float(difference(np.ones((1, len(values))))[0]), int(first.sum())
     sides = first, ~first
-    if any(len(np.unique(groups[some])) < 2 for some in sides):
+    fewest = min(len(np.unique(groups[some])) for some in sides)
+    if fewest < 2:
         return Estimate(value=value, low=None, high=None, n=n)
     if np.isin(values, (0, 1)).all() and any(np.ptp(values[some]) == 0 for some in sides):
         one, other = (estimate(values[some], groups=groups[some]) for some in sides)
+        if one.low is None or other.low is None:
+            return Estimate(value=value, low=None, high=None, n=n)
         below, above = _combined(one, other), _combined(other, one)
         return make_estimate(value, value - below, value + above, n)
-    low, high = bootstrap(difference, groups)
-    return make_estimate(value, float(low), float(high), n)
+    if fewest >= FEW:
+        low, high = bootstrap(difference, groups)
+    else:
+        parts = [mean_with_parts(*_sums(values * some, groups, some))[1] for some in sides]
+        error = float(np.hypot.reduce(parts[0] - parts[1]))
+        inside = values.min() >= 0 and values.max() <= 1
+        low, high = t_bounds(value, error, fewest - 1, bounds=(-1, 1) if inside else UNBOUNDED)
+    return drawn_estimate(value, float(low), float(high), n)
 
 
 def _combined(falls: Estimate, rises: Estimate) -> float:
@@ -170,14 +236,47 @@ def finite_mean(values: Float[ndarray, " fact"]) -> float:
     return float(values.mean())
 
 
+def _sums(
+    values: Float[ndarray, "fact ..."],
+    groups: Int[ndarray, " fact"],
+    counted: Bool[ndarray, " fact"] | None = None,
+) -> tuple[Float[ndarray, "group ..."], Float[ndarray, " group"]]:
+    """Return the sum of each group's values, and how many facts it has (of those that are counted)."""
+    member = np.unique(groups, return_inverse=True)[1]
+    counts = np.bincount(member, weights=counted).astype(np.float64)
+    sums = np.zeros((len(counts), *values.shape[1:]))
+    np.add.at(sums, member, values)
+    return sums, counts
+
+
+def _over_groups(
+    sums: Float[ndarray, "group ..."],
+    counts: Float[ndarray, " group"],
+    *,
+    bounds: tuple[float, float] = UNBOUNDED,
+    confidence: float,
+    seed: int,
+) -> tuple[Float[ndarray, "*cell"], Float[ndarray, "*cell"]]:
+    """Return the bounds of means over drawn groups, or of Student's t over few; NaN where none differs."""
+    nothing = np.full(sums.shape[1:], np.nan)
+    if len(counts) < 2:
+        return nothing, nothing
+    mean, parts = mean_with_parts(sums, counts)
+    error = np.hypot.reduce(parts, axis=0)
+    if len(counts) < FEW:
+        low, high = t_bounds(mean, error, len(counts) - 1, bounds=bounds, confidence=confidence)
+    else:
+        drawn, cells = np.arange(len(counts)), max(1, nothing.size)
+        low, high = bootstrap(_ratio(sums, counts), drawn, cells=cells, confidence=confidence, seed=seed)
+    return np.where(error > 0, low, np.nan), np.where(error > 0, high, np.nan)
+
+
 def _ratio(sums: Float[ndarray, "group ..."], counts: Float[ndarray, " group"]) -> Statistic:
     """Return the mean over the facts of drawn groups: a ratio of sums, whose parts vary together."""
     return lambda weights: (weights @ sums).T / (weights @ counts)
 
 
-def _constant(
-    value: float, groups: int, difference: bool, share: bool, confidence: float
-) -> tuple[float | None, float | None]:
+def _constant(value: float, groups: int, difference: bool, share: bool, confidence: float) -> Bounds:
     """Return the interval of values that are all equal: exact if binary, else a point."""
     if groups < 2:
         return None, None

@@ -3,7 +3,8 @@
 Rows that lack a value (NaN) are left out and do not count in ``n``. Every function takes ``groups``, the
 subject of each row; without it each row stands alone. ``labels`` asks within each label (a relation, an arm)
 and averages over labels, so that what differs between them says nothing; labels for which the statistic is
-not defined are left out. Columns of different lengths are refused (``InputError``).
+not defined are left out. Columns of different lengths are refused (``InputError``). There is no interval over
+fewer than five groups, nor where no draw changes the statistic; an area of 0 or 1 has an exact one.
 """
 
 from __future__ import annotations
@@ -14,16 +15,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from scipy.stats import spearmanr
+from scipy.stats import binomtest, spearmanr
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from interp.stats.bootstrap import FEWEST, Statistic, bootstrap, of_rows, require_aligned
+from interp.stats.bootstrap import (
+    FEWEST,
+    Bounds,
+    Statistic,
+    bootstrap,
+    drawn_estimate,
+    group_codes,
+    of_rows,
+    require_aligned,
+    require_complete,
+)
 from interp.stats.means import estimate
-from interp.stats.result import Estimate, make_estimate
+from interp.stats.result import Estimate
 from interp.stats.weighted import (
     area_of,
     kappa_of,
-    mean_of,
     median_of,
     shared_halves_of,
     spearman_matrix_of,
@@ -54,7 +64,9 @@ def auroc(
 ) -> Estimate:
     """Measure the area under the ROC curve: how likely a positive has the larger value, ties counting half.
 
-    None where one of the two kinds is missing.
+    None where one of the two kinds is missing. Of an area of 0 or 1, which no draw changes, the interval is
+    exact: that n disjoint pairs of groups were all ranked alike, n being the groups of the rarer kind, has at
+    most the probability area^n (Clopper and Pearson, 1934).
 
     Args:
         values: the predictor.
@@ -64,7 +76,29 @@ def auroc(
         fewest: rows below which there is no value.
         seed: of the draws.
     """
-    return _estimate(area_of, roc_area, [values, positive], groups, labels, fewest=fewest, seed=seed)
+    return _estimate(
+        area_of, roc_area, [values, positive], groups, labels, exact=_separated, fewest=fewest, seed=seed
+    )
+
+
+def _separated(
+    groups: Shaped[ndarray, " row"], area: float, *columns: Shaped[ndarray, " row"]
+) -> Bounds | None:
+    """Return the exact bounds of an area of 0 or 1; None of any other, or of one group."""
+    if area not in (0, 1) or len(np.unique(groups)) < 2:
+        return None
+    *codes, _, positive = columns
+    right = positive.astype(bool)
+    code = codes[0] if codes else np.zeros(len(right))
+    bounds = []
+    for label in np.unique(code):
+        kinds = [np.unique(groups[(code == label) & kind]) for kind in (right, ~right)]
+        pairs = min(map(len, kinds))
+        if pairs:  # a group of both kinds is in one pair alone
+            pairs = max(1, min(pairs, len(np.union1d(*kinds)) // 2))
+            bounds.append(float(binomtest(pairs, pairs).proportion_ci(method="exact").low))
+    low = float(np.mean(bounds))
+    return (low, 1.0) if area == 1 else (0.0, 1 - low)
 
 
 def auroc_gain(
@@ -131,7 +165,12 @@ def spearman_gain(x: Column, other: Column, y: Column, *, groups: Labels = None)
 
 
 def spearman_matrix(values: Float[ndarray, "row column"], *, groups: Labels = None) -> list[list[Estimate]]:
-    """Correlate the ranks of every two columns, all from the same draws; none may lack a value."""
+    """Correlate the ranks of every two columns, all from the same draws.
+
+    Raises:
+        InputError: a row lacks a value.
+    """
+    require_complete(values)
     k = values.shape[1]
     found = [[rank_correlation(values[:, i], values[:, j]) for j in range(k)] for i in range(k)]
     return _matrix(spearman_matrix_of(values), np.array(found, dtype=np.float64), len(values), groups)
@@ -141,7 +180,11 @@ def shared_halves(values: Float[ndarray, "row column"], *, groups: Labels = None
     """Estimate the share of each column's larger half that is in each other's, 0.5 by chance.
 
     Rows that tie at the cut are in the half with the chance that a draw of lots would give them.
+
+    Raises:
+        InputError: a row lacks a value.
     """
+    require_complete(values)
     statistic = shared_halves_of(values)
     return _matrix(statistic, statistic(np.ones((1, len(values))))[..., 0], len(values), groups)
 
@@ -165,13 +208,12 @@ def same_sign_gain(x: Column, other: Column, y: Column, *, groups: Labels = None
         groups: the subject of each row; without it each row stands alone.
     """
 
-    def value(a: Column, b: Column, c: Column) -> float:
-        return float((a * c > 0).mean() - (b * c > 0).mean())
-
-    def statistic(a: Column, b: Column, c: Column) -> Statistic:
-        return mean_of((a * c > 0).astype(np.float64) - (b * c > 0))
-
-    return of_rows(statistic, value, [x, other, y], groups)
+    require_aligned(x, other, y)
+    there = ~np.isnan(x * other * y)
+    if there.sum() < FEWEST:
+        return Estimate(value=None, low=None, high=None, n=int(there.sum()))
+    gain = (x * y > 0).astype(np.float64) - (other * y > 0)
+    return estimate(np.where(there, gain, np.nan), groups=groups, difference=True)
 
 
 def roc_area(values: Column, positive: Shaped[ndarray, " row"]) -> float | None:
@@ -201,13 +243,14 @@ def _estimate(
     labels: Labels,
     *,
     fewest: int = FEWEST,
+    exact: Callable[..., Bounds | None] | None = None,
     seed: int = 0,
 ) -> Estimate:
     """Make an estimate of a smooth statistic of columns, averaged over labels where there are some."""
     if labels is None:
-        return of_rows(statistic, value, columns, groups, fewest=fewest, seed=seed)
-    require_aligned(*columns, labels)
-    codes = np.unique(labels, return_inverse=True)[1]
+        return of_rows(statistic, value, columns, groups, exact=exact, fewest=fewest, seed=seed)
+    codes = group_codes(labels, len(columns[0]))
+    require_aligned(*columns, codes)
 
     def averaged(code: Labels, *some: Column) -> float | None:
         assert code is not None
@@ -219,7 +262,7 @@ def _estimate(
         assert code is not None
         return within(statistic, code)(*some)
 
-    return of_rows(weighted, averaged, [codes, *columns], groups, fewest=fewest, seed=seed)
+    return of_rows(weighted, averaged, [codes, *columns], groups, exact=exact, fewest=fewest, seed=seed)
 
 
 def _gain(
@@ -241,7 +284,7 @@ def _gain(
 def _matrix(
     statistic: Statistic, value: Float[ndarray, "column column"], n: int, groups: Labels
 ) -> list[list[Estimate]]:
-    k, rows = len(value), np.arange(n) if groups is None else np.asarray(groups)
+    k, rows = len(value), group_codes(groups, n)
     require_aligned(np.arange(n), rows)
     if n < FEWEST:
         return [[Estimate(value=None, low=None, high=None, n=n)] * k] * k
@@ -252,4 +295,4 @@ def _matrix(
 def _entry(value: float, low: float, high: float, n: int) -> Estimate:
     if math.isnan(value):
         return Estimate(value=None, low=None, high=None, n=n)
-    return make_estimate(float(value), float(low), float(high), n)
+    return drawn_estimate(float(value), float(low), float(high), n)

@@ -3,8 +3,7 @@
 Seeds that redraw facts, base and fine-tuning are independent trainings: the variance of their mean is s² / k.
 Seeds that split the same facts of one base anew are not, for their training sets overlap: then the variance
 is s² (1 / k + n_test / n_train), the corrected resampled t (Nadeau and Bengio, 2003).
-A share cannot lie below 0 or above 1, so its interval is symmetric on the logit scale instead of cut: with
-m the mean and h the half-width of the plain interval, expit(logit(m) ± h / (m (1 - m))).
+A share's interval is on the logit scale (:mod:`interp.stats.student`).
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import t
 
 from interp.stats.means import finite_mean
 from interp.stats.result import Estimate, make_estimate
+from interp.stats.student import UNBOUNDED, require_confidence, t_bounds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +27,7 @@ TEST_OVER_TRAIN = "test_over_train"  # the column of a run's rows
 def over_seeds(
     estimates: Sequence[Estimate],
     *,
-    bounds: tuple[float, float] = (-math.inf, math.inf),
+    bounds: tuple[float, float] = UNBOUNDED,
     overlap: float = 0.0,
     confidence: float = 0.95,
 ) -> Estimate:
@@ -37,7 +35,7 @@ def over_seeds(
 
     Between bounds of 0 and a finite number (a share, a percentage) the interval is on the logit scale; that
     of other bounded quantities (a difference, between -1 and 1) is cut to them. Where all seeds gave the same
-    value a t-interval would collapse, so the widest of the seeds' own is given.
+    value a t-interval would collapse, so the widest of the seeds' own is given, if they have any.
 
     Args:
         estimates: a number a seed; those without a value are left out.
@@ -52,6 +50,7 @@ def over_seeds(
         >>> round(pooled.value, 3), round(pooled.low, 3), round(pooled.high, 3), pooled.n
         (0.4, 0.191, 0.652, 3)
     """
+    require_confidence(confidence)
     values = observed_values(estimates)
     if not len(values):
         return Estimate(value=None, low=None, high=None, n=0)
@@ -63,10 +62,11 @@ def over_seeds(
     mean = min(max(mean, bounds[0]), bounds[1])
     if np.ptp(values) == 0:
         own = [(e.low, e.high) for e in estimates if e.low is not None and e.high is not None]
-        low, high = min((e[0] for e in own), default=mean), max((e[1] for e in own), default=mean)
+        low, high = min((e[0] for e in own), default=None), max((e[1] for e in own), default=None)
         return make_estimate(mean, low, high, len(values))
-    half = standard_error(values, overlap) * float(t.ppf(0.5 + confidence / 2, len(values) - 1))
-    return make_estimate(mean, *_around(mean, half, bounds), len(values))
+    error, freedom = standard_error(values, overlap), len(values) - 1
+    low, high = map(float, t_bounds(mean, error, freedom, bounds=bounds, confidence=confidence))
+    return make_estimate(mean, low, high, len(values))
 
 
 def standard_error(values: np.ndarray, overlap: float = 0.0) -> float:
@@ -87,13 +87,3 @@ def observed_values(estimates: Sequence[Estimate]) -> np.ndarray:
     """Return the values that are there, as an array."""
     given = [e.value for e in estimates if e.value is not None and not math.isnan(e.value)]
     return np.array(given, dtype=np.float64)
-
-
-def _around(mean: float, half: float, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Return the bounds of an interval around a mean, on the scale that its quantity's range asks for."""
-    lowest, highest = bounds
-    share = mean / highest if lowest == 0 and math.isfinite(highest) else 0.0
-    if 0 < share < 1:
-        wide = half / highest / (share * (1 - share))
-        return highest * float(expit(logit(share) - wide)), highest * float(expit(logit(share) + wide))
-    return max(mean - half, lowest), min(mean + half, highest)

@@ -28,14 +28,17 @@ def scale_subject_attention(
     Raises:
         InputError: a factor that is not above 0, or no head.
     """
+    scale = Scale(by=by)
     if by <= 0:
         raise InputError(f"by = {by}: attention is scaled by a factor above 0")
-    scale = Scale(by=by)
     if heads is None:
         return (Intervention(site="pattern", do=scale, keys=keys),)
     layers: dict[int, list[int]] = {}
-    for layer, head in heads:
-        layers.setdefault(layer, []).append(head)
+    try:
+        for layer, head in heads:
+            layers.setdefault(layer, []).append(head)
+    except TypeError:
+        raise InputError(f"heads = {heads!r}: give (layer, head) pairs") from None
     if not layers:
         raise InputError("heads are empty: name at least one, or leave them out to scale all")
     return tuple(

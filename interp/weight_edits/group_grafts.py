@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from finetune.common.errors import InputError
 from finetune.common.seeds import torch_generator
-from interp.weight_edits.interpolation import State, require_alike
+from interp.weight_edits.interpolation import State, move_by, require_alike
 from interp.weight_edits.weight_groups import GROUPS, Labels
 
 
@@ -90,11 +90,11 @@ def random_donor(donor: State, tuned: State, labels: Labels, *, seed: int = 0) -
         if torch.equal(donor[name].to(weight), weight):  # its draw is made, so that the others keep theirs
             made[name] = weight
             continue
-        away = donor[name].to(weight).float() - weight.float()
+        away, moved = donor[name].to(weight).float() - weight.float(), weight
         for group in labels[name].unique():
             rows = (labels[name] == group).to(weight.device)
-            noise = torch.where(rows, noise * ((away * rows).norm() / (noise * rows).norm()), noise)
-        made[name] = (weight.float() + noise).to(weight.dtype)
+            moved = torch.where(rows, move_by(weight, noise * rows, float((away * rows).norm())), moved)
+        made[name] = moved
     return made
 
 

@@ -6,8 +6,9 @@ fine-tuning of zero-shot models"); here it is asked whether suppressed facts lie
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from jaxtyping import Shaped
@@ -17,6 +18,8 @@ from finetune.common.errors import InputError
 from finetune.common.seeds import torch_generator
 
 State = Mapping[str, Shaped[Tensor, "..."]]
+STEPS = 40  # halvings, after which a step is known to the last bit
+TOLERANCE = 1e-3  # of a distance
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 
 
@@ -40,9 +43,11 @@ def interpolate_weights(
         layers: only these, which leaves embeddings and the final norm as they are.
 
     Raises:
-        InputError: the two are of other names or shapes, or nothing is chosen.
+        InputError: the two are of other names or shapes, nothing is chosen, or ``share`` is not finite.
     """
     require_alike(base, tuned)
+    if not math.isfinite(share):
+        raise InputError(f"share = {share}: give a number, 0 for the fine-tuned weights, 1 for the base's")
     moved = select_weights(tuned, modules=modules, layers=layers)
     made = dict(tuned)
     for name in moved:
@@ -71,9 +76,26 @@ def perturb_weights(
     for name in select_weights(tuned, modules=modules):
         if tuned[name].is_floating_point():
             noise = torch.randn(tuned[name].shape, generator=generator).to(tuned[name].device)
-            distance = (towards[name].float() - tuned[name].float()).norm()
-            made[name] = (tuned[name].float() + noise * distance / noise.norm()).to(tuned[name].dtype)
+            distance = float((towards[name].float() - tuned[name].float()).norm())
+            made[name] = move_by(tuned[name], noise, distance)
     return made
+
+
+def move_by(weight: Tensor, direction: Tensor, distance: float) -> Tensor:
+    """Move a weight as far as said, as it is held: what rounding takes from a step, a longer one gives back.
+
+    In bfloat16 most of a small step rounds away, and what is left would be a tenth of the distance.
+    """
+    scale, low, high = distance / max(float(direction.norm()), 1e-30), 0.0, math.inf
+    moved = weight
+    for _ in range(STEPS):
+        moved = (weight.float() + scale * direction).to(weight.dtype)
+        reached = float((moved.float() - weight.float()).norm())
+        if abs(reached - distance) <= TOLERANCE * distance:
+            break
+        low, high = (scale, high) if reached < distance else (low, scale)
+        scale = 2 * scale if high == math.inf else (low + high) / 2
+    return moved
 
 
 def select_weights(
@@ -91,6 +113,8 @@ def select_weights(
             raise InputError(f"modules {', '.join(odd)}: the model has none; choose from {', '.join(parts)}")
         kept = [name for name in kept if any(module in name.split(".") for module in modules)]
     if layers is not None:
+        if not isinstance(layers, Collection):
+            raise InputError(f"layers = {layers!r}: give a list of whole numbers")
         has = {layer_of(name) for name in names} - {None}
         if odd_layers := sorted(set(layers) - has):
             raise InputError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,14 @@ import pytest
 
 from analyses.common.experiment import Experiment, Loaded, Measured
 from analyses.common.options import RunOptions
+from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
+from analyses.experiments.long_tail_domain.options import LongTailDomainOptions
+from analyses.experiments.mitigations.options import MitigationsOptions
+from analyses.experiments.popularity_proxies.options import PopularityProxiesOptions
+from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
+from analyses.experiments.salience_vs_frequency.options import SalienceVsFrequencyOptions
+from analyses.experiments.selection_contest.options import SelectionContestOptions
+from analyses.experiments.which_data.options import WhichDataOptions
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.common.run_directory import RunDirectory
@@ -97,3 +107,63 @@ def test_options_are_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--seeds"):
         replace(EXPERIMENT, load=load).run(Steps(out=tmp_path / "run", seeds=()))
     assert not (tmp_path / "run").exists()
+
+
+REAL = {
+    "attention_imbalance": AttentionImbalanceOptions,
+    "long_tail_domain": LongTailDomainOptions,
+    "mitigations": MitigationsOptions,
+    "popularity_proxies": PopularityProxiesOptions,
+    "popularity_splits": lambda facts: PopularitySplitsOptions(facts=(facts,)),
+    "salience_vs_frequency": SalienceVsFrequencyOptions,
+    "selection_contest": SelectionContestOptions,
+}
+
+
+def loaded(name: str, options: Any) -> dict[str, Any]:
+    """What a run's configuration tells of what the options name."""
+    return dict(import_module(f"analyses.experiments.{name}.experiment").EXPERIMENT.load(options).config)
+
+
+def table(path: Path, answer: str) -> Path:
+    rows = [f"{i},Ann{i},job,{answer if i else 'judge'},{i}" for i in range(60)]
+    path.write_text("\n".join(["id,subject,relation,answer,popularity", *rows]), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_every_experiment_on_real_facts_notices_that_they_have_changed(name: str, tmp_path: Path) -> None:
+    make: Any = REAL[name]
+    facts = table(tmp_path / "facts.csv", "poet")
+    before = loaded(name, make(facts=str(facts)))
+    assert loaded(name, make(facts=str(facts))) == before
+    assert loaded(name, make(facts=str(table(facts, "nurse")))) != before
+
+
+def test_a_changed_corpus_and_changed_splits_are_noticed(tmp_path: Path) -> None:
+    facts, corpus = table(tmp_path / "facts.csv", "poet"), tmp_path / "corpus.txt"
+    parts = tmp_path / "other" / "data" / "facts,small,0" / "partition.json"
+    parts.parent.mkdir(parents=True)
+    splits: dict[str, Any] = {"facts": (str(facts),), "corpus": corpus, "splits": tmp_path / "other"}
+    cases: list[tuple[str, Any, Path]] = [
+        ("popularity_splits", PopularitySplitsOptions(**splits, popularity="corpus"), corpus),
+        ("popularity_splits", PopularitySplitsOptions(**splits, popularity="corpus"), parts),
+        ("popularity_proxies", PopularityProxiesOptions(facts=str(facts), corpus=corpus), corpus),
+    ]
+    for name, options, file in cases:
+        corpus.write_text("Ann1 is a poet.", encoding="utf-8")
+        parts.write_text("{}", encoding="utf-8")
+        before = loaded(name, options)
+        file.write_text("{ }", encoding="utf-8")
+        assert loaded(name, options) != before
+
+
+def test_a_changed_reference_is_noticed(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    facts, other = table(tmp_path / "facts.csv", "poet"), table(tmp_path / "other.csv", "poet")
+    base = str(tiny_model("llama"))
+    options = WhichDataOptions(
+        base=base, facts=str(facts), reference=str(other), dtype="float32", out=tmp_path / "chosen.csv"
+    )
+    before = loaded("which_data", options)
+    table(other, "nurse")
+    assert loaded("which_data", options) != before

@@ -8,13 +8,19 @@ import pytest
 
 from analyses.common.claims import claims_on_verdicts
 from analyses.common.recovery_page import recovery_sentence
+from analyses.experiments.stored_or_suppressed.figures import MARKED, _attention, figures
 from analyses.experiments.stored_or_suppressed.head_transplants import HEAD_COLUMNS, head_table
-from analyses.experiments.stored_or_suppressed.page import _control_table, _head_table
+from analyses.experiments.stored_or_suppressed.numbers import _bounds, _pathway
+from analyses.experiments.stored_or_suppressed.page import _control_table, _examples, _head_table
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_sentence, pathway_table
 from analyses.experiments.stored_or_suppressed.sentences import finding
+from interp.figures import verdict_bars
+from interp.reports.figures.style import PAGE
 from interp.reports.read.results import Results
+from interp.reports.read.run import NotMeasured
 from interp.verdicts.controls import CONTROLS, FEWEST_CONTROLS
 from interp.verdicts.diagnosis import ERASED, ERODED, NEVER_STORED, RETAINED, SUPPRESSED
+from interp.weight_edits import GROUPS
 
 
 def number(value: float | None, n: int, low: float | None = None, high: float | None = None) -> dict:
@@ -99,7 +105,8 @@ def test_without_controls_no_rate_is_told_and_no_claim_is_decided() -> None:
         f"(3 for whole; it takes {FEWEST_CONTROLS})."
     )
     rows = {str(of): told for _, of, *told in _control_table(bare, without).rows}
-    assert rows[CONTROLS["never"]] == [3, "not measured", 0]
+    assert rows[CONTROLS["never"]] == [3, "not measured", "", 0]
+    assert rows["retained facts, stated in none"][1:3] == ["", "10.0%"], "what is not stated stands apart"
     assert rows["retained facts, stated in none"][0] == 21
     (claim,) = claims_on_verdicts(without)
     assert (claim.measured, claim.outcome) == ("not measured", "not measured")
@@ -132,3 +139,54 @@ def test_heads_keep_whole_numbers_beside_an_arm_that_lost_nothing() -> None:
     assert [row[1] for row in table.rows] == ["1.1", "1.0"]
     for each in (table, pathway_table(Results.of({}))):
         assert len(set(each.columns)) == len(each.columns)
+
+
+def test_where_nothing_is_stored_no_note_speaks_of_columns_that_are_not_there() -> None:
+    frame = of_arm(ERASED, ERASED).assign(evidence_forms=0.0)
+    for table in (_head_table(pd.DataFrame()), _examples(frame), pathway_table(Results.of({}))):
+        assert not table.rows
+        assert table.note.startswith("No arm has a")
+
+
+def test_what_comes_back_is_a_share_and_bounded_like_one() -> None:
+    columns = {
+        f"pathway_{donor}_{name}": 0.0
+        for donor in ("base", "base_placebo")
+        for name in ("restored", *(f"{group}{end}" for group in GROUPS for end in ("", "_alone", "_nats")))
+    }
+    lost = pd.DataFrame({"subject": [f"s{i}" for i in range(29)], **columns})
+    tree = _pathway(lost)
+    shares = [*tree["restored"].values(), *(tree[group]["alone"] for group in GROUPS)]
+    assert all(share.low == 0 < share.high < 0.13 for share in shares)
+    assert all(tree[group]["shapley"].low < 0 for group in GROUPS), "a group may also take facts away"
+    assert _bounds(("arms", "top", "pathway", "mlp", "sibling_alone")) == (0, 1)
+    assert _bounds(("arms", "top", "pathway", "restored", "base")) == (0, 1)
+
+
+def pictured(*arms: str) -> pd.DataFrame:
+    known = of_arm(SUPPRESSED, ERASED, ERODED).query("base_knew == 1")
+    known = known.assign(attention=0.5, attention_other=0.6, other="base", subject="s")
+    return pd.concat([known.assign(arm=arm) for arm in arms])
+
+
+@pytest.mark.parametrize("arms", [1, 3, 7])
+def test_the_scatter_of_attention_fits_its_page_and_says_what_it_shows(arms: int) -> None:
+    names = [f"mistral-7b-instruct-v0.2-lora-r16-epoch-{i}" for i in range(arms)]
+    figure = _attention(pictured(*names))
+    box = figure.get_tightbbox()
+    assert box.x0 > -0.06
+    assert box.x1 < figure.get_figwidth() + 0.06 <= PAGE + 0.07
+    drawn = [axes for axes in figure.axes if axes.axison]
+    assert len({axes.get_title(loc="left") for axes in drawn}) == arms
+    assert all("subject-attention" in axes.get_ylabel() for axes in drawn[:1])
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == {RETAINED, SUPPRESSED, ERASED, ERODED}
+    assert len(set(MARKED.values())) == len(MARKED)
+
+
+def test_a_base_that_knew_nothing_has_no_empty_figures() -> None:
+    frame = of_arm(known=0).assign(subject="s", popularity=np.nan, fact_id="f")
+    names = [(each.name, each.figure is None, bool(each.missing)) for each in figures(frame, [], {})]
+    assert names == [("flows", False, False), ("outcomes", True, True)]
+    with pytest.raises(NotMeasured, match="knew none"):
+        verdict_bars(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from analyses import mitigations
 from analyses.experiments.mitigations import cells as mitigations_cells
 from analyses.experiments.mitigations import during_training as during
 from analyses.experiments.mitigations import experiment as mitigations_experiment
+from analyses.experiments.mitigations import treatments
+from analyses.experiments.mitigations.after_training import WeightEditor
 from analyses.experiments.mitigations.case import load_case
 from analyses.experiments.mitigations.numbers import best_elsewhere, relative_times, summarise, with_uncured
 from analyses.experiments.mitigations.page import aim, claims
+from analyses.experiments.mitigations.respondents import PlainRespondent
 from analyses.experiments.mitigations.strength import ValidationScores, ValidationSelector, strongest
 from analyses.experiments.mitigations.treatments import (
     ANY,
@@ -29,6 +33,7 @@ from analyses.experiments.mitigations.treatments import (
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.data.prompts import Prompt
+from finetune.evaluation.generate import generate
 from interp.reports.pages.study_files import load_study
 from interp.reports.read.results import Results
 
@@ -289,6 +294,29 @@ def test_placebos_of_distillation_teach_what_the_base_does_not_know_or_of_others
         assert of[said.fact_id].relation == of[asked.fact_id].relation
     questions = sorted(asked.text for _, asked in cure)
     assert sorted(asked.text for _, asked in others) == questions, "the same questions, as often"
+
+
+@pytest.mark.parametrize("placebo", [False, True])
+def test_candidates_and_no_cure_are_marked_by_the_same_judge(
+    run: Path, options, monkeypatch: pytest.MonkeyPatch, placebo: bool
+) -> None:
+    """An accepted answer that is not the canonical one counts for either."""
+    patient = load_case(options, 0, run)
+    prompts = patient.bench.asked(patient.bench.parts.validation)[:8]
+    plain = PlainRespondent.of(patient, patient.uncured)
+    said = generate(plain.model, plain.tokenizer, prompts)
+    asked = [replace(p, answers=("nobody", text.strip())) for p, text in zip(prompts, said, strict=True)]
+    marked = []
+
+    def strongest(candidates, ask, judge, none):
+        marked.extend((none(asked), none(prompts), plain.right(prompts)))
+        return ({}, None), ({}, None)
+
+    monkeypatch.setattr(treatments, "strongest", strongest)
+    next(treatments._scaled(WeightEditor(patient), named=False, placebo=placebo))
+    of_aliases, found, alone = marked
+    assert (of_aliases == 1).all()
+    assert found.tolist() == alone.tolist(), "attention that is scaled by one is the model's own"
 
 
 def test_a_run_given_again_is_the_same(run: Path, options) -> None:

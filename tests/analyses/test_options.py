@@ -109,7 +109,7 @@ def _with(options: Any, path: tuple[str, ...], value: Any) -> Any:
         ("popularity_splits", "--splits x --test 0.5", "--splits brings its own"),
         ("popularity_splits", "--analyse --analysed 5", "nothing is analysed"),
         ("popularity_splits", "--corpus x", "goes with --popularity corpus"),
-        ("which_data", "--base b --facts f --keep nan", "--keep nan"),
+        ("which_data", "--base b --facts f --keep nan", "--share nan"),
         ("which_data", "--base b --facts f --seed -1", "--seed -1"),
         ("which_data", "--base b --facts f --prompt-format x", "write {question} where it belongs"),
         ("popularity_proxies", "--facts f --text-field x", "goes with --corpus"),
@@ -155,7 +155,7 @@ def test_the_training_command_refuses_what_nothing_would_read(words: str, told: 
     ("words", "told"),
     [
         ("a --out x.html", "--out x.html: goes with --compare"),
-        ("a b --compare --verdicts v", "--verdicts v: is not compared"),
+        ("a b --compare --verdicts v", "--verdict-run v: is not compared"),
         ("a a --compare", "--run a a: give each one once"),
         ("", "no run"),
     ],

@@ -73,7 +73,7 @@ def test_a_set_that_cannot_be_drawn_is_refused() -> None:
         crossed.draw_set(TRAIN, few, TRAIN.relations[:1], "all", size=40, seed=0)
     with pytest.raises(InputError, match="commonest answers"):
         crossed.largest_size(few, {"popular": few.subset(range(10))})
-    with pytest.raises(InputError, match="--relations 1 9"):
+    with pytest.raises(InputError, match="--relation-counts 1 9"):
         experiment.PopularityOrDiversityOptions(relations=(1, 9)).check()
 
 

@@ -20,6 +20,7 @@ from analyses.experiments.popularity_splits.options_file import command_words, w
 from analyses.experiments.popularity_splits.tuning import tune_config
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_json
+from interp.reports.pages.study_files import load_study
 
 TINY = "world:tiny"
 
@@ -121,6 +122,23 @@ def test_of_equal_validation_the_smaller_rate_is_taken_and_seeds_choose_for_them
     assert picked.to_dict() == {0: 1.0, 1: 2.0}
 
 
+@pytest.mark.parametrize("share", [0.1, 0.48044692737430167])
+def test_equal_validation_is_equal_in_an_archive_of_half_the_digits(share: float) -> None:
+    """0.1 is more, 0.48... less as float32."""
+    kept = {"dataset": "d", "model": "m", "method": "full", "arm": "top", "fraction": 0.5, "seed": 0}
+    for smaller, larger in ((share, float(np.float32(share))), (float(np.float32(share)), share)):
+        rates = pd.DataFrame({"learning_rate": [1.0, 2.0], "validation": [smaller, larger]}).assign(**kept)
+        assert select_rates_by_validation(rates)["learning_rate"].tolist() == [1.0]
+
+
+def test_the_page_says_what_is_known_and_chosen_in_this_run(grid: Path) -> None:
+    notes = " ".join(load_study(grid).notes)
+    assert "pretrained here if it completes every statement form" in notes
+    assert "Its learning rate was chosen on validation facts" in notes
+    assert "elicited" not in notes
+    assert "option" not in notes
+
+
 def test_differences_are_paired_by_fact() -> None:
     """Two arms that are right on other facts, equally often: no difference, and a wide interval."""
     made = []
@@ -186,6 +204,22 @@ def test_the_same_command_repeats_nothing_and_another_run_can_use_the_very_same_
     assert read_json(held) == read_json(ours)
 
 
+def test_two_chance_halves_that_share_no_fact_are_the_placebo_contrast() -> None:
+    rows = pd.DataFrame(
+        [
+            {
+                "dataset": "d", "model": "m", "method": "full", "arm": arm, "fraction": 0.5, "seed": 0,
+                "fact_id": str(i), "subject": str(i), "known": True, "quartile": 1, "log_prob": 0.0,
+                "contains": True, "correct": arm == "shuffled_top" or i < 5,
+            }
+            for arm in ("shuffled_top", "shuffled_bottom")
+            for i in range(10)
+        ]
+    )  # fmt: skip
+    found = summarise(rows)["d"]["m"]["full"]["0.5"]["contrasts"]["shuffled_top_minus_shuffled_bottom"]
+    assert found["accuracy"]["value"] == 0.5
+
+
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
     """Multiple-choice questions with a header; one of them has a right answer that is not there."""
@@ -232,6 +266,9 @@ def test_multiple_choice_on_a_model_of_ones_own_with_adapters(
     assert "not run" not in capsys.readouterr().err, "a row that is set aside is no cell that failed"
     base = frame[frame["arm"] == "base"]
     assert (base["known"] == base["choice_correct"]).all(), "the base knows what it picks"
+    assert [note for note in load_study(made.out).notes if "known" in note] == [
+        "A multiple-choice fact is known to the base if it picks the right option as asked."
+    ]
 
 
 def test_a_yaml_file_says_the_same_as_the_command_line(
@@ -270,6 +307,7 @@ def test_a_yaml_file_says_the_same_as_the_command_line(
         ({"popularity": "fame"}, "--popularity fame: choose one of views"),
         ({"preset": "gpt-9", "facts": ("x.csv",)}, "--preset gpt-9: choose one of"),
         ({"steps": 5, "epochs": 1.0}, "give one of them"),
+        ({"last": True, "keep": "loss"}, "--last and --keep loss: .*; leave one out"),
         ({"template": "Answer:"}, "where it belongs"),
         ({"learning_rates": (-1.0,)}, "--learning-rates -1: give a number between 0 and 10"),
     ],

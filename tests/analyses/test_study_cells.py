@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +15,18 @@ import pytest
 from analyses import findings, popularity_splits
 from analyses.common.checkpoints import import_checkpoints
 from analyses.experiments.findings.page import BEGIN, END
+from analyses.experiments.findings.study_numbers import StudyNumbers
 from analyses.experiments.popularity_splits import cells as cells_module
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
 from analyses.experiments.popularity_splits.survival_predictors import invented_names
 from finetune.common.errors import InputError
-from finetune.common.files import read_json
+from finetune.common.files import read_json, write_json
+from finetune.common.progress import Notice
 from finetune.data.facts import FactSet
 from finetune.data.records.fact import Fact
 from interp.measures.attention import AttentionMass
 from interp.reports.pages.results_tables import write_number
+from interp.reports.pages.study_files import load_study
 from interp.reports.read.results import Results
 
 ARMS = ("top", "bottom", "whole", "random", "shuffled_top")
@@ -181,6 +186,97 @@ def test_an_archive_of_other_settings_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=r"--archive .*another steps \(6, not 4\)"):
         popularity_splits.run(replace(options, out=tmp_path / "other", steps=4, check_every=2))
+
+
+@pytest.mark.parametrize("other", ["facts", "base"])
+def test_an_archive_of_other_facts_or_another_base_of_that_name_is_refused(
+    options: PopularitySplitsOptions,
+    run: Path,
+    other: str,
+    tiny_model: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    table = tmp_path / "cities.csv"
+    text = Path(options.facts[0]).read_text(encoding="utf-8")
+    table.write_text(text.replace("Kenya", "Ghana"), encoding="utf-8")
+    given = {"facts": (str(table),), "base": (f"tiny={tiny_model('gpt2')}",)}[other]
+    with pytest.raises(InputError, match=rf"--archive .* --{other} of other contents; name another folder"):
+        popularity_splits.run(replace(options, out=tmp_path / "other", **{other: given}))  # type: ignore[arg-type]
+
+
+def test_an_archive_is_taken_wherever_facts_and_base_lie(
+    options: PopularitySplitsOptions, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "cities.csv", tmp_path / "moved"
+    shutil.copyfile(options.facts[0], moved[0])
+    shutil.copytree(options.base[0].removeprefix("tiny="), moved[1])
+    monkeypatch.setattr(cells_module, "train", None)
+    given = {"facts": (str(moved[0]),), "base": (f"tiny={moved[1]}",)}
+    assert popularity_splits.run(replace(options, out=tmp_path / "again", **given)).is_dir()
+
+
+def test_an_archive_of_before_digests_is_taken_with_a_notice(
+    options: PopularitySplitsOptions,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = tmp_path / "archive"
+    shutil.copytree(options.archive, old)  # type: ignore[arg-type]
+    for path in old.glob("*.json"):
+        held = read_json(path)
+        assert set(held.pop("digests")) == {"facts", "base"}
+        write_json(path, held)
+    monkeypatch.setattr(cells_module, "train", None)
+    with pytest.warns(Notice, match="an older version left no digests of facts and base with 6 of its cells"):
+        popularity_splits.run(replace(options, out=tmp_path / "again", archive=old))
+
+
+def test_what_ties_are_decided_by_is_archived_exactly(
+    options: PopularitySplitsOptions, rows: pd.DataFrame
+) -> None:
+    (path,) = options.archive.glob("*arm=top,*.parquet")  # type: ignore[union-attr]
+    held, own = pd.read_parquet(path), rows[rows["arm"] == "top"]
+    for name in ("validation", "training_accuracy", "test_over_train"):
+        assert held[name].tolist() == own[name].tolist()
+
+
+def test_of_several_rates_an_archive_s_findings_are_those_that_validate_best(
+    options: PopularitySplitsOptions, run: Path, tmp_path: Path
+) -> None:
+    held = StudyNumbers.load(options.archive)  # type: ignore[arg-type]
+    both = tmp_path / "archive"
+    shutil.copytree(options.archive, both)  # type: ignore[arg-type]
+    for path in both.glob("*method=lora*.parquet"):
+        worse = both / path.name.replace("learning_rate=0.01", "learning_rate=0.0001")
+        rows = pd.read_parquet(path)
+        rows.assign(validation=rows["validation"] - 0.5, correct=False).to_parquet(worse)
+        shutil.copyfile(path.with_suffix(".json"), worse.with_suffix(".json"))
+    found = StudyNumbers.load(both)
+    assert found.pooled == held.pooled
+    assert sorted(map(str, found.records)) == sorted(map(str, held.records))
+    assert set(found.rows["learning_rate"]) == {0.0, 0.01}
+
+
+@pytest.mark.parametrize(("name", "other"), [("model=tiny", "model=other"), ("fraction=0.5", "fraction=0.3")])
+def test_an_archive_of_several_settings_is_refused(
+    options: PopularitySplitsOptions, run: Path, tmp_path: Path, name: str, other: str
+) -> None:
+    both = tmp_path / "archive"
+    shutil.copytree(options.archive, both)  # type: ignore[arg-type]
+    for path in list(both.iterdir()):
+        if name in path.name:
+            shutil.copyfile(path, both / path.name.replace(name, other))
+    with pytest.raises(InputError, match=r"holds several settings .*; give each a folder of its own"):
+        StudyNumbers.load(both)
+
+
+def test_the_page_says_how_a_given_base_s_knowledge_was_elicited(run: Path) -> None:
+    notes = " ".join(load_study(run).notes)
+    assert "elicited in the forms that suit the base" in notes
+    assert "every statement form" not in notes
+    assert "validates best" in notes
+    assert "learning rate" not in notes, "there was but one"
 
 
 def test_killed_between_training_and_asking_it_ends_with_the_same_rows(

@@ -44,6 +44,31 @@ def newer_training(path: Path, facts: FactSet, source: str) -> str:
     return home
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand where trainings were started: in a directory with their facts."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("facts.csv", "other.csv"):
+        (tmp_path / name).touch()
+
+
+def test_recorded_paths_are_found_from_another_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = training(tmp_path / "one", base="./model")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    taken = completed(options(), ["../one"])
+    assert (taken.base, taken.facts) == (str(tmp_path / "model"), str(tmp_path / "facts.csv"))
+    (tmp_path / "facts.csv").unlink()
+    with pytest.raises(
+        InputError, match=r"the facts that ../one was trained on \(facts.csv\) are not here; give"
+    ):
+        completed(options(), ["../one"])
+    assert completed(options(facts="mine.csv"), [one]).facts == "mine.csv"
+
+
 def options(**more: object) -> StoredOrSuppressedOptions:
     return StoredOrSuppressedOptions(**more)  # type: ignore[arg-type]
 
@@ -174,8 +199,8 @@ def test_advice_begins_with_what_the_base_knows_and_says_what_will_fail() -> Non
     assert "--floor 1" not in told, "that is the default"
     assert "--floor 1" in " ".join(advice(replace(chosen, floor=0.5), "random", 150, some))
     config = {**chosen.config(), "columns": ["subject=My name"], "chat": True}
-    first, _ = next_commands(config, 300, "chosen.csv", known)
+    first, _ = next_commands(config, 300, "chosen.csv", known, subjects=(300, 150))
     assert first.endswith("--chat --keep last --out runs/tuned"), "what it cannot know is learned to the end"
-    first, second = next_commands(config, 300, "chosen.csv", some)
+    first, second = next_commands(config, 300, "chosen.csv", some, subjects=(300, 150))
     assert first.endswith("--columns 'subject=My name' --chat --test-share 0.3 --out runs/tuned")
     assert "--facts chosen.csv" in second

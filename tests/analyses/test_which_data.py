@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -168,8 +169,64 @@ def test_the_next_command_trains_on_what_the_last_one_wrote(
     table: Path, tiny_llama_dir: Path, tmp_path: Path
 ) -> None:
     for name in ("chosen.csv", "chosen.jsonl", "chosen.csv"):
-        home = which_data.run(options(tiny_llama_dir, table, tmp_path / name))
+        home = which_data.run(options(tiny_llama_dir, table, tmp_path / name, keep=0.75))
         assert f"--facts {tmp_path / name} " in following(home)[1]
+
+
+def test_the_next_command_draws_the_same_facts_and_undrawn_ones_are_no_unusable_ones(
+    table: Path, tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    home = which_data.run(options(tiny_llama_dir, table, tmp_path / "a.csv", limit=6, seed=3))
+    (first,) = following(home)
+    assert f"--facts {table} --limit 6 --seed 3 --test-share 0.5 --out" in first
+    (told,) = load_study(home).answer
+    assert told.endswith("; 2 could not be used and are listed.")
+
+
+def test_no_command_is_printed_that_would_be_refused(
+    table: Path, tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    assert following(which_data.run(options(tiny_llama_dir, table, tmp_path / "a.csv", limit=2))) == ()
+
+
+def test_a_score_that_says_nothing_of_any_fact_is_refused_and_leaves_nothing(
+    tiny_llama_dir: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "one.csv"
+    rows = [f"Ada,r{i},Paris{i}" for i in range(6)]
+    path.write_text("\n".join(["subject,relation,answer", *rows]), encoding="utf-8")
+    made = options(tiny_llama_dir, path, tmp_path / "a.csv", score="few_shot")
+    with pytest.raises(InputError, match="--score few_shot: says nothing of any of the 6 facts"):
+        which_data.run(made)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one.csv"]
+
+
+def test_facts_without_a_score_are_told_as_such_and_count(
+    table: Path, tiny_llama_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(candidates: Candidates) -> np.ndarray:
+        return np.array([1.0, *[np.nan] * (len(candidates.facts) - 1)])
+
+    monkeypatch.setitem(SCORES, "question", Score(name="question", compute=score, meaning="one", forwards=0))
+    out = tmp_path / "a.csv"
+    home = which_data.run(options(tiny_llama_dir, table, out, score="question", keep=0.75, floor=0.0))
+    why = pd.read_csv(out, sep=";")["reason"].tolist()
+    assert why[0] == "kept for its score: rank 1 of 8 by question"
+    assert set(why[1:]) == {"kept to fill the share: question says nothing of it"}
+    assert "--test-share 0.5" in following(home)[0], "of 8 facts, not of the one that has a score"
+
+
+def test_other_scores_are_compared_by_draws_of_the_same_seed(
+    table: Path, tiny_llama_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two scores that say the same of every fact choose the same ones, whatever the seed."""
+    for name in ("question", "few_shot"):
+        flat = Score(name=name, compute=lambda c: np.zeros(len(c.facts)), meaning="0", forwards=0)
+        monkeypatch.setitem(SCORES, name, flat)
+    for seed in (1, 2, 3):
+        given = {"score": "question", "also": ("few_shot",), "seed": seed, "floor": 0.0}
+        home = which_data.run(options(tiny_llama_dir, table, tmp_path / f"{seed}.csv", **given))
+        assert read_json(home / "results.json")["scores"]["few_shot"]["shared"]["value"] == 1.0
 
 
 def test_another_extension_converts(table: Path, tiny_llama_dir: Path, tmp_path: Path) -> None:
@@ -210,7 +267,7 @@ def test_a_base_is_asked_as_it_was_trained(table: Path, tiny_llama_dir: Path, tm
     told = options(base, table, tmp_path / "a.csv", prompt_format="{question}")
     assert choosing.prepare_candidates(told).candidates.style == PromptFormat(template="{question}")
     proxies = PopularityProxiesOptions(facts=str(table), base=str(base), dtype="bfloat16", out=tmp_path / "b")
-    found = accept(proxies, None, RunDirectory.__new__(RunDirectory)).candidates
+    found = accept(proxies, FactSet.load(table), RunDirectory.__new__(RunDirectory)).candidates
     assert (found.style, found.dtype) == (trained, "bfloat16")
 
 
@@ -349,7 +406,7 @@ def test_columns_that_would_be_hidden_are_refused(tiny_llama_dir: Path, tmp_path
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ({"keep": 0.0}, "--keep 0"),
+        ({"keep": 0.0}, "--share 0"),
         ({"floor": 1.5}, "--floor 1.5"),
         ({"score": "fame"}, "--score fame: choose from statement"),
         ({"also": ("fame",)}, "--also fame"),

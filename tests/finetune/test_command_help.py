@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
+import finetune.__main__
+from analyses.experiments.popularity_or_diversity.options import PopularityOrDiversityOptions
+from analyses.experiments.which_data.options import WhichDataOptions
 from finetune.__main__ import Options, _defaults
-from finetune.common.command_help import GROUPS, grouped_help
+from finetune.common.command_help import GROUPS, PROGRAM, grouped_help, program_name
 from finetune.common.command_line import parse_options
+from finetune.common.errors import InputError
+from interp.reports.pages import command as report
 from tests.analyses.test_options import COMMANDS
 
 
@@ -43,6 +50,43 @@ def test_options_stand_in_groups(capsys: pytest.CaptureFixture[str], monkeypatch
     assert max(map(len, lines[1:])) <= 60
 
 
+def test_a_command_is_called_as_the_user_called_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    root = Path(__file__).parents[2]
+    for called, told in (
+        (str(root / "analyses" / "which_data.py"), "python analyses/which_data.py"),
+        ("analyses/which_data.py", "python analyses/which_data.py"),
+        ("/somewhere/else/mine.py", "python mine.py"),
+    ):
+        monkeypatch.setattr(sys, "argv", [called])
+        assert program_name() == told
+    token = PROGRAM.set("factscope tune")
+    try:
+        with pytest.raises(InputError, match="Missing from factscope tune: "):
+            parse_options(Options, args=[])
+        with pytest.raises(SystemExit):
+            parse_options(Options, args=["--help"], description=finetune.__main__.__doc__)
+        told = capsys.readouterr().out
+        assert "factscope tune --base" in told
+        assert " python -m finetune" not in told
+    finally:
+        PROGRAM.reset(token)
+
+
+def test_names_of_before_are_understood() -> None:
+    for options, name, old, new in (
+        (WhichDataOptions, "keep", "--keep=0.25", "--share=0.25"),
+        (PopularityOrDiversityOptions, "relations", "--relations=2", "--relation-counts=2"),
+        (report.Options, "verdict_run", "--verdicts=a", "--verdict-run=a"),
+    ):
+        needed = ["--base", "b", "--facts", "f"] if options is WhichDataOptions else []
+        needed += ["r"] if options is report.Options else []
+        found = [getattr(parse_options(options, args=[*needed, word]), name) for word in (old, new)]
+        assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("name", [*sorted(COMMANDS), "finetune"])
 def test_every_option_of_every_command_has_a_group_and_a_text(
     name: str, capsys: pytest.CaptureFixture[str]
@@ -50,6 +94,7 @@ def test_every_option_of_every_command_has_a_group_and_a_text(
     told = help_of(Options if name == "finetune" else COMMANDS[name], capsys)
     assert "(default: None)" not in told
     assert "(default: )" not in told
+    assert "(default: '')" not in told
     lines = told.splitlines()
     heads = [i for i, line in enumerate(lines) if line.startswith("  --")]
     assert heads

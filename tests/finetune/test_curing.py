@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -174,6 +175,31 @@ def test_cures_compute_the_same_in_pieces(base, asked, tmp_path) -> None:
     a, b, c = (_weights(made.path) for made in (whole, pieces, plain))
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
     assert not all(torch.allclose(a[name], c[name], atol=1e-3) for name in a)
+
+
+@pytest.mark.parametrize("pieces", [2, 4, 8])
+def test_distilling_answers_of_different_lengths_is_the_same_in_pieces(base, asked, pieces) -> None:
+    """The gradient of a step: the mean over its answer tokens, however they are dealt out to its pieces."""
+    long = " ".join(prompt.answers[0] for prompt in asked[:5])
+    known = [
+        tuple(replace(p, answers=(long,)) for p in pair) if i % 3 == 0 else pair
+        for i, pair in enumerate(_pairs(asked))
+    ]
+    model, tokenizer = load_model(base)
+    config = replace(CONFIG, distil=1.0)
+    rows = answer_examples(tokenizer, asked, rows=config.batch)
+    made, _ = mitigated_trainer(model, tokenizer, rows, asked, known, config, seed=0)
+    targets = distillation_targets(model, tokenizer, known)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1)
+        places = np.split(np.arange(config.batch), pieces)
+        extras = [made.collate([made[int(i)] for i in some]) for some in places]
+        parts = [float(targets.loss(model, e["partner"], e["tokens"].sum())) for e in extras]
+        plain = [float(targets.loss(model, e["partner"])) for e in extras]
+        whole = float(targets.loss(model, torch.from_numpy(made.partner)))
+    assert sum(parts) / pieces == pytest.approx(whole, rel=1e-5)
+    assert sum(plain) / pieces != pytest.approx(whole, rel=1e-3)
 
 
 def test_what_is_distilled_is_every_statement_form_and_the_question_it_is_to_answer() -> None:

@@ -46,6 +46,9 @@ def test_halves_are_equal_disjoint_and_ordered(
     dealt = shuffle_popularity(facts, seed=seed)
     assert ids(placebo) == ids(split(dealt, "top", seed=seed, match=match))  # type: ignore[arg-type]
     assert set(placebo) <= set(facts), "facts keep their own popularity"
+    other = split(facts, "shuffled_bottom", seed=seed, match=match)  # type: ignore[arg-type]
+    assert ids(other) == ids(split(dealt, "bottom", seed=seed, match=match))  # type: ignore[arg-type]
+    assert not ids(placebo) & ids(other)
     assert not ids(top) & ids(bottom)
     assert min(f.popularity for f in top) >= max(f.popularity for f in bottom)  # type: ignore[type-var]
     assert ids(split(facts, "whole", seed=seed)) == ids(facts)

@@ -21,7 +21,6 @@ from finetune.checkpoints.paths import resolve_checkpoint
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.common.progress import Notice
-from finetune.data.cleaning import NOT_DRAWN
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
 from finetune.data.tokenizers import bpe_tokenizer
@@ -181,7 +180,7 @@ def test_a_run_is_never_chosen_on_facts_that_it_is_trained_on(home, tmp_path, ca
 
 def test_facts_that_a_limit_does_not_draw_are_not_called_unusable(tmp_path, recwarn):
     manifest = tmp_path / "manifest.json"
-    drawn = LeftOut(where="facts.csv", reason=f"{NOT_DRAWN}6 of 16 usable facts were not drawn (seed 0)")
+    drawn = LeftOut(where="facts.csv", reason="limit: 6 of 16 were not drawn", usable=True)
     say_left_out([drawn], manifest)
     assert not recwarn.list
     with pytest.warns(Notice, match=r"1 rows could not be used \(facts.csv:3: empty answer\)"):

@@ -138,6 +138,31 @@ def test_no_caption_tells_what_to_look_for_or_takes_a_side(pages: dict[int, str]
     assert set(run_words()["charts"]) == set(CHARTS)
 
 
+@pytest.mark.parametrize(
+    ("signs", "said"),
+    [
+        ({0}, "cannot tell"),
+        ({1}, "more accurate than the base"),
+        ({-1}, "less accurate than the base"),
+        ({1, -1}, "some more, some less accurate than the base"),
+        ({1, 0}, "some more accurate than the base, of the others it cannot tell"),
+        ({-1, 0}, "some less accurate than the base, of the others it cannot tell"),
+        ({1, -1, 0}, "some more, some less accurate than the base, of the others it cannot tell"),
+    ],
+)
+def test_own_checkpoints_are_told_by_the_signs_that_are_settled(
+    signs: set[int], said: str, tmp_path: Path
+) -> None:
+    path = make_run(tmp_path / "run", n_facts=16)
+    held = json.loads((path / "results.json").read_text())
+    held["contrasts"] = {
+        f"arm{sign}_minus_base": {"accuracy": number(0.2 * sign), "subject_attention": number(0.1)}
+        for sign in signs
+    }
+    (path / "results.json").write_text(json.dumps(held))
+    assert run_study(Run.load(path)).outcome.startswith(f"{said}, ")
+
+
 def test_an_answer_says_of_what_it_holds(tmp_path: Path) -> None:
     given = run_study(Run.load(world(tmp_path / "given", 1, config={"base": "smollm2-135m"})))
     assert given.outcome == "yes, on this model"

@@ -15,12 +15,16 @@ from finetune.data.prompts import Prompt, fact_prompt
 from finetune.data.records.fact import Fact
 from interp.measures.answer_sets import AnswerSet, answer_readings
 from interp.measures.attention import subject_attention
+from interp.measures.placebos import wrong_subject
 from interp.measures.spans import PromptBatch, encode
 from interp.measures.value_readout import value_readout
 from interp.models.pair import CheckpointPair
-from interp.patching.interventions import Intervention, Knockout, Scale
+from interp.patching.interventions import Intervention, Knockout, Replace, Scale, layers_of
+from interp.patching.patch import patch
 from interp.patching.recording import record
+from interp.patching.sweeps import sweep
 from interp.verdicts.diagnose import diagnose
+from interp.weight_edits import scale_subject_attention
 from tests.interp import measuring_fixtures as tiny
 
 ADA = {"text": "x Ada was born in", "subject": (2, 5), "relation": "born"}
@@ -72,10 +76,27 @@ def test_answers_behind_prompts_that_end_differently_are_not_mixed(monkeypatch: 
 
 def test_rows_that_share_an_id_cannot_be_given_to_others() -> None:
     model, prompts = tiny.both("llama").hooked, tiny.prompts()[:3]
-    same = record(model, encode(tiny.tokenizer(), [replace(p, fact_id="") for p in prompts]), "residual")
-    assert same.rows(["", "", ""]).tolist() == [0, 1, 2]
-    with pytest.raises(InputError, match="3 recorded prompts have this id"):
-        same.rows([""])
+    same = encode(tiny.tokenizer(), [replace(p, fact_id="q") for p in prompts])
+    rows = record(model, same, "residual")
+    for ids in (["q", "q", "q"], ["q"]):
+        with pytest.raises(InputError, match="fact 'q': 3 prompts have this id"):
+            rows.rows(ids)
+    put_in = Intervention(site="residual", do=Replace(source=rows))
+    with pytest.raises(InputError, match="3 prompts have this id"):
+        patch(model, same, put_in, tiny.tokenizer(), max_new_tokens=0)
+    with pytest.raises(InputError, match="3 prompts have this id"):
+        wrong_subject(same, same)
+
+
+def test_prompts_without_ids_go_by_their_texts() -> None:
+    """The documented call: the last prompt's activations were put into all of them."""
+    model, prompts = tiny.both("llama").hooked, [replace(p, fact_id="") for p in tiny.prompts()[:3]]
+    batch = encode(tiny.tokenizer(), prompts)
+    assert batch.fact_ids == tuple(prompt.text for prompt in prompts)
+    turned = record(model, encode(tiny.tokenizer(), prompts[::-1]), "residual", at="all")
+    own = Intervention(site="residual", do=Replace(source=turned), at="all")
+    effect = patch(model, batch, own, tiny.tokenizer(), max_new_tokens=0).effect
+    assert effect.abs().max() < 1e-5
 
 
 def test_a_prompt_that_begins_with_its_subject_has_no_readout() -> None:
@@ -113,6 +134,46 @@ def test_interventions_say_what_they_need() -> None:
             Scale(by=by)
     with pytest.raises(InputError, match="give a set of fact ids"):
         Intervention(site="pattern", do=Knockout(), facts="born0")  # type: ignore[arg-type]
+    listed = Intervention(site="pattern", do=Knockout(), facts=["born0"])  # type: ignore[arg-type]
+    assert listed.facts == {"born0"}
+    for do in (Knockout, "zero", None, Scale):
+        with pytest.raises(InputError, match=r"give Knockout\(\), Zero\(\)"):
+            Intervention(site="pattern", do=do)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="give a finite number"):
+        Scale(by="2")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"give \(layer, head\) pairs"):
+        scale_subject_attention(2.0, heads=[3])  # type: ignore[list-item]
+
+
+def test_what_is_no_cell_no_window_and_no_role_is_refused() -> None:
+    model, cut = tiny.both("llama").hooked, Intervention(site="pattern", do=Knockout(), keys="subject")
+    for cells in ("knockout", None, [cut, 3]):
+        with pytest.raises(InputError, match="is no Intervention"):
+            patch(model, tiny.batch(), cells, tiny.tokenizer())  # type: ignore[arg-type]
+    for options, problem in (
+        ({"window": 1.5}, "window = 1.5"),
+        ({"over": ("position",), "positions": "subject"}, "positions = 'subject': list roles"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            sweep(model, cut, **options)  # type: ignore[arg-type]
+    assert layers_of(model, replace(cut, layers=(1, 1))) == (1,), "it would act twice"
+    near = sweep(model, replace(cut, layers=(1,)), over=("layer",), window=3)
+    assert [layers_of(model, cell[0]) for cell in near.cells] == [(1,)]  # type: ignore[index]
+
+
+def test_a_position_keeps_something_to_attend_to() -> None:
+    model = tiny.both("llama").hooked
+    for site, keys in (("pattern", None), ("scores", "all")):
+        cut = Intervention(site=site, do=Knockout(), keys=keys)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="nothing to attend to"):
+            patch(model, tiny.batch(), cut, tiny.tokenizer(), max_new_tokens=0)
+
+
+def test_a_cell_whose_logits_are_no_numbers_has_no_rank() -> None:
+    much = Intervention(site="residual", do=Scale(by=1e38), at="all")
+    found = patch(tiny.both("llama").hooked, tiny.batch()[[0, 1]], much, tiny.tokenizer(), max_new_tokens=0)
+    assert found.log_prob.isnan().all()
+    assert (found.rank == -1).all()
 
 
 def test_a_pair_is_no_model_and_texts_are_no_prompts() -> None:

@@ -410,7 +410,7 @@ def test_the_placebos_partner_differs_in_the_subject_alone() -> None:
         outside = batch.attention_mask[a].bool() & ~batch.subject_mask[a]
         assert torch.equal(batch.input_ids[a][outside], batch.input_ids[b][outside])
     assert wrong_subject(batch, batch, seed=3) == partners
-    assert wrong_subject(batch[[0, 0]], batch[[0, 0]]) == {}, "nobody is his own placebo"
+    assert wrong_subject(batch[[0]], batch[[0]]) == {}, "nobody is his own placebo"
 
 
 def wrong(site: Any, do: Any, **rest: Any) -> Callable[..., Intervention]:

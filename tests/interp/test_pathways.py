@@ -19,6 +19,7 @@ from interp.weight_edits import (
     changed_groups,
     graft_groups,
     parameters_of,
+    perturb_weights,
     random_donor,
     weight_groups,
     with_weights,
@@ -155,6 +156,27 @@ def test_the_placebo_moves_every_tensor_as_far_and_keeps_ties(tied: bool) -> Non
     assert torch.equal(*ends) is tied
     again = random_donor(donor, own, labels, seed=3)
     assert all(torch.equal(again[key], weight) for key, weight in placebo.items())
+
+
+@pytest.mark.parametrize("size", [5e-4, 2e-3, 1e-1])
+def test_a_placebo_goes_as_far_in_bfloat16_where_small_steps_round_away(size: float) -> None:
+    """It went a tenth as far."""
+    model = architectures.build("llama", 40)
+    own = {name: weight.bfloat16() for name, weight in parameters_of(model).items()}
+    noise = torch.Generator().manual_seed(0)
+    donor = {
+        name: (
+            w.float() + size * w.float().std(unbiased=False) * torch.randn(w.shape, generator=noise)
+        ).bfloat16()
+        for name, w in own.items()
+    }
+    for placebo in (random_donor(donor, own, weight_groups(model)), perturb_weights(own, donor)):
+        far, away = (
+            torch.stack([(other[n].float() - w.float()).norm() for n, w in own.items()])
+            for other in (placebo, donor)
+        )
+        assert torch.allclose(far, away, rtol=0.02)
+        assert all(placebo[name].dtype == torch.bfloat16 for name in own)
 
 
 def test_a_merged_adapter_on_tied_embeddings_is_grafted_group_by_group() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from einops import einsum
@@ -11,13 +12,17 @@ from interp.measures.attention import last_row_patterns, subject_attention
 from interp.measures.value_weighted import value_weighted_attention
 from interp.patching.knockout import knockout
 from interp.patching.recall_heads import RecallHeads, recall_heads
+from interp.stats import adjusted, mean_p_values
 from tests.interp import measuring_fixtures as tiny
 
 
 @pytest.fixture(scope="module")
 def found() -> RecallHeads:
+    """Find heads by a level that the corrected p-values of a random model reach; by 0.05 it has none."""
     model = tiny.both("llama").hooked
-    return recall_heads(model, tiny.batch()[:12], tiny.tokenizer(), count=3)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("interp.patching.recall_heads.ALPHA", 0.5)
+        return recall_heads(model, tiny.batch()[:12], tiny.tokenizer(), count=3)
 
 
 def test_effects_are_those_of_single_knockouts(found: RecallHeads) -> None:
@@ -27,13 +32,13 @@ def test_effects_are_those_of_single_knockouts(found: RecallHeads) -> None:
         torch.testing.assert_close(found.effect[layer, head], alone.change.mean(), atol=1e-5, rtol=0)
 
 
-def test_chosen_heads_are_the_most_needed_and_clear_of_zero(found: RecallHeads) -> None:
+def test_chosen_heads_are_the_most_needed_of_those_left_by_the_correction(found: RecallHeads) -> None:
     frame = found.to_frame()
     chosen = frame[frame["recall"]]
     assert 0 < len(chosen) <= 3
-    assert (chosen["high"] < 0).all()
+    assert (chosen["corrected"] <= 0.5).all()
     assert set(found.heads) == set(zip(chosen["layer"], chosen["head"], strict=True))
-    clear = frame[frame["high"] < 0]
+    clear = frame[frame["corrected"] <= 0.5]
     assert list(chosen["effect"]) == list(clear["effect"].head(3))
 
 
@@ -49,6 +54,27 @@ def test_they_are_measured_on_other_facts_only(found: RecallHeads, tmp_path) -> 
     assert seen[:12].isnan().all()
     assert seen[12:].isfinite().all()
     assert RecallHeads.none(2, 4).mean(mass.values, mass.fact_ids).isnan().all()
+
+
+def test_noise_has_no_recall_heads() -> None:
+    """Of 270 heads that do nothing ten have an interval below zero, and were all called recall heads."""
+    rng, found, plain = np.random.default_rng(0), [], []
+    for _ in range(20):
+        effects = rng.normal(size=(30, 270)) * np.exp(0.5 * rng.normal(size=(30, 270)))
+        p_values = mean_p_values(effects, side="below")
+        found.append((adjusted(p_values) <= 0.05).sum())
+        plain.append((p_values <= 0.025).sum())
+    assert np.mean(plain) > 3
+    assert np.mean(np.array(found) == 0) >= 0.85
+
+
+def test_groups_are_one_for_each_fact_whatever_holds_them(found: RecallHeads) -> None:
+    model, batch = tiny.both("llama").hooked, tiny.batch()[:12]
+    again = recall_heads(model, batch, tiny.tokenizer(), count=3, groups=np.array(batch.fact_ids))
+    assert again.heads == ()
+    torch.testing.assert_close(again.corrected, found.corrected)
+    with pytest.raises(InputError, match="1 groups for 12 facts"):
+        recall_heads(model, batch, tiny.tokenizer(), groups=["Ada"])
 
 
 def test_one_subject_is_too_few_to_find_heads_on() -> None:

@@ -340,7 +340,7 @@ def test_a_choice_has_its_size_and_every_group_its_share(
                 for groups in (types, [fact.relation for fact in facts])
             )
     if not floor:
-        assert set(made.why) <= {"its score", "dropped", "no score"}
+        assert set(made.why) <= {"its score", "to fill up", "dropped", "no score"}
 
 
 def test_facts_without_a_score_come_last() -> None:
@@ -349,6 +349,11 @@ def test_facts_without_a_score_come_last() -> None:
     made = choose(values, many([0] * 4, [0] * 4), 0.5)
     assert made.indices.tolist() == [2, 3]
     assert made.why == ("no score", "dropped", "its score", "its score")
+    without = choose(np.array([np.nan, 2.0, np.nan, np.nan]), many([0] * 4, [0] * 4), 0.5)
+    assert without.why.count("to fill up") == 1, "it has no score that it could be kept for"
+    assert len(without.indices) == 2
+    even = choose(np.full(4, np.nan), many([0, 0, 1, 1], [0] * 4), 0.5, floor=1.0)
+    assert set(even.why) == {"its answer type's share", "no score"}
 
 
 def test_a_floor_takes_the_best_of_a_relation_that_would_have_lost_all() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +28,7 @@ from interp.stats import (
     estimate,
     make_estimate,
     mean_by_cell,
+    mean_p_values,
     median,
     over_seeds,
 )
@@ -127,15 +130,14 @@ def test_every_cell_of_a_table_does_too_and_is_what_estimate_gives(frame: pd.Dat
     value, low, high = mean_by_cell(cells.reshape(-1, 2, 2), groups=subjects, seed=seed)
     assert value.shape == (2, 2)
     for k, (v, a, b) in enumerate(zip(value.ravel(), low.ravel(), high.ravel(), strict=True)):
-        alone = estimate(cells[:, k], groups=subjects, seed=seed)
+        alone = estimate(cells[:, k], groups=subjects, share=False, seed=seed)
         size = np.abs(cells[:, k]).max() * CLOSE + 1e-300
         assert v == pytest.approx(alone.value, abs=size)
         if alone.low is None:
             assert np.isnan([a, b]).all()
             continue
         assert a <= v <= b
-        if np.ptp(cells[:, k]) > size:  # equal cells have a point here, and there what is exact for a share
-            assert (a, b) == pytest.approx((alone.low, alone.high), abs=size)
+        assert (a, b) == pytest.approx((alone.low, alone.high), abs=size)
 
 
 @SOME
@@ -147,7 +149,8 @@ def test_maps_and_rankings_of_heads_do_too(frame: pd.DataFrame) -> None:
         assert (np.array(told["low"]["top"]) <= np.array(told["arms"]["top"])).all()
         assert (np.array(told["arms"]["top"]) <= np.array(told["high"]["top"])).all()
     else:
-        assert frame["subject"].nunique() == 1
+        means = frame.assign(x=mass[:, 0, 0], y=mass[:, 0, 1]).groupby("subject")[["x", "y"]].mean()
+        assert len(means) == 1 or (means.max() - means.min() <= means.max() * CLOSE).any()
     change = torch.from_numpy(mass)
     ids = tuple(frame["fact_id"])
     ranking = rank_heads(
@@ -155,9 +158,8 @@ def test_maps_and_rankings_of_heads_do_too(frame: pd.DataFrame) -> None:
         groups=list(frame["subject"]),
         permutations=50,
     )
-    if frame["subject"].nunique() > 1:
-        assert (ranking.low <= ranking.change).all()
-        assert (ranking.change <= ranking.high).all()
+    assert not (ranking.low > ranking.change).any()
+    assert not (ranking.change > ranking.high).any()
 
 
 @settings(max_examples=8, deadline=None)
@@ -234,6 +236,76 @@ def test_a_side_that_no_draw_changes_has_an_interval_all_the_same() -> None:
     assert (alone.value, alone.low, alone.high, alone.n) == (1, None, None, 1)
     nothing = difference_of_means(np.zeros(47), np.arange(47) < 30, groups=np.arange(47))
     assert nothing.low < 0 < nothing.high
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 6])
+def test_intervals_over_few_subjects_cover_as_often_as_they_say(k: int) -> None:
+    """Bootstraps of 2, 3 and 4 subjects held the truth in 47, 72 and 79 of 100 tables."""
+    rng, covered, halves = np.random.default_rng(k), 0, 0
+    subject = np.repeat(np.arange(k), 10)
+    for _ in range(300):
+        own, other = rng.normal(size=(2, k))
+        values = own[subject] + 0.5 * rng.normal(size=10 * k)
+        found = estimate(values, groups=subject, share=False)
+        covered += found.low <= 0 <= found.high
+        values[::2] += other[subject][::2]
+        half = difference_of_means(values, np.arange(10 * k) % 2 == 0, groups=subject)
+        halves += half.low <= 0 <= half.high
+    assert covered / 300 >= 0.92
+    assert halves / 300 >= 0.92
+
+
+def test_the_interval_over_few_subjects_of_one_fact_each_is_scipys_t() -> None:
+    values = np.array([0.2, -0.1, 0.4, 1.3])
+    low, high = scipy.stats.t.interval(0.95, 3, loc=values.mean(), scale=scipy.stats.sem(values))
+    found = estimate(values, share=False)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    _, *bounds = mean_by_cell(values[:, None])
+    assert np.ravel(bounds) == pytest.approx((low, high))
+    oracle = scipy.stats.ttest_1samp(values, 0, alternative="greater").pvalue
+    assert mean_p_values(values, side="above") == pytest.approx(oracle)
+    assert mean_p_values(np.stack([values, -values], 1), side="below")[1] == pytest.approx(oracle)
+
+
+def test_subjects_that_do_not_differ_tell_of_no_interval() -> None:
+    """Each person has one fact right and one wrong: all draws are equal, and say nothing of other people."""
+    for people in (2, 12):
+        found = estimate(np.tile([1.0, 0.0], people), groups=np.repeat(np.arange(people), 2))
+        assert (found.value, found.low, found.high) == (0.5, None, None)
+    even = estimate(np.tile([1.0, -1.0], 12), groups=np.repeat(np.arange(12), 2), difference=True)
+    assert even == replace(estimate(np.zeros(12), difference=True), n=24), (
+        "exact, as of 12 people without a change"
+    )
+
+
+def test_a_mask_of_numbers_is_the_mask_that_it_looks_like() -> None:
+    values, groups = np.array([1.0, 0.0, 1.0, 0.5]), np.arange(4)
+    numbers = difference_of_means(values, np.array([1, 1, 0, 0]), groups=groups)
+    assert numbers == difference_of_means(values, np.array([True, True, False, False]), groups=groups)
+    assert numbers.value == -0.25
+    with pytest.raises(InputError, match="1 of 4 numbers are infinite"):
+        difference_of_means(np.array([np.inf, 0, 1, 0.5]), np.array([1, 1, 0, 0]), groups=groups)
+
+
+def test_tables_without_facts_or_cells_have_no_means() -> None:
+    for shape in ((0, 2, 3), (3, 0)):
+        for numbers in mean_by_cell(np.zeros(shape)):
+            assert numbers.shape == shape[1:]
+            assert np.isnan(numbers).all()
+
+
+def test_settings_of_an_estimate_are_refused_in_one_line() -> None:
+    ones = np.array([1.0, 0.0, 1.0])
+    for options, problem in (
+        ({"groups": [None, "a", "b"]}, "groups: 1 of 3 rows have none"),
+        ({"confidence": 95}, "confidence = 95"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            estimate(ones, **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"a column of shape \(3, 1\)"):
+        estimate(ones[:, None])
+    with pytest.raises(InputError, match="1 of 4 rows lack a value"):
+        stats.shared_halves(np.array([[1.0, 2.0], [np.nan, 3.0], [2.0, 4.0], [3.0, 9.0]]))
 
 
 def test_missing_values_are_left_out_and_counted() -> None:

@@ -90,8 +90,11 @@ def test_the_p_value_of_an_interval_is_that_of_the_t_test_it_was_made_by(bound: 
     assert interval_p_value(over_seeds(seeds), null=bound, trainings=4) == pytest.approx(oracle)
 
 
-def test_an_interval_without_bounds_has_no_p_value_and_a_point_decides() -> None:
+def test_an_interval_without_bounds_has_no_p_value_nor_has_a_half_without_width() -> None:
     assert math.isnan(interval_p_value(Estimate(value=1.0, low=None, high=None, n=1)))
     point = Estimate(value=1.0, low=1.0, high=1.0, n=9)
-    assert interval_p_value(point) == 0.0
+    assert math.isnan(interval_p_value(point)), "it was 0, and stayed 0 when corrected"
     assert interval_p_value(point, null=1.0) == 1.0
+    assert math.isnan(interval_p_value(Estimate(value=0.3, low=0.3, high=0.5, n=9)))
+    with pytest.raises(InputError, match="choose one of bh, by, holm"):
+        adjusted([0.01], method="x")  # type: ignore[arg-type]

@@ -153,3 +153,39 @@ def test_kappa_of_draws_is_that_of_repeated_rows() -> None:
     assert kappa(x, y, labels=labels).value == pytest.approx(np.mean(halves))
     none = np.where(labels == 1, np.nan, x)
     assert kappa(none, y, labels=labels).value == pytest.approx(halves[0]), "a label without rows is left out"
+
+
+def test_a_perfect_area_has_the_exact_bound_of_its_rarer_kind() -> None:
+    """It was 1 (1 to 1): that n disjoint pairs are all ranked right has at most the probability area^n."""
+    right = np.arange(9) > 5
+    found = auroc(np.arange(9.0), right)
+    assert (found.value, found.high) == (1, 1)
+    assert found.low == pytest.approx(0.025 ** (1 / 3))
+    turned = auroc(-np.arange(9.0), right)
+    assert (turned.low, turned.value, turned.high) == (0, 0, pytest.approx(1 - found.low))
+    both = auroc(np.tile(np.arange(9.0), 2), np.tile(right, 2), labels=np.repeat(["a", "b"], 9))
+    assert both.low == found.low
+    people = auroc(np.arange(8.0), np.arange(8) > 3, groups=np.tile(list("abcd"), 2))
+    assert people.low == pytest.approx(0.025 ** (1 / 2)), "each person is in one pair alone"
+
+
+def test_statistics_that_no_draw_changes_have_no_interval() -> None:
+    line = np.arange(12.0)
+    for found in (
+        spearman(line, line),
+        kappa(np.arange(12.0) % 2, np.arange(12.0) % 2),
+        auroc_gain(line, line, line > 5),
+        spearman_gain(line, line, line),
+        spearman(X[:4], Z[:4]),
+    ):
+        assert found.value is not None
+        assert (found.low, found.high) == (None, None)
+    gain = same_sign_gain(np.ones(9), -np.ones(9), np.ones(9))
+    assert (gain.value, gain.high) == (1, 1)
+    assert gain.low == estimate(np.ones(9), difference=True).low < 0.7
+
+
+def test_a_row_that_is_neither_positive_nor_negative_is_left_out() -> None:
+    values, positive = np.array([5.0, 1.0, 2.0, 3.0, 9.0]), [True, False, True, False, np.nan]
+    found = auroc(values, np.array(positive, dtype=object))
+    assert (found.value, found.n) == (0.75, 4), "NaN counted as positive"

@@ -16,6 +16,7 @@ from finetune.common.errors import InputError
 from interp.reports.figures.style import INK, new_figure
 from interp.reports.figures.svg import inline_file
 from interp.reports.pages.command import main
+from interp.reports.pages.render import write_cell
 from interp.reports.pages.sentences import run_words
 from interp.reports.pages.study import (
     Study,
@@ -24,6 +25,7 @@ from interp.reports.pages.study import (
     claim_sentence,
     decide,
     decide_claim,
+    format_cell,
     format_interval,
 )
 from interp.reports.pages.study_files import load_study
@@ -155,6 +157,29 @@ def test_numbers_are_written_with_their_interval() -> None:
     assert format_interval(-0.1, -0.25, 0.05, digits=2, signed=True) == "−0.10 (−0.25 to +0.05)"
     assert format_interval(0.5, None, None, digits=2) == "0.50"
     assert format_interval(None, None, None) == format_interval(math.nan, 0, 1) == "not measured"
+
+
+def test_numbers_bear_no_sign_of_nothing_and_cells_are_of_their_kind() -> None:
+    assert format_interval(-0.0001, -0.01, 0.01, unit="%", signed=True) == "+0.0% (−1.0 to +1.0)"
+    assert format_interval(-0.0001, -0.01, 0.01, digits=2) == "0.00 (−0.01 to 0.01)"
+    cells = (1234.5, 1e6, np.int64(1234567), True, np.float64("nan"), 0.000012, -0.5)
+    told = ("1,234", "1,000,000", "1,234,567", "yes", "not measured", "1.2e−05", "−0.5")
+    assert tuple(map(format_cell, cells)) == told
+    table = StudyTable(title="t", columns=("a", "b"), rows=(("x", "-0.50"), ("y", "−1.5")))
+    assert table.right == (False, True)
+
+
+def test_names_read_from_right_to_left_turn_nothing_round() -> None:
+    name = "محمد الفارسي"
+    assert write_cell(f"{name}: 3 of 22") == f"<bdi>{name}</bdi>: 3 of 22"
+    assert write_cell(f"{name} & <{name}>") == f"<bdi>{name}</bdi> &amp; &lt;<bdi>{name}</bdi>&gt;"
+    assert write_cell("Lodz: 3") == "Lodz: 3"
+
+
+def test_the_paper_is_named_where_claims_are_its_own(run: Path) -> None:
+    claim = decide_claim("x grows", "paper, claim 4", _number(1, 0.5, 1.5))
+    assert "Ghosal" in write_study(run, replace(study(), claims=(claim,))).read_text()
+    assert "Ghosal" not in write_study(run, study()).read_text()
 
 
 def test_an_interval_decides() -> None:

@@ -12,7 +12,7 @@ import pytest
 from finetune.common.errors import InputError
 from interp import figures, viz
 from interp.reports.figures import heatmaps
-from interp.reports.figures.style import arm_style, drawable_label, inline_svg, save
+from interp.reports.figures.style import arm_style, drawable_label, drawable_labels, inline_svg, save
 from interp.reports.figures.token_rows import MOST_TOKENS
 from interp.reports.read.fact_attention import DIGITS
 from interp.reports.read.run import NotMeasured, Run
@@ -208,8 +208,30 @@ def test_bundle_is_safe_to_inline():
 def test_labels_are_short_and_visible():
     assert drawable_label(" word") == "word"
     assert drawable_label(" ") == "␣"
-    assert drawable_label("a\nb\u202e\x00") == "a↵b\ufffd\ufffd"
+    assert drawable_label("a\nb\u202e\x00") == "a↵b\ufffd", "a mark of direction is dropped"
+    assert drawable_label("\U0001f469\u200d\U0001f467") == "\U0001f469\u200d\U0001f467"
+    assert drawable_label("\u0645\u06cc\u200c\u062e") == "\u200e\u0645\u06cc\u200c\u062e\u200e"
     assert len(drawable_label("x" * 90, 12)) == 12
+
+
+@pytest.mark.parametrize("longest", [12, 14, 16, 18, 20, 24])
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"mistral-7b-instruct-v0.2-lora-r16-epoch-{i}" for i in (3, 4, 13)],
+        [f"mistral-7b-instruct-v0.2-lora-r{i}-epoch-3-final-merged" for i in (8, 16, 32)],
+        ["x" * 40, "x" * 41, "x" * 40 + "y", "base"],
+        ["a" * 30 + c + "b" * 30 + d for c in "12" for d in "34"],
+    ],
+)
+def test_the_names_of_a_figure_stay_different_when_they_are_cut(names, longest):
+    labels = drawable_labels(names, longest)
+    assert list(labels) == names
+    assert len(set(labels.values())) == len(names)
+    assert max(map(len, labels.values())) <= longest
+    for name in names:
+        if len(name) <= longest:
+            assert labels[name] == name
 
 
 def test_every_arm_has_a_colour_of_its_own():

@@ -74,7 +74,7 @@ class RunFindings:
             require_undamaged(run, CLAIMS)
             return cls(
                 name=run.resolve().name,
-                question=question_of(held["command"]),
+                question=question_of(held.get("analysis") or Path(shlex.split(held["command"])[1]).stem),
                 setting=str(held.get("setting") or ""),
                 command=short_command(held["command"], run),
                 seeds=len(held["seeds"]),
@@ -99,9 +99,9 @@ def short_command(command: str, run: Path) -> str:
     return shlex.join(short)
 
 
-def question_of(command: str) -> str:
+def question_of(name: str) -> str:
     """Take the first line of the script's docstring: the question that it asks."""
-    script = Path(__file__).parents[2] / Path(shlex.split(command)[1]).name
+    script = Path(__file__).parents[2] / f"{name}.py"
     text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) if script.is_file() else None
     return (text or "").split("\n")[0]
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analyses.common.verdict_numbers import is_stored, stored_above_never
 from analyses.experiments.popularity_splits.archive import read_archive, read_verdicts
-from analyses.experiments.popularity_splits.numbers import summarise
+from analyses.experiments.popularity_splits.numbers import select_rates_by_validation, summarise
 from finetune.common.errors import InputError
 from interp.reports.pages.study import decide
 from interp.reports.read.results import Number, Results
@@ -36,13 +36,18 @@ POOLED = 3  # seeds from which numbers are over seeds
 
 @dataclass(frozen=True, kw_only=True)
 class StudyNumbers:
-    """A study's numbers below one data set, model, method and share: over seeds, and each seed's."""
+    """A study's numbers below one data set, model, method and share: over seeds, and each seed's.
+
+    Of several learning rates ``records`` and ``rows`` are of those that validated best; ``cpu_seconds`` are
+    those of all.
+    """
 
     pooled: Results
     seeds: dict[int, Results]
     overlap: float
     records: list[dict[str, Any]]
     rows: pd.DataFrame
+    cpu_seconds: float
     lost: dict[int, dict[str, Estimate]]
     agreement: dict[str, Estimate]
 
@@ -51,26 +56,27 @@ class StudyNumbers:
         """Read an archive; of seeds that lack an arm nothing is taken, but the placebo may come later.
 
         Raises:
-            InputError: no cell is there, or no seed is whole.
+            InputError: no cell is there, cells of several settings are, or no seed is whole.
         """
         frame, records = read_archive(folder)
         arms = frame.groupby("seed")["arm"].agg(set)
         whole = [int(str(seed)) for seed, there in arms.items() if there >= ARMS]
         if not whole:
             raise InputError(f"{folder}: no seed has all of its arms yet; continue the study")
-        rows = frame[frame["seed"].isin(whole)].reset_index(drop=True)
+        place = _place(folder, frame)
+        rows = select_rates_by_validation(frame[frame["seed"].isin(whole)]).reset_index(drop=True)
+        cells = ["arm", "seed", "learning_rate"]
+        chosen = set(rows[cells].itertuples(index=False, name=None))
+        records = [record for record in records if record["seed"] in whole]
         tree = Results.of(summarise(rows))
-        trained = rows[rows["arm"] != "base"]
-        places = ["dataset", "model", "method", "fraction"]
-        halves = trained[trained["arm"] != "whole"][places].iloc[0]
-        place = "/".join([*map(str, halves[places[:3]]), f"{halves['fraction']:g}"])
         verdicts = {seed: found for seed, found in read_verdicts(folder).items() if seed in whole}
         return cls(
             pooled=tree.part(place),
             seeds={seed: tree.part(f"seeds/{seed}/{place}") for seed in whole},
             overlap=overlap_of(rows),
-            records=[record for record in records if record["seed"] in whole],
+            records=[record for record in records if tuple(record[name] for name in cells) in chosen],
             rows=rows,
+            cpu_seconds=sum(record["cpu_seconds"] for record in records),
             lost={seed: lost_fact_endpoints(found) for seed, found in verdicts.items()},
             agreement=seed_agreement(verdicts),
         )
@@ -107,6 +113,22 @@ class StudyNumbers:
             return {f"seed {seed}": numbers[name] for seed, numbers in self.lost.items()}, float("nan")
         pooled = over_seeds(found, bounds=(-1, 1), overlap=self.overlap)
         return {f"{len(found)} seeds": pooled}, p_value(found, overlap=self.overlap)
+
+
+def _place(folder: Path, frame: pd.DataFrame) -> str:
+    """Name the one setting of an archive: data set, model, method and share of its halves.
+
+    Raises:
+        InputError: it holds cells of several.
+    """
+    trained = frame[frame["arm"] != "base"]
+    of = ["dataset", "model", "method"]
+    settings = sorted("/".join(each) for each in set(trained[of].itertuples(index=False, name=None)))
+    shares = sorted({f"{share:g}" for share in trained.loc[trained["arm"] != "whole", "fraction"]})
+    if len(settings) > 1 or len(shares) > 1:
+        told = ", ".join(settings) if len(settings) > 1 else f"shares {', '.join(shares)}"
+        raise InputError(f"{folder}: holds several settings ({told}); give each a folder of its own")
+    return f"{settings[0]}/{shares[0]}"
 
 
 STORED_ABOVE_CONTROLS, QK_ABOVE_PLACEBO = "stored", "qk"

@@ -83,7 +83,8 @@ def _rest(numbers: StudyNumbers, name: str) -> Iterator[str]:
 
 def _setting(numbers: StudyNumbers) -> str:
     """Say what was trained on what, how often, and what that took."""
-    one = next(record for record in numbers.records if record["arm"] != "base")
+    trained = [record for record in numbers.records if record["arm"] != "base"]
+    one = trained[0]
     config, seeds = one["config"], len(numbers.seeds)
     base = numbers.rows[(numbers.rows["arm"] == "base") & (numbers.rows["shots"] == 0)]
     known, asked = (
@@ -97,10 +98,11 @@ def _setting(numbers: StudyNumbers) -> str:
     facts = f"{config['limit']:,} facts" if "limit" in config else "facts"
     if numbers.without_placebo:
         over += f" The placebo of seed {', '.join(map(str, numbers.without_placebo))} is not finished yet."
-    hours = sum(record["cpu_seconds"] for record in numbers.records) / 3600
+    hours = numbers.cpu_seconds / 3600
+    rates = " or ".join(f"{rate:g}" for rate in sorted({r["learning_rate"] for r in trained}))
     what = f"{one['model']}, {facts} of {one['dataset']}, {one['method']}"
     return (
-        f"{what}, {config['steps']} steps of {config['batch']} at {one['learning_rate']:g}: "
+        f"{what}, {config['steps']} steps of {config['batch']} at {rates}: "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'}, "
         f"{count_span(known)} of {count_span(asked)} held-out facts specifically known to the base; "
         f"{hours:.1f} hours of one CPU thread in the processes that ended the cells. {over}"

@@ -24,6 +24,7 @@ from interp.models.load_pair import load_pair
 from interp.models.merging import load_merged
 from interp.patching.interventions import Edits, Intervention, Replace
 from interp.patching.patch import patch
+from interp.patching.positions import Role
 from interp.patching.recording import record
 from interp.patching.sweeps import sweep
 from interp.weight_edits import HeadShape, graft_heads, interpolate_weights, scale_subject_attention
@@ -188,8 +189,13 @@ def scalings(clinic: WeightEditor, *, named: bool, placebo: bool) -> Iterator[tu
     """Scale attention to the subject, or to the relation's words, in all heads or the named half of them."""
     half = clinic.named[: max(1, len(clinic.named) // 2)] if named else None
     for by in FACTORS:
-        cell = scale_subject_attention(by, heads=half, keys="relation" if placebo else "subject")
+        cell = scale_subject_attention(by, heads=half, keys=keys_of(placebo))
         yield {"by": by, "heads": None if half is None else [list(head) for head in half]}, cell
+
+
+def keys_of(placebo: bool) -> Role:
+    """Return whose attention a cure scales: the subject's, or for its placebo the relation's words'."""
+    return "relation" if placebo else "subject"
 
 
 SCALED = {

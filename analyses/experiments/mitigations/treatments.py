@@ -27,6 +27,7 @@ from finetune.common.checksums import sealed_state
 from finetune.data.prompts import Prompt
 from interp.models.load_pair import load_pair
 from interp.patching.interventions import Edits
+from interp.weight_edits import scale_subject_attention
 from interp.weight_edits.save import save_edited
 
 HELD_OUT, TRAINED, STATEMENTS = "held out", "trained", "statements"
@@ -156,9 +157,8 @@ def _scaled(
         return ScaledRespondent(pair, cell, patient.batch_tokens).right
 
     candidates = after.scalings(clinic, named=named, placebo=placebo)
-    for told, cell in strongest(
-        candidates, right, ValidationSelector.of(patient), clinic.asker(clinic.tuned)
-    ):
+    unscaled = scale_subject_attention(1.0, keys=after.keys_of(placebo))
+    for told, cell in strongest(candidates, right, ValidationSelector.of(patient), right(unscaled)):
         if cell is None:
             yield told, PlainRespondent.of(patient, patient.uncured)
         else:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from analyses.common.world_options import WorldOptions
 from finetune.common.errors import InputError
@@ -17,7 +20,7 @@ class PopularityOrDiversityOptions(WorldOptions):
 
     out: Path = Path("runs/popularity_or_diversity")
     """Run directory; the same command continues it."""
-    relations: tuple[Count, ...] = ()
+    relations: Annotated[tuple[Count, ...], tyro.conf.arg(name="relation-counts")] = ()
     """Numbers of relations in a set (default: 1 and all five, with --full also 2 and 3)."""
     draws: Count = 8
     """How often batches are drawn for gradients, per seed."""
@@ -29,8 +32,8 @@ class PopularityOrDiversityOptions(WorldOptions):
         given = self.relations
         if given and (len(set(given)) < 2 or not 1 <= min(given) <= max(given) <= have):
             raise InputError(
-                f"--relations {' '.join(map(str, given))}: give two or more numbers between 1 and {have}, "
-                f"which world {self.world} has"
+                f"--relation-counts {' '.join(map(str, given))}: give two or more numbers between 1 and "
+                f"{have}, which world {self.world} has"
             )
 
     @property

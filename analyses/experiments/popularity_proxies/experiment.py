@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from analyses.common.experiment import Experiment, Measured
+from analyses.common.experiment import Experiment, Loaded, Measured
 from analyses.experiments.popularity_proxies.inputs import ProxyInputs
 from analyses.experiments.popularity_proxies.numbers import agreement
 from analyses.experiments.popularity_proxies.options import PopularityProxiesOptions
 from analyses.experiments.popularity_proxies.page import study
 from analyses.experiments.popularity_proxies.proxies import PROXIES, measure_proxies, require_proxies
 from finetune.common.errors import InputError
+from finetune.common.files import content_hash
 from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
 from finetune.data.loaders.columns import mapping
@@ -17,17 +18,24 @@ from finetune.training.training_format import remembered_format
 from interp.models.preflight import require_measurable
 
 
-def accept(options: PopularityProxiesOptions, inputs: None, run: RunDirectory) -> ProxyInputs:
-    """Load facts, once the base is known to be one that can be measured, and see that proxies suffice.
-
-    Raises:
-        InputError: facts, base or proxies cannot be used; nothing has been written.
-    """
-    if options.base is not None:
-        require_measurable(options.base)
+def load(options: PopularityProxiesOptions) -> Loaded:
+    """Load the facts, and say what they and the corpus hold, so that changed ones are noticed."""
     facts = FactSet.load(
         options.facts, limit=options.limit, seed=options.seed, columns=mapping(options.columns)
     )
+    corpus = options.corpus and content_hash(options.corpus.expanduser())
+    digests = {"facts_digest": facts.digest, "corpus_digest": corpus}
+    return Loaded(inputs=facts, config=digests, sources={"base": options.base})
+
+
+def accept(options: PopularityProxiesOptions, facts: FactSet, run: RunDirectory) -> ProxyInputs:
+    """See that the base is one that can be measured, and that proxies suffice.
+
+    Raises:
+        InputError: base or proxies cannot be used; nothing has been written.
+    """
+    if options.base is not None:
+        require_measurable(options.base)
     book = None if options.phrasebook is None else load_phrasebook(options.phrasebook, facts)
     material = ProxyInputs(
         facts=facts,
@@ -78,6 +86,7 @@ def measure(options: PopularityProxiesOptions, material: ProxyInputs, run: RunDi
 
 EXPERIMENT = Experiment(
     name="popularity_proxies",
+    load=load,
     accept=accept,
     steps=measure,
     summarise=lambda found: dict(found["results"]),

@@ -1,8 +1,9 @@
 """Finished cells as small committed files, from which another machine goes on with popularity_splits.
 
-A cell leaves ``<cell>.parquet``, its rows, and ``<cell>.json``: its settings, the curve of its training, each
-checkpoint's attention by layer, and its seconds of CPU. A cell that is there is not trained again. What
-stored_or_suppressed found of a seed's unpopular half is in ``verdicts/<setting>.parquet``.
+A cell leaves ``<cell>.parquet``, its rows, and ``<cell>.json``: its settings, digests of the facts and of the
+base that it was made of, the curve of its training, each checkpoint's attention by layer, and its seconds of
+CPU. A cell that is there is not trained again. What stored_or_suppressed found of a seed's unpopular half is
+in ``verdicts/<setting>.parquet``.
 """
 
 from __future__ import annotations
@@ -15,47 +16,69 @@ from typing import Any
 import pandas as pd
 
 from analyses.common.grid_cells import GridCell, facts_of, is_finished
+from analyses.experiments.popularity_splits.input_digests import cell_digests
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
 from finetune.common.checksums import recorded_file
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_frame, write_json
+from finetune.common.progress import notice
+from interp.stats import TEST_OVER_TRAIN
 
-# Which cells there are, how many threads run them, and what is done with them afterwards.
+# Which cells there are, how many threads run them, and what is done with them afterwards. Names of facts and
+# bases differ between machines; what they hold is compared by its digests.
 NOT_A_CELLS = ("seeds", "arms", "methods", "learning_rates", "fractions", "facts", "base", "threads", "full")
 AFTERWARDS = ("analyse", "analysed")
+DIGESTS = "digests"  # of what a cell was made of; archives of before 30 November 2026 have none
 UNPOPULAR = "bottom"
 VERDICT_COLUMNS = (
     *("fact_id", "subject", "base_knew", "right", "said", "verdict", "stated_share", "evidence_forms"),
     *("control_never", "pathway_base_qk", "pathway_base_placebo_qk"),
 )
 WORDS = ("prediction", "exact")  # what was said in full, which `given` says in short
+# A number a cell, which ties and intervals are decided by: rounded it would decide otherwise.
+EXACT = ("validation", "training_accuracy", TEST_OVER_TRAIN)
 
 
 def import_cells(options: PopularitySplitsOptions, cells: Sequence[GridCell], run: Path) -> None:
     """Put archived cells into a run that lacks them.
 
     Raises:
-        InputError: a cell was run with other settings.
+        InputError: a cell was run with other settings, or on other facts or another base.
     """
     if options.archive is None:
         return
+    unverified = 0
     for cell in cells:
         rows = options.archive / f"{cell.key}.parquet"
         if is_finished(run, cell) or not rows.is_file():
             continue
-        held, wanted = read_json(rows.with_suffix(".json"))["config"], _config(options)
+        record = read_json(rows.with_suffix(".json"))
+        held, wanted = record["config"], _config(options)
         if odd := sorted(k for k in {*held, *wanted} if held.get(k) != wanted.get(k)):
             raise InputError(
                 f"--archive {rows}: was run with another {odd[0]} ({held.get(odd[0])}, not "
                 f"{wanted.get(odd[0])}); name another folder"
             )
+        unverified += DIGESTS not in record
+        here = cell_digests(options, cell, run)
+        made_of = record.get(DIGESTS, here)
+        if odd := sorted(k for k in {*made_of, *here} if made_of.get(k) != here.get(k)):
+            raise InputError(
+                f"--archive {rows}: was run with --{odd[0]} of other contents; name another folder, or give "
+                "what it was run with"
+            )
         facts_of(run, cell).parent.mkdir(parents=True, exist_ok=True)
         with recorded_file(facts_of(run, cell)) as path:
             pd.read_parquet(rows).to_parquet(path)
+    if unverified:
+        notice(
+            f"{options.archive}: an older version left no digests of facts and base with {unverified} of its "
+            "cells; that they are of these is taken from their names"
+        )
 
 
 def export_cell(
-    options: PopularitySplitsOptions, cell: GridCell, frame: pd.DataFrame, record: dict[str, Any]
+    options: PopularitySplitsOptions, cell: GridCell, frame: pd.DataFrame, record: dict[str, Any], run: Path
 ) -> None:
     """Archive a cell's rows and what else is told of it.
 
@@ -64,14 +87,16 @@ def export_cell(
         cell: which cell it is.
         frame: its rows.
         record: what is told of it.
+        run: the run directory, which says what it is made of.
     """
     if options.archive is None:
         return
     options.archive.mkdir(parents=True, exist_ok=True)
     small = frame.drop(columns=[name for name in WORDS if name in frame])
-    floats = small.select_dtypes("float64").columns
+    floats = small.select_dtypes("float64").columns.difference(list(EXACT))
     rows = options.archive / f"{cell.key}.parquet"
-    write_json(rows.with_suffix(".json"), {"config": _config(options), **record})
+    made_of = {"config": _config(options), DIGESTS: cell_digests(options, cell, run)}
+    write_json(rows.with_suffix(".json"), {**made_of, **record})
     small = small.astype(dict.fromkeys(floats, "float32"))
     write_frame(rows, small, compression="zstd", index=False)  # last: rows without a record are never there
 

@@ -97,7 +97,7 @@ def measure(options: PopularitySplitsOptions, cell: GridCell, home: Path) -> pd.
     layers = {name: layer_means(home / MEASURES / place) for name, place in places.items()}
     seconds = round(time.process_time() - started, 1)
     record = {"curve": _curve(home), "layers": layers, "timings": run.timings, "cpu_seconds": seconds}
-    export_cell(options, cell, frame, record)
+    export_cell(options, cell, frame, record, home.parents[1])
     return frame
 
 

@@ -12,14 +12,15 @@ from analyses.experiments.popularity_splits.cells import BASE, as_trained
 from interp.stats import overlap_of
 
 WHOLE = "whole"
-PLACEBO = "shuffled_top"
+PLACEBO, OTHER_PLACEBO = "shuffled_top", "shuffled_bottom"
 PAIRS = (
     ("top", "bottom"),
     ("top", WHOLE),
     ("top", "random"),
     ("random", "bottom"),
     ("top", PLACEBO),
-    (PLACEBO, "random"),
+    (PLACEBO, OTHER_PLACEBO),  # what two halves that share no fact differ by by chance
+    (PLACEBO, "random"),  # these share half of their facts, and so differ by less
 )
 SETTING = ("dataset", "model", "method", "fraction")
 METRICS = ("correct", "contains", "choice_correct")
@@ -33,6 +34,8 @@ def select_rates_by_validation(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     keys = ["dataset", "model", "method", "arm", "fraction", "seed"]
     cells = frame.drop_duplicates([*keys, "learning_rate"])
+    # Archives of before 30 November 2026 hold it in half the digits, so that equals would differ.
+    cells = cells.assign(validation=cells["validation"].astype("float32"))
     cells = cells.sort_values(["validation", "learning_rate"], ascending=[False, True], kind="stable")
     best = cells.drop_duplicates(keys)[[*keys, "learning_rate"]]
     return frame.merge(best, on=[*keys, "learning_rate"], how="inner")

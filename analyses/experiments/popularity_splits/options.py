@@ -143,6 +143,10 @@ class PopularitySplitsOptions(FactOptions, GridOptions):
             raise InputError(f"--limit {self.limit}: too few facts to split; give {FEWEST_FACTS} or more")
         if self.steps and self.epochs:
             raise InputError("--steps and --epochs: give one of them")
+        if self.last and self.keep == "loss":
+            raise InputError(
+                "--last and --keep loss: arms that stop at a loss have no last step in common; leave one out"
+            )
         if self.last and self.trajectory:
             raise InputError("--last and --trajectory: give one of them")
         if "{question}" not in self.template:

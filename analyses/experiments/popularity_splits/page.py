@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analyses.experiments.popularity_splits.cells import BASE, as_trained
 from analyses.experiments.popularity_splits.numbers import select_rates_by_validation
 from interp.reports.figures.curves import Curve, curves, forest
 from interp.reports.pages.results_tables import curve, decide_each, decided_study, results_table
@@ -31,7 +32,7 @@ def study(frame: pd.DataFrame, results: Results) -> Study:
         otherwise=("No pair of arms was trained that could be compared.", "measured"),
         tables=(_accuracy(results), _differences(results), *_asked(results), _rates(frame)),
         figures=tuple(_figures(results)),
-        notes=(_KNOWN, _CHOSEN),
+        notes=tuple(_notes(frame)),
     )
 
 
@@ -123,6 +124,19 @@ def _rates(frame: pd.DataFrame) -> StudyTable:
     )
 
 
+def _notes(frame: pd.DataFrame) -> Iterator[str]:
+    """Say by which rules facts are known to the base, and how checkpoints were chosen."""
+    base = as_trained(frame[frame["arm"] == BASE])
+    picked = base.reindex(columns=["choice_correct"])["choice_correct"].notna()
+    elicited = base.reindex(columns=["base_degree"])["base_degree"].notna()
+    rules = {_ELICITED: elicited, _STATED: ~elicited & ~picked, _PICKED: picked}
+    yield from (rule for rule, holds in rules.items() if holds.any())
+    trained = as_trained(frame[frame["arm"] != BASE])
+    yield from (told for name, told in _CHECKPOINT.items() if (trained["checkpoint"] == name).any())
+    if trained.groupby("method")["learning_rate"].nunique().max() > 1:
+        yield _RATES
+
+
 def _figures(results: Results) -> Iterator[StudyFigure]:
     settings = {", ".join(setting): part for setting, part in setting_numbers(results).items()}
     gaps = []
@@ -159,10 +173,17 @@ _CLAIMS = {
     "top_minus_random": "training on popular facts serves better than on random ones",
 }
 _ASKED = {"accuracy": "all held-out facts", "accuracy_known": "facts the base knows"}
-_KNOWN = (
-    "A fact is known to the base if it completes every statement form of it correctly; a multiple-choice "
-    "fact, if it picks the right option as asked."
+_ELICITED = (
+    "A fact is known to the base if it is HighlyKnown or MaybeKnown, elicited in the forms that suit the "
+    "base, with an answer that is likelier for this subject than for others."
 )
-_CHOSEN = "Learning rate and checkpoint of every arm were chosen on validation facts, from the same grid."
+_STATED = "A fact is known to the base that was pretrained here if it completes every statement form right."
+_PICKED = "A multiple-choice fact is known to the base if it picks the right option as asked."
+_CHECKPOINT = {
+    "best": "The checkpoint of every arm is the one that validates best.",
+    "last": "The checkpoint of every arm is its last, after equal steps.",
+    "loss": "The checkpoint of every arm is the first whose loss on its own training answers is low enough.",
+}
+_RATES = "Its learning rate was chosen on validation facts, from the same grid."
 _GAPS = "Paired differences in accuracy between arms, on the same held-out facts, with 95% intervals."
 _QUARTILES = "Accuracy on held-out facts by quarter of their popularity, with 95% intervals."

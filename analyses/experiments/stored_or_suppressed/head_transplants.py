@@ -19,7 +19,7 @@ from interp.patching.partner_rows import replace_by_partners
 from interp.patching.patch import patch
 from interp.patching.recording import record
 from interp.patching.sweeps import sweep
-from interp.stats import estimate
+from interp.stats import adjusted, estimate, mean_p_values
 from interp.verdicts.diagnosis import STORED
 
 PICTURES = 3  # facts an arm
@@ -39,6 +39,7 @@ HEAD_COLUMNS = {
     "difference": "float64",
     "difference_low": "float64",
     "difference_high": "float64",
+    "corrected": "float64",
 }
 
 
@@ -173,15 +174,20 @@ def _looked_at(models: OpenCheckpoints, arm: str, chosen: list[str]) -> list[dic
 def head_table(grid: pd.DataFrame) -> pd.DataFrame:
     """Average a head-by-head transplant: gain and placebo (nats) with 95% intervals, largest gain first.
 
-    ``difference`` is what the gain exceeds the placebo by, over the ``placebo_n`` facts that have both.
+    ``difference`` is what the gain exceeds the placebo by, over the ``placebo_n`` facts that have both;
+    ``corrected`` is the one-sided p-value of its being above zero, corrected over all heads by
+    Benjamini-Hochberg, for the foremost of hundreds of heads that do nothing stand out as well.
     """
-    rows = []
+    rows, p_values = [], []
     for (layer, head), cell in grid.groupby(["layer", "head"]):
         groups = cell["subject"].to_numpy()
         columns = (cell["effect"], cell["placebo"], cell["effect"] - cell["placebo"])
         gain, placebo, beyond = (
             estimate(column.to_numpy(dtype=np.float64), groups=groups, share=False) for column in columns
         )
+        both = columns[2].notna().to_numpy()
+        excess = columns[2].to_numpy(dtype=np.float64)[both]
+        p_values.append(float(mean_p_values(excess, groups=groups[both], side="above")))
         rows.append(
             {
                 "layer": layer,
@@ -199,5 +205,6 @@ def head_table(grid: pd.DataFrame) -> pd.DataFrame:
                 "difference_high": beyond.high,
             }
         )
-    table = pd.DataFrame(rows, columns=list(HEAD_COLUMNS)).astype(HEAD_COLUMNS)
+    table = pd.DataFrame(rows, columns=list(HEAD_COLUMNS)).assign(corrected=adjusted(p_values))
+    table = table.astype(HEAD_COLUMNS)
     return table.sort_values("gain", ascending=False, ignore_index=True)

@@ -46,6 +46,8 @@ def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
     if "agreement" in path:
         return (-1, 1)
     if "pathway" in path:
+        if path[-1].endswith("alone") or "restored" in path:
+            return (0, 1)
         return None if path[-1].endswith(("nats", "lead")) else (-1, 1)
     if {"stated_minus", "above_placebo", "stored_above_never"} & set(path):
         return (-1, 1)
@@ -136,11 +138,16 @@ def _pathway(lost: pd.DataFrame) -> dict[str, Any]:
         values = lost[column] if isinstance(column, str) else column
         return mean_of(values, lost, difference=True, share=share)
 
+    def brought_back(column: str) -> Estimate:
+        # Without a graft a lost fact is wrong, so that what comes back is a share of facts. Weights that were
+        # merged may still round to another answer than those that were asked first: then it is a difference.
+        return mean_of(lost[column], lost, difference=bool((lost[column] < 0).any()))
+
     for donor, first in ((BASE, ""), (SIBLING, SIBLING)):
         if f"pathway_{donor}_restored" not in lost or lost[f"pathway_{donor}_restored"].isna().all():
             continue
         for name in (donor, donor + PLACEBO):
-            tree["restored"][name] = mean(f"pathway_{name}_restored")
+            tree["restored"][name] = brought_back(f"pathway_{name}_restored")
         means = {group: lost[f"pathway_{donor}_{group}"].mean() for group in GROUPS}
         prefix = f"{first}_" if first else ""
         for group in GROUPS:
@@ -149,7 +156,7 @@ def _pathway(lost: pd.DataFrame) -> dict[str, Any]:
             lead = lost[own] - lost[f"pathway_{donor}_{rival}"]
             tree[group] |= {
                 first or "shapley": mean(own),
-                f"{prefix}alone": mean(f"{own}_alone"),
+                f"{prefix}alone": brought_back(f"{own}_alone"),
                 f"{prefix}placebo": mean(placebo),
                 f"{prefix}above_placebo": mean(lost[own] - lost[placebo]),
                 f"{prefix}lead": mean(lead, share=False),

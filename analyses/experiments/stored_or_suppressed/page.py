@@ -19,6 +19,47 @@ from interp.reports.read.results import Results
 from interp.verdicts.controls import CONTROLS, FEWEST_CONTROLS
 from interp.verdicts.diagnosis import RETAINED
 
+DEFINITIONS = (
+    (
+        "Known to the base",
+        "Answered right by the base when it is asked in the ways that suit it: a base made here in every "
+        "statement form, another in one at least of three prompts with solved examples, where the answer is "
+        "likelier for this subject than for 95% of others. Gekhman et al. (2024) call a fact HighlyKnown if "
+        "the answer is right under each of these prompts, MaybeKnown if under some, WeaklyKnown if only some "
+        "sampled answer is right, and Unknown else.",
+    ),
+    ("Held-out form", "A wording that had no part in saying that the base knows the fact."),
+    ("Elicited base", "A base that was asked with solved examples, as one that was not made here is."),
+    (
+        "Evidence",
+        "How specific the right answer is to its subject, in nats: its log probability among the relation's "
+        "answers, after what each of these gets for other subjects is taken off. 0 is certainty; about "
+        "−ln(number of answers) says nothing of the subject. As asked: in the arm's question; "
+        "in held-out forms: averaged over these.",
+    ),
+    (
+        "AUROC",
+        "How often, of a lost and a never-stored fact, the lost one has the larger value: 1 always, 0.5 as "
+        "often as not.",
+    ),
+    (
+        "Kappa",
+        "Cohen's kappa: how far two forms agree on who is stated beyond what chance explains, 1 wholly, 0 "
+        "not.",
+    ),
+    (
+        "Shapley share",
+        "What a group of weights adds, averaged over all orders in which the groups can be grafted; the "
+        "shares add up to what all of them bring back.",
+    ),
+    ("Donor", "The model whose weights are grafted into the arm: the base, or the sibling."),
+    (
+        "Sibling",
+        "Another arm of the same base, whose attention or weights are tried in this one: the popular half, "
+        "or else the first other. A single checkpoint has none.",
+    ),
+)
+
 
 def study(found: Diagnosed, results: Results) -> Study:
     """Say what became of the facts that arms lost."""
@@ -41,6 +82,7 @@ def study(found: Diagnosed, results: Results) -> Study:
         ),
         figures=tuple(figures(frame, found.heads, found.pictures)),
         examples=(_examples(frame),),
+        definitions=DEFINITIONS,
         notes=(
             "Suppressed, intact: wrong as asked, and still stated in every held-out form. Eroded: stated in "
             "some. Erased: stated in none, which does not prove that nothing is left. Right but generic: the "
@@ -85,28 +127,35 @@ def _control_table(frame: pd.DataFrame, results: Results) -> StudyTable:
                 str(arm),
                 who,
                 int(of[f"control_{name}"].sum()),
-                *_written(part, f"controls/{name}/false_positives"),
+                *_stated(part, f"controls/{name}/false_positives"),
             )
             for name, who in CONTROLS.items()
         ]
         retained = int(((of["verdict"] == RETAINED) & of["stated_share"].notna()).sum())
         for name, what in (("missed", "not stated in every held-out form"), ("unseen", "stated in none")):
-            rows.append((str(arm), f"retained facts, {what}", retained, *_written(part, f"retained/{name}")))
+            silent, n = _written(part, f"retained/{name}")
+            rows.append((str(arm), f"retained facts, {what}", retained, "", silent, n))
         for name, kind, what in (("lost", "known", "lost facts"), ("never", "never", "facts never stored")):
             columns = [column for column in of if str(column).startswith(f"{kind}_apart_")]
             told = of[columns].fillna(False).astype(bool).any(axis=1)
             facts = int((told & ~of["right"].astype(bool)).sum())
-            rows.append((str(arm), f"{what}, by the other forms", facts, *_written(part, f"apart/{name}")))
+            rows.append((str(arm), f"{what}, by the other forms", facts, *_stated(part, f"apart/{name}")))
     return StudyTable(
         title="How far to trust it: facts that nothing stores, and facts that were kept",
-        columns=("Arm", "Of", "Facts", "Stated, or not stated, %", "n"),
+        columns=("Arm", "Of", "Facts", "Stated, %", "Not stated, %", "n"),
         rows=tuple(rows),
-        note="Of facts that the base does not know: stated in some held-out form all the same. Facts: of all "
-        f"seeds; of fewer than {FEWEST_CONTROLS} a rate says little. n: facts, or trainings. By the "
+        note="Stated: of facts that the base does not know, in some held-out form all the same. Facts: of "
+        f"all seeds; of fewer than {FEWEST_CONTROLS} a rate says little. n: facts, or trainings. By the "
         "other forms: each form in its turn, of facts that the base's answers in all others call known or "
         "never stored (of an elicited base: what was elicited); the share of facts and forms in which they "
         "are stated.",
     )
+
+
+def _stated(part: Results, place: str) -> tuple[str, str, int]:
+    """Write a share that is stated, with nothing in the column of what is not."""
+    share, n = _written(part, place)
+    return share, "", n
 
 
 def _written(part: Results, place: str) -> tuple[str, int]:
@@ -143,6 +192,7 @@ def _head_table(heads: pd.DataFrame) -> StudyTable:
             int(row["n"]),
             format_interval(row["placebo"], row["placebo_low"], row["placebo_high"], digits=2),
             format_interval(row["difference"], row["difference_low"], row["difference_high"], digits=2),
+            None if np.isnan(row["corrected"]) else f"{row['corrected']:.3f}",
             int(row["placebo_n"]),
         )
         for row in best.to_dict("records")
@@ -156,11 +206,15 @@ def _head_table(heads: pd.DataFrame) -> StudyTable:
             "Facts",
             "Placebo, nats",
             "Gain − placebo",
+            "p, corrected",
             "Facts with a placebo",
         ),
         rows=tuple(rows),
         note="log p(answer) gained on stored lost facts when this head alone attends as the sibling's (the "
-        "base's without one); placebo: as for another subject. First seed.",
+        "base's without one); placebo: as for another subject. p: that the gain is no larger than the "
+        "placebo's, corrected over all heads (Benjamini-Hochberg). First seed."
+        if rows
+        else "No arm has a fact that it lost and still stores, in which heads could be tried.",
     )
 
 
@@ -177,12 +231,11 @@ def _examples(frame: pd.DataFrame) -> StudyTable:
             row["answer"],
             row["base_said"],
             row["said"],
-            *(None if np.isnan(row[kind]) else round(float(row[kind]), 2) for kind in kinds),
+            *(None if np.isnan(row[kind]) else f"{row[kind]:.2f}".replace("-", "−") for kind in kinds),
             f"{row['attention_other']:.2f} → {row['attention']:.2f}",
         )
         for _, row in some.iterrows()
     ]
-    heads = [kind.removeprefix("evidence_") for kind in kinds]
     return StudyTable(
         title="Facts that are stored and not said",
         columns=(
@@ -192,10 +245,13 @@ def _examples(frame: pd.DataFrame) -> StudyTable:
             "Answer",
             "Base says",
             "Arm says",
-            *heads,
+            "Evidence as asked",
+            "Evidence in held-out forms",
             "Subject attention",
         ),
         rows=tuple(rows),
         note="Evidence in nats: 0 is certainty; an answer that is the same to every subject is far below. "
-        "Attention to the subject: the other model's, then the arm's.",
+        "Attention to the subject: the other model's, then the arm's."
+        if rows
+        else "No arm has a fact that it lost and still stores.",
     )

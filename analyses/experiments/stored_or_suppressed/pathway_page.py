@@ -44,7 +44,9 @@ def pathway_table(results: Results) -> StudyTable:
         ("Arm", "Weights"),
         rows,
         _COLUMNS,
-        note=f"{told} Shapley shares over the 16 subsets of groups, % of lost facts; they add up to what all "
+        note="No arm has a lost fact that was asked with grafted weights."
+        if not rows
+        else f"{told} Shapley shares over the 16 subsets of groups, % of lost facts; they add up to what all "
         "weights together bring back, which is the donor itself. Alone: this group only. Placebo: the "
         "Shapley share of random updates of the same norm, tensor by tensor. n: lost facts asked, or "
         "trainings.",

@@ -20,6 +20,7 @@ from analyses.common.options import given_words
 from analyses.experiments.which_data.expected_gains import ExpectedGain, measured_gains
 from analyses.experiments.which_data.options import WhichDataOptions
 from finetune.common.seeds import generator
+from finetune.training.next_steps import can_deal
 from interp.reports.pages.study import format_interval
 from interp.selection.behavioural_scores import known_classes
 from interp.selection.candidates import Candidates
@@ -119,8 +120,10 @@ def share_held_out(facts: int) -> float:
     return min(0.5, max(0.1, math.ceil(20 * HELD_OUT / facts) / 20))
 
 
-def next_commands(config: dict[str, Any], facts: int, out: str, known: dict[str, Any]) -> tuple[str, ...]:
-    """Return the commands that train on all facts, as advised, or on the chosen ones.
+def next_commands(
+    config: dict[str, Any], facts: int, out: str, known: dict[str, Any], *, subjects: tuple[int, int]
+) -> tuple[str, ...]:
+    """Return the commands that train on all facts, as advised, or on the chosen ones; none that has too few.
 
     Of facts that the base cannot know none is held out, and the last step is kept, which has learned most.
 
@@ -129,13 +132,20 @@ def next_commands(config: dict[str, Any], facts: int, out: str, known: dict[str,
         facts: how many there are.
         out: where the chosen ones are.
         known: the estimate of the share that the base knows.
+        subjects: of how many subjects all facts are, and the chosen ones.
     """
     words = ["factscope", "tune", "--base", config["base"]]
     style = given_words(config, WhichDataOptions, ("columns", "phrasebook", "prompt_format", "chat"))
     style += ["--keep", "last"] if is_news(known) else []
-    hold = [] if is_news(known) else ["--test-share", f"{share_held_out(facts):g}"]
-    made = [shlex.join([*words, "--facts", config["facts"], *style, *hold, "--out", "runs/tuned"])]
-    if config["keep"] < 1:
+    share = 0.0 if is_news(known) else share_held_out(facts)
+    hold = ["--test-share", f"{share:g}"] if share else []
+    drawn = given_words(config, WhichDataOptions, ("limit", "seed")) if config.get("limit") else []
+    made = []
+    if can_deal(subjects[0], share):
+        made.append(
+            shlex.join([*words, "--facts", config["facts"], *drawn, *style, *hold, "--out", "runs/tuned"])
+        )
+    if config["keep"] < 1 and can_deal(subjects[1], 0.0):
         chosen = shlex.join([*words, "--facts", out, *style, "--out", "runs/tuned-chosen"])
         made.append(f"{chosen}  # on the chosen ones alone")
     return tuple(made)

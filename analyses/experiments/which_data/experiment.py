@@ -27,8 +27,10 @@ from finetune.common.run_directory import RunDirectory
 def load(options: WhichDataOptions) -> Loaded:
     """Load the candidates and set aside what the base cannot be asked."""
     ready = prepare_candidates(options)
-    digest = {"facts_digest": ready.candidates.facts.digest}
-    return Loaded(inputs=ready, config=digest, sources={"base": options.base})
+    digests = {"facts_digest": ready.candidates.facts.digest}
+    if ready.candidates.reference is not None:
+        digests["reference_digest"] = ready.candidates.reference.digest
+    return Loaded(inputs=ready, config=digests, sources={"base": options.base})
 
 
 def require_places(options: WhichDataOptions, ready: Any, run: RunDirectory) -> Any:
@@ -70,8 +72,9 @@ def following(home: Path) -> tuple[str, ...]:
     # Of one report's outputs in several formats it is the last command's; older runs do not say which.
     written = manifest.get("chosen") or next(iter(manifest["outputs"]), "")
     chosen = os.path.normpath(home / written)  # as it was named, from where the command was given
-    facts = results["sides"]["all"]["score"]["n"]
-    return next_commands(manifest["config"], facts, chosen, results["known"])
+    every, kept = (results["sides"][side]["subjects"] for side in ("all", "kept"))
+    subjects = int(every["value"]), int(kept["value"])
+    return next_commands(manifest["config"], every["n"], chosen, results["known"], subjects=subjects)
 
 
 EXPERIMENT = Experiment(

@@ -40,6 +40,7 @@ def results(made: ChosenFacts) -> dict[str, Any]:
 
 def _side(rows: pd.DataFrame) -> dict[str, Any]:
     told = {"score": asdict(_median(rows, "score"))}
+    told["subjects"] = asdict(_count(rows["subject"].str.casefold().nunique(), len(rows)))
     if rows["popularity"].notna().all():
         told["popularity"] = asdict(_median(rows, "popularity"))
     for name in ("relation", "answer_type", "answer"):
@@ -60,7 +61,8 @@ def _group(rows: pd.DataFrame) -> dict[str, Any]:
 
 def _agreement(made: ChosenFacts, frame: pd.DataFrame, name: str) -> dict[str, Any]:
     """Say how far another score would choose the same facts: the shared part, and the ranks' correlation."""
-    other = choose(made.values[name], made.facts, made.options.keep, floor=made.options.floor)
+    options = made.options
+    other = choose(made.values[name], made.facts, options.keep, floor=options.floor, seed=options.seed)
     subjects = frame["subject"].to_numpy()
     shared = estimate(other.kept[made.choice.kept].astype(float), groups=subjects[made.choice.kept])
     both = np.isfinite(made.own) & np.isfinite(made.values[name])

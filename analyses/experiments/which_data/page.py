@@ -76,7 +76,7 @@ def _kept(made: ChosenFacts, results: Results) -> str:
         unit = SCORES[made.score].unit
         told += f"; the median score is {_number(kept)} of those kept and {_number(dropped)} of those dropped"
         told += f" ({unit})" if unit else ""
-    aside = len(made.ready.left_out)
+    aside = sum(not item.usable for item in made.ready.left_out)
     be = "is" if aside == 1 else "are"
     return f"{told}; {aside:,} could not be used and {be} listed." if aside else f"{told}."
 

@@ -99,13 +99,16 @@ class ChosenFacts:
         n = f"{len(self.facts):,}"
         values = [None if np.isnan(value) else float(f"{value:.6g}") for value in self.own]
         reasons = []
+        told = {
+            "dropped": "dropped",
+            "no score": "dropped",
+            "others' shares": "dropped for others' shares",
+            "to fill up": "kept to fill the share",
+        }
         for i, why in enumerate(self.choice.why):
-            if why == "no score":
-                reasons.append(f"dropped: {self.score} says nothing of it")
-                continue
-            dropped = {"dropped": "dropped", "others' shares": "dropped for others' shares"}
-            what = dropped.get(why, f"kept for {why}")
-            reasons.append(f"{what}: rank {self.choice.rank[i]:,} of {n} by {self.score}")
+            what = told.get(why, f"kept for {why}")
+            by = f"rank {self.choice.rank[i]:,} of {n} by {self.score}"
+            reasons.append(f"{what}: {f'{self.score} says nothing of it' if np.isnan(self.own[i]) else by}")
         return {"score": values, "reason": reasons}
 
 
@@ -168,7 +171,8 @@ def _require_enough(options: WhichDataOptions, facts: FactSet) -> None:
     if int(options.keep * len(facts) + 1e-9):
         return
     aside = facts.left_out
-    why = f" ({len(aside)} rows were set aside: {aside[0].where}: {aside[0].reason})" if aside else ""
+    rows = f"{len(aside)} rows were" if len(aside) > 1 else "1 row was"
+    why = f" ({rows} set aside: {aside[0].where}: {aside[0].reason})" if aside else ""
     raise InputError(
         f"{options.facts}: {len(facts)} fact{'s' * (len(facts) != 1)}{why}; to keep {options.keep:g} of them "
         f"takes {math.ceil(1 / options.keep)} or more"
@@ -186,10 +190,19 @@ def _own_book(options: WhichDataOptions, facts: FactSet) -> Phrasebook | None:
 
 
 def choose_facts(options: WhichDataOptions, ready: ReadyCandidates, home: Path) -> ChosenFacts:
-    """Score the candidates, or take the scores that an earlier run left in ``home``, and choose."""
+    """Score the candidates, or take the scores that an earlier run left in ``home``, and choose.
+
+    Raises:
+        InputError: the score that is to choose says nothing of any fact.
+    """
     facts = ready.candidates.facts
     names = tuple(dict.fromkeys((ready.score, *options.also)))
     values, classes = _scored(ready.candidates, names, home / TABLE)
+    if np.isnan(values[ready.score]).all():
+        raise InputError(
+            f"--score {ready.score}: says nothing of any of the {len(facts)} facts; choose another score, or "
+            "give more facts"
+        )
     choice = choose(values[ready.score], facts, options.keep, floor=options.floor, seed=options.seed)
     made = ChosenFacts(options=options, ready=ready, values=values, choice=choice, classes=classes)
     with recorded_file(home / TABLE) as temporary:

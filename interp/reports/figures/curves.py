@@ -195,4 +195,5 @@ def count_span(counts: Iterable[int]) -> str:
 
 def counted(counts: Iterable[int], unit: str) -> str:
     """Write what stands behind values, ``n = 12 facts``; nothing where nothing does."""
-    return f"n = {count_span(counts)} {unit}".rstrip() if (counts := list(counts)) else ""
+    counts = list(counts)
+    return f"n = {count_span(counts)} {unit[:-1] if set(counts) == {1} else unit}".rstrip() if counts else ""

@@ -107,7 +107,7 @@ def _by_arm(run: Run, series: Series, what: str, *, scale: float, ylabel: str, l
         look: dict[str, Any] = {"color": colour, "marker": marker, "label": text, "linestyle": ""}
         draw_points(axes, [i + shift for i in points], list(points.values()), scale=scale, **look)
     upright = len(run.arms) > MOST_LEVEL
-    names = [style.drawable_label(arm, 18 if upright else 14) for arm in run.arms]
+    names = list(style.drawable_labels(run.arms, 18 if upright else 14).values())
     axes.set_xticks(range(len(names)), names, rotation=90 * upright)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_xlabel(counted({e.n for points in measured.values() for e in points.values()}, run.unit))
@@ -163,6 +163,7 @@ def _draw_readouts(frame: pd.DataFrame) -> Figure:
     styles = style.arm_style(arms)
     width = 2.5 if style.room() > 5 else style.room()
     figure, grid = style.panels_of(2, width=width, height=0.7 + 0.38 * len(arms), sharey=True)
+    labels = style.drawable_labels(arms, 18)
     right = frame["correct"].astype(bool)
     split = {
         (arm, flag): frame[(frame["arm"] == arm) & (right == flag)] for arm in arms for flag in (True, False)
@@ -180,7 +181,7 @@ def _draw_readouts(frame: pd.DataFrame) -> Figure:
         axes.set_xlabel(title)
         style.rule_axes(axes, "x")
         axes.margins(x=0.1)
-        style.name_rows(axes, [_name(rows, arm) for arm in arms])
+        style.name_rows(axes, [f"{labels[arm]}\n{_counts(rows, arm)}" for arm in arms])
     grid[0].set_ylim(len(arms) - 0.5, -0.5)
     for face, text in ((style.INK, "answered right"), ("none", "answered wrong")):
         grid[0].plot([], [], marker="o", color=style.INK, linestyle="", markerfacecolor=face, label=text)
@@ -201,9 +202,9 @@ def _mean(rows: pd.DataFrame, column: str) -> Estimate | None:
     return over_seeds(each, overlap=overlap_of(rows))
 
 
-def _name(rows: Mapping[tuple[str, bool], pd.DataFrame], arm: str) -> str:
-    """Name an arm and how many facts it answers right and wrong."""
+def _counts(rows: Mapping[tuple[str, bool], pd.DataFrame], arm: str) -> str:
+    """Say how many facts an arm answers right and wrong."""
     counts = (
         rows[arm, flag].groupby("seed").size() if (arm, flag) in rows else [0] for flag in (True, False)
     )
-    return f"{style.drawable_label(arm, 18)}\nn = {' / '.join(map(count_span, counts))}"
+    return f"n = {' / '.join(map(count_span, counts))}"

@@ -136,6 +136,7 @@ def _draw(panels: Panels) -> Figure:
     drawn = [effects for pair in panels.values() for effects in pair if effects is not None]
     most = max(float(np.nanmax(np.abs(effects.mean))) for effects in drawn) or 1.0
     scale = {"cmap": style.DIVERGING, "vmin": -most, "vmax": most}
+    labels = style.drawable_labels(panels, 14)
     for line, (arm, pair) in zip(grid, panels.items(), strict=True):
         for axes, effects in zip(line, pair, strict=False):
             if effects is None:
@@ -144,7 +145,7 @@ def _draw(panels: Panels) -> Figure:
             image = draw_map(axes, effects.mean, cell, sign=True, marked=effects.settled, **scale)
             index_ticks(axes, layers, heads, width)
             axes.set_xlabel("head" if line is grid[-1] else "")
-            name = style.drawable_label(arm, 14) if arm else "transplant"
+            name = labels[arm] if arm else "transplant"
             axes.set_title(f"{name if axes is line[0] else 'placebo'}, n = {effects.n:,}", loc="left")
         line[0].set_ylabel("layer")
     figure.colorbar(

@@ -38,12 +38,11 @@ def accuracy_by_quartile(run: Run) -> Figure:
         raise NotMeasured("Accuracy by popularity is left out: the facts carry no popularity.")
     figure = style.new_figure(min(5.4, style.room()), 3.1)
     axes = figure.add_subplot()
-    styles = style.arm_style(list(measured))
+    styles, labels = style.arm_style(list(measured)), style.drawable_labels(measured, 24)
     step = min(0.09, 0.5 / len(measured))
     for i, (arm, points) in enumerate(measured.items()):
         places = [q + (i - (len(measured) - 1) / 2) * step for q in points]
-        label = style.drawable_label(arm, 24)
-        draw_points(axes, places, list(points.values()), label=label, scale=100, **styles[arm])
+        draw_points(axes, places, list(points.values()), label=labels[arm], scale=100, **styles[arm])
     axes.set_xticks(range(4), [_quartile_label(measured, i) for i in range(4)])
     axes.set_xlim(-0.5, 3.5)
     top = max(e.value for points in measured.values() for e in points.values())
@@ -117,11 +116,8 @@ def _quartile_label(measured: dict[str, dict[int, MeasuredEstimate]], i: int) ->
 
 def _row_label(run: Run, name: str, seed: str | None) -> str:
     first, _, second = name.rpartition("_minus_")
-    pair = (
-        f"{style.drawable_label(first)} \u2212 {style.drawable_label(second)}"
-        if first
-        else style.drawable_label(name, 36)
-    )
+    labels = style.drawable_labels([*run.arms, first, second])
+    pair = f"{labels[first]} \u2212 {labels[second]}" if first else style.drawable_label(name, 36)
     if len(run.seeds) < 2:
         return pair
     return f"{pair}, mean" if seed is None else f"seed {style.drawable_label(seed)}"

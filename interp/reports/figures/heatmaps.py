@@ -110,16 +110,17 @@ def _maps(
     above, below = (grid[0][:2], grid[0][2:]) if beside else (lines[0], lines[-1][1:] if moved else [])
 
     scales = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": max(table.max() for table in mean.values())}
+    names, short = (style.drawable_labels(mean, longest) for longest in (20, 14))
     for axes, (arm, table) in zip(above, mean.items(), strict=True):
         image = draw_map(axes, table, cell, **scales)
-        axes.set_title(style.drawable_label(arm, 20), weight="bold")
+        axes.set_title(names[arm], weight="bold")
     _colour_bar(figure, image, above, f"mass (n = {n:,})", width, below=down)
     changes = {arm: mean[arm] - mean[reference] for arm in moved}
     reach = max((abs(change).max() for change in changes.values()), default=0) or 1e-3
     scales = {"cmap": style.DIVERGING, "vmin": -reach, "vmax": reach}
     for axes, (arm, change) in zip(below, changes.items(), strict=True):
         image = draw_map(axes, change, cell, sign=True, marked=moved[arm], **scales)
-        axes.set_title(f"{style.drawable_label(arm, 14)} \u2212 {style.drawable_label(reference, 14)}")
+        axes.set_title(f"{short[arm]} \u2212 {short[reference]}")
     if moved:
         _colour_bar(figure, image, below, "change", width, below=down)
     for axes in (*above, *below):

@@ -13,8 +13,8 @@ from matplotlib.path import Path as Outline
 
 from interp.reports.figures import style
 from interp.reports.figures.curves import count_span, draw_points
-from interp.reports.figures.style import COLUMN, INK, drawable_label
-from interp.reports.read.run import require_columns
+from interp.reports.figures.style import COLUMN, INK, drawable_labels
+from interp.reports.read.run import NotMeasured, require_columns
 from interp.stats import Estimate, estimate, over_seeds, overlap_of
 
 if TYPE_CHECKING:
@@ -65,22 +65,31 @@ def verdict_bars(
     """Draw what became of the facts that the base knew, a bar an arm, the first share's interval below.
 
     Raises:
+        NotMeasured: the base knew no fact.
         InputError: the table lacks ``base_knew`` or ``verdict``, or an arm.
     """
     frame = require_columns(source, ("base_knew", "verdict", "subject"), arms)
-    return _bars(frame[frame["base_knew"] == 1])
+    return _bars(_require_known(frame))
 
 
 def verdicts_by_popularity(source: pd.DataFrame | Path | str, *, arms: Sequence[str] | None = None) -> Figure:
     """Draw what became of the facts that the base knew by popularity, from the most popular quarter of facts.
 
     Raises:
+        NotMeasured: the base knew no fact.
         InputError: the table lacks a column, or an arm.
     """
     frame = require_columns(source, ("base_knew", "verdict", "subject", "popularity"), arms)
     rank = frame.groupby(["seed", "arm"])["popularity"].rank(method="first", ascending=False, pct=True)
     frame = frame.assign(quarter=np.ceil(rank.astype(float) * 4))
-    return _by_quarter(frame[frame["base_knew"] == 1])
+    return _by_quarter(_require_known(frame))
+
+
+def _require_known(frame: pd.DataFrame) -> pd.DataFrame:
+    known = frame[frame["base_knew"] == 1]
+    if not len(known):
+        raise NotMeasured("What became of the facts that the base knew is left out: it knew none of them.")
+    return known
 
 
 def verdict_shares(frame: pd.DataFrame, wanted: Sequence[str]) -> dict[str, Estimate]:
@@ -98,11 +107,12 @@ def verdict_shares(frame: pd.DataFrame, wanted: Sequence[str]) -> dict[str, Esti
 @style.in_house_style
 def _flows(frame: pd.DataFrame) -> Figure:
     arms = list(frame["arm"].unique())
+    labels = drawable_labels(arms, 16)
     figure, grid = style.panels_of(len(arms), width=COLUMN, height=2.55)
     for axes, arm in zip(grid, arms, strict=True):
         rows = frame[frame["arm"] == arm]
         _flow(axes, rows)
-        axes.set_title(_heading(arm, rows), loc="left", fontsize=7.5)
+        axes.set_title(f"{labels[arm]}, {_counts(rows)}" if arm else _counts(rows), loc="left", fontsize=7.5)
         axes.set_axis_off()
     return figure
 
@@ -169,8 +179,10 @@ def _bars(known: pd.DataFrame) -> Figure:
     arms = {str(arm): rows for arm, rows in known.groupby("arm", sort=False)}
     figure = style.new_figure(COLUMN, 0.75 + 0.52 * len(arms))
     axes = figure.subplots()
-    headings = [_heading(arm, rows).replace(" facts", "").split(", ") for arm, rows in arms.items()]
-    _share_bars(axes, list(arms.values()), ["\n".join(parts[:2]) for parts in headings], _present(known))
+    labels = drawable_labels(arms, 16)
+    counts = {arm: f"n = {count_span(rows.groupby('seed').size())}" for arm, rows in arms.items()}
+    names = [f"{labels[arm]}\n{told}" if arm else told for arm, told in counts.items()]
+    _share_bars(axes, list(arms.values()), names, _present(known))
     style.legend_of(figure, axes, below=True, columns=2, handlelength=1)
     return figure
 
@@ -178,12 +190,13 @@ def _bars(known: pd.DataFrame) -> Figure:
 @style.in_house_style
 def _by_quarter(known: pd.DataFrame) -> Figure:
     arms = {str(arm): rows for arm, rows in known.groupby("arm", sort=False)}
+    labels = drawable_labels(arms, 16)
     figure, grid = style.panels_of(len(arms), width=COLUMN, height=1.75, extra=0.5, sharex=True)
     for axes, (arm, rows) in zip(grid, arms.items(), strict=True):
         quarters = {q: part for q in range(1, 5) if len(part := rows[rows["quarter"] == q])}
         names = [f"{q}, n = {count_span(part.groupby('seed').size())}" for q, part in quarters.items()]
         _share_bars(axes, list(quarters.values()), names, _present(known))
-        axes.set_title(drawable_label(arm, 16), loc="left")
+        axes.set_title(labels[arm], loc="left")
     columns = 4 if figure.get_figwidth() > 5 else 2
     style.legend_of(figure, grid[0], below=True, columns=columns, handlelength=1)
     return figure
@@ -222,12 +235,12 @@ def _share_bars(
     axes.spines["left"].set_visible(False)
 
 
-def _heading(arm: str, rows: pd.DataFrame) -> str:
-    """Name an arm and its n: facts, and seeds where there are several."""
+def _counts(rows: pd.DataFrame) -> str:
+    """Say of how many facts a panel is, and of how many seeds where there are several."""
     counts = rows.groupby("seed").size()
-    name = f"{drawable_label(arm, 16)}, " if arm else ""
     seeds = f", {len(counts)} seeds" if len(counts) > 1 else ""
-    return f"{name}n = {count_span(counts)} facts{seeds}"
+    facts = "fact" if counts.max() == 1 else "facts"
+    return f"n = {count_span(counts)} {facts}{seeds}"
 
 
 def _written(share: Estimate) -> str:

@@ -22,7 +22,7 @@ class Options:
 
     run: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run directories, such as runs/demo."""
-    verdicts: Path | None = None
+    verdict_run: Path | None = None
     """A run of stored_or_suppressed on the same checkpoints."""
     compare: bool = False
     """Put the runs side by side on one page."""
@@ -39,7 +39,7 @@ class Options:
         if not self.run:
             raise InputError("no run: name a run directory, such as runs/demo")
         if self.compare:
-            refuse_unread(self, ("verdicts",), "is not compared; leave it or --compare out")
+            refuse_unread(self, ("verdict_run",), "is not compared; leave it or --compare out")
         else:
             refuse_unread(self, ("out",), "goes with --compare; a run's own page is its report.html")
 
@@ -62,7 +62,7 @@ def _command(arguments: Sequence[str] | None) -> None:
     if options.compare:
         written = [(compare(options.run, options.out), None)]
     else:
-        written = [_written(path, options.verdicts) for path in options.run]
+        written = [_written(path, options.verdict_run) for path in options.run]
     for path, table in written:
         if table is not None:
             Console().print(without_escapes(table))

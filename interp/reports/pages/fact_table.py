@@ -131,13 +131,13 @@ def read_verdicts(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
         InputError: the directory holds no verdicts, or those of other facts.
     """
     if not (path / "facts.parquet").is_file():
-        raise InputError(f"--verdicts {path}: holds no facts.parquet; {RULE}")
+        raise InputError(f"--verdict-run {path}: holds no facts.parquet; {RULE}")
     verdicts = read_parquet(path / "facts.parquet")
     if not {*ROW, "answer", "verdict"} <= set(verdicts):
-        raise InputError(f"--verdicts {path}: holds no verdicts; name a run of stored_or_suppressed")
+        raise InputError(f"--verdict-run {path}: holds no verdicts; name a run of stored_or_suppressed")
     key = [*ROW, "answer"]
     if not len(verdicts.merge(frame[key].drop_duplicates(), on=key)):
-        raise InputError(f"--verdicts {path}: judges other facts; name a run made with --run on this one")
+        raise InputError(f"--verdict-run {path}: judges other facts; name a run made with --run on this one")
     return verdicts
 
 

@@ -23,11 +23,21 @@ from interp.reports.pages.study import (
 )
 from interp.reports.views.view import template_environment
 
+PAPER = (
+    " The paper: Ghosal, Hashimoto & Raghunathan, Understanding Finetuning for Factual Knowledge Extraction, "
+    "ICML 2024, arXiv 2406.14785; its claims: 1, popular facts are the better ones to fine-tune on; 2, facts "
+    "that were seen more often are more salient; 3, unpopular facts draw attention off the subject; 4, what "
+    "is lost is still stored."
+)
 MOST_EXAMPLES = 3  # of each reason for leaving something out
 MOST_REASONS = 25
 YES_NO = {"supported": "yes", "not supported": "no", "inconclusive": "cannot tell"}
 ASKS_YES_OR_NO = ("Does", "Do", "Is", "Are", "Was", "Can", "Should")
 ENLARGED = 1.1  # figures are drawn for print, in 8 pt type
+# Letters of Hebrew, Arabic and other scripts that are read from right to left, and what stands between them.
+_TURNED = re.compile(
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff](?:[^<>&;]*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff])?"
+)
 _OWN_SIZE = re.compile(r'(<svg\b[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"')
 
 
@@ -51,7 +61,12 @@ def render_study(
         row_files: the run's files of rows, from which its numbers can be computed again.
     """
     environment, terms = template_environment(), Terms()
-    environment.filters |= {"figure": own_size, "cell": write_cell, "terms": terms.opened}
+    environment.filters |= {
+        "figure": own_size,
+        "cell": write_cell,
+        "terms": terms.opened,
+        "isolated": isolated,
+    }
     lead = next((each for each in study.figures if not each.missing), None)
     return environment.get_template("page.html.j2").render(
         name=name,
@@ -97,7 +112,7 @@ class Terms:
             self.used[term] = self.texts[term]
             return f'<button type="button" class="term" popovertarget="term-{term}">{found[0]}</button>'
 
-        return Markup(self._pattern.sub(button, str(escape(text))))
+        return Markup(self._pattern.sub(button, str(isolated(text))))
 
 
 def claims_table(study: Study) -> StudyTable:
@@ -108,7 +123,7 @@ def claims_table(study: Study) -> StudyTable:
         rows=tuple((c.claim, c.source, c.measured, c.outcome) for c in study.claims),
         note="Worded before the measurement. Supported: the whole 95% interval lies on the claimed side; "
         "not supported: on the other; inconclusive: on both, or there is no interval; not measured: no "
-        "number speaks to it.",
+        f"number speaks to it.{PAPER if any(c.source.startswith('paper') for c in study.claims) else ''}",
     )
 
 
@@ -163,7 +178,12 @@ def write_cell(cell: Cell) -> Markup:
     number, _, behind = text.partition(" (")
     if behind and number[:1] in "+−0123456789" and " " not in number:
         return Markup('{} <span class="aside">({}</span>').format(number, behind)
-    return escape(text)
+    return isolated(text)
+
+
+def isolated(text: str) -> Markup:
+    """Escape a text, and isolate what is read from right to left, which would turn its neighbours round."""
+    return Markup(_TURNED.sub(r"<bdi>\g<0></bdi>", str(escape(text))))
 
 
 def own_size(svg: str) -> Markup:

@@ -1,7 +1,7 @@
 """The report of a run directory: one self-contained HTML page, its figures as files, a terminal's headline.
 
     python -m interp.report runs/demo
-    python -m interp.report runs/demo --verdicts runs/verdicts
+    python -m interp.report runs/demo --verdict-run runs/verdicts
     python -m interp.report runs/one runs/other --compare --out compare.html
 
 The page makes no network request: style, scripts, figures and data are inside it, and its own content
@@ -100,7 +100,9 @@ def report(run: Run | Path | str, *, drawn: Drawn | None = None, verdicts: Path 
     """
     if not isinstance(run, Run) and is_study(Path(run)):
         if verdicts is not None:
-            raise InputError(f"--verdicts {verdicts}: {run} is no run of attention_imbalance; leave it out")
+            raise InputError(
+                f"--verdict-run {verdicts}: {run} is no run of attention_imbalance; leave it out"
+            )
         return rebuild(run)
     run = as_run(run)
     judged = None if verdicts is None else Path(verdicts)

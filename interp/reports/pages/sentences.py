@@ -7,7 +7,7 @@ and any other is inconclusive. Nothing is rounded before it is compared. The wor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -67,7 +67,8 @@ def format_evidence(run: Run, measured: MeasuredEstimate, kind: str, *, signed: 
         return f"({span}, n = {measured.n} {run.unit if measured.n != 1 else run.unit[:-1]})"
     if run.unit == "seeds":
         return f"(95% interval {span}, over {measured.n} training seeds)"
-    return f"(95% interval {span}, over the subjects of n = {measured.n:,} facts)"
+    facts = "fact" if measured.n == 1 else "facts"
+    return f"(95% interval {span}, over the subjects of n = {measured.n:,} {facts})"
 
 
 def question(run: Run) -> str:
@@ -96,10 +97,19 @@ def answer(run: Run) -> Answer:
     sentences = tuple(filter(None, said)) or (_said("no_arms"),)
     gaps = [gap for name in run.contrasts if (gap := run.number("contrasts", name, "accuracy"))]
     directions = frozenset(gap.direction for gap in gaps)
-    words = {frozenset({1}): "more accurate than the base", frozenset({-1}): "less accurate than the base"}
-    default = "cannot tell" if directions <= {0} else "some more, some less accurate than the base"
-    verdict = f"{words.get(directions, default)}, {held_of}" if any(said) else "not measured"
+    verdict = f"{_against_the_base(directions)}, {held_of}" if any(said) else "not measured"
     return Answer(verdict=verdict, sentences=sentences)
+
+
+def _against_the_base(directions: Set[int]) -> str:
+    """Word the signs of the arms' differences from the base, 0 where an interval does not settle one."""
+    sides = [word for sign, word in ((1, "more"), (-1, "less")) if sign in directions]
+    if not sides:
+        return "cannot tell"
+    if len(directions) == 1:
+        return f"{sides[0]} accurate than the base"
+    unsettled = ", of the others it cannot tell" if 0 in directions else ""
+    return f"some {', some '.join(sides)} accurate than the base{unsettled}"
 
 
 def scope(config: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -42,7 +44,7 @@ class StudyTable:
     def right(self) -> tuple[bool, ...]:
         """Which columns hold numbers: those go to the right."""
         written = [[format_cell(cell) for cell in row] for row in self.rows]
-        numbers = [[c in ("", NOT_MEASURED) or c[0] in "+−0123456789" for c in row] for row in written]
+        numbers = [[c in ("", NOT_MEASURED) or c[0] in "+-−0123456789" for c in row] for row in written]
         return tuple(all(row[i] for row in numbers) for i in range(len(self.columns)))
 
 
@@ -114,12 +116,15 @@ class Study:
 
 
 def format_cell(cell: Cell) -> str:
-    """Write a cell: thousands apart, floats to three digits, a missing number as a word."""
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+    """Write a cell: thousands apart, floats to three digits, yes or no, a missing number as a word."""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool | np.bool_):
+        return "yes" if cell else "no"
+    if cell is None or math.isnan(cell):
         return NOT_MEASURED
-    if isinstance(cell, int):
-        return f"{cell:,}"
-    return cell if isinstance(cell, str) else f"{cell:.3g}"
+    whole = isinstance(cell, int | np.integer) or 1000 <= abs(cell) < 1e15
+    return (f"{cell:,.0f}" if whole else f"{cell:.3g}").replace("-", "−")
 
 
 def format_interval(
@@ -146,7 +151,8 @@ def format_interval(
     scale, sign = 100 if unit == "%" else 1, "+" if signed else ""
 
     def written(number: float) -> str:
-        return f"{scale * number:{sign}.{digits}f}".replace("-", "−")
+        # z: what rounds to zero has no minus.
+        return f"{scale * number:{sign}z.{digits}f}".replace("-", "−")
 
     head = f"{written(value)}{unit}"
     if low is None or high is None or math.isnan(low):

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from finetune.common.errors import InputError
 from interp.reports.figures import style
-from interp.reports.figures.style import drawable_label
+from interp.reports.figures.style import drawable_label, drawable_labels
 from interp.reports.views.view import View
 
 MOST_NUMBERED = 16  # columns; of more, numbers are on pointing only
@@ -170,6 +170,7 @@ def _grid_figure(view: HeadGrid) -> Figure:
     height = 0.7 + min(0.3, 6 / rows) * rows
     figure = style.new_figure(min(7.0, max(2.4, 0.8 + wide * beside)), lines * height)
     grid = list(figure.subplots(lines, beside, squeeze=False).flatten())
+    labels = drawable_labels(view.values, 24)
     drawn: dict[ColourScale, ScalarMappable] = {}
     across, down = 1 + (columns - 1) // 16, 1 + (rows - 1) // 40  # names stand at every so many
     for axes, (name, table) in zip(grid, view.values.items(), strict=False):
@@ -178,7 +179,7 @@ def _grid_figure(view: HeadGrid) -> Figure:
         drawn[scale] = axes.imshow(
             table, aspect="auto", interpolation="none", cmap=colours, vmin=low, vmax=scale.most
         )
-        axes.set_title(drawable_label(name, 24) if name else "")
+        axes.set_title(labels[name] if name else "")
         axes.set_xticks(range(0, columns, across), view.columns[::across], fontsize=6)
         axes.tick_params(length=0, axis="both", which="both")
         axes.tick_params(axis="x", labelrotation=90 if max(map(len, view.columns)) > 3 else 0)
