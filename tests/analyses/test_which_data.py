@@ -58,7 +58,7 @@ def test_the_best_rows_are_written_as_they_came_and_the_others_too(
     table: Path, tiny_llama_dir: Path, tmp_path: Path
 ) -> None:
     out, dropped = tmp_path / "chosen.csv", tmp_path / "dropped.csv"
-    home = which_data.run(options(tiny_llama_dir, table, out, keep=0.25, dropped=dropped))
+    home = which_data.run(options(tiny_llama_dir, table, out, share=0.25, dropped=dropped))
     given = pd.read_csv(table, sep=";").set_index("mine")
     chosen, others = (pd.read_csv(path, sep=";").set_index("mine") for path in (out, dropped))
     assert list(chosen.columns) == [*given.columns, "score", "reason"]
@@ -169,7 +169,7 @@ def test_the_next_command_trains_on_what_the_last_one_wrote(
     table: Path, tiny_llama_dir: Path, tmp_path: Path
 ) -> None:
     for name in ("chosen.csv", "chosen.jsonl", "chosen.csv"):
-        home = which_data.run(options(tiny_llama_dir, table, tmp_path / name, keep=0.75))
+        home = which_data.run(options(tiny_llama_dir, table, tmp_path / name, share=0.75))
         assert f"--facts {tmp_path / name} " in following(home)[1]
 
 
@@ -209,7 +209,7 @@ def test_facts_without_a_score_are_told_as_such_and_count(
 
     monkeypatch.setitem(SCORES, "question", Score(name="question", compute=score, meaning="one", forwards=0))
     out = tmp_path / "a.csv"
-    home = which_data.run(options(tiny_llama_dir, table, out, score="question", keep=0.75, floor=0.0))
+    home = which_data.run(options(tiny_llama_dir, table, out, score="question", share=0.75, floor=0.0))
     why = pd.read_csv(out, sep=";")["reason"].tolist()
     assert why[0] == "kept for its score: rank 1 of 8 by question"
     assert set(why[1:]) == {"kept to fill the share: question says nothing of it"}
@@ -357,7 +357,7 @@ def test_what_a_fact_came_from_is_the_row_that_was_kept(tmp_path: Path) -> None:
 def test_questions_that_do_not_fit_are_set_aside(bare: Path, tiny_llama_dir: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.csv"
     long.write_text(bare.read_text(encoding="utf-8") + f"\n{'why ' * 90}?,Rome\n", encoding="utf-8")
-    home = which_data.run(options(tiny_llama_dir, long, tmp_path / "chosen.csv", score="question", keep=1.0))
+    home = which_data.run(options(tiny_llama_dir, long, tmp_path / "chosen.csv", score="question", share=1.0))
     assert len(pd.read_csv(tmp_path / "chosen.csv")) == 8
     (aside,) = read_json(home / "manifest.json")["left_out"]
     assert aside["where"] == "long.csv:10"
@@ -381,7 +381,7 @@ def test_the_same_command_takes_the_scores_that_are_there(
     assert made.out.read_text(encoding="utf-8") == first
     assert (home / "results.json").read_text() == numbers
     with pytest.raises(InputError, match="holds another run"):
-        which_data.run(replace(made, keep=0.3))
+        which_data.run(replace(made, share=0.3))
 
 
 def test_nothing_of_the_user_s_is_written_over(table: Path, tiny_llama_dir: Path, tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_columns_that_would_be_hidden_are_refused(tiny_llama_dir: Path, tmp_path
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ({"keep": 0.0}, "--share 0"),
+        ({"share": 0.0}, "--share 0"),
         ({"floor": 1.5}, "--floor 1.5"),
         ({"score": "fame"}, "--score fame: choose from statement"),
         ({"also": ("fame",)}, "--also fame"),

@@ -60,7 +60,7 @@ def advice(options: WhichDataOptions, way: str, facts: int, known: dict[str, Any
             "one of three few-shot prompts."
         )
     told.append(evidence(facts, measured_gains().get(way, ())))
-    if options.keep < 1 and options.floor < 1:
+    if options.share < 1 and options.floor < 1:
         told.append("If it must be fewer, keep relations and answers even (--floor 1).")
     if is_news(known):
         told.append(
@@ -145,7 +145,7 @@ def next_commands(
         made.append(
             shlex.join([*words, "--facts", config["facts"], *drawn, *style, *hold, "--out", "runs/tuned"])
         )
-    if config["keep"] < 1 and can_deal(subjects[1], 0.0):
+    if config["share"] < 1 and can_deal(subjects[1], 0.0):
         chosen = shlex.join([*words, "--facts", out, *style, "--out", "runs/tuned-chosen"])
         made.append(f"{chosen}  # on the chosen ones alone")
     return tuple(made)

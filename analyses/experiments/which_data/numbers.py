@@ -62,7 +62,7 @@ def _group(rows: pd.DataFrame) -> dict[str, Any]:
 def _agreement(made: ChosenFacts, frame: pd.DataFrame, name: str) -> dict[str, Any]:
     """Say how far another score would choose the same facts: the shared part, and the ranks' correlation."""
     options = made.options
-    other = choose(made.values[name], made.facts, options.keep, floor=options.floor, seed=options.seed)
+    other = choose(made.values[name], made.facts, options.share, floor=options.floor, seed=options.seed)
     subjects = frame["subject"].to_numpy()
     shared = estimate(other.kept[made.choice.kept].astype(float), groups=subjects[made.choice.kept])
     both = np.isfinite(made.own) & np.isfinite(made.values[name])

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import tyro
-
 from analyses.common.asking_options import AskedFactsOptions
 from finetune.checkpoints.precision import default_dtype, note_slow_dtype
 from finetune.common.errors import InputError
@@ -26,7 +24,7 @@ class WhichDataOptions(AskedFactsOptions):
     """Candidates: a file (CSV, TSV, JSON, JSONL, parquet), a directory of them, or a data set of the hub."""
     out: Path = Path("chosen.csv")
     """Where the chosen rows go, in the format that its extension says; a directory for a directory."""
-    keep: Annotated[PositiveShare, tyro.conf.arg(name="share")] = 0.5
+    share: PositiveShare = 0.5
     """Share of the facts to keep."""
     score: str | None = None
     """What to keep them by (default: the best label-free score that the facts allow)."""

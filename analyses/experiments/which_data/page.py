@@ -83,7 +83,7 @@ def _kept(made: ChosenFacts, results: Results) -> str:
 
 def _if_fewer(made: ChosenFacts) -> str:
     """Introduce the chosen rows as what they are: advised, or only what fewer facts would be."""
-    out, share = made.options.out, made.options.keep
+    out, share = made.options.out, made.options.share
     ahead, *_ = settings_ahead(measured_gains().get(way_of(made.score, made.options.floor), ()))
     part = "a half" if share == HALF else f"{100 * share:g}%"
     return (

@@ -86,7 +86,7 @@ class ChosenFacts:
         options, book = self.options, self.options.phrasebook
         worded = f" as {book.name} words them" if book else ""
         how = "drawn at random" if SCORES[self.score].is_placebo else f"by {self.score}"
-        return f"{self.facts.name}{worded}, {100 * options.keep:g}% {how}, base {options.base}"
+        return f"{self.facts.name}{worded}, {100 * options.share:g}% {how}, base {options.base}"
 
     @property
     def columns(self) -> dict[str, list[Any]]:
@@ -168,14 +168,14 @@ def _drawn_at_random(subjects_known: bool) -> str:
 
 def _require_enough(options: WhichDataOptions, facts: FactSet) -> None:
     """Refuse facts so few that none would be kept."""
-    if int(options.keep * len(facts) + 1e-9):
+    if int(options.share * len(facts) + 1e-9):
         return
     aside = facts.left_out
     rows = f"{len(aside)} rows were" if len(aside) > 1 else "1 row was"
     why = f" ({rows} set aside: {aside[0].where}: {aside[0].reason})" if aside else ""
     raise InputError(
-        f"{options.facts}: {len(facts)} fact{'s' * (len(facts) != 1)}{why}; to keep {options.keep:g} of them "
-        f"takes {math.ceil(1 / options.keep)} or more"
+        f"{options.facts}: {len(facts)} fact{'s' * (len(facts) != 1)}{why}; to keep {options.share:g} of "
+        f"them takes {math.ceil(1 / options.share)} or more"
     )
 
 
@@ -203,7 +203,7 @@ def choose_facts(options: WhichDataOptions, ready: ReadyCandidates, home: Path) 
             f"--score {ready.score}: says nothing of any of the {len(facts)} facts; choose another score, or "
             "give more facts"
         )
-    choice = choose(values[ready.score], facts, options.keep, floor=options.floor, seed=options.seed)
+    choice = choose(values[ready.score], facts, options.share, floor=options.floor, seed=options.seed)
     made = ChosenFacts(options=options, ready=ready, values=values, choice=choice, classes=classes)
     with recorded_file(home / TABLE) as temporary:
         choice_frame(made).to_parquet(temporary)
