@@ -403,7 +403,8 @@ def test_the_figure_writes_every_number_and_marks_what_is_beyond_chance():
     figure = heatmap(results)
     texts = {(t.get_position(), i): t for i, axes in enumerate(figure.axes) for t in axes.texts}
     same = texts[(0, 0), 0]
-    assert (same.get_text(), same.get_weight()) == ("+1.00", "bold")
+    assert (same.get_text(), same.get_weight()) == ("+1.00", "normal"), "no draw changes it: no interval"
+    assert texts[(0, 1), 0].get_weight() == "bold"
     unrelated = texts[(0, 2), 0]
     assert unrelated.get_weight() == "normal"
     assert texts[(0, 3), 0].get_text() == "–"

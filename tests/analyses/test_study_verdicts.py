@@ -68,7 +68,14 @@ def test_a_former_rules_eroded_facts_count_only_where_they_are_stated() -> None:
 def test_three_seeds_are_pooled_and_fewer_shown_apart() -> None:
     each = {seed: lost_fact_endpoints(verdicts(4 + seed)) for seed in range(3)}
     nothing = Results.of({})
-    empty = {"pooled": nothing, "seeds": {}, "records": [], "rows": pd.DataFrame(), "agreement": {}}
+    empty = {
+        "pooled": nothing,
+        "seeds": {},
+        "records": [],
+        "rows": pd.DataFrame(),
+        "agreement": {},
+        "cpu_seconds": 0.0,
+    }
     numbers = StudyNumbers(overlap=0.0, lost=each, **empty)
     pooled, p = numbers.of_lost(STORED_ABOVE_CONTROLS)
     assert pooled["3 seeds"].value == pytest.approx(0.4)

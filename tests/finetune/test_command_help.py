@@ -77,7 +77,7 @@ def test_a_command_is_called_as_the_user_called_it(
 
 def test_names_of_before_are_understood() -> None:
     for options, name, old, new in (
-        (WhichDataOptions, "keep", "--keep=0.25", "--share=0.25"),
+        (WhichDataOptions, "share", "--keep=0.25", "--share=0.25"),
         (PopularityOrDiversityOptions, "relations", "--relations=2", "--relation-counts=2"),
         (report.Options, "verdict_run", "--verdicts=a", "--verdict-run=a"),
     ):

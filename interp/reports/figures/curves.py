@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -194,6 +195,10 @@ def count_span(counts: Iterable[int]) -> str:
 
 
 def counted(counts: Iterable[int], unit: str) -> str:
-    """Write what stands behind values, ``n = 12 facts``; nothing where nothing does."""
+    """Write what stands behind values, ``n = 12 facts``; nothing where nothing does.
+
+    Of one the unit's first word loses its plural: ``n = 1 training of each arm``.
+    """
     counts = list(counts)
-    return f"n = {count_span(counts)} {unit[:-1] if set(counts) == {1} else unit}".rstrip() if counts else ""
+    counted_unit = re.sub(r"s\b", "", unit, count=1) if set(counts) == {1} else unit
+    return f"n = {count_span(counts)} {counted_unit}".rstrip() if counts else ""

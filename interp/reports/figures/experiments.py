@@ -147,14 +147,12 @@ def training_curves(source: Run | Path | str) -> Figure:
     found = _trainings(source.path if isinstance(source, Run) else Path(source))
     if not found:
         raise NotMeasured("The course of the trainings is left out: this directory holds no training.json.")
-    count = max(map(len, found.values()))
     panels = {
         title: [_mean(arm, seeds, key) for arm, seeds in found.items()]
         for key, title in PANELS.items()
         if any(point[key] is not None for seeds in found.values() for points in seeds for point in points)
     }
-    what = "trainings" if count > 1 else "training"
-    unit = f"{what} of each arm" if len(found) > 1 else what
+    unit = "trainings of each arm" if len(found) > 1 else "trainings"
     figure = curves(panels, x="step", y="", share=False, unit=unit)
     for axes, title in zip(figure.axes, panels, strict=True):
         axes.set_ylim(0, 100 if title == PANELS["accuracy"] else None)
