@@ -160,7 +160,7 @@ def test_numbers_are_written_with_their_interval() -> None:
 
 
 def test_numbers_bear_no_sign_of_nothing_and_cells_are_of_their_kind() -> None:
-    assert format_interval(-0.0001, -0.01, 0.01, unit="%", signed=True) == "+0.0% (−1.0 to +1.0)"
+    assert format_interval(-0.0001, -0.01, 0.01, unit="%", signed=True) == "0.0% (−1.0 to +1.0)"
     assert format_interval(-0.0001, -0.01, 0.01, digits=2) == "0.00 (−0.01 to 0.01)"
     cells = (1234.5, 1e6, np.int64(1234567), True, np.float64("nan"), 0.000012, -0.5)
     told = ("1,234", "1,000,000", "1,234,567", "yes", "not measured", "1.2e−05", "−0.5")

@@ -148,11 +148,12 @@ def format_interval(
     """
     if value is None or math.isnan(value):
         return NOT_MEASURED
-    scale, sign = 100 if unit == "%" else 1, "+" if signed else ""
+    scale, plus = 100 if unit == "%" else 1, "+" if signed else ""
 
     def written(number: float) -> str:
-        # z: what rounds to zero has no minus.
-        return f"{scale * number:{sign}z.{digits}f}".replace("-", "−")
+        text = f"{scale * abs(number):.{digits}f}"
+        # What rounds to zero has no sign: a bound of "+0.0" would look beyond it.
+        return text if not float(text) else f"{'−' if number < 0 else plus}{text}"
 
     head = f"{written(value)}{unit}"
     if low is None or high is None or math.isnan(low):
