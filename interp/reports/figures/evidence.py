@@ -107,7 +107,8 @@ def _by_arm(run: Run, series: Series, what: str, *, scale: float, ylabel: str, l
         look: dict[str, Any] = {"color": colour, "marker": marker, "label": text, "linestyle": ""}
         draw_points(axes, [i + shift for i in points], list(points.values()), scale=scale, **look)
     upright = len(run.arms) > MOST_LEVEL
-    names = list(style.drawable_labels(run.arms, 18 if upright else 14).values())
+    labels = style.drawable_labels(run.arms, 18 if upright else 14)
+    names = [labels[arm] for arm in run.arms]
     axes.set_xticks(range(len(names)), names, rotation=90 * upright)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_xlabel(counted({e.n for points in measured.values() for e in points.values()}, run.unit))

@@ -57,7 +57,8 @@ def attention_strips(strips: Sequence[Strip]) -> Figure:
                 look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5}
                 look["color"] = "white" if weight > 0.6 else "black"
                 axes.text(column, row, f"{100 * weight:.0f}", **look)
-        axes.set_yticks(range(len(strip.rows)), list(drawable_labels(strip.rows, 16).values()))
+        labels = drawable_labels(strip.rows, 16)
+        axes.set_yticks(range(len(strip.rows)), [labels[name] for name in strip.rows])
         names, flags = [drawable_label(strip.tokens[i], 10) for i in kept], strip.subject[kept].tolist()
         _token_ticks(axes, names, flags, MUTED, 6.5)
         axes.set_xlim(-0.5, width - 0.5)  # one scale for all: a token is as wide in every strip
@@ -111,11 +112,11 @@ def token_rows(
     scale: dict[str, Any] = {"cmap": style.DIVERGING if signed else style.SEQUENTIAL, "vmin": -most * signed}
     figure = style.new_figure(min(7.0, style.room()), 1.15 + len(tables) * (0.155 * len(names) + 0.07))
     grid = figure.subplots(len(tables), 1, sharex=True, squeeze=False)[:, 0]
-    styles, shown_names = style.arm_style(names), list(drawable_labels(names, 12).values())
+    styles, labels = style.arm_style(names), drawable_labels(names, 12)
     flags = [subject[i] for i in kept]
     for k, (axes, title, table) in enumerate(zip(grid, panels, tables, strict=True)):
         image = axes.imshow(table, aspect="auto", interpolation="none", vmax=most, **scale)
-        axes.set_yticks(range(len(names)), shown_names, fontsize=6)
+        axes.set_yticks(range(len(names)), [labels[name] for name in names], fontsize=6)
         axes.set_ylabel(title, rotation=0, ha="right", va="center", weight="bold", labelpad=6)
         for label, name in zip(axes.get_yticklabels(), names, strict=True):
             label.set_color(styles[name]["color"])
