@@ -196,3 +196,21 @@ def test_a_look_up_by_name_leads_to_the_file(words: str, file: str) -> None:
     found = [p for p in paths if last in Path(p).stem and all(word in p for word in words.split())]
     assert found
     assert all(path.startswith(file) for path in found)
+
+
+LONGEST_MODULE, LONGEST_FUNCTION = 260, 50  # lines
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_modules_and_functions_fit_on_a_few_screens(package: str) -> None:
+    long = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT)
+        if (lines := text.count("\n")) > LONGEST_MODULE:
+            long.append(f"{name}: {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > LONGEST_FUNCTION:
+                    long.append(f"{name}:{node.lineno}: {node.name} has {length} lines")
+    assert not long, "split them, or say in fewer lines what they do"

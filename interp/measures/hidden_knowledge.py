@@ -161,12 +161,7 @@ def hidden_knowledge(
         InputError: a relation has no answer set, or no fact has so many wrong answers and another subject.
     """
     answers, other = draw_answers(prompts, answer_sets, seed=seed), other_subjects(prompts, seed=seed)
-    kept = [i for i, some in enumerate(answers) if len(some) == 1 + WRONG and other[i] != i]
-    if not kept:
-        raise InputError(
-            f"none of {len(prompts)} facts has {WRONG} wrong answers in its relation and another subject "
-            "with another answer; give larger answer sets, or more facts"
-        )
+    kept = _rankable(answers, other)
     texts = [answers[i] for i in kept]
     own = score_answers(model, tokenizer, [prompts[i] for i in kept], texts, batch_tokens=batch_tokens)
     swap = score_answers(
@@ -186,6 +181,17 @@ def hidden_knowledge(
     for name, table in scores.items():
         found[f"k_{name}"], found[f"k_star_{name}"] = knowledge(table)  # type: ignore[assignment]
     return pd.DataFrame(found)
+
+
+def _rankable(answers: Sequence[tuple[str, ...]], other: Sequence[int]) -> list[int]:
+    """Return the facts that have enough wrong answers and another subject."""
+    kept = [i for i, some in enumerate(answers) if len(some) == 1 + WRONG and other[i] != i]
+    if not kept:
+        raise InputError(
+            f"none of {len(answers)} facts has {WRONG} wrong answers in its relation and another subject "
+            "with another answer; give larger answer sets, or more facts"
+        )
+    return kept
 
 
 def score_answers(

@@ -1,18 +1,15 @@
 """Subject spans: from prompts to token batches that know where the subject is.
 
-A token belongs to the subject if its half-open character range overlaps the subject's, leading and trailing
-space aside: one that touches the span's edge is out, one that carries the space in front and the first
-letters is in, one that is only that space is out; one that is only a space *inside* the subject, as some
-tokenizers make before "2nd", is in. Ids and ranges are those of training (:mod:`finetune.data.tokenization`).
+Which tokens are the subject's is decided in :mod:`interp.measures.subject_masks`; ids and ranges are those of
+training (:mod:`finetune.data.tokenization`).
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -24,10 +21,10 @@ from finetune.common.errors import InputError, LeftOut
 from finetune.common.freed_memory import release_freed_memory
 from finetune.common.short_repr import ShortRepr
 from finetune.data.prompts import Prompt
-from finetune.data.tokenization import Span, TokenizedText, subject_tokens, tokenize
-from interp.measures.token_words import number_words, special_ids, stands_alone
+from finetune.data.tokenization import TokenizedText, tokenize
+from interp.measures.subject_masks import Occurrence, mask_subject
+from interp.measures.token_words import number_words, special_ids
 
-Occurrence = Literal["all"] | int | None
 SUNK = (
     "its prompt begins with the subject, and a first token draws attention whatever it is; word it with "
     "something in front (--phrasebook)"
@@ -178,7 +175,7 @@ def encode(
         try:
             if i in unshared:
                 raise ValueError(unshared[i])
-            mask = _mask_subject(prompt, tokens, occurrence, max_length)
+            mask = mask_subject(prompt, tokens, occurrence, max_length)
         except ValueError as error:
             left_out.append(LeftOut(where=prompt.fact_id or prompt.text, reason=str(error)))
             continue
@@ -212,39 +209,6 @@ def behind_lead_in(prompt: Prompt) -> Prompt:
     """Put neutral words in front of a prompt, so that its first token, a sink, is not the subject's."""
     start, end = prompt.subject
     return replace(prompt, text=LEAD_IN + prompt.text, subject=(len(LEAD_IN) + start, len(LEAD_IN) + end))
-
-
-def _occurrences(prompt: Prompt, occurrence: Occurrence) -> list[Span]:
-    if occurrence is None:
-        return [prompt.subject]
-    start, end = prompt.subject
-    pattern = re.escape(prompt.text[start:end])
-    if re.compile(rf"(?<!\w){pattern}(?!\w)").match(prompt.text, start):
-        pattern = rf"(?<!\w){pattern}(?!\w)"  # "Ada" is not to be found in "Canada"
-    spans = [match.span() for match in re.finditer(pattern, prompt.text)]
-    if occurrence == "all":
-        return spans
-    if not -len(spans) <= occurrence < len(spans):
-        raise ValueError(f"the subject occurs {len(spans)} times; occurrence={occurrence} is none of them")
-    return [spans[occurrence]]
-
-
-def _mask_subject(
-    prompt: Prompt, tokens: TokenizedText, occurrence: Occurrence, max_length: int | None
-) -> list[bool]:
-    """Mark the subject's tokens; ValueError says why a prompt cannot be aligned."""
-    text, spans = prompt.text, _occurrences(prompt, occurrence)
-    mask = subject_tokens(text, tokens.offsets, spans)
-    if all(start == end for start, end in tokens.offsets):
-        raise ValueError("the text tokenises to nothing")
-    if not any(mask):
-        raise ValueError("no token covers the subject")
-    if max_length is not None and len(tokens) > max_length:
-        raise ValueError(f"{len(tokens)} tokens are more than the {max_length} allowed")
-    covered = {i for start, end in tokens.offsets for i in range(start, end)}
-    if any(i not in covered and stands_alone(text[i]) for span in spans for i in range(*span)):
-        raise ValueError("the tokenizer drops part of the subject")
-    return mask
 
 
 def _pad(

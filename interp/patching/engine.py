@@ -16,11 +16,12 @@ from interp.measures.decode import answer_tokens
 from interp.measures.spans import PromptBatch
 from interp.models.edit_check import require_edits
 from interp.patching.cells import run_cells
-from interp.patching.interventions import Edits, interventions_of, require_intervention
+from interp.patching.interventions import Edits, interventions_of
 from interp.patching.planning import GridPlan, full_pass_plan, make_plan
 from interp.patching.recording import ATTENTION
 from interp.patching.scoring import PatchResult, ScoreTable
 from interp.patching.sweeps import Grid
+from interp.patching.validation import require_intervention
 
 Cells = Grid | Sequence[Edits] | Edits
 
@@ -94,7 +95,7 @@ def require_cells(model: TransformerBridge, batch: PromptBatch, cells: Sequence[
     """Refuse cells that cannot be made on this model and these prompts.
 
     Raises:
-        InputError: see :func:`interp.patching.interventions.require_intervention`.
+        InputError: see :func:`interp.patching.validation.require_intervention`.
         InterventionError: the model ignores edits of its attention.
     """
     items = [item for cell in cells for item in interventions_of(cell)]

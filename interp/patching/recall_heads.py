@@ -22,7 +22,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
@@ -116,15 +116,10 @@ def recall_heads(
     )
     there = found.effect.isfinite().all(0)
     labels = np.array([str(group) for group in names])[there.numpy()]
-    if len(set(labels)) < 2:
-        raise InputError(f"{len(set(labels))} subjects to find recall heads on; give at least 2 facts")
     effects = found.effect[:, there].T.unflatten(1, found.shape).double().numpy()
-    # A head that changes no answer at all has no p-value, and nothing speaks for it.
-    p_values = np.nan_to_num(mean_p_values(effects, groups=labels, side="below"), nan=1.0)
-    cells = (*mean_by_cell(effects, groups=labels), adjusted(p_values.ravel()).reshape(p_values.shape))
-    mean, low, high, corrected = (torch.from_numpy(part).float() for part in cells)
+    mean, low, high, corrected = map(torch.Tensor.float, _tested(effects, labels))
     order = mean.flatten().argsort(stable=True)
-    needed = order[(corrected.flatten() <= ALPHA)[order]][:count].tolist()
+    needed = order[corrected.flatten()[order] <= ALPHA][:count].tolist()
     return RecallHeads(
         effect=mean,
         low=low,
@@ -134,3 +129,15 @@ def recall_heads(
         fact_ids=tuple(i for i, some in zip(batch.fact_ids, there.tolist(), strict=True) if some),
         model=found.model,
     )
+
+
+def _tested(
+    effects: Float[np.ndarray, "fact layer head"], subjects: Shaped[np.ndarray, " fact"]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return each head's mean effect, its bounds, and the p-value of its being below zero, corrected."""
+    if (count := len(np.unique(subjects))) < 2:
+        raise InputError(f"{count} subjects to find recall heads on; give at least 2 facts")
+    # A head that changes no answer at all has no p-value, and nothing speaks for it.
+    p_values = np.nan_to_num(mean_p_values(effects, groups=subjects, side="below"), nan=1.0)
+    mean, low, high = map(torch.from_numpy, mean_by_cell(effects, groups=subjects))
+    return mean, low, high, torch.from_numpy(adjusted(p_values.ravel()).reshape(p_values.shape))

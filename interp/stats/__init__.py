@@ -5,7 +5,9 @@ subject (or whatever was drawn) of each, and an :class:`Estimate` comes out.
 """
 
 from interp.stats.corrections import adjusted, equivalence, interval_p_value, is_equivalent, p_value
-from interp.stats.means import difference_of_means, estimate, mean_by_cell, mean_p_values
+from interp.stats.differences import difference_of_means
+from interp.stats.matrices import shared_halves, spearman_matrix
+from interp.stats.means import estimate, mean_by_cell, mean_p_values
 from interp.stats.prevalence import precision_at
 from interp.stats.ranking import (
     auroc,
@@ -16,10 +18,8 @@ from interp.stats.ranking import (
     roc_area,
     same_sign,
     same_sign_gain,
-    shared_halves,
     spearman,
     spearman_gain,
-    spearman_matrix,
 )
 from interp.stats.result import Estimate, make_estimate
 from interp.stats.seeds import TEST_OVER_TRAIN, over_seeds, overlap_of

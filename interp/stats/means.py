@@ -26,7 +26,6 @@ from interp.stats.bootstrap import (
     Bounds,
     Statistic,
     bootstrap,
-    drawn_estimate,
     group_codes,
     require_aligned,
 )
@@ -79,16 +78,11 @@ def estimate(
     mean = finite_mean(values)
     counts, sums = np.bincount(member).astype(np.float64), np.bincount(member, weights=values)
     if is_constant(values) or (difference and not sums.any()):  # of no subject more is right than before
-        return make_estimate(
-            mean, *_constant(mean, len(subjects), difference, share, confidence), len(values)
-        )
-    lowest, highest = (-1.0, 1.0) if difference else (0.0, 1.0) if share else UNBOUNDED
-    inside = lowest <= values.min() and values.max() <= highest
-    bounds = (lowest, highest) if inside and (difference or np.isin(values, (0, 1)).all()) else UNBOUNDED
-    low, high = _over_groups(sums, counts, bounds=bounds, confidence=confidence, seed=seed)
-    if inside:  # an average of shares that are not 0 or 1 has a plain interval, cut
-        low, high = np.clip((low, high), lowest, highest)
-    return make_estimate(mean, float(low), float(high), len(values))
+        bounds = _constant(mean, len(subjects), difference, share, confidence)
+    else:
+        limits = (-1.0, 1.0) if difference else (0.0, 1.0) if share else UNBOUNDED
+        bounds = _inside(values, sums, counts, limits=limits, confidence=confidence, seed=seed)
+    return make_estimate(mean, *bounds, len(values))
 
 
 def mean_by_cell(
@@ -126,7 +120,7 @@ def mean_by_cell(
     if not values.size:
         nothing = np.full(shape, np.nan)
         return nothing, nothing.copy(), nothing.copy()
-    sums, counts = _sums(values, labels)
+    sums, counts = sums_of_groups(values, labels)
     mean = sums.sum(0) / counts.sum()
     low, high = _over_groups(sums, counts, confidence=confidence, seed=seed)
     if len(counts) > 1:
@@ -159,7 +153,7 @@ def mean_p_values(
     values = np.asarray(values, dtype=np.float64)
     labels = group_codes(groups, len(values))
     require_aligned(np.arange(len(values)), labels)
-    sums, counts = _sums(values, labels)
+    sums, counts = sums_of_groups(values, labels)
     if len(counts) < 2:
         return np.full(values.shape[1:], np.nan)
     mean, parts = mean_with_parts(sums, counts)
@@ -167,64 +161,6 @@ def mean_p_values(
     with np.errstate(invalid="ignore", divide="ignore"):
         distance = np.where(error > 0, mean / error, np.nan)
     return np.asarray(t.sf(distance if side == "above" else -distance, len(counts) - 1))
-
-
-def difference_of_means(
-    values: Float[ndarray, " fact"], first: Bool[ndarray, " fact"], *, groups: Shaped[ndarray, " fact"]
-) -> Estimate:
-    """Estimate the mean over some facts less that over the others, with a bootstrap over all subjects.
-
-    Where a side has fewer than ten subjects the interval is Student's t, with one degree of freedom less than
-    the smaller side has subjects; where one has but one, there is none. Where one side is all 0 or all 1,
-    which no draw changes, both sides' own intervals are combined (Newcombe, 1998, "Interval estimation for
-    the difference between independent proportions", method 10).
-
-    Args:
-        values: a number a fact; missing ones (NaN) are left out.
-        first: whose mean comes first; ``n`` counts these.
-        groups: the subject of each fact.
-
-    Raises:
-        InputError: columns of different lengths, or a value is infinite.
-    """
-    values, first = np.asarray(values, dtype=np.float64), np.asarray(first, dtype=bool)
-    groups = group_codes(groups, len(values))
-    require_aligned(values, first, groups)
-    present = ~np.isnan(values)
-    values, first, groups = values[present], first[present], groups[present]
-    if first.all() or not first.any():
-        return Estimate(value=None, low=None, high=None, n=int(first.sum()))
-
-    finite_mean(values)
-
-    def difference(weights: Float[ndarray, "draw fact"]) -> Float[ndarray, " draw"]:
-        means = [(weights * some) @ values / (weights @ some) for some in (first, ~first)]
-        return means[0] - means[1]
-
-    value, n = float(difference(np.ones((1, len(values))))[0]), int(first.sum())
-    sides = first, ~first
-    fewest = min(len(np.unique(groups[some])) for some in sides)
-    if fewest < 2:
-        return Estimate(value=value, low=None, high=None, n=n)
-    if np.isin(values, (0, 1)).all() and any(np.ptp(values[some]) == 0 for some in sides):
-        one, other = (estimate(values[some], groups=groups[some]) for some in sides)
-        if one.low is None or other.low is None:
-            return Estimate(value=value, low=None, high=None, n=n)
-        below, above = _combined(one, other), _combined(other, one)
-        return make_estimate(value, value - below, value + above, n)
-    if fewest >= FEW:
-        low, high = bootstrap(difference, groups)
-    else:
-        parts = [mean_with_parts(*_sums(values * some, groups, some))[1] for some in sides]
-        error = float(np.hypot.reduce(parts[0] - parts[1]))
-        inside = values.min() >= 0 and values.max() <= 1
-        low, high = t_bounds(value, error, fewest - 1, bounds=(-1, 1) if inside else UNBOUNDED)
-    return drawn_estimate(value, float(low), float(high), n)
-
-
-def _combined(falls: Estimate, rises: Estimate) -> float:
-    """Return how far a difference reaches where the one side falls and the other rises to its bound."""
-    return math.hypot(falls.value - falls.low, rises.high - rises.value)  # type: ignore[operator]
 
 
 def finite_mean(values: Float[ndarray, " fact"]) -> float:
@@ -236,7 +172,7 @@ def finite_mean(values: Float[ndarray, " fact"]) -> float:
     return float(values.mean())
 
 
-def _sums(
+def sums_of_groups(
     values: Float[ndarray, "fact ..."],
     groups: Int[ndarray, " fact"],
     counted: Bool[ndarray, " fact"] | None = None,
@@ -247,6 +183,29 @@ def _sums(
     sums = np.zeros((len(counts), *values.shape[1:]))
     np.add.at(sums, member, values)
     return sums, counts
+
+
+def _inside(
+    values: Float[ndarray, " fact"],
+    sums: Float[ndarray, " group"],
+    counts: Float[ndarray, " group"],
+    *,
+    limits: tuple[float, float],
+    confidence: float,
+    seed: int,
+) -> Bounds:
+    """Return the bounds of a mean, kept inside the limits that its values keep.
+
+    Binary values and paired differences are placed on their limits' own scale; an average of shares that are
+    not 0 or 1 has a plain interval, which is cut.
+    """
+    inside = limits[0] <= values.min() and values.max() <= limits[1]
+    on_scale = inside and (limits[0] == -1 or bool(np.isin(values, (0, 1)).all()))
+    bounds = limits if on_scale else UNBOUNDED
+    low, high = _over_groups(sums, counts, bounds=bounds, confidence=confidence, seed=seed)
+    if inside:
+        low, high = np.clip((low, high), *limits)
+    return float(low), float(high)
 
 
 def _over_groups(

@@ -9,7 +9,6 @@ fewer than five groups, nor where no draw changes the statistic; an area of 0 or
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,12 +21,9 @@ from interp.stats.bootstrap import (
     FEWEST,
     Bounds,
     Statistic,
-    bootstrap,
-    drawn_estimate,
     group_codes,
     of_rows,
     require_aligned,
-    require_complete,
 )
 from interp.stats.means import estimate
 from interp.stats.result import Estimate
@@ -35,8 +31,6 @@ from interp.stats.weighted import (
     area_of,
     kappa_of,
     median_of,
-    shared_halves_of,
-    spearman_matrix_of,
     spearman_of,
     within,
 )
@@ -164,31 +158,6 @@ def spearman_gain(x: Column, other: Column, y: Column, *, groups: Labels = None)
     return _estimate(*_gain(spearman_of, rank_correlation), [x, other, y], groups, None)
 
 
-def spearman_matrix(values: Float[ndarray, "row column"], *, groups: Labels = None) -> list[list[Estimate]]:
-    """Correlate the ranks of every two columns, all from the same draws.
-
-    Raises:
-        InputError: a row lacks a value.
-    """
-    require_complete(values)
-    k = values.shape[1]
-    found = [[rank_correlation(values[:, i], values[:, j]) for j in range(k)] for i in range(k)]
-    return _matrix(spearman_matrix_of(values), np.array(found, dtype=np.float64), len(values), groups)
-
-
-def shared_halves(values: Float[ndarray, "row column"], *, groups: Labels = None) -> list[list[Estimate]]:
-    """Estimate the share of each column's larger half that is in each other's, 0.5 by chance.
-
-    Rows that tie at the cut are in the half with the chance that a draw of lots would give them.
-
-    Raises:
-        InputError: a row lacks a value.
-    """
-    require_complete(values)
-    statistic = shared_halves_of(values)
-    return _matrix(statistic, statistic(np.ones((1, len(values))))[..., 0], len(values), groups)
-
-
 def same_sign(x: Column, y: Column, *, groups: Labels = None) -> Estimate:
     """Return the share of rows in which two columns have one sign; a zero has the sign of no other."""
     require_aligned(x, y)
@@ -279,20 +248,3 @@ def _gain(
         return None if ours is None or theirs is None else ours - theirs
 
     return weighted, plain
-
-
-def _matrix(
-    statistic: Statistic, value: Float[ndarray, "column column"], n: int, groups: Labels
-) -> list[list[Estimate]]:
-    k, rows = len(value), group_codes(groups, n)
-    require_aligned(np.arange(n), rows)
-    if n < FEWEST:
-        return [[Estimate(value=None, low=None, high=None, n=n)] * k] * k
-    low, high = bootstrap(statistic, rows, cells=k * n)
-    return [[_entry(value[i, j], low[i, j], high[i, j], n) for j in range(k)] for i in range(k)]
-
-
-def _entry(value: float, low: float, high: float, n: int) -> Estimate:
-    if math.isnan(value):
-        return Estimate(value=None, low=None, high=None, n=n)
-    return drawn_estimate(float(value), float(low), float(high), n)

@@ -12,7 +12,8 @@ import pytest
 from finetune.common.errors import InputError
 from interp import figures, viz
 from interp.reports.figures import heatmaps
-from interp.reports.figures.style import arm_style, drawable_label, drawable_labels, inline_svg, save
+from interp.reports.figures.labels import drawable_label, drawable_labels
+from interp.reports.figures.style import arm_style, inline_svg, save
 from interp.reports.figures.token_rows import MOST_TOKENS
 from interp.reports.read.fact_attention import DIGITS
 from interp.reports.read.run import NotMeasured, Run

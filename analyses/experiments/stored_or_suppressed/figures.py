@@ -9,16 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from interp.reports.figures.head_effects import recovery_grid
-from interp.reports.figures.style import (
-    MUTED,
-    PAGE,
-    drawable_label,
-    drawable_labels,
-    in_house_style,
-    leftmost,
-    panels_of,
-    shared_legend,
-)
+from interp.reports.figures.labels import drawable_label, drawable_labels
+from interp.reports.figures.style import MUTED, PAGE, in_house_style, leftmost, panels_of, shared_legend
 from interp.reports.figures.token_rows import Strip, attention_strips
 from interp.reports.figures.verdicts import COLOURS, verdict_bars, verdict_flows, verdicts_by_popularity
 from interp.reports.pages.study import StudyFigure

@@ -16,6 +16,7 @@ import pandas as pd
 
 from interp.reports.figures import style
 from interp.reports.figures.curves import count_span, counted, draw_points
+from interp.reports.figures.labels import drawable_labels
 from interp.reports.read.fact_attention import BASE
 from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run, require_columns
 from interp.stats import Estimate, estimate, over_seeds, overlap_of
@@ -107,7 +108,7 @@ def _by_arm(run: Run, series: Series, what: str, *, scale: float, ylabel: str, l
         look: dict[str, Any] = {"color": colour, "marker": marker, "label": text, "linestyle": ""}
         draw_points(axes, [i + shift for i in points], list(points.values()), scale=scale, **look)
     upright = len(run.arms) > MOST_LEVEL
-    labels = style.drawable_labels(run.arms, 18 if upright else 14)
+    labels = drawable_labels(run.arms, 18 if upright else 14)
     names = [labels[arm] for arm in run.arms]
     axes.set_xticks(range(len(names)), names, rotation=90 * upright)
     axes.set_xlim(-0.5, len(names) - 0.5)
@@ -164,7 +165,7 @@ def _draw_readouts(frame: pd.DataFrame) -> Figure:
     styles = style.arm_style(arms)
     width = 2.5 if style.room() > 5 else style.room()
     figure, grid = style.panels_of(2, width=width, height=0.7 + 0.38 * len(arms), sharey=True)
-    labels = style.drawable_labels(arms, 18)
+    labels = drawable_labels(arms, 18)
     right = frame["correct"].astype(bool)
     split = {
         (arm, flag): frame[(frame["arm"] == arm) & (right == flag)] for arm in arms for flag in (True, False)

@@ -15,6 +15,7 @@ from numpy import ndarray
 from finetune.common.errors import InputError
 from interp.reports.figures import style
 from interp.reports.figures.heatmaps import draw_map, index_ticks
+from interp.reports.figures.labels import drawable_labels
 from interp.reports.read.run import read_parquet
 from interp.stats import estimate
 
@@ -136,7 +137,7 @@ def _draw(panels: Panels) -> Figure:
     drawn = [effects for pair in panels.values() for effects in pair if effects is not None]
     most = max(float(np.nanmax(np.abs(effects.mean))) for effects in drawn) or 1.0
     scale = {"cmap": style.DIVERGING, "vmin": -most, "vmax": most}
-    labels = style.drawable_labels(panels, 14)
+    labels = drawable_labels(panels, 14)
     for line, (arm, pair) in zip(grid, panels.items(), strict=True):
         for axes, effects in zip(line, pair, strict=False):
             if effects is None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from interp.reports.figures import style
 from interp.reports.figures.curves import count_span, counted, draw_points
+from interp.reports.figures.labels import drawable_label, drawable_labels
 from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run
 
 QUARTILES = ("q1", "q2", "q3", "q4")
@@ -38,7 +39,7 @@ def accuracy_by_quartile(run: Run) -> Figure:
         raise NotMeasured("Accuracy by popularity is left out: the facts carry no popularity.")
     figure = style.new_figure(min(5.4, style.room()), 3.1)
     axes = figure.add_subplot()
-    styles, labels = style.arm_style(list(measured)), style.drawable_labels(measured, 24)
+    styles, labels = style.arm_style(list(measured)), drawable_labels(measured, 24)
     step = min(0.09, 0.5 / len(measured))
     for i, (arm, points) in enumerate(measured.items()):
         places = [q + (i - (len(measured) - 1) / 2) * step for q in points]
@@ -116,8 +117,8 @@ def _quartile_label(measured: dict[str, dict[int, MeasuredEstimate]], i: int) ->
 
 def _row_label(run: Run, name: str, seed: str | None) -> str:
     first, _, second = name.rpartition("_minus_")
-    labels = style.drawable_labels([*run.arms, first, second])
-    pair = f"{labels[first]} \u2212 {labels[second]}" if first else style.drawable_label(name, 36)
+    labels = drawable_labels([*run.arms, first, second])
+    pair = f"{labels[first]} \u2212 {labels[second]}" if first else drawable_label(name, 36)
     if len(run.seeds) < 2:
         return pair
-    return f"{pair}, mean" if seed is None else f"seed {style.drawable_label(seed)}"
+    return f"{pair}, mean" if seed is None else f"seed {drawable_label(seed)}"

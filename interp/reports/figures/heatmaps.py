@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from interp.reports.figures import style
+from interp.reports.figures.labels import drawable_labels
 from interp.reports.figures.token_rows import fact_rows
 from interp.reports.read.fact_attention import BASE, MOST_HEADS, FactAttention
 from interp.reports.read.run import NotMeasured, Run
@@ -110,7 +111,7 @@ def _maps(
     above, below = (grid[0][:2], grid[0][2:]) if beside else (lines[0], lines[-1][1:] if moved else [])
 
     scales = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": max(table.max() for table in mean.values())}
-    names, short = (style.drawable_labels(mean, longest) for longest in (20, 14))
+    names, short = (drawable_labels(mean, longest) for longest in (20, 14))
     for axes, (arm, table) in zip(above, mean.items(), strict=True):
         image = draw_map(axes, table, cell, **scales)
         axes.set_title(names[arm], weight="bold")

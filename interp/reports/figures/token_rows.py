@@ -15,7 +15,8 @@ from matplotlib.patches import Rectangle
 from numpy import ndarray
 
 from interp.reports.figures import style
-from interp.reports.figures.style import INK, MUTED, SUBJECT, drawable_label, drawable_labels
+from interp.reports.figures.labels import drawable_label, drawable_labels
+from interp.reports.figures.style import INK, MUTED, SUBJECT
 from interp.reports.read.fact_attention import FactAttention
 
 MOST_TOKENS = 48

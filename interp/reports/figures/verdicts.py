@@ -13,7 +13,8 @@ from matplotlib.path import Path as Outline
 
 from interp.reports.figures import style
 from interp.reports.figures.curves import count_span, draw_points
-from interp.reports.figures.style import COLUMN, INK, drawable_labels
+from interp.reports.figures.labels import drawable_labels
+from interp.reports.figures.style import COLUMN, INK
 from interp.reports.read.run import NotMeasured, require_columns
 from interp.stats import Estimate, estimate, over_seeds, overlap_of
 

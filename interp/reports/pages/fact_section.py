@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from interp.reports.figures.style import drawable_label
+from interp.reports.figures.labels import drawable_label
 from interp.reports.pages.fact_table import FactTable, fact_table, read_verdicts
 from interp.reports.read.fact_attention import DIGITS, Example
 from interp.reports.read.files import expected_layout, read_optional

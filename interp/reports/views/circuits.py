@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from finetune.common.errors import InputError
-from interp.reports.figures.style import drawable_label
+from interp.reports.figures.labels import drawable_label
 from interp.reports.read.fact_attention import DIGITS, MOST_HEADS, Example, FactAttention
 
 MOST_FACTS = 20

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from finetune.common.errors import InputError
 from interp.reports.figures import style
-from interp.reports.figures.style import drawable_label, drawable_labels
+from interp.reports.figures.labels import drawable_label, drawable_labels
 from interp.reports.views.view import View
 
 MOST_NUMBERED = 16  # columns; of more, numbers are on pointing only

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from finetune.common.errors import InputError
-from interp.reports.figures.style import drawable_label
+from interp.reports.figures.labels import drawable_label
 from interp.reports.figures.token_rows import token_rows
 from interp.reports.read.fact_attention import DIGITS
 from interp.reports.views.circuits import script_json
