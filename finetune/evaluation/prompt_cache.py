@@ -36,6 +36,22 @@ class PromptCache:
             tails: token ids; a shorter tail is padded at its end, where nothing reads the padding.
             row: the prompt of each tail.
         """
+        return self._run(tails, row).logits
+
+    def tail_states(
+        self, tails: Int[Tensor, "some nth"], row: Int[Tensor, " some"], layer: int
+    ) -> tuple[Float[Tensor, "some nth vocab"], Float[Tensor, "some nth d"]]:
+        """Return what ``tail_logits`` does, and the residual stream behind a layer at the same tokens.
+
+        Args:
+            tails: token ids, padded at their ends.
+            row: the prompt of each tail.
+            layer: behind which the residual stream is read; not the last one, behind which it is normed.
+        """
+        made = self._run(tails, row, output_hidden_states=True)
+        return made.logits, made.hidden_states[layer + 1]
+
+    def _run(self, tails: Int[Tensor, "some nth"], row: Int[Tensor, " some"], **told: Any) -> Any:
         mask, tails = self.mask[row.to(self.mask.device)], tails.to(self.mask.device)
         behind = {
             "attention_mask": torch.cat([mask, torch.ones_like(tails)], 1),
@@ -44,7 +60,7 @@ class PromptCache:
         kept: Any = copy.copy(self.kept)
         kept.layers = [_ReadOnlyLayer(layer, row) for layer in self.kept.layers]
         with torch.inference_mode(), contiguous_head(self.model):
-            return self.model(input_ids=tails, past_key_values=kept, use_cache=True, **behind).logits
+            return self.model(input_ids=tails, past_key_values=kept, use_cache=True, **behind, **told)
 
 
 def run_prompts(

@@ -12,15 +12,8 @@ from finetune.checkpoints.loading import load_model
 from finetune.data.prompts import render
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 from finetune.data.tokenizers import word_tokenizer
-from interp.measures.hidden_knowledge import (
-    WRONG,
-    draw_answers,
-    hidden_knowledge,
-    knowledge,
-    other_subjects,
-    probe_scores,
-    score_answers,
-)
+from interp.measures.answer_probe import draw_answers, other_subjects, probe_scores, score_answers
+from interp.measures.hidden_knowledge import WRONG, hidden_knowledge, knowledge
 from interp.models.load_pair import load_pair
 from tests.architectures import build
 
@@ -85,7 +78,7 @@ def test_answers_are_scored_as_transformers_does_and_frames_have_all_controls(fo
     facts = make_world(WorldConfig(subjects=30, answers=8, relations=2), seed=0)
     prompts = [render(BOOK[fact.relation].asked, fact) for fact in facts]
     sets = {relation: facts.answer_set(relation) for relation in facts.relations}
-    answers = draw_answers(prompts, sets)
+    answers = draw_answers(prompts, sets, wrong=WRONG)
     for prompt, some in zip(prompts, answers, strict=True):
         assert some[0] == prompt.answers[0]
         assert len(set(some)) == 1 + WRONG

@@ -1,0 +1,209 @@
+"""Answer probes: a linear probe that tells right answers from wrong ones in the residual stream.
+
+The residual stream is read two thirds up the layers, at the last token of an answer that stands behind its
+prompt. A probe (scikit-learn's logistic regression) is trained on the answers of some facts and scores those
+of facts whose *subjects* it has not met, after Gekhman et al. (2025), *Inside-Out: Hidden Factual Knowledge
+in LLMs*, arXiv 2503.15299.
+
+Each prompt is run once, and its answers from the keys and values that it leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from numpy import ndarray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from finetune.common.errors import InputError
+from finetune.common.seeds import generator
+from finetune.data.prompts import Prompt
+from finetune.data.tokenization import tokenize_with_answer
+from finetune.evaluation.batching import (
+    TokenBudget,
+    pad_id,
+    pad_rows,
+    require_context,
+    require_embedded,
+    rows_within,
+    run_in_batches,
+)
+from finetune.evaluation.generate import prompt_names
+from finetune.evaluation.prompt_cache import PromptCache, run_prompts
+from finetune.evaluation.unembedding import vocabulary
+
+FOLDS = 2  # parts of the subjects, each scored by probes that were trained on the others
+
+
+def probe_scores(
+    features: Float[ndarray, "fact answer d"],
+    targets: Float[ndarray, "fact answer d"],
+    relations: Shaped[ndarray, " fact"],
+    subjects: Shaped[ndarray, " fact"],
+    usable: Bool[ndarray, " fact"],
+    *,
+    permuted: bool = False,
+    seed: int = 0,
+) -> Float[ndarray, "fact answer"]:
+    """Score answers by probes that met neither the fact's relation nor its subject; NaN where none could be.
+
+    With one relation, or one label for all, probes have met other subjects of it.
+
+    Args:
+        features: what probes are trained on; the first answer is the right one, one that is not there NaN.
+        targets: what they score, of the same facts.
+        relations: of each fact.
+        subjects: of each fact.
+        usable: facts that probes may be trained on.
+        permuted: train on labels that are permuted within each fact.
+        seed: of the parts and of permuted labels.
+    """
+    facts, answers, _ = features.shape
+    rng = generator(seed, "probe folds")
+    names = np.unique(subjects)
+    part_of = dict(zip(names.tolist(), rng.permutation(len(names)) % FOLDS, strict=True))
+    part = np.array([part_of[name] for name in subjects.tolist()])
+    labels = np.tile(np.arange(answers) == 0, (facts, 1))
+    labels = rng.permuted(labels, axis=1) if permuted else labels
+    there = ~np.isnan(features).any(2) & ~np.isnan(targets).any(2)
+    several = len(np.unique(relations)) > 1
+    scores = np.full((facts, answers), np.nan)
+    for relation in np.unique(relations):
+        for fold in range(FOLDS):
+            scored = (relations == relation) & (part == fold)
+            met = usable & (part != fold) & ((relations != relation) if several else True)
+            if scored.any() and met.any():
+                probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+                learnt, asked = there & met[:, None], there & scored[:, None]
+                probe.fit(features[learnt], labels[learnt])
+                scores[asked] = probe.decision_function(targets[asked])
+    return scores
+
+
+def draw_answers(
+    prompts: Sequence[Prompt], answer_sets: Mapping[str, Sequence[str]], *, wrong: int, seed: int = 0
+) -> list[tuple[str, ...]]:
+    """Put each fact's right answer before wrong ones, drawn among its relation's; fewer where it has fewer.
+
+    Args:
+        prompts: the facts.
+        answer_sets: each relation's possible answers.
+        wrong: how many wrong answers a fact.
+        seed: of the draws.
+
+    Raises:
+        InputError: a relation has no answer set.
+    """
+    rng, made = generator(seed, "wrong answers ranked"), []
+    for prompt in prompts:
+        if prompt.relation not in answer_sets:
+            raise InputError(f"relation {prompt.relation!r}: has no answer set; give each relation's answers")
+        others = [name for name in answer_sets[prompt.relation] if name not in prompt.answers]
+        made.append((prompt.answers[0], *(others[i] for i in rng.permutation(len(others))[:wrong])))
+    return made
+
+
+def other_subjects(prompts: Sequence[Prompt], *, seed: int = 0) -> list[int]:
+    """Choose for each fact one of its relation, of another subject and answer; itself where there is none."""
+    rng, chosen = generator(seed, "swapped names"), []
+    for i, prompt in enumerate(prompts):
+        order = rng.permutation(len(prompts)).tolist()
+        chosen.append(next((k for k in order if _is_other(prompt, prompts[k])), i))
+    return chosen
+
+
+def _is_other(one: Prompt, two: Prompt) -> bool:
+    names = {prompt.text[slice(*prompt.subject)] for prompt in (one, two)}
+    return one.relation == two.relation and len(names) == 2 and not {*one.answers} & {*two.answers}
+
+
+def score_answers(
+    model: TransformerBridge,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Sequence[str]],
+    *,
+    batch_tokens: int = 8192,
+) -> tuple[Float[ndarray, "fact answer"], Float[ndarray, "fact answer d"]]:
+    """Return log p of every answer behind its prompt (nats), and the residual at the answer's last token.
+
+    Where a fact has fewer answers than others, the rest of its row is NaN.
+
+    Args:
+        model: the hooked model.
+        tokenizer: its own.
+        prompts: the facts.
+        answers: of each fact.
+        batch_tokens: bound on the tokens of one forward pass.
+
+    Raises:
+        InputError: a prompt with an answer is longer than the model's context.
+    """
+    plain, most = cast("PreTrainedModel", model.original_model), max(map(len, answers), default=0)
+    behind = [prompt for prompt, some in zip(prompts, answers, strict=True) for _ in some]
+    pairs = iter(tokenize_with_answer(tokenizer, behind, [answer for some in answers for answer in some]))
+    read = [[next(pairs) for _ in some] for some in answers]
+    heads, tails = (
+        [some[0][0] if some else () for some in read],
+        [[said for _, said in some] for some in read],
+    )
+    widths = [len(head) + max(map(len, said), default=0) for head, said in zip(heads, tails, strict=True)]
+    require_context(plain, widths, prompt_names(prompts))
+    require_embedded(
+        plain, tokenizer, [(*head, *said) for some in read for head, said in some], prompt_names(behind)
+    )
+    log_prob = torch.full((len(prompts), most), torch.nan)
+    residual = torch.full((len(prompts), most, model.cfg.d_model), torch.nan)
+
+    def work(chunk: list[int]) -> None:
+        room = max(len(said) for i in chunk for said in tails[i])
+        pad = pad_id(tokenizer, plain)
+        cache, logits = run_prompts(plain, [heads[i] for i in chunk], pad, room=room, share_prefix=True)
+        first = logits.float().log_softmax(-1)
+        places = torch.tensor([(row, k) for row, i in enumerate(chunk) for k in range(len(tails[i]))])
+        for some in places.split(rows_within(vocabulary(plain), room)):
+            row, nth = some.unbind(1)
+            said = [tails[chunk[r]][k] for r, k in some.tolist()]
+            fact = torch.tensor(chunk)[row]
+            log_prob[fact, nth], residual[fact, nth] = _behind(cache, first, said, row, probed_layer(model))
+
+    plain.eval()
+    some = [i for i, said in enumerate(tails) if said]
+    run_in_batches(
+        [len(heads[i]) + sum(map(len, tails[i])) for i in some],
+        lambda chunk: work([some[k] for k in chunk]),
+        budget=TokenBudget(tokens=batch_tokens),
+        most=rows_within(vocabulary(plain)),
+    )
+    return log_prob.numpy(), residual.numpy()
+
+
+def probed_layer(model: TransformerBridge) -> int:
+    """Return the layer behind which answers are probed: two thirds up."""
+    return max(0, round(2 * model.cfg.n_layers / 3) - 1)
+
+
+def _behind(
+    cache: PromptCache,
+    first: Float[Tensor, "prompt vocab"],
+    said: Sequence[Sequence[int]],
+    row: Int[Tensor, " some"],
+    layer: int,
+) -> tuple[Float[Tensor, " some"], Float[Tensor, "some d"]]:
+    """Return log p of answers behind prompts that were run, and the residual at their last tokens."""
+    ids, mask = pad_rows(said, 0)
+    lengths, ids = mask.sum(1), ids.to(first.device)
+    logits, states = cache.tail_states(ids, row, layer)
+    each = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+    total = first[row.to(first.device)].gather(1, ids[:, :1])[:, 0].cpu()
+    total += each.cpu().where(mask[:, 1:].bool(), 0.0).sum(1)
+    return total, states.cpu()[torch.arange(len(said)), lengths - 1].float()
