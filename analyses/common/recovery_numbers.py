@@ -14,6 +14,7 @@ CONTROL, LOST = "control", "lost"
 STATED = "stated_share"  # the order of the verdicts on lost facts: intact, eroded, erased
 # What is held against it: how specific the right answer is, in nats, in the held-out forms and as asked.
 EVIDENCE = ("evidence_forms", "evidence_asked")
+RECOGNITION = "recognition"  # of the facts that were probed
 
 
 def lesson_steps(rows: pd.DataFrame) -> list[int]:
@@ -94,8 +95,8 @@ def _foretold(lost: pd.DataFrame, step: int) -> Tree:
     """
     restored, repeated = f"{LESSON}_{step}", f"{REPEATED}_{step}"
     held_against = {short_name(name): name for name in EVIDENCE}
-    if repeated in lost:
-        held_against[REPEATED] = repeated
+    further = {REPEATED: repeated, RECOGNITION: RECOGNITION}
+    held_against |= {name: column for name, column in further.items() if column in lost}
     within = "arm" if "arm" in lost else None
     decided = lost[lost["verdict"].isin((*STORED, ERASED))]
     return {

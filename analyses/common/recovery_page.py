@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from analyses.common.lessons import REPEATED
-from analyses.common.recovery_numbers import CONTROL, LOST
+from analyses.common.recovery_numbers import CONTROL, LOST, RECOGNITION
 from interp.reports.pages.results_tables import Column, results_table, write_number, write_share_of
 from interp.reports.read.results import Results
 
@@ -21,6 +21,7 @@ FORETOLD = {
     "stated": "the verdict: the share of held-out forms in which it is stated",
     "forms": "how specific the right answer is in these forms",
     "asked": "how specific it is as asked",
+    RECOGNITION: "how well a probe tells its right answer from wrong ones",
     REPEATED: "how often lessons on other deals of the facts bring it back",
 }
 

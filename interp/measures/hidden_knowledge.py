@@ -10,6 +10,9 @@ Externally an answer is scored by its log-probability behind the prompt. Interna
 residual stream (:mod:`interp.measures.answer_probe`), trained on facts of *other relations and other
 subjects* (with one relation, on other subjects). Hidden knowledge is internal - external.
 
+*Recognition* asks the same of a single fact: by how much a probe, here trained on other subjects of whatever
+relation, scores the right answer higher than the mean of up to ``RANKED`` wrong ones.
+
 Controls: ``permuted``, the same probe trained on labels permuted within each fact; and ``swapped``, the same
 answers behind the prompt of another subject of the relation that has another right answer.
 """
@@ -29,7 +32,8 @@ from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
 from interp.measures.answer_probe import draw_answers, other_subjects, probe_scores, score_answers
 
-WRONG = 4  # wrong answers a fact
+WRONG = 4  # wrong answers a fact, for K
+RANKED = 19  # and at most for recognition, of which K's are the first
 
 
 def knowledge(
@@ -42,6 +46,13 @@ def knowledge(
     return np.where(missing, np.nan, pairs.mean(1)), np.where(missing, np.nan, (right > wrong).all(1))
 
 
+def recognition(scores: Float[ndarray, "fact answer"]) -> Float[ndarray, " fact"]:
+    """Return by how much the first, right answer's score exceeds the mean of the others that are there."""
+    wrong, there = scores[:, 1:], ~np.isnan(scores[:, 1:])
+    mean = np.where(there, wrong, 0).sum(1) / np.where(there.any(1), there.sum(1), np.nan)
+    return scores[:, 0] - mean
+
+
 def hidden_knowledge(
     model: TransformerBridge,
     tokenizer: PreTrainedTokenizerBase,
@@ -52,7 +63,7 @@ def hidden_knowledge(
     batch_tokens: int = 8192,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return K and K* of each fact, outside and inside, with both controls; a row a fact.
+    """Return K and K* of each fact, outside and inside, and its recognition, with controls; a row a fact.
 
     Facts of relations with fewer than ``WRONG`` wrong answers, or without another subject, are left out.
 
@@ -68,7 +79,7 @@ def hidden_knowledge(
     Raises:
         InputError: a relation has no answer set, or no fact has so many wrong answers and another subject.
     """
-    answers = draw_answers(prompts, answer_sets, wrong=WRONG, seed=seed)
+    answers = draw_answers(prompts, answer_sets, wrong=RANKED, seed=seed)
     other = other_subjects(prompts, seed=seed)
     kept = _rankable(answers, other)
     texts = [answers[i] for i in kept]
@@ -76,25 +87,31 @@ def hidden_knowledge(
     swap = score_answers(
         model, tokenizer, [prompts[other[i]] for i in kept], texts, batch_tokens=batch_tokens
     )
+    few = slice(1 + WRONG)
     relations = np.array([prompts[i].relation for i in kept])
     subjects = np.array([prompts[i].text[slice(*prompts[i].subject)].casefold() for i in kept])
-    groups = (relations, subjects, np.asarray(usable, dtype=bool)[kept])
+    known = np.asarray(usable, dtype=bool)[kept]
+    features, swapped = own[1][:, few], swap[1][:, few]
+    groups = (relations, subjects, known)
     scores = {
-        "external": own[0],
-        "external_swapped": swap[0],
-        "internal": probe_scores(own[1], own[1], *groups, seed=seed),
-        "internal_permuted": probe_scores(own[1], own[1], *groups, permuted=True, seed=seed),
-        "internal_swapped": probe_scores(own[1], swap[1], *groups, seed=seed),
+        "external": own[0][:, few],
+        "external_swapped": swap[0][:, few],
+        "internal": probe_scores(features, features, *groups, seed=seed),
+        "internal_permuted": probe_scores(features, features, *groups, permuted=True, seed=seed),
+        "internal_swapped": probe_scores(features, swapped, *groups, seed=seed),
     }
     found = {"fact_id": [prompts[i].fact_id for i in kept]}
     for name, table in scores.items():
         found[f"k_{name}"], found[f"k_star_{name}"] = knowledge(table)  # type: ignore[assignment]
+    groups = (np.zeros(len(kept), int), subjects, known)
+    for name, states in (("recognition", own[1]), ("recognition_swapped", swap[1])):
+        found[name] = recognition(probe_scores(own[1], states, *groups, seed=seed))  # type: ignore[assignment]
     return pd.DataFrame(found)
 
 
 def _rankable(answers: Sequence[tuple[str, ...]], other: Sequence[int]) -> list[int]:
     """Return the facts that have enough wrong answers and another subject."""
-    kept = [i for i, some in enumerate(answers) if len(some) == 1 + WRONG and other[i] != i]
+    kept = [i for i, some in enumerate(answers) if len(some) > WRONG and other[i] != i]
     if not kept:
         raise InputError(
             f"none of {len(answers)} facts has {WRONG} wrong answers in its relation and another subject "

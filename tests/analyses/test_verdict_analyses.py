@@ -14,6 +14,7 @@ from analyses.experiments.attention_imbalance.options import AttentionImbalanceO
 from analyses.experiments.stored_or_suppressed import stages as suppression
 from analyses.experiments.stored_or_suppressed.head_transplants import head_table
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_sentence
+from analyses.experiments.stored_or_suppressed.recognition import FEWEST_NEVER
 from analyses.experiments.stored_or_suppressed.sentences import asking_sentence
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
@@ -179,6 +180,26 @@ def test_answers_are_ranked_outside_and_inside_of_some_facts(verdicts: Path) -> 
         if len(mine):
             assert numbers["base_k_internal"]["value"] == pytest.approx(mine["base_k_internal"].mean())
     assert "Hidden knowledge" in (verdicts / "report.html").read_text()
+
+
+def test_recognition_is_held_against_what_is_stated(verdicts: Path) -> None:
+    frame, results = pd.read_parquet(verdicts / "facts.parquet"), read_json(verdicts / "results.json")
+    measured = 0
+    for arm, rows in frame.groupby("arm"):
+        some = rows[rows["recognition"].notna()]
+        lost = some[(some["base_knew"] == 1) & ~some["right"]]
+        never, numbers = some[some["control_never"]], results["arms"][arm]["recognition"]
+        if len(lost) and len(never):
+            pairs = lost["recognition"].to_numpy()[:, None] - never["recognition"].to_numpy()
+            area = numbers["above_never"]["value"]
+            assert area is None or area == pytest.approx(((pairs > 0) + (pairs == 0) / 2).mean())
+        if len(never) >= FEWEST_NEVER:
+            measured += 1
+            assert numbers["of_never"]["value"] <= 0.05
+            gain = numbers["of_lost"]["value"] - numbers["stated_of_lost"]["value"]
+            assert numbers["difference"]["value"] == pytest.approx(gain)
+    assert measured
+    assert "Recognition: lost facts" in (verdicts / "report.html").read_text()
 
 
 def test_no_table_has_two_columns_of_one_name(verdicts: Path, planted: Path) -> None:

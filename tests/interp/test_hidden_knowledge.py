@@ -13,7 +13,7 @@ from finetune.data.prompts import render
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 from finetune.data.tokenizers import word_tokenizer
 from interp.measures.answer_probe import draw_answers, other_subjects, probe_scores, score_answers
-from interp.measures.hidden_knowledge import WRONG, hidden_knowledge, knowledge
+from interp.measures.hidden_knowledge import WRONG, hidden_knowledge, knowledge, recognition
 from interp.models.load_pair import load_pair
 from tests.architectures import build
 
@@ -64,6 +64,29 @@ def test_probes_never_meet_the_relation_or_the_subject_that_they_score() -> None
     assert np.isnan(probe_scores(features, features, relations, subjects, ~usable)).all()
 
 
+def test_recognition_is_the_right_score_less_the_mean_of_what_is_there() -> None:
+    scores = np.random.default_rng(0).normal(size=(40, 6))
+    scores[:20, 4:] = np.nan
+    scores[0, 1:], scores[1, 0] = np.nan, np.nan
+    found = recognition(scores)
+    assert np.isnan(found[:2]).all()
+    for row, value in zip(scores[2:].tolist(), found[2:].tolist(), strict=True):
+        wrong = [score for score in row[1:] if score == score]
+        assert value == pytest.approx(row[0] - sum(wrong) / len(wrong))
+
+
+def test_answers_that_are_not_there_are_neither_trained_on_nor_scored() -> None:
+    features, relations, subjects = planted()
+    usable = np.ones(len(features), bool)
+    fewer = features.copy()
+    fewer[:, 4] = np.nan
+    found = probe_scores(fewer, fewer, relations, subjects, usable)
+    assert np.isnan(found[:, 4]).all()
+    assert np.array_equal(
+        found[:, :4], probe_scores(features[:, :4], features[:, :4], relations, subjects, usable)
+    )
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     facts = make_world(WorldConfig(subjects=30, answers=8, relations=2), seed=0)
@@ -108,3 +131,5 @@ def test_answers_are_scored_as_transformers_does_and_frames_have_all_controls(fo
     names = ("external", "external_swapped", "internal", "internal_permuted", "internal_swapped")
     assert {f"k_{name}" for name in names} | {f"k_star_{name}" for name in names} < set(table.columns)
     assert table["k_internal"].between(0, 1).all()
+    # Of eight answers only seven are wrong: the rest of the twenty is not there.
+    assert table[["recognition", "recognition_swapped"]].notna().all(axis=None)

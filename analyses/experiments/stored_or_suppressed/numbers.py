@@ -14,6 +14,7 @@ from analyses.common.recovery_numbers import recovery_trees
 from analyses.common.verdict_numbers import stated_apart, stored_above_never
 from analyses.experiments.stored_or_suppressed.hidden import hidden_numbers
 from analyses.experiments.stored_or_suppressed.pathway import PLACEBO, SIBLING
+from analyses.experiments.stored_or_suppressed.recognition import recognition_numbers
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.stats import Estimate, kappa, spearman
 from interp.verdicts.controls import CONTROLS, NEVER
@@ -90,6 +91,7 @@ def _arm(rows: pd.DataFrame) -> dict[str, Any]:
         },
         "pathway": _pathway(lost),
         "hidden": hidden_numbers(rows),
+        "recognition": recognition_numbers(rows),
         "attention_lost": {
             name: mean_of(some["attention_other"] - some["attention"], some, difference=True)
             for name, some in of.items()

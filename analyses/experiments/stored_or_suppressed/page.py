@@ -11,6 +11,7 @@ from analyses.experiments.stored_or_suppressed.figures import figures
 from analyses.experiments.stored_or_suppressed.head_transplants import typical_stored
 from analyses.experiments.stored_or_suppressed.hidden import hidden_table
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_table
+from analyses.experiments.stored_or_suppressed.recognition import recognition_table
 from analyses.experiments.stored_or_suppressed.sentences import finding
 from analyses.experiments.stored_or_suppressed.stages import Diagnosed
 from interp.reports.pages.results_tables import Column, results_table, write_number
@@ -77,6 +78,7 @@ def study(found: Diagnosed, results: Results) -> Study:
             _control_table(frame, results),
             _evidence_table(results),
             *([hidden_table(results)] if "k_external" in frame else []),
+            *([recognition_table(results)] if "recognition" in frame else []),
             pathway_table(results),
             _head_table(found.heads),
         ),
