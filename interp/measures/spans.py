@@ -55,12 +55,18 @@ class PromptBatch(ShortRepr):
         return len(self.prompts)
 
     def __getitem__(self, rows: slice | Sequence[int] | Tensor) -> PromptBatch:
-        """Keep some rows (a slice, indices or a mask), trimmed to the longest of them."""
+        """Keep some rows (a slice, indices or a mask), trimmed to the longest of them.
+
+        Raises:
+            InputError: no row is kept.
+        """
         if not isinstance(rows, slice):
             rows = torch.as_tensor(rows)
             rows = rows if rows.dtype == torch.bool else rows.long()
         index = torch.arange(len(self))[rows]
-        width = int(self.last[index].max()) + 1 if len(index) else 0
+        if not len(index):
+            raise InputError(f"none of {len(self)} prompts is chosen; choose one at least")
+        width = int(self.last[index].max()) + 1
         return PromptBatch(
             input_ids=self.input_ids[index, :width],
             attention_mask=self.attention_mask[index, :width],

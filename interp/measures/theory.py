@@ -76,7 +76,7 @@ class TheoryReading:
 
 def untrained_model(
     tokens: int,
-    answers: Sequence[int],
+    answers: Sequence[int] | Int[Tensor, " answer"],
     *,
     width: int | None = None,
     scale: float = 0.0,
@@ -94,9 +94,10 @@ def untrained_model(
     Raises:
         InputError: no answer, or one that is no token.
     """
+    answers = torch.as_tensor(answers).tolist()
     if not answers:
         raise InputError(f"answers: there are none; give some of the tokens 0 to {tokens - 1}")
-    if odd := [answer for answer in answers if not 0 <= answer < tokens]:
+    if odd := [answer for answer in answers if answer not in range(tokens)]:
         raise InputError(f"answers: {odd[0]} is not among the {tokens} tokens; choose from 0 to {tokens - 1}")
     generator = torch_generator(seed, "one-layer weights")
     if width is None:

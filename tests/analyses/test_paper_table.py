@@ -62,6 +62,12 @@ def number(table: pd.DataFrame, quantity: str, measure: str = "correct", facts: 
     return found.iloc[0]
 
 
+def test_runs_of_the_base_alone_have_no_table(tmp_path):
+    run = save(tmp_path / "one", rows_of(0, arms={"base": 0.1}), world="tiny", method="full")
+    with pytest.raises(InputError, match=r"no fine-tuned arm was asked \(there is: base\)"):
+        numbers(load_runs([run]).rows)
+
+
 def test_one_seed_is_averaged_over_facts_with_an_interval_over_subjects(tmp_path):
     frame = rows_of(0)
     run = save(tmp_path / "one", frame, world="tiny", method="full")

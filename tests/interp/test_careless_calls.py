@@ -215,3 +215,10 @@ def test_a_diagnosis_takes_each_fact_once_and_a_prompt_for_each() -> None:
     ):
         with pytest.raises(InputError, match=problem):
             diagnose(pair, given, prompts=asked, phrasebook=tiny.PHRASEBOOK)  # type: ignore[arg-type]
+
+
+def test_no_prompts_are_refused_where_they_are_chosen() -> None:
+    batch = tiny.batch()
+    for nothing in ([], slice(0, 0), batch.last < 0):
+        with pytest.raises(InputError, match=f"none of {len(batch)} prompts is chosen"):
+            batch[nothing]

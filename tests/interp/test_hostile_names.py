@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from analyses import findings, paper_table
 from interp.reports.pages.command import main
 from interp.reports.pages.compare import compare
 from interp.reports.pages.report import report
@@ -19,7 +19,6 @@ from interp.reports.pages.study_files import write_claims
 from .browser import browser, needs_browser, opened  # noqa: F401 (a fixture)
 from .run_directory_fixture import make_run
 
-ROOT = Path(__file__).parents[2]
 NAMES = (
     "<img src=x onerror='hacked = 1'>",
     '"><script>hacked = 1<\\script>',
@@ -81,13 +80,18 @@ def test_a_terminal_is_sent_no_escapes_of_a_name(
     assert "\x07" not in said
 
 
-def test_tables_and_findings_of_hostile_runs_are_markdown_of_texts(runs: list[Path], tmp_path: Path) -> None:
+def test_tables_and_findings_of_hostile_runs_are_markdown_of_texts(
+    runs: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     markdown = pytest.importorskip("markdown", reason="pip install mkdocs")
-    for script, out in (("findings", "findings.md"), ("paper_table", "table.md")):
-        words = [str(ROOT / "analyses" / f"{script}.py"), *map(str, runs), "--out", str(tmp_path / out)]
-        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "\x1b" not in done.stdout + done.stderr
+    for script, out in ((findings, "findings.md"), (paper_table, "table.md")):
+        monkeypatch.setattr(sys, "argv", ["script.py", *map(str, runs), "--out", str(tmp_path / out)])
+        status, said = script.main(), capsys.readouterr()
+        assert status == 0, said.err
+        assert "\x1b" not in said.out + said.err
         text = (tmp_path / out).read_text()
         extensions = ["admonition", "attr_list", "tables", "toc", "pymdownx.superfences"]
         html = markdown.markdown(text, extensions=extensions)

@@ -51,7 +51,7 @@ def numbers(frame: pd.DataFrame, *, by: str | None = None) -> pd.DataFrame:
         seeds, or facts of the only seed), seeds, and asked (facts, all seeds together).
 
     Raises:
-        InputError: an unknown ``by``, or one that the runs do not hold.
+        InputError: an unknown ``by``, or one that the runs do not hold; runs of the base alone.
     """
     if by is not None and (by not in GROUPS or by not in frame or frame[by].isna().all()):
         held = ", ".join(name for name in GROUPS if name in frame) or "none"
@@ -63,6 +63,9 @@ def numbers(frame: pd.DataFrame, *, by: str | None = None) -> pd.DataFrame:
         for measure in METRICS
         for name, kind, number in _of_rows(some, measure)
     ]
+    if not made:
+        arms = ", ".join(map(str, frame["arm"].unique()))
+        raise InputError(f"no fine-tuned arm was asked (there is: {arms}); give runs with one")
     table = pd.DataFrame(made)
     return table.drop_duplicates([*_KEYS, "measure", "facts"]).reset_index(drop=True)
 
