@@ -38,7 +38,7 @@ QUICK: World = "small"
 
 @dataclass(frozen=True, kw_only=True)
 class QuickWorld(TrainingSetup):
-    """A bench (facts in parts, wording, base) whose arms are made, or taken from the cache, by name."""
+    """A setup (facts in parts, wording, base) whose arms are made, or taken from the cache, by name."""
 
     cache: Path
 
@@ -61,11 +61,11 @@ class QuickWorld(TrainingSetup):
         """
         facts = which if isinstance(which, FactSet) else split(self.parts.train, which, seed=self.seed)
         config = replace(self.setting.tune, method=method, **settings)
-        bench = replace(self, setting=replace(self.setting, tune=config))
+        setup = replace(self, setting=replace(self.setting, tune=config))
         home = self.cache / "arms" / self._key(facts, asdict(config), known)
         name = which if isinstance(which, str) else facts.name
         with cached_directory(home, what="arm"):
-            return fine_tune(bench, facts, home, name=name, known=known).path
+            return fine_tune(setup, facts, home, name=name, known=known).path
 
     def right(self, checkpoint: Path, facts: FactSet | None = None) -> Bool[ndarray, " fact"]:
         """Ask a checkpoint the test facts, or others, and say which it answers right."""
@@ -105,5 +105,5 @@ def quick_world(world: World = QUICK, *, seed: int = 0, cache: Path | None = Non
     """
     prepare_process(quiet=False)
     cache = cache or default_cache()
-    bench = make_training_setup(setting_for(TrainingOptions(world=world), None, seed), cache=cache, seed=seed)
-    return QuickWorld(setting=bench.setting, parts=bench.parts, base=bench.base, seed=seed, cache=cache)
+    setup = make_training_setup(setting_for(TrainingOptions(world=world), None, seed), cache=cache, seed=seed)
+    return QuickWorld(setting=setup.setting, parts=setup.parts, base=setup.base, seed=seed, cache=cache)

@@ -234,7 +234,7 @@ def test_the_contests_table_is_what_contests_found() -> None:
 
 def test_cures_and_their_settings_are_the_codes() -> None:
     from analyses.experiments.mitigations import (
-        case as patient,
+        case as case,
     )
     from analyses.experiments.mitigations import (
         during_training as during,
@@ -255,7 +255,7 @@ def test_cures_and_their_settings_are_the_codes() -> None:
     assert f"at least {numbers.GOAL:.0%} of the suppressed facts restored at a cost of at most" in text
     assert f"at most {100 * choosing.ALLOWED:g} points of the rest" in text
     assert choosing.ALLOWED == 0.02
-    assert f"(a draw of {patient.TRAINED:,} at most)" in text
+    assert f"(a draw of {case.TRAINED:,} at most)" in text
     assert "that lose at most two points of the validation facts" in text
     assert during.DURING["W_Q and W_K at a tenth of the rate"](_nobody()).settings == {"qk_rate": 0.1}
     assert "the slower rate (a tenth)" in text

@@ -34,56 +34,56 @@ def train_arms(options: TrainingOptions, setting: WorldSetting, directory: Path,
         directory: the seed's own, for the arms' files.
         seed: of splits and training.
     """
-    bench = make_training_setup(setting, cache=options.bases, seed=seed)
-    arms = options.arms(bench.parts.train, seed=seed)
+    setup = make_training_setup(setting, cache=options.bases, seed=seed)
+    arms = options.arms(setup.parts.train, seed=seed)
     if setting.checkpoint is not None:
-        _say_costs(bench, arms)
-    chosen = {arm: fine_tune(bench, facts, directory / "arms" / arm, name=arm) for arm, facts in arms.items()}
+        _say_costs(setup, arms)
+    chosen = {arm: fine_tune(setup, facts, directory / "arms" / arm, name=arm) for arm, facts in arms.items()}
     sizes = {f"train_{arm}": len(facts) for arm, facts in arms.items()}
     made = checkpoints_side_by_side(
-        bench, {arm: str(checkpoint.path) for arm, checkpoint in chosen.items()}, sizes=sizes
+        setup, {arm: str(checkpoint.path) for arm, checkpoint in chosen.items()}, sizes=sizes
     )
     if setting.checkpoint is None:
         return made
-    return replace(made, examples=bench.parts.train, dtype=options.dtype or made.dtype)
+    return replace(made, examples=setup.parts.train, dtype=options.dtype or made.dtype)
 
 
-def _say_costs(bench: TrainingSetup, arms: Mapping[str, FactSet]) -> None:
+def _say_costs(setup: TrainingSetup, arms: Mapping[str, FactSet]) -> None:
     """Say what fine-tuning a given base will take, and refuse what cannot fit."""
-    tune, largest = bench.setting.tune, max(arms.values(), key=len)
-    budget = estimate_prompt_costs(str(bench.base), load_tokenizer(bench.base), bench.asked(largest), tune)
+    tune, largest = setup.setting.tune, max(arms.values(), key=len)
+    budget = estimate_prompt_costs(str(setup.base), load_tokenizer(setup.base), setup.asked(largest), tune)
     each = f"each of {len(arms)} arms at {len(tune.learning_rates)} learning rates"
     console().print(f"{each}: {budget.sentence()}", highlight=False, markup=False, soft_wrap=True)
     require_room(budget)
 
 
 def checkpoints_side_by_side(
-    bench: TrainingSetup,
+    setup: TrainingSetup,
     arms: dict[str, str],
     *,
     test: FactSet | None = None,
     sizes: dict[str, int] | None = None,
 ) -> Checkpoints:
-    """Lay a bench's base and arms side by side, on its held-out facts.
+    """Lay a setup's base and arms side by side, on its held-out facts.
 
     Args:
-        bench: the base and its facts.
+        setup: the base and its facts.
         arms: each arm's directory.
         test: other facts to ask than the held-out ones.
         sizes: further numbers of facts, by name.
     """
-    facts, parts = bench.setting.facts, bench.parts
+    facts, parts = setup.setting.facts, setup.parts
     counts = {part: len(getattr(parts, part)) for part in ("train", "validation", "test")}
     aside = generator(0, "recall facts").permutation(len(parts.train))[:ASIDE].tolist()
     checkpoints = Checkpoints(
-        base=str(bench.base),
+        base=str(setup.base),
         arms=arms,
         test=parts.test if test is None else test,
-        prompts=bench.asked(parts.test if test is None else test),
-        phrasebook=bench.setting.phrasebook,
+        prompts=setup.asked(parts.test if test is None else test),
+        phrasebook=setup.setting.phrasebook,
         answer_sets=facts.answer_sets,
         sizes={"total": len(facts), **counts, **(sizes or {})},
-        aside=bench.asked(parts.train.subset(aside)),
+        aside=setup.asked(parts.train.subset(aside)),
     )
     return alignable(checkpoints)
 

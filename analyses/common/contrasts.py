@@ -16,7 +16,7 @@ HALVES = ("top", "bottom")
 
 def measure_halves(
     options: TrainingOptions,
-    bench: TrainingSetup,
+    setup: TrainingSetup,
     home: Path,
     *,
     layers: bool = False,
@@ -26,18 +26,18 @@ def measure_halves(
 
     Args:
         options: the arms, whether there is a placebo, and how much a pass may hold.
-        bench: the base and its facts.
+        setup: the base and its facts.
         home: a directory for arms and stage files.
         layers: also average attention over the heads of each layer.
         recovery: also put the popular half's attention into the unpopular one, see
             :func:`analyses.common.measurements.transplant`.
     """
     names = HALVES + (tuple(SHUFFLED + half for half in HALVES) if options.placebo else ())
-    facts = options.arms(bench.parts.train, seed=bench.seed)
-    arms = {name: fine_tune(bench, facts[name], home / "arms" / name, name=name) for name in names}
+    facts = options.arms(setup.parts.train, seed=setup.seed)
+    arms = {name: fine_tune(setup, facts[name], home / "arms" / name, name=name) for name in names}
     paths = {name: checkpoint.path for name, checkpoint in arms.items()}
     _, frame = measure_held_out(
-        bench, paths, home, layers=layers, recovery=recovery, batch_tokens=options.batch_tokens
+        setup, paths, home, layers=layers, recovery=recovery, batch_tokens=options.batch_tokens
     )
     for column in ("step", "training_loss"):
         frame[column] = frame["arm"].map({name: getattr(arm, column) for name, arm in arms.items()})

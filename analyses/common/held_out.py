@@ -20,32 +20,32 @@ from interp.measures.attention import AttentionMass
 ROWS = "rows.safetensors"  # of the transplant's donor, removed when it was made
 
 
-def stated_by_base(bench: TrainingSetup, checkpoints: Checkpoints, home: Path) -> Stage[list[bool]]:
+def stated_by_base(setup: TrainingSetup, checkpoints: Checkpoints, home: Path) -> Stage[list[bool]]:
     """What the base states; cells that share a base and its held-out facts ask it once."""
-    name = f"{bench.base.name}-{checkpoints.test.digest[:12]}.json"
+    name = f"{setup.base.name}-{checkpoints.test.digest[:12]}.json"
     return known_stage(checkpoints, home.parents[1] / "stated" / name)
 
 
-def asked_only(bench: TrainingSetup, name: str, arm: Path, home: Path, path: Path) -> pd.DataFrame:
+def asked_only(setup: TrainingSetup, name: str, arm: Path, home: Path, path: Path) -> pd.DataFrame:
     """Ask one arm every held-out fact, without reading it: a row a fact, with what the base knows.
 
     Args:
-        bench: the base and its facts.
+        setup: the base and its facts.
         name: the arm's name.
         arm: its checkpoint.
         home: a directory for what the base knows.
         path: the file of the arm's answers.
     """
-    checkpoints = checkpoints_side_by_side(bench, {name: str(arm)})
-    known = stated_by_base(bench, checkpoints, home)
-    answers = answers_stage(checkpoints, name, path, seed=bench.seed)
+    checkpoints = checkpoints_side_by_side(setup, {name: str(arm)})
+    known = stated_by_base(setup, checkpoints, home)
+    answers = answers_stage(checkpoints, name, path, seed=setup.seed)
     visit(checkpoints, BASE, plain=[known])
     visit(checkpoints, name, plain=[answers])
     return with_known(answers.read(), known.read())
 
 
 def measure_held_out(
-    bench: TrainingSetup,
+    setup: TrainingSetup,
     arms: Mapping[str, Path],
     home: Path,
     *,
@@ -58,10 +58,10 @@ def measure_held_out(
     """Ask arms (and the base, if ``names`` says so) every held-out fact and read their subject attention.
 
     Args:
-        bench: the base and its facts.
+        setup: the base and its facts.
         arms: where each arm is.
         home: the cell's directory, for stage files.
-        test: the facts to ask; the bench's own without it.
+        test: the facts to ask; the setup's own without it.
         names: which models to ask and read; all arms without it.
         layers: also average attention over the heads of each layer (``attention_0`` ...).
         recovery: also put the rows of ``top`` into ``bottom``, which comes later, and add the outcome.
@@ -71,15 +71,15 @@ def measure_held_out(
         The models side by side, and a row per fact and model: what is known, said and attended to, averaged
         over layers and heads.
     """
-    checkpoints = checkpoints_side_by_side(bench, {name: str(path) for name, path in arms.items()}, test=test)
+    checkpoints = checkpoints_side_by_side(setup, {name: str(path) for name, path in arms.items()}, test=test)
     read = list(arms if names is None else names)
-    known = stated_by_base(bench, checkpoints, home)
+    known = stated_by_base(setup, checkpoints, home)
     answers, masses = {}, {}
     for name in read:
         path = home / "answers" / f"{name}.parquet"
-        answers[name] = answers_stage(checkpoints, name, path, seed=bench.seed)
+        answers[name] = answers_stage(checkpoints, name, path, seed=setup.seed)
         masses[name] = mass_stage(name, home / "readings" / f"{name}.safetensors", batch_tokens=batch_tokens)
-    moved = _transplant(home, answers, bench.seed, batch_tokens) if recovery else {}
+    moved = _transplant(home, answers, setup.seed, batch_tokens) if recovery else {}
     for name in dict.fromkeys((BASE, *read)):
         asked = name in read
         plain: list[Stage[Any]] = [*([known] if name == BASE else []), *([answers[name]] if asked else [])]
@@ -89,7 +89,7 @@ def measure_held_out(
     if recovery:
         frame = with_recovery(frame, moved[BOTTOM][0].read())
         (home / ROWS).unlink(missing_ok=True)
-    return checkpoints, bench.told(frame)
+    return checkpoints, setup.told(frame)
 
 
 def _transplant(

@@ -1,4 +1,4 @@
-"""A bench: one seed's facts, split by subject, the base pretrained on them, and arms fine-tuned from it."""
+"""A setup: one seed's facts, split by subject, the base pretrained on them, and arms fine-tuned from it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def make_training_setup(setting: WorldSetting, *, cache: Path, seed: int, test: 
 
 
 def fine_tune(
-    bench: TrainingSetup,
+    setup: TrainingSetup,
     facts: FactSet,
     out: Path,
     *,
@@ -87,7 +87,7 @@ def fine_tune(
     """Fine-tune the base on some facts at every learning rate, and take what validates best.
 
     Args:
-        bench: the base, its validation facts and the settings.
+        setup: the base, its validation facts and the settings.
         facts: what to train on.
         out: a directory for all candidates.
         name: the model's name beside a progress bar.
@@ -95,14 +95,14 @@ def fine_tune(
         known: facts to distil, each as the base is asked it and as the model is.
     """
     return select(
-        bench.base,
-        bench.asked(facts),
-        bench.asked(bench.parts.validation),
+        setup.base,
+        setup.asked(facts),
+        setup.asked(setup.parts.validation),
         out,
-        config=bench.setting.tune,
+        config=setup.setting.tune,
         stages=stages,
         known=known,
-        seed=bench.seed,
+        seed=setup.seed,
         name=name,
     )
 

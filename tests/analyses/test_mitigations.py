@@ -204,9 +204,7 @@ def test_every_name_is_one_cell_a_seed_and_a_word_that_is_none_is_refused() -> N
     options = mitigations.MitigationsOptions(world="tiny", seeds=(0, 1))
     made = mitigations_cells.cells(options)
     assert len(made) == 2 * (len(REFERENCES) + len(CURES) + len(PLACEBOS))
-    assert [cell.params["treatment"] for cell in made[:2]] == [NONE, NONE], (
-        "no seed waits for another's patient"
-    )
+    assert [cell.params["treatment"] for cell in made[:2]] == [NONE, NONE], "no seed waits for another's case"
     with pytest.raises(InputError, match="--only prayer"):
         mitigations.MitigationsOptions(world="tiny", only=("prayer",)).check()
 
@@ -258,39 +256,37 @@ def test_a_run_leaves_one_row_a_fact_group_and_cure_and_cured_checkpoints(run: P
 
 
 def test_plans_give_own_facts_as_many_passes_and_take_no_fact_held_out(run: Path, options) -> None:
-    patient = load_case(options, 0, run)
-    parts = patient.bench.parts
+    case = load_case(options, 0, run)
+    parts = case.setup.parts
     held_out = {fact.subject for part in (parts.test, parts.validation) for fact in part}
     for name, plan_of in (during.DURING | during.PLACEBOS).items():
-        plan = plan_of(patient)
+        plan = plan_of(case)
         ids = [fact.id for fact in plan.facts]
-        assert ids[: len(patient.own)] == [fact.id for fact in patient.own], name
+        assert ids[: len(case.own)] == [fact.id for fact in case.own], name
         assert not {fact.subject for fact in plan.facts} & held_out
         assert not {prompt.text[slice(*prompt.subject)] for pair in plan.known for prompt in pair} & held_out
-        steps = (plan.settings or {}).get("steps", patient.bench.setting.tune.steps)
-        assert steps / len(ids) == pytest.approx(
-            patient.bench.setting.tune.steps / len(patient.own), rel=0.05
-        )
-    known, unknown = (during._with_others(patient, states).facts for states in (True, False))
+        steps = (plan.settings or {}).get("steps", case.setup.setting.tune.steps)
+        assert steps / len(ids) == pytest.approx(case.setup.setting.tune.steps / len(case.own), rel=0.05)
+    known, unknown = (during._with_others(case, states).facts for states in (True, False))
     assert len(known) == len(unknown)
-    extra = [fact.id in patient.stated for fact in known[len(patient.own) :]] if len(known) else []
+    extra = [fact.id in case.stated for fact in known[len(case.own) :]] if len(known) else []
     assert all(extra)
 
 
 def test_placebos_of_distillation_teach_what_the_base_does_not_know_or_of_others(run: Path, options) -> None:
-    patient = load_case(options, 0, run)
-    of = {fact.id: fact for fact in patient.bench.parts.train}
-    cure = during.DURING["questions distilled"](patient).known
-    assert all(said.fact_id == asked.fact_id in patient.stated for said, asked in cure)
-    unknown = during.PLACEBOS["questions of unknown facts distilled"](patient).known
+    case = load_case(options, 0, run)
+    of = {fact.id: fact for fact in case.setup.parts.train}
+    cure = during.DURING["questions distilled"](case).known
+    assert all(said.fact_id == asked.fact_id in case.stated for said, asked in cure)
+    unknown = during.PLACEBOS["questions of unknown facts distilled"](case).known
     assert unknown
-    assert all(said.fact_id == asked.fact_id not in patient.stated for said, asked in unknown)
+    assert all(said.fact_id == asked.fact_id not in case.stated for said, asked in unknown)
     assert len(unknown) <= len(cure)
-    others = during.PLACEBOS["questions distilled from other subjects"](patient).known
+    others = during.PLACEBOS["questions distilled from other subjects"](case).known
     assert others
     for said, asked in others:
         assert said.fact_id != asked.fact_id
-        assert {said.fact_id, asked.fact_id} <= patient.stated
+        assert {said.fact_id, asked.fact_id} <= case.stated
         assert of[said.fact_id].relation == of[asked.fact_id].relation
     questions = sorted(asked.text for _, asked in cure)
     assert sorted(asked.text for _, asked in others) == questions, "the same questions, as often"
@@ -301,9 +297,9 @@ def test_candidates_and_no_cure_are_marked_by_the_same_judge(
     run: Path, options, monkeypatch: pytest.MonkeyPatch, placebo: bool
 ) -> None:
     """An accepted answer that is not the canonical one counts for either."""
-    patient = load_case(options, 0, run)
-    prompts = patient.bench.asked(patient.bench.parts.validation)[:8]
-    plain = PlainRespondent.of(patient, patient.uncured)
+    case = load_case(options, 0, run)
+    prompts = case.setup.asked(case.setup.parts.validation)[:8]
+    plain = PlainRespondent.of(case, case.uncured)
     said = generate(plain.model, plain.tokenizer, prompts)
     asked = [replace(p, answers=("nobody", text.strip())) for p, text in zip(prompts, said, strict=True)]
     marked = []
@@ -313,7 +309,7 @@ def test_candidates_and_no_cure_are_marked_by_the_same_judge(
         return ({}, None), ({}, None)
 
     monkeypatch.setattr(treatments, "strongest", strongest)
-    next(treatments._scaled(WeightEditor(patient), named=False, placebo=placebo))
+    next(treatments._scaled(WeightEditor(case), named=False, placebo=placebo))
     of_aliases, found, alone = marked
     assert (of_aliases == 1).all()
     assert found.tolist() == alone.tolist(), "attention that is scaled by one is the model's own"

@@ -104,11 +104,11 @@ def test_batches_are_disjoint_equally_large_and_of_their_kind() -> None:
 
 
 def test_norms_and_cosines_are_those_of_explicitly_flattened_gradients(cache: Path) -> None:
-    bench = make_training_setup(
+    setup = make_training_setup(
         setting_for(experiment.PopularityOrDiversityOptions(world="tiny"), None, 0), cache=cache, seed=0
     )
-    model, tokenizer = load_model(str(bench.base))
-    a, b = (bench.asked(bench.parts.train)[i * 9 : i * 9 + 9] for i in range(2))
+    model, tokenizer = load_model(str(setup.base))
+    a, b = (setup.asked(setup.parts.train)[i * 9 : i * 9 + 9] for i in range(2))
     taken = [mean_gradient(model, tokenizer, prompts)[1] for prompts in (a, b)]
     groups = gradients.groups_of(taken[0])
     assert sum(map(len, groups.values())) == len(list(model.parameters()))
@@ -122,11 +122,11 @@ def test_norms_and_cosines_are_those_of_explicitly_flattened_gradients(cache: Pa
 
 
 def test_a_batch_s_mean_gradient_is_the_mean_of_its_facts_and_of_its_chunks(cache: Path) -> None:
-    bench = make_training_setup(
+    setup = make_training_setup(
         setting_for(experiment.PopularityOrDiversityOptions(world="tiny"), None, 0), cache=cache, seed=0
     )
-    model, tokenizer = load_model(str(bench.base))
-    prompts = bench.asked(bench.parts.train)[:7]
+    model, tokenizer = load_model(str(setup.base))
+    prompts = setup.asked(setup.parts.train)[:7]
     loss, whole = mean_gradient(model, tokenizer, prompts)
     singles = [mean_gradient(model, tokenizer, [prompt]) for prompt in prompts]
     _, chunked = mean_gradient(model, tokenizer, prompts, batch_tokens=40)

@@ -42,7 +42,7 @@ from interp.selection.scores import LABEL_FREE, SCORES
 N = 400  # of so many known facts, no difference at all is known to less than the margin
 
 
-def rows_of(setup: ContestSet, right: float, seed: int) -> pd.DataFrame:
+def rows_of(contest: ContestSet, right: float, seed: int) -> pd.DataFrame:
     """Make held-out facts, of which a set gets the first share right; the first half is known."""
     return pd.DataFrame(
         {
@@ -54,7 +54,7 @@ def rows_of(setup: ContestSet, right: float, seed: int) -> pd.DataFrame:
             "popular": 0.7,
             "size": 100,
             "seed": seed,
-            **{name: getattr(setup, name) for name in ("score", "keep", "method", "budget")},
+            **{name: getattr(contest, name) for name in ("score", "keep", "method", "budget")},
         }
     )
 
@@ -64,10 +64,10 @@ def frame_of(right: dict[str, float], *, seeds: tuple[int, ...] = (0, 1, 2)) -> 
     frames = []
     for seed in seeds:
         for score, share in right.items():
-            setup = ContestSet(
+            contest = ContestSet(
                 score=score, keep=1.0 if score == WHOLE else HALF, method="full", budget="steps"
             )
-            frames.append(rows_of(setup, share + (0.05 * (seed - 1) if score != WHOLE else 0), seed))
+            frames.append(rows_of(contest, share + (0.05 * (seed - 1) if score != WHOLE else 0), seed))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -171,49 +171,49 @@ def test_the_popular_share_is_the_popular_arm_and_a_score_s_share_its_best(
     cache: Path, tmp_path: Path
 ) -> None:
     options = make_options(cache, tmp_path)
-    setup = ContestSet(score="popularity", keep=HALF, method="full", budget="steps")
-    bench = training_setup_of(options, setup, 0)
-    train = bench.parts.train
-    candidates = Candidates(facts=train, base=str(bench.base), book=bench.setting.phrasebook)
+    contest = ContestSet(score="popularity", keep=HALF, method="full", budget="steps")
+    setup = training_setup_of(options, contest, 0)
+    train = setup.parts.train
+    candidates = Candidates(facts=train, base=str(setup.base), book=setup.setting.phrasebook)
     scores = {name: SCORES[name](candidates) for name in ("popularity", "statement")}
-    popular, overlap = select_kept(bench, scores, setup)
+    popular, overlap = select_kept(setup, scores, contest)
     top = {fact.id for fact in split(train, "top", seed=0)}
     assert overlap == 1
     assert len(top - {fact.id for fact in popular}) <= 1, "but for one tie at the cut"
-    stated, _ = select_kept(bench, scores, replace(setup, score="statement", keep=0.25))
+    stated, _ = select_kept(setup, scores, replace(contest, score="statement", keep=0.25))
     best = np.sort(scores["statement"])[-len(stated) :]
     assert np.sort(scores["statement"][[train.facts.index(f) for f in stated]]) == pytest.approx(best)
-    even, _ = select_kept(bench, scores, replace(setup, score="statement_even"))
+    even, _ = select_kept(setup, scores, replace(contest, score="statement_even"))
     types = Counter(zip((f.relation for f in train), answer_types(train), strict=True))
     kinds = dict(zip((fact.id for fact in train), answer_types(train), strict=True))
     for (relation, kind), n in types.items():
         has = sum(fact.relation == relation and kinds[fact.id] == kind for fact in even)
         assert has >= n // 2, "every relation and answer type has its own share"
-    whole, share = select_kept(bench, scores, replace(setup, score=WHOLE, keep=1.0))
+    whole, share = select_kept(setup, scores, replace(contest, score=WHOLE, keep=1.0))
     assert len(whole) == len(train)
     assert share == pytest.approx(0.5, abs=0.01)
 
 
 def test_budgets_and_places_are_what_they_say(cache: Path, tmp_path: Path) -> None:
     options = make_options(cache, tmp_path)
-    setup = ContestSet(score="statement", keep=HALF, method="full", budget="epochs")
-    bench = training_setup_of(options, setup, 0)
-    n = len(bench.parts.train)
-    assert bench.setting.tune.steps_for(n) == 4, "all facts take as many steps as ever"
-    assert bench.setting.tune.steps_for(n // 2) == 2
+    contest = ContestSet(score="statement", keep=HALF, method="full", budget="epochs")
+    setup = training_setup_of(options, contest, 0)
+    n = len(setup.parts.train)
+    assert setup.setting.tune.steps_for(n) == 4, "all facts take as many steps as ever"
+    assert setup.setting.tune.steps_for(n // 2) == 2
     plain = make_training_setup(setting_for(options, None, 0), cache=cache, seed=0)
-    assert bench.base == plain.base
-    few = training_setup_of(replace(options, relations=1), setup, 0)
+    assert setup.base == plain.base
+    few = training_setup_of(replace(options, relations=1), contest, 0)
     assert few.parts.train.relations == few.parts.test.relations == largest(plain.parts.train, 1)
     assert few.base == plain.base, "the base knows all relations, whichever are trained on"
 
 
 def test_a_domain_is_kept_to_its_own_relations(cache: Path, tmp_path: Path) -> None:
     options = make_options(cache, tmp_path, domain=True, pretrain_steps=30)
-    setup = ContestSet(score=WHOLE, keep=1.0, method="full", budget="steps")
-    bench = training_setup_of(options, setup, 0)
-    assert len(bench.setting.facts.relations) == 2
-    assert len(bench.parts.train.relations) == len(bench.parts.validation.relations) == 1
+    contest = ContestSet(score=WHOLE, keep=1.0, method="full", budget="steps")
+    setup = training_setup_of(options, contest, 0)
+    assert len(setup.setting.facts.relations) == 2
+    assert len(setup.parts.train.relations) == len(setup.parts.validation.relations) == 1
     assert "domain of rare facts" in options.setting
 
 
@@ -242,15 +242,15 @@ def test_every_cell_of_a_seed_chooses_by_the_same_scores(cache: Path, tmp_path: 
     from analyses.experiments.selection_contest.training_sets import score_candidates
 
     options = make_options(cache, tmp_path, scores=("statement", "random"))
-    bench = training_setup_of(options, options.setups[0], 0)
-    first = score_candidates(options, bench, tmp_path)
-    again = score_candidates(options, bench, tmp_path)
+    setup = training_setup_of(options, options.setups[0], 0)
+    first = score_candidates(options, setup, tmp_path)
+    again = score_candidates(options, setup, tmp_path)
     assert set(first) == {"statement", "random", "popularity"}
     for name, values in first.items():
         assert np.array_equal(values, again[name])
-    candidates = Candidates(facts=bench.parts.train, base=str(bench.base), book=bench.setting.phrasebook)
+    candidates = Candidates(facts=setup.parts.train, base=str(setup.base), book=setup.setting.phrasebook)
     assert first["statement"] == pytest.approx(SCORES["statement"](candidates), abs=1e-4)
-    assert choose(first["random"], bench.parts.train, HALF).indices.size == len(bench.parts.train) // 2
+    assert choose(first["random"], setup.parts.train, HALF).indices.size == len(setup.parts.train) // 2
 
 
 def test_a_report_promises_what_was_found_of_the_nearest_way() -> None:

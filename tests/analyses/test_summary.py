@@ -125,11 +125,11 @@ def test_seeds_of_worlds_draw_everything_anew_and_those_of_real_facts_do_not():
     assert setting_for(TrainingOptions(out=Path("x")), None, 1).redrawn
     setting = setting_for(TrainingOptions(out=Path("x")), made, 1)
     assert not setting.redrawn
-    bench = TrainingSetup(setting=setting, parts=partition(made, seed=1), base=Path("base"), seed=1)
-    assert bench.overlap == len(bench.parts.test) / len(bench.parts.train) == 0.5
+    setup = TrainingSetup(setting=setting, parts=partition(made, seed=1), base=Path("base"), seed=1)
+    assert setup.overlap == len(setup.parts.test) / len(setup.parts.train) == 0.5
     rows = pd.DataFrame({"seed": [1]})
-    assert overlap_of(bench.told(rows)) == 0.5
-    assert list(replace(bench, setting=replace(setting, redrawn=True)).told(rows)) == ["seed"]
+    assert overlap_of(setup.told(rows)) == 0.5
+    assert list(replace(setup, setting=replace(setting, redrawn=True)).told(rows)) == ["seed"]
     assert AttentionImbalanceOptions(facts="popqa").overlap({"train": 60, "test": 30}) == 0.5
     assert AttentionImbalanceOptions(facts="popqa").overlap({"train": 0, "test": 30}) == 0, (
         "somebody's own: nothing was split"

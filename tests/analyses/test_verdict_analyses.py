@@ -14,7 +14,6 @@ from analyses.experiments.attention_imbalance.options import AttentionImbalanceO
 from analyses.experiments.stored_or_suppressed import stages as suppression
 from analyses.experiments.stored_or_suppressed.head_transplants import head_table
 from analyses.experiments.stored_or_suppressed.pathway_page import pathway_sentence
-from analyses.experiments.stored_or_suppressed.recognition import FEWEST_NEVER
 from analyses.experiments.stored_or_suppressed.sentences import asking_sentence
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
@@ -25,6 +24,7 @@ from interp.verdicts.diagnosis import STORED, VERDICTS
 from interp.weight_edits import GROUPS
 
 HIDDEN = 40  # facts whose answers are ranked
+LESSONS = (10, 20)  # steps
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,7 @@ def verdicts(job: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -
         cache=cache,
         quiet=True,
         hidden_facts=HIDDEN,
+        lesson_steps=LESSONS,
     )
     return stored_or_suppressed.run(options)
 
@@ -182,23 +183,17 @@ def test_answers_are_ranked_outside_and_inside_of_some_facts(verdicts: Path) -> 
     assert "Hidden knowledge" in (verdicts / "report.html").read_text()
 
 
-def test_recognition_is_held_against_what_is_stated(verdicts: Path) -> None:
+def test_recognition_is_held_against_never_stored_facts(verdicts: Path) -> None:
     frame, results = pd.read_parquet(verdicts / "facts.parquet"), read_json(verdicts / "results.json")
-    measured = 0
     for arm, rows in frame.groupby("arm"):
         some = rows[rows["recognition"].notna()]
         lost = some[(some["base_knew"] == 1) & ~some["right"]]
-        never, numbers = some[some["control_never"]], results["arms"][arm]["recognition"]
-        if len(lost) and len(never):
-            pairs = lost["recognition"].to_numpy()[:, None] - never["recognition"].to_numpy()
-            area = numbers["above_never"]["value"]
-            assert area is None or area == pytest.approx(((pairs > 0) + (pairs == 0) / 2).mean())
-        if len(never) >= FEWEST_NEVER:
-            measured += 1
-            assert numbers["of_never"]["value"] <= 0.05
-            gain = numbers["of_lost"]["value"] - numbers["stated_of_lost"]["value"]
-            assert numbers["difference"]["value"] == pytest.approx(gain)
-    assert measured
+        pairs = (
+            lost["recognition"].to_numpy()[:, None]
+            - some.loc[some["control_never"], "recognition"].to_numpy()
+        )
+        area = results["arms"][arm]["recognition"]["above_never"]["value"]
+        assert area is None or area == pytest.approx(((pairs > 0) + (pairs == 0) / 2).mean())
     assert "Recognition: lost facts" in (verdicts / "report.html").read_text()
 
 
@@ -237,17 +232,23 @@ def test_grafts_of_weights_are_asked_and_shared_out(verdicts: Path) -> None:
 def test_lost_facts_are_asked_again_after_lessons_on_other_subjects(verdicts: Path, job: Path) -> None:
     frame, results = pd.read_parquet(verdicts / "facts.parquet"), read_json(verdicts / "results.json")
     wrong = ~frame["right"]
-    for column in ("restored_10", "restored_30", "restored_50", "placebo_30"):
+    for column in (f"{name}_{steps}" for name in ("restored", "placebo") for steps in LESSONS):
         assert set(frame.loc[wrong, column].unique()) <= {0.0, 1.0}
         assert frame.loc[~wrong, column].isna().all(), "who was right already cannot be restored"
     lost = frame[wrong & (frame["base_knew"] == 1)]
-    numbers = results["lesson_all"]["after_30"]
-    assert numbers["restored"]["lost"]["value"] == pytest.approx(lost["restored_30"].mean())
+    numbers = results["lesson_all"]["after_20"]
+    assert numbers["restored"]["lost"]["value"] == pytest.approx(lost["restored_20"].mean())
     assert numbers["restored"]["lost"]["n"] == len(lost)
     assert set(numbers["auroc"]) == {"stated", "forms", "asked"}
     assert not list((verdicts / "seeds/0/lessons").rglob("*.safetensors")), "taught models are not kept"
     page = (verdicts / "report.html").read_text()
     assert page.index("Answered right again after a lesson") < page.index("What became of the facts")
+
+
+def test_lessons_on_arms_that_are_trained_here_are_three_unless_told_otherwise() -> None:
+    assert stored_or_suppressed.StoredOrSuppressedOptions().steps_of_lessons == (10, 30, 50)
+    own = stored_or_suppressed.StoredOrSuppressedOptions(base="b", finetuned=("a=c",), facts="f")
+    assert own.steps_of_lessons == ()
 
 
 def test_the_sentence_names_a_group_only_where_intervals_do() -> None:
@@ -319,7 +320,7 @@ def test_a_run_that_another_rule_of_verdicts_began_is_not_continued(tmp_path: Pa
 def test_a_finished_run_is_left_alone_and_another_one_is_refused(verdicts: Path, job: Path) -> None:
     written = (verdicts / "results.json").stat().st_mtime_ns
     same = stored_or_suppressed.StoredOrSuppressedOptions(
-        out=verdicts, run=job, quiet=True, hidden_facts=HIDDEN
+        out=verdicts, run=job, quiet=True, hidden_facts=HIDDEN, lesson_steps=LESSONS
     )
     assert stored_or_suppressed.run(same) == verdicts
     assert (verdicts / "results.json").stat().st_mtime_ns == written

@@ -26,8 +26,8 @@ def measure(options: DepthSweepOptions, cell: GridCell, home: Path) -> pd.DataFr
     """Pretrain one base, fine-tune the halves, read their attention and transplant it."""
     setting = setting_for(options, None, cell.seed)
     setting = replace(setting, base=reshape_base(setting.base, cell.params["layers"]))
-    bench = make_training_setup(setting, cache=options.bases, seed=cell.seed)
-    frame = measure_halves(options, bench, home, layers=True, recovery=True)
+    setup = make_training_setup(setting, cache=options.bases, seed=cell.seed)
+    frame = measure_halves(options, setup, home, layers=True, recovery=True)
     return frame.assign(width=setting.base.width, parameters=in_layers(setting.base))
 
 

@@ -41,22 +41,22 @@ def cells(options: LongTailDomainOptions) -> list[GridCell]:
 def measure(options: LongTailDomainOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune one arm and ask the held-out facts of the domain and the general ones."""
     setting, domain, general, rows = setting_of(options, cell.seed)
-    bench = make_training_setup(setting, cache=options.bases, seed=cell.seed)
+    setup = make_training_setup(setting, cache=options.bases, seed=cell.seed)
     # The domain is what is to be served, so its facts choose the checkpoint.
-    bench = replace(
-        bench, parts=replace(bench.parts, validation=facts_of_relations(bench.parts.validation, domain))
+    setup = replace(
+        setup, parts=replace(setup.parts, validation=facts_of_relations(setup.parts.validation, domain))
     )
-    test = facts_of_relations(bench.parts.test, (*domain, *general))
+    test = facts_of_relations(setup.parts.test, (*domain, *general))
     name, paths, about = cell.params["arm"], {}, {}
     if name != BASE:
-        made = arms(options, bench.parts, domain, general, seed=cell.seed)[name]
-        arm = fine_tune(bench, made, home / "arm", name=cell.key)
+        made = arms(options, setup.parts, domain, general, seed=cell.seed)[name]
+        arm = fine_tune(setup, made, home / "arm", name=cell.key)
         paths[name] = arm.path
         about = {"size": len(made), "step": arm.step, "training_loss": arm.training_loss}
     _, frame = measure_held_out(
-        bench, paths, home, test=test, names=(name,), batch_tokens=options.batch_tokens
+        setup, paths, home, test=test, names=(name,), batch_tokens=options.batch_tokens
     )
-    return place_facts(frame, bench, domain, rows).assign(**about)
+    return place_facts(frame, setup, domain, rows).assign(**about)
 
 
 def setting_of(
@@ -127,20 +127,20 @@ def mix_halves(first: FactSet, second: FactSet, *, seed: int) -> FactSet:
 
 
 def place_facts(
-    frame: pd.DataFrame, bench: TrainingSetup, domain: tuple[str, ...], rows: int
+    frame: pd.DataFrame, setup: TrainingSetup, domain: tuple[str, ...], rows: int
 ) -> pd.DataFrame:
     """Say of each held-out fact if it is of the domain, its quartile there, and its expected sightings.
 
     Args:
         frame: a row a held-out fact.
-        bench: the base and its facts.
+        setup: the base and its facts.
         domain: the relations of the domain.
         rows: how many texts the base was pretrained on.
     """
-    setting = bench.setting
+    setting = setup.setting
     weights = sampling_weights(setting.facts, setting.text.exponent) * rows
     sightings = {fact.id: weight for fact, weight in zip(setting.facts, weights.tolist(), strict=True)}
-    inside = facts_of_relations(bench.parts.test, domain)
+    inside = facts_of_relations(setup.parts.test, domain)
     quartile = dict(zip((fact.id for fact in inside), quartiles(inside).tolist(), strict=True))
     return frame.assign(
         domain=frame["relation"].isin(domain),

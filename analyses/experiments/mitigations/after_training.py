@@ -39,14 +39,14 @@ Told = dict[str, Any]
 
 @dataclass(frozen=True)
 class WeightEditor:
-    """A patient's weights, its base's and sibling's, and one model to put any of them into."""
+    """A case's weights, its base's and sibling's, and one model to put any of them into."""
 
-    patient: MitigationCase
+    case: MitigationCase
 
     @cached_property
     def loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The uncured model, whole, and its tokenizer."""
-        source, base = self.patient.uncured, self.patient.bench.base
+        source, base = self.case.uncured, self.case.setup.base
         return load_merged(source, base), tokenizer_for(source, base)
 
     @cached_property
@@ -57,12 +57,12 @@ class WeightEditor:
     @cached_property
     def base(self) -> Weights:
         """The base's weights."""
-        return self._weights(self.patient.bench.base)
+        return self._weights(self.case.setup.base)
 
     @cached_property
     def sibling(self) -> Weights:
         """The weights of the popular half's arm, which fine-tuning has taught to look at the subject."""
-        return self._weights(self.patient.arm(OTHERS[0]))
+        return self._weights(self.case.arm(OTHERS[0]))
 
     @cached_property
     def shape(self) -> HeadShape:
@@ -70,7 +70,7 @@ class WeightEditor:
         return HeadShape.of(self.loaded[0].config)
 
     def _weights(self, source: Any) -> Weights:
-        return load_merged(source, self.patient.bench.base).state_dict()
+        return load_merged(source, self.case.setup.base).state_dict()
 
     def asker(self, weights: Weights) -> Ask:
         """Ask the model with some weights; whether its answer is the canonical one."""
@@ -85,89 +85,87 @@ class WeightEditor:
     @cached_property
     def named(self) -> tuple[Head, ...]:
         """All heads, those first in which the sibling's attention helps lost validation facts most (nats)."""
-        patient = self.patient
-        validation = patient.bench.asked(patient.bench.parts.validation)
+        case = self.case
+        validation = case.setup.asked(case.setup.parts.validation)
         right = self.asker(self.tuned)(validation)
-        wanted = patient.known(patient.bench.parts.validation) & ~right
+        wanted = case.known(case.setup.parts.validation) & ~right
         lost = [prompt for prompt, is_lost in zip(validation, wanted, strict=True) if is_lost]
         heads = [(i, k) for i in range(self.shape.layers) for k in range(self.shape.heads)]
         if not lost:
             return tuple(heads)
-        pair, other = (
-            load_pair(str(patient.bench.base), s) for s in (patient.uncured, patient.arm(OTHERS[0]))
-        )
+        pair, other = (load_pair(str(case.setup.base), s) for s in (case.uncured, case.arm(OTHERS[0])))
         batch = encode(pair.tokenizer, lost)
         with other.finetuned() as model:
-            rows = record(model, batch, "pattern", batch_tokens=patient.batch_tokens)
+            rows = record(model, batch, "pattern", batch_tokens=case.batch_tokens)
         with pair.finetuned() as model:
             grid = sweep(model, Intervention(site="pattern", do=Replace(source=rows)), over=("layer", "head"))
             effect = patch(model, batch, grid, pair.tokenizer, max_new_tokens=0).effect.nanmean(1)
         return tuple(heads[i] for i in effect.argsort(descending=True).tolist())
 
 
-def towards_base(clinic: WeightEditor) -> Iterator[tuple[Told, Weights]]:
+def towards_base(editor: WeightEditor) -> Iterator[tuple[Told, Weights]]:
     """Move all weights towards the base."""
     for share in SHARES:
-        yield {"share": share}, interpolate_weights(clinic.base, clinic.tuned, share)
+        yield {"share": share}, interpolate_weights(editor.base, editor.tuned, share)
 
 
-def routing_to_base(clinic: WeightEditor) -> Iterator[tuple[Told, Weights]]:
+def routing_to_base(editor: WeightEditor) -> Iterator[tuple[Told, Weights]]:
     """Move W_Q and W_K towards the base."""
     for share in SHARES:
-        made = interpolate_weights(clinic.base, clinic.tuned, share, modules=ROUTING)
+        made = interpolate_weights(editor.base, editor.tuned, share, modules=ROUTING)
         yield {"share": share}, made
 
 
-def routing_by_layer(clinic: WeightEditor) -> Iterator[tuple[Told, Weights]]:
+def routing_by_layer(editor: WeightEditor) -> Iterator[tuple[Told, Weights]]:
     """Move one layer's W_Q and W_K towards the base."""
-    for layer in range(clinic.shape.layers):
+    for layer in range(editor.shape.layers):
         for share in SHARES[1::2]:
-            made = interpolate_weights(clinic.base, clinic.tuned, share, modules=ROUTING, layers=[layer])
+            made = interpolate_weights(editor.base, editor.tuned, share, modules=ROUTING, layers=[layer])
             yield {"share": share, "layer": layer}, made
 
 
-def by_module(clinic: WeightEditor) -> Iterator[tuple[Told, Weights]]:
+def by_module(editor: WeightEditor) -> Iterator[tuple[Told, Weights]]:
     """Scale what fine-tuning added to one kind of linear layer: down, away, or up."""
-    names = [name for name in select_weights(clinic.tuned) if layer_of(name) is not None]
-    kinds = sorted({name.split(".")[-2] for name in names if clinic.tuned[name].ndim == 2})
+    names = [name for name in select_weights(editor.tuned) if layer_of(name) is not None]
+    kinds = sorted({name.split(".")[-2] for name in names if editor.tuned[name].ndim == 2})
     for kind in kinds:
         for share in (0.5, 1.0, -0.5):
             told = {"module": kind, "scaled by": 1 - share}
-            yield told, interpolate_weights(clinic.base, clinic.tuned, share, modules=[kind])
+            yield told, interpolate_weights(editor.base, editor.tuned, share, modules=[kind])
 
 
-def _grafts(clinic: WeightEditor, donor: Weights) -> Iterator[tuple[Told, Weights]]:
-    counts = sorted({1, 2, 4, len(clinic.named) // 2, len(clinic.named)})
+def _grafts(editor: WeightEditor, donor: Weights) -> Iterator[tuple[Told, Weights]]:
+    counts = sorted({1, 2, 4, len(editor.named) // 2, len(editor.named)})
     for count in counts:
-        if count <= len(clinic.named):
-            heads = clinic.shape.with_groups(clinic.named[:count])
+        if count <= len(editor.named):
+            heads = editor.shape.with_groups(editor.named[:count])
             told = {"heads": [list(head) for head in heads]}
-            yield told, graft_heads(donor, clinic.tuned, heads, clinic.shape)
+            yield told, graft_heads(donor, editor.tuned, heads, editor.shape)
 
 
-def heads_from_base(clinic: WeightEditor) -> Iterator[tuple[Told, Weights]]:
+def heads_from_base(editor: WeightEditor) -> Iterator[tuple[Told, Weights]]:
     """Graft named heads from the base."""
-    return _grafts(clinic, clinic.base)
+    return _grafts(editor, editor.base)
 
 
-def heads_from_sibling(clinic: WeightEditor) -> Iterator[tuple[Told, Weights]]:
+def heads_from_sibling(editor: WeightEditor) -> Iterator[tuple[Told, Weights]]:
     """Graft named heads from the sibling arm."""
-    return _grafts(clinic, clinic.sibling)
+    return _grafts(editor, editor.sibling)
 
 
-def wrong_heads(clinic: WeightEditor) -> Iterator[tuple[Told, Weights]]:
+def wrong_heads(editor: WeightEditor) -> Iterator[tuple[Told, Weights]]:
     """Graft the sibling's rows into the same heads, each from the next head of its layer: a placebo."""
-    rolled = dict(clinic.sibling)
+    rolled = dict(editor.sibling)
     for name in select_weights(rolled, modules=ROUTING):
-        rolled[name] = rolled[name].roll(clinic.shape.width, dims=0)
-    return _grafts(clinic, rolled)
+        rolled[name] = rolled[name].roll(editor.shape.width, dims=0)
+    return _grafts(editor, rolled)
 
 
-def random_direction(clinic: WeightEditor) -> Iterator[tuple[Told, Weights]]:
+def random_direction(editor: WeightEditor) -> Iterator[tuple[Told, Weights]]:
     """Move W_Q and W_K as far as the sibling's lie, in a random direction: a placebo."""
     for share in SHARES:
-        goal = interpolate_weights(clinic.sibling, clinic.tuned, share, modules=ROUTING)
-        made = perturb_weights(clinic.tuned, goal, modules=ROUTING, seed=clinic.patient.bench.seed)
+        goal = interpolate_weights(editor.sibling, editor.tuned, share, modules=ROUTING)
+        made = perturb_weights(editor.tuned, goal, modules=ROUTING, seed=editor.case.setup.seed)
         yield {"share": share}, made
 
 
@@ -185,9 +183,9 @@ PLACEBOS: dict[str, Callable[[WeightEditor], Iterator[tuple[Told, Weights]]]] = 
 }
 
 
-def scalings(clinic: WeightEditor, *, named: bool, placebo: bool) -> Iterator[tuple[Told, Edits]]:
+def scalings(editor: WeightEditor, *, named: bool, placebo: bool) -> Iterator[tuple[Told, Edits]]:
     """Scale attention to the subject, or to the relation's words, in all heads or the named half of them."""
-    half = clinic.named[: max(1, len(clinic.named) // 2)] if named else None
+    half = editor.named[: max(1, len(editor.named) // 2)] if named else None
     for by in FACTORS:
         cell = scale_subject_attention(by, heads=half, keys=keys_of(placebo))
         yield {"by": by, "heads": None if half is None else [list(head) for head in half]}, cell

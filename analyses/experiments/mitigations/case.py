@@ -1,4 +1,4 @@
-"""One seed's patient: the arm that lost facts, which of them it still stores, and what every cure is asked.
+"""One seed's case: the arm that lost facts, which of them it still stores, and what every cure is asked.
 
 Cells of one seed share it. Whichever comes first makes it and the others wait, so that every cure is measured
 on the same facts, and stored facts are found once, on the uncured arm alone.
@@ -43,7 +43,7 @@ class MitigationCase:
     fact, of the uncured arm.
     """
 
-    bench: TrainingSetup
+    setup: TrainingSetup
     arms: dict[str, FactSet]
     home: Path
     stated: frozenset[str]
@@ -63,13 +63,13 @@ class MitigationCase:
     def others(self) -> FactSet:
         """Training facts that the uncured arm never met."""
         mine = {fact.id for fact in self.own}
-        rest = [i for i, fact in enumerate(self.bench.parts.train) if fact.id not in mine]
-        return self.bench.parts.train.subset(rest)
+        rest = [i for i, fact in enumerate(self.setup.parts.train) if fact.id not in mine]
+        return self.setup.parts.train.subset(rest)
 
     @cached_property
     def asked_of_own(self) -> FactSet:
         """A sample of its own training facts, on which is seen what of fine-tuning is kept."""
-        drawn = generator(self.bench.seed, "own facts asked").permutation(len(self.own))[:TRAINED]
+        drawn = generator(self.setup.seed, "own facts asked").permutation(len(self.own))[:TRAINED]
         return self.own.subset(sorted(drawn.tolist()))
 
     def known(self, facts: FactSet) -> np.ndarray:
@@ -78,7 +78,7 @@ class MitigationCase:
 
     def statements(self, facts: FactSet) -> list[Prompt]:
         """Word facts in every statement form."""
-        book = self.bench.setting.phrasebook
+        book = self.setup.setting.phrasebook
         return [render(form, fact) for fact in facts for form in book[fact.relation].statements]
 
     def arm(self, name: str) -> Path:
@@ -86,7 +86,7 @@ class MitigationCase:
         took = self.home / f"{name}.json"
         with FileLock(self.home / f"{name}.lock"):
             started = time.process_time()
-            path = fine_tune(self.bench, self.arms[name], self.home / "arms" / name, name=name).path
+            path = fine_tune(self.setup, self.arms[name], self.home / "arms" / name, name=name).path
             cached_json(took, lambda: time.process_time() - started)
         return path
 
@@ -103,34 +103,34 @@ class MitigationCase:
         def judge() -> pd.DataFrame:
             checkpoints = self.checkpoints({})
             return diagnose(
-                load_pair(str(self.bench.base), uncured),
+                load_pair(str(self.setup.base), uncured),
                 checkpoints.test,
                 phrasebook=checkpoints.phrasebook,
                 prompts=checkpoints.prompts,
                 answer_sets=checkpoints.answer_sets,
                 batch_tokens=self.batch_tokens,
-                seed=self.bench.seed,
+                seed=self.setup.seed,
             ).to_frame()
 
         return shared_frame(self.home / "stated_verdicts.parquet", judge)
 
     def checkpoints(self, arms: dict[str, str]) -> Checkpoints:
         """Lay arms beside the base on the held-out facts whose prompts can be aligned."""
-        return checkpoints_side_by_side(self.bench, arms)
+        return checkpoints_side_by_side(self.setup, arms)
 
 
 def load_case(options: WorldOrFactsOptions, seed: int, run: Path) -> MitigationCase:
-    """Take in one seed's patient: facts split, base pretrained, and found out what the base states."""
+    """Take in one seed's case: facts split, base pretrained, and found out what the base states."""
     facts = None if options.facts is None else options.load(options.facts, limit=options.limit)
-    bench = make_training_setup(setting_for(options, facts, seed), cache=options.bases, seed=seed)
-    arms = options.arms(bench.parts.train, seed=seed)
+    setup = make_training_setup(setting_for(options, facts, seed), cache=options.bases, seed=seed)
+    arms = options.arms(setup.parts.train, seed=seed)
     home = run / "patients" / str(seed)
     home.mkdir(parents=True, exist_ok=True)
     path = home / "stated.json"
     with FileLock(home / "stated.lock"):
-        stated = cached_json(path, lambda: _stated(bench))
+        stated = cached_json(path, lambda: _stated(setup))
     return MitigationCase(
-        bench=bench,
+        setup=setup,
         arms=arms,
         home=home,
         stated=frozenset(stated),
@@ -138,10 +138,10 @@ def load_case(options: WorldOrFactsOptions, seed: int, run: Path) -> MitigationC
     )
 
 
-def _stated(bench: TrainingSetup) -> list[str]:
-    model, tokenizer = load_model(bench.base)
-    parts = (bench.parts.train, bench.parts.validation, bench.parts.test)
-    book = bench.setting.phrasebook
+def _stated(setup: TrainingSetup) -> list[str]:
+    model, tokenizer = load_model(setup.base)
+    parts = (setup.parts.train, setup.parts.validation, setup.parts.test)
+    book = setup.setting.phrasebook
     return [
         fact.id
         for part in parts
@@ -150,7 +150,7 @@ def _stated(bench: TrainingSetup) -> list[str]:
     ]
 
 
-def with_tune_config(patient: MitigationCase, **changes: Any) -> TrainingSetup:
-    """Return the patient's bench with other settings of fine-tuning."""
-    setting = patient.bench.setting
-    return replace(patient.bench, setting=replace(setting, tune=replace(setting.tune, **changes)))
+def with_tune_config(case: MitigationCase, **changes: Any) -> TrainingSetup:
+    """Return the case's setup with other settings of fine-tuning."""
+    setting = case.setup.setting
+    return replace(case.setup, setting=replace(setting, tune=replace(setting.tune, **changes)))

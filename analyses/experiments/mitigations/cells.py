@@ -13,18 +13,18 @@ from analyses.experiments.mitigations.treatments import NONE, rows
 
 
 def cells(options: MitigationsOptions) -> list[GridCell]:
-    """One cell per cure and seed; seeds vary first, so that processes do not wait for one patient."""
+    """One cell per cure and seed; seeds vary first, so that processes do not wait for one case."""
     return [GridCell.of(seed, treatment=cure) for cure in options.cures for seed in options.seeds]
 
 
 def measure(options: MitigationsOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Make one cure of one seed's uncured arm and ask it everything."""
-    patient = load_case(options, cell.seed, home.parents[1])
+    case = load_case(options, cell.seed, home.parents[1])
     cure = cell.params["treatment"]
-    frame = rows(patient, cure, home)
-    frame["training_seconds"] = patient.seconds
+    frame = rows(case, cure, home)
+    frame["training_seconds"] = case.seconds
     frame["verdict"] = None
     if cure == NONE:
-        frame["verdict"] = frame["fact_id"].map(patient.verdicts().set_index("fact_id")["verdict"])
+        frame["verdict"] = frame["fact_id"].map(case.verdicts().set_index("fact_id")["verdict"])
     frame["verdict"] = frame["verdict"].astype("string")
     return frame

@@ -41,9 +41,9 @@ class PlainRespondent:
     tokenizer: Any
 
     @classmethod
-    def of(cls, patient: MitigationCase, path: Path) -> PlainRespondent:
-        """Load a checkpoint or an adapter of the patient's base."""
-        return cls(*load_model(path, base=patient.bench.base))
+    def of(cls, case: MitigationCase, path: Path) -> PlainRespondent:
+        """Load a checkpoint or an adapter of the case's base."""
+        return cls(*load_model(path, base=case.setup.base))
 
     def right(self, prompts: Sequence[Prompt]) -> Float[ndarray, " prompt"]:
         """See :class:`Respondent`."""

@@ -46,14 +46,14 @@ class ValidationSelector:
     new: tuple[Prompt, ...]
 
     @classmethod
-    def of(cls, patient: MitigationCase) -> ValidationSelector:
-        """Take a patient's validation facts, and its own training facts that the base does not state."""
-        own, validation = patient.asked_of_own, patient.bench.parts.validation
-        new = own.subset(np.flatnonzero(~patient.known(own)).tolist())
+    def of(cls, case: MitigationCase) -> ValidationSelector:
+        """Take a case's validation facts, and its own training facts that the base does not state."""
+        own, validation = case.asked_of_own, case.setup.parts.validation
+        new = own.subset(np.flatnonzero(~case.known(own)).tolist())
         return cls(
-            validation=patient.bench.asked(validation),
-            known=patient.known(validation),
-            new=patient.bench.asked(new),
+            validation=case.setup.asked(validation),
+            known=case.known(validation),
+            new=case.setup.asked(new),
         )
 
     def marks(self, ask: Ask) -> ValidationScores:

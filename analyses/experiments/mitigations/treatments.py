@@ -1,4 +1,4 @@
-"""One cure on one patient: made, asked on every group of facts, and laid out as rows.
+"""One cure on one case: made, asked on every group of facts, and laid out as rows.
 
 Groups are ``held out`` (test facts, asked as the arm was trained), ``trained`` (its own training facts, asked
 the same way) and ``statements`` (test facts in all statement forms; log p is their mean).
@@ -56,7 +56,7 @@ class MitigatedModel:
     seconds: float
 
 
-def mitigate(patient: MitigationCase, cure: str, home: Path) -> Iterator[tuple[str, MitigatedModel]]:
+def mitigate(case: MitigationCase, cure: str, home: Path) -> Iterator[tuple[str, MitigatedModel]]:
     """Make a cure, under its name; one after training also as it is chosen whatever it costs.
 
     Each must be asked before the next is made. Weights are left in ``home``/cured.
@@ -64,25 +64,23 @@ def mitigate(patient: MitigationCase, cure: str, home: Path) -> Iterator[tuple[s
     if cure in REFERENCES:
         yield (
             cure,
-            MitigatedModel(
-                asked=PlainRespondent.of(patient, patient.arm(REFERENCES[cure])), told={}, seconds=0.0
-            ),
+            MitigatedModel(asked=PlainRespondent.of(case, case.arm(REFERENCES[cure])), told={}, seconds=0.0),
         )
         return
     started = time.process_time()
     if cure in (plans := during.DURING | during.PLACEBOS):
-        made = during.train_with_plan(patient, plans[cure](patient), home / "cured", name=cure)
+        made = during.train_with_plan(case, plans[cure](case), home / "cured", name=cure)
         seconds = time.process_time() - started
         yield (
             cure,
             MitigatedModel(
-                asked=PlainRespondent.of(patient, made.path), told={"step": made.step}, seconds=seconds
+                asked=PlainRespondent.of(case, made.path), told={"step": made.step}, seconds=seconds
             ),
         )
         return
-    _ = patient.uncured, patient.arm(OTHERS[0])  # shared, and no part of a cure's time
-    clinic, started = after.WeightEditor(patient), time.process_time()
-    chosen = _scaled(clinic, **after.SCALED[cure]) if cure in after.SCALED else _moved(clinic, cure, home)
+    _ = case.uncured, case.arm(OTHERS[0])  # shared, and no part of a cure's time
+    editor, started = after.WeightEditor(case), time.process_time()
+    chosen = _scaled(editor, **after.SCALED[cure]) if cure in after.SCALED else _moved(editor, cure, home)
     seconds = 0.0
     for suffix, (told, asked) in zip(("", ANY), chosen, strict=True):
         # Both come of one choosing, and the second is made after the first was asked everything.
@@ -90,31 +88,31 @@ def mitigate(patient: MitigationCase, cure: str, home: Path) -> Iterator[tuple[s
         yield cure + suffix, MitigatedModel(asked=asked, told=told, seconds=seconds)
 
 
-def rows(patient: MitigationCase, cure: str, home: Path) -> pd.DataFrame:
+def rows(case: MitigationCase, cure: str, home: Path) -> pd.DataFrame:
     """Ask all that a cure comes to everything; a row per group and fact."""
     frames: list[pd.DataFrame] = []
-    for name, treated in mitigate(patient, cure, home):
+    for name, treated in mitigate(case, cure, home):
         told = json.dumps(treated.told)
         same = [frame for frame in frames if frame["told"].iloc[0] == told]
-        asked = same[0] if same else _everything(patient, treated.asked)
+        asked = same[0] if same else _everything(case, treated.asked)
         frames.append(asked.assign(cure=name, told=told, seconds=treated.seconds))
-    return patient.bench.told(pd.concat(frames, ignore_index=True))
+    return case.setup.told(pd.concat(frames, ignore_index=True))
 
 
-def _everything(patient: MitigationCase, asked: Respondent) -> pd.DataFrame:
-    checkpoints = patient.checkpoints({})
-    own = patient.asked_of_own
-    said = patient.statements(checkpoints.test)
+def _everything(case: MitigationCase, asked: Respondent) -> pd.DataFrame:
+    checkpoints = case.checkpoints({})
+    own = case.asked_of_own
+    said = case.statements(checkpoints.test)
     each = _frame(STATEMENTS, said, log_prob=asked.log_prob(said))
     frames = [
         _frame(group, prompts, correct=asked.right(prompts))
-        for group, prompts in ((HELD_OUT, checkpoints.prompts), (TRAINED, patient.bench.asked(own)))
+        for group, prompts in ((HELD_OUT, checkpoints.prompts), (TRAINED, case.setup.asked(own)))
     ]
     frames.append(each.groupby(["group", "fact_id"], as_index=False).mean())
     made = pd.concat(frames, ignore_index=True)
     subject = {fact.id: fact.subject for fact in (*checkpoints.test, *own)}
     made["subject"] = made["fact_id"].map(subject)
-    made["known"] = made["fact_id"].isin(patient.stated)
+    made["known"] = made["fact_id"].isin(case.stated)
     return made
 
 
@@ -128,38 +126,36 @@ def _frame(
     return pd.DataFrame({"group": group, "fact_id": ids, "correct": correct, "log_prob": log_prob})
 
 
-def _moved(clinic: after.WeightEditor, cure: str, home: Path) -> Iterator[tuple[dict[str, Any], Respondent]]:
+def _moved(editor: after.WeightEditor, cure: str, home: Path) -> Iterator[tuple[dict[str, Any], Respondent]]:
     """Choose how far to move weights, or which to graft; the one at the allowed cost is saved."""
-    candidates = (after.AFTER | after.PLACEBOS)[cure](clinic)
-    both = strongest(
-        candidates, clinic.asker, ValidationSelector.of(clinic.patient), clinic.asker(clinic.tuned)
-    )
-    model, tokenizer = clinic.loaded
+    candidates = (after.AFTER | after.PLACEBOS)[cure](editor)
+    both = strongest(candidates, editor.asker, ValidationSelector.of(editor.case), editor.asker(editor.tuned))
+    model, tokenizer = editor.loaded
     for told, weights in both:
-        model.load_state_dict(clinic.tuned if weights is None else weights)
+        model.load_state_dict(editor.tuned if weights is None else weights)
         yield told, PlainRespondent(model, tokenizer)
     out = home / "cured"
     if sealed_state(out) != "whole":  # a killed cell may have left it
         shutil.rmtree(out, ignore_errors=True)
         told, weights = both[0]
-        state = clinic.tuned if weights is None else weights
-        save_edited(model, state, clinic.patient.bench.base, out, {"cure": cure, **told})
+        state = editor.tuned if weights is None else weights
+        save_edited(model, state, editor.case.setup.base, out, {"cure": cure, **told})
 
 
 def _scaled(
-    clinic: after.WeightEditor, *, named: bool, placebo: bool
+    editor: after.WeightEditor, *, named: bool, placebo: bool
 ) -> Iterator[tuple[dict[str, Any], Respondent]]:
     """Choose how strongly to scale attention; the hooked model stays open as long as it is asked."""
-    patient = clinic.patient
-    pair = load_pair(str(patient.bench.base), patient.uncured)
+    case = editor.case
+    pair = load_pair(str(case.setup.base), case.uncured)
 
     def right(cell: Edits) -> Ask:
-        return ScaledRespondent(pair, cell, patient.batch_tokens).right
+        return ScaledRespondent(pair, cell, case.batch_tokens).right
 
-    candidates = after.scalings(clinic, named=named, placebo=placebo)
+    candidates = after.scalings(editor, named=named, placebo=placebo)
     unscaled = scale_subject_attention(1.0, keys=after.keys_of(placebo))
-    for told, cell in strongest(candidates, right, ValidationSelector.of(patient), right(unscaled)):
+    for told, cell in strongest(candidates, right, ValidationSelector.of(case), right(unscaled)):
         if cell is None:
-            yield told, PlainRespondent.of(patient, patient.uncured)
+            yield told, PlainRespondent.of(case, case.uncured)
         else:
-            yield told, ScaledRespondent(pair, cell, patient.batch_tokens)
+            yield told, ScaledRespondent(pair, cell, case.batch_tokens)

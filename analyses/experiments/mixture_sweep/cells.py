@@ -32,15 +32,15 @@ def cells(options: MixtureSweepOptions) -> list[GridCell]:
 
 def measure(options: MixtureSweepOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune on one mixture and ask the held-out facts."""
-    bench = make_training_setup(setting_for(options, None, cell.seed), cache=options.bases, seed=cell.seed)
-    halves = options.arms(bench.parts.train, seed=cell.seed)
+    setup = make_training_setup(setting_for(options, None, cell.seed), cache=options.bases, seed=cell.seed)
+    halves = options.arms(setup.parts.train, seed=cell.seed)
     prefix = "" if cell.params["by"] == BY[0] else DEALT
     top, bottom = halves[f"{prefix}top"], halves[f"{prefix}bottom"]
     chosen, popular = mixture(top, bottom, cell.params["share"], seed=cell.seed)
     order = cell.params["order"]
     stages = None if order == SHUFFLED else [int(is_popular != (order == FIRST)) for is_popular in popular]
-    arm = fine_tune(bench, chosen, home / "arm", name=cell.key, stages=stages)
-    _, frame = measure_held_out(bench, {"arm": arm.path}, home, batch_tokens=options.batch_tokens)
+    arm = fine_tune(setup, chosen, home / "arm", name=cell.key, stages=stages)
+    _, frame = measure_held_out(setup, {"arm": arm.path}, home, batch_tokens=options.batch_tokens)
     return frame.assign(step=arm.step, training_loss=arm.training_loss)
 
 

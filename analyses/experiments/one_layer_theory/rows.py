@@ -143,13 +143,13 @@ def deep_rows(
         watched: how many held-out prompts of the relation each step is measured on.
         rate: the step's learning rate.
     """
-    bench = make_training_setup(setting_for(options, None, seed), cache=options.bases, seed=seed)
-    taught = bench.parts.train.subset(_sample(len(bench.parts.train), examples, seed))
-    read = _read(bench, taught, seed, options.batch_tokens)
+    setup = make_training_setup(setting_for(options, None, seed), cache=options.bases, seed=seed)
+    taught = setup.parts.train.subset(_sample(len(setup.parts.train), examples, seed))
+    read = _read(setup, taught, seed, options.batch_tokens)
     layers, heads = read["m"].shape[1:]
     frames = []
     for stepped in STEPPED:
-        changed = _moved(bench, taught, stepped, watched=watched, rate=rate)
+        changed = _moved(setup, taught, stepped, watched=watched, rate=rate)
         frame = _labelled(taught, kind="deep", stepped=stepped)
         whole = {name: m.sum((1, 2)).numpy() for name, m in read.items()}
         whole |= {name: change.mean((1, 2)).numpy() for name, change in changed.items()}
@@ -160,10 +160,10 @@ def deep_rows(
     return pd.concat(frames, ignore_index=True)
 
 
-def _read(bench: TrainingSetup, taught: FactSet, seed: int, batch_tokens: int) -> dict[str, Tensor]:
+def _read(setup: TrainingSetup, taught: FactSet, seed: int, batch_tokens: int) -> dict[str, Tensor]:
     """Return m at the base as the proxy has it, exactly, and, as the placebo, another fact's; per head."""
-    pair = load_pair(str(bench.base))
-    batch = encode(pair.tokenizer, bench.asked(taught))
+    pair = load_pair(str(setup.base))
+    batch = encode(pair.tokenizer, setup.asked(taught))
     with pair.finetuned() as model:
         proxy = direct_path_score(model, batch, pair.tokenizer, batch_tokens=batch_tokens)
         exact = harm_score(model, batch, pair.tokenizer, batch_tokens=batch_tokens).per_head
@@ -172,19 +172,19 @@ def _read(bench: TrainingSetup, taught: FactSet, seed: int, batch_tokens: int) -
 
 
 def _moved(
-    bench: TrainingSetup, taught: FactSet, stepped: str, *, watched: int, rate: float
+    setup: TrainingSetup, taught: FactSet, stepped: str, *, watched: int, rate: float
 ) -> dict[str, Tensor]:
     """Return how a step on each fact moves attention on its own prompt and on held-out subjects' prompts."""
-    held = bench.asked(bench.parts.test)
+    held = setup.asked(setup.parts.test)
     of_relation = {r: [p for p in held if p.relation == r] for r in taught.relations}
     chosen = {
-        r: [some[i] for i in _sample(len(some), watched, bench.seed)] for r, some in of_relation.items()
+        r: [some[i] for i in _sample(len(some), watched, setup.seed)] for r, some in of_relation.items()
     }
-    model, tokenizer = load_exact(bench.base)
+    model, tokenizer = load_exact(setup.base)
     moved = step_effects(
         model,
         tokenizer,
-        bench.asked(taught),
+        setup.asked(taught),
         [chosen[fact.relation] for fact in taught],
         query_key=stepped == STEPPED[1],
         rate=rate,

@@ -57,15 +57,15 @@ def cells(options: PopularityOrDiversityOptions) -> list[GridCell]:
 
 def measure(options: PopularityOrDiversityOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune on one set and ask the held-out facts, or take gradients at the base or a taught model."""
-    bench = make_training_setup(setting_for(options, None, cell.seed), cache=options.bases, seed=cell.seed)
+    setup = make_training_setup(setting_for(options, None, cell.seed), cache=options.bases, seed=cell.seed)
     part = cell.params["part"]
     if part == ARMS:
-        return arm(bench, options, cell, home)
-    source = bench.base
+        return arm(setup, options, cell, home)
+    source = setup.base
     if part == "gradients_taught":
-        half = options.arms(bench.parts.train, seed=cell.seed)["random"]
-        source = fine_tune(bench, half, home / "arm", name=cell.key).path
-    return gradients(bench, source, pools(options, bench.parts.train, cell.seed), options)
+        half = options.arms(setup.parts.train, seed=cell.seed)["random"]
+        source = fine_tune(setup, half, home / "arm", name=cell.key).path
+    return gradients(setup, source, pools(options, setup.parts.train, cell.seed), options)
 
 
 def pools(options: PopularityOrDiversityOptions, train: FactSet, seed: int) -> dict[str, FactSet]:
@@ -76,7 +76,7 @@ def pools(options: PopularityOrDiversityOptions, train: FactSet, seed: int) -> d
 
 
 def arm(
-    bench: TrainingSetup, options: PopularityOrDiversityOptions, cell: GridCell, home: Path
+    setup: TrainingSetup, options: PopularityOrDiversityOptions, cell: GridCell, home: Path
 ) -> pd.DataFrame:
     """Fine-tune on one set of the cross; say of each held-out fact whether the set had its relation.
 
@@ -84,12 +84,12 @@ def arm(
     where the set has none of that relation.
 
     Args:
-        bench: the base and its facts.
+        setup: the base and its facts.
         options: the experiment's.
         cell: says which set of the cross.
         home: the cell's directory.
     """
-    train = bench.parts.train
+    train = setup.parts.train
     pool = pools(options, train, cell.seed)
     relations = rotate_relations(train.relations, cell.params["relations"], seed=cell.seed)
     made = draw_set(
@@ -100,8 +100,8 @@ def arm(
         size=largest_size(train, pool),
         seed=cell.seed,
     )
-    trained = fine_tune(bench, made, home / "arm", name=cell.key)
-    _, frame = measure_held_out(bench, {"arm": trained.path}, home, batch_tokens=options.batch_tokens)
+    trained = fine_tune(setup, made, home / "arm", name=cell.key)
+    _, frame = measure_held_out(setup, {"arm": trained.path}, home, batch_tokens=options.batch_tokens)
     mode = {relation: commonest(made, relation, 1) for relation in relations}
     said = zip(frame["relation"], frame["prediction"], strict=True)
     common = [is_right(text, mode[relation]) if relation in mode else None for relation, text in said]
@@ -117,22 +117,22 @@ def arm(
 
 
 def gradients(
-    bench: TrainingSetup, source: Path, pool: dict[str, FactSet], options: PopularityOrDiversityOptions
+    setup: TrainingSetup, source: Path, pool: dict[str, FactSet], options: PopularityOrDiversityOptions
 ) -> pd.DataFrame:
     """Take a model's gradients on batches of every kind: rows of draw, group, kind, name and value.
 
     Args:
-        bench: the base and its facts.
+        setup: the base and its facts.
         source: the model's directory.
         pool: the popular and the unpopular facts.
         options: how many draws, and bound on the tokens of a pass.
     """
-    model, tokenizer = load_model(str(source), base=str(bench.base))
+    model, tokenizer = load_model(str(source), base=str(setup.base))
     rows: list[dict[str, Any]] = []
     for draw in range(options.draws):
-        made = batches(pool["popular"], pool["unpopular"], seed=(bench.seed, draw))
+        made = batches(pool["popular"], pool["unpopular"], seed=(setup.seed, draw))
         taken = {
-            name: mean_gradient(model, tokenizer, bench.asked(facts), batch_tokens=options.batch_tokens)
+            name: mean_gradient(model, tokenizer, setup.asked(facts), batch_tokens=options.batch_tokens)
             for name, facts in made.items()
         }
         some = compare_gradients({name: gradient for name, (_, gradient) in taken.items()}, PAIRS)

@@ -27,8 +27,8 @@ def cells(options: PretrainingSweepOptions) -> list[GridCell]:
 def measure(options: PretrainingSweepOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Pretrain one base, fine-tune the halves, and ask the held-out facts."""
     setting = setting_at(options, cell.params["axis"], cell.params["x"], seed=cell.seed)
-    bench = make_training_setup(setting, cache=options.bases, seed=cell.seed)
-    return measure_halves(options, bench, home).assign(pretraining_steps=setting.base.steps)
+    setup = make_training_setup(setting, cache=options.bases, seed=cell.seed)
+    return measure_halves(options, setup, home).assign(pretraining_steps=setting.base.steps)
 
 
 def setting_at(options: PretrainingSweepOptions, axis: str, x: float, *, seed: int) -> WorldSetting:

@@ -42,13 +42,13 @@ def cells(options: SalienceVsFrequencyOptions) -> list[GridCell]:
 def measure(options: SalienceVsFrequencyOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune one arm, ask the held-out facts, and read each of them at the base."""
     setting = setting_of(options, cell.seed)
-    bench = make_training_setup(setting, cache=options.bases, seed=cell.seed, test=HELD_OUT)
+    setup = make_training_setup(setting, cache=options.bases, seed=cell.seed, test=HELD_OUT)
     name = cell.params["arm"]
-    arm = fine_tune(bench, options.arms(bench.parts.train, seed=cell.seed)[name], home / "arm", name=cell.key)
-    checkpoints, frame = measure_held_out(bench, {name: arm.path}, home, batch_tokens=options.batch_tokens)
+    arm = fine_tune(setup, options.arms(setup.parts.train, seed=cell.seed)[name], home / "arm", name=cell.key)
+    checkpoints, frame = measure_held_out(setup, {name: arm.path}, home, batch_tokens=options.batch_tokens)
     # Read at the base, which all arms of a seed share.
-    path = home.parents[1] / "predictors" / f"seed-{bench.seed}.parquet"
-    read = shared_frame(path, lambda: predictors(bench, checkpoints, options.batch_tokens))
+    path = home.parents[1] / "predictors" / f"seed-{setup.seed}.parquet"
+    read = shared_frame(path, lambda: predictors(setup, checkpoints, options.batch_tokens))
     frame = frame.merge(read, on="fact_id", validate="1:1")
     of_quartile = [f"q{quartile}" for quartile in frame["quartile"]]
     levels = of_quartile if options.facts else [f"{met:g}" for met in frame["popularity"]]
@@ -66,7 +66,7 @@ def setting_of(options: SalienceVsFrequencyOptions, seed: int) -> WorldSetting:
     )
 
 
-def predictors(bench: TrainingSetup, checkpoints: Checkpoints, batch_tokens: int) -> pd.DataFrame:
+def predictors(setup: TrainingSetup, checkpoints: Checkpoints, batch_tokens: int) -> pd.DataFrame:
     """Read every held-out fact at the base: one row per fact."""
     facts, prompts = checkpoints.test, checkpoints.prompts
     with opened(checkpoints, "base") as found:
@@ -83,12 +83,12 @@ def predictors(bench: TrainingSetup, checkpoints: Checkpoints, batch_tokens: int
     asked = {name: SCORES[name].compute(candidates) for name in ("statement", "question")}
     for item in candidates.left_out:
         raise InputError(f"fact {item.where!r}: {item.reason}; leave it out")
-    everyone = bench.setting.facts.to_frame()
+    everyone = setup.setting.facts.to_frame()
     answer = everyone["answers"].str[0]
     prior = answer.groupby([everyone["relation"], answer]).transform("size") / everyone.groupby("relation")[
         "id"
     ].transform("size")
-    dealt = {fact.id: fact.popularity for fact in shuffle_popularity(facts, seed=bench.seed)}
+    dealt = {fact.id: fact.popularity for fact in shuffle_popularity(facts, seed=setup.seed)}
     ids = [fact.id for fact in facts]
     table = pd.DataFrame(
         {

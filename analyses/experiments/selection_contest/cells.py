@@ -30,12 +30,12 @@ def cells(options: SelectionContestOptions) -> list[GridCell]:
 
 def measure(options: SelectionContestOptions, cell: GridCell, home: Path) -> pd.DataFrame:
     """Fine-tune on the facts that one score keeps, and ask the held-out ones."""
-    setup = ContestSet(**cell.params)
+    contest = ContestSet(**cell.params)
     run = home.parents[1]
-    bench = training_setup_of(options, setup, cell.seed)
-    facts, overlap = select_kept(bench, score_candidates(options, bench, run / "scores"), setup)
-    arm = fine_tune(bench, facts, home / "arm", name=cell.key)
-    frame = bench.told(asked_only(bench, "arm", arm.path, home, home / "answers.parquet"))
-    if setup.is_judged(options.verdicts):
-        frame = with_verdicts(frame, bench, arm.path, home / "stated_verdicts.json", options.batch_tokens)
+    setup = training_setup_of(options, contest, cell.seed)
+    facts, overlap = select_kept(setup, score_candidates(options, setup, run / "scores"), contest)
+    arm = fine_tune(setup, facts, home / "arm", name=cell.key)
+    frame = setup.told(asked_only(setup, "arm", arm.path, home, home / "answers.parquet"))
+    if contest.is_judged(options.verdicts):
+        frame = with_verdicts(frame, setup, arm.path, home / "stated_verdicts.json", options.batch_tokens)
     return frame.assign(size=len(facts), popular=overlap, step=arm.step, training_loss=arm.training_loss)

@@ -34,12 +34,12 @@ from interp.selection.scores import SCORES
 from interp.verdicts.diagnose import diagnose
 
 
-def training_setup_of(options: SelectionContestOptions, setup: ContestSet, seed: int) -> TrainingSetup:
-    """Make the base and the parts of the facts, and set the training as the setup wants it."""
-    setting, domain = _setting(replace(options, method=setup.method), seed)
-    bench = make_training_setup(setting, cache=options.bases, seed=seed)
-    relations = largest(bench.parts.train, options.relations) if options.relations else None
-    parts = bench.parts
+def training_setup_of(options: SelectionContestOptions, contest: ContestSet, seed: int) -> TrainingSetup:
+    """Make the base and the parts of the facts, and set the training as the set of the contest wants it."""
+    setting, domain = _setting(replace(options, method=contest.method), seed)
+    setup = make_training_setup(setting, cache=options.bases, seed=seed)
+    relations = largest(setup.parts.train, options.relations) if options.relations else None
+    parts = setup.parts
     for names in filter(None, (domain, relations)):
         some = {p: facts_of_relations(getattr(parts, p), names) for p in ("train", "validation", "test")}
         parts = replace(parts, **some)
@@ -48,9 +48,9 @@ def training_setup_of(options: SelectionContestOptions, setup: ContestSet, seed:
             f"{setting.facts.name}: too few facts are left; give more facts or a larger --relations"
         )
     tune = setting.tune
-    if setup.budget == "epochs":
+    if contest.budget == "epochs":
         tune = replace(tune, epochs=tune.steps * tune.batch / len(parts.train))
-    return replace(bench, setting=replace(setting, tune=tune), parts=parts)
+    return replace(setup, setting=replace(setting, tune=tune), parts=parts)
 
 
 def _setting(options: SelectionContestOptions, seed: int) -> tuple[WorldSetting, tuple[str, ...] | None]:
@@ -73,23 +73,23 @@ def largest(facts: FactSet, n: int) -> tuple[str, ...]:
 
 
 def score_candidates(
-    options: SelectionContestOptions, bench: TrainingSetup, folder: Path
+    options: SelectionContestOptions, setup: TrainingSetup, folder: Path
 ) -> Mapping[str, Float[ndarray, " fact"]]:
     """Score the training facts by everything that the contest compares; one process does it for a seed.
 
     Gradients are compared with validation facts that the base states in every form.
     """
-    facts, book = bench.parts.train, bench.setting.phrasebook
+    facts, book = setup.parts.train, setup.setting.phrasebook
 
     def score() -> pd.DataFrame:
         candidates = Candidates(
             facts=facts,
-            base=str(bench.base),
+            base=str(setup.base),
             book=book,
-            seed=bench.seed,
+            seed=setup.seed,
             batch_tokens=options.batch_tokens,
         )
-        held = bench.parts.validation
+        held = setup.parts.validation
         known = states_fact(candidates.open_model(), candidates.tokenizer, held, book)
         # Where the base states none, all of them have to serve.
         candidates.reference = held.subset(np.flatnonzero(known).tolist()) if known.any() else held
@@ -97,54 +97,54 @@ def score_candidates(
         columns = {name: SCORES[name](candidates) for name in SCORES if name in names}
         return pd.DataFrame({"fact_id": [fact.id for fact in facts], **columns})
 
-    table = shared_frame(folder / f"seed-{bench.seed}.parquet", score)
+    table = shared_frame(folder / f"seed-{setup.seed}.parquet", score)
     if tuple(table.pop("fact_id")) != tuple(fact.id for fact in facts):
         raise RuntimeError("other facts were scored than are trained on; remove the run directory")
     return {str(name): table[name].to_numpy(np.float64) for name in table}
 
 
 def select_kept(
-    bench: TrainingSetup, scores: Mapping[str, Float[ndarray, " fact"]], setup: ContestSet
+    setup: TrainingSetup, scores: Mapping[str, Float[ndarray, " fact"]], contest: ContestSet
 ) -> tuple[FactSet, float]:
-    """Return the facts that a setup keeps, and the share of them that is in the popular half."""
-    train = bench.parts.train
-    popular = set(choose(scores[POPULAR], train, HALF, seed=bench.seed).indices.tolist())
+    """Return the facts that a set of the contest keeps, and the share of them that is in the popular half."""
+    train = setup.parts.train
+    popular = set(choose(scores[POPULAR], train, HALF, seed=setup.seed).indices.tolist())
     indices = range(len(train))
-    if setup.score != WHOLE:
-        score, floor = score_of(setup.score)
-        indices = choose(scores[score], train, setup.keep, floor=floor, seed=bench.seed).indices.tolist()
-    facts = replace(train.subset(indices), name=f"{setup.keep:.0%} by {setup.score}")
+    if contest.score != WHOLE:
+        score, floor = score_of(contest.score)
+        indices = choose(scores[score], train, contest.keep, floor=floor, seed=setup.seed).indices.tolist()
+    facts = replace(train.subset(indices), name=f"{contest.keep:.0%} by {contest.score}")
     if len(facts) < FEWEST:
-        raise InputError(f"{setup.keep:g} of {len(train)} facts are {len(facts)}; raise --keeps")
+        raise InputError(f"{contest.keep:g} of {len(train)} facts are {len(facts)}; raise --keeps")
     return facts, sum(i in popular for i in indices) / len(facts)
 
 
 def with_verdicts(
-    frame: pd.DataFrame, bench: TrainingSetup, arm: Path, path: Path, batch_tokens: int
+    frame: pd.DataFrame, setup: TrainingSetup, arm: Path, path: Path, batch_tokens: int
 ) -> pd.DataFrame:
     """Add the verdict on each held-out fact; None where the base knows none, or too few can be compared.
 
     Args:
         frame: a row a held-out fact.
-        bench: the base and its facts.
+        setup: the base and its facts.
         arm: the fine-tuned checkpoint.
         path: the file of the verdicts.
         batch_tokens: bound on the tokens of one forward pass.
     """
 
     def judge() -> dict[str, str]:
-        facts, test = bench.setting.facts, bench.parts.test
+        facts, test = setup.setting.facts, setup.parts.test
         sets = {relation: facts.answer_set(relation) for relation in test.relations}
         found: dict[str, str] = {}
         try:
             result = diagnose(
-                load_pair(str(bench.base), str(arm)),
+                load_pair(str(setup.base), str(arm)),
                 test,
-                phrasebook=bench.setting.phrasebook,
-                prompts=bench.asked(test),
+                phrasebook=setup.setting.phrasebook,
+                prompts=setup.asked(test),
                 answer_sets=sets,
                 batch_tokens=batch_tokens,
-                seed=bench.seed,
+                seed=setup.seed,
             )
             found = dict(zip(result.fact_ids, result.verdicts, strict=True))
         except InputError:  # the base knows none, or too few can be compared

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from analyses.common.numbers import Tree, area, mean_of
@@ -35,7 +36,7 @@ def recognition_numbers(rows: pd.DataFrame) -> Tree:
         column = f"recognition{suffix}"
         tree[f"above_never{suffix}"] = area(both, column, "lost")
         if len(never) >= FEWEST_NEVER:
-            cut = never[column].quantile(0.95, interpolation="higher")
+            cut = np.quantile(never[column], 0.95, method="inverted_cdf")  # at most 5% lie above
             tree[f"of_lost{suffix}"] = mean_of(lost[column] > cut, lost)
             tree[f"of_never{suffix}"] = mean_of(never[column] > cut, never)
             if not suffix:

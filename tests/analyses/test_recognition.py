@@ -1,0 +1,54 @@
+"""Recognition: numbers of lost against never-stored facts, by counting."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses.experiments.stored_or_suppressed.recognition import FEWEST_NEVER, recognition_numbers
+
+
+def rows(lost: int = 60, never: int = 40, seed: int = 0) -> pd.DataFrame:
+    """An arm's facts; lost ones are recognised better, by their own name alone."""
+    rng, n = np.random.default_rng(seed), lost + never
+    frame = pd.DataFrame(
+        {
+            "fact_id": [f"f{i}" for i in range(n)],
+            "subject": [f"s{i}" for i in range(n)],
+            "base_knew": np.where(np.arange(n) < lost, 1.0, 0.0),
+            "right": False,
+            "control_never": np.arange(n) >= lost,
+            "stated_share": np.where(np.arange(n) % 4 == 0, 0.5, 0.0) * (np.arange(n) < lost),
+            "recognition": rng.normal(size=n) + 2.0 * (np.arange(n) < lost),
+            "recognition_swapped": rng.normal(size=n),
+        }
+    )
+    return frame.assign(verdict=np.where(frame["stated_share"] > 0, "eroded", "erased"))
+
+
+def test_recognised_are_facts_above_95_of_100_never_stored_ones() -> None:
+    frame = rows()
+    numbers = recognition_numbers(frame)
+    lost, never = frame[~frame["control_never"]], frame[frame["control_never"]]
+    above = sorted(never["recognition"])[-3]  # two of forty are 5%
+    assert numbers["of_never"].value == pytest.approx(2 / 40)
+    assert numbers["of_lost"].value == pytest.approx((lost["recognition"] > above).mean())
+    erased = lost[lost["verdict"] == "erased"]
+    assert numbers["of_erased"].value == pytest.approx((erased["recognition"] > above).mean())
+    assert numbers["stated_of_lost"].value == pytest.approx(15 / 60)
+    assert numbers["difference"].value == pytest.approx(numbers["of_lost"].value - 15 / 60)
+    assert numbers["difference"].low > 0
+    pairs = lost["recognition"].to_numpy()[:, None] > never["recognition"].to_numpy()
+    assert numbers["above_never"].value == pytest.approx(pairs.mean())
+    assert numbers["above_never_swapped"].low < 0.5 < numbers["above_never_swapped"].high
+
+
+def test_too_few_never_stored_facts_make_no_cut_and_other_runs_have_no_numbers() -> None:
+    few = recognition_numbers(rows(never=FEWEST_NEVER - 1))
+    assert set(few) == {"above_never", "above_never_swapped"}
+    assert recognition_numbers(rows().drop(columns="recognition")) == {}
+    assert recognition_numbers(rows().assign(recognition=np.nan)) == {}
+    right = rows()
+    right["right"] = True  # nothing was lost: no share of lost facts, and no error
+    assert recognition_numbers(right)["of_lost"].value is None
