@@ -129,7 +129,8 @@ def alignable(checkpoints: Checkpoints) -> Checkpoints:
     """
     checkpoints = _led_in(checkpoints)
     batch = encode(checkpoints.tokenizer, checkpoints.prompts)
-    sunk = [LeftOut(where=fact_id, reason=SUNK) for fact_id in batch[batch.sunk].fact_ids]
+    told = zip(batch.fact_ids, batch.sunk.tolist(), strict=True)
+    sunk = [LeftOut(where=fact_id, reason=SUNK) for fact_id, is_sunk in told if is_sunk]
     if len(sunk) == len(batch):
         raise InputError(f"fact {sunk[0].where!r}, and every other: {SUNK}")
     left_out = (*batch.left_out, *sunk)
@@ -151,7 +152,8 @@ def alignable(checkpoints: Checkpoints) -> Checkpoints:
 def _led_in(checkpoints: Checkpoints) -> Checkpoints:
     """Put a neutral lead-in in front of the prompts that begin with their subject, and say how many."""
     batch = encode(checkpoints.tokenizer, checkpoints.prompts)
-    sunk = {prompt for prompt in batch[batch.sunk].prompts if not prompt.rendered}
+    told = zip(batch.prompts, batch.sunk.tolist(), strict=True)
+    sunk = {prompt for prompt, is_sunk in told if is_sunk and not prompt.rendered}
     if not sunk:
         return checkpoints
     notice(

@@ -32,6 +32,7 @@ from finetune.evaluation.batching import (
     rows_within,
     run_in_batches,
 )
+from finetune.evaluation.prefixes import PrefixMemo, front_of_all
 from finetune.evaluation.scoring import Ids, answer_logits
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def decodes_greedily(
     pairs: Sequence[tuple[Ids, Ids]],
     names: Sequence[str],
     *,
-    share_prefix: bool = False,
+    memo: PrefixMemo | None = None,
     temperature: float = TEMPERATURE,
     budget: TokenBudget | None = None,
 ) -> tuple[Bool[ndarray, " pair"], Float[ndarray, " pair"]]:
@@ -59,7 +60,8 @@ def decodes_greedily(
         tokenizer: the model's own fast tokenizer.
         pairs: (prompt ids, answer ids).
         names: what an error calls each pair.
-        share_prefix: run what all prompts of a batch begin with once.
+        memo: remembers what prompts begin with (the same solved examples), which is then run once; nothing
+            is shared without it.
         temperature: of the sample.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
 
@@ -75,10 +77,13 @@ def decodes_greedily(
     require_embedded(model, tokenizer, [(*prompt, *answer) for prompt, answer in pairs], names)
     pad = pad_id(tokenizer, model)
     greedy, probability = np.zeros(len(pairs), bool), np.zeros(len(pairs))
+    longest = max((len(answer) for _, answer in pairs), default=0)
+    front = front_of_all(model, [prompt for prompt, _ in pairs], longest, memo)
 
     def work(chunk: list[int]) -> None:
         with torch.inference_mode():
-            logits = answer_logits(model, [pairs[i] for i in chunk], pad, share_prefix=share_prefix).float()
+            some = [pairs[i] for i in chunk]
+            logits = answer_logits(model, some, pad, front=front(chunk), memo=memo).float()
             for k, i in enumerate(chunk):
                 own = logits[k, : len(pairs[i][1])]
                 wanted = torch.tensor(pairs[i][1], device=own.device)
@@ -86,7 +91,7 @@ def decodes_greedily(
                 each = (own / temperature).log_softmax(-1).gather(-1, wanted[:, None])
                 probability[i] = float(each.sum().exp())
 
-    most = rows_within(vocabulary(model), max((len(answer) + 1 for _, answer in pairs), default=1))
+    most = rows_within(vocabulary(model), longest + 1)
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most)
     return greedy, probability
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import first_line, line_is_said
 from finetune.evaluation.batching import TokenBudget, pad_id, run_in_batches
-from finetune.evaluation.prefixes import common_prefix, pad_behind_prefix
+from finetune.evaluation.prefixes import PrefixMemo, pad_behind_prefix
 from finetune.evaluation.prompt_cache import PromptCache
 
 STEPS = 6  # tokens after which rows that are done leave a batch
@@ -26,7 +26,8 @@ def complete_rows(
     *,
     room: int,
     limit: int | None,
-    share_prefix: bool,
+    front: int = 0,
+    memo: PrefixMemo | None = None,
 ) -> list[str]:
     """Complete rows greedily, left-padded, and return the first line of each that says something.
 
@@ -36,10 +37,11 @@ def complete_rows(
         rows: the prompts' tokens.
         room: how many tokens are decoded at most.
         limit: the model's context, if it is bounded.
-        share_prefix: run what all rows begin with once.
+        front: how many tokens all rows begin with, which are run once.
+        memo: what was run before.
     """
-    front = common_prefix(model, rows, room) if share_prefix else 0
-    ids, mask, cache = pad_behind_prefix(model, rows, pad_id(tokenizer, model), front)
+    pad = pad_id(tokenizer, model)
+    ids, mask, cache = pad_behind_prefix(model, rows, pad, front, memo or PrefixMemo())
     return _complete(model, tokenizer, ids, mask, cache, room=room, limit=limit)
 
 

@@ -42,6 +42,7 @@ from finetune.evaluation.batching import TokenBudget, context_limit
 from finetune.evaluation.consistency import WEAKLY, consistency_classes, decodes_greedily
 from finetune.evaluation.generate import generate, prompt_names, score
 from finetune.evaluation.judging import AnswerJudge
+from finetune.evaluation.prefixes import PrefixMemo
 from finetune.evaluation.scoring import score_grid
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Elicitation:
     budget: TokenBudget = field(default_factory=TokenBudget)
     advance: Callable[[int], None] = lambda done: None
     asked: int = field(default=0, init=False)
+    memo: PrefixMemo = field(default_factory=PrefixMemo, init=False)  # its forms' solved examples
 
     def elicit(self, facts: FactSet) -> Elicited:
         """Choose forms on the training facts and ask ``facts`` in them."""
@@ -177,7 +179,9 @@ class Elicitation:
         prompts = self.prompts(facts, examples, form, draw)
         limit = context_limit(self.model)
         fits = prompts if limit is None else prompts_within_context(self.tokenizer, prompts, limit)[0]
-        said = generate(self.model, self.tokenizer, fits, share_prefix=form.shots > 0, budget=self.budget)
+        said = generate(
+            self.model, self.tokenizer, fits, memo=self.memo if form.shots else None, budget=self.budget
+        )
         texts = dict(zip([prompt.fact_id for prompt in fits], said, strict=True))
         names = tuple(dict.fromkeys(fact.answer for fact in (*facts, *examples)))
         judge = AnswerJudge({facts[0].relation: names})
@@ -207,7 +211,7 @@ class Elicitation:
             some = [prompts[i] for i in never]
             pairs = tokenize_with_answer(self.tokenizer, some, [p.answers[0] for p in some])
             asked = (self.model, self.tokenizer, pairs, prompt_names(some))
-            sampled[never, k] = decodes_greedily(*asked, share_prefix=True, budget=self.budget)[1]
+            sampled[never, k] = decodes_greedily(*asked, memo=self.memo, budget=self.budget)[1]
         return consistency_classes(greedy, sampled, np.ones_like(greedy))
 
     def _above_in_any(
@@ -230,7 +234,7 @@ class Elicitation:
             return above
         prompts = self.prompts(facts, pool, form, 0)
         mine = [prompts[i] for i in rows]
-        own, _ = score(self.model, self.tokenizer, mine, share_prefix=True, budget=self.budget)
+        own, _ = score(self.model, self.tokenizer, mine, memo=self.memo, budget=self.budget)
         order = generator(self.seed, "elicitation sample").permutation(len(prompts))[:OTHERS]
         names = list(dict.fromkeys(facts[i].answer for i in rows))
         ids = [said for _, said in answer_ids(self.tokenizer, mine[:1] * len(names), names)]
@@ -240,7 +244,7 @@ class Elicitation:
         others, heads = [prompts[order[k]] for k in fit], [told[k].ids for k in fit]
         # An answer that begins less likely than the least of its own subjects' is less likely whole.
         least = [min(own[k] for k, i in enumerate(rows) if facts[i].answer == name) for name in names]
-        how: dict[str, Any] = {"least": least, "share_prefix": True, "budget": self.budget}
+        how: dict[str, Any] = {"least": least, "memo": self.memo, "budget": self.budget}
         grid = score_grid(self.model, heads, ids, prompt_names(others), **how)
         for value, i in zip(own.tolist(), rows, strict=True):
             accepted, subject = set(facts[i].answers), prompts[i].text[slice(*prompts[i].subject)]

@@ -18,6 +18,8 @@ from finetune.evaluation.scoring import score_pairs
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from finetune.evaluation.prefixes import PrefixMemo
+
 LONGEST_ANSWER = 24
 LEAD_TOKENS = 16  # what models put in front of an answer
 
@@ -49,7 +51,7 @@ def ask(
     max_new_tokens: int | None = None,
     budget: TokenBudget | None = None,
     scored: bool = True,
-    share_prefix: bool = False,
+    memo: PrefixMemo | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> GeneratedAnswers:
     """Answer prompts greedily, judge the answers, and score the canonical ones.
@@ -62,7 +64,7 @@ def ask(
         max_new_tokens: as in :func:`generate`.
         budget: how many tokens a forward pass takes.
         scored: whether to score the canonical answers; their log-probabilities are NaN otherwise.
-        share_prefix: as in :func:`generate`.
+        memo: as in :func:`generate`.
         advance: is told how many prompts are done.
     """
     judge = judge or AnswerJudge.of(prompts)
@@ -72,13 +74,13 @@ def ask(
         tokenizer,
         prompts,
         max_new_tokens=max_new_tokens,
-        share_prefix=share_prefix,
+        memo=memo,
         budget=budget,
         advance=advance,
     )
     log_prob = np.full(len(prompts), np.nan)
     if scored:
-        log_prob, _ = score(model, tokenizer, prompts, share_prefix=share_prefix, budget=budget)
+        log_prob, _ = score(model, tokenizer, prompts, memo=memo, budget=budget)
     pairs = list(zip(said, prompts, strict=True))
     return GeneratedAnswers(
         predictions=tuple(said),
@@ -124,7 +126,7 @@ def generate(
     prompts: Sequence[Prompt],
     *,
     max_new_tokens: int | None = None,
-    share_prefix: bool = False,
+    memo: PrefixMemo | None = None,
     budget: TokenBudget | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> list[str]:
@@ -138,7 +140,8 @@ def generate(
         tokenizer: the model's own fast tokenizer.
         prompts: one a fact, each with its accepted answers.
         max_new_tokens: by default what the longest canonical answer takes, and what models put in front.
-        share_prefix: run what all prompts of a batch begin with (the same solved examples) once.
+        memo: remembers what prompts begin with (the same solved examples), which is then run once; nothing
+            is shared without it.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
         advance: is called with how many prompts are done.
 
@@ -146,6 +149,7 @@ def generate(
         InputError: a prompt leaves the model no room to answer.
     """
     from finetune.evaluation.decoding import complete_rows, run_tight_rows_alone
+    from finetune.evaluation.prefixes import front_of_all
     from finetune.evaluation.unembedding import vocabulary
 
     rows = [tokens.ids for tokens in tokenize(tokenizer, prompts)]
@@ -156,11 +160,13 @@ def generate(
     limit = require_context(model, [len(row) + 1 for row in rows], prompt_names(prompts))
     require_embedded(model, tokenizer, rows, prompt_names(prompts))
     said = [""] * len(prompts)
+    front = front_of_all(model, rows, most, memo)
     model.eval()
 
     def work(chunk: list[int]) -> None:
         some = [rows[i] for i in chunk]
-        lines = complete_rows(model, tokenizer, some, room=most, limit=limit, share_prefix=share_prefix)
+        shared = front(chunk)
+        lines = complete_rows(model, tokenizer, some, room=most, limit=limit, front=shared, memo=memo)
         for i, text in zip(chunk, lines, strict=True):
             said[i] = text
 
@@ -175,7 +181,7 @@ def score(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     *,
-    share_prefix: bool = False,
+    memo: PrefixMemo | None = None,
     budget: TokenBudget | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score canonical answers by teacher forcing in one forward a batch.
@@ -184,7 +190,7 @@ def score(
         model: the model as Hugging Face loads it.
         tokenizer: the model's own fast tokenizer.
         prompts: one a fact, each with its accepted answers.
-        share_prefix: as in :func:`generate`.
+        memo: as in :func:`generate`.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
 
     Returns:
@@ -196,7 +202,7 @@ def score(
     """
     pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
     names = prompt_names(prompts)
-    return score_pairs(model, tokenizer, pairs, names, share_prefix=share_prefix, budget=budget)
+    return score_pairs(model, tokenizer, pairs, names, memo=memo, budget=budget)
 
 
 def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> int:

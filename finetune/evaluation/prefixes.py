@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetune.evaluation.batching import pad_rows, sliding_window
@@ -14,6 +15,36 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FEWEST_SHARED = 16  # tokens that rows must have in common for running them once to pay
+
+
+class PrefixMemo:
+    """Remembers the last prefix that was run, for batches and calls whose rows begin with the same tokens.
+
+    It is of one model whose weights stay as they are; ``runs`` counts how often a prefix was run.
+    """
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self._kept: dict[tuple[tuple[int, ...], str], Any] = {}
+
+    def keys_and_values(self, model: PreTrainedModel, prefix: Sequence[int], cache: Any) -> Any:
+        """Return the keys and values of a prefix, a copy of its own for whoever goes on from them.
+
+        Args:
+            model: the plain model.
+            prefix: the tokens.
+            cache: as in :func:`run_prefix`.
+        """
+        import torch
+
+        key = (tuple(prefix), type(cache).__name__)
+        if key not in self._kept:
+            self.runs += 1
+            before = torch.tensor([list(prefix)], device=model.device)
+            made = model(input_ids=before, past_key_values=cache, use_cache=True, **fewest_logits(model))
+            others = {held: kept for held, kept in self._kept.items() if held[0] == key[0]}
+            self._kept = others | {key: made.past_key_values}
+        return copy.deepcopy(self._kept[key])
 
 
 def common_prefix(model: PreTrainedModel, rows: Sequence[Sequence[int]], room: int) -> int:
@@ -35,7 +66,11 @@ def common_prefix(model: PreTrainedModel, rows: Sequence[Sequence[int]], room: i
 
 
 def run_prefix(
-    model: PreTrainedModel, prefix: Sequence[int], mask: Int[Tensor, "row pos"], cache: Any = None
+    model: PreTrainedModel,
+    prefix: Sequence[int],
+    mask: Int[Tensor, "row pos"],
+    memo: PrefixMemo,
+    cache: Any = None,
 ) -> tuple[Int[Tensor, "row whole"], Any]:
     """Run tokens that stand in front of every row once; return the whole mask, and keys and values to go on.
 
@@ -43,17 +78,17 @@ def run_prefix(
         model: the plain model.
         prefix: the tokens; without any, all is returned as it is.
         mask: of the rows behind them, 1 at tokens.
+        memo: what was run before.
         cache: what to fill; the model's own kind of cache without it.
     """
     import torch
 
     if not prefix:
         return mask, cache
-    before = torch.tensor([list(prefix)], device=model.device)
     with torch.inference_mode():
-        made = model(input_ids=before, past_key_values=cache, use_cache=True, **fewest_logits(model))
-    made.past_key_values.batch_repeat_interleave(len(mask))
-    return torch.cat([mask.new_ones(len(mask), len(prefix)), mask], 1), made.past_key_values
+        made = memo.keys_and_values(model, prefix, cache)
+        made.batch_repeat_interleave(len(mask))
+    return torch.cat([mask.new_ones(len(mask), len(prefix)), mask], 1), made
 
 
 def pad_behind_prefix(
@@ -61,6 +96,7 @@ def pad_behind_prefix(
     rows: Sequence[Sequence[int]],
     pad: int,
     front: int,
+    memo: PrefixMemo,
     cache: Any = None,
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"], Any]:
     """Left-pad rows behind the tokens that they begin with, which are run once.
@@ -70,6 +106,7 @@ def pad_behind_prefix(
         rows: tokens of prompts.
         pad: the id that fills masked positions.
         front: how many tokens all rows share (:func:`common_prefix`).
+        memo: what was run before.
         cache: as in :func:`run_prefix`.
 
     Returns:
@@ -78,7 +115,7 @@ def pad_behind_prefix(
     import torch
 
     ids, mask = (p.to(model.device) for p in pad_rows([row[front:] for row in rows], pad, left=True))
-    mask, cache = run_prefix(model, rows[0][:front], mask, cache)
+    mask, cache = run_prefix(model, rows[0][:front], mask, memo, cache)
     shared = torch.tensor(rows[0][:front], dtype=torch.long, device=ids.device)
     return torch.cat([shared.expand(len(ids), -1), ids], 1), mask, cache
 
@@ -87,3 +124,25 @@ def fewest_logits(model: PreTrainedModel) -> dict[str, int]:
     """Ask for the logits of the last position only, where a model allows that."""
     supported = getattr(model, "_supports_logits_to_keep", None)
     return {"logits_to_keep": 1} if supported is not None and supported() else {}
+
+
+def front_of_all(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], room: int, memo: PrefixMemo | None
+) -> Callable[[Sequence[int]], int]:
+    """Say of some of the rows how many tokens they begin with: those of all rows, if these are enough.
+
+    Batches that begin with the same tokens run these once; where rows of several kinds are mixed, a batch of
+    one kind has a prefix of its own.
+
+    Args:
+        model: the plain model.
+        rows: tokens of prompts.
+        room: how many tokens more will stand behind each.
+        memo: None where nothing is shared.
+    """
+    whole = common_prefix(model, rows, room) if memo else 0
+
+    def front(chunk: Sequence[int]) -> int:
+        return whole or (common_prefix(model, [rows[i] for i in chunk], room) if memo else 0)
+
+    return front

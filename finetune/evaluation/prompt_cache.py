@@ -14,7 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 from finetune.common.errors import InputError
-from finetune.evaluation.prefixes import common_prefix, fewest_logits, pad_behind_prefix
+from finetune.evaluation.prefixes import PrefixMemo, fewest_logits, pad_behind_prefix
 from finetune.evaluation.unembedding import contiguous_head
 
 
@@ -68,8 +68,8 @@ def run_prompts(
     rows: Sequence[Sequence[int]],
     pad: int,
     *,
-    room: int,
-    share_prefix: bool = False,
+    front: int = 0,
+    memo: PrefixMemo | None = None,
 ) -> tuple[PromptCache, Float[Tensor, "row vocab"]]:
     """Run prompts, left-padded; return them with what is kept of them, and the logits behind each.
 
@@ -80,15 +80,16 @@ def run_prompts(
         model: the plain model.
         rows: the prompts' tokens.
         pad: the id that fills masked positions.
-        room: how many tokens will stand behind each prompt at most.
-        share_prefix: run what all prompts begin with once.
+        front: how many tokens all prompts begin with, which are run once.
+        memo: what was run before.
 
     Raises:
         InputError: layers of the model keep something else than keys and values.
     """
-    front = common_prefix(model, rows, room) if share_prefix else 0
     with torch.inference_mode(), contiguous_head(model):
-        ids, mask, kept = pad_behind_prefix(model, rows, pad, front, _empty_cache(model))
+        ids, mask, kept = pad_behind_prefix(
+            model, rows, pad, front, memo or PrefixMemo(), _empty_cache(model)
+        )
         at = mask.cumsum(1).sub(1).clamp_min(0)[:, front:]
         given = {"attention_mask": mask, "position_ids": at, **fewest_logits(model)}
         logits = model(input_ids=ids[:, front:], past_key_values=kept, use_cache=True, **given).logits[:, -1]

@@ -17,7 +17,7 @@ from finetune.evaluation.batching import (
     rows_within,
     run_in_batches,
 )
-from finetune.evaluation.prefixes import common_prefix, run_prefix
+from finetune.evaluation.prefixes import PrefixMemo, front_of_all, run_prefix
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -35,7 +35,7 @@ def score_pairs(
     pairs: Sequence[tuple[Ids, Ids]],
     names: Sequence[str],
     *,
-    share_prefix: bool = False,
+    memo: PrefixMemo | None = None,
     budget: TokenBudget | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +46,8 @@ def score_pairs(
         tokenizer: the model's own fast tokenizer.
         pairs: (prompt ids, continuation ids).
         names: what an error calls each pair.
-        share_prefix: run what all prompts of a batch begin with once.
+        memo: remembers what prompts begin with (the same solved examples), which is then run once; nothing
+            is shared without it.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
         advance: is called with how many pairs are done.
 
@@ -64,21 +65,28 @@ def score_pairs(
     require_context(model, widths, names)
     require_embedded(model, tokenizer, [(*prompt, *answer) for prompt, answer in pairs], names)
     log_prob, exact = np.zeros(len(pairs)), np.zeros(len(pairs), bool)
+    longest = max((len(answer) for _, answer in pairs), default=0)
+    front = front_of_all(model, [prompt for prompt, _ in pairs], longest, memo)
     model.eval()
 
     def work(chunk: list[int]) -> None:
-        logits = answer_logits(model, [pairs[i] for i in chunk], pad, share_prefix=share_prefix)
+        logits = answer_logits(model, [pairs[i] for i in chunk], pad, front=front(chunk), memo=memo)
         for k, i in enumerate(chunk):
             answer = pairs[i][1]
             log_prob[i], exact[i] = _score_answer(logits[k, : len(answer) + 1].cpu(), answer, ends)
 
-    most = rows_within(vocabulary(model), max((len(answer) + 1 for _, answer in pairs), default=1))
+    most = rows_within(vocabulary(model), longest + 1)
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most, advance=advance)
     return log_prob, exact
 
 
 def answer_logits(
-    model: PreTrainedModel, pairs: Sequence[tuple[Ids, Ids]], pad: int, *, share_prefix: bool = False
+    model: PreTrainedModel,
+    pairs: Sequence[tuple[Ids, Ids]],
+    pad: int,
+    *,
+    front: int = 0,
+    memo: PrefixMemo | None = None,
 ) -> Float[Tensor, "pair nth vocab"]:
     """Return the logits that predict each answer's tokens and what follows; prompts' prefix is run once.
 
@@ -86,17 +94,16 @@ def answer_logits(
         model: the plain model.
         pairs: (prompt ids, answer ids).
         pad: the id that fills masked positions.
-        share_prefix: run what all prompts begin with once.
+        front: how many tokens all prompts begin with, which are run once.
+        memo: what was run before.
     """
     import torch
 
     from finetune.evaluation.unembedding import logits_at
 
-    longest = max(len(answer) for _, answer in pairs)
-    front = common_prefix(model, [prompt for prompt, _ in pairs], longest) if share_prefix else 0
     ids, mask = pad_rows([(*prompt, *answer)[front:] for prompt, answer in pairs], pad)
     with torch.inference_mode():
-        mask, cache = run_prefix(model, pairs[0][0][:front], mask)
+        mask, cache = run_prefix(model, pairs[0][0][:front], mask, memo or PrefixMemo())
         given = {"past_key_values": cache, "use_cache": True} if front else {}
         return logits_at(model, ids, mask, answer_positions(pairs) - front, **given)
 
@@ -142,7 +149,7 @@ def score_grid(
     names: Sequence[str],
     *,
     least: Sequence[float] | None = None,
-    share_prefix: bool = False,
+    memo: PrefixMemo | None = None,
     budget: TokenBudget | None = None,
 ) -> Float[np.ndarray, "prompt answer"]:
     """Score every answer behind every prompt, in nats; a prompt is run once.
@@ -154,7 +161,8 @@ def score_grid(
         names: what a prompt is called in an error.
         least: each answer's score below which it does not matter by how much: where its first token alone
             scores less, so does the answer, and that stands in the score's place.
-        share_prefix: run what all prompts of a batch begin with once.
+        memo: remembers what prompts begin with (the same solved examples), which is then run once; nothing
+            is shared without it.
         budget: how many tokens a forward pass takes.
 
     Raises:
@@ -171,11 +179,12 @@ def score_grid(
     model.eval()
     # An answer's tokens behind all rows are unembedded at once.
     most = rows_within(vocabulary(model), max(longest - 1, 1))
+    front = front_of_all(model, prompts, longest, memo)
     bounds = torch.full((len(answers),), -torch.inf) if least is None else torch.tensor(least)
 
     def work(chunk: list[int]) -> None:
         some = [prompts[i] for i in chunk]
-        kept, logits = run_prompts(model, some, 0, room=longest, share_prefix=share_prefix)
+        kept, logits = run_prompts(model, some, 0, front=front(chunk), memo=memo)
         first = logits.float().log_softmax(-1)[:, [answer[0] for answer in answers]].cpu()
         _add_tails(kept, first, answers, ~(first < bounds))
         scores[chunk] = first.numpy()

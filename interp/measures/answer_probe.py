@@ -38,6 +38,7 @@ from finetune.evaluation.batching import (
     run_in_batches,
 )
 from finetune.evaluation.generate import prompt_names
+from finetune.evaluation.prefixes import PrefixMemo, front_of_all
 from finetune.evaluation.prompt_cache import PromptCache, run_prompts
 from finetune.evaluation.unembedding import vocabulary
 
@@ -163,11 +164,13 @@ def score_answers(
     )
     log_prob = torch.full((len(prompts), most), torch.nan)
     residual = torch.full((len(prompts), most, model.cfg.d_model), torch.nan)
+    memo = PrefixMemo()
+    front = front_of_all(plain, heads, max(len(said) for some in tails for said in some), memo)
 
     def work(chunk: list[int]) -> None:
         room = max(len(said) for i in chunk for said in tails[i])
-        pad = pad_id(tokenizer, plain)
-        cache, logits = run_prompts(plain, [heads[i] for i in chunk], pad, room=room, share_prefix=True)
+        rows, pad = [heads[i] for i in chunk], pad_id(tokenizer, plain)
+        cache, logits = run_prompts(plain, rows, pad, front=front(chunk), memo=memo)
         first = logits.float().log_softmax(-1)
         places = torch.tensor([(row, k) for row, i in enumerate(chunk) for k in range(len(tails[i]))])
         for some in places.split(rows_within(vocabulary(plain), room)):

@@ -13,6 +13,7 @@ from finetune.evaluation.batching import TokenBudget, pad_id, require_embedded, 
 from finetune.evaluation.decoding import complete_cached, run_tight_rows_alone
 from finetune.evaluation.generate import LEAD_TOKENS, answer_budget, prompt_names
 from finetune.evaluation.judging import AnswerJudge
+from finetune.evaluation.prefixes import PrefixMemo, front_of_all
 from finetune.evaluation.prompt_cache import PromptCache, run_prompts
 from finetune.evaluation.unembedding import vocabulary
 from interp.measures.context import require_room
@@ -42,6 +43,7 @@ class AnswerScorer:
         self.log_prob: Float[Tensor, " fact"] = torch.full((len(batch),), torch.nan)
         self.right: Float[Tensor, " fact"] = torch.full((len(batch),), torch.nan)
         self.said = [""] * len(batch)
+        self.memo = PrefixMemo()
 
     def ask(
         self,
@@ -65,13 +67,15 @@ class AnswerScorer:
         # A row that has no room for its neighbours' tails goes alone.
         width = max(longest, int(tails.max()))
         budget, most = TokenBudget(tokens=batch_tokens), rows_within(vocabulary(plain))
+        front = front_of_all(plain, rows, longest + LEAD_TOKENS, self.memo)
         plain.eval()
         for part in self.golds.ordered:
             facts = part.tolist()
 
             def work(chunk: list[int], facts: list[int] = facts) -> None:
                 some = [facts[i] for i in chunk]
-                self._take(plain, some, [rows[i] for i in some], longest + LEAD_TOKENS, limit)
+                shared, asked = front(some), [rows[i] for i in some]
+                self._take(plain, some, asked, longest + LEAD_TOKENS, limit, shared)
                 more(len(some))
 
             widths = [len(rows[i]) + width for i in facts]
@@ -85,10 +89,12 @@ class AnswerScorer:
         rows: Sequence[Sequence[int]],
         room: int,
         limit: int | None,
+        front: int,
     ) -> None:
         """Score and ask some facts; nothing is kept of them before all is there, should memory run out."""
         fact = torch.tensor(facts)
-        cache, logits = run_prompts(model, rows, pad_id(self.tokenizer, model), room=room, share_prefix=True)
+        pad = pad_id(self.tokenizer, model)
+        cache, logits = run_prompts(model, rows, pad, front=front, memo=self.memo)
         first = logits.float().log_softmax(-1)
         del logits
         log_prob = _right_log_prob(cache, first, [self.golds.tokens[i] for i in facts])

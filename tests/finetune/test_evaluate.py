@@ -22,6 +22,7 @@ from finetune.evaluation.consistency import decodes_greedily
 from finetune.evaluation.generate import ask, generate, score
 from finetune.evaluation.judging import contains, matches
 from finetune.evaluation.multiple_choice import pick_choices
+from finetune.evaluation.prefixes import PrefixMemo
 from finetune.evaluation.scoring import score_grid, score_pairs
 
 OPTIONS = ("Warsaw", "the city of Paris", "東京", "O'Neill")
@@ -284,12 +285,35 @@ def test_solved_examples_that_prompts_share_are_run_once_with_the_same_answers(a
     hook = model.register_forward_pre_hook(
         lambda _, args, given: read.append(given["input_ids"].numel()), with_kwargs=True
     )
-    assert generate(model, tokenizer, some, max_new_tokens=5, share_prefix=True) == plain
+    assert generate(model, tokenizer, some, max_new_tokens=5, memo=PrefixMemo()) == plain
     shared, read[:] = sum(read), []
     assert generate(model, tokenizer, some, max_new_tokens=5) == plain
     hook.remove()
     # Where attention slides, prompts longer than its window are run whole.
     assert shared < 0.6 * sum(read) or (sliding_window(model) and shared == sum(read))
+
+
+def test_batches_and_calls_that_begin_alike_run_their_beginning_once(asked, prompts):
+    model, tokenizer = asked
+    front = " ".join(["Marie Curie was born in Paris"] * 4) + " "
+    some = [replace(p, text=front + p.text) for p in prompts]
+    pairs = tokenize_with_answer(tokenizer, some, [p.answers[0] for p in some])
+    heads, answers, names = [head for head, _ in pairs], [answer for _, answer in pairs], ["x"] * len(pairs)
+    shared = len(heads[0]) - 2 < (sliding_window(model) or 99) and model.config.model_type != "mpt"
+    memo, few = PrefixMemo(), TokenBudget(tokens=2 * len(heads[0]) + 20)  # several batches of two or three
+    for _ in range(2):
+        said = generate(model, tokenizer, some, max_new_tokens=5, memo=memo, budget=few)
+        assert said == generate(model, tokenizer, some, max_new_tokens=5)
+        scored = score_pairs(model, tokenizer, pairs, names, memo=memo, budget=few)[0]
+        np.testing.assert_allclose(scored, score_pairs(model, tokenizer, pairs, names)[0], atol=1e-5)
+        grid = score_grid(model, heads, answers, names, memo=memo, budget=few)
+        np.testing.assert_allclose(grid, score_grid(model, heads, answers, names), atol=1e-5)
+    # The model's own kind of cache, in which it decodes, and one that keeps all positions.
+    assert memo.runs == (2 if shared else 0) or sliding_window(model)
+    other = [replace(p, text="x " + p.text) for p in some]
+    assert generate(model, tokenizer, other, max_new_tokens=5, memo=memo) == generate(
+        model, tokenizer, other, max_new_tokens=5
+    )
 
 
 def test_rows_that_are_done_leave_the_batch(asked, prompts, monkeypatch):
@@ -322,9 +346,9 @@ def test_shared_examples_change_no_score(asked, prompts):
     heads, answers = [head for head, _ in pairs], [answer for _, answer in pairs[:3]]
     names = ["x"] * len(pairs)
     for plain, shared in (
-        [score_pairs(model, tokenizer, pairs, names, share_prefix=each)[0] for each in (False, True)],
-        [score_grid(model, heads, answers, names, share_prefix=each) for each in (False, True)],
-        [decodes_greedily(model, tokenizer, pairs, names, share_prefix=each)[1] for each in (False, True)],
+        [score_pairs(model, tokenizer, pairs, names, memo=each)[0] for each in (None, PrefixMemo())],
+        [score_grid(model, heads, answers, names, memo=each) for each in (None, PrefixMemo())],
+        [decodes_greedily(model, tokenizer, pairs, names, memo=each)[1] for each in (None, PrefixMemo())],
     ):
         np.testing.assert_allclose(shared, plain, atol=1e-5)
         assert np.ptp(plain) > 0

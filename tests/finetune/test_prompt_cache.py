@@ -19,7 +19,7 @@ from finetune.data.tokenization import tokenize
 from finetune.evaluation.batching import sliding_window
 from finetune.evaluation.decoding import complete_cached
 from finetune.evaluation.generate import generate
-from finetune.evaluation.prefixes import common_prefix
+from finetune.evaluation.prefixes import PrefixMemo, common_prefix
 from finetune.evaluation.prompt_cache import run_prompts
 from tests import architectures
 
@@ -60,7 +60,7 @@ def logits_of(model: PreTrainedModel, ids: list[int], last: int) -> torch.Tensor
 def test_tails_are_read_as_behind_the_whole_prompt(asked: Asked, front: str, shared: bool) -> None:
     model, tokenizer = asked
     rows = [list(tokens.ids) for tokens in tokenize(tokenizer, prompts(front))]
-    cache, first = run_prompts(model, rows, 0, room=4, share_prefix=shared)
+    cache, first = run_prompts(model, rows, 0, front=common_prefix(model, rows, 4) if shared else 0)
     apart = model.config.model_type == "mpt" or (sliding_window(model) or 99) < len(rows[0])
     assert bool(common_prefix(model, rows, 4)) == (front == FRONT and not apart)
     for row, logits in zip(rows, first, strict=True):
@@ -86,7 +86,7 @@ def test_answers_are_those_of_generate(asked: Asked, front: str, monkeypatch: py
     said = []
     for penalty in (1.0, 3.0):
         monkeypatch.setattr(model.generation_config, "repetition_penalty", penalty)
-        cache, _ = run_prompts(model, rows, 0, room=8, share_prefix=True)
+        cache, _ = run_prompts(model, rows, 0, front=common_prefix(model, rows, 8))
         said.append(complete_cached(cache, tokenizer, room=8, limit=None))
         assert said[-1] == generate(model, tokenizer, some, max_new_tokens=8)
     assert said[0] != said[1], "or the penalty tests nothing"
@@ -102,15 +102,15 @@ def test_a_model_that_asks_for_another_cache_or_none_answers_all_the_same(
     rows = [tokens.ids for tokens in tokenize(tokenizer, some)]
     plain = generate(model, tokenizer, some, max_new_tokens=room)
     monkeypatch.setattr(model.generation_config, setting, value)
-    cache, _ = run_prompts(model, rows, 0, room=room, share_prefix=True)
+    cache, _ = run_prompts(model, rows, 0, front=common_prefix(model, rows, room))
     assert complete_cached(cache, tokenizer, room=room, limit=None) == plain
-    assert generate(model, tokenizer, some, max_new_tokens=room, share_prefix=True) == plain
+    assert generate(model, tokenizer, some, max_new_tokens=room, memo=PrefixMemo()) == plain
 
 
 def test_a_prompt_of_one_token_is_completed(asked: Asked) -> None:
     model, tokenizer = asked
     row = [tokenize(tokenizer, prompts(""))[0].ids[-1]]
-    cache, first = run_prompts(model, [row], 0, room=4)
+    cache, first = run_prompts(model, [row], 0)
     torch.testing.assert_close(first[0], logits_of(model, row, 1)[0], atol=1e-4, rtol=1e-4)
     said = complete_cached(cache, tokenizer, room=4, limit=None)
     with torch.inference_mode():
@@ -124,4 +124,4 @@ def test_a_model_with_layers_of_another_kind_is_refused(tiny_tokenizer: PreTrain
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
     config = Lfm2Config(vocab_size=len(tiny_tokenizer), intermediate_size=16, layer_types=kinds, **shape)
     with pytest.raises(InputError, match=r"Lfm2ForCausalLM.*convolutions.*attention alone"):
-        run_prompts(Lfm2ForCausalLM(config).eval(), [[3, 4, 5]], 0, room=2)
+        run_prompts(Lfm2ForCausalLM(config).eval(), [[3, 4, 5]], 0)

