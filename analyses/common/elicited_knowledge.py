@@ -19,9 +19,17 @@ from finetune.common.progress import notice, progress_bar
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt
-from finetune.evaluation.asking_forms import SPECIFIC, AskingForm, Elicited, Known
+from finetune.evaluation.asking_forms import (
+    DRAWS,
+    SHOTS,
+    SPECIFIC,
+    AskingForm,
+    Elicited,
+    Known,
+    bound_prompts,
+)
 from finetune.evaluation.consistency import CLASSES, WEAKLY
-from finetune.evaluation.elicitation import DRAWS, SHOTS, Elicitation, bound_prompts
+from finetune.evaluation.elicitation import Elicitation
 from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.controls import FEWEST_CONTROLS
 

@@ -12,13 +12,14 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from finetune.data.facts import FactSet
-from finetune.data.prompts import Prompt
+from finetune.data.prompts import Phrasebook, Prompt
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import find_subject
 from finetune.evaluation.consistency import HIGHLY, MAYBE, WEAKLY
 
 Known = Literal["highly", "maybe", "weakly"]
 CUTS: dict[Known, int] = {"highly": HIGHLY, "maybe": MAYBE, "weakly": WEAKLY}
+SHOTS, DRAWS, PROBES = (0, 2, 4, 8), 4, 48  # examples, draws of them, training facts that compare forms
 MOST_FORMS, WORTH = 4, 0.04  # forms that are kept a relation, and the share of facts that one more must add
 SPECIFIC = 0.95  # the share of other subjects for which a specific answer is less likely
 _IS = re.compile(r"(what|who|which) (?P<verb>is|was|are|were) the (?P<what>.+?)\s*\?", re.I)
@@ -144,3 +145,9 @@ def cover(found: Bool[ndarray, "form fact"]) -> list[int]:
         kept.append(best)
         covered |= found[best]
     return kept
+
+
+def bound_prompts(facts: FactSet, book: Phrasebook) -> int:
+    """Bound how many prompts are asked: training facts in every form, the facts in the kept ones."""
+    forms = sum(len(SHOTS) * (3 + len(book[relation].statements)) for relation in facts.relations)
+    return forms * PROBES + MOST_FORMS * DRAWS * len(facts)

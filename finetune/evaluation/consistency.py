@@ -60,8 +60,7 @@ def decodes_greedily(
         tokenizer: the model's own fast tokenizer.
         pairs: (prompt ids, answer ids).
         names: what an error calls each pair.
-        memo: remembers what prompts begin with (the same solved examples), which is then run once; nothing
-            is shared without it.
+        memo: run what prompts begin with (solved examples) once; nothing is shared without it.
         temperature: of the sample.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
 
@@ -77,13 +76,13 @@ def decodes_greedily(
     require_embedded(model, tokenizer, [(*prompt, *answer) for prompt, answer in pairs], names)
     pad = pad_id(tokenizer, model)
     greedy, probability = np.zeros(len(pairs), bool), np.zeros(len(pairs))
-    longest = max((len(answer) for _, answer in pairs), default=0)
-    front = front_of_all(model, [prompt for prompt, _ in pairs], longest, memo)
+    heads, longest = [head for head, _ in pairs], max((len(answer) for _, answer in pairs), default=0)
+    front = front_of_all(model, heads, longest, memo)
 
     def work(chunk: list[int]) -> None:
         with torch.inference_mode():
-            some = [pairs[i] for i in chunk]
-            logits = answer_logits(model, some, pad, front=front(chunk), memo=memo).float()
+            some, shared = [pairs[i] for i in chunk], front(chunk)
+            logits = answer_logits(model, some, pad, front=shared, memo=memo).float()
             for k, i in enumerate(chunk):
                 own = logits[k, : len(pairs[i][1])]
                 wanted = torch.tensor(pairs[i][1], device=own.device)

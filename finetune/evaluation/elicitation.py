@@ -28,7 +28,9 @@ from finetune.data.prompt_formats import PromptFormat, ask_in_format, prompts_wi
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import answer_ids, tokenize, tokenize_with_answer
 from finetune.evaluation.asking_forms import (
-    MOST_FORMS,
+    DRAWS,
+    PROBES,
+    SHOTS,
     AskingForm,
     Elicited,
     FormAnswers,
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
     from numpy import ndarray
     from transformers import PreTrainedTokenizerBase
 
-SHOTS, DRAWS, PROBES = (0, 2, 4, 8), 4, 48
 POOL = 2048  # training facts that examples are taken from: each is worded for every draw
 FEWEST_OTHERS, OTHERS = 8, 64  # other subjects that an answer is compared over
 
@@ -256,9 +257,3 @@ class Elicitation:
             if len(apart) >= FEWEST_OTHERS:
                 above[i] = float((grid[apart, names.index(facts[i].answer)] < value).mean())
         return above
-
-
-def bound_prompts(facts: FactSet, book: Phrasebook) -> int:
-    """Bound how many prompts are asked: training facts in every form, the facts in the kept ones."""
-    forms = sum(len(SHOTS) * (3 + len(book[relation].statements)) for relation in facts.relations)
-    return forms * PROBES + MOST_FORMS * DRAWS * len(facts)

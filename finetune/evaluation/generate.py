@@ -140,8 +140,7 @@ def generate(
         tokenizer: the model's own fast tokenizer.
         prompts: one a fact, each with its accepted answers.
         max_new_tokens: by default what the longest canonical answer takes, and what models put in front.
-        memo: remembers what prompts begin with (the same solved examples), which is then run once; nothing
-            is shared without it.
+        memo: run what prompts begin with (solved examples) once; nothing is shared without it.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
         advance: is called with how many prompts are done.
 
@@ -159,20 +158,17 @@ def generate(
     most = max_new_tokens or longest + LEAD_TOKENS
     limit = require_context(model, [len(row) + 1 for row in rows], prompt_names(prompts))
     require_embedded(model, tokenizer, rows, prompt_names(prompts))
-    said = [""] * len(prompts)
-    front = front_of_all(model, rows, most, memo)
+    said, front = [""] * len(prompts), front_of_all(model, rows, most, memo)
     model.eval()
 
     def work(chunk: list[int]) -> None:
-        some = [rows[i] for i in chunk]
-        shared = front(chunk)
+        some, shared = [rows[i] for i in chunk], front(chunk)
         lines = complete_rows(model, tokenizer, some, room=most, limit=limit, front=shared, memo=memo)
         for i, text in zip(chunk, lines, strict=True):
             said[i] = text
 
-    most_rows = rows_within(vocabulary(model))
     widths = [len(row) + longest for row in rows]
-    run_tight_rows_alone(widths, limit, work, budget, most_rows, advance)
+    run_tight_rows_alone(widths, limit, work, budget, rows_within(vocabulary(model)), advance)
     return said
 
 

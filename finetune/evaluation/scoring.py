@@ -46,8 +46,7 @@ def score_pairs(
         tokenizer: the model's own fast tokenizer.
         pairs: (prompt ids, continuation ids).
         names: what an error calls each pair.
-        memo: remembers what prompts begin with (the same solved examples), which is then run once; nothing
-            is shared without it.
+        memo: run what prompts begin with (solved examples) once; nothing is shared without it.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
         advance: is called with how many pairs are done.
 
@@ -161,8 +160,7 @@ def score_grid(
         names: what a prompt is called in an error.
         least: each answer's score below which it does not matter by how much: where its first token alone
             scores less, so does the answer, and that stands in the score's place.
-        memo: remembers what prompts begin with (the same solved examples), which is then run once; nothing
-            is shared without it.
+        memo: run what prompts begin with (solved examples) once; nothing is shared without it.
         budget: how many tokens a forward pass takes.
 
     Raises:

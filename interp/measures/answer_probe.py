@@ -137,7 +137,7 @@ def score_answers(
 ) -> tuple[Float[ndarray, "fact answer"], Float[ndarray, "fact answer d"]]:
     """Return log p of every answer behind its prompt (nats), and the residual at the answer's last token.
 
-    Where a fact has fewer answers than others, the rest of its row is NaN.
+    Every fact has an answer at least; where it has fewer than others, the rest of its row is NaN.
 
     Args:
         model: the hooked model.
@@ -150,44 +150,45 @@ def score_answers(
         InputError: a prompt with an answer is longer than the model's context.
     """
     plain, most = cast("PreTrainedModel", model.original_model), max(map(len, answers), default=0)
-    behind = [prompt for prompt, some in zip(prompts, answers, strict=True) for _ in some]
-    pairs = iter(tokenize_with_answer(tokenizer, behind, [answer for some in answers for answer in some]))
-    read = [[next(pairs) for _ in some] for some in answers]
-    heads, tails = (
-        [some[0][0] if some else () for some in read],
-        [[said for _, said in some] for some in read],
-    )
-    widths = [len(head) + max(map(len, said), default=0) for head, said in zip(heads, tails, strict=True)]
-    require_context(plain, widths, prompt_names(prompts))
-    require_embedded(
-        plain, tokenizer, [(*head, *said) for some in read for head, said in some], prompt_names(behind)
-    )
+    heads, tails = _tokens(plain, tokenizer, prompts, answers)
     log_prob = torch.full((len(prompts), most), torch.nan)
     residual = torch.full((len(prompts), most, model.cfg.d_model), torch.nan)
-    memo = PrefixMemo()
-    front = front_of_all(plain, heads, max(len(said) for some in tails for said in some), memo)
+    longest = max(len(said) for some in tails for said in some)
+    memo, pad, rows = PrefixMemo(), pad_id(tokenizer, plain), rows_within(vocabulary(plain), longest)
+    front = front_of_all(plain, heads, longest, memo)
 
     def work(chunk: list[int]) -> None:
-        room = max(len(said) for i in chunk for said in tails[i])
-        rows, pad = [heads[i] for i in chunk], pad_id(tokenizer, plain)
-        cache, logits = run_prompts(plain, rows, pad, front=front(chunk), memo=memo)
+        some = [heads[i] for i in chunk]
+        cache, logits = run_prompts(plain, some, pad, front=front(chunk), memo=memo)
         first = logits.float().log_softmax(-1)
         places = torch.tensor([(row, k) for row, i in enumerate(chunk) for k in range(len(tails[i]))])
-        for some in places.split(rows_within(vocabulary(plain), room)):
-            row, nth = some.unbind(1)
-            said = [tails[chunk[r]][k] for r, k in some.tolist()]
+        for row, nth in (part.unbind(1) for part in places.split(rows)):
             fact = torch.tensor(chunk)[row]
+            said = [tails[i][k] for i, k in zip(fact.tolist(), nth.tolist(), strict=True)]
             log_prob[fact, nth], residual[fact, nth] = _behind(cache, first, said, row, probed_layer(model))
 
     plain.eval()
-    some = [i for i, said in enumerate(tails) if said]
-    run_in_batches(
-        [len(heads[i]) + sum(map(len, tails[i])) for i in some],
-        lambda chunk: work([some[k] for k in chunk]),
-        budget=TokenBudget(tokens=batch_tokens),
-        most=rows_within(vocabulary(plain)),
-    )
+    widths = [len(head) + sum(map(len, some)) for head, some in zip(heads, tails, strict=True)]
+    most_prompts = rows_within(vocabulary(plain))
+    run_in_batches(widths, work, budget=TokenBudget(tokens=batch_tokens), most=most_prompts)
     return log_prob.numpy(), residual.numpy()
+
+
+def _tokens(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Sequence[str]],
+) -> tuple[list[tuple[int, ...]], list[list[tuple[int, ...]]]]:
+    """Tokenise prompts, and each one's answers behind it; refuse what the model cannot read."""
+    behind = [prompt for prompt, some in zip(prompts, answers, strict=True) for _ in some]
+    pairs = tokenize_with_answer(tokenizer, behind, [answer for some in answers for answer in some])
+    whole, names = [(*head, *said) for head, said in pairs], prompt_names(behind)
+    require_context(model, list(map(len, whole)), names)
+    require_embedded(model, tokenizer, whole, names)
+    each = iter(pairs)
+    read = [[next(each) for _ in some] for some in answers]
+    return [some[0][0] for some in read], [[said for _, said in some] for some in read]
 
 
 def probed_layer(model: TransformerBridge) -> int:

@@ -80,33 +80,29 @@ def hidden_knowledge(
         InputError: a relation has no answer set, or no fact has so many wrong answers and another subject.
     """
     answers = draw_answers(prompts, answer_sets, wrong=RANKED, seed=seed)
-    other = other_subjects(prompts, seed=seed)
-    kept = _rankable(answers, other)
-    texts = [answers[i] for i in kept]
-    own = score_answers(model, tokenizer, [prompts[i] for i in kept], texts, batch_tokens=batch_tokens)
-    swap = score_answers(
-        model, tokenizer, [prompts[other[i]] for i in kept], texts, batch_tokens=batch_tokens
+    kept = _rankable(answers, other := other_subjects(prompts, seed=seed))
+    texts, few = [answers[i] for i in kept], slice(1 + WRONG)
+    own, swap = (
+        score_answers(model, tokenizer, [prompts[k] for k in rows], texts, batch_tokens=batch_tokens)
+        for rows in (kept, [other[i] for i in kept])
     )
-    few = slice(1 + WRONG)
-    relations = np.array([prompts[i].relation for i in kept])
+    known, relations = np.asarray(usable, dtype=bool)[kept], np.array([prompts[i].relation for i in kept])
     subjects = np.array([prompts[i].text[slice(*prompts[i].subject)].casefold() for i in kept])
-    known = np.asarray(usable, dtype=bool)[kept]
-    features, swapped = own[1][:, few], swap[1][:, few]
-    groups = (relations, subjects, known)
+    features, groups = own[1][:, few], (relations, subjects, known)
     scores = {
         "external": own[0][:, few],
         "external_swapped": swap[0][:, few],
         "internal": probe_scores(features, features, *groups, seed=seed),
         "internal_permuted": probe_scores(features, features, *groups, permuted=True, seed=seed),
-        "internal_swapped": probe_scores(features, swapped, *groups, seed=seed),
+        "internal_swapped": probe_scores(features, swap[1][:, few], *groups, seed=seed),
     }
-    found = {"fact_id": [prompts[i].fact_id for i in kept]}
-    for name, table in scores.items():
-        found[f"k_{name}"], found[f"k_star_{name}"] = knowledge(table)  # type: ignore[assignment]
+    table = pd.DataFrame({"fact_id": [prompts[i].fact_id for i in kept]})
+    for name, each in scores.items():
+        table[f"k_{name}"], table[f"k_star_{name}"] = knowledge(each)
     groups = (np.zeros(len(kept), int), subjects, known)
     for name, states in (("recognition", own[1]), ("recognition_swapped", swap[1])):
-        found[name] = recognition(probe_scores(own[1], states, *groups, seed=seed))  # type: ignore[assignment]
-    return pd.DataFrame(found)
+        table[name] = recognition(probe_scores(own[1], states, *groups, seed=seed))
+    return table
 
 
 def _rankable(answers: Sequence[tuple[str, ...]], other: Sequence[int]) -> list[int]:

@@ -19,13 +19,14 @@ from finetune.evaluation.asking_forms import (
     AskingForm,
     Elicited,
     FormAnswers,
+    bound_prompts,
     cover,
     restated,
     split_pool,
     told_known,
 )
 from finetune.evaluation.consistency import HIGHLY, MAYBE, UNKNOWN, WEAKLY
-from finetune.evaluation.elicitation import Elicitation, bound_prompts
+from finetune.evaluation.elicitation import Elicitation
 from finetune.evaluation.generate import score
 from tests.finetune import tiny
 

@@ -18,7 +18,7 @@ from analyses.experiments.popularity_splits.prepared_files import KNOWLEDGE, KNO
 from finetune.checkpoints.loading import load_model
 from finetune.common.checksums import cached_json, recorded_file
 from finetune.common.progress import progress_bar
-from finetune.evaluation.elicitation import bound_prompts
+from finetune.evaluation.asking_forms import bound_prompts
 from finetune.evaluation.multiple_choice import pick_choices
 
 

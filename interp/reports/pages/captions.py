@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from interp.reports.figures.headlines import QUARTILES
 from interp.reports.pages import sentences as wording
+from interp.reports.pages.study import format_value
 from interp.reports.read.fact_attention import BASE, reference_of
 from interp.reports.read.run import MeasuredEstimate, Run
 
@@ -18,6 +20,7 @@ QUARTERS = dict(
     zip(QUARTILES, ("the most popular", "the second", "the third", "the least popular"), strict=True)
 )
 MOST_NAMED = 4
+_tenth = partial(format_value, digits=1, percent=False, signed=False)
 
 
 def observed(run: Run, chart: str) -> str:
@@ -130,15 +133,10 @@ def _against_base(run: Run, key: str, *, scale: float, unit: str, label: str) ->
     sides: dict[int, list[str]] = {1: [], -1: [], 0: []}
     for arm in run.arms:
         if arm != BASE and (found := run.number("arms", arm, key)):
-            sides[apart(found, base)].append(f"{arm} {_written(scale * found.value)}{unit}")
+            sides[apart(found, base)].append(f"{arm} {_tenth(scale * found.value)}{unit}")
     words = {-1: "clearly less", 1: "clearly more", 0: "not clearly apart"}
     told = [f"{words[sign]}: {', '.join(sides[sign])}" for sign in (-1, 1, 0) if sides[sign]]
-    return f"{label}, base {_written(scale * base.value)}{unit}; {'; '.join(told)}."
-
-
-def _written(value: float) -> str:
-    """Write a number to a tenth, without the sign of a zero."""
-    return f"{round(value, 1) + 0.0:.1f}".replace("-", wording.MINUS)
+    return f"{label}, base {_tenth(scale * base.value)}{unit}; {'; '.join(told)}."
 
 
 def _hidden(run: Run) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from interp.reports.pages.study import format_value
 from interp.reports.read.run import MeasuredEstimate, Run
 
 MINUS = "\u2212"
@@ -40,9 +41,7 @@ def run_words() -> dict[str, Any]:
 def format_number(value: float, kind: str, *, signed: bool = False) -> str:
     """Write one value in its unit's digits: accuracy in percent or points, others as they are."""
     in_percent = any(word in kind for word in SHARES)
-    text = f"{100 * abs(value):.1f}" if in_percent else f"{abs(value):.3f}"
-    sign = MINUS if value < 0 and float(text) else "+" if signed and float(text) else ""
-    return sign + text
+    return format_value(value, digits=1 if in_percent else 3, percent=in_percent, signed=signed)
 
 
 def format_interval(measured: MeasuredEstimate, kind: str, *, signed: bool = False) -> str:

@@ -148,17 +148,26 @@ def format_interval(
     """
     if value is None or math.isnan(value):
         return NOT_MEASURED
-    scale, plus = 100 if unit == "%" else 1, "+" if signed else ""
-
-    def written(number: float) -> str:
-        text = f"{scale * abs(number):.{digits}f}"
-        # What rounds to zero has no sign: a bound of "+0.0" would look beyond it.
-        return text if not float(text) else f"{'−' if number < 0 else plus}{text}"
-
-    head = f"{written(value)}{unit}"
+    how: dict[str, Any] = {"digits": digits, "percent": unit == "%", "signed": signed}
+    head = f"{format_value(value, **how)}{unit}"
     if low is None or high is None or math.isnan(low):
         return head
-    return f"{head} ({written(low)} to {written(high)})"
+    return f"{head} ({format_value(low, **how)} to {format_value(high, **how)})"
+
+
+def format_value(value: float, *, digits: int, percent: bool, signed: bool) -> str:
+    """Write one number without its unit; what rounds to zero has no sign: "+0.0" would look beyond it.
+
+    Args:
+        value: the number.
+        digits: how many after the point.
+        percent: whether it is multiplied by 100.
+        signed: whether what is above zero bears its sign.
+    """
+    text = f"{(100 if percent else 1) * abs(value):.{digits}f}"
+    if not float(text):
+        return text
+    return f"{'−' if value < 0 else '+' if signed else ''}{text}"
 
 
 def format_entry(number: dict[str, Any], **options: Any) -> str:
