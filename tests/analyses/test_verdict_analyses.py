@@ -239,7 +239,7 @@ def test_lost_facts_are_asked_again_after_lessons_on_other_subjects(verdicts: Pa
     numbers = results["lesson_all"]["after_20"]
     assert numbers["restored"]["lost"]["value"] == pytest.approx(lost["restored_20"].mean())
     assert numbers["restored"]["lost"]["n"] == len(lost)
-    assert set(numbers["auroc"]) == {"stated", "forms", "asked"}
+    assert set(numbers["auroc"]) == {"stated", "forms", "asked", "recognition"}
     assert not list((verdicts / "seeds/0/lessons").rglob("*.safetensors")), "taught models are not kept"
     page = (verdicts / "report.html").read_text()
     assert page.index("Answered right again after a lesson") < page.index("What became of the facts")

@@ -183,7 +183,7 @@ REAL = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "v
         ("full", "float32", SMALL, 16, 64),
         ("lora", "float32", SMALL, 16, 64),
         # A vocabulary of a real model: its head in bfloat16 must not be copied once per row.
-        ("lora", "bfloat16", REAL, 64, 4),
+        ("lora", "bfloat16", REAL, 16, 4),
         ("lora", "float32", REAL, 64, 4),
     ],
 )

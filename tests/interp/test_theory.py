@@ -133,6 +133,6 @@ def test_answers_must_be_tokens() -> None:
         untrained_model(4, [2, 4])
     with pytest.raises(InputError, match="there are none; give some"):
         untrained_model(4, [])
-    with pytest.raises(InputError, match="1.5 is not among the 4 tokens"):
+    with pytest.raises(InputError, match=r"1\.5 is not among the 4 tokens"):
         untrained_model(4, [1.5])  # type: ignore[list-item]
     assert untrained_model(4, torch.tensor([1, 3])).answers.tolist() == [1, 3]
