@@ -5,7 +5,7 @@ One estimand, wherever facts are averaged:
 1. The value is the mean over all *facts* (not the mean of the subjects' means): a subject with ten facts
    counts ten times.
 2. Its interval asks what other *subjects* would have given: see :mod:`interp.stats.bootstrap`, and of fewer
-   than ten subjects Student's t (:mod:`interp.stats.student`), because the bootstrap of few is too short.
+   than twenty subjects Student's t (:mod:`interp.stats.student`), because the bootstrap of few is too short.
 3. Bounds are widened to hold the value where rounding, or the bias of a statistic under resampling, has left
    it outside.
 4. Missing values (NaN) are left out and do not count in ``n``; infinite ones are refused.
@@ -45,7 +45,7 @@ def estimate(
     """Average values over facts, with a 95% interval over ``groups`` (the facts' subjects).
 
     Missing values (NaN) are dropped and do not count in ``n``. The interval is a bootstrap, and Student's t
-    of fewer than ten groups. Where all values are equal and binary, both would collapse to a point, so the
+    of fewer than twenty groups. Where all values are equal and binary, both would collapse to a point, so the
     exact Clopper-Pearson interval over groups is given; where values differ and groups do not, there is none.
 
     Args:

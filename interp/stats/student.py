@@ -19,7 +19,7 @@ from scipy.stats import t
 from finetune.common.errors import InputError
 
 UNBOUNDED = (-math.inf, math.inf)
-FEW = 10  # groups below which the mean of a table has an interval of Student's t
+FEW = 20  # groups below which the mean of a table has an interval of Student's t
 _ROUNDING = 1e-12
 Numbers = Float[ndarray, "*cell"] | float
 

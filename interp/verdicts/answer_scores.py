@@ -43,7 +43,6 @@ class AnswerScorer:
         self.log_prob: Float[Tensor, " fact"] = torch.full((len(batch),), torch.nan)
         self.right: Float[Tensor, " fact"] = torch.full((len(batch),), torch.nan)
         self.said = [""] * len(batch)
-        self.memo = PrefixMemo()
 
     def ask(
         self,
@@ -67,7 +66,8 @@ class AnswerScorer:
         # A row that has no room for its neighbours' tails goes alone.
         width = max(longest, int(tails.max()))
         budget, most = TokenBudget(tokens=batch_tokens), rows_within(vocabulary(plain))
-        front = front_of_all(plain, rows, longest + LEAD_TOKENS, self.memo)
+        memo = PrefixMemo()
+        front = front_of_all(plain, rows, longest + LEAD_TOKENS, memo)
         plain.eval()
         for part in self.golds.ordered:
             facts = part.tolist()
@@ -75,7 +75,7 @@ class AnswerScorer:
             def work(chunk: list[int], facts: list[int] = facts) -> None:
                 some = [facts[i] for i in chunk]
                 shared, asked = front(some), [rows[i] for i in some]
-                self._take(plain, some, asked, longest + LEAD_TOKENS, limit, shared)
+                self._take(plain, some, asked, longest + LEAD_TOKENS, limit, shared, memo)
                 more(len(some))
 
             widths = [len(rows[i]) + width for i in facts]
@@ -90,11 +90,12 @@ class AnswerScorer:
         room: int,
         limit: int | None,
         front: int,
+        memo: PrefixMemo,
     ) -> None:
         """Score and ask some facts; nothing is kept of them before all is there, should memory run out."""
         fact = torch.tensor(facts)
         pad = pad_id(self.tokenizer, model)
-        cache, logits = run_prompts(model, rows, pad, front=front, memo=self.memo)
+        cache, logits = run_prompts(model, rows, pad, front=front, memo=memo)
         first = logits.float().log_softmax(-1)
         del logits
         log_prob = _right_log_prob(cache, first, [self.golds.tokens[i] for i in facts])
