@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,15 @@ FEWEST_SHARED = 16  # tokens that rows must have in common for running them once
 class PrefixMemo:
     """Remembers the last prefix that was run, for batches and calls whose rows begin with the same tokens.
 
-    It is of one model whose weights stay as they are; ``runs`` counts how often a prefix was run.
+    It is of one model, and forgets what it kept of another one, or of another dtype or device. It does not
+    see that weights or adapters of its model change: take a new one then. ``runs`` counts how often a prefix
+    was run.
     """
 
     def __init__(self) -> None:
         self.runs = 0
         self._kept: dict[tuple[tuple[int, ...], str], Any] = {}
+        self._model: tuple[Any, ...] = ()
 
     def keys_and_values(self, model: PreTrainedModel, prefix: Sequence[int], cache: Any) -> Any:
         """Return the keys and values of a prefix, a copy of its own for whoever goes on from them.
@@ -37,6 +41,9 @@ class PrefixMemo:
         """
         import torch
 
+        of = (weakref.ref(model), model.dtype, model.device)
+        if of != self._model:
+            self._kept, self._model = {}, of
         key = (tuple(prefix), type(cache).__name__)
         if key not in self._kept:
             self.runs += 1
@@ -55,14 +62,24 @@ def common_prefix(model: PreTrainedModel, rows: Sequence[Sequence[int]], room: i
         rows: tokens of prompts.
         room: how many tokens more will stand behind each.
     """
-    # Padding stands between a shared prefix and the rest of a row: a sliding window would count it, and so
-    # does MPT's bias, which tells distances by places in the cache.
-    reach = 0 if model.config.model_type == "mpt" else sliding_window(model) or math.inf
+    # Padding stands between a shared prefix and the rest of a row: a sliding window would count it, so does
+    # MPT's bias, which tells distances by places in the cache, and a state would take it in.
+    barred = model.config.model_type == "mpt" or keeps_a_state(model)
+    reach = 0 if barred else sliding_window(model) or math.inf
     if len(rows) < 2 or max(map(len, rows)) + room > reach:
         return 0
     n = min(map(len, rows)) - 1
     same = next((k for k in range(n) if any(row[k] != rows[0][k] for row in rows)), n)
     return same if same >= FEWEST_SHARED else 0
+
+
+def keeps_a_state(model: PreTrainedModel) -> bool:
+    """Tell of a model with layers that keep a state (convolutions, linear attention) for keys and values."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import LinearAttentionCacheLayerMixin
+
+    layers = DynamicCache(config=model.config).layers
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
 
 
 def run_prefix(
@@ -132,7 +149,7 @@ def front_of_all(
     """Say of some of the rows how many tokens they begin with: those of all rows, if these are enough.
 
     Batches that begin with the same tokens run these once; where rows of several kinds are mixed, a batch of
-    one kind has a prefix of its own.
+    one kind may have a longer prefix of its own.
 
     Args:
         model: the plain model.
@@ -143,6 +160,7 @@ def front_of_all(
     whole = common_prefix(model, rows, room) if memo else 0
 
     def front(chunk: Sequence[int]) -> int:
-        return whole or (common_prefix(model, [rows[i] for i in chunk], room) if memo else 0)
+        own = common_prefix(model, [rows[i] for i in chunk], room) if memo else 0
+        return own if own >= whole + FEWEST_SHARED else whole
 
     return front

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
+from transformers.cache_utils import DynamicLayer
 
 from finetune.common.errors import InputError
-from finetune.evaluation.prefixes import PrefixMemo, fewest_logits, pad_behind_prefix
+from finetune.evaluation.prefixes import PrefixMemo, fewest_logits, keeps_a_state, pad_behind_prefix
 from finetune.evaluation.unembedding import contiguous_head
 
 
@@ -97,8 +97,7 @@ def run_prompts(
 
 
 def _empty_cache(model: PreTrainedModel) -> DynamicCache:
-    own = DynamicCache(config=model.config).layers
-    if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in own):
+    if keeps_a_state(model):
         raise InputError(
             f"{type(model).__name__}: has layers that keep a state instead of keys and values (convolutions, "
             "linear attention), behind which no second answer can be scored; give a model of attention alone"

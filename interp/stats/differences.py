@@ -19,10 +19,10 @@ def difference_of_means(
 ) -> Estimate:
     """Estimate the mean over some facts less that over the others, with a bootstrap over all subjects.
 
-    Where a side has fewer than twenty subjects the interval is Student's t, with one degree of freedom less than
-    the smaller side has subjects; where one has but one, there is none. Where one side is all 0 or all 1,
-    which no draw changes, both sides' own intervals are combined (Newcombe, 1998, "Interval estimation for
-    the difference between independent proportions", method 10).
+    Where a side has fewer than twenty subjects the interval is Student's t, with one degree of freedom less
+    than the smaller side has subjects; where one has but one, there is none. Where one side is all 0 or all
+    1, which no draw changes, both sides' own intervals are combined (Newcombe, 1998, "Interval estimation
+    for the difference between independent proportions", method 10).
 
     Args:
         values: a number a fact; missing ones (NaN) are left out.

@@ -25,8 +25,6 @@ MAKERS = {
 ALLOWED = {
     "interp/verdicts/matching.py": {"rankdata"},  # what facts are matched on
     "finetune/training/cost_estimate.py": {"quantile"},  # how long the rows of a batch are
-    # Above which a fact is called recognised.
-    "analyses/experiments/stored_or_suppressed/recognition.py": {"quantile"},
     "analyses/experiments/popularity_proxies/proxies.py": {"rankdata"},  # popularity from a score's order
     "analyses/experiments/pretraining_sweep/numbers.py": {
         "linregress"
