@@ -38,7 +38,7 @@ QUICK: World = "small"
 
 @dataclass(frozen=True, kw_only=True)
 class QuickWorld(TrainingSetup):
-    """A setup (facts in parts, wording, base) whose arms are made, or taken from the cache, by name."""
+    """A training setup (facts in parts, wording, base) whose arms are made, or taken from the cache."""
 
     cache: Path
 

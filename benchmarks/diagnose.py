@@ -79,23 +79,23 @@ def given_pair(options: Options) -> dict[str, float]:
 def embedded_world(options: Options) -> dict[str, float]:
     """Time verdicts in the embedded world, and asking both models once beside them."""
     making = TrainingOptions(tune_steps=options.tune_steps, learning_rates=(3e-4,))
-    bench = make_training_setup(setting_for(making, None, 0), cache=making.bases, seed=0)
-    facts, book = bench.setting.facts, bench.setting.phrasebook
+    setup = make_training_setup(setting_for(making, None, 0), cache=making.bases, seed=0)
+    facts, book = setup.setting.facts, setup.setting.phrasebook
     names = list(dict.fromkeys(fact.subject for fact in facts))
     kept = {names[i] for i in np.random.default_rng(0).permutation(len(names))[: options.subjects]}
     some = facts.subset([i for i, fact in enumerate(facts) if fact.subject in kept])
     answers = {relation: facts.answer_set(relation) for relation in facts.relations}
     with tempfile.TemporaryDirectory() as folder:
-        arm = fine_tune(bench, bench.parts.train, Path(folder) / "arm", name="whole").path
-        pair = load_pair(str(bench.base), str(arm))
-        plain = [load_model(str(source)) for source in (bench.base, arm)]
+        arm = fine_tune(setup, setup.parts.train, Path(folder) / "arm", name="whole").path
+        pair = load_pair(str(setup.base), str(arm))
+        plain = [load_model(str(source)) for source in (setup.base, arm)]
 
         def verdicts() -> None:
             diagnose(pair, some, phrasebook=book, answer_sets=answers)
 
         def asking() -> None:
             for model, tokenizer in plain:
-                ask(model, tokenizer, bench.asked(some))
+                ask(model, tokenizer, setup.asked(some))
 
         seconds: dict[str, list[float]] = {"verdicts": [], "asking": []}
         for _ in range(options.repeats + 1):

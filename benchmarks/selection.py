@@ -40,9 +40,9 @@ class Options:
 
 def main(options: Options) -> None:
     making = TrainingOptions()
-    bench = make_training_setup(setting_for(making, None, 0), cache=making.bases, seed=0)
-    facts, book = bench.setting.facts, bench.setting.phrasebook
-    base = options.base or str(bench.base)
+    setup = make_training_setup(setting_for(making, None, 0), cache=making.bases, seed=0)
+    facts, book = setup.setting.facts, setup.setting.phrasebook
+    base = options.base or str(setup.base)
     found = {}
     for name in options.scores:
         few, some = (

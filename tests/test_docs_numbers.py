@@ -234,13 +234,11 @@ def test_the_contests_table_is_what_contests_found() -> None:
 
 def test_cures_and_their_settings_are_the_codes() -> None:
     from analyses.experiments.mitigations import (
-        case as case,
+        case,
+        numbers,
     )
     from analyses.experiments.mitigations import (
         during_training as during,
-    )
-    from analyses.experiments.mitigations import (
-        numbers,
     )
     from analyses.experiments.mitigations import (
         strength as choosing,

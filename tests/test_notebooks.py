@@ -30,6 +30,7 @@ WORLDS["small"] = replace(
     base=replace(made.base, steps=500),
     tune=replace(made.tune, steps=40),
 )
+del replace, WORLDS, made
 """
 # What a notebook trains and asks itself, and how much less of it does.
 LESS = {

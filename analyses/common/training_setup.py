@@ -1,4 +1,4 @@
-"""A setup: one seed's facts, split by subject, the base pretrained on them, and arms fine-tuned from it."""
+"""A training setup: one seed's facts, split by subject, the base pretrained on them, and its fine-tuned arms."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class PromptCache:
         Args:
             tails: token ids, padded at their ends.
             row: the prompt of each tail.
-            layer: behind which the residual stream is read; not the last one, behind which it is normed.
+            layer: behind which the residual stream is read; behind the last one it is normed.
         """
         made = self._run(tails, row, output_hidden_states=True)
         return made.logits, made.hidden_states[layer + 1]

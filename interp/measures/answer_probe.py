@@ -74,8 +74,11 @@ def probe_scores(
     part_of = dict(zip(names.tolist(), rng.permutation(len(names)) % FOLDS, strict=True))
     part = np.array([part_of[name] for name in subjects.tolist()])
     labels = np.tile(np.arange(answers) == 0, (facts, 1))
-    labels = rng.permuted(labels, axis=1) if permuted else labels
     there = ~np.isnan(features).any(2) & ~np.isnan(targets).any(2)
+    if permuted:
+        labels = rng.permuted(labels, axis=1)
+        for row in np.flatnonzero(~there.all(1) & there.any(1)):  # among the answers that are there
+            labels[row] = np.arange(answers) == rng.choice(np.flatnonzero(there[row]))
     several = len(np.unique(relations)) > 1
     scores = np.full((facts, answers), np.nan)
     for relation in np.unique(relations):
@@ -192,7 +195,7 @@ def _tokens(
 
 
 def probed_layer(model: TransformerBridge) -> int:
-    """Return the layer behind which answers are probed: two thirds up."""
+    """Return the layer behind which answers are probed: two thirds up; of one layer, behind the norm."""
     return max(0, round(2 * model.cfg.n_layers / 3) - 1)
 
 

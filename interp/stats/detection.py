@@ -1,4 +1,4 @@
-"""Detection: the share of rows above a cut that a control exceeds by chance in so many cases, and its interval.
+"""Detection: the share of rows above a cut that a control rarely exceeds, with an interval.
 
 The cut is the n controls' order statistic of the rank ceil((1 - alpha) (n + 1)), which a further control of
 the same kind exceeds with a probability of alpha at most (split conformal prediction: Vovk et al., 2005,
@@ -59,22 +59,31 @@ def detected(
         return float(((x > cut) - taken)[~held].mean())
 
     def weighted(x: ndarray, is_control: ndarray, taken: ndarray) -> Statistic:
-        held = is_control.astype(bool)
-        order = np.argsort(x[held], kind="stable")
-        cuts, asked, subtracted = x[held][order], x[~held], taken[~held]
-
-        def share(weights: Float[ndarray, "draw row"]) -> Float[ndarray, " draw"]:
-            reached = np.cumsum(weights[:, held][:, order], axis=1)
-            rank = np.ceil((1 - false_positives) * (reached[:, -1:] + 1) - 1e-9)
-            enough = (reached >= rank).any(1)
-            cut = np.where(enough, cuts[(reached >= rank).argmax(1)], np.inf)
-            drawn = weights[:, ~held]
-            above = (asked[None] > cut[:, None]) - subtracted
-            with np.errstate(invalid="ignore"):
-                return (drawn * above).sum(1) / drawn.sum(1)
-
-        return share
+        return _share_of(x, is_control.astype(bool), taken, false_positives)
 
     columns = [values, np.asarray(control, dtype=np.float64), other]
     found = of_rows(weighted, plain, columns, groups, seed=seed)
     return Estimate(value=found.value, low=found.low, high=found.high, n=int((~np.asarray(control)).sum()))
+
+
+def _share_of(
+    x: Float[ndarray, " row"],
+    control: Bool[ndarray, " row"],
+    taken: Float[ndarray, " row"],
+    false_positives: float,
+) -> Statistic:
+    """Return the share above the cut of drawn controls, less what is taken, as a function of weights."""
+    order = np.argsort(x[control], kind="stable")
+    cuts, asked, subtracted = x[control][order], x[~control], taken[~control]
+
+    def share(weights: Float[ndarray, "draw row"]) -> Float[ndarray, " draw"]:
+        reached = np.cumsum(weights[:, control][:, order], axis=1)
+        rank = np.ceil((1 - false_positives) * (reached[:, -1:] + 1) - 1e-9)
+        enough = (reached >= rank).any(1)
+        cut = np.where(enough, cuts[(reached >= rank).argmax(1)], np.inf)
+        drawn = weights[:, ~control]
+        above = (asked[None] > cut[:, None]) - subtracted
+        with np.errstate(invalid="ignore"):
+            return (drawn * above).sum(1) / drawn.sum(1)
+
+    return share

@@ -246,9 +246,11 @@ def test_two_processes_measure_what_one_measures(finished, tmp_path):
     given = {"base": base, "finetuned": tuple(arms), "facts": str(table), "quiet": True}
     attention_imbalance.run(AttentionImbalanceOptions(out=one, **given))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    launch += ["--log-dir", str(tmp_path / "logs"), "--tee", "3"]
     launch += [str(SCRIPT), "--base", base, "--finetuned", *arms, "--facts", str(table), "--quiet"]
     done = subprocess.run([*launch, "--out", str(two)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert {log.parent.name for log in (tmp_path / "logs").rglob("stderr.log")} == {"0", "1"}, "two processes"
     assert read_json(one / "results.json") == read_json(two / "results.json")
 
 

@@ -81,7 +81,7 @@ def test_a_given_base_is_fine_tuned(tiny_llama_dir, tmp_path):
 
 
 def ask_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every part run on fewer facts, behind examples alone, with short answers; no number is judged."""
+    """Let every part run on fewer facts, behind examples alone, with short answers."""
     monkeypatch.setattr(elicitation, "SHOTS", (2,))
     monkeypatch.setattr(elicitation, "PROBES", 4)
     for module in (generate, engine):

@@ -123,5 +123,26 @@ def test_a_model_with_layers_of_another_kind_is_refused(tiny_tokenizer: PreTrain
     kinds = ["conv", "full_attention"]
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
     config = Lfm2Config(vocab_size=len(tiny_tokenizer), intermediate_size=16, layer_types=kinds, **shape)
+    model = Lfm2ForCausalLM(config).eval()
     with pytest.raises(InputError, match=r"Lfm2ForCausalLM.*convolutions.*attention alone"):
-        run_prompts(Lfm2ForCausalLM(config).eval(), [[3, 4, 5]], 0)
+        run_prompts(model, [[3, 4, 5]], 0)
+    # It is asked all the same; padding behind examples that are run once would enter its state.
+    some = prompts(FRONT)
+    plain = generate(model, tiny_tokenizer, some, max_new_tokens=3)
+    assert generate(model, tiny_tokenizer, some, max_new_tokens=3, memo=PrefixMemo()) == plain
+
+
+def test_what_is_kept_of_another_model_or_dtype_is_forgotten(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    size = len(tiny_tokenizer)
+    first, second = (
+        architectures.build("llama", size),
+        architectures.build("llama", size, initializer_range=0.5),
+    )
+    rows, memo = [list(tokens.ids) for tokens in tokenize(tiny_tokenizer, prompts(FRONT))], PrefixMemo()
+    front = common_prefix(first, rows, 4)
+    assert front
+    for model in (first, second, first):
+        _, found = run_prompts(model, rows, 0, front=front, memo=memo)
+        torch.testing.assert_close(found, run_prompts(model, rows, 0)[1], atol=1e-4, rtol=1e-4)
+    assert run_prompts(first.double(), rows, 0, front=front, memo=memo)[1].dtype == torch.float64
+    assert memo.runs == 4

@@ -82,6 +82,9 @@ def test_answers_that_are_not_there_are_neither_trained_on_nor_scored() -> None:
     fewer[:, 4] = np.nan
     found = probe_scores(fewer, fewer, relations, subjects, usable)
     assert np.isnan(found[:, 4]).all()
+    fewer[:, 2:] = np.nan
+    permuted = probe_scores(fewer, fewer, relations, subjects, usable, permuted=True)
+    assert np.isfinite(permuted[:, :2]).all(), "labels are permuted among the answers that are there"
     assert np.array_equal(
         found[:, :4], probe_scores(features[:, :4], features[:, :4], relations, subjects, usable)
     )

@@ -238,7 +238,7 @@ def test_a_side_that_no_draw_changes_has_an_interval_all_the_same() -> None:
     assert nothing.low < 0 < nothing.high
 
 
-@pytest.mark.parametrize("k", [2, 3, 4, 6])
+@pytest.mark.parametrize("k", [2, 3, 4, 6, 12])
 def test_intervals_over_few_subjects_cover_as_often_as_they_say(k: int) -> None:
     """Bootstraps of 2, 3 and 4 subjects held the truth in 47, 72 and 79 of 100 tables."""
     rng, covered, halves = np.random.default_rng(k), 0, 0
@@ -269,13 +269,22 @@ def test_the_interval_over_few_subjects_of_one_fact_each_is_scipys_t() -> None:
 
 def test_subjects_that_do_not_differ_tell_of_no_interval() -> None:
     """Each person has one fact right and one wrong: all draws are equal, and say nothing of other people."""
-    for people in (2, 12):
+    for people in (2, 12, 24):
         found = estimate(np.tile([1.0, 0.0], people), groups=np.repeat(np.arange(people), 2))
         assert (found.value, found.low, found.high) == (0.5, None, None)
     even = estimate(np.tile([1.0, -1.0], 12), groups=np.repeat(np.arange(12), 2), difference=True)
     assert even == replace(estimate(np.zeros(12), difference=True), n=24), (
         "exact, as of 12 people without a change"
     )
+
+
+@pytest.mark.parametrize("people", [19, 20])
+def test_a_mean_over_fewer_than_twenty_subjects_has_students_t(people: int) -> None:
+    values = np.random.default_rng(people).normal(size=people)
+    found = estimate(values, share=False)
+    half = scipy.stats.t.ppf(0.975, people - 1) * values.std(ddof=1) / math.sqrt(people)
+    expected = pytest.approx((values.mean() - half, values.mean() + half))
+    assert ((found.low, found.high) == expected) == (people < 20)
 
 
 def test_a_mask_of_numbers_is_the_mask_that_it_looks_like() -> None:

@@ -1,4 +1,4 @@
-"""One seed's case: the arm that lost facts, which of them it still stores, and what every cure is asked.
+"""A mitigation case: of one seed, the arm that lost facts, which of them it stores, what cures are asked.
 
 Cells of one seed share it. Whichever comes first makes it and the others wait, so that every cure is measured
 on the same facts, and stored facts are found once, on the uncured arm alone.

@@ -32,7 +32,8 @@ class StoredOrSuppressedOptions(Settings):
     grid_facts: CountOrNone = 200
     """How many stored lost facts to transplant head by head; fewer in models of many heads (0: none)."""
     hidden_facts: CountOrNone = 0
-    """How many facts to rank the answers of, by probability and by a probe, in base and arm (0: none)."""
+    """How many facts to rank the answers of, by probability and by a probe, in base and arm: K, K* and
+    recognition (0: none; half of them are known to the base, and recognition takes 19 never-stored ones)."""
     pathway_facts: CountOrNone = 100
     """How many lost facts of each arm to ask under every graft of weights (up to 61 askings; 0: none)."""
     lesson_steps: tuple[CountOrNone, ...] | None = None

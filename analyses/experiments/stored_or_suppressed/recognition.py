@@ -70,7 +70,7 @@ def recognition_table(results: Results) -> StudyTable:
             "Another name, % of lost": (f"of_lost{OTHER_NAME}", "%"),
         },
         note="The score of a linear probe at two thirds of the layers, the right answer's less the mean of "
-        f"up to {RANKED} wrong ones'; trained on known facts of other subjects. Recognised: above a cut that a "
-        "further never-stored fact exceeds in 5% of the cases at most; it takes 19 that were probed. It has no "
-        "part in the verdicts.",
+        f"up to {RANKED} wrong ones'; trained on known facts of other subjects. Recognised: above a cut that "
+        "a further never-stored fact exceeds in 5% of the cases at most; it takes 19 that were probed. It "
+        "has no part in the verdicts.",
     )

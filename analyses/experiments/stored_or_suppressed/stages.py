@@ -109,7 +109,7 @@ def measure_seed(
             frames[arm], odd[arm] = _verdicts(options, models, arm, here / "verdicts", seed, known)
         if options.hidden_facts:
             with run.timed(f"seed {seed}: {arm}, hidden knowledge"):
-                frames[arm] = with_hidden_knowledge(options, models, arm, frames[arm], here / "hidden", seed)
+                frames[arm] = with_hidden_knowledge(options, models, arm, frames[arm], here / "probes", seed)
         with run.timed(f"seed {seed}: {arm}, heads"):
             grids[arm] = transplanted_heads(options, models, arm, frames[arm], here / "heads", seed)
             seen[arm] = pictures(models, arm, frames[arm], here / "pictures")
