@@ -1,4 +1,4 @@
-"""A training setup: one seed's facts, split by subject, the base pretrained on them, and its fine-tuned arms."""
+"""A training setup: one seed's facts, split by subject, the base pretrained on them, its arms."""
 
 from __future__ import annotations
 
