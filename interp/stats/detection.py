@@ -9,6 +9,7 @@ in 9.6% of the cases. The interval draws the controls' subjects as well, and tak
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -61,9 +62,10 @@ def detected(
     def weighted(x: ndarray, is_control: ndarray, taken: ndarray) -> Statistic:
         return _share_of(x, is_control.astype(bool), taken, false_positives)
 
-    columns = [values, np.asarray(control, dtype=np.float64), other]
+    columns = [np.asarray(part, dtype=np.float64) for part in (values, control, other)]
     found = of_rows(weighted, plain, columns, groups, seed=seed)
-    return Estimate(value=found.value, low=found.low, high=found.high, n=int((~np.asarray(control)).sum()))
+    asked = int((~np.isnan(columns[0] + columns[2]) & (columns[1] == 0)).sum())
+    return replace(found, n=asked)
 
 
 def _share_of(

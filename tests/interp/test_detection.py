@@ -35,6 +35,10 @@ def test_the_share_is_counted_and_another_predictor_is_paired() -> None:
     found = detected(values, control, groups=groups)
     assert (found.value, found.n) == (pytest.approx(above.mean()), 60)
     assert found.low < found.value < found.high
+    missing = np.where(np.arange(100) < 10, np.nan, values)
+    assert detected(missing, control, groups=groups) == detected(
+        values[10:], control[10:], groups=groups[10:]
+    )
     gain = detected(values, control, groups=groups, less=stated)
     assert gain.value == pytest.approx(above.mean() - stated[:60].mean())
 

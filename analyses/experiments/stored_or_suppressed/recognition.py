@@ -10,8 +10,7 @@ from interp.measures.hidden_knowledge import RANKED
 from interp.reports.pages.results_tables import results_table
 from interp.reports.pages.study import StudyTable
 from interp.reports.read.results import Results
-from interp.stats import Estimate
-from interp.stats.detection import detected
+from interp.stats import Estimate, detected
 from interp.verdicts.controls import NEVER
 from interp.verdicts.diagnosis import ERASED
 
