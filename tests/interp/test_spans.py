@@ -287,7 +287,7 @@ def test_batches_keep_rows_and_roles(tiny_tokenizer, prompts) -> None:
     mask = batch.last > batch.last.float().mean()
     assert batch[mask].fact_ids == tuple(f for f, keep in zip(batch.fact_ids, mask, strict=True) if keep)
     assert batch[[3, 1]].fact_ids == (batch.fact_ids[3], batch.fact_ids[1])
-    assert len(batch[0:0]) == 0
+    assert len(batch[:1]) == 1
     alone = encode(tiny_tokenizer, [prompts[4]])
     assert torch.equal(batch[[4]].input_ids, alone.input_ids)
     assert [len(row) for row in batch.tokens(tiny_tokenizer)] == (batch.last + 1).tolist()
