@@ -16,7 +16,7 @@ from transformers import (
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize
-from finetune.evaluation.batching import sliding_window
+from finetune.evaluation.batching import TokenBudget, sliding_window
 from finetune.evaluation.decoding import complete_cached
 from finetune.evaluation.generate import generate
 from finetune.evaluation.prefixes import PrefixMemo, common_prefix
@@ -146,3 +146,18 @@ def test_what_is_kept_of_another_model_or_dtype_is_forgotten(tiny_tokenizer: Pre
         torch.testing.assert_close(found, run_prompts(model, rows, 0)[1], atol=1e-4, rtol=1e-4)
     assert run_prompts(first.double(), rows, 0, front=front, memo=memo)[1].dtype == torch.float64
     assert memo.runs == 4
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma3"])
+def test_what_a_window_keeps_is_copied_for_each_batch(
+    name: str, tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """A window that is wider than the prompts shares their beginning, in a cache of its own kind."""
+    model, some = architectures.build(name, len(tiny_tokenizer), sliding_window=256), prompts(FRONT)
+    rows = [list(tokens.ids) for tokens in tokenize(tiny_tokenizer, some)]
+    assert common_prefix(model, rows, 6)
+    memo, few = PrefixMemo(), TokenBudget(tokens=2 * len(rows[0]))
+    for _ in range(2):
+        said = generate(model, tiny_tokenizer, some, max_new_tokens=6, memo=memo, budget=few)
+        assert said == generate(model, tiny_tokenizer, some, max_new_tokens=6)
+    assert memo.runs == 1
