@@ -41,7 +41,7 @@ def complete_rows(
         memo: what was run before.
     """
     pad = pad_id(tokenizer, model)
-    ids, mask, cache = pad_behind_prefix(model, rows, pad, front, memo or PrefixMemo())
+    ids, mask, cache = pad_behind_prefix(model, rows, pad, front, memo)
     return _complete(model, tokenizer, ids, mask, cache, room=room, limit=limit)
 
 

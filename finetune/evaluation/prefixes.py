@@ -86,7 +86,7 @@ def run_prefix(
     model: PreTrainedModel,
     prefix: Sequence[int],
     mask: Int[Tensor, "row pos"],
-    memo: PrefixMemo,
+    memo: PrefixMemo | None,
     cache: Any = None,
 ) -> tuple[Int[Tensor, "row whole"], Any]:
     """Run tokens that stand in front of every row once; return the whole mask, and keys and values to go on.
@@ -95,7 +95,7 @@ def run_prefix(
         model: the plain model.
         prefix: the tokens; without any, all is returned as it is.
         mask: of the rows behind them, 1 at tokens.
-        memo: what was run before.
+        memo: what was run before; None where nothing is remembered.
         cache: what to fill; the model's own kind of cache without it.
     """
     import torch
@@ -103,7 +103,7 @@ def run_prefix(
     if not prefix:
         return mask, cache
     with torch.inference_mode():
-        made = memo.keys_and_values(model, prefix, cache)
+        made = (memo or PrefixMemo()).keys_and_values(model, prefix, cache)
         made.batch_repeat_interleave(len(mask))
     return torch.cat([mask.new_ones(len(mask), len(prefix)), mask], 1), made
 
@@ -113,7 +113,7 @@ def pad_behind_prefix(
     rows: Sequence[Sequence[int]],
     pad: int,
     front: int,
-    memo: PrefixMemo,
+    memo: PrefixMemo | None,
     cache: Any = None,
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"], Any]:
     """Left-pad rows behind the tokens that they begin with, which are run once.
@@ -123,7 +123,7 @@ def pad_behind_prefix(
         rows: tokens of prompts.
         pad: the id that fills masked positions.
         front: how many tokens all rows share (:func:`common_prefix`).
-        memo: what was run before.
+        memo: what was run before; None where nothing is remembered.
         cache: as in :func:`run_prefix`.
 
     Returns:

@@ -63,6 +63,21 @@ class PromptCache:
             return self.model(input_ids=tails, past_key_values=kept, use_cache=True, **behind, **told)
 
 
+def later_log_prob(
+    logits: Float[Tensor, "some nth vocab"], ids: Int[Tensor, "some whole"], lengths: Int[Tensor, " some"]
+) -> Float[Tensor, " some"]:
+    """Add up log p (nats) of each answer's tokens behind its first one.
+
+    Args:
+        logits: behind each token but the last.
+        ids: the answers' tokens, padded at their ends.
+        lengths: how many tokens each has.
+    """
+    wanted = ids[:, 1:, None].to(logits.device)
+    each = logits.float().log_softmax(-1).gather(-1, wanted)[..., 0].cpu()
+    return each.where(torch.arange(1, ids.shape[1]) < lengths[:, None], 0.0).sum(1)
+
+
 def run_prompts(
     model: PreTrainedModel,
     rows: Sequence[Sequence[int]],
@@ -87,9 +102,7 @@ def run_prompts(
         InputError: layers of the model keep something else than keys and values.
     """
     with torch.inference_mode(), contiguous_head(model):
-        ids, mask, kept = pad_behind_prefix(
-            model, rows, pad, front, memo or PrefixMemo(), _empty_cache(model)
-        )
+        ids, mask, kept = pad_behind_prefix(model, rows, pad, front, memo, _empty_cache(model))
         at = mask.cumsum(1).sub(1).clamp_min(0)[:, front:]
         given = {"attention_mask": mask, "position_ids": at, **fewest_logits(model)}
         logits = model(input_ids=ids[:, front:], past_key_values=kept, use_cache=True, **given).logits[:, -1]

@@ -102,7 +102,7 @@ def answer_logits(
 
     ids, mask = pad_rows([(*prompt, *answer)[front:] for prompt, answer in pairs], pad)
     with torch.inference_mode():
-        mask, cache = run_prefix(model, pairs[0][0][:front], mask, memo or PrefixMemo())
+        mask, cache = run_prefix(model, pairs[0][0][:front], mask, memo)
         given = {"past_key_values": cache, "use_cache": True} if front else {}
         return logits_at(model, ids, mask, answer_positions(pairs) - front, **given)
 
@@ -200,14 +200,16 @@ def _add_tails(
     """Add to scores of answers' first tokens what the others get, where that is wanted."""
     import torch
 
+    from finetune.evaluation.prompt_cache import later_log_prob
+
     lengths = torch.tensor(list(map(len, answers)))
     for length in sorted({*lengths.tolist()} - {1}):
         for pairs in (wanted & (lengths == length)).nonzero().split(len(scores)):
             if len(pairs):
                 row, nth = pairs.unbind(1)
                 whole = torch.tensor([answers[k] for k in nth.tolist()])
-                tail = kept.tail_logits(whole[:, :-1], row).float().log_softmax(-1).cpu()
-                scores[row, nth] += tail.gather(-1, whole[:, 1:, None])[..., 0].sum(1)
+                logits = kept.tail_logits(whole[:, :-1], row)
+                scores[row, nth] += later_log_prob(logits, whole, lengths[nth])
 
 
 def _score_answer(

@@ -39,7 +39,7 @@ from finetune.evaluation.batching import (
 )
 from finetune.evaluation.generate import prompt_names
 from finetune.evaluation.prefixes import PrefixMemo, front_of_all
-from finetune.evaluation.prompt_cache import PromptCache, run_prompts
+from finetune.evaluation.prompt_cache import PromptCache, later_log_prob, run_prompts
 from finetune.evaluation.unembedding import vocabulary
 
 FOLDS = 2  # parts of the subjects, each scored by probes that were trained on the others
@@ -210,7 +210,5 @@ def _behind(
     ids, mask = pad_rows(said, 0)
     lengths, ids = mask.sum(1), ids.to(first.device)
     logits, states = cache.tail_states(ids, row, layer)
-    each = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-    total = first[row.to(first.device)].gather(1, ids[:, :1])[:, 0].cpu()
-    total += each.cpu().where(mask[:, 1:].bool(), 0.0).sum(1)
+    total = first[row.to(first.device), ids[:, 0]].cpu() + later_log_prob(logits[:, :-1], ids, lengths)
     return total, states.cpu()[torch.arange(len(said)), lengths - 1].float()

@@ -117,7 +117,7 @@ def recall_heads(
     there = found.effect.isfinite().all(0)
     labels = np.array([str(group) for group in names])[there.numpy()]
     effects = found.effect[:, there].T.unflatten(1, found.shape).double().numpy()
-    mean, low, high, corrected = map(torch.Tensor.float, _tested(effects, labels))
+    mean, low, high, corrected = map(torch.Tensor.float, _head_tests(effects, labels))
     order = mean.flatten().argsort(stable=True)
     needed = order[corrected.flatten()[order] <= ALPHA][:count].tolist()
     return RecallHeads(
@@ -131,7 +131,7 @@ def recall_heads(
     )
 
 
-def _tested(
+def _head_tests(
     effects: Float[np.ndarray, "fact layer head"], subjects: Shaped[np.ndarray, " fact"]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return each head's mean effect, its bounds, and the p-value of its being below zero, corrected."""

@@ -5,7 +5,7 @@ subject (or whatever was drawn) of each, and an :class:`Estimate` comes out.
 """
 
 from interp.stats.corrections import adjusted, equivalence, interval_p_value, is_equivalent, p_value
-from interp.stats.detection import detected
+from interp.stats.detection import detection_rate
 from interp.stats.differences import difference_of_means
 from interp.stats.matrices import shared_halves, spearman_matrix
 from interp.stats.means import estimate, mean_by_cell, mean_p_values
@@ -31,7 +31,7 @@ __all__ = [
     "adjusted",
     "auroc",
     "auroc_gain",
-    "detected",
+    "detection_rate",
     "difference_of_means",
     "equivalence",
     "estimate",

@@ -19,16 +19,15 @@ from interp.stats.bootstrap import Statistic, of_rows
 from interp.stats.result import Estimate
 
 FALSE_POSITIVES = 0.05
-FEWEST_CONTROLS = 19  # of fewer none is exceeded by 5% or less
 
 
 def control_cut(controls: Float[ndarray, " control"], false_positives: float = FALSE_POSITIVES) -> float:
     """Return the cut that a further control exceeds with this probability at most; infinite of too few."""
-    rank = math.ceil((1 - false_positives) * (len(controls) + 1) - 1e-9)
+    rank = int(_rank(len(controls), false_positives))
     return float(np.sort(controls)[rank - 1]) if 0 < rank <= len(controls) else math.inf
 
 
-def detected(
+def detection_rate(
     values: Float[ndarray, " row"],
     control: Bool[ndarray, " row"],
     *,
@@ -80,12 +79,16 @@ def _share_of(
 
     def share(weights: Float[ndarray, "draw row"]) -> Float[ndarray, " draw"]:
         reached = np.cumsum(weights[:, control][:, order], axis=1)
-        rank = np.ceil((1 - false_positives) * (reached[:, -1:] + 1) - 1e-9)
-        enough = (reached >= rank).any(1)
-        cut = np.where(enough, cuts[(reached >= rank).argmax(1)], np.inf)
+        above_rank = reached >= _rank(reached[:, -1:], false_positives)
+        cut = np.where(above_rank.any(1), cuts[above_rank.argmax(1)], np.inf)
         drawn = weights[:, ~control]
         above = (asked[None] > cut[:, None]) - subtracted
         with np.errstate(invalid="ignore"):
             return (drawn * above).sum(1) / drawn.sum(1)
 
     return share
+
+
+def _rank(controls: Float[ndarray, "*shape"] | int, false_positives: float) -> Float[ndarray, "*shape"]:
+    """Return the rank of the cut among so many controls; beyond them where they are too few."""
+    return np.ceil((1 - false_positives) * (np.asarray(controls) + 1) - 1e-9)  # a product that rounds up

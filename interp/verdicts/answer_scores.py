@@ -14,7 +14,7 @@ from finetune.evaluation.decoding import complete_cached, run_tight_rows_alone
 from finetune.evaluation.generate import LEAD_TOKENS, answer_budget, prompt_names
 from finetune.evaluation.judging import AnswerJudge
 from finetune.evaluation.prefixes import PrefixMemo, front_of_all
-from finetune.evaluation.prompt_cache import PromptCache, run_prompts
+from finetune.evaluation.prompt_cache import PromptCache, later_log_prob, run_prompts
 from finetune.evaluation.unembedding import vocabulary
 from interp.measures.context import require_room
 from interp.measures.spans import PromptBatch
@@ -124,7 +124,5 @@ def _right_log_prob(
         return total
     for row in longer.split(rows_within(first.shape[1], wanted.shape[1])):
         tails, there = wanted[row, : int(lengths[row].max())], lengths[row]
-        said = cache.tail_logits(tails[:, :-1], row).float().log_softmax(-1)
-        each = said.gather(-1, tails[:, 1:, None])[..., 0].cpu()
-        total[row] += each.where(torch.arange(1, tails.shape[1]) < there[:, None], 0.0).sum(1)
+        total[row] += later_log_prob(cache.tail_logits(tails[:, :-1], row), tails, there)
     return total

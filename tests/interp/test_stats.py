@@ -356,7 +356,7 @@ def test_what_has_no_mean_is_refused() -> None:
         (stats.median, 1),
         (stats.difference_of_means, 2),
         (stats.auroc, 2),
-        (stats.detected, 2),
+        (stats.detection_rate, 2),
         (stats.spearman, 2),
         (stats.kappa, 2),
         (stats.same_sign, 2),

@@ -10,7 +10,7 @@ from interp.measures.hidden_knowledge import RANKED
 from interp.reports.pages.results_tables import results_table
 from interp.reports.pages.study import StudyTable
 from interp.reports.read.results import Results
-from interp.stats import Estimate, detected
+from interp.stats import Estimate, detection_rate
 from interp.verdicts.controls import NEVER
 from interp.verdicts.diagnosis import ERASED
 
@@ -35,7 +35,7 @@ def recognition_numbers(rows: pd.DataFrame) -> Tree:
     def share(these: pd.DataFrame, column: str, *, beyond_stated: bool = False) -> Estimate:
         both = pd.concat([these, never])
         stated = (both["stated_share"] > 0).to_numpy(np.float64) if beyond_stated else None
-        return detected(
+        return detection_rate(
             both[column].to_numpy(np.float64),
             np.arange(len(both)) >= len(these),
             groups=both["subject"].to_numpy(),
