@@ -73,9 +73,8 @@ class QuickWorld(TrainingSetup):
         from finetune.evaluation.generate import ask
 
         model, tokenizer = load_model(str(checkpoint), base=str(self.base))
-        return np.array(
-            ask(model, tokenizer, self.asked(self.parts.test if facts is None else facts)).correct
-        )
+        asked = self.asked(self.parts.test if facts is None else facts)
+        return np.array(ask(model, tokenizer, asked, scored=False).correct)
 
     def known(self, facts: FactSet | None = None) -> Bool[ndarray, " fact"]:
         """Say of the test facts, or of others, whether the base completes all statement forms right."""

@@ -97,7 +97,7 @@ def known_behind_examples(base: str, prompts: list[Prompt], options: Options) ->
     if path.is_file():
         return list(json.loads(path.read_text(encoding="utf-8")))
     model, tokenizer = load_model(base, dtype=getattr(torch, options.dtype))
-    said = ask(model, tokenizer, with_examples(prompts, 4))
+    said = ask(model, tokenizer, with_examples(prompts, 4), scored=False)
     known = [prompts[i].fact_id for i in np.flatnonzero(said.correct)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known), encoding="utf-8")

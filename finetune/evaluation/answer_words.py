@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from finetune.evaluation.number_words import of_numeral, with_digits, with_powers, without_groups
+
 LONGEST_LEAD, LONGEST_LEAD_AFTER_SUBJECT = 8, 12  # words in front of an answer
 
 _LEAD = frozenset(
@@ -36,35 +38,14 @@ _OTHER_PLACES = frozenset(
 )
 _SHORT = {"st": "saint", "mt": "mount", "ft": "fort"}
 _TITLES = frozenset("st dr mr mrs ms jr sr prof no mt ft vs saint mount fort c ca approx est".split())
-_ORDINALS = {
-    word: f"{i}th" if i > 3 else ("1st", "2nd", "3rd")[i - 1]
-    for i, word in enumerate(
-        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
-        "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth".split(),
-        start=1,
-    )
-}
-_ROMAN = {
-    roman: f"{i}th" if i > 3 else ("1st", "2nd", "3rd")[i - 1]
-    for i, roman in enumerate(
-        "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX".split(), start=1
-    )
-    if len(roman) > 1
-}
 _LABEL = re.compile(r"[\W_]*(?:a|answer|the answer|the answer is|final answer|response)?\s*[\W_]*", re.I)
 _INITIALS = re.compile(r"(?<![^\W_])([^\W\d_a-z])\.\s?(?=[^\W\d_a-z](?:\.|$))")
-_TENS = {"twenty": "2", "thirty": "3"}
 _INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-_POWER = re.compile(r"(?<=\d)([⁰¹²³⁴-⁹]+)")
-_GROUPED = re.compile(
-    r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d)|(?<!\d)\d{1,3}(?:[\u00a0\u2009\u202f]\d{3})+(?!\d)"
-)
-# A minus belongs to its number, and to a grade or a blood type that ends there.
-_MINUS = re.compile(r"(?:(?<=^)|(?<=[\s(]))-(?=\d)|(?:(?<=\b[A-Z])|(?<=\b[A-Z]{3}))-(?=[\s.,;)]*$)")
+_SUFFIXES = frozenset(("s", "t", "ll", "re", "ve", "d", "m"))
 _SIGNS = "+#\u2212"
 # Letters that Unicode does not take apart.
 _WHOLE = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "æ": "ae", "œ": "oe"})
-_SAME = str.maketrans({**dict.fromkeys("’‘ʼ`´′", "'"), **dict.fromkeys("‐‑‒–—−", "-"), "_": " ", "*": " "})
+_SAME = str.maketrans({**dict.fromkeys("’‘ʻʼʽ`´′", "'"), **dict.fromkeys("‐‑‒–—−", "-"), "_": " ", "*": " "})
 # Scripts that put no space between words: every character is one.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
@@ -93,26 +74,16 @@ def words_of(text: str) -> list[Word]:
         joined = bool(found) and (
             before in ("-", "'") or (before in (*",.:/^",) and raw.isdigit() and _digit(found))
         )
-        folded = _ROMAN.get(raw) if found and raw in _ROMAN else None
-        word = Word(folded or _ordinal(fold(raw)), raw[:1].isupper(), before, joined)
-        if joined and found[-1].text in _TENS and word.text in _ORDINALS.values():
-            last = found.pop()
-            word = Word(_TENS[last.text] + word.text, last.upper, last.before, last.joined)
-        found.append(word)
+        folded = of_numeral(raw) if found else None
+        found.append(Word(folded or fold(raw), raw[:1].isupper(), before, joined))
     found = [_in_full(found, i) for i in range(len(found))]
     return [word for i, word in enumerate(found) if not _is_article_of_ordinal(found, i)]
 
 
-def with_powers(text: str) -> str:
-    """Mark exponents, which Unicode's compatible form would make digits of the number in front of them."""
-    return _POWER.sub(r"^\1", text)
-
-
 def _plain(text: str) -> str:
     """Write a text in the one way in which it is split: no invisible characters, numbers without commas."""
-    text = _GROUPED.sub(lambda found: re.sub(r"\D", "", found[0]), _INVISIBLE.sub("", text))
-    text = unicodedata.normalize("NFKC", with_powers(text)).translate(_SAME).replace("&", " and ")
-    return _MINUS.sub("\u2212", text)
+    text = with_powers(without_groups(_INVISIBLE.sub("", text)))
+    return with_digits(unicodedata.normalize("NFKC", text).translate(_SAME).replace("&", " and "))
 
 
 def _in_full(words: Sequence[Word], i: int) -> Word:
@@ -122,6 +93,22 @@ def _in_full(words: Sequence[Word], i: int) -> Word:
         return word
     named = words[i + 1].upper and words[i + 1].before in (" ", ".", ". ")
     return replace(word, text=_SHORT[word.text]) if named else word
+
+
+def compound(words: Sequence[Word]) -> tuple[Word, ...]:
+    """Write as one what a hyphen or an apostrophe joins: "N'Djamena" as "ndjamena", "COVID-19" as "covid19".
+
+    What is no part of a name stays apart: "Kenya's", "isn't", and one number behind another.
+    """
+    made: list[Word] = []
+    for word in words:
+        suffix = word.before == "'" and word.text in _SUFFIXES
+        numbers = bool(made) and made[-1].text[-1:].isdigit() and word.text[:1].isdigit()
+        if word.joined and word.before in ("-", "'") and not (suffix or numbers):
+            made[-1] = replace(made[-1], text=made[-1].text + word.text)
+        else:
+            made.append(word)
+    return tuple(made)
 
 
 def first_line(text: str) -> str:
@@ -224,10 +211,6 @@ def _belongs(character: str) -> bool:
 
 def _digit(found: Sequence[Word]) -> bool:
     return found[-1].text[-1:].isdigit()
-
-
-def _ordinal(word: str) -> str:
-    return _ORDINALS.get(word, word)
 
 
 def _is_article_of_ordinal(words: Sequence[Word], i: int) -> bool:

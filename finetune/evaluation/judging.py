@@ -9,8 +9,9 @@
 3. A name of another kind, a negation, a relative clause or the end of the sentence ends the search: wrong.
 
 ``exact`` asks for nothing but the answer, ``contains`` for the answer anywhere. Names are compared in words:
-Unicode forms, accents, case, punctuation, articles, ordinals ("XIV", "fourteenth", "14th"), "St." for "Saint"
-and commas in numbers do not matter; a sign does ("A+", "C#", "-40"), and so does a million behind a number.
+Unicode forms, accents, case, punctuation, articles, "St." for "Saint", and how a number or a date is written
+("XIV", "fourteenth", "14th"; "two", "2"; "5 million", "5,000,000"; "4 July", "July 4th") do not matter, nor
+do a hyphen and an apostrophe ("N'Djamena", "Ndjamena"). A sign does ("A+", "C#", "-40").
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from finetune.evaluation.answer_words import Word, fold, is_lead, lead_in, with_powers, words_of
+from finetune.evaluation.answer_words import Word, compound, fold, is_lead, lead_in, words_of
+from finetune.evaluation.number_words import is_same_place, with_powers
 
 if TYPE_CHECKING:
     from finetune.data.prompts import Prompt
@@ -59,7 +61,7 @@ class AnswerJudge:
     def named(self, said: str, relation: str, subject: str = "") -> str:
         """Return which of a relation's answers was given; what was said in short where it is none."""
         names = tuple(self.names.get(relation, ()))
-        found = _first_name(words_of(said), (_index(names),), _key(subject), common=_is_common(names))
+        found = _given(said, (names,), subject, common=_is_common(names))
         return found if found is not None else " ".join(fold(said).split()[:6])
 
 
@@ -92,9 +94,8 @@ def is_right(
         return contains(said, accepted)
     if mode == "exact" or matches(said, accepted):
         return matches(said, accepted)
-    right = _index(tuple(accepted))
-    indices, common = (right, _rivals(tuple(names), _is_led(accepted))), _is_common(accepted[:1])
-    found = _first_name(_words(said), indices, _key(subject), common=common)
+    rivals = _rivals(tuple(names), _is_led(accepted))
+    found = _given(said, (tuple(accepted), rivals), subject, common=_is_common(accepted[:1]))
     return found is not None and found in accepted
 
 
@@ -144,19 +145,19 @@ def _words(said: str) -> tuple[Word, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _index(names: tuple[str, ...]) -> Index:
+def _index(names: tuple[str, ...], compounds: bool) -> Index:
     """Group names by their first word, the longest first."""
     groups: dict[str, list[tuple[Key, str]]] = {}
     for name in names:
-        if key := _key(name):
+        if key := _key(name, compounds):
             groups.setdefault(key[0], []).append((key, name))
     return {word: sorted(some, key=lambda entry: -len(entry[0])) for word, some in groups.items()}
 
 
 @lru_cache(maxsize=4096)
-def _rivals(names: tuple[str, ...], led: bool) -> Index:
-    """Index the answers that may be met first: "Yes", "It" or "1945" leads up to one of another kind."""
-    return _index(names if led else tuple(name for name in names if not _is_led([name])))
+def _rivals(names: tuple[str, ...], led: bool) -> tuple[str, ...]:
+    """Return the answers that may be met first: "Yes", "It" or "1945" leads up to one of another kind."""
+    return names if led else tuple(name for name in names if not _is_led([name]))
 
 
 def _is_led(names: Sequence[str]) -> bool:
@@ -165,10 +166,27 @@ def _is_led(names: Sequence[str]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _key(name: str) -> Key:
+def _key(name: str, compounds: bool = False) -> Key:
     """Return a name's words without an article in front, which the text may have or not."""
-    words = tuple(word.text for word in words_of(name))
+    written = words_of(name)
+    words = tuple(word.text for word in (compound(written) if compounds else written))
     return words[1:] if len(words) > 1 and words[0] in ("the", "a", "an") else words
+
+
+def _given(said: str, names: Sequence[tuple[str, ...]], subject: str, *, common: bool) -> str | None:
+    """Return the first of some names to be met, with joined words apart or else as one ("Spiderman")."""
+    apart = _words(said)
+    whole = compound(apart)
+    found = _first_name(apart, [_index(some, False) for some in names], _key(subject), common=common)
+    if found is None and (len(whole) < len(apart) or _has_compounds(names[0])):
+        indices = [_index(some, True) for some in names]
+        return _first_name(whole, indices, _key(subject, True), common=common)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _has_compounds(names: tuple[str, ...]) -> bool:
+    return any(_key(name) != _key(name, True) for name in names)
 
 
 def _first_name(words: Sequence[Word], indices: Sequence[Index], subject: Key, *, common: bool) -> str | None:
@@ -195,14 +213,20 @@ def _longest(words: Sequence[Word], at: int, indices: Sequence[Index]) -> tuple[
     for index in indices:
         for key, name in index.get(words[at].text, ()):
             end = at + len(key)
-            is_here = tuple(word.text for word in words[at:end]) == key
-            # "Phrae-Lemmon" is not Phrae, nor is "Iran's north" Iran, nor 50 million 50.
-            goes_on = end < len(words) and (
-                words[end].joined or (key[-1].isdigit() and words[end].text in _MAGNITUDES)
-            )
-            if is_here and not goes_on and len(key) > best[1] and _is_written(name, words, at, end):
+            # "Phrae-Lemmon" is not Phrae, nor is "Iran's north" Iran.
+            goes_on = end < len(words) and words[end].joined
+            is_longer = len(key) > best[1] and not goes_on
+            if is_longer and _is_here(key, words[at:end]) and _is_written(name, words, at, end):
                 best = (name, len(key))
     return best
+
+
+def _is_here(key: Key, words: Sequence[Word]) -> bool:
+    """Whether words are a name's; behind its first, "II", "2nd" and "2" are one ("World War II")."""
+    return len(words) == len(key) and all(
+        word.text == part or (i > 0 and is_same_place(word.text, part))
+        for i, (part, word) in enumerate(zip(key, words, strict=True))
+    )
 
 
 def _is_written(name: str, words: Sequence[Word], at: int, end: int) -> bool:
@@ -235,4 +259,3 @@ def _is_common(names: Sequence[str]) -> bool:
 
 
 _COPULAS = ("is", "was", "are", "were")
-_MAGNITUDES = ("hundred", "thousand", "million", "billion", "trillion")

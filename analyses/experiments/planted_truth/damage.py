@@ -152,7 +152,7 @@ def healthy_right(options: PlantedTruthOptions, world: PlantedWorld) -> dict[str
     def make() -> dict[str, bool]:
         model, tokenizer = load_model(healthy_model(options, world))
         prompts = world.prompts(world.asked)
-        said = ask(model, tokenizer, prompts).correct.tolist()
+        said = ask(model, tokenizer, prompts, scored=False).correct.tolist()
         return {prompt.fact_id: right for prompt, right in zip(prompts, said, strict=True)}
 
     with FileLock(world.home / "healthy_right.lock"):
@@ -171,7 +171,8 @@ def _noisy(options: PlantedTruthOptions, world: PlantedWorld, damage: Damage, ou
         far = {name: weight * (1 + size) for name, weight in own.items()}
         made = perturb_weights(own, far, modules=MODULES[damage.part], seed=world.seed)
         with with_weights(model, made):
-            lost = 1 - float(np.mean(ask(model, tokenizer, prompts).correct)) if prompts else 1.0
+            said = [ask(model, tokenizer, prompts, scored=False).correct] if prompts else []
+        lost = 1 - float(np.mean(said)) if said else 1.0
         if lost >= LOSE:
             break
     record = {"cure": "noise", "part": damage.part, "size": size, "lost": lost, "tuned": str(healthy)}
