@@ -12,9 +12,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import first_line, line_is_said
-from finetune.evaluation.batching import TokenBudget, pad_id, run_in_batches
-from finetune.evaluation.prefixes import PrefixMemo, pad_behind_prefix
+from finetune.evaluation.batching import TokenBudget, pad_id, rows_within, run_in_batches
+from finetune.evaluation.prefixes import PrefixMemo, front_of_all, pad_behind_prefix
 from finetune.evaluation.prompt_cache import PromptCache
+from finetune.evaluation.unembedding import contiguous_head, vocabulary
 
 STEPS = 6  # tokens after which rows that are done leave a batch
 
@@ -90,6 +91,46 @@ def _line_criterion(tokenizer: PreTrainedTokenizerBase, width: int) -> Callable[
     return is_said
 
 
+def complete_in_batches(
+    model: PreTrainedModel,
+    rows: Sequence[Sequence[int]],
+    complete: Callable[..., list[str]],
+    *,
+    longest: int,
+    room: int,
+    limit: int | None,
+    memo: PrefixMemo | None = None,
+    budget: TokenBudget | None = None,
+    advance: Callable[[int], None] = lambda done: None,
+) -> list[str]:
+    """Complete token rows in batches, by a function that is given some rows and how to complete them.
+
+    Args:
+        model: the plain model.
+        rows: the prompts' tokens.
+        complete: returns the lines of some rows, given their numbers and tokens, ``room``, ``limit`` and
+            ``front``, how many tokens these begin with alike.
+        longest: how many tokens are run behind a row: one without room for as many goes alone.
+        room: how many are decoded at most.
+        limit: the model's context, if it is bounded.
+        memo: what was run before; nothing is shared without it.
+        budget: bound on the tokens of one forward pass.
+        advance: is told how many rows are done.
+    """
+    said, front = [""] * len(rows), front_of_all(model, rows, room, memo)
+    model.eval()
+
+    def work(chunk: list[int]) -> None:
+        some = [rows[i] for i in chunk]
+        lines = complete(chunk, some, room=room, limit=limit, front=front(chunk))
+        for i, text in zip(chunk, lines, strict=True):
+            said[i] = text
+
+    widths = [len(row) + longest for row in rows]
+    run_tight_rows_alone(widths, limit, work, budget, rows_within(vocabulary(model)), advance)
+    return said
+
+
 def run_tight_rows_alone(
     widths: Sequence[int],
     limit: int | None,
@@ -135,8 +176,6 @@ def _decode_greedily(
 
     Rows that are done leave the batch every ``STEPS`` tokens: one that rambles would keep all others in it.
     """
-    from finetune.evaluation.unembedding import contiguous_head
-
     width = ids.shape[1]
     new: list[list[int]] = [[] for _ in ids]
     left, end = list(range(len(ids))), width + room

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Phrasebook, Prompt, render, wording
 from finetune.data.tokenization import answer_ids, gap, special_texts, tokenize, tokenize_with_answer
-from finetune.evaluation.batching import TokenBudget, require_context, require_embedded, rows_within
+from finetune.evaluation.batching import TokenBudget, pad_id, require_context, require_embedded
 from finetune.evaluation.judging import AnswerJudge
-from finetune.evaluation.scoring import score_pairs
+from finetune.evaluation.scoring import Ids, score_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -67,20 +67,18 @@ def ask(
         memo: as in :func:`generate`.
         advance: is told how many prompts are done.
     """
+    from finetune.evaluation.prefixes import keeps_a_state
+
     judge = judge or AnswerJudge.of(prompts)
-    budget = budget or TokenBudget()
-    said = generate(
-        model,
-        tokenizer,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        memo=memo,
-        budget=budget,
-        advance=advance,
-    )
+    how: dict[str, Any] = {"memo": memo, "budget": budget or TokenBudget()}
+    told: dict[str, Any] = {**how, "max_new_tokens": max_new_tokens, "advance": advance}
     log_prob = np.full(len(prompts), np.nan)
-    if scored:
-        log_prob, _ = score(model, tokenizer, prompts, memo=memo, budget=budget)
+    if scored and not keeps_a_state(model):
+        said, log_prob = _generate_and_score(model, tokenizer, prompts, **told)
+    else:
+        said = generate(model, tokenizer, prompts, **told)
+        if scored:
+            log_prob, _ = score(model, tokenizer, prompts, **how)
     pairs = list(zip(said, prompts, strict=True))
     return GeneratedAnswers(
         predictions=tuple(said),
@@ -147,29 +145,73 @@ def generate(
     Raises:
         InputError: a prompt leaves the model no room to answer.
     """
-    from finetune.evaluation.decoding import complete_rows, run_tight_rows_alone
-    from finetune.evaluation.prefixes import front_of_all
-    from finetune.evaluation.unembedding import vocabulary
+    from finetune.evaluation.decoding import complete_rows
+
+    def complete(chunk: list[int], rows: list[Ids], **how: Any) -> list[str]:
+        return complete_rows(model, tokenizer, rows, memo=memo, **how)
 
     rows = [tokens.ids for tokens in tokenize(tokenizer, prompts)]
+    told: dict[str, Any] = {"memo": memo, "budget": budget, "advance": advance}
+    return _complete(model, tokenizer, prompts, rows, complete, max_new_tokens=max_new_tokens, **told)
+
+
+def _generate_and_score(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], **told: Any
+) -> tuple[list[str], np.ndarray]:
+    """Do what :func:`generate` and :func:`score` do, and run each prompt once for both."""
+    from finetune.evaluation.decoding import complete_cached
+    from finetune.evaluation.prompt_cache import answer_log_prob, run_prompts
+
+    pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
+    names, whole = prompt_names(prompts), [(*head, *answer) for head, answer in pairs]
+    require_context(model, list(map(len, whole)), names)
+    require_embedded(model, tokenizer, whole, names)
+    log_prob, pad, memo = np.full(len(prompts), np.nan), pad_id(tokenizer, model), told["memo"]
+
+    def complete(chunk: list[int], rows: list[Ids], *, front: int, **how: Any) -> list[str]:
+        cache, logits = run_prompts(model, rows, pad, front=front, memo=memo)
+        first = logits.float().log_softmax(-1)
+        log_prob[chunk] = answer_log_prob(cache, first, [pairs[i][1] for i in chunk]).numpy()
+        del logits, first
+        return complete_cached(cache, tokenizer, **how)
+
+    rows, tail = [head for head, _ in pairs], max((len(answer) for _, answer in pairs), default=0)
+    return _complete(model, tokenizer, prompts, rows, complete, tail=tail, **told), log_prob
+
+
+def _complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    rows: Sequence[Ids],
+    complete: Callable[..., list[str]],
+    *,
+    tail: int = 0,
+    max_new_tokens: int | None,
+    memo: PrefixMemo | None,
+    budget: TokenBudget | None,
+    advance: Callable[[int], None],
+) -> list[str]:
+    """Complete the token rows of prompts by a function that runs tails of so many tokens behind them, too."""
+    from finetune.evaluation.decoding import complete_in_batches
+
     if not rows:
         return []
     longest = max_new_tokens or answer_budget(tokenizer, prompts)
     most = max_new_tokens or longest + LEAD_TOKENS
     limit = require_context(model, [len(row) + 1 for row in rows], prompt_names(prompts))
     require_embedded(model, tokenizer, rows, prompt_names(prompts))
-    said, front = [""] * len(prompts), front_of_all(model, rows, most, memo)
-    model.eval()
-
-    def work(chunk: list[int]) -> None:
-        some, shared = [rows[i] for i in chunk], front(chunk)
-        lines = complete_rows(model, tokenizer, some, room=most, limit=limit, front=shared, memo=memo)
-        for i, text in zip(chunk, lines, strict=True):
-            said[i] = text
-
-    widths = [len(row) + longest for row in rows]
-    run_tight_rows_alone(widths, limit, work, budget, rows_within(vocabulary(model)), advance)
-    return said
+    return complete_in_batches(
+        model,
+        rows,
+        complete,
+        longest=max(longest, tail),
+        room=most,
+        limit=limit,
+        memo=memo,
+        budget=budget,
+        advance=advance,
+    )
 
 
 def score(

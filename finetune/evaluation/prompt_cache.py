@@ -14,6 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from finetune.common.errors import InputError
+from finetune.evaluation.batching import pad_rows, rows_within
 from finetune.evaluation.prefixes import PrefixMemo, fewest_logits, keeps_a_state, pad_behind_prefix
 from finetune.evaluation.unembedding import contiguous_head
 
@@ -76,6 +77,25 @@ def later_log_prob(
     wanted = ids[:, 1:, None].to(logits.device)
     each = logits.float().log_softmax(-1).gather(-1, wanted)[..., 0].cpu()
     return each.where(torch.arange(1, ids.shape[1]) < lengths[:, None], 0.0).sum(1)
+
+
+def answer_log_prob(
+    cache: PromptCache, first: Float[Tensor, "row vocab"], answers: Sequence[Sequence[int]]
+) -> Float[Tensor, " row"]:
+    """Add up log p (nats) of an answer behind each prompt that was run.
+
+    Args:
+        cache: what is kept of the prompts.
+        first: log-probabilities of what follows each prompt.
+        answers: the tokens of each prompt's answer.
+    """
+    ids, mask = (part.to(first.device) for part in pad_rows(answers, 0))
+    total, lengths = first.gather(1, ids[:, :1])[:, 0].cpu(), mask.sum(1).cpu()
+    longer = (lengths > 1).nonzero().flatten()
+    for row in longer.split(rows_within(first.shape[1], ids.shape[1])) if len(longer) else ():
+        tails = ids[row, : int(lengths[row].max())]
+        total[row] += later_log_prob(cache.tail_logits(tails[:, :-1], row), tails, lengths[row])
+    return total
 
 
 def run_prompts(

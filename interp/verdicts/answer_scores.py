@@ -14,11 +14,10 @@ from finetune.evaluation.decoding import complete_cached, run_tight_rows_alone
 from finetune.evaluation.generate import LEAD_TOKENS, answer_budget, prompt_names
 from finetune.evaluation.judging import AnswerJudge
 from finetune.evaluation.prefixes import PrefixMemo, front_of_all
-from finetune.evaluation.prompt_cache import PromptCache, later_log_prob, run_prompts
+from finetune.evaluation.prompt_cache import answer_log_prob, run_prompts
 from finetune.evaluation.unembedding import vocabulary
 from interp.measures.context import require_room
 from interp.measures.spans import PromptBatch
-from interp.patching.prefill import pad_tails
 from interp.verdicts.continuations import continuations
 from interp.verdicts.specificity import AnswerTargets, SpecificityAccumulator
 
@@ -98,7 +97,7 @@ class AnswerScorer:
         cache, logits = run_prompts(model, rows, pad, front=front, memo=memo)
         first = logits.float().log_softmax(-1)
         del logits
-        log_prob = _right_log_prob(cache, first, [self.golds.tokens[i] for i in facts])
+        log_prob = answer_log_prob(cache, first, [self.golds.tokens[i] for i in facts])
         told = []
         for relation, here in self.golds.by_relation(fact):
             answers, said = self.golds.sets[relation], first[here.to(first.device)]
@@ -111,18 +110,3 @@ class AnswerScorer:
             self.tally.add(relation, some, log_probs)
         for i, line in zip(facts, lines, strict=True):
             self.said[i], self.right[i] = line, float(self.judge.is_right(self.batch.prompts[i], line))
-
-
-def _right_log_prob(
-    cache: PromptCache, first: Float[Tensor, "row vocab"], answers: Sequence[Sequence[int]]
-) -> Float[Tensor, " row"]:
-    """Add up the log-probabilities of the right answers' tokens, of all but the first by teacher forcing."""
-    wanted, lengths = pad_tails(answers)
-    wanted = wanted.to(first.device)
-    total = first.gather(1, wanted[:, :1])[:, 0].cpu()
-    if (longer := (lengths > 1).nonzero().flatten()).numel() == 0:
-        return total
-    for row in longer.split(rows_within(first.shape[1], wanted.shape[1])):
-        tails, there = wanted[row, : int(lengths[row].max())], lengths[row]
-        total[row] += later_log_prob(cache.tail_logits(tails[:, :-1], row), tails, there)
-    return total

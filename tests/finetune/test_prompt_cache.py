@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -16,9 +19,9 @@ from transformers import (
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize
-from finetune.evaluation.batching import TokenBudget, sliding_window
+from finetune.evaluation.batching import TokenBudget, context_limit, sliding_window
 from finetune.evaluation.decoding import complete_cached
-from finetune.evaluation.generate import generate
+from finetune.evaluation.generate import ask, generate, score
 from finetune.evaluation.prefixes import PrefixMemo, common_prefix
 from finetune.evaluation.prompt_cache import run_prompts
 from tests import architectures
@@ -92,6 +95,30 @@ def test_answers_are_those_of_generate(asked: Asked, front: str, monkeypatch: py
     assert said[0] != said[1], "or the penalty tests nothing"
 
 
+@pytest.mark.parametrize("memo", [None, PrefixMemo()], ids=["apart", "shared"])
+def test_asking_is_generating_and_scoring_and_runs_each_prompt_once(
+    asked: Asked, memo: PrefixMemo | None
+) -> None:
+    model, tokenizer = asked
+    some = [replace(prompt, answers=("Paris",)) for prompt in prompts(FRONT)]
+    some[0] = replace(some[0], answers=("New York of New York and of Warsaw",))  # many tokens
+    if limit := context_limit(model):  # and a prompt behind which there is room for few
+        full = [replace(some[1], text=f"{FRONT}{'Bob ' * n}was born in") for n in range(1, min(limit, 64))]
+        some[1] = [p for p in full if len(tokenize(tokenizer, [p])[0].ids) <= min(limit, 64) - 3][-1]
+    read = []
+    hook = model.register_forward_pre_hook(
+        lambda _, args, given: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    both = ask(model, tokenizer, some, max_new_tokens=2, memo=memo)
+    once, read[:] = sum(read), []
+    said = generate(model, tokenizer, some, max_new_tokens=2, memo=memo)
+    log_prob, _ = score(model, tokenizer, some, memo=memo)
+    hook.remove()
+    assert both.predictions == tuple(said)
+    np.testing.assert_allclose(both.log_prob, log_prob, atol=1e-4)
+    assert once < 0.9 * sum(read)
+
+
 @pytest.mark.parametrize(("setting", "value"), [("cache_implementation", "static"), ("use_cache", False)])
 @pytest.mark.parametrize("room", [4, 8])
 def test_a_model_that_asks_for_another_cache_or_none_answers_all_the_same(
@@ -130,6 +157,9 @@ def test_a_model_with_layers_of_another_kind_is_refused(tiny_tokenizer: PreTrain
     some = prompts(FRONT)
     plain = generate(model, tiny_tokenizer, some, max_new_tokens=3)
     assert generate(model, tiny_tokenizer, some, max_new_tokens=3, memo=PrefixMemo()) == plain
+    both = ask(model, tiny_tokenizer, some, max_new_tokens=3)
+    assert list(both.predictions) == plain
+    np.testing.assert_array_equal(both.log_prob, score(model, tiny_tokenizer, some)[0])
 
 
 def test_what_is_kept_of_another_model_or_dtype_is_forgotten(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
