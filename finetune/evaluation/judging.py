@@ -175,13 +175,11 @@ def _key(name: str, compounds: bool = False) -> Key:
 
 def _given(said: str, names: Sequence[tuple[str, ...]], subject: str, *, common: bool) -> str | None:
     """Return the first of some names to be met, with joined words apart or else as one ("Spiderman")."""
-    apart = _words(said)
-    whole = compound(apart)
+    apart, whole = _words(said), compound(_words(said))
     found = _first_name(apart, [_index(some, False) for some in names], _key(subject), common=common)
-    if found is None and (len(whole) < len(apart) or _has_compounds(names[0])):
-        indices = [_index(some, True) for some in names]
-        return _first_name(whole, indices, _key(subject, True), common=common)
-    return found
+    if found is not None or (whole == apart and not _has_compounds(names[0])):
+        return found
+    return _first_name(whole, [_index(some, True) for some in names], _key(subject, True), common=common)
 
 
 @lru_cache(maxsize=4096)
