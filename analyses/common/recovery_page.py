@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from analyses.common.lessons import REPEATED
-from analyses.common.recovery_numbers import CONTROL, LOST, RECOGNITION
+from analyses.common.recovery_numbers import CONTROL, LOST, RECOGNITION, verdict_key
 from interp.reports.pages.results_tables import Column, results_table, write_number, write_share_of
 from interp.reports.read.results import Results
+from interp.verdicts.diagnosis import ERASED
 
 if TYPE_CHECKING:
     from interp.reports.pages.study import StudyTable
 
+CHANCE = 0.5  # area under the ROC curve
 _GROUPS = {LOST: "all lost facts", CONTROL: "never stored: right in no form of the base"}
 _AT_LEAST = (
     " What other deals foretell is the least that there is to foretell: lessons measure it with noise."
@@ -54,10 +56,29 @@ def recovery_sentence(lesson: Results, *, one_training: bool = False) -> str:
         f"After {steps[len(steps) // 2]} steps on other facts {lost} are answered right again, and {never} "
         f"(after another subject's lesson: {placebo})"
     )
+    return ". ".join([told, *_foretold(part), *_wrongly_erased(part, one_training=one_training)])
+
+
+def _foretold(part: Results) -> list[str]:
+    """Say whether the verdict foretells what comes back: it does where chance is outside its interval."""
     area = part.at("auroc/stated")
     if area["value"] is None:
-        return told
-    return f"{told}. The verdict foretells which with an AUROC of {write_number(area, '2')}"
+        return []
+    low, high, written = area["low"], area["high"], f"AUROC {write_number(area, '2')}, 0.5 by chance"
+    if low is None or low > CHANCE:
+        return [f"The verdict foretells which with an AUROC of {write_number(area, '2')}"]
+    if high < CHANCE:
+        return [f"What the verdict calls stored comes back less often ({written})"]
+    return [f"The verdict is not shown to foretell which ({written})"]
+
+
+def _wrongly_erased(part: Results, *, one_training: bool) -> list[str]:
+    """Say so where facts that are called erased come back, as never-stored ones do not."""
+    erased, never = part.at(f"restored/{verdict_key(ERASED)}"), part.at(f"restored/{CONTROL}")
+    if erased["low"] is None or never["high"] is None or erased["low"] <= never["high"]:
+        return []
+    share = write_share_of(erased, "facts called erased", one_training=one_training)
+    return [f"So are {share}: these are stored, and the forms that were asked do not show it"]
 
 
 def _steps(lesson: Results) -> list[int]:

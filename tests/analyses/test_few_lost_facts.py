@@ -127,6 +127,35 @@ def test_lessons_and_grafts_on_a_handful_are_told_in_counts() -> None:
     assert "weights 1 of 1 lost facts come back" in pathway_sentence("whole", grafted, one_training=True)
 
 
+@pytest.mark.parametrize(
+    ("area", "erased", "told"),
+    [
+        ((0.75, 0.68, 0.82), (0.02, 0.0, 0.1), ". The verdict foretells which with an AUROC of 0.75 ("),
+        ((0.54, 0.46, 0.64), (0.8, 0.7, 0.9), ". The verdict is not shown to foretell which (AUROC 0.54 ("),
+        ((0.54, 0.46, 0.64), (0.8, 0.7, 0.9), ". So are 80.0% (70.0 to 90.0) of the facts called erased: "),
+        ((0.3, 0.2, 0.4), (0.02, 0.0, 0.1), ". What the verdict calls stored comes back less often ("),
+    ],
+)
+def test_the_page_says_of_a_verdict_what_its_intervals_allow(
+    area: tuple[float, ...], erased: tuple[float, ...], told: str
+) -> None:
+    def bounded(some: tuple[float, ...]) -> dict[str, float]:
+        return dict(zip(("value", "low", "high", "n"), (*some, 100), strict=True))
+
+    parts = {
+        "restored": {
+            "lost": bounded((0.8, 0.7, 0.9)),
+            "control": bounded((0.0, 0.0, 0.03)),
+            "erased": bounded(erased),
+        },
+        "placebo": {"lost": bounded((0.0, 0.0, 0.1))},
+        "auroc": {"stated": bounded(area)},
+    }
+    said = recovery_sentence(Results.of({"after_30": parts}), one_training=True)
+    assert told in said
+    assert ("called erased" in said) == (erased[1] > 0.03)
+
+
 def test_heads_keep_whole_numbers_beside_an_arm_that_lost_nothing() -> None:
     empty = pd.DataFrame(columns=["layer", "head", "fact_id", "effect", "placebo", "subject"])
     one = pd.DataFrame(
