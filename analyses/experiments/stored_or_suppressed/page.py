@@ -66,6 +66,7 @@ def study(found: Diagnosed, results: Results) -> Study:
     """Say what became of the facts that arms lost."""
     frame, lesson = found.rows, results.part("lesson")
     lessons = recovery_sentence(lesson, one_training=frame["seed"].nunique() == 1) if lesson.below() else ""
+    tried = "" if lessons else " (--lesson-steps 30 tries it on yours)"
     return Study(
         title="Stored or suppressed",
         question="Of the facts that each fine-tuned arm lost, which are still stored?",
@@ -87,9 +88,9 @@ def study(found: Diagnosed, results: Results) -> Study:
         definitions=DEFINITIONS,
         notes=(
             "Suppressed, intact: wrong as asked, and still stated in every held-out form. Eroded: stated in "
-            "some. Erased: stated in none, which does not prove that nothing is left. Right but generic: the "
-            "answer says nothing about the subject. Undetermined: the base's own answer said nothing about "
-            "it, or the fact could be asked in no held-out form.",
+            "some. Erased: stated in none, which is no proof: of damaged SmolLM2s a lesson on other facts "
+            f"brought half or more of these back{tried}. Right but generic: the answer says nothing of the "
+            "subject. Undetermined: the base's own said nothing of it, or it was asked in no held-out form.",
         ),
     )
 
