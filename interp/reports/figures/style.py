@@ -81,7 +81,8 @@ def in_house_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with house_style():
             figure = draw(*args, **kwargs)
-            figure.draw_without_rendering()
+            if (engine := figure.get_layout_engine()) is not None:
+                engine.execute(figure)  # without drawing, which each file does anyway
             figure.set_layout_engine("none")  # laid out now: each file would lay it out again
         return figure
 
