@@ -72,12 +72,18 @@ def world(path: Path, sign: int, *, config: dict[str, Any] | None = None) -> Pat
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
-    """Render the page of each world; its text without tags."""
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
+    """Render the page of each world."""
+    worlds = {sign: world(tmp_path_factory.mktemp("world") / "run", sign) for sign in (1, -1, 0)}
+    return {sign: report(run).read_text(encoding="utf-8") for sign, run in worlds.items()}
+
+
+@pytest.fixture(scope="module")
+def pages(rendered: dict[int, str]) -> dict[int, str]:
+    """Return each page's text without tags."""
     found = {}
-    for sign in (1, -1, 0):
-        path = report(world(tmp_path_factory.mktemp("world") / "run", sign))
-        body = path.read_text(encoding="utf-8").split("<body>")[1]
+    for sign, html in rendered.items():
+        body = html.split("<body>")[1]
         body = re.sub(r"<(script|svg).*?</\1>", "", body, flags=re.S)
         found[sign] = " ".join(unescape(re.sub(r"<[^>]+>", "", body)).split())
     return found
@@ -181,8 +187,8 @@ def test_the_base_that_is_asked_in_another_way_than_it_knows_says_so(tmp_path: P
 
 
 @pytest.mark.parametrize("term", ["arm", "mass", "transplant", "known", "recovered", "erased", "sink"])
-def test_words_open_their_definition_where_they_stand(term: str, tmp_path: Path) -> None:
-    html = report(world(tmp_path / "run", 1)).read_text(encoding="utf-8")
+def test_words_open_their_definition_where_they_stand(term: str, rendered: dict[int, str]) -> None:
+    html = rendered[1]
     buttons = re.findall(r'<button type="button" class="term" popovertarget="term-(\w+)">', html)
     assert len(buttons) == len(set(buttons)), "the first mention alone"
     assert term in run_words()["terms"]
@@ -191,7 +197,7 @@ def test_words_open_their_definition_where_they_stand(term: str, tmp_path: Path)
     assert set(re.findall(r'<div popover id="term-(\w+)"', html)) == set(buttons)
 
 
-def test_the_first_picture_stands_with_the_answer(tmp_path: Path) -> None:
-    html = report(world(tmp_path / "run", 1)).read_text(encoding="utf-8")
+def test_the_first_picture_stands_with_the_answer(rendered: dict[int, str]) -> None:
+    html = rendered[1]
     assert html.index('id="answer"') < html.index("<figure") < html.index('id="numbers"')
     assert html.count('id="figure-accuracy_by_quartile"') == 1

@@ -264,7 +264,8 @@ def test_generic_answers_stand_beside_accuracy_where_they_were_measured(tmp_path
     run = Run.load(path)
     (table,) = specific_numbers(run)
     assert [str(cell).split(" ")[0] for cell in table.rows[0][1:]] == ["14.4", "84.0", "0.316", "12.5", "5.0"]
-    page = report(path).read_text()
+    undrawn = {name: NotMeasured("left out") for name in CHARTS}
+    page = report(path, drawn=undrawn).read_text()
     assert "Modal answer" in page
     assert "0.316" in page
     assert "14.4%, 84.0%" in str(headline_table(run).caption)
