@@ -83,7 +83,7 @@ def in_house_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             figure = draw(*args, **kwargs)
             if (engine := figure.get_layout_engine()) is not None:
                 engine.execute(figure)  # without drawing, which each file does anyway
-            figure.set_layout_engine("none")  # laid out now: each file would lay it out again
+            figure.set_layout_engine(None)  # laid out now: each file would lay it out again
         return figure
 
     return drawn
