@@ -35,9 +35,10 @@ lab: $(LAB)
 model: $(TESTED)
 	-$(BIN)/factscope fetch smollm2-135m
 
-# One thread a worker: two workers that each take all cores slow each other down several times over.
+# One thread a worker: two workers that each take all cores slow each other down several times over. Each
+# takes whole files, so that what a file's tests share is made once.
 test: $(TESTED) lint model
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(TESTED)
 	$(BIN)/ruff check .

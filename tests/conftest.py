@@ -7,7 +7,7 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,10 +26,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-real", action="store_true", help=told)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run whole jobs first and parts of one last: workers that take a file at a time then end together."""
+    items.sort(key=lambda item: item.nodeid.startswith(("tests/finetune/", "tests/interp/")))
+
+
 def pytest_collection_finish() -> None:
     """Exempt what imports left from garbage collection: every training collects twice, for a second each."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_power_cuts() -> Iterator[None]:
+    """Let nothing wait for the disk: what tests write must outlast processes that die, but no power cut."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")
