@@ -153,21 +153,27 @@ def test_a_killed_run_continues_to_the_same_results(finished, cache, tmp_path):
     assert (out / "seeds/0/arms/top").stat().st_mtime_ns == trained, "finished stages are not repeated"
 
 
-def test_own_checkpoints_measure_what_the_arms_measured(finished, tmp_path):
-    """The third way in, given the first one's checkpoints and facts, must find the first one's numbers."""
-    whole, _ = finished
-    facts = make_world(WORLDS["tiny"].world, seed=0)
-    rows = pd.read_parquet(whole / "facts.parquet")
-    base = _table(facts, set(rows["fact_id"]), tmp_path / "facts.csv")
-    arms = {arm: next((whole / "seeds/0/arms" / arm).iterdir()) for arm in ("top", "bottom")}
-    own = AttentionImbalanceOptions(
-        out=tmp_path / "own",
-        base=str(_base_of(whole)),
-        finetuned=tuple(f"{arm}={path}" for arm, path in arms.items()),
-        facts=str(base),
+@pytest.fixture(scope="module")
+def own(finished, tmp_path_factory):
+    """A run on checkpoints of one's own, which are the first run's arms, and its options as words."""
+    whole, folder = finished[0], tmp_path_factory.mktemp("own")
+    ids = set(pd.read_parquet(whole / "facts.parquet")["fact_id"])
+    table = _table(make_world(WORLDS["tiny"].world, seed=0), ids, folder / "facts.csv")
+    arms = [f"{arm}={next((whole / 'seeds/0/arms' / arm).iterdir())}" for arm in ("top", "bottom", "whole")]
+    base = str(_base_of(whole))
+    attention_imbalance.run(
+        AttentionImbalanceOptions(
+            out=folder / "run", base=base, finetuned=tuple(arms), facts=str(table), quiet=True
+        )
     )
-    attention_imbalance.run(own)
-    measured = pd.read_parquet(tmp_path / "own/facts.parquet").set_index(["arm", "fact_id"])
+    return folder / "run", ["--base", base, "--finetuned", *arms, "--facts", str(table), "--quiet"]
+
+
+def test_own_checkpoints_measure_what_the_arms_measured(finished, own):
+    """The third way in, given the first one's checkpoints and facts, must find the first one's numbers."""
+    rows = pd.read_parquet(finished[0] / "facts.parquet")
+    measured = pd.read_parquet(own[0] / "facts.parquet").set_index(["arm", "fact_id"])
+    assert set(measured.index.get_level_values("arm")) == {"base", "top", "bottom", "whole"}
     told = rows.set_index(["arm", "fact_id"]).loc[measured.index]
     assert (measured["correct"] == told["correct"]).all()
     assert measured["subject_attention"].to_numpy() == pytest.approx(told["subject_attention"], abs=1e-5)
@@ -237,18 +243,13 @@ def test_real_facts_with_bad_rows_run_and_say_what_was_left_out(tmp_path, cache)
     jsonschema.validate(read_json(tmp_path / "run/results.json"), SCHEMA)
 
 
-def test_two_processes_measure_what_one_measures(finished, tmp_path):
-    whole, _ = finished
-    arms = [f"{arm}={next((whole / 'seeds/0/arms' / arm).iterdir())}" for arm in ("top", "bottom", "whole")]
-    ids = set(pd.read_parquet(whole / "facts.parquet")["fact_id"])
-    table = _table(make_world(WORLDS["tiny"].world, seed=0), ids, tmp_path / "facts.csv")
-    base, one, two = str(_base_of(whole)), tmp_path / "one", tmp_path / "two"
-    given = {"base": base, "finetuned": tuple(arms), "facts": str(table), "quiet": True}
-    attention_imbalance.run(AttentionImbalanceOptions(out=one, **given))
+def test_two_processes_measure_what_one_measures(own, tmp_path):
+    one, words = own
+    two = tmp_path / "two"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     launch += ["--log-dir", str(tmp_path / "logs"), "--tee", "3"]
-    launch += [str(SCRIPT), "--base", base, "--finetuned", *arms, "--facts", str(table), "--quiet"]
-    done = subprocess.run([*launch, "--out", str(two)], capture_output=True, text=True, check=False)
+    launch += [str(SCRIPT), *words, "--out", str(two)]
+    done = subprocess.run(launch, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {log.parent.name for log in (tmp_path / "logs").rglob("stderr.log")} == {"0", "1"}, "two processes"
     assert read_json(one / "results.json") == read_json(two / "results.json")

@@ -102,7 +102,7 @@ def test_the_main_job_fine_tunes_and_measures_it(smollm2, tmp_path, monkeypatch)
         out=tmp_path / "run",
         base=smollm2,
         facts="geonames@even",
-        limit=40,
+        limit=24,
         method="lora",
         tune_steps=2,
         batch=4,
