@@ -14,6 +14,7 @@ import torch
 from analyses.attention_imbalance import run
 from analyses.common import measurements, training_setup
 from analyses.experiments.attention_imbalance import fact_pictures
+from analyses.experiments.attention_imbalance import options as main_options
 from analyses.experiments.attention_imbalance.options import AttentionImbalanceOptions
 from finetune.checkpoints.loading import adapter_base, is_adapter, load_model
 from finetune.checkpoints.shipped_models import shipped_checkpoint
@@ -86,7 +87,8 @@ def ask_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elicitation, "PROBES", 4)
     for module in (generate, engine):
         monkeypatch.setattr(module, "LEAD_TOKENS", 4)
-    monkeypatch.setattr(training_setup, "FEWEST", 4)
+    monkeypatch.setattr(training_setup, "FEWEST", 3)
+    monkeypatch.setattr(main_options, "FEWEST_FACTS", 20)
     for name in ("FINDING", "FEWEST_SUBJECTS", "SPLIT"):
         monkeypatch.setattr(measurements, name, 4)
     for name in ("MOST_FACTS", "MOST_CANDIDATES"):
