@@ -26,9 +26,9 @@ from finetune.training.presets import WORLDS
 made = WORLDS["small"]
 WORLDS["small"] = replace(
     made,
-    world=replace(made.world, subjects=150),
-    base=replace(made.base, steps=500),
-    tune=replace(made.tune, steps=40),
+    world=replace(made.world, subjects=120),
+    base=replace(made.base, steps=350),
+    tune=replace(made.tune, steps=30),
 )
 del replace, WORLDS, made
 """
