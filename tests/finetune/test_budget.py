@@ -167,7 +167,8 @@ def taken(method, dtype, shape, rows, answer, length):
         with torch.inference_mode():  # as validation asks
             logits_at(model, ids, mask, torch.arange(length - answer, length).expand(rows, -1))
             with contiguous_head(model):
-                model.generate(input_ids=ids[:, : length // 2], attention_mask=mask[:, : length // 2], max_new_tokens=2)
+                asked = {"input_ids": ids[:, : length // 2], "attention_mask": mask[:, : length // 2]}
+                model.generate(**asked, max_new_tokens=2)
     return peak_memory() - resident + sum(p.numel() * p.element_size() for p in model.parameters())
 for case in json.loads(sys.argv[1]):
     if os.fork() == 0:  # a process of its own, for which libraries are not imported again
