@@ -36,9 +36,9 @@ model: $(TESTED)
 	-$(BIN)/factscope fetch smollm2-135m
 
 # One thread a worker: two workers that each take all cores slow each other down several times over. Each
-# takes whole files, so that what a file's tests share is made once.
+# takes whole files, long ones first (tests/conftest.py), so that what a file's tests share is made once.
 test: $(TESTED) lint model
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(TESTED)
 	$(BIN)/ruff check .
