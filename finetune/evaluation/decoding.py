@@ -117,7 +117,7 @@ def complete_in_batches(
         budget: bound on the tokens of one forward pass.
         advance: is told how many rows are done.
     """
-    said, front = [""] * len(rows), front_of_all(model, rows, room, memo)
+    said, front = [""] * len(rows), front_of_all(model, rows, max(room, longest), memo)
     model.eval()
 
     def work(chunk: list[int]) -> None:

@@ -56,6 +56,8 @@ def ask(
 ) -> GeneratedAnswers:
     """Answer prompts greedily, judge the answers, and score the canonical ones.
 
+    Each prompt is run once for both, by models whose cache is read as the whole text is; twice by others.
+
     Args:
         model: the plain model.
         tokenizer: its own.
@@ -66,14 +68,17 @@ def ask(
         scored: whether to score the canonical answers; their log-probabilities are NaN otherwise.
         memo: as in :func:`generate`.
         advance: is told how many prompts are done.
+
+    Raises:
+        InputError: a prompt leaves no room to answer or, where answers are scored, for its own.
     """
-    from finetune.evaluation.prefixes import keeps_a_state
+    from finetune.evaluation.prompt_cache import goes_on_from_cache
 
     judge = judge or AnswerJudge.of(prompts)
     how: dict[str, Any] = {"memo": memo, "budget": budget or TokenBudget()}
     told: dict[str, Any] = {**how, "max_new_tokens": max_new_tokens, "advance": advance}
     log_prob = np.full(len(prompts), np.nan)
-    if scored and not keeps_a_state(model):
+    if scored and prompts and goes_on_from_cache(model):
         said, log_prob = _generate_and_score(model, tokenizer, prompts, **told)
     else:
         said = generate(model, tokenizer, prompts, **told)
@@ -201,17 +206,8 @@ def _complete(
     most = max_new_tokens or longest + LEAD_TOKENS
     limit = require_context(model, [len(row) + 1 for row in rows], prompt_names(prompts))
     require_embedded(model, tokenizer, rows, prompt_names(prompts))
-    return complete_in_batches(
-        model,
-        rows,
-        complete,
-        longest=max(longest, tail),
-        room=most,
-        limit=limit,
-        memo=memo,
-        budget=budget,
-        advance=advance,
-    )
+    rooms: dict[str, Any] = {"longest": max(longest, tail), "room": most, "limit": limit}
+    return complete_in_batches(model, rows, complete, **rooms, memo=memo, budget=budget, advance=advance)
 
 
 def score(

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
@@ -127,6 +128,36 @@ def run_prompts(
         given = {"attention_mask": mask, "position_ids": at, **fewest_logits(model)}
         logits = model(input_ids=ids[:, front:], past_key_values=kept, use_cache=True, **given).logits[:, -1]
     return PromptCache(model=model, ids=ids, mask=mask, kept=kept), logits
+
+
+def goes_on_from_cache(model: PreTrainedModel) -> bool:
+    """Whether a padded prompt and what is kept of it are read as the whole text is, tried on a few tokens.
+
+    Models that keep a state do not, nor such as pass over the cache or over positions that they are given
+    (OpenAI's first GPT, XLNet, RWKV, Bart's decoder).
+    """
+    if (tried := _TRIED.get(model)) is None:
+        tried = _TRIED[model] = _tries_well(model)
+    return tried
+
+
+_TRIED: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+_TOKENS = (3, 1, 2, 3)  # of a longer prompt; a shorter one is padded beside it
+_ROUNDING = 0.05  # of the largest logit: far more than rounding, far less than a position that is off
+
+
+def _tries_well(model: PreTrainedModel) -> bool:
+    model.eval()
+    short, tail = _TOKENS[1:3], _TOKENS[3:]
+    try:
+        cache, first = run_prompts(model, [_TOKENS, short], 0)
+        behind = cache.tail_logits(torch.tensor([tail]), torch.tensor([1]))[0, 0]
+        with torch.inference_mode():
+            whole = model(input_ids=torch.tensor([[*short, *tail]], device=model.device)).logits[0, -2:]
+    except (InputError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    difference = (torch.stack([first[1], behind]) - whole).abs().max()
+    return bool(difference <= _ROUNDING * whole.abs().max())
 
 
 def _empty_cache(model: PreTrainedModel) -> DynamicCache:

@@ -66,7 +66,7 @@ class AnswerScorer:
         width = max(longest, int(tails.max()))
         budget, most = TokenBudget(tokens=batch_tokens), rows_within(vocabulary(plain))
         memo = PrefixMemo()
-        front = front_of_all(plain, rows, longest + LEAD_TOKENS, memo)
+        front = front_of_all(plain, rows, max(width, longest + LEAD_TOKENS), memo)
         plain.eval()
         for part in self.golds.ordered:
             facts = part.tolist()

@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    AutoModelForCausalLM,
+    BartConfig,
     Lfm2Config,
     Lfm2ForCausalLM,
     MptConfig,
     MptForCausalLM,
+    OpenAIGPTConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    RwkvConfig,
+    XLNetConfig,
 )
 
 from finetune.common.errors import InputError
@@ -23,7 +28,7 @@ from finetune.evaluation.batching import TokenBudget, context_limit, sliding_win
 from finetune.evaluation.decoding import complete_cached
 from finetune.evaluation.generate import ask, generate, score
 from finetune.evaluation.prefixes import PrefixMemo, common_prefix
-from finetune.evaluation.prompt_cache import run_prompts
+from finetune.evaluation.prompt_cache import goes_on_from_cache, run_prompts
 from tests import architectures
 
 FRONT = "Marie Curie was born in Paris. Marie Curie was born in New York. "
@@ -109,6 +114,7 @@ def test_asking_is_generating_and_scoring_and_runs_each_prompt_once(
     hook = model.register_forward_pre_hook(
         lambda _, args, given: read.append(given["input_ids"].numel()), with_kwargs=True
     )
+    assert goes_on_from_cache(model)
     both = ask(model, tokenizer, some, max_new_tokens=2, memo=memo)
     once, read[:] = sum(read), []
     said = generate(model, tokenizer, some, max_new_tokens=2, memo=memo)
@@ -157,9 +163,43 @@ def test_a_model_with_layers_of_another_kind_is_refused(tiny_tokenizer: PreTrain
     some = prompts(FRONT)
     plain = generate(model, tiny_tokenizer, some, max_new_tokens=3)
     assert generate(model, tiny_tokenizer, some, max_new_tokens=3, memo=PrefixMemo()) == plain
+    assert not goes_on_from_cache(model)
     both = ask(model, tiny_tokenizer, some, max_new_tokens=3)
     assert list(both.predictions) == plain
     np.testing.assert_array_equal(both.log_prob, score(model, tiny_tokenizer, some)[0])
+
+
+@pytest.mark.parametrize("name", ["rwkv", "bart", "openai-gpt", "xlnet"])
+def test_models_that_do_not_go_on_from_a_cache_are_asked_and_scored_apart(
+    name: str, tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    size = {"vocab_size": len(tiny_tokenizer), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = {
+        "rwkv": lambda: RwkvConfig(hidden_size=16, num_hidden_layers=2, **size),
+        "bart": lambda: BartConfig(d_model=16, decoder_layers=2, decoder_attention_heads=2, **size),
+        "openai-gpt": lambda: OpenAIGPTConfig(n_embd=16, n_layer=2, n_head=2, n_positions=64, **size),
+        "xlnet": lambda: XLNetConfig(d_model=16, n_layer=2, n_head=2, d_inner=16, **size),
+    }[name]()
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    some = prompts("")
+    both = ask(model, tiny_tokenizer, some, max_new_tokens=3)
+    np.testing.assert_allclose(both.log_prob, score(model, tiny_tokenizer, some)[0], atol=1e-4)
+    assert list(both.predictions) == generate(model, tiny_tokenizer, some, max_new_tokens=3)
+
+
+def test_a_window_that_holds_a_prompt_and_not_its_neighbours_answer_shares_no_prefix(
+    tiny_tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    some = prompts(FRONT)
+    some[0] = replace(some[0], answers=("New York of New York and of Warsaw and of Paris",))
+    widest = max(len(tokens.ids) for tokens in tokenize(tiny_tokenizer, some))
+    model = architectures.build("mistral", len(tiny_tokenizer), sliding_window=widest + 4)
+    both = ask(model, tiny_tokenizer, some, max_new_tokens=2, memo=PrefixMemo())
+    np.testing.assert_allclose(both.log_prob, score(model, tiny_tokenizer, some)[0], atol=1e-4)
 
 
 def test_what_is_kept_of_another_model_or_dtype_is_forgotten(tiny_tokenizer: PreTrainedTokenizerBase) -> None:

@@ -77,7 +77,7 @@ def test_moved_heads_are_listed_with_how_many_pass(tmp_path):
     heads = moved_heads(run)
     assert heads.bold == ((0, 1),), "the first head alone passes"
     assert heads.rows[0] == ("L0 H0", "−0.200 (−0.300 to −0.100)", "0.01")
-    text = render_report(run, drawn=UNDRAWN)
+    text = render_report(run)
     assert "1 of the 3 heads listed pass 5%" in text.replace("\n", " ")
     assert HOSTILE not in text
 
