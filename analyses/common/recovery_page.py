@@ -65,9 +65,9 @@ def _foretold(part: Results) -> list[str]:
     if area["value"] is None:
         return []
     low, high, written = area["low"], area["high"], f"AUROC {write_number(area, '2')}, 0.5 by chance"
-    if low is None or low > CHANCE:
+    if low is not None and low > CHANCE:
         return [f"The verdict foretells which with an AUROC of {write_number(area, '2')}"]
-    if high < CHANCE:
+    if high is not None and high < CHANCE:
         return [f"What the verdict calls stored comes back less often ({written})"]
     return [f"The verdict is not shown to foretell which ({written})"]
 
@@ -78,7 +78,7 @@ def _wrongly_erased(part: Results, *, one_training: bool) -> list[str]:
     if erased["low"] is None or never["high"] is None or erased["low"] <= never["high"]:
         return []
     share = write_share_of(erased, "facts called erased", one_training=one_training)
-    return [f"So are {share}: these are stored, and the forms that were asked do not show it"]
+    return [f"Right again are {share}, too: these are stored, and the forms that were asked do not show it"]
 
 
 def _steps(lesson: Results) -> list[int]:

@@ -12,7 +12,13 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from finetune.evaluation.number_words import of_numeral, with_digits, with_powers, without_groups
+from finetune.evaluation.number_words import (
+    is_same_place,
+    of_numeral,
+    with_digits,
+    with_powers,
+    without_groups,
+)
 
 LONGEST_LEAD, LONGEST_LEAD_AFTER_SUBJECT = 8, 12  # words in front of an answer
 
@@ -111,6 +117,19 @@ def compound(words: Sequence[Word]) -> tuple[Word, ...]:
     return tuple(made)
 
 
+def reads_as(words: Sequence[Word], key: Sequence[str]) -> bool:
+    """Whether words are a name's; behind its first, "II", "2nd" and "2" are one ("World War II")."""
+    return len(words) == len(key) and all(
+        word.text == part or (i > 0 and not _is_pronoun(word) and is_same_place(word.text, part))
+        for i, (part, word) in enumerate(zip(key, words, strict=True))
+    )
+
+
+def _is_pronoun(word: Word) -> bool:
+    """Whether an "I" is no numeral: in lower case, or behind a comma."""
+    return word.text == "i" and not (word.upper and word.before == " ")
+
+
 def first_line(text: str) -> str:
     """Return the first line that says something: no empty one, nor a label alone ("A:")."""
     lines = [line.strip() for line in text.split("\n")]
@@ -171,13 +190,15 @@ def _is_point(words: Sequence[Word], i: int) -> bool:
 
 def _is_passed_over(words: Sequence[Word], i: int) -> bool:
     """Whether a name is an adjective ("a Japanese island"), or a place inside another ("in Lyon, France")."""
+    while i + 1 < len(words) and words[i + 1].before.strip() != ",":
+        following = words[i + 1]
+        if following.before != " " or not (following.upper or following.text not in _LEAD):
+            return False
+        if not following.upper:
+            return following.text not in ("and", "or", "has", "had", "can")
+        i += 1
     if i + 1 >= len(words):
         return False
-    following = words[i + 1]
-    if not following.upper and following.text not in _LEAD and following.before == " ":
-        return following.text not in ("and", "or", "has", "had", "can")
-    if following.before.strip() != ",":
-        return following.before == " " and following.upper and _is_passed_over(words, i + 1)
     front = i
     while front > 0 and words[front].upper and words[front - 1].upper:
         front -= 1

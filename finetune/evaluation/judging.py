@@ -8,7 +8,7 @@
    is not "Mexico" where it is an answer itself. A name that goes on as the subject's does is the subject.
 3. A name of another kind, a negation, a relative clause or the end of the sentence ends the search: wrong.
 
-``exact`` asks for nothing but the answer, ``contains`` for the answer anywhere. Names are compared in words:
+``exact`` asks for nothing but the answer, ``contains`` for the answer anywhere. ``begins`` compares words:
 Unicode forms, accents, case, punctuation, articles, "St." for "Saint", and how a number or a date is written
 ("XIV", "fourteenth", "14th"; "two", "2"; "5 million", "5,000,000"; "4 July", "July 4th") do not matter, nor
 do a hyphen and an apostrophe ("N'Djamena", "Ndjamena"). A sign does ("A+", "C#", "-40").
@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from finetune.evaluation.answer_words import Word, compound, fold, is_lead, lead_in, words_of
-from finetune.evaluation.number_words import is_same_place, with_powers
+from finetune.evaluation.answer_words import Word, compound, fold, is_lead, lead_in, reads_as, words_of
+from finetune.evaluation.number_words import with_powers
 
 if TYPE_CHECKING:
     from finetune.data.prompts import Prompt
@@ -162,7 +162,12 @@ def _rivals(names: tuple[str, ...], led: bool) -> tuple[str, ...]:
 
 def _is_led(names: Sequence[str]) -> bool:
     """Whether a name is nothing but words that lead up to an answer, or numbers."""
-    return any(is_lead(_words(name)) for name in names)
+    return any(is_lead(words) and not _is_spelt(name, words) for name in names for words in (_words(name),))
+
+
+def _is_spelt(name: str, words: Sequence[Word]) -> bool:
+    """Whether a name is a number in words ("Seven"), which is a name all the same."""
+    return not any(map(str.isdigit, name)) and any(word.text.isdigit() for word in words)
 
 
 @lru_cache(maxsize=4096)
@@ -214,17 +219,9 @@ def _longest(words: Sequence[Word], at: int, indices: Sequence[Index]) -> tuple[
             # "Phrae-Lemmon" is not Phrae, nor is "Iran's north" Iran.
             goes_on = end < len(words) and words[end].joined
             is_longer = len(key) > best[1] and not goes_on
-            if is_longer and _is_here(key, words[at:end]) and _is_written(name, words, at, end):
+            if is_longer and reads_as(words[at:end], key) and _is_written(name, words, at, end):
                 best = (name, len(key))
     return best
-
-
-def _is_here(key: Key, words: Sequence[Word]) -> bool:
-    """Whether words are a name's; behind its first, "II", "2nd" and "2" are one ("World War II")."""
-    return len(words) == len(key) and all(
-        word.text == part or (i > 0 and is_same_place(word.text, part))
-        for i, (part, word) in enumerate(zip(key, words, strict=True))
-    )
 
 
 def _is_written(name: str, words: Sequence[Word], at: int, end: int) -> bool:

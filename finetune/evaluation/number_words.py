@@ -1,6 +1,7 @@
 """Numbers in answers as they are compared: digits for words, one order for a date, one number for a numeral.
 
-Numbers in words are read by text2num ("twenty-one", "two hundred", "nineteenth").
+Numbers in words are read by text2num ("twenty-one", "two hundred", "nineteenth"), but not where they are no
+number of their own: "two thirds", "half a million", "no one".
 """
 
 from __future__ import annotations
@@ -22,10 +23,31 @@ _UNIT = re.compile(
     r"(?<=\d)(?=(?:[kcm]m|[km]g|m[Ll]|[KMGT]B|[kMG]?Hz|kWh?|ms|min|mi|ft|lbs?|oz|mph|km/h|bn)(?![^\W_]))"
 )
 _MONTHS = "January February March April May June July August September October November December".split()
-_MONTH = rf"\b({'|'.join(_MONTHS)}|(?:{'|'.join(name[:3] for name in _MONTHS)})t?\.?)(?![^\W_])"
+_MONTH = rf"\b({'|'.join(_MONTHS)}|Sept\.?|(?:{'|'.join(name[:3] for name in _MONTHS)})\.?)(?![^\W_])"
 _DAY = r"(?<![\d.,:/-])(\d{1,2})(?:st|nd|rd|th)?(?![\d.,:/-]*\d)(?![^\W_])"
-_DAY_FIRST, _DAY_LAST = re.compile(rf"{_DAY}(?: of)? {_MONTH}"), re.compile(rf"{_MONTH} {_DAY}")
-_NUMERALS = "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX".split()
+_DAY_FIRST, _DAY_LAST = re.compile(rf"{_DAY}(?: of)? {_MONTH}"), re.compile(rf"(?<!\d ){_MONTH} {_DAY}")
+_TEENS = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
+_TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+_UNITS = "one|two|three|four|five|six|seven|eight|nine"
+_ORDINALS = (
+    "first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|thirteenth|fourteenth|"
+    "fifteenth|sixteenth|seventeenth|eighteenth|nineteenth|twentieth|thirtieth|fortieth|fiftieth|sixtieth|"
+    "seventieth|eightieth|ninetieth|hundredth|thousandth|millionth"
+)
+_WORD = rf"(?:zero|{_UNITS}|{_TEENS}|{_TENS}|{'|'.join(_MAGNITUDES)}|{_ORDINALS})"
+# A fraction, or a dozen, is another number.
+_RUN = re.compile(
+    rf"\b(?:zero|{_UNITS}|{_TEENS}|{_TENS}|{_ORDINALS})"
+    rf"(?:(?:[ -]|(?<=hundred) and |(?<=thousand) and ){_WORD})*\b"
+    r"(?! (?:and an? (?:half|quarter|third)|thirds?|quarters?|halves|half|fifths|tenths|dozen)\b)",
+    re.I,
+)
+_YEAR = re.compile(rf"({_TEENS}|twenty)[ -]((?:{_TENS})(?:[ -](?:{_UNITS}))?|{_TEENS})", re.I)
+_NAMED = re.compile(r"\b(?!(?:No|Some|Any|Every|Each|The|This|That)\b)[^\W\d_]+ $")  # in front of "One"
+_SIGN = re.compile(r"\b(?:minus|negative) (?=\d)", re.I)
+_NUMERALS = [
+    tens + units for tens in ("", "X", "XX", "XXX") for units in " I II III IV V VI VII VIII IX".split(" ")
+]
 _PLACE = re.compile(r"(\d+)(?:st|nd|rd|th)?")
 
 
@@ -40,19 +62,35 @@ def without_groups(text: str) -> str:
 
 
 def with_digits(text: str) -> str:
-    """Write numbers and dates of a text in one way: 5 million is 5000000, the 4th of July is July 4."""
-    scaled = _SCALED.sub(lambda found: _times(found[1], _MAGNITUDES[found[2].lower()]), text)
-    digits = _UNIT.sub(" ", alpha2digit(scaled, "en", 0))
-    dated = _DAY_LAST.sub(lambda found: _date(found[1], found[2]), digits)
-    return _MINUS.sub("\u2212", _DAY_FIRST.sub(lambda found: _date(found[2], found[1]), dated))
+    """Write numbers and dates of a text in one way: 5 million is 5000000, July 4th is 4 July."""
+    digits = _RUN.sub(_in_digits, text)
+    scaled = _SCALED.sub(lambda found: _times(found[1], _MAGNITUDES[found[2].lower()]), digits)
+    signed = _SIGN.sub("-", _UNIT.sub(" ", scaled))
+    dated = _DAY_FIRST.sub(lambda found: _date(found[1], found[2]), signed)
+    return _MINUS.sub("\u2212", _DAY_LAST.sub(lambda found: _date(found[2], found[1]), dated))
+
+
+def _in_digits(found: re.Match[str]) -> str:
+    """Write a run of number words in digits; several numbers, and "one" that may be a pronoun, stay words."""
+    words, before = found[0].replace("-", " "), found.string[max(0, found.start() - 24) : found.start()]
+    if words.lower() == "one":
+        named = words[0].isupper() and _NAMED.search(before) and before.split()[-1][:1].isupper()
+        alone = found.string.strip(" \n.,;:!?\"'()").lower() == "one" if len(found.string) < 24 else False
+        return "1" if named or alone else found[0]
+    if year := _YEAR.fullmatch(found[0]):
+        first, second = (alpha2digit(part.replace("-", " "), "en", 0) for part in year.groups())
+        return f"{first}{second}"
+    written = alpha2digit(words, "en", 0)
+    return found[0] if " " in written else written
 
 
 def of_numeral(word: str) -> str | None:
     """Return a Roman numeral as an ordinal; None for other words, and for one letter, which is an initial."""
     if len(word) < 2 or word not in _NUMERALS:
         return None
-    number = _NUMERALS.index(word) + 1
-    return f"{number}{'th' if number > 3 else ('nd', 'rd')[number - 2]}"
+    number = _NUMERALS.index(word)
+    ending = "th" if number in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def is_same_place(one: str, two: str) -> bool:
@@ -65,5 +103,5 @@ def _times(number: str, power: int) -> str:
     return f"{Decimal(number).scaleb(power):f}"
 
 
-def _date(month: str, day: str) -> str:
-    return f"{next(name for name in _MONTHS if name[:3] == month[:3])} {int(day)}"
+def _date(day: str, month: str) -> str:
+    return f"{int(day)} {next(name for name in _MONTHS if name[:3] == month[:3])}"

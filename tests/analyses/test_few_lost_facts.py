@@ -132,7 +132,11 @@ def test_lessons_and_grafts_on_a_handful_are_told_in_counts() -> None:
     [
         ((0.75, 0.68, 0.82), (0.02, 0.0, 0.1), ". The verdict foretells which with an AUROC of 0.75 ("),
         ((0.54, 0.46, 0.64), (0.8, 0.7, 0.9), ". The verdict is not shown to foretell which (AUROC 0.54 ("),
-        ((0.54, 0.46, 0.64), (0.8, 0.7, 0.9), ". So are 80.0% (70.0 to 90.0) of the facts called erased: "),
+        (
+            (0.54, 0.46, 0.64),
+            (0.8, 0.7, 0.9),
+            ". Right again are 80.0% (70.0 to 90.0) of the facts called erased, too: ",
+        ),
         ((0.3, 0.2, 0.4), (0.02, 0.0, 0.1), ". What the verdict calls stored comes back less often ("),
     ],
 )

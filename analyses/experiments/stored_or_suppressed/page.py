@@ -89,7 +89,7 @@ def study(found: Diagnosed, results: Results) -> Study:
         notes=(
             "Suppressed, intact: wrong as asked, and still stated in every held-out form. Eroded: stated in "
             "some. Erased: stated in none, which is no proof: of damaged SmolLM2s a lesson on other facts "
-            f"brought half or more of these back{tried}. Right but generic: the answer says nothing of the "
+            f"brought 44 to 84% of these back{tried}. Right but generic: the answer says nothing of the "
             "subject. Undetermined: the base's own said nothing of it, or it was asked in no held-out form.",
         ),
     )
