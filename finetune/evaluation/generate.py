@@ -82,8 +82,7 @@ def ask(
         said, log_prob = _generate_and_score(model, tokenizer, prompts, **told)
     else:
         said = generate(model, tokenizer, prompts, **told)
-        if scored:
-            log_prob, _ = score(model, tokenizer, prompts, **how)
+        log_prob = score(model, tokenizer, prompts, **how)[0] if scored else log_prob
     pairs = list(zip(said, prompts, strict=True))
     return GeneratedAnswers(
         predictions=tuple(said),
