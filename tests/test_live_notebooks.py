@@ -92,7 +92,7 @@ def _run_first_cell(page: Any) -> None:
             default.first.click()
         idle = re.search(r"\d|\*", ran.inner_text()) is None
         if idle or time.monotonic() - begun > PATIENCE:
-            # Not a click, for which a dialog that has just come up would be in the way until the time is over.
+            # Not a click, for which a dialog that has just come up would be in the way to the end.
             page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.focus()
             page.keyboard.press("Shift+Enter")
             begun = time.monotonic()
