@@ -45,9 +45,8 @@ _RUN = re.compile(
 _YEAR = re.compile(rf"({_TEENS}|twenty)[ -]((?:{_TENS})(?:[ -](?:{_UNITS}))?|{_TEENS})", re.I)
 _NAMED = re.compile(r"\b(?!(?:No|Some|Any|Every|Each|The|This|That)\b)[^\W\d_]+ $")  # in front of "One"
 _SIGN = re.compile(r"\b(?:minus|negative) (?=\d)", re.I)
-_NUMERALS = [
-    tens + units for tens in ("", "X", "XX", "XXX") for units in " I II III IV V VI VII VIII IX".split(" ")
-]
+_BELOW_TEN = " I II III IV V VI VII VIII IX".split(" ")
+_NUMERALS = [tens + units for tens in ("", "X", "XX", "XXX") for units in _BELOW_TEN]
 _PLACE = re.compile(r"(\d+)(?:st|nd|rd|th)?")
 
 
