@@ -46,7 +46,7 @@ _YEAR = re.compile(rf"({_TEENS}|twenty)[ -]((?:{_TENS})(?:[ -](?:{_UNITS}))?|{_T
 _NAMED = re.compile(r"\b(?!(?:No|Some|Any|Every|Each|The|This|That)\b)[^\W\d_]+ $")  # in front of "One"
 _SIGN = re.compile(r"\b(?:minus|negative) (?=\d)", re.I)
 _BELOW_TEN = " I II III IV V VI VII VIII IX".split(" ")
-_NUMERALS = [tens + units for tens in ("", "X", "XX", "XXX") for units in _BELOW_TEN]
+_NUMERALS = ["X" * tens + units for tens in range(4) for units in _BELOW_TEN]  # I to XXXIX
 _PLACE = re.compile(r"(\d+)(?:st|nd|rd|th)?")
 
 
