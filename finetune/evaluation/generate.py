@@ -164,7 +164,7 @@ def _generate_and_score(
 ) -> tuple[list[str], np.ndarray]:
     """Do what :func:`generate` and :func:`score` do, and run each prompt once for both."""
     from finetune.evaluation.decoding import complete_cached
-    from finetune.evaluation.prompt_cache import answer_log_prob, run_prompts
+    from finetune.evaluation.prompt_cache import log_prob_behind, run_prompts
 
     pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
     names, whole = prompt_names(prompts), [(*head, *answer) for head, answer in pairs]
@@ -175,7 +175,7 @@ def _generate_and_score(
     def complete(chunk: list[int], rows: list[Ids], *, front: int, **how: Any) -> list[str]:
         cache, logits = run_prompts(model, rows, pad, front=front, memo=memo)
         first = logits.float().log_softmax(-1)
-        log_prob[chunk] = answer_log_prob(cache, first, [pairs[i][1] for i in chunk]).numpy()
+        log_prob[chunk] = log_prob_behind(cache, first, [pairs[i][1] for i in chunk]).numpy()
         del logits, first
         return complete_cached(cache, tokenizer, **how)
 

@@ -80,7 +80,7 @@ def later_log_prob(
     return each.where(torch.arange(1, ids.shape[1]) < lengths[:, None], 0.0).sum(1)
 
 
-def answer_log_prob(
+def log_prob_behind(
     cache: PromptCache, first: Float[Tensor, "row vocab"], answers: Sequence[Sequence[int]]
 ) -> Float[Tensor, " row"]:
     """Add up log p (nats) of an answer behind each prompt that was run.

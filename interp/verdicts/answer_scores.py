@@ -14,7 +14,7 @@ from finetune.evaluation.decoding import complete_cached, run_tight_rows_alone
 from finetune.evaluation.generate import LEAD_TOKENS, answer_budget, prompt_names
 from finetune.evaluation.judging import AnswerJudge
 from finetune.evaluation.prefixes import PrefixMemo, front_of_all
-from finetune.evaluation.prompt_cache import answer_log_prob, run_prompts
+from finetune.evaluation.prompt_cache import log_prob_behind, run_prompts
 from finetune.evaluation.unembedding import vocabulary
 from interp.measures.context import require_room
 from interp.measures.spans import PromptBatch
@@ -97,7 +97,7 @@ class AnswerScorer:
         cache, logits = run_prompts(model, rows, pad, front=front, memo=memo)
         first = logits.float().log_softmax(-1)
         del logits
-        log_prob = answer_log_prob(cache, first, [self.golds.tokens[i] for i in facts])
+        log_prob = log_prob_behind(cache, first, [self.golds.tokens[i] for i in facts])
         told = []
         for relation, here in self.golds.by_relation(fact):
             answers, said = self.golds.sets[relation], first[here.to(first.device)]
