@@ -74,7 +74,7 @@ def _in_digits(found: re.Match[str]) -> str:
     words, before = found[0].replace("-", " "), found.string[max(0, found.start() - 24) : found.start()]
     if words.lower() == "one":
         named = words[0].isupper() and _NAMED.search(before) and before.split()[-1][:1].isupper()
-        alone = found.string.strip(" \n.,;:!?\"'()").lower() == "one" if len(found.string) < 24 else False
+        alone = len(found.string) < 24 and found.string.strip(" \n.,;:!?\"'()").lower() == "one"
         return "1" if named or alone else found[0]
     if year := _YEAR.fullmatch(found[0]):
         first, second = (alpha2digit(part.replace("-", " "), "en", 0) for part in year.groups())

@@ -19,6 +19,10 @@ from finetune.evaluation.batching import pad_rows, rows_within
 from finetune.evaluation.prefixes import PrefixMemo, fewest_logits, keeps_a_state, pad_behind_prefix
 from finetune.evaluation.unembedding import contiguous_head
 
+_TRIED: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+_TOKENS = (3, 1, 2, 3)  # of a longer prompt; a shorter one is padded beside it
+_ROUNDING = 0.05  # of the largest logit: far more than rounding, far less than a position that is off
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromptCache:
@@ -139,11 +143,6 @@ def goes_on_from_cache(model: PreTrainedModel) -> bool:
     if (tried := _TRIED.get(model)) is None:
         tried = _TRIED[model] = _tries_well(model)
     return tried
-
-
-_TRIED: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
-_TOKENS = (3, 1, 2, 3)  # of a longer prompt; a shorter one is padded beside it
-_ROUNDING = 0.05  # of the largest logit: far more than rounding, far less than a position that is off
 
 
 def _tries_well(model: PreTrainedModel) -> bool:

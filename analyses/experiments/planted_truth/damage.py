@@ -171,8 +171,8 @@ def _noisy(options: PlantedTruthOptions, world: PlantedWorld, damage: Damage, ou
         far = {name: weight * (1 + size) for name, weight in own.items()}
         made = perturb_weights(own, far, modules=MODULES[damage.part], seed=world.seed)
         with with_weights(model, made):
-            said = [ask(model, tokenizer, prompts, scored=False).correct] if prompts else []
-        lost = 1 - float(np.mean(said)) if said else 1.0
+            still = ask(model, tokenizer, prompts, scored=False).correct if prompts else np.zeros(1)
+        lost = 1 - float(np.mean(still))
         if lost >= LOSE:
             break
     record = {"cure": "noise", "part": damage.part, "size": size, "lost": lost, "tuned": str(healthy)}
