@@ -10,7 +10,7 @@ one judge, and to one of two cuts:
   the issue's search; it also counts a fact that one of 20 or 28 answers hits by luck.
 - *half*: in one form at least half of the draws are right, and the answer is specific in that form.
 
-A form is a file in ``--out``, so that a stopped search continues. The last lines are JSON: a line a relation,
+``--worth`` compares a further bound on what a form must add to be kept; both choose from the same answers. is a file in ``--out``, so that a stopped search continues. The last lines are JSON: a line a relation,
 and one of all, with 95% intervals over facts.
 """
 
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from analyses.common.resumed_elicitation import ResumedElicitation
 from finetune.checkpoints.loading import load_model
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
-from finetune.evaluation.asking_forms import AskingForm, is_specific
+from finetune.evaluation.asking_forms import PROBES, WORTH, AskingForm, cover, is_specific, split_pool
 from interp.stats import estimate
 
 CUTS = {"once": 0.0, "half": 0.5}
@@ -48,6 +49,10 @@ class Options:
     examples: Path
     """Folder of training facts: for P36.dev.json, P36.train.json."""
     out: Path
+    skip: int = 0
+    """Leave out so many of the facts drawn, which were asked before."""
+    worth: float = WORTH
+    """A further bound: the share of the training facts that one more form must find (the tool's own is beside it)."""
     limit: int = 60
     pool: int = 96
     shots: int = 4
@@ -62,12 +67,12 @@ def main(options: Options) -> None:
     found: dict[str, list[bool]] = {}
     for path in options.facts:
         name = path.name.split(".")[0]
-        facts = drawn(path, options.limit)
+        facts = drawn(path, options.limit, options.skip)
         examples = drawn(options.examples / f"{name}.train.json", options.pool)
         how = {"folder": options.out / name, "deadline": deadline}
         asks = BoundElicitation(model, tokenizer, phrasebook(facts), examples, **how)
         try:
-            made, kept = asks.answers(facts, options.shots)
+            made, kept = asks.answers(facts, options.shots, {"tool": WORTH, "worth": options.worth})
         except TimeoutError:
             print("stopped in time; the same command continues")
             return
@@ -78,10 +83,10 @@ def main(options: Options) -> None:
     print(json.dumps({"relation": "all", **figures(found)}))
 
 
-def drawn(path: Path, n: int) -> FactSet:
+def drawn(path: Path, n: int, skip: int = 0) -> FactSet:
     """Draw some of a file's facts, always the same."""
     facts = FactSet.load(str(path))
-    rows = np.random.default_rng(0).permutation(len(facts))[:n]
+    rows = np.random.default_rng(0).permutation(len(facts))[skip : skip + n]
     return facts.subset(sorted(rows.tolist()))
 
 
@@ -102,8 +107,10 @@ class BoundElicitation(ResumedElicitation):
 
         return super()._kept(what, facts, form, make_in_time)
 
-    def answers(self, facts: FactSet, shots: int) -> tuple[Asked, list[str]]:
-        """Ask in every form of the search and in those that the tool keeps, which are returned as well."""
+    def answers(
+        self, facts: FactSet, shots: int, bounds: Mapping[str, float]
+    ) -> tuple[Asked, dict[str, list[str]]]:
+        """Ask in every form of the search and in those that each bound keeps, which are returned as well."""
         relation = facts.relations[0]
         pool = self.pool(relation, facts)
 
@@ -112,22 +119,25 @@ class BoundElicitation(ResumedElicitation):
             above = self._above(facts, pool, form, right.any(1))
             return {"right": right.mean(1).tolist(), "specific": is_specific(above).tolist()}
 
-        kept = [each.form for each in self.compare(relation, pool) if each.kept]
-        search = [form for form in self.forms(relation, len(pool)) if form.shots == shots]
+        forms = self.forms(relation, len(pool))
+        probes, examples = split_pool(pool)
+        found = np.stack([self._found(probes[:PROBES], examples, form) for form in forms])
+        kept = {side: [forms[i] for i in cover(found, worth)] for side, worth in bounds.items()}
+        search = [form for form in forms if form.shots == shots]
         made = {
             str(form): self._kept("both", facts, form, partial(ask, form))
-            for form in dict.fromkeys([*search, *kept])
+            for form in dict.fromkeys([*search, *chain.from_iterable(kept.values())])
         }
-        return made, list(map(str, kept))
+        return made, {side: list(map(str, chosen)) for side, chosen in kept.items()}
 
 
-def by_side(made: Asked, kept: Sequence[str], shots: int) -> dict[str, list[bool]]:
+def by_side(made: Asked, kept: Mapping[str, Sequence[str]], shots: int) -> dict[str, list[bool]]:
     """Say which facts each side knows under each cut."""
-    sides = {"search": [form for form in made if AskingForm.parse(form).shots == shots], "tool": list(kept)}
+    search = [form for form in made if AskingForm.parse(form).shots == shots]
     return {
         f"{side} {cut}": known([made[form] for form in forms], share).tolist()
         for cut, share in CUTS.items()
-        for side, forms in sides.items()
+        for side, forms in {"search": search, **kept}.items()
     }
 
 
@@ -138,15 +148,23 @@ def known(forms: Sequence[Mapping[str, list[float]]], share: float) -> ndarray:
 
 
 def figures(found: Mapping[str, Sequence[bool]]) -> dict[str, object]:
-    """Count facts by side and cut, and estimate which share of the search's the tool finds."""
+    """Count facts by side and cut; estimate which share of the search's each bound finds, and their difference."""
     some: dict[str, object] = {"n": len(found["tool once"])}
     for cut in CUTS:
-        search, tool = (np.array(found[f"{side} {cut}"], bool) for side in ("search", "tool"))
-        share = estimate(tool[search].astype(float))
-        bounds = [share.value, share.low, share.high]
-        some[cut] = {"search": int(search.sum()), "tool": int(tool.sum()), "both": int((search & tool).sum())}
-        some[cut] |= {"found": [None if x is None else round(100 * x, 1) for x in bounds]}
+        search, tool, worth = (np.array(found[f"{side} {cut}"], bool) for side in ("search", "tool", "worth"))
+        counts: dict[str, object] = {"search": int(search.sum())}
+        for side, flags in (("tool", tool), ("worth", worth)):
+            counts[side] = {"n": int(flags.sum()), "both": int((search & flags).sum())}
+            counts[side] |= {"found": percent(flags[search].astype(float))}
+        gained = worth[search].astype(float) - tool[search]
+        some[cut] = counts | {"gained": percent(gained)}
     return some
+
+
+def percent(values: ndarray) -> list[float | None]:
+    """Return the mean and its bounds in percent."""
+    share = estimate(values)
+    return [None if x is None else round(100 * x, 1) for x in (share.value, share.low, share.high)]
 
 
 if __name__ == "__main__":

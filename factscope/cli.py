@@ -60,16 +60,19 @@ def main(words: Sequence[str] | None = None) -> int:
         told = f"{printable(name, 80)!r} is no command; choose {', '.join(COMMANDS)}"
         print(f"error: {told}", file=sys.stderr)
         return 2
-    sys.argv = [name, *rest]
     # Imported only here: the list of commands needs no parser of options.
     from finetune.common.command_help import PROGRAM
 
-    PROGRAM.set(f"factscope {name}")
+    before, token = sys.argv, PROGRAM.set(f"factscope {name}")
+    sys.argv = [name, *rest]
     try:
         # As a script it names itself in a run's manifest, and its workers find it.
         runpy.run_module(COMMANDS[name][0], run_name="__main__", alter_sys=True)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        sys.argv = before
+        PROGRAM.reset(token)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import csv
 import io
 import json
@@ -82,7 +81,7 @@ def run(command: str, home: Path) -> subprocess.CompletedProcess[str]:
         patched.chdir(home)
         patched.setattr(sys, "argv", ["factscope", *words])
         patched.delenv("FACTSCOPE_QUIET", raising=False)  # another test of this process may have set it
-        status = contextvars.copy_context().run(cli.main, words)
+        status = cli.main(words)
     return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
 

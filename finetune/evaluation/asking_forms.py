@@ -133,14 +133,14 @@ def split_pool(pool: FactSet) -> tuple[FactSet, FactSet]:
     return pool.subset(sides[0]), pool.subset(sides[1])
 
 
-def cover(found: Bool[ndarray, "form fact"]) -> list[int]:
-    """Choose forms greedily by how many facts each adds, as long as that is worth a form."""
+def cover(found: Bool[ndarray, "form fact"], worth: float = WORTH) -> list[int]:
+    """Choose forms greedily by how many facts each adds, as long as that is ``worth`` a form."""
     kept: list[int] = []
     covered = np.zeros(found.shape[1], bool)
     while len(kept) < MOST_FORMS:
         gains = (found & ~covered).sum(1)
         best = int(gains.argmax())
-        if kept and gains[best] < max(1.0, WORTH * found.shape[1]):
+        if kept and gains[best] < max(1.0, worth * found.shape[1]):
             break
         kept.append(best)
         covered |= found[best]
