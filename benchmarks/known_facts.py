@@ -10,7 +10,8 @@ one judge, and to one of two cuts:
   the issue's search; it also counts a fact that one of 20 or 28 answers hits by luck.
 - *half*: in one form at least half of the draws are right, and the answer is specific in that form.
 
-``--worth`` compares a further bound on what a form must add to be kept; both choose from the same answers. is a file in ``--out``, so that a stopped search continues. The last lines are JSON: a line a relation,
+``--worth`` compares a further bound on what a form must add to be kept; both choose from the same answers. A
+form is a file in ``--out``, so that a stopped search continues. The last lines are JSON: a line a relation,
 and one of all, with 95% intervals over facts.
 """
 
@@ -52,7 +53,7 @@ class Options:
     skip: int = 0
     """Leave out so many of the facts drawn, which were asked before."""
     worth: float = WORTH
-    """A further bound: the share of the training facts that one more form must find (the tool's own is beside it)."""
+    """A further bound, beside the tool's: the share of training facts that one more form must find."""
     limit: int = 60
     pool: int = 96
     shots: int = 4
@@ -148,7 +149,7 @@ def known(forms: Sequence[Mapping[str, list[float]]], share: float) -> ndarray:
 
 
 def figures(found: Mapping[str, Sequence[bool]]) -> dict[str, object]:
-    """Count facts by side and cut; estimate which share of the search's each bound finds, and their difference."""
+    """Count facts by side and cut; estimate what share of the search each bound finds, and what is gained."""
     some: dict[str, object] = {"n": len(found["tool once"])}
     for cut in CUTS:
         search, tool, worth = (np.array(found[f"{side} {cut}"], bool) for side in ("search", "tool", "worth"))
