@@ -72,7 +72,7 @@ def ask(
     Raises:
         InputError: a prompt leaves no room to answer or, where answers are scored, for its own.
     """
-    from finetune.evaluation.prompt_cache import goes_on_from_cache
+    from finetune.evaluation.cache_parity import goes_on_from_cache
 
     judge = judge or AnswerJudge.of(prompts)
     how: dict[str, Any] = {"memo": memo, "budget": budget or TokenBudget()}

@@ -62,24 +62,16 @@ def common_prefix(model: PreTrainedModel, rows: Sequence[Sequence[int]], room: i
         rows: tokens of prompts.
         room: how many tokens more will stand behind each.
     """
+    from finetune.evaluation.cache_parity import goes_on_from_cache
+
     # Padding stands between a shared prefix and the rest of a row: a sliding window would count it, so does
-    # MPT's bias, which tells distances by places in the cache, and a state would take it in.
-    barred = model.config.model_type == "mpt" or keeps_a_state(model)
-    reach = 0 if barred else sliding_window(model) or math.inf
+    # MPT's bias, which tells distances by places in the cache.
+    reach = 0 if model.config.model_type == "mpt" else sliding_window(model) or math.inf
     if len(rows) < 2 or max(map(len, rows)) + room > reach:
         return 0
     n = min(map(len, rows)) - 1
     same = next((k for k in range(n) if any(row[k] != rows[0][k] for row in rows)), n)
-    return same if same >= FEWEST_SHARED else 0
-
-
-def keeps_a_state(model: PreTrainedModel) -> bool:
-    """Tell of a model with layers that keep a state (convolutions, linear attention) for keys and values."""
-    from transformers import DynamicCache
-    from transformers.cache_utils import LinearAttentionCacheLayerMixin
-
-    layers = DynamicCache(config=model.config).layers
-    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
+    return same if same >= FEWEST_SHARED and goes_on_from_cache(model) else 0
 
 
 def run_prefix(

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
@@ -16,12 +15,9 @@ from transformers.cache_utils import DynamicLayer
 
 from finetune.common.errors import InputError
 from finetune.evaluation.batching import pad_rows, rows_within
-from finetune.evaluation.prefixes import PrefixMemo, fewest_logits, keeps_a_state, pad_behind_prefix
+from finetune.evaluation.cache_parity import goes_on_from_cache
+from finetune.evaluation.prefixes import PrefixMemo, fewest_logits, pad_behind_prefix
 from finetune.evaluation.unembedding import contiguous_head
-
-_TRIED: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
-_TOKENS = (3, 1, 2, 3)  # of a longer prompt; a shorter one is padded beside it
-_ROUNDING = 0.05  # of the largest logit: far more than rounding, far less than a position that is off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +120,7 @@ def run_prompts(
         memo: what was run before.
 
     Raises:
-        InputError: layers of the model keep something else than keys and values.
+        InputError: the model does not go on from its cache.
     """
     with torch.inference_mode(), contiguous_head(model):
         ids, mask, kept = pad_behind_prefix(model, rows, pad, front, memo, _empty_cache(model))
@@ -134,36 +130,12 @@ def run_prompts(
     return PromptCache(model=model, ids=ids, mask=mask, kept=kept), logits
 
 
-def goes_on_from_cache(model: PreTrainedModel) -> bool:
-    """Whether a padded prompt and what is kept of it are read as the whole text is, tried on a few tokens.
-
-    Models that keep a state do not, nor such as pass over the cache or over positions that they are given
-    (OpenAI's first GPT, XLNet, RWKV, Bart's decoder).
-    """
-    if (tried := _TRIED.get(model)) is None:
-        tried = _TRIED[model] = _tries_well(model)
-    return tried
-
-
-def _tries_well(model: PreTrainedModel) -> bool:
-    model.eval()
-    short, tail = _TOKENS[1:3], _TOKENS[3:]
-    try:
-        cache, first = run_prompts(model, [_TOKENS, short], 0)
-        behind = cache.tail_logits(torch.tensor([tail]), torch.tensor([1]))[0, 0]
-        with torch.inference_mode():
-            whole = model(input_ids=torch.tensor([[*short, *tail]], device=model.device)).logits[0, -2:]
-    except (InputError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):
-        return False
-    difference = (torch.stack([first[1], behind]) - whole).abs().max()
-    return bool(difference <= _ROUNDING * whole.abs().max())
-
-
 def _empty_cache(model: PreTrainedModel) -> DynamicCache:
-    if keeps_a_state(model):
+    if not goes_on_from_cache(model):
         raise InputError(
-            f"{type(model).__name__}: has layers that keep a state instead of keys and values (convolutions, "
-            "linear attention), behind which no second answer can be scored; give a model of attention alone"
+            f"{type(model).__name__}: does not read on from its keys and values as it reads the whole text "
+            "(layers that keep a state, such as convolutions and linear attention, or a cache that is passed "
+            "over), so that no second answer can be scored behind a prompt; give a model of attention alone"
         )
     return DynamicCache()
 

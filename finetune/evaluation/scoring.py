@@ -153,6 +153,8 @@ def score_grid(
 ) -> Float[np.ndarray, "prompt answer"]:
     """Score every answer behind every prompt, in nats; a prompt is run once.
 
+    A model that does not go on from its cache (:func:`goes_on_from_cache`) runs it once an answer.
+
     Args:
         model: the plain model.
         prompts: their tokens.
@@ -168,6 +170,7 @@ def score_grid(
     """
     import torch
 
+    from finetune.evaluation.cache_parity import goes_on_from_cache
     from finetune.evaluation.prompt_cache import run_prompts
     from finetune.evaluation.unembedding import vocabulary
 
@@ -175,6 +178,8 @@ def score_grid(
     require_context(model, widths := [len(prompt) + longest for prompt in prompts], names)
     scores = np.zeros((len(prompts), len(answers)))
     model.eval()
+    if prompts and answers and not goes_on_from_cache(model):
+        return _score_whole_texts(model, prompts, answers, budget or TokenBudget())
     # An answer's tokens behind all rows are unembedded at once.
     most = rows_within(vocabulary(model), max(longest - 1, 1))
     front = front_of_all(model, prompts, longest, memo)
@@ -189,6 +194,26 @@ def score_grid(
 
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most)
     return scores
+
+
+def _score_whole_texts(
+    model: PreTrainedModel, prompts: Sequence[Ids], answers: Sequence[Ids], budget: TokenBudget
+) -> Float[np.ndarray, "prompt answer"]:
+    """Score every answer behind every prompt by a pass over the whole text."""
+    from finetune.evaluation.unembedding import vocabulary
+
+    pairs = [(prompt, answer) for prompt in prompts for answer in answers]
+    scores = np.zeros(len(pairs))
+
+    def work(chunk: list[int]) -> None:
+        logits = answer_logits(model, [pairs[i] for i in chunk], 0)
+        for k, i in enumerate(chunk):
+            answer = pairs[i][1]
+            scores[i], _ = _score_answer(logits[k, : len(answer) + 1].cpu(), answer, frozenset())
+
+    most = rows_within(vocabulary(model), max(map(len, answers)) + 1)
+    run_in_batches([len(prompt) + len(answer) for prompt, answer in pairs], work, budget=budget, most=most)
+    return scores.reshape(len(prompts), len(answers))
 
 
 def _add_tails(

@@ -23,12 +23,14 @@ from transformers import (
 
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
-from finetune.data.tokenization import tokenize
+from finetune.data.tokenization import tokenize, tokenize_with_answer
 from finetune.evaluation.batching import TokenBudget, context_limit, sliding_window
+from finetune.evaluation.cache_parity import goes_on_from_cache
 from finetune.evaluation.decoding import complete_cached
 from finetune.evaluation.generate import ask, generate, score
 from finetune.evaluation.prefixes import PrefixMemo, common_prefix
-from finetune.evaluation.prompt_cache import goes_on_from_cache, run_prompts
+from finetune.evaluation.prompt_cache import run_prompts
+from finetune.evaluation.scoring import score_grid, score_pairs
 from tests import architectures
 
 FRONT = "Marie Curie was born in Paris. Marie Curie was born in New York. "
@@ -189,6 +191,19 @@ def test_models_that_do_not_go_on_from_a_cache_are_asked_and_scored_apart(
     both = ask(model, tiny_tokenizer, some, max_new_tokens=3)
     np.testing.assert_allclose(both.log_prob, score(model, tiny_tokenizer, some)[0], atol=1e-4)
     assert list(both.predictions) == generate(model, tiny_tokenizer, some, max_new_tokens=3)
+    # What prompts begin with is not run once, nor is a prompt run once for many answers.
+    some = prompts(FRONT)
+    for memo in (None, PrefixMemo()):
+        pairs = tokenize_with_answer(tiny_tokenizer, some, ["New York", "Paris", "Rome", "Bob", "Ada"])
+        plain, _ = score_pairs(model, tiny_tokenizer, pairs, ["x"] * 5)
+        np.testing.assert_allclose(
+            score_pairs(model, tiny_tokenizer, pairs, ["x"] * 5, memo=memo)[0], plain, atol=1e-4
+        )
+        heads, answers = zip(*pairs, strict=True)
+        grid = score_grid(model, heads, answers, ["x"] * 5, memo=memo)
+        np.testing.assert_allclose(grid.diagonal(), plain, atol=1e-4)
+        said = generate(model, tiny_tokenizer, some, max_new_tokens=3, memo=memo)
+        assert said == generate(model, tiny_tokenizer, some, max_new_tokens=3)
 
 
 def test_a_window_that_holds_a_prompt_and_not_its_neighbours_answer_shares_no_prefix(
