@@ -27,6 +27,7 @@ from finetune.data.phrasebooks import ASKED
 from finetune.data.prompt_formats import PromptFormat, ask_in_format, prompts_within_context
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import answer_ids, tokenize, tokenize_with_answer
+from finetune.evaluation.answer_grid import score_grid
 from finetune.evaluation.asking_forms import (
     DRAWS,
     PROBES,
@@ -45,7 +46,6 @@ from finetune.evaluation.consistency import WEAKLY, consistency_classes, decodes
 from finetune.evaluation.generate import generate, prompt_names, score
 from finetune.evaluation.judging import AnswerJudge
 from finetune.evaluation.prefixes import PrefixMemo
-from finetune.evaluation.scoring import score_grid
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

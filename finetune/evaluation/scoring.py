@@ -20,11 +20,10 @@ from finetune.evaluation.batching import (
 from finetune.evaluation.prefixes import PrefixMemo, front_of_all, run_prefix
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Float, Int
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from finetune.evaluation.prompt_cache import PromptCache
 
 Ids = tuple[int, ...]
 
@@ -72,7 +71,7 @@ def score_pairs(
         logits = answer_logits(model, [pairs[i] for i in chunk], pad, front=front(chunk), memo=memo)
         for k, i in enumerate(chunk):
             answer = pairs[i][1]
-            log_prob[i], exact[i] = _score_answer(logits[k, : len(answer) + 1].cpu(), answer, ends)
+            log_prob[i], exact[i] = score_answer(logits[k, : len(answer) + 1].cpu(), answer, ends)
 
     most = rows_within(vocabulary(model), longest + 1)
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most, advance=advance)
@@ -141,106 +140,11 @@ def answer_positions(pairs: Sequence[tuple[Ids, Ids]]) -> Int[Tensor, "pair nth"
     return starts[:, None] + torch.minimum(torch.arange(int(lengths.max()) + 1), lengths[:, None])
 
 
-def score_grid(
-    model: PreTrainedModel,
-    prompts: Sequence[Ids],
-    answers: Sequence[Ids],
-    names: Sequence[str],
-    *,
-    least: Sequence[float] | None = None,
-    memo: PrefixMemo | None = None,
-    budget: TokenBudget | None = None,
-) -> Float[np.ndarray, "prompt answer"]:
-    """Score every answer behind every prompt, in nats; a prompt is run once.
+def score_answer(logits: Float[Tensor, "pos vocab"], answer: Ids, ends: frozenset[int]) -> tuple[float, bool]:
+    """Score an answer (nats) by the logits of its tokens and of what follows; say whether it is greedy.
 
-    A model that does not go on from its cache (:func:`goes_on_from_cache`) runs it once an answer.
-
-    Args:
-        model: the plain model.
-        prompts: their tokens.
-        answers: their tokens, as they stand behind these prompts.
-        names: what a prompt is called in an error.
-        least: each answer's score below which it does not matter by how much: where its first token alone
-            scores less, so does the answer, and that stands in the score's place.
-        memo: run what prompts begin with (solved examples) once; nothing is shared without it.
-        budget: how many tokens a forward pass takes.
-
-    Raises:
-        InputError: a prompt with an answer is longer than the model can read.
+    Without ends, what follows does not matter.
     """
-    import torch
-
-    from finetune.evaluation.cache_parity import goes_on_from_cache
-    from finetune.evaluation.prompt_cache import run_prompts
-    from finetune.evaluation.unembedding import vocabulary
-
-    longest = max(map(len, answers), default=0)
-    require_context(model, widths := [len(prompt) + longest for prompt in prompts], names)
-    scores = np.zeros((len(prompts), len(answers)))
-    model.eval()
-    if prompts and answers and not goes_on_from_cache(model):
-        return _score_whole_texts(model, prompts, answers, budget or TokenBudget())
-    # An answer's tokens behind all rows are unembedded at once.
-    most = rows_within(vocabulary(model), max(longest - 1, 1))
-    front = front_of_all(model, prompts, longest, memo)
-    bounds = torch.full((len(answers),), -torch.inf) if least is None else torch.tensor(least)
-
-    def work(chunk: list[int]) -> None:
-        some = [prompts[i] for i in chunk]
-        kept, logits = run_prompts(model, some, 0, front=front(chunk), memo=memo)
-        first = logits.float().log_softmax(-1)[:, [answer[0] for answer in answers]].cpu()
-        _add_tails(kept, first, answers, ~(first < bounds))
-        scores[chunk] = first.numpy()
-
-    run_in_batches(widths, work, budget=budget or TokenBudget(), most=most)
-    return scores
-
-
-def _score_whole_texts(
-    model: PreTrainedModel, prompts: Sequence[Ids], answers: Sequence[Ids], budget: TokenBudget
-) -> Float[np.ndarray, "prompt answer"]:
-    """Score every answer behind every prompt by a pass over the whole text."""
-    from finetune.evaluation.unembedding import vocabulary
-
-    pairs = [(prompt, answer) for prompt in prompts for answer in answers]
-    scores = np.zeros(len(pairs))
-
-    def work(chunk: list[int]) -> None:
-        logits = answer_logits(model, [pairs[i] for i in chunk], 0)
-        for k, i in enumerate(chunk):
-            answer = pairs[i][1]
-            scores[i], _ = _score_answer(logits[k, : len(answer) + 1].cpu(), answer, frozenset())
-
-    most = rows_within(vocabulary(model), max(map(len, answers)) + 1)
-    run_in_batches([len(prompt) + len(answer) for prompt, answer in pairs], work, budget=budget, most=most)
-    return scores.reshape(len(prompts), len(answers))
-
-
-def _add_tails(
-    kept: PromptCache,
-    scores: Float[Tensor, "row answer"],
-    answers: Sequence[Ids],
-    wanted: Bool[Tensor, "row answer"],
-) -> None:
-    """Add to scores of answers' first tokens what the others get, where that is wanted."""
-    import torch
-
-    from finetune.evaluation.prompt_cache import later_log_prob
-
-    lengths = torch.tensor(list(map(len, answers)))
-    for length in sorted({*lengths.tolist()} - {1}):
-        for pairs in (wanted & (lengths == length)).nonzero().split(len(scores)):
-            if len(pairs):
-                row, nth = pairs.unbind(1)
-                whole = torch.tensor([answers[k] for k in nth.tolist()])
-                logits = kept.tail_logits(whole[:, :-1], row)
-                scores[row, nth] += later_log_prob(logits, whole, lengths[nth])
-
-
-def _score_answer(
-    logits: Float[Tensor, "pos vocab"], answer: Ids, ends: frozenset[int]
-) -> tuple[float, bool]:
-    """Score an answer by the logits that predict each of its tokens and then what follows it."""
     import torch
 
     wanted = torch.tensor(answer, dtype=torch.long)

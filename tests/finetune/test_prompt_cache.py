@@ -24,13 +24,14 @@ from transformers import (
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize, tokenize_with_answer
+from finetune.evaluation.answer_grid import score_grid
 from finetune.evaluation.batching import TokenBudget, context_limit, sliding_window
 from finetune.evaluation.cache_parity import goes_on_from_cache
 from finetune.evaluation.decoding import complete_cached
 from finetune.evaluation.generate import ask, generate, score
 from finetune.evaluation.prefixes import PrefixMemo, common_prefix
 from finetune.evaluation.prompt_cache import run_prompts
-from finetune.evaluation.scoring import score_grid, score_pairs
+from finetune.evaluation.scoring import score_pairs
 from tests import architectures
 
 FRONT = "Marie Curie was born in Paris. Marie Curie was born in New York. "
