@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -345,6 +346,7 @@ def test_the_tokenizers_own_bos_is_kept_once(family) -> None:
     assert twice.ids == once.ids
 
 
+@cache
 def real_prompts() -> list[Prompt]:
     """PopQA's and EntityQuestions' questions; of the large training files, those of subjects with digits."""
     found = []
@@ -377,6 +379,8 @@ def test_on_real_questions_the_cover_is_exact(family, name) -> None:
     )
     everything = real_prompts()
     assert len(everything) > 9_000
-    batch = encode(tokenizer, everything)
+    # The real tokenizer reads all; each that was trained here reads a part of its own.
+    parts = [*FAMILIES, "gpt2"]
+    batch = encode(tokenizer, everything if name == "gpt2" else everything[parts.index(name) :: len(parts)])
     check_cover(tokenizer, batch)
     assert not batch.left_out, batch.left_out[:5]
