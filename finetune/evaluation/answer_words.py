@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from finetune.evaluation.number_words import (
     is_same_place,
     of_numeral,
+    with_decimals,
     with_digits,
     with_powers,
     without_groups,
@@ -88,7 +89,7 @@ def words_of(text: str) -> list[Word]:
 
 def _plain(text: str) -> str:
     """Write a text in the one way in which it is split: no invisible characters, numbers without commas."""
-    text = with_powers(without_groups(_INVISIBLE.sub("", text)))
+    text = with_decimals(with_powers(without_groups(_INVISIBLE.sub("", text))))
     return with_digits(unicodedata.normalize("NFKC", text).translate(_SAME).replace("&", " and "))
 
 
@@ -101,14 +102,15 @@ def _in_full(words: Sequence[Word], i: int) -> Word:
     return replace(word, text=_SHORT[word.text]) if named else word
 
 
-def compound(words: Sequence[Word]) -> tuple[Word, ...]:
+def compound(words: Sequence[Word], *, possessive: bool = False) -> tuple[Word, ...]:
     """Write as one what a hyphen or an apostrophe joins: "N'Djamena" as "ndjamena", "COVID-19" as "covid19".
 
-    What is no part of a name stays apart: "Kenya's", "isn't", and one number behind another.
+    What is no part of a name stays apart: "isn't", one number behind another, and "Kenya's", but for a
+    ``possessive`` that is one ("McDonald's" as "mcdonalds").
     """
     made: list[Word] = []
     for word in words:
-        suffix = word.before == "'" and word.text in _SUFFIXES
+        suffix = word.before == "'" and word.text in _SUFFIXES and not (possessive and word.text == "s")
         numbers = bool(made) and made[-1].text[-1:].isdigit() and word.text[:1].isdigit()
         if word.joined and word.before in ("-", "'") and not (suffix or numbers):
             made[-1] = replace(made[-1], text=made[-1].text + word.text)

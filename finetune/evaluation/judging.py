@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 from finetune.evaluation.answer_words import Word, compound, fold, is_lead, lead_in, reads_as, words_of
@@ -137,6 +137,9 @@ def normalise(text: str) -> str:
 
 Key = tuple[str, ...]
 Index = Mapping[str, Sequence[tuple[Key, str]]]
+Reading = Callable[[Sequence[Word]], tuple[Word, ...]]
+# Ways to read what joins words of a name; a later one is tried where an earlier one meets no name.
+_READINGS: tuple[Reading, ...] = (tuple, compound, partial(compound, possessive=True))
 
 
 @lru_cache(maxsize=4096)
@@ -145,11 +148,11 @@ def _words(said: str) -> tuple[Word, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _index(names: tuple[str, ...], compounds: bool) -> Index:
+def _index(names: tuple[str, ...], reading: int) -> Index:
     """Group names by their first word, the longest first."""
     groups: dict[str, list[tuple[Key, str]]] = {}
     for name in names:
-        if key := _key(name, compounds):
+        if key := _key(name, reading):
             groups.setdefault(key[0], []).append((key, name))
     return {word: sorted(some, key=lambda entry: -len(entry[0])) for word, some in groups.items()}
 
@@ -171,25 +174,27 @@ def _is_spelt(name: str, words: Sequence[Word]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _key(name: str, compounds: bool = False) -> Key:
+def _key(name: str, reading: int = 0) -> Key:
     """Return a name's words without an article in front, which the text may have or not."""
-    written = words_of(name)
-    words = tuple(word.text for word in (compound(written) if compounds else written))
+    words = tuple(word.text for word in _READINGS[reading](words_of(name)))
     return words[1:] if len(words) > 1 and words[0] in ("the", "a", "an") else words
 
 
 def _given(said: str, names: Sequence[tuple[str, ...]], subject: str, *, common: bool) -> str | None:
-    """Return the first of some names to be met, with joined words apart or else as one ("Spiderman")."""
+    """Return the first of some names to be met; joined words are read apart, or else as one ("Spiderman")."""
     apart, whole = _words(said), compound(_words(said))
-    found = _first_name(apart, [_index(some, False) for some in names], _key(subject), common=common)
-    if found is not None or (whole == apart and not _has_compounds(names[0])):
-        return found
-    return _first_name(whole, [_index(some, True) for some in names], _key(subject, True), common=common)
+    for reading in range(len(_READINGS)):
+        if reading == 0 or whole != apart or _is_read_otherwise(names[0], reading):
+            words, about = whole if reading else apart, _key(subject, min(reading, 1))
+            found = _first_name(words, [_index(some, reading) for some in names], about, common=common)
+            if found is not None:
+                return found
+    return None
 
 
 @lru_cache(maxsize=4096)
-def _has_compounds(names: tuple[str, ...]) -> bool:
-    return any(_key(name) != _key(name, True) for name in names)
+def _is_read_otherwise(names: tuple[str, ...], reading: int) -> bool:
+    return any(_key(name) != _key(name, reading) for name in names)
 
 
 def _first_name(words: Sequence[Word], indices: Sequence[Index], subject: Key, *, common: bool) -> str | None:
@@ -226,17 +231,15 @@ def _longest(words: Sequence[Word], at: int, indices: Sequence[Index]) -> tuple[
 
 def _is_written(name: str, words: Sequence[Word], at: int, end: int) -> bool:
     """Whether upper and lower case allow a name: "us" is not "US", nor the "Red Devils" red."""
-    if len(name) <= 3 and name.isupper():
+    if len(name) <= 3 and name.isupper() and name[0].isalpha():
         return words[at].upper
-    goes_on = end < len(words) and words[end].upper and words[end].before == " "
-    return not (name[:1].islower() and at > 0 and words[at].upper and goes_on)
+    named = end < len(words) and words[end].upper and words[end].before == " "
+    return not (name[:1].islower() and at > 0 and words[at].upper and named)
 
 
 def _shared(words: Sequence[Word], subject: Key) -> int:
-    n = 0
-    while n < min(len(words), len(subject)) and words[n].text == subject[n]:
-        n += 1
-    return n
+    pairs = enumerate(zip(words, subject, strict=False))
+    return next((n for n, (word, part) in pairs if word.text != part), min(len(words), len(subject)))
 
 
 def _taken_back(words: Sequence[Word], at: int) -> bool:

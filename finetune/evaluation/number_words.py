@@ -7,6 +7,7 @@ number of their own: "two thirds", "half a million", "no one".
 from __future__ import annotations
 
 import re
+import unicodedata
 from decimal import Decimal
 
 from text_to_num import alpha2digit
@@ -22,6 +23,11 @@ _MINUS = re.compile(r"(?:(?<=^)|(?<=[\s(]))-(?=\d)|(?:(?<=\b[A-Z])|(?<=\b[A-Z]{3
 _UNIT = re.compile(
     r"(?<=\d)(?=(?:[kcm]m|[km]g|m[Ll]|[KMGT]B|[kMG]?Hz|kWh?|ms|min|mi|ft|lbs?|oz|mph|km/h|bn)(?![^\W_]))"
 )
+# A share and a temperature in words: what stands behind their numbers in signs.
+_PERCENT = re.compile(r"(?<=\d)\s*(?:percent|per cent|pct\.?)(?![^\W_])", re.I)
+_DEGREES = re.compile(r"(?<=\d)\s*(?:degrees?|°)(?:\s*(C|F)[^\W\d_]*)?(?![^\W_])", re.I)
+# "3½" and "3 1/2" are 3.5; a third has no decimal that ends, and "1/2" alone may be a date.
+_MIXED = re.compile(r"(?<![\d.,/])(?:(\d+) ([1357])/([248])(?![\d/])|(\d*) ?([½¼¾⅛⅜⅝⅞])|(\d+)(?=[⅓⅔]))")
 _MONTHS = "January February March April May June July August September October November December".split()
 _MONTH = rf"\b({'|'.join(_MONTHS)}|Sept\.?|(?:{'|'.join(name[:3] for name in _MONTHS)})\.?)(?![^\W_])"
 _DAY = r"(?<![\d.,:/-])(\d{1,2})(?:st|nd|rd|th)?(?![\d.,:/-]*\d)(?![^\W_])"
@@ -60,11 +66,25 @@ def without_groups(text: str) -> str:
     return _GROUPED.sub(lambda found: re.sub(r"\D", "", found[0]), text)
 
 
+def with_decimals(text: str) -> str:
+    """Write mixed numbers as decimals: "3½" as 3.5."""
+    return _MIXED.sub(_in_decimals, text)
+
+
+def _in_decimals(found: re.Match[str]) -> str:
+    whole, above, below, before, sign, apart = found.groups()
+    if apart:
+        return f"{apart} "
+    part = Decimal(str(unicodedata.numeric(sign))) if sign else Decimal(above) / Decimal(below)
+    return f"{int(whole or before or 0) + part}"
+
+
 def with_digits(text: str) -> str:
     """Write numbers and dates of a text in one way: 5 million is 5000000, July 4th is 4 July."""
     digits = _RUN.sub(_in_digits, text)
     scaled = _SCALED.sub(lambda found: _times(found[1], _MAGNITUDES[found[2].lower()]), digits)
-    signed = _SIGN.sub("-", _UNIT.sub(" ", scaled))
+    shared = _DEGREES.sub(lambda found: f"°{(found[1] or '').upper()}", _PERCENT.sub("%", scaled))
+    signed = _SIGN.sub("-", _UNIT.sub(" ", shared))
     dated = _DAY_FIRST.sub(lambda found: _date(found[1], found[2]), signed)
     return _MINUS.sub("\u2212", _DAY_LAST.sub(lambda found: _date(found[2], found[1]), dated))
 
