@@ -38,7 +38,7 @@ model: $(TESTED)
 # One thread a worker: two workers that each take all cores slow each other down several times over. Each
 # takes whole files, long ones first (tests/conftest.py), so that what a file's tests share is made once.
 test: $(TESTED) lint model
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(TESTED)
 	$(BIN)/ruff check .
