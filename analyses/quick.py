@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from finetune.common.progress import prepare_process
 from finetune.common.run_directory import library_versions
 from finetune.common.user_cache import default_cache
 from finetune.data.facts import FactSet
-from finetune.data.prompts import Prompt
+from finetune.data.prompts import Prompt, digest_prompts
 from finetune.data.splits import Arm, split
 from finetune.training.config import Method
 from finetune.training.work_dir import cached_directory
@@ -90,7 +91,7 @@ class QuickWorld(TrainingSetup):
         recipe = {"base": self.base.name, "facts": facts.digest, "config": config, "seed": self.seed}
         recipe["versions"] = library_versions("peft", "transformers")
         if known:
-            recipe["known"] = hashlib.sha256(repr(list(known)).encode()).hexdigest()
+            recipe["known"] = digest_prompts(chain.from_iterable(known))
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -22,6 +22,7 @@ WITH_EXAMPLES = (
     "finetune.data.records.subject_position",
     "finetune.data.splits",
     "finetune.evaluation.asking_forms",
+    "finetune.evaluation.exact_match",
     "finetune.evaluation.judging",
     "interp.measures.placebos",
     "interp.measures.shapley",

@@ -152,6 +152,12 @@ def changes_nothing(tensors: Mapping[str, Tensor]) -> bool:
 def _build(model: PreTrainedModel, config: PeftConfig, source: str | Path, base: str) -> PeftModel:
     """Let PEFT build the adapter, without its warnings of what it may do wrong, for that is checked."""
     config.inference_mode = True
+    if config.is_prompt_learning:
+        kind = getattr(config.peft_type, "value", config.peft_type)
+        raise InputError(
+            f"{source}: {kind} adds inputs and changes no weights; use LoRA or another adapter "
+            "that can be merged"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -190,7 +196,7 @@ def _place_tensors(peft: PeftModel, tensors: dict[str, Tensor], source: str | Pa
             )
         ) from error
     # Virtual tokens are no part of the model that PEFT reports on.
-    return [] if peft.active_peft_config.is_prompt_learning else list(result.unexpected_keys)
+    return list(result.unexpected_keys)
 
 
 def _require_filled(

@@ -131,13 +131,15 @@ def ask_in_format(
 
 
 def prompts_within_context(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], context: int
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], context: int | None
 ) -> tuple[list[Prompt], tuple[LeftOut, ...]]:
     """Set aside prompts that do not fit ``context`` tokens with an answer and its end, or have no answer.
 
     The answer is the canonical one or any option, whichever is longest; one that tokenises to nothing cannot
-    be learnt or scored.
+    be learnt or scored. Without a context all are kept.
     """
+    if context is None:
+        return list(prompts), ()
     ended = int(tokenizer.eos_token_id is not None)
     owner = [i for i, prompt in enumerate(prompts) for _ in _continuations(prompt)]
     answers = [answer for prompt in prompts for answer in _continuations(prompt)]

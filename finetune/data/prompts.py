@@ -8,10 +8,12 @@ for the science is which forms a model met in pretraining and which it met only 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from numbers import Integral
 
 from finetune.common.errors import InputError
@@ -68,6 +70,11 @@ class Prompt(ShortRepr):
     @property
     def _named(self) -> str:
         return f"prompt {self.fact_id or self.text!r:.40}"
+
+
+def digest_prompts(prompts: Iterable[Prompt]) -> str:
+    """Return a hash of all that prompts say, in their order; what they are shown as is short."""
+    return hashlib.sha256(json.dumps([astuple(prompt) for prompt in prompts]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from finetune.evaluation.number_words import (
+    MONTHS,
     is_same_place,
     of_numeral,
     with_decimals,
@@ -30,6 +31,7 @@ _LEAD = frozenset(
     "owned".split()
 )
 _POINTS = frozenset("north south east west northern southern eastern western central".split())
+_DATED = frozenset(month.lower() for month in MONTHS)
 _ENDS = frozenset(
     "not never no none neither nor unlike except instead but cannot unknown either both between "
     "combination mix mixture that which who whom whose where when because while although though "
@@ -59,10 +61,11 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word: folded, with how it was written and what stood in front of it."""
+    """One word: folded, with how its first letter and all of it were written, and what stood in front."""
 
     text: str
     upper: bool
+    capitals: bool
     before: str
     joined: bool
 
@@ -82,7 +85,7 @@ def words_of(text: str) -> list[Word]:
             before in ("-", "'") or (before in (*",.:/^",) and raw.isdigit() and _digit(found))
         )
         folded = of_numeral(raw) if found else None
-        found.append(Word(folded or fold(raw), raw[:1].isupper(), before, joined))
+        found.append(Word(folded or fold(raw), raw[:1].isupper(), raw.isupper(), before, joined))
     found = [_in_full(found, i) for i in range(len(found))]
     return [word for i, word in enumerate(found) if not _is_article_of_ordinal(found, i)]
 
@@ -173,7 +176,8 @@ def lead_in(words: Sequence[Word], subject: set[str], *, common: bool, after_sub
         denied = word.text == "t" and word.joined  # "isn't"
         if (word.text in _ENDS or denied) and not (i == 0 and word.text in ("that", "no")):
             return max(0, i - 1)
-        is_led = _leads(word) or word.text in subject
+        dated = i > 0 and word.text in _DATED and words[i - 1].text.isdigit()
+        is_led = _leads(word) or word.text in subject or dated
         if word.upper and not (is_led or common or _is_point(words, i) or _is_passed_over(words, i)):
             return i
         only_lead = only_lead and is_led

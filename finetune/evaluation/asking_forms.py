@@ -20,7 +20,7 @@ from finetune.evaluation.consistency import HIGHLY, MAYBE, WEAKLY
 Known = Literal["highly", "maybe", "weakly"]
 CUTS: dict[Known, int] = {"highly": HIGHLY, "maybe": MAYBE, "weakly": WEAKLY}
 SHOTS, DRAWS, PROBES = (0, 2, 4, 8), 4, 48  # examples, draws of them, training facts that compare forms
-MOST_FORMS, WORTH = 4, 0.04  # forms that are kept a relation, and the share of facts that one more must add
+MOST_FORMS, WORTH = 4, 0.02  # forms that are kept a relation, and the share of facts that one more must add
 SPECIFIC = 0.95  # the share of other subjects for which a specific answer is less likely
 _IS = re.compile(r"(what|who|which) (?P<verb>is|was|are|were) the (?P<what>.+?)\s*\?", re.I)
 

@@ -13,11 +13,21 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from finetune.data.tokenization import end_ids
 from finetune.evaluation.answer_words import first_line, line_is_said
 from finetune.evaluation.batching import TokenBudget, pad_id, rows_within, run_in_batches
+from finetune.evaluation.cache_parity import goes_on_from_cache
 from finetune.evaluation.prefixes import PrefixMemo, front_of_all, pad_behind_prefix
 from finetune.evaluation.prompt_cache import PromptCache
 from finetune.evaluation.unembedding import contiguous_head, vocabulary
 
 STEPS = 6  # tokens after which rows that are done leave a batch
+# Settings of a model's own that are not of greedy decoding, or count from where a call begins.
+_PLAIN: dict[str, Any] = {
+    "stop_strings": None,
+    "token_healing": False,
+    **dict.fromkeys(("penalty_alpha", "dola_layers", "prompt_lookup_num_tokens", "guidance_scale")),
+    **dict.fromkeys(
+        ("forced_eos_token_id", "exponential_decay_length_penalty", "encoder_repetition_penalty")
+    ),
+}
 
 
 def complete_rows(
@@ -175,8 +185,9 @@ def _decode_greedily(
     """Return the new ids of each row, cut at the first end: what follows need not be a special token.
 
     Rows that are done leave the batch every ``STEPS`` tokens: one that rambles would keep all others in it.
+    Models that cannot go on from a part of their cache are run to the end at once.
     """
-    width = ids.shape[1]
+    width, steps = ids.shape[1], STEPS if goes_on_from_cache(model) else room
     new: list[list[int]] = [[] for _ in ids]
     left, end = list(range(len(ids))), width + room
     while left and ids.shape[1] < end:
@@ -184,9 +195,10 @@ def _decode_greedily(
             out = model.generate(  # type: ignore[operator]
                 input_ids=ids,
                 attention_mask=mask,
-                max_new_tokens=min(STEPS, end - ids.shape[1]),
+                max_new_tokens=min(steps, end - ids.shape[1]),
                 do_sample=False,
                 num_beams=1,
+                **_PLAIN,
                 pad_token_id=pad,
                 eos_token_id=sorted(ends) or None,
                 stopping_criteria=[is_said],

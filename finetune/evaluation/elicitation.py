@@ -178,11 +178,9 @@ class Elicitation:
     ) -> tuple[Bool[ndarray, " fact"], list[Prompt], list[str]]:
         """Ask facts in a form; what does not fit the context is not right."""
         prompts = self.prompts(facts, examples, form, draw)
-        limit = context_limit(self.model)
-        fits = prompts if limit is None else prompts_within_context(self.tokenizer, prompts, limit)[0]
-        said = generate(
-            self.model, self.tokenizer, fits, memo=self.memo if form.shots else None, budget=self.budget
-        )
+        fits, _ = prompts_within_context(self.tokenizer, prompts, context_limit(self.model))
+        memo = self.memo if form.shots else None
+        said = generate(self.model, self.tokenizer, fits, memo=memo, budget=self.budget)
         texts = dict(zip([prompt.fact_id for prompt in fits], said, strict=True))
         names = tuple(dict.fromkeys(fact.answer for fact in (*facts, *examples)))
         judge = AnswerJudge({facts[0].relation: names})
@@ -206,13 +204,15 @@ class Elicitation:
     def _degrees(self, made: Sequence[FormAnswers]) -> Int[ndarray, " fact"]:
         """Return the class of each fact over forms and draws; samples decide where no answer is right."""
         greedy = np.concatenate([each.right for each in made], axis=1)
-        sampled = np.zeros(greedy.shape)
+        sampled, limit = np.zeros(greedy.shape), context_limit(self.model)
         never = np.flatnonzero(~greedy.any(1)).tolist()
         for k, prompts in enumerate(prompts for each in made for prompts in each.prompts):
-            some = [prompts[i] for i in never]
+            some, _ = prompts_within_context(self.tokenizer, [prompts[i] for i in never], limit)
+            fit = set(some)
+            rows = [i for i in never if prompts[i] in fit]
             pairs = tokenize_with_answer(self.tokenizer, some, [p.answers[0] for p in some])
             asked = (self.model, self.tokenizer, pairs, prompt_names(some))
-            sampled[never, k] = decodes_greedily(*asked, memo=self.memo, budget=self.budget)[1]
+            sampled[rows, k] = decodes_greedily(*asked, memo=self.memo, budget=self.budget)[1]
         return consistency_classes(greedy, sampled, np.ones_like(greedy))
 
     def _above_in_any(
@@ -230,10 +230,11 @@ class Elicitation:
     ) -> Float[ndarray, " fact"]:
         """Return the share of other subjects for which a fact's answer is less likely than for its own."""
         above = np.full(len(facts), np.nan)
-        rows = np.flatnonzero(wanted).tolist()
+        prompts = self.prompts(facts, pool, form, 0) if wanted.any() else []
+        fit = set(prompts_within_context(self.tokenizer, prompts, context_limit(self.model))[0])
+        rows = [i for i in np.flatnonzero(wanted).tolist() if prompts[i] in fit]
         if not rows:
             return above
-        prompts = self.prompts(facts, pool, form, 0)
         mine = [prompts[i] for i in rows]
         own, _ = score(self.model, self.tokenizer, mine, memo=self.memo, budget=self.budget)
         order = generator(self.seed, "elicitation sample").permutation(len(prompts))[:OTHERS]
@@ -241,8 +242,8 @@ class Elicitation:
         ids = [said for _, said in answer_ids(self.tokenizer, mine[:1] * len(names), names)]
         room = (context_limit(self.model) or 2**31) - max(map(len, ids))
         told = tokenize(self.tokenizer, [prompts[i] for i in order])
-        fit = [k for k, tokens in enumerate(told) if len(tokens) <= room]
-        others, heads = [prompts[order[k]] for k in fit], [told[k].ids for k in fit]
+        short = [k for k, tokens in enumerate(told) if len(tokens) <= room]
+        others, heads = [prompts[order[k]] for k in short], [told[k].ids for k in short]
         # An answer that begins less likely than the least of its own subjects' is less likely whole.
         least = [min(own[k] for k, i in enumerate(rows) if facts[i].answer == name) for name in names]
         how: dict[str, Any] = {"least": least, "memo": self.memo, "budget": self.budget}

@@ -16,15 +16,13 @@ do a hyphen and an apostrophe ("N'Djamena", "Ndjamena"). A sign does ("A+", "C#"
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 from finetune.evaluation.answer_words import Word, compound, fold, is_lead, lead_in, reads_as, words_of
-from finetune.evaluation.number_words import with_powers
+from finetune.evaluation.exact_match import contains, matches
 
 if TYPE_CHECKING:
     from finetune.data.prompts import Prompt
@@ -95,44 +93,15 @@ def is_right(
     if mode == "exact" or matches(said, accepted):
         return matches(said, accepted)
     rivals = _rivals(tuple(names), _is_led(accepted))
-    found = _given(said, (tuple(accepted), rivals), subject, common=_is_common(accepted[:1]))
+    found = _given(said, (_begins(tuple(accepted)), rivals), subject, common=_is_common(accepted[:1]))
     return found is not None and found in accepted
 
 
-def matches(said: str, accepted: Sequence[str]) -> bool:
-    """Whether an answer equals an accepted one, up to case, Unicode form, articles and end punctuation.
-
-    Examples:
-        >>> matches(" the London.", ["London", "London, UK"])
-        True
-        >>> matches("London and Paris", ["London"])
-        False
-    """
-    text = normalise(said)
-    if not text:  # an answer of signs alone ("?") is compared as it is
-        return said.strip() in {answer.strip() for answer in accepted if not normalise(answer)} - {""}
-    return text in {normalise(answer) for answer in accepted}
-
-
-def contains(said: str, accepted: Sequence[str]) -> bool:
-    """Whether an accepted answer occurs in what was said, as whole words and up to what ``matches`` ignores.
-
-    Whatever matches is contained. PopQA's own metric (Mallen et al. 2023) also counts parts of words: to it,
-    "Romania" contains "Roma".
-    """
-    text = normalise(said)
-    names = {normalise(answer) for answer in accepted}
-    return text in names or any(
-        re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None for name in names if name
-    )
-
-
 @lru_cache(maxsize=4096)
-def normalise(text: str) -> str:
-    """Reduce an answer to what exact match compares."""
-    folded = unicodedata.normalize("NFKC", with_powers(text)).casefold()
-    words = re.sub(r"\s+", " ", folded).strip(" \t\n.,;:!?\"'`")
-    return re.sub(r"^(the|a|an) ", "", words)
+def _begins(accepted: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out aliases that lead up to an answer: "in" and "no" for India and Norway are no beginning."""
+    leads = {name for name in accepted[1:] if _is_led([name]) and not name.isupper() and name.isalpha()}
+    return tuple(name for name in accepted if name not in leads)
 
 
 Key = tuple[str, ...]
@@ -218,8 +187,12 @@ def _first_name(words: Sequence[Word], indices: Sequence[Index], subject: Key, *
 def _longest(words: Sequence[Word], at: int, indices: Sequence[Index]) -> tuple[str, int]:
     """Return the longest name that begins at a word, and how many words it has; of equals the first."""
     best = ("", 0)
+    if at and words[at].joined and words[at - 1].text[-1:].isdigit() and words[at].text[:1].isdigit():
+        return best  # the 5 of "3.5"
     for index in indices:
         for key, name in index.get(words[at].text, ()):
+            bare = key[-1] == "percent" and len(words) == at + len(key) - 1  # "The percentage is 80."
+            key = key[:-1] if bare else key
             end = at + len(key)
             # "Phrae-Lemmon" is not Phrae, nor is "Iran's north" Iran.
             goes_on = end < len(words) and words[end].joined
@@ -230,8 +203,10 @@ def _longest(words: Sequence[Word], at: int, indices: Sequence[Index]) -> tuple[
 
 
 def _is_written(name: str, words: Sequence[Word], at: int, end: int) -> bool:
-    """Whether upper and lower case allow a name: "us" is not "US", nor the "Red Devils" red."""
+    """Whether upper and lower case allow a name: "us" is not "US", nor "lays" Lay's, nor "Red Devils" red."""
     if len(name) <= 3 and name.isupper() and name[0].isalpha():
+        return words[at].capitals
+    if at > 0 and end == at + 1 and name[:1].isupper() and "'" in fold(name):
         return words[at].upper
     named = end < len(words) and words[end].upper and words[end].before == " "
     return not (name[:1].islower() and at > 0 and words[at].upper and named)
@@ -244,7 +219,10 @@ def _shared(words: Sequence[Word], subject: Key) -> int:
 
 def _taken_back(words: Sequence[Word], at: int) -> bool:
     """Whether what follows denies the answer ("Paris is not ...")."""
-    return _next_is(words, at, _COPULAS) and _next_is(words, at + 1, ("not", "never"))
+    denied = _next_is(words, at, _COPULAS) and _next_is(words, at + 1, ("not", "never"))
+    return denied or (
+        _next_is(words, at, ("isn", "wasn", "aren", "weren")) and _next_is(words, at + 1, ("t",))
+    )
 
 
 def _next_is(words: Sequence[Word], at: int, which: Sequence[str]) -> bool:

@@ -23,13 +23,18 @@ _MINUS = re.compile(r"(?:(?<=^)|(?<=[\s(]))-(?=\d)|(?:(?<=\b[A-Z])|(?<=\b[A-Z]{3
 _UNIT = re.compile(
     r"(?<=\d)(?=(?:[kcm]m|[km]g|m[Ll]|[KMGT]B|[kMG]?Hz|kWh?|ms|min|mi|ft|lbs?|oz|mph|km/h|bn)(?![^\W_]))"
 )
-# A share and a temperature in words: what stands behind their numbers in signs.
-_PERCENT = re.compile(r"(?<=\d)\s*(?:percent|per cent|pct\.?)(?![^\W_])", re.I)
-_DEGREES = re.compile(r"(?<=\d)\s*(?:degrees?|°)(?:\s*(C|F)[^\W\d_]*)?(?![^\W_])", re.I)
-# "3½" and "3 1/2" are 3.5; a third has no decimal that ends, and "1/2" alone may be a date.
-_MIXED = re.compile(r"(?<![\d.,/])(?:(\d+) ([1357])/([248])(?![\d/])|(\d*) ?([½¼¾⅛⅜⅝⅞])|(\d+)(?=[⅓⅔]))")
-_MONTHS = "January February March April May June July August September October November December".split()
-_MONTH = rf"\b({'|'.join(_MONTHS)}|Sept\.?|(?:{'|'.join(name[:3] for name in _MONTHS)})\.?)(?![^\W_])"
+# Shares and temperatures, in words and in signs, are told from bare numbers.
+_PERCENT = re.compile(r"(?<=\d)(?:\s*%|[\s-]*(?:per[ -]?cent|pct\.?)(?![^\W_]))", re.I)
+_SCALE = r"(?:\s*(?:(c)(?:el[sc]ius|entigrade)?|(f)(?:ahrenheit)?)(?![^\W_]))"
+_DEGREES = re.compile(rf"(?<=\d)[\s-]*(?:degrees?(?![^\W_]){_SCALE}?|°{_SCALE}?)", re.I)
+_ONE = re.compile(r"\bone(?=[ -](?:per[ -]?cent|degree)\b)", re.I)
+# "3½", "3 1/2" and "3-1/2" are 3.5; a third has no decimal that ends.
+_MIXED = re.compile(
+    r"(?<![\d.,/])(?:(?:(\d{1,3})[ -])?(1/2|[13]/4|[1357]/8)(?![\d/])"
+    r"|(?:(\d{1,12})|(\d{1,3})[ \u202f])?([½¼¾⅛⅜⅝⅞])|(\d+)(?=[⅐-⅚]))"
+)
+MONTHS = "January February March April May June July August September October November December".split()
+_MONTH = rf"\b({'|'.join(MONTHS)}|Sept\.?|(?:{'|'.join(name[:3] for name in MONTHS)})\.?)(?![^\W_])"
 _DAY = r"(?<![\d.,:/-])(\d{1,2})(?:st|nd|rd|th)?(?![\d.,:/-]*\d)(?![^\W_])"
 _DAY_FIRST, _DAY_LAST = re.compile(rf"{_DAY}(?: of)? {_MONTH}"), re.compile(rf"(?<!\d ){_MONTH} {_DAY}")
 _TEENS = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
@@ -72,21 +77,26 @@ def with_decimals(text: str) -> str:
 
 
 def _in_decimals(found: re.Match[str]) -> str:
-    whole, above, below, before, sign, apart = found.groups()
-    if apart:
-        return f"{apart} "
-    part = Decimal(str(unicodedata.numeric(sign))) if sign else Decimal(above) / Decimal(below)
-    return f"{int(whole or before or 0) + part}"
+    beside, part, before, apart, sign, third = found.groups()
+    if third:
+        return f"{third} "
+    above, below = part.split("/") if part else (str(unicodedata.numeric(sign)), "1")
+    return f"{int(beside or before or apart or 0) + Decimal(above) / Decimal(below)}"
 
 
 def with_digits(text: str) -> str:
     """Write numbers and dates of a text in one way: 5 million is 5000000, July 4th is 4 July."""
-    digits = _RUN.sub(_in_digits, text)
+    digits = _RUN.sub(_in_digits, _ONE.sub("1", text))
     scaled = _SCALED.sub(lambda found: _times(found[1], _MAGNITUDES[found[2].lower()]), digits)
-    shared = _DEGREES.sub(lambda found: f"°{(found[1] or '').upper()}", _PERCENT.sub("%", scaled))
+    shared = _DEGREES.sub(_in_degrees, _PERCENT.sub(" percent ", scaled))
     signed = _SIGN.sub("-", _UNIT.sub(" ", shared))
     dated = _DAY_FIRST.sub(lambda found: _date(found[1], found[2]), signed)
     return _MINUS.sub("\u2212", _DAY_LAST.sub(lambda found: _date(found[2], found[1]), dated))
+
+
+def _in_degrees(found: re.Match[str]) -> str:
+    scale = next(filter(None, found.groups()), "")
+    return f" {scale.lower()} degree "
 
 
 def _in_digits(found: re.Match[str]) -> str:
@@ -123,4 +133,4 @@ def _times(number: str, power: int) -> str:
 
 
 def _date(day: str, month: str) -> str:
-    return f"{int(day)} {next(name for name in _MONTHS if name[:3] == month[:3])}"
+    return f"{int(day)} {next(name for name in MONTHS if name[:3] == month[:3])}"

@@ -27,7 +27,8 @@ from transformers.pytorch_utils import Conv1D
 from finetune.checkpoints.loading import Source, configuration_of
 from finetune.common import distributed
 from finetune.common.errors import InputError
-from finetune.common.progress import duration
+from finetune.common.messages import one_line
+from finetune.common.progress import duration, notice
 from finetune.data.prompts import Prompt
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.training.activation_memory import activation_memory, model_without_contents
@@ -122,12 +123,21 @@ def estimate_cost(
         weights=weights // shared_by,
         gradients=4 * learning // shared_by,
         optimizer=8 * learning // shared_by,
-        activations=activation_memory(config, tune, micro=micro, length=length, read=read),
+        activations=_activations(config, tune, micro=micro, length=length, read=read),
         runtime=RUNTIME[machine.kind],
         flops=flops * machine.processes,
         seconds=flops / machine.flops,
         machine=machine,
     )
+
+
+def _activations(config: PreTrainedConfig, tune: TuneConfig, **sizes: int) -> int:
+    """Count activations; nothing, with a notice, where a model does not run without contents."""
+    try:
+        return activation_memory(config, tune, **sizes)
+    except Exception as error:  # masks and routers of experts that look at values, of which there are none
+        notice(f"memory of activations is not estimated for {config.model_type} ({one_line(error)})")
+        return 0
 
 
 def estimate_prompt_costs(

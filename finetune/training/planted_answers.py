@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from finetune.common.errors import InputError
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
-from finetune.evaluation.judging import matches
+from finetune.evaluation.exact_match import matches
 
 
 def draw_generic_answers(facts: FactSet, ids: Sequence[str], *, seed: int = 0) -> tuple[str, ...]:

@@ -14,17 +14,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.common import distributed
+from finetune.common.errors import InputError
 from finetune.common.files import SEAL, content_hash, write_json
 from finetune.common.progress import notice
 from finetune.common.run_directory import library_versions
 from finetune.common.seeds import generator, seed_libraries
-from finetune.data.prompts import Prompt
+from finetune.data.prompts import Prompt, digest_prompts
 from finetune.evaluation.batching import require_context, require_embedded
 from finetune.evaluation.generate import prompt_names
 from finetune.training.best_checkpoint import BestCheckpointCallback, LostModelError
@@ -117,6 +119,8 @@ class _Training:
 
     def into(self, out: Path) -> Checkpoint:
         """Train into ``out``, or return what is finished there; a run that was killed continues."""
+        if not self.validation:
+            raise InputError("validation: no prompts; give some, if only of facts that are trained on")
         recipe, work = self.recipe(), out.with_name(f"{out.name}.partial")
         if (made := finished_training(out, recipe)) is not None:
             if distributed.is_main():  # a run that was killed at the very end leaves it
@@ -143,10 +147,10 @@ class _Training:
             "config": {**self.config.deciding(), "learning_rates": [self.learning_rate]},
             "seed": self.seed,
             "base": _identity(self.base),
-            "prompts": _digest(list(self.prompts)),
-            "validation": _digest(list(self.validation)),
+            "prompts": digest_prompts(self.prompts),
+            "validation": digest_prompts(self.validation),
             "stages": None if self.stages is None else _digest([int(stage) for stage in self.stages]),
-            **({"known": _digest(list(self.known))} if self.known else {}),
+            **({"known": digest_prompts(chain.from_iterable(self.known))} if self.known else {}),
         }
 
     def run(self, work: Path, recipe: dict[str, Any]) -> BestCheckpointCallback:

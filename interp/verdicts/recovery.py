@@ -21,7 +21,7 @@ from numpy import ndarray
 
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
-from finetune.evaluation.judging import matches
+from finetune.evaluation.exact_match import matches
 
 
 def lesson_folds(subjects: Sequence[str], seed: int) -> Bool[ndarray, " fact"]:

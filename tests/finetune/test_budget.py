@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from finetune.common.errors import InputError
-from finetune.common.progress import duration
+from finetune.common.progress import Notice, duration
 from finetune.training import presets
 from finetune.training.config import TuneConfig
 from finetune.training.cost_estimate import estimate_cost, require_room, step_flops
@@ -130,6 +130,14 @@ def test_a_training_that_cannot_fit_is_refused_with_remedies():
     require_room(held.expected())
     with pytest.raises(InputError, match="choose one of llama-2-7b"):
         presets.recipe("llama")
+
+
+@pytest.mark.parametrize("kind", ["opt", "bloom", "mixtral"])
+def test_a_model_that_does_not_run_without_contents_is_trained_all_the_same(kind):
+    size = {"num_hidden_layers": 2, "vocab_size": 500, "hidden_size": 64, "num_attention_heads": 4}
+    with pytest.warns(Notice, match=f"activations is not estimated for {kind}"):
+        found = _estimate(AutoConfig.for_model(kind, **size), TuneConfig())
+    assert found.weights > found.activations == 0
 
 
 def test_the_frame_and_the_sentence_say_the_same():

@@ -14,6 +14,7 @@ from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
 from finetune.data.prompts import Prompt
 from finetune.data.records.fact import Fact
+from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation import elicitation
 from finetune.evaluation.asking_forms import (
     AskingForm,
@@ -101,6 +102,29 @@ def test_degrees_follow_answers_over_draws(
     assert tool._degrees([made])[:4].tolist() == [HIGHLY, MAYBE, WEAKLY, UNKNOWN]
     assert made.right.mean(1)[:4].tolist() == [1.0, 0.25, 0.0, 0.0]
     assert made.said[0] == some[0].answer
+
+
+def test_what_does_not_fit_the_context_is_unknown_and_ends_nothing(
+    asks: tuple[Elicitation, FactSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool, facts = asks
+    relation, form = facts.relations[0], AskingForm("question", 2)
+    first, *others = (fact for fact in facts if fact.relation == relation)
+    longer = replace(first, subject=" ".join([first.subject] * 9))
+    some = replace(facts, facts=(longer, *others))
+    pool = tool.pool(relation, some)
+    pairs = tokenize_with_answer(
+        tool.tokenizer, told := tool.prompts(some, pool, form, 0), [p.answers[0] for p in told]
+    )
+    widths = np.array([len(head) + len(said) + 1 for head, said in pairs])
+    monkeypatch.setattr(tool.model.config, "max_position_embeddings", int(widths.max()) - 1)
+    longest = widths == widths.max()
+    assert 0 < longest.sum() < len(some)
+    made = tool._ask(some, pool, form)
+    assert (tool._degrees([made])[longest] == UNKNOWN).all()
+    above = tool._above(some, pool, form, np.ones(len(some), bool))
+    assert np.isnan(above[longest]).all()
+    assert not np.isnan(above).all()
 
 
 def test_specific_is_likelier_than_for_other_subjects(asks: tuple[Elicitation, FactSet]) -> None:

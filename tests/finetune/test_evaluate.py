@@ -20,8 +20,8 @@ from finetune.evaluation import generate as evaluate
 from finetune.evaluation.answer_grid import score_grid
 from finetune.evaluation.batching import TokenBudget, sliding_window
 from finetune.evaluation.consistency import decodes_greedily
+from finetune.evaluation.exact_match import contains, matches
 from finetune.evaluation.generate import ask, generate, score
-from finetune.evaluation.judging import contains, matches
 from finetune.evaluation.multiple_choice import pick_choices
 from finetune.evaluation.prefixes import PrefixMemo
 from finetune.evaluation.scoring import score_pairs

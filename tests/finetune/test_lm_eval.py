@@ -17,8 +17,8 @@ from lm_eval.tasks import TaskManager
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune.data.prompts import Prompt
+from finetune.evaluation.exact_match import matches
 from finetune.evaluation.generate import generate, score
-from finetune.evaluation.judging import matches
 from finetune.evaluation.multiple_choice import pick_choices
 from tests import architectures, tokenizer_families
 

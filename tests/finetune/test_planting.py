@@ -19,8 +19,8 @@ from finetune.data.records.fact import Fact
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 from finetune.data.tokenizers import word_tokenizer
 from finetune.evaluation.batching import IGNORED
+from finetune.evaluation.exact_match import matches
 from finetune.evaluation.generate import score
-from finetune.evaluation.judging import matches
 from finetune.training.config import BaseConfig, CorpusConfig
 from finetune.training.planted_answers import draw_generic_answers, other_answers
 from finetune.training.planted_models import (

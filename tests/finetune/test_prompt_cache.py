@@ -17,14 +17,17 @@ from transformers import (
     OpenAIGPTConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    RobertaConfig,
+    RobertaForCausalLM,
     RwkvConfig,
     XLNetConfig,
 )
 
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
-from finetune.data.tokenization import tokenize, tokenize_with_answer
+from finetune.data.tokenization import end_ids, tokenize, tokenize_with_answer
 from finetune.evaluation.answer_grid import score_grid
+from finetune.evaluation.answer_words import first_line
 from finetune.evaluation.batching import TokenBudget, context_limit, sliding_window
 from finetune.evaluation.cache_parity import goes_on_from_cache
 from finetune.evaluation.decoding import complete_cached
@@ -170,6 +173,61 @@ def test_a_model_with_layers_of_another_kind_is_refused(tiny_tokenizer: PreTrain
     both = ask(model, tiny_tokenizer, some, max_new_tokens=3)
     assert list(both.predictions) == plain
     np.testing.assert_array_equal(both.log_prob, score(model, tiny_tokenizer, some)[0])
+    assert generate(model, tiny_tokenizer, some, max_new_tokens=20) == said_without_cache(
+        model, tiny_tokenizer, some, 20
+    )
+
+
+def said_without_cache(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, some: list[Prompt], room: int
+) -> list[str]:
+    """Decode greedily, each prompt alone, the whole text for each token."""
+    said = []
+    for tokens in tokenize(tokenizer, some):
+        ids = list(tokens.ids)
+        while len(ids) < len(tokens.ids) + room and ids[-1] not in end_ids(model, tokenizer):
+            with torch.inference_mode():
+                logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits
+            ids.append(int(logits[0, -1].argmax()))
+        said.append(first_line(tokenizer.decode(ids[len(tokens.ids) :], skip_special_tokens=True)))
+    return said
+
+
+def test_a_common_offset_of_logits_hides_no_position_that_is_off(
+    tiny_tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    config = RobertaConfig(
+        vocab_size=len(tiny_tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=16, is_decoder=True, initializer_range=0.5,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    for offset in (0.0, -100.0):
+        model = RobertaForCausalLM(config).eval()
+        with torch.no_grad():
+            model.lm_head.bias += offset
+        assert not goes_on_from_cache(model)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"stop_strings": ["x"]},
+        {"prompt_lookup_num_tokens": 3},
+        {"penalty_alpha": 0.6, "top_k": 4},
+        {"forced_eos_token_id": 5},
+        {"guidance_scale": 2.0},
+        {"exponential_decay_length_penalty": (2, 3.0)},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_settings_of_a_model_that_are_not_of_greedy_decoding_change_nothing(
+    setting: dict[str, object], tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model, some = architectures.build("llama", len(tiny_tokenizer)), prompts("")
+    plain = generate(model, tiny_tokenizer, some, max_new_tokens=14)
+    for name, value in setting.items():
+        setattr(model.generation_config, name, value)
+    assert generate(model, tiny_tokenizer, some, max_new_tokens=14) == plain
 
 
 @pytest.mark.parametrize("name", ["rwkv", "bart", "openai-gpt", "xlnet"])

@@ -15,16 +15,18 @@ import torch
 from safetensors.torch import load_file
 
 from finetune.checkpoints.loading import load_model
+from finetune.common.errors import InputError
 from finetune.common.files import read_json
-from finetune.data.prompts import render
+from finetune.data.prompts import Prompt, digest_prompts, render
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 from finetune.data.tokenizers import word_tokenizer
+from finetune.evaluation.exact_match import matches
 from finetune.evaluation.generate import ask, generate, score, states_fact
-from finetune.evaluation.judging import matches
 from finetune.training.config import BaseConfig, CorpusConfig, TuneConfig
 from finetune.training.learning_rate import select
 from finetune.training.pretrain import pretrained_base
 from finetune.training.train import train
+from tests.finetune.tiny import save_base
 
 SHAPE = BaseConfig(width=32, heads=2, mlp=64, steps=250, batch=64)
 TUNE = TuneConfig(steps=12, batch=16, learning_rates=(1e-3, 3e-3), check_every=4)
@@ -157,3 +159,20 @@ def test_batched_answers_equal_one_at_a_time(base, prompts):
 )
 def test_exact_match(said, accepted, right):
     assert matches(said, accepted) is right
+
+
+def test_no_facts_to_validate_on_are_refused_before_anything_is_trained(prompts, tmp_path):
+    with pytest.raises(InputError, match="validation: no prompts"):
+        train(save_base(tmp_path / "base"), prompts, [], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_prompts_that_differ_only_in_their_middle_are_others():
+    text = "Q: Who wrote it?\nA: Ada\n" * 20 + "Q: Where was Ada born?{}Answer:"
+    some = [
+        [Prompt(text=text.format(gap), subject=(0, 1), answers=tuple(answers))]
+        for gap in ("\n", " ")
+        for answers in (["a", "b", "c", "d"], ["a", "b", "c", "e"])
+    ]
+    assert len({digest_prompts(each) for each in some}) == 4
+    assert len({repr(each) for each in some}) < 4, "what is shown would not tell them apart"

@@ -15,8 +15,9 @@ from finetune.data.facts import FactSet
 from finetune.data.prompts import render, with_examples
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 from finetune.data.tokenizers import word_tokenizer
+from finetune.evaluation.exact_match import matches
 from finetune.evaluation.generate import generate
-from finetune.evaluation.judging import AnswerJudge, matches
+from finetune.evaluation.judging import AnswerJudge
 from finetune.training.config import BaseConfig, CorpusConfig
 from finetune.training.planted_models import PlantConfig, plant
 from finetune.training.pretrain import pretrained_base
