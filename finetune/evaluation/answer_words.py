@@ -175,7 +175,7 @@ def lead_in(words: Sequence[Word], subject: set[str], *, common: bool, after_sub
             return max(0, i - 1)
         denied = word.text == "t" and word.joined  # "isn't"
         if (word.text in _ENDS or denied) and not (i == 0 and word.text in ("that", "no")):
-            return max(0, i - 1)
+            return i if word.upper else max(0, i - 1)  # a title may begin with it
         dated = i > 0 and word.text in _DATED and words[i - 1].text.isdigit()
         is_led = _leads(word) or word.text in subject or dated
         if word.upper and not (is_led or common or _is_point(words, i) or _is_passed_over(words, i)):
