@@ -90,6 +90,7 @@ class QuickWorld(TrainingSetup):
         """Name an arm by all that makes it; the base's own name stands for facts, wording and versions."""
         recipe = {"base": self.base.name, "facts": facts.digest, "config": config, "seed": self.seed}
         recipe["versions"] = library_versions("peft", "transformers")
+        recipe["digests"] = 2  # of prompts: a former version's arms are not taken for these
         if known:
             recipe["known"] = digest_prompts(chain.from_iterable(known))
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]

@@ -222,3 +222,15 @@ def _require_types(file: Path, settings: Mapping[str, Any], hints: Mapping[str, 
             raise InputError(
                 f"{file}: {name} = {printable(repr(value), 60)} is of another type than peft's; correct it"
             )
+
+
+def read_mergeable(source: str | Path) -> PeftConfig:
+    """Read an adapter's configuration; refuse one that adds inputs, such as virtual tokens."""
+    config = read_config(source)
+    if config.is_prompt_learning:
+        kind = getattr(config.peft_type, "value", config.peft_type)
+        raise InputError(
+            f"{source}: {kind} adds inputs and changes no weights; use LoRA or another adapter "
+            "that can be merged"
+        )
+    return config

@@ -23,7 +23,7 @@ from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from finetune.checkpoints.adapter_files import read_config, unknown_settings
+from finetune.checkpoints.adapter_files import read_mergeable, unknown_settings
 from finetune.checkpoints.adapter_names import (
     ADAPTER,
     bare_name,
@@ -75,7 +75,7 @@ def attach_adapter(
         InputError: a damaged adapter, or one that was made for a base of other modules, shapes or vocabulary.
     """
     source = resolve_checkpoint(source)
-    config = read_config(source)
+    config = read_mergeable(source)
     tensors = read_tensors(source, allow_pickle=allow_pickle)
     base = model.config.name_or_path or "the base"
     resized = resize_embeddings(model, tensors, bare_name)
@@ -114,7 +114,7 @@ def require_adapter_fit(source: str | Path, config: PreTrainedConfig, base: str)
         InputError: a damaged adapter, or one that was made for a base of other modules, shapes or vocabulary.
     """
     source = resolve_checkpoint(source)
-    settings: Any = read_config(source)
+    settings: Any = read_mergeable(source)
     if hasattr(settings, "init_lora_weights"):
         settings.init_lora_weights = True  # others look at the base's weights, which are not here
     tensors = tensor_shapes(source)
@@ -152,12 +152,6 @@ def changes_nothing(tensors: Mapping[str, Tensor]) -> bool:
 def _build(model: PreTrainedModel, config: PeftConfig, source: str | Path, base: str) -> PeftModel:
     """Let PEFT build the adapter, without its warnings of what it may do wrong, for that is checked."""
     config.inference_mode = True
-    if config.is_prompt_learning:
-        kind = getattr(config.peft_type, "value", config.peft_type)
-        raise InputError(
-            f"{source}: {kind} adds inputs and changes no weights; use LoRA or another adapter "
-            "that can be merged"
-        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -195,7 +189,6 @@ def _place_tensors(peft: PeftModel, tensors: dict[str, Tensor], source: str | Pa
                 "name the base that the adapter was trained on"
             )
         ) from error
-    # Virtual tokens are no part of the model that PEFT reports on.
     return list(result.unexpected_keys)
 
 

@@ -160,6 +160,15 @@ def prompts_within_context(
     return [prompt for i, prompt in enumerate(prompts) if i not in reasons], tuple(left_out)
 
 
+def rows_within_context(
+    tokenizer: PreTrainedTokenizerBase, prompts: Mapping[int, Prompt], context: int | None
+) -> list[int]:
+    """Return the rows of different facts' prompts that fit the context (:func:`prompts_within_context`)."""
+    kept, _ = prompts_within_context(tokenizer, list(prompts.values()), context)
+    fit = {prompt.fact_id for prompt in kept}
+    return [row for row, prompt in prompts.items() if prompt.fact_id in fit]
+
+
 def _continuations(prompt: Prompt) -> tuple[str, ...]:
     return tuple(dict.fromkeys((prompt.answers[0], *prompt.choices)))
 

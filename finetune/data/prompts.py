@@ -74,7 +74,8 @@ class Prompt(ShortRepr):
 
 def digest_prompts(prompts: Iterable[Prompt]) -> str:
     """Return a hash of all that prompts say, in their order; what they are shown as is short."""
-    return hashlib.sha256(json.dumps([astuple(prompt) for prompt in prompts]).encode()).hexdigest()
+    told = json.dumps([astuple(prompt) for prompt in prompts], default=int)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,6 +153,11 @@ def is_label(line: str) -> bool:
     return _LABEL.fullmatch(line) is not None
 
 
+def is_function_word(text: str) -> bool:
+    """Whether a word in lower case is one of any sentence ("it", "no", "us"), and a name in capitals."""
+    return text in _LEAD or text in _ENDS or text in ("us", "me", "be", "am", "go", "do")
+
+
 def is_lead(words: Sequence[Word]) -> bool:
     """Whether words are nothing but such as may stand in front of an answer."""
     return bool(words) and all(map(_leads, words))

@@ -20,14 +20,13 @@ from finetune.evaluation.unembedding import contiguous_head, vocabulary
 
 STEPS = 6  # tokens after which rows that are done leave a batch
 # Settings of a model's own that are not of greedy decoding, or count from where a call begins.
-_PLAIN: dict[str, Any] = {
-    "stop_strings": None,
-    "token_healing": False,
-    **dict.fromkeys(("penalty_alpha", "dola_layers", "prompt_lookup_num_tokens", "guidance_scale")),
-    **dict.fromkeys(
-        ("forced_eos_token_id", "exponential_decay_length_penalty", "encoder_repetition_penalty")
-    ),
-}
+_PLAIN: dict[str, Any] = dict.fromkeys(
+    (
+        *("stop_strings", "penalty_alpha", "dola_layers", "prompt_lookup_num_tokens", "guidance_scale"),
+        *("forced_eos_token_id", "exponential_decay_length_penalty", "encoder_repetition_penalty"),
+        *("min_new_tokens", "begin_suppress_tokens"),
+    )
+)
 
 
 def complete_rows(
@@ -198,6 +197,7 @@ def _decode_greedily(
                 max_new_tokens=min(steps, end - ids.shape[1]),
                 do_sample=False,
                 num_beams=1,
+                token_healing=False,
                 **_PLAIN,
                 pad_token_id=pad,
                 eos_token_id=sorted(ends) or None,

@@ -24,7 +24,7 @@ import numpy as np
 from finetune.common.seeds import draw_seed, generator
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import ASKED
-from finetune.data.prompt_formats import PromptFormat, ask_in_format, prompts_within_context
+from finetune.data.prompt_formats import PromptFormat, ask_in_format, rows_within_context
 from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.tokenization import answer_ids, tokenize, tokenize_with_answer
 from finetune.evaluation.answer_grid import score_grid
@@ -178,7 +178,8 @@ class Elicitation:
     ) -> tuple[Bool[ndarray, " fact"], list[Prompt], list[str]]:
         """Ask facts in a form; what does not fit the context is not right."""
         prompts = self.prompts(facts, examples, form, draw)
-        fits, _ = prompts_within_context(self.tokenizer, prompts, context_limit(self.model))
+        fit = rows_within_context(self.tokenizer, dict(enumerate(prompts)), context_limit(self.model))
+        fits = [prompts[i] for i in fit]
         memo = self.memo if form.shots else None
         said = generate(self.model, self.tokenizer, fits, memo=memo, budget=self.budget)
         texts = dict(zip([prompt.fact_id for prompt in fits], said, strict=True))
@@ -207,9 +208,8 @@ class Elicitation:
         sampled, limit = np.zeros(greedy.shape), context_limit(self.model)
         never = np.flatnonzero(~greedy.any(1)).tolist()
         for k, prompts in enumerate(prompts for each in made for prompts in each.prompts):
-            some, _ = prompts_within_context(self.tokenizer, [prompts[i] for i in never], limit)
-            fit = set(some)
-            rows = [i for i in never if prompts[i] in fit]
+            rows = rows_within_context(self.tokenizer, {i: prompts[i] for i in never}, limit)
+            some = [prompts[i] for i in rows]
             pairs = tokenize_with_answer(self.tokenizer, some, [p.answers[0] for p in some])
             asked = (self.model, self.tokenizer, pairs, prompt_names(some))
             sampled[rows, k] = decodes_greedily(*asked, memo=self.memo, budget=self.budget)[1]
@@ -231,8 +231,8 @@ class Elicitation:
         """Return the share of other subjects for which a fact's answer is less likely than for its own."""
         above = np.full(len(facts), np.nan)
         prompts = self.prompts(facts, pool, form, 0) if wanted.any() else []
-        fit = set(prompts_within_context(self.tokenizer, prompts, context_limit(self.model))[0])
-        rows = [i for i in np.flatnonzero(wanted).tolist() if prompts[i] in fit]
+        limit = context_limit(self.model)
+        rows = rows_within_context(self.tokenizer, {i: p for i, p in enumerate(prompts) if wanted[i]}, limit)
         if not rows:
             return above
         mine = [prompts[i] for i in rows]
@@ -240,7 +240,7 @@ class Elicitation:
         order = generator(self.seed, "elicitation sample").permutation(len(prompts))[:OTHERS]
         names = list(dict.fromkeys(facts[i].answer for i in rows))
         ids = [said for _, said in answer_ids(self.tokenizer, mine[:1] * len(names), names)]
-        room = (context_limit(self.model) or 2**31) - max(map(len, ids))
+        room = (limit or 2**31) - max(map(len, ids))
         told = tokenize(self.tokenizer, [prompts[i] for i in order])
         short = [k for k, tokens in enumerate(told) if len(tokens) <= room]
         others, heads = [prompts[order[k]] for k in short], [told[k].ids for k in short]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from finetune.evaluation.prefixes import PrefixMemo
 
-LONGEST_ANSWER = 128  # tokens; of a longer one this much is decoded
+LONGEST_ANSWER = 64  # tokens; of a longer one this much is decoded, and what models put in front
 LEAD_TOKENS = 16  # what models put in front of an answer
 
 

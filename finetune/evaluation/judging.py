@@ -21,7 +21,16 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
-from finetune.evaluation.answer_words import Word, compound, fold, is_lead, lead_in, reads_as, words_of
+from finetune.evaluation.answer_words import (
+    Word,
+    compound,
+    fold,
+    is_function_word,
+    is_lead,
+    lead_in,
+    reads_as,
+    words_of,
+)
 from finetune.evaluation.exact_match import contains, matches
 
 if TYPE_CHECKING:
@@ -93,15 +102,15 @@ def is_right(
     if mode == "exact" or matches(said, accepted):
         return matches(said, accepted)
     rivals = _rivals(tuple(names), _is_led(accepted))
-    found = _given(said, (_begins(tuple(accepted)), rivals), subject, common=_is_common(accepted[:1]))
+    sought = _without_common_words(tuple(accepted))
+    found = _given(said, (sought, rivals), subject, common=_is_common(accepted[:1]))
     return found is not None and found in accepted
 
 
 @lru_cache(maxsize=4096)
-def _begins(accepted: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave out aliases that lead up to an answer: "in" and "no" for India and Norway are no beginning."""
-    leads = {name for name in accepted[1:] if _is_led([name]) and not name.isupper() and name.isalpha()}
-    return tuple(name for name in accepted if name not in leads)
+def _without_common_words(accepted: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out aliases that are words of any sentence: "in", "no" and "us" beside "IN", "NO" and "US"."""
+    return tuple(name for name in accepted if not (name.islower() and name.upper() in accepted))
 
 
 Key = tuple[str, ...]
@@ -205,8 +214,8 @@ def _longest(words: Sequence[Word], at: int, indices: Sequence[Index]) -> tuple[
 def _is_written(name: str, words: Sequence[Word], at: int, end: int) -> bool:
     """Whether upper and lower case allow a name: "us" is not "US", nor "lays" Lay's, nor "Red Devils" red."""
     if len(name) <= 3 and name.isupper() and name[0].isalpha():
-        return words[at].capitals
-    if at > 0 and end == at + 1 and name[:1].isupper() and "'" in fold(name):
+        return words[at].capitals if is_function_word(name.lower()) else words[at].upper
+    if at > 0 and end == at + 1 and name[:1].isupper() and fold(name).endswith("'s"):
         return words[at].upper
     named = end < len(words) and words[end].upper and words[end].before == " "
     return not (name[:1].islower() and at > 0 and words[at].upper and named)

@@ -74,9 +74,11 @@ class CostEstimate:
         parts = {"weights": self.weights, "gradients": self.gradients, "optimizer": self.optimizer}
         parts |= {"activations": self.activations, "runtime": self.runtime}
         said = ", ".join(f"{name} {size(value)}" for name, value in parts.items() if value)
+        about = "about" if self.activations else "without activations"
         return (
-            f"about {size(self.total)} of {size(self.machine.memory)} ({said}) and {duration(self.seconds)} "
-            f"on {self.machine.name}; {self.learning:,} of {self.parameters:,} parameters learn"
+            f"{about} {size(self.total)} of {size(self.machine.memory)} ({said}) and "
+            f"{duration(self.seconds)} on {self.machine.name}; "
+            f"{self.learning:,} of {self.parameters:,} parameters learn"
         )
 
 
@@ -135,7 +137,8 @@ def _activations(config: PreTrainedConfig, tune: TuneConfig, **sizes: int) -> in
     """Count activations; nothing, with a notice, where a model does not run without contents."""
     try:
         return activation_memory(config, tune, **sizes)
-    except Exception as error:  # masks and routers of experts that look at values, of which there are none
+    # Masks and routers of experts look at values, of which there are none.
+    except (AttributeError, RuntimeError, ValueError) as error:
         notice(f"memory of activations is not estimated for {config.model_type} ({one_line(error)})")
         return 0
 

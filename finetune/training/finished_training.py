@@ -47,6 +47,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     )
 
 
+_DIGESTED = frozenset(("digests", "prompts", "validation", "known"))
+
+
 def is_done(work: Path) -> bool:
     """Whether a run was killed while it put a finished training in place."""
     return (work / DONE).is_file() and (work / read_json(work / DONE)["kept"]).is_dir()
@@ -77,6 +80,9 @@ def finished_training(out: Path, recipe: dict[str, Any]) -> Checkpoint | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         state = "damaged"
     else:
+        if "digests" in recipe and "digests" not in held and not _differs_by_more(held, recipe):
+            notice(f"{out}: an older version recorded only a part of what prompts say; it is trained again")
+            return None
         if held != recipe:
             raise InputError(
                 f"{out}: holds another training ({recipe_difference(held, recipe)}); name a new directory or "
@@ -88,3 +94,9 @@ def finished_training(out: Path, recipe: dict[str, Any]) -> Checkpoint | None:
     if state == "unrecorded":
         notice(f"{out}: an older version wrote no checksums; it is used, but cannot be verified")
     return checkpoint
+
+
+def _differs_by_more(held: dict[str, Any], recipe: dict[str, Any]) -> bool:
+    """Whether recipes differ in more than their digests of prompts."""
+    some = ({k: v for k, v in each.items() if k not in _DIGESTED} for each in (held, recipe))
+    return next(some) != next(some)

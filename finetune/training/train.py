@@ -147,6 +147,7 @@ class _Training:
             "config": {**self.config.deciding(), "learning_rates": [self.learning_rate]},
             "seed": self.seed,
             "base": _identity(self.base),
+            "digests": "all that prompts say",  # a former version left out what is not shown of them
             "prompts": digest_prompts(self.prompts),
             "validation": digest_prompts(self.validation),
             "stages": None if self.stages is None else _digest([int(stage) for stage in self.stages]),

@@ -175,4 +175,6 @@ def test_prompts_that_differ_only_in_their_middle_are_others():
         for answers in (["a", "b", "c", "d"], ["a", "b", "c", "e"])
     ]
     assert len({digest_prompts(each) for each in some}) == 4
+    numpy = [replace(some[0][0], subject=(np.int64(0), np.int64(1)))]
+    assert digest_prompts(numpy) == digest_prompts(some[0])
     assert len({repr(each) for each in some}) < 4, "what is shown would not tell them apart"
