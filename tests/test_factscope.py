@@ -13,6 +13,7 @@ import factscope
 import finetune
 import interp
 from factscope import cli
+from finetune.common.command_help import PROGRAM
 
 ROOT = Path(__file__).parents[1]
 
