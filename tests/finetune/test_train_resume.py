@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from finetune.common.checksums import seal
 from finetune.common.errors import InputError
-from finetune.common.files import content_hash, read_json
+from finetune.common.files import content_hash, read_json, write_json
 from finetune.common.progress import Notice
 from finetune.training.config import TuneConfig
 from finetune.training.finished_training import read_checkpoint
@@ -136,6 +137,20 @@ def test_a_finished_training_is_returned_and_not_taken_for_another(base, tmp_pat
         train(base, told[:32], told[32:], out, config=config, seed=3)
     with pytest.raises(InputError, match="other prompts"):
         train(base, told[1:32], told[32:], out, config=config)
+
+
+def test_what_a_former_version_told_apart_by_less_is_trained_again(base, tmp_path):
+    told, config, out = prompts(), TuneConfig(**FULL), tmp_path / "out"
+    first = train(base, told[:32], told[32:], out, config=config)
+    record = read_json(out / "training.json")
+    del record["recipe"]["digests"]
+    write_json(out / "training.json", {**record, "recipe": {**record["recipe"], "prompts": "of before"}})
+    seal(out)
+    with pytest.raises(InputError, match="seed is 0 there and 3 here"):
+        train(base, told[:32], told[32:], out, config=config, seed=3)
+    with pytest.warns(Notice, match="recorded only a part of what prompts say"):
+        assert train(base, told[:32], told[32:], out, config=config) == first
+    assert read_json(out / "training.json")["recipe"].keys() == {*record["recipe"], "digests"}
 
 
 def test_two_runs_do_not_train_in_one_place(base, tmp_path):
