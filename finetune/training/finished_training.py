@@ -15,6 +15,7 @@ from finetune.common.short_repr import ShortRepr
 from finetune.training.work_dir import recipe_difference
 
 DONE = "done.json"  # in a work directory: training is over, and what was kept is on its way to its place
+_DIGESTED = frozenset(("digests", "prompts", "validation", "known"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         training_loss=record.get("training_loss", float("nan")),
         training_accuracy=record.get("training_accuracy", float("nan")),
     )
-
-
-_DIGESTED = frozenset(("digests", "prompts", "validation", "known"))
 
 
 def is_done(work: Path) -> bool:
@@ -98,5 +96,5 @@ def finished_training(out: Path, recipe: dict[str, Any]) -> Checkpoint | None:
 
 def _differs_by_more(held: dict[str, Any], recipe: dict[str, Any]) -> bool:
     """Whether recipes differ in more than their digests of prompts."""
-    some = ({k: v for k, v in each.items() if k not in _DIGESTED} for each in (held, recipe))
-    return next(some) != next(some)
+    names = {*held, *recipe} - _DIGESTED
+    return any(held.get(name) != recipe.get(name) for name in names)

@@ -84,6 +84,7 @@ def test_a_finished_run_notices_what_is_damaged_and_makes_it_again(copy, whole):
     with pytest.warns(Notice) as told:
         attention_imbalance.run(options(copy))
     (words,) = {str(each.message) for each in told if "as the run wrote it" in str(each.message)}
+    assert any(name in words for name in names)
     assert " and 3 more are not as the run wrote it" in words
     assert same(copy, whole)
     with warnings.catch_warnings():
