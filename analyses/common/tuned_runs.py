@@ -14,7 +14,7 @@ from typing import Any
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import read_json
 from finetune.common.progress import notice
-from finetune.data.fact_keys import question_digest
+from finetune.data.fact_keys import is_asked
 from finetune.data.facts import FactSet
 from finetune.training.fact_parts import DIGESTS
 from finetune.training.training_format import training_places
@@ -67,7 +67,7 @@ class TunedRun:
                 "again, or give facts that it was not trained on"
             )
         digests = {digest for part in SEEN for digest in (self.digests or {}).get(part, ())}
-        return found | {i for i, fact in enumerate(facts) if digests and question_digest(fact) in digests}
+        return found | {i for i, fact in enumerate(facts) if digests and is_asked(fact, digests)}
 
     def found(self, name: str) -> str | None:
         """Return a recorded setting; a relative path that is not here is looked for above the training."""

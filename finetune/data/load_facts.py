@@ -153,6 +153,8 @@ def _read(
 ) -> tuple[str, list[Table], tuple[LeftOut, ...]]:
     check_mapping(columns or {})
     if is_geonames(source):
+        if columns:
+            raise InputError(f"{source}: has no columns to map; leave out --columns")
         rows, left_out = geonames_table(str(source))
         return rows.name, [rows], left_out
     try:
@@ -190,7 +192,7 @@ def _fetch(source: str, columns: Mapping[str, str] | None) -> tuple[Table, tuple
 def _reader(rows: Table, *, subjects: bool) -> Reader:
     columns = set(rows.columns)
     if "subj" in columns and "subject" not in columns:
-        return popqa.reader(rows)
+        return popqa.reader(rows, rows.mapped)
     if mmlu.is_multiple_choice(rows):
         return mmlu.reader(rows)
     if not subjects and _is_bare(rows):

@@ -41,8 +41,9 @@ def phrasebook(facts: FactSet, *, question_form: QuestionForm = "new") -> dict[s
 
     ``asked`` is the template that the facts' own questions share; failing that, the data set's template
     for the relation; failing that, a question made of the relation's name. Facts without a relation are
-    worded by their own questions only. With ``question_form="seen"``
-    the pretraining questions include the asked form: the null condition.
+    worded by their own questions only, and so is a relation that asks several questions about one subject:
+    no statement of it has one right answer. With ``question_form="seen"`` the pretraining questions include
+    the asked form: the null condition.
 
     Raises:
         InputError: an unknown question form.
@@ -51,17 +52,23 @@ def phrasebook(facts: FactSet, *, question_form: QuestionForm = "new") -> dict[s
         raise InputError(
             f"question_form = {question_form!r}: choose one of {', '.join(get_args(QuestionForm))}"
         )
-    shared = shared_questions(facts)
+    shared, topics = shared_questions(facts), _topics(facts)
     book = {}
     for relation in facts.relations:
         own = shared.get(relation)
-        if own == SLOT or relation == UNNAMED:
+        if own == SLOT or relation == UNNAMED or relation in topics:
             default, statements, questions = _phrases_of_questions(own or QUESTION)
         else:
             default, statements, questions = facts.wordings.get(relation) or _wording(relation)
         asked = ASKED.replace("{question}", own or default)
         book[relation] = Phrases(statements=statements, questions=questions, asked=asked)
     return _show_asked_form(book) if question_form == "seen" else book
+
+
+def _topics(facts: FactSet) -> set[str]:
+    """Return the relations that ask several questions about one subject."""
+    asked = Counter((f.relation, f.subject) for f in facts if f.question and not f.choices)
+    return {relation for (relation, _), count in asked.items() if count > 1}
 
 
 def load_phrasebook(

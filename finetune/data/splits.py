@@ -180,7 +180,7 @@ def partition(facts: FactSet, *, test: float = 0.3, validation: float = 0.1, see
 def quartiles(facts: FactSet) -> np.ndarray:
     """Return each fact's quartile by popularity rank, 1 (most popular) to 4; Int [fact].
 
-    Sizes are equal within one; of facts with the same popularity the id decides.
+    Sizes are equal within one. A subject's facts follow one another; ties are broken as in a split.
 
     Examples:
         >>> from finetune.data.synthetic_world import WorldConfig, make_world
@@ -188,7 +188,7 @@ def quartiles(facts: FactSet) -> np.ndarray:
         [1, 1, 2, 2, 3, 3, 4, 4]
     """
     _require_popularity(facts, "quartiles")
-    order = sorted(range(len(facts)), key=lambda i: (-(facts[i].popularity or 0.0), facts[i].id))
+    order = _in_order(facts, "top", 0)
     result = np.empty(len(facts), dtype=np.int64)
     result[order] = 1 + np.arange(len(facts)) * 4 // max(1, len(facts))
     return result

@@ -9,7 +9,7 @@ from pathlib import Path
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import write_json
 from finetune.common.progress import notice
-from finetune.data.fact_keys import question_digest
+from finetune.data.fact_keys import is_asked, question_digests
 from finetune.data.facts import FactSet
 from finetune.data.splits import partition
 from finetune.training.next_steps import require_parts
@@ -55,15 +55,17 @@ def deal_parts(
 def write_parts(directory: Path, parts: Mapping[str, FactSet]) -> None:
     """Leave in a training's directory which facts are in which part: ids, and digests of what they ask."""
     write_json(directory / PARTITION, {name: [fact.id for fact in part] for name, part in parts.items()})
-    digests = {name: [question_digest(fact) for fact in part] for name, part in parts.items()}
+    digests = {name: [d for fact in part for d in question_digests(fact)] for name, part in parts.items()}
     write_json(directory / DIGESTS, digests)
 
 
 def _without_asked(validation: FactSet, parts: Mapping[str, FactSet]) -> FactSet:
     """Set aside the validation facts that are trained on, or held out for a test."""
-    roles = (("test", "is held out for the diagnosis"), ("train", "is trained on"))
-    asked = {question_digest(fact): role for name, role in roles for fact in parts[name]}
-    found = [asked.get(question_digest(fact)) for fact in validation]
+    roles = (("train", "is trained on"), ("test", "is held out for the diagnosis"))
+    asked = {role: {d for fact in parts[name] for d in question_digests(fact)} for name, role in roles}
+    found = [
+        next((role for role, some in asked.items() if is_asked(fact, some)), None) for fact in validation
+    ]
     aside = [
         LeftOut(where=fact.id, reason=f"of --validation: {role} as well")
         for fact, role in zip(validation, found, strict=True)

@@ -16,7 +16,8 @@ import pytest
 
 from finetune import FactSet, InputError
 from finetune.data.loaders.cells import answers_of_cell as require_answers
-from finetune.data.loaders.cells import answers_of_single_column, number_of_cell, text, texts_of_cell
+from finetune.data.loaders.cells import answers_of_single_column, text, texts_of_cell
+from finetune.data.loaders.popularity import number_of_cell
 from finetune.data.loaders.scalars import Malformed
 
 CAPITALS = {
@@ -212,7 +213,7 @@ def test_nothing_visible_and_huge_numbers_are_malformed_by_line(tmp_path: Path) 
     rows = "subject,relation,answer\n\u200b,capital,Oslo\nPeru,capital,\u2060 \n"
     said = refused(write(tmp_path / "z.csv", rows))
     assert "z.csv:2: empty subject; z.csv:3: empty answer list" in said
-    numbers = ("1" + "0" * 400, "1e400", '"1,234"', "nan")
+    numbers = ("1" + "0" * 400, "1e400", '"12,34"', "nan")
     body = "".join(f"s{i},capital,a{i},{n}\n" for i, n in enumerate(numbers))
     said = refused(write(tmp_path / "h.csv", f"subject,relation,answer,popularity\n{body}"))
     assert said.startswith("h.csv: 4 of 4 rows are malformed (h.csv:2: popularity")
@@ -253,3 +254,28 @@ def test_arrows_types_become_text_lists_or_malformed_rows(tmp_path: Path) -> Non
     facts = FactSet.load(tmp_path / "d.parquet")
     assert answers(facts) == [("1970-01-01",), ("1970-01-01 00:00:01",)]
     assert [left.where for left in facts.left_out] == ["d.parquet row 1"]
+
+
+def test_numbers_that_were_written_as_texts_stay_what_they_are(tmp_path: Path) -> None:
+    rows = [{"subject": f"s{i}", "answer": answer} for i, answer in enumerate([["2.0"], ["3.1"], "4.0"])]
+    assert answers(FactSet.load(jsonl(tmp_path / "l.jsonl", rows))) == [("2.0",), ("3.1",), ("4.0",)]
+    rows = [{"subject": f"s{i}", "answer": answer} for i, answer in enumerate(["1.0", 2, "3.0"])]
+    assert answers(FactSet.load(jsonl(tmp_path / "m.jsonl", rows))) == [("1.0",), ("2",), ("3.0",)]
+    of_floats = "subject,answer\na,1.0\nb,nan\nc,3.0\n"
+    assert answers(FactSet.load(write(tmp_path / "w.csv", of_floats))) == [("1",), ("3",)]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_short_floats_are_read_as_they_are_written(tmp_path: Path, kind: type) -> None:
+    frame = pd.DataFrame({"subject": list("abcd"), "answer": np.array([0.1, 1.7, 3, 98.5], kind)})
+    frame.to_parquet(tmp_path / "f.parquet")
+    assert answers(FactSet.load(tmp_path / "f.parquet")) == [("0.1",), ("1.7",), ("3",), ("98.5",)]
+
+
+def test_marks_that_show_nothing_tell_no_names_apart(tmp_path: Path) -> None:
+    rows = ["Ada\u200b,Where was Ada born?,Lon\u00addon", "Ada,Where was Ada\u200f born?,London"]
+    facts = FactSet.load(write(tmp_path / "u.csv", "\n".join(["subject,question,answer", *rows])))
+    assert [(fact.subject, fact.question, fact.answer) for fact in facts] == [
+        ("Ada", "Where was Ada born?", "London")
+    ]
+    assert text("\u0645\u06cc\u200c\u0631\u0648\u0645", "answer") == "\u0645\u06cc\u200c\u0631\u0648\u0645"

@@ -23,10 +23,10 @@ from finetune import FactSet, InputError
 from finetune.data.loaders.cells import (
     answers_of_single_column,
     items_of_cell,
-    number_of_cell,
     text,
     texts_of_cell,
 )
+from finetune.data.loaders.popularity import number_of_cell
 from finetune.data.loaders.rows import read_table
 from finetune.data.loaders.scalars import Malformed, is_visible
 from finetune.data.phrasebooks import phrasebook

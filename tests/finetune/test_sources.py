@@ -248,11 +248,23 @@ def test_limit_draws_by_seed_and_says_so(tmp_path: Path) -> None:
         ("(batman)", "Who plays (batman)?", 10),
         ("C++", "Who made C++?", 9),
         ("東京", "東京はどこですか", 0),
+        ("Kenya", "Who led Kenyans?", 8),
+        ("राम", "राम का जन्म कहाँ हुआ और रामायण किसने लिखी?", 0),
+        ("Paris", "在Paris的塔是什么？", 1),
     ],
 )
 def test_the_subject_is_found_where_it_is_meant(subject: str, question: str, start: int) -> None:
     assert find_subject(subject, question) == (start, start + len(subject))
     assert find_subject("absent", question) is None
+
+
+def test_a_name_inside_another_word_is_no_subject() -> None:
+    for name, question in {
+        "Art": "Who started the war?",
+        "Al": "Who founded Alabama?",
+        "5": "What is 15?",
+    }.items():
+        assert find_subject(name, question) is None
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")

@@ -120,7 +120,8 @@ def test_a_line_that_names_the_delimiter_is_no_header(tmp_path: Path) -> None:
 def test_what_two_facts_share_is_called_by_their_columns(
     columns: str, rows: list[str], said: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "t.csv").write_text("\n".join([columns, *rows]))
+    rows = [f"{row},{views}" for views, row in enumerate(rows, 1)]
+    (tmp_path / "t.csv").write_text("\n".join([f"{columns},popularity", *rows]))
     assert said in FactSet.load(tmp_path / "t.csv", subjects=False).left_out[0].reason
 
 

@@ -36,26 +36,6 @@ def text(value: Any, column: str, *, whole: bool = False) -> str:
     return cleaned
 
 
-def number_of_cell(value: Any, column: str) -> float:
-    """Return a cell that must hold a finite number of at least zero."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise Malformed(f"{column} (popularity) is missing")
-    if isinstance(value, bytes):
-        value = text_of_scalar(value)
-    is_number = type(value).__name__ not in ("bool", "bool_") and not (
-        isinstance(value, str) and "_" in value
-    )
-    try:
-        found = float(value) if is_number else math.nan
-    except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not math.isfinite(found):
-        raise Malformed(f"{column} (popularity) {quote(value, 30)} is not a number")
-    if found < 0:
-        raise Malformed(f"{column} (popularity) {quote(value, 30).strip(chr(39))} is negative")
-    return found
-
-
 def texts_of_cell(value: Any, column: str, *, whole: bool = False) -> tuple[str, ...]:
     """Return a cell's texts, empty and repeated ones dropped; see :func:`items_of_cell`."""
     return distinct(_name_of_cell(item, column, whole=whole) for item in items_of_cell(value, column))
@@ -131,14 +111,18 @@ def answers_of_cell(found: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def are_whole_numbers(values: Iterable[Any]) -> bool:
-    """Whether a column's texts are whole numbers that were written as floats (``3.0``), all of them."""
+    """Whether a column's texts are whole numbers that were written as floats (``3.0``), all of them.
+
+    A number that is no text, or texts in a list, are written as they are meant, and so is all beside them.
+    """
     found = False
     for value in values:
-        if isinstance(value, str) and not _FLOAT.fullmatch(value):
-            if value.strip() and value not in MISSING:
-                return False
-        else:
+        if isinstance(value, str) and _FLOAT.fullmatch(value):
             found = True
+        elif isinstance(value, str) and (not value.strip() or value in MISSING):
+            continue
+        elif not (value is None or (isinstance(value, float) and math.isnan(value))):
+            return False
     return found
 
 

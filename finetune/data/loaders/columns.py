@@ -65,12 +65,17 @@ def canonical(source: str, found: Iterable[str], columns: Mapping[str, str] | No
             if len(alike) > 1 and fold not in (columns or {}):
                 raise InputError(f"{source}: columns {join_names(map(repr, alike))} are one name; rename one")
             made[alike[0]] = fold
+    given: dict[str, str] = {}
     for name, wanted in (columns or {}).items():
         alike = [wanted] if wanted in made else folded.get(_fold_name(wanted), [])
         if len(alike) != 1:
             raise InputError(
                 f"{source}: no column {quote(wanted)}, which --columns {name}={wanted} names; it has "
                 f"{join_names(names)}"
+            )
+        if (before := given.setdefault(alike[0], name)) != name:
+            raise InputError(
+                f"{source}: column {quote(alike[0])} is given as {before} and as {name}; give it one name"
             )
         for other, called in made.items():
             if called == name and other != alike[0]:

@@ -46,13 +46,13 @@ def delimited(path: Path) -> Iterator[Row]:
 
 
 def delimiter_of(first: str, extension: str) -> str:
-    """Return what separates the fields of a first line; of equally frequent ones the extension's own.
+    """Return what separates the fields of a first line: the most frequent, in ``.tsv`` a tab that is there.
 
     A first line ``sep=;`` names it.
     """
     if declared := _SEPARATOR.fullmatch(first):
         return declared[1]
-    return max("\t,;" if extension.lower() == ".tsv" else ",\t;", key=first.count)
+    return "\t" if extension.lower() == ".tsv" and "\t" in first else max(",\t;", key=first.count)
 
 
 def _records(
@@ -87,11 +87,14 @@ def _records(
 def _headless(lines: Sequence[str]) -> list[str] | None:
     """Name the columns of a file that begins with a question, its options and the right one's letter."""
     try:
-        fields = [field.strip() for field in next(csv.reader(lines, strict=True), [])]
+        records = list(islice(csv.reader(lines, strict=True), 2))
     except csv.Error:
         return None
+    fields = [field.strip() for field in records[0]] if records else []
     n = len(fields) - 2
-    if not 2 <= n <= 26 or fields[-1] not in [chr(ord("A") + i) for i in range(n)]:
+    letters = [chr(ord("A") + i) for i in range(n)]
+    # Of a header ``Country,Capital,Region,A`` the next line does not end in a letter, too.
+    if not 2 <= n <= 26 or any(not record or record[-1].strip() not in letters for record in records):
         return None
     if not _NAMES.isdisjoint(field.casefold() for field in fields):
         return None

@@ -2,7 +2,8 @@
 
 Rows have a question and its answers only. The relation is a Wikidata property named by the file
 (``P17.dev.json``), and the subject is what stands in the slot of that relation's template. The data
-carry no popularity. The release has 24 relations in three splits; :mod:`finetune.data.loaders.directory`
+carry no popularity; columns ``popularity``, ``answer`` and ``id`` that somebody added are read. The
+release has 24 relations in three splits; :mod:`finetune.data.loaders.directory`
 reads a directory of them.
 """
 
@@ -13,9 +14,11 @@ from pathlib import Path
 
 from finetune.common.messages import quote
 from finetune.common.yaml_files import load_yaml
-from finetune.data.loaders.cells import answers_of_cell, text, texts_of_cell
+from finetune.data.loaders.cells import answers_of_cell, text
+from finetune.data.loaders.popularity import popularity_reader
 from finetune.data.loaders.records import Row, Table
-from finetune.data.loaders.scalars import Malformed
+from finetune.data.loaders.scalars import Malformed, text_of_scalar
+from finetune.data.loaders.table import answers_reader
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import SLOT
 
@@ -41,6 +44,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
             "subject", but=", or name the file after its relation (its name is no EntityQuestions relation)"
         )
     before, after = TEMPLATES[relation].split(SLOT)
+    popularity_of, answers_of = popularity_reader(table), answers_reader(table)
 
     def to_fact(row: Row) -> Fact:
         question = text(row.cells.get("question"), "question")
@@ -48,11 +52,12 @@ def reader(table: Table) -> Callable[[Row], Fact]:
         if not subject or not (question.startswith(before) and question.endswith(after)):
             raise Malformed(f"the question {quote(question)} does not follow {before + SLOT + after!r}")
         return Fact(
-            id=f"{relation}/{subject}",
+            id=text_of_scalar(row.cells.get("id")) or f"{relation}/{subject}",
             subject=subject,
             relation=relation,
-            answers=answers_of_cell(texts_of_cell(row.cells.get("answers"), "answers")),
+            answers=answers_of_cell(answers_of(row.cells)),
             question=question,
+            popularity=popularity_of(row.cells),
         )
 
     return to_fact

@@ -23,7 +23,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from finetune.common.messages import quote
-from finetune.data.loaders.cells import answers_of_cell, choices_of_cell, number_of_cell
+from finetune.data.loaders.cells import answers_of_cell, choices_of_cell
+from finetune.data.loaders.popularity import popularity_reader
 from finetune.data.loaders.records import Row, Table
 from finetune.data.loaders.right_option import (
     holds_options,
@@ -52,7 +53,8 @@ def is_layout(columns: Collection[str]) -> bool:
 def is_multiple_choice(table: Table) -> bool:
     """Whether a table is a multiple-choice test, whose ``subject`` if it has one names the subset.
 
-    A table whose questions name their subjects is one's own: half of them, or with ids any of them.
+    A table whose questions name their subjects is one's own: half of them, or with ids any of them; where a
+    subject has more than two questions in the mean, nine in ten, for a subset's name occurs in some.
 
     Raises:
         InputError: see :func:`finetune.data.loaders.right_option.holds_options`.
@@ -67,11 +69,15 @@ def is_multiple_choice(table: Table) -> bool:
 def _names_subjects(table: Table) -> bool:
     """Whether the subjects of a table occur in its questions, as those of one's own do."""
     named = asked = 0
+    subjects: set[str] = set()
     for row in table.rows:
         subject, question = row.cells.get("subject"), row.cells.get("question")
         if isinstance(subject, str) and isinstance(question, str) and subject.strip():
             asked += 1
+            subjects.add(subject.casefold())
             named += find_subject(" ".join(subject.split()), " ".join(question.split())) is not None
+    if 2 * len(subjects) < asked:
+        return 10 * named >= 9 * asked
     return named > 0 and (2 * named >= asked or "id" in table.columns)
 
 
@@ -83,7 +89,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     """
     named_by_file = _MARK.sub("", table.name.split(".")[0].removeprefix("mmlu:"))
     options_of, right_option = options_reader(table), right_option_reader(table)
-    counted = "popularity" in table.columns
+    popularity_of = popularity_reader(table)
 
     def subset_of(cells: Mapping[str, Any]) -> str:
         return text_of_scalar(cells.get("relation")) or text_of_scalar(cells.get("subject")) or named_by_file
@@ -113,7 +119,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
             relation=subset,
             answers=answers_of_cell((choices[right],)),
             question=stem,
-            popularity=number_of_cell(cells.get("popularity"), "popularity") if counted else None,
+            popularity=popularity_of(cells),
             choices=choices,
         )
 

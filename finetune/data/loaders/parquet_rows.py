@@ -45,6 +45,8 @@ def _values(column: Any) -> list[Any]:
     import pyarrow as pa
 
     try:
+        if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+            return [None if x is None else float(str(x)) for x in column.to_numpy(zero_copy_only=False)]
         return list(column.to_pylist())
     except (ValueError, ArithmeticError, TypeError, RuntimeError, pa.ArrowException):
         return [_value(item) for item in column]

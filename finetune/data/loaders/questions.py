@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection
 
-from finetune.data.loaders.cells import answers_of_cell, number_of_cell, text
+from finetune.data.loaders.cells import answers_of_cell, text
+from finetune.data.loaders.popularity import popularity_reader
 from finetune.data.loaders.records import Row, Table
 from finetune.data.loaders.scalars import text_of_scalar
 from finetune.data.loaders.table import UNNAMED, answers_reader
@@ -22,7 +23,7 @@ def is_layout(columns: Collection[str]) -> bool:
 
 def reader(table: Table) -> Callable[[Row], Fact]:
     """Return what reads this table's rows; without an id, a fact is told apart by relation and question."""
-    counted, answers_of = "popularity" in table.columns, answers_reader(table)
+    popularity_of, answers_of = popularity_reader(table), answers_reader(table)
 
     def to_fact(row: Row) -> Fact:
         cells = row.cells
@@ -34,7 +35,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
             relation=relation,
             answers=answers_of_cell(answers_of(cells)),
             question=question,
-            popularity=number_of_cell(cells.get("popularity"), "popularity") if counted else None,
+            popularity=popularity_of(cells),
         )
 
     return to_fact

@@ -43,7 +43,8 @@ def place(file: str, line: int, number: int) -> str:
 class Table:
     """The records of one source in their order; ``columns`` are all the names that occur.
 
-    ``headers`` are the file's own names of columns that are called otherwise here. ``nested`` says that the
+    ``headers`` are the file's own names of columns that are called otherwise here, ``mapped`` the names here
+    that the caller gave to some. ``nested`` says that the
     rows stand in a list inside a JSON object, ``relation`` and ``wording`` what that says of all of them.
     """
 
@@ -51,6 +52,7 @@ class Table:
     columns: tuple[str, ...]
     rows: Sequence[Row]
     headers: Mapping[str, str] = field(default_factory=dict)
+    mapped: frozenset[str] = frozenset()
     path: Path | None = None
     nested: bool = False
     relation: str | None = None
@@ -109,7 +111,14 @@ def table_of(
             cells = {names[own]: value for own, value in row.cells.items()}
             rows[i] = Row(file=row.file, line=row.line, number=row.number, cells=cells, problem=row.problem)
     headers = {called: own for own, called in other.items()}
-    return Table(name=name, columns=tuple(names.values()), rows=rows, headers=headers, path=path)
+    return Table(
+        name=name,
+        columns=tuple(names.values()),
+        rows=rows,
+        headers=headers,
+        mapped=frozenset(columns or ()),
+        path=path,
+    )
 
 
 def text_of(path: Path) -> str:

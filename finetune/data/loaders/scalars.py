@@ -16,6 +16,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # none of them
 MISSING = frozenset(
     "nan NaN None NONE null NULL <NA> NaT N/A n/a #N/A #REF! #VALUE! #DIV/0! #NAME? #NUM! #NULL!".split()
 )
+# Marks that show nothing and that no script's spelling needs: soft hyphens, spaces without width, marks of
+# direction. Joiners stay, which join letters and parts of symbols.
+_UNSEEN = dict.fromkeys(
+    map(ord, "\u00ad\u200b\u2060\ufeff\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+)
 # Letters and symbols by category that show nothing: fillers, a blank Braille cell.
 _FILLERS = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _EXACT = 2.0**53  # beyond, not every whole number is a float
@@ -54,14 +59,14 @@ def is_visible(text: str) -> bool:
 
 
 def to_nfc(value: Any) -> str:
-    """Return a scalar as text in NFC, which holds no half of a character."""
+    """Return a scalar as text in NFC, which holds no half of a character and no unseen mark."""
     text = value if isinstance(value, str) else _as_text(value)
     if text.isascii():
         return text
     if _HALF.search(text):
         half = printable(ascii(text.strip()), 60)
         raise Malformed(f"{half} holds half of a character; write the file as UTF-8")
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", text.translate(_UNSEEN))
 
 
 def _shows(character: str) -> bool:

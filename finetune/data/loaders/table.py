@@ -20,10 +20,10 @@ from finetune.data.loaders.cells import (
     are_whole_numbers,
     choices_of_cell,
     distinct,
-    number_of_cell,
     text,
     texts_of_cell,
 )
+from finetune.data.loaders.popularity import popularity_reader
 from finetune.data.loaders.records import Row, Table
 from finetune.data.loaders.right_option import (
     holds_options,
@@ -45,7 +45,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
     """
     table.require("subject")
     answers_of = answers_reader(table)
-    counted, whole = "popularity" in table.columns, holds_whole_numbers(table, "subject")
+    popularity_of, whole = popularity_reader(table), holds_whole_numbers(table, "subject")
     accept_option = _option_accepter(table) if holds_options(table) else None
 
     def to_fact(row: Row) -> Fact:
@@ -62,7 +62,7 @@ def reader(table: Table) -> Callable[[Row], Fact]:
             relation=sys.intern(text_of_scalar(cells.get("relation")) or UNNAMED),
             answers=answers_of_cell(accepted),
             question=question_naming(subject, question) if question else None,
-            popularity=number_of_cell(cells.get("popularity"), "popularity") if counted else None,
+            popularity=popularity_of(cells),
             choices=choices,
         )
 

@@ -35,6 +35,10 @@ class Fact(ShortRepr):
     def __post_init__(self) -> None:
         if problem := wrong_answers(self.answers):
             raise InputError(f"fact {self.id!r}: {problem}")
+        if self.choices and self.answer not in self.choices:
+            raise InputError(
+                f"fact {self.id!r}: answer = {self.answer!r:.80}: is not among its choices; give one that is"
+            )
         if self.popularity is not None and not _is_popularity(self.popularity):
             raise InputError(
                 f"fact {self.id!r}: popularity = {self.popularity!r:.40}: give a number of at least 0, "

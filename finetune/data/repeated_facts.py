@@ -1,0 +1,109 @@
+"""Facts that repeat another one's prompt or id: duplicates, further answers of one fact, and rivals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from finetune.common.errors import InputError
+from finetune.data.loaders.table import UNNAMED, prompt_key_of
+from finetune.data.records.fact import Fact
+from finetune.data.row_facts import RowFacts
+
+
+def _prompt_key(fact: Fact) -> tuple[str, ...]:
+    """Return what decides a fact's prompt; see :func:`finetune.data.loaders.table.prompt_key_of`."""
+    return prompt_key_of(fact.relation, fact.subject, fact.question, fact.choices)
+
+
+def drop_same_prompt(found: RowFacts) -> None:
+    """Keep one of the facts that share a prompt: the most popular of those that differ in their answer."""
+    first: dict[str, dict[tuple[str, ...] | str, int]] = {}
+    alike: dict[int, list[int]] = {}
+    for index, fact in enumerate(found.facts):
+        if fact is not None:
+            # Most keys are a relation and a subject; a subject alone needs no tuple of its own.
+            relation, subject, *more = _prompt_key(fact)
+            earlier = first.setdefault(relation, {}).setdefault((subject, *more) if more else subject, index)
+            if earlier != index:
+                alike.setdefault(earlier, [earlier]).append(index)
+    for group in alike.values():
+        answered: dict[str, int] = {}
+        for index in group:
+            earlier = answered.setdefault(found.fact(index).answer.casefold(), index)
+            if earlier != index:
+                _accept(found, earlier, found.fact(index))
+                found.drop(index, f"duplicate of {found.where(earlier)}")
+        asked: dict[str | None, list[int]] = {}
+        for index in answered.values():
+            asked.setdefault(found.fact(index).question, []).append(index)
+        for rivals in asked.values():
+            _drop_rivals(found, rivals)
+
+
+def _drop_rivals(found: RowFacts, rivals: Sequence[int]) -> None:
+    """Keep the most popular of facts that share a prompt but not their answer; of equals, all answers."""
+    winner = max(rivals, key=lambda index: found.fact(index).popularity or 0.0)
+    popularity = found.fact(winner).popularity
+    for index in rivals:
+        rival = found.fact(index)
+        if index == winner:
+            continue
+        if rival.popularity == popularity and not rival.choices:
+            _accept(found, winner, rival)
+            found.drop(index, f"is a further answer of {found.where(winner)}")
+        else:
+            same = _name_key(rival)
+            found.drop(index, f"another fact has the same {same} ({found.where(winner)} is kept)")
+            found.rivals.append(index)
+
+
+def _name_key(fact: Fact) -> str:
+    """Name what decides a fact's prompt by the columns that its table has."""
+    if fact.choices:
+        return "question and choices"
+    asked = "question" if fact.question and fact.relation == UNNAMED else "subject"
+    if fact.subject == fact.question:  # of a bare list of questions
+        asked = "question"
+    return asked if fact.relation == UNNAMED else f"{asked} and relation"
+
+
+def _accept(found: RowFacts, index: int, other: Fact) -> None:
+    """Let a fact accept what another one accepts, too, and be as popular as the more popular of both."""
+    fact = found.fact(index)
+    known = {answer.casefold() for answer in fact.answers}
+    more = tuple(answer for answer in other.answers if answer.casefold() not in known)
+    counts = [each.popularity for each in (fact, other) if each.popularity is not None]
+    popularity = max(counts, default=None)
+    if more or popularity != fact.popularity:
+        found.facts[index] = replace(fact, answers=(*fact.answers, *more), popularity=popularity)
+
+
+def tell_ids_apart(found: RowFacts) -> None:
+    """Put its table's name before an id of another table's; set aside what repeats one of its own."""
+    first: dict[str, int] = {}
+    for index, fact in enumerate(found.facts):
+        if fact is None or first.setdefault(fact.id, index) == index:
+            continue
+        earlier, table = first[fact.id], found.table(index)
+        own = f"{fact.id}/{fact.question}" if found.table(earlier) == table else f"{table}/{fact.id}"
+        is_made = fact.id == f"{fact.relation}/{fact.subject}" and fact.question
+        if (is_made or found.table(earlier) != table) and first.setdefault(own, index) == index:
+            found.facts[index] = replace(fact, id=own)
+        else:
+            found.drop(index, f"id {fact.id!r} is already used by {found.where(earlier)}")
+            found.rivals.append(index)
+
+
+def refuse_if_mostly_rivals(found: RowFacts) -> None:
+    """Refuse a table most of whose rows are told apart by nothing that is read."""
+    ends = [*found.starts[1:], len(found.facts)]
+    for first, end, name in zip(found.starts, ends, found.names, strict=True):
+        mine = [index for index in found.rivals if first <= index < end]
+        if 2 * len(mine) > end - first:
+            some = "; ".join(f"{found.where(i)}: {found.reasons[i]}" for i in mine[:3])
+            raise InputError(
+                f"{name}: {len(mine)} of {end - first} rows would be set aside ({some}); give each fact an "
+                "id and a prompt of its own (a column question), and several answers of one fact as a list "
+                "(a column answers)"
+            )
