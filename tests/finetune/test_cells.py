@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analyses.experiments.which_data.encodable import as_text
 from finetune import FactSet, InputError
 from finetune.data.loaders.cells import answers_of_cell as require_answers
 from finetune.data.loaders.cells import answers_of_single_column, text, texts_of_cell
@@ -279,3 +280,12 @@ def test_marks_that_show_nothing_tell_no_names_apart(tmp_path: Path) -> None:
         ("Ada", "Where was Ada born?", "London")
     ]
     assert text("\u0645\u06cc\u200c\u0631\u0648\u0645", "answer") == "\u0645\u06cc\u200c\u0631\u0648\u0645"
+
+
+@pytest.mark.parametrize(
+    "value", [3.0, 98.5, datetime.datetime(1914, 7, 28), Decimal("1.50"), 7, "2.0", None]
+)
+def test_a_value_that_is_written_as_text_is_read_as_before(value: object, tmp_path: Path) -> None:
+    rows = f"subject,answer\na,{as_text(value)}\nb,B7\n"
+    read = answers(FactSet.load(write(tmp_path / "t.csv", rows)))
+    assert read[:-1] == ([] if value is None else [(text(value, "answer"),)])

@@ -18,17 +18,18 @@ import pyarrow.parquet as pq
 from finetune.common.errors import InputError
 from finetune.common.messages import printable, quote
 from finetune.data.loaders.records import Row, Table
+from finetune.data.loaders.scalars import text_of_scalar
 
 _ERRORS = (pa.ArrowException, ValueError, TypeError, OverflowError)  # UnicodeError is a ValueError
 
 
 def as_text(value: Any) -> str:
-    """Return a cell of delimited text: nothing for None, a list or an object as JSON."""
+    """Return a cell of delimited text: nothing for None, a list or an object as JSON, else as it is read."""
     if value is None:
         return ""
     if isinstance(value, list | tuple | dict):
         return json.dumps(value, ensure_ascii=False)
-    return str(value)
+    return str(value) if isinstance(value, str | bool) else text_of_scalar(value)
 
 
 def as_json(value: Any) -> str:
