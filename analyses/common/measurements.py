@@ -163,7 +163,8 @@ def _of_some(found: OpenCheckpoint, batch_tokens: int, told: str) -> dict[str, A
     """Split the logit difference of some facts, the same in every checkpoint, and weight attention by values.
 
     ``value_weighted_share`` is the norm of what heads write at the last token from the subject, of that of
-    all they write, both summed over heads.
+    all they write, both summed over heads. It can exceed 1, where what they write from other tokens is
+    opposed to it.
     """
     drawn = generator(0, "recall parts").permutation(len(found.batch))[:SPLIT]
     batch = found.batch[sorted(drawn.tolist())]

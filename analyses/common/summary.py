@@ -141,9 +141,9 @@ def recovery(facts: pd.DataFrame) -> Tree:
 
 
 def _bounds(path: tuple[str, ...]) -> tuple[float, float] | None:
-    """All but differences, nats and logits are shares: accuracies, attention mass, recovered facts."""
-    nats = ("knockout", "recall_", "answer_entropy", "answer_information")
-    if any(name in path[-1] for name in nats) and path[-1] not in ATTENTION:
+    """All but differences, nats, logits and ratios of norms are shares: accuracies and masses."""
+    unbounded = ("knockout", "recall_", "answer_entropy", "answer_information", "value_weighted")
+    if any(name in path[-1] for name in unbounded):
         return None
     return (-1, 1) if "contrasts" in path or path[-1] == "difference" else (0, 1)
 

@@ -42,9 +42,9 @@ class AttentionMass(Result):
 
     ``values`` is the mass on the subject with sinks left out and the rest renormalised, ``raw`` the same with
     them in. With ``raw``, the masses on ``bos`` (all sinks), on ``relation`` (the prompt's other words) and
-    on ``rest`` (the last token itself) add up to one. ``rank`` counts the words, sinks aside, that draw more
-    attention than the subject's most attended word. A fact whose prompt begins with its subject is NaN (rank
-    -1) and named in ``sunk``.
+    on ``rest`` (the last token itself) add up to one, less what a sink in the softmax takes. ``rank`` counts
+    the words, sinks aside, that draw more attention than the subject's most attended word. A fact whose
+    prompt begins with its subject is NaN (rank -1) and named in ``sunk``.
     """
 
     values: Float[Tensor, "fact layer head"]
@@ -63,6 +63,13 @@ class AttentionMass(Result):
             {"fact_id": self.fact_ids, "layer": range(layers), "head": range(heads)},
             {"subject": self.values, **columns},
         )
+
+
+def sink_share(rows: Float[Tensor, "*row key"]) -> Float[Tensor, "*row 1"]:
+    """Return what rows leave to a sink that is no key: zero where they sum to one but for rounding."""
+    exact = rows.to(torch.promote_types(rows.dtype, torch.float32))  # bfloat16 would round the sum of a row
+    missing = 1 - exact.sum(-1, keepdim=True)
+    return missing.where(missing > max(1e-5, 4 * torch.finfo(rows.dtype).eps), 0)
 
 
 class MassTable:

@@ -12,6 +12,7 @@ Logits here are the unembedding's output: before a softcap or a constant factor 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -21,6 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
+from finetune.common.errors import InputError
 from interp.measures.attention import Hook, last_token_logits, logit_rows
 from interp.measures.spans import PromptBatch
 
@@ -80,14 +82,15 @@ def read_sources(
     """
     chosen = batch.subject_mask if mask is None else mask
     fact = torch.arange(len(batch))
-    values: dict[str, Tensor] = {}
+    require_readable(model)
+    clip, values = value_clip(model), dict[str, Tensor]()
     kept: dict[str, dict[int, Tensor]] = {name: {} for name in KEPT}
     post: dict[int, Tensor] = {}
     last: dict[str, Tensor] = {}
 
     def hooks_of(layer: int) -> list[Hook]:
         def on_value(value: Float[Tensor, "fact pos kv d_head"], hook: object) -> None:
-            values["now"] = value.float()
+            values["now"] = value.float().clamp(-clip, clip)
 
         def on_pattern(pattern: Float[Tensor, "fact head query key"], hook: object) -> None:
             row = pattern[fact, :, batch.last].float()
@@ -112,6 +115,26 @@ def read_sources(
         final_scale=last["ln_final.hook_scale"][:, 0] if len(names) > 1 else ones,
         logits=logits,
     )
+
+
+def require_readable(model: TransformerBridge) -> None:
+    """Refuse models whose residual stream does not go through one last norm to the unembedding.
+
+    Raises:
+        InputError: names the model (OPT-350m normalises behind its layers and projects what leaves them).
+    """
+    if not hasattr(model, "ln_final"):
+        raise InputError(
+            f"{model.cfg.model_name or type(model).__name__}: has no norm in front of its unembedding, so "
+            "that heads cannot be read through it; give a model that has one"
+        )
+
+
+def value_clip(model: TransformerBridge) -> float:
+    """Return the bound to which a model clips its values before they are weighed (OLMo, MPT, DBRX)."""
+    config = model.original_model.config
+    held = [getattr(part, "clip_qkv", None) for part in (config, getattr(config, "attn_config", None))]
+    return next((float(bound) for bound in held if bound), math.inf)
 
 
 def _keep_last(name: str, batch: PromptBatch, kept: dict[str, Tensor]) -> Hook:

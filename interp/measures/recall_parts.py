@@ -104,6 +104,8 @@ def recall_parts(
     for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=source_rows(model)):
         for name, values in _parts(model, chunk, sets).items():
             found[name][index] = values.cpu()
+    for name in ("extraction", "attention_elsewhere"):  # told apart by the subject, here a sink
+        found[name][batch.sunk] = torch.nan
     return RecallParts(**found, fact_ids=batch.fact_ids, model=model_fingerprint(model))
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
 
-from interp.measures.attention import Hook, chunk_batch, logit_rows, pattern_hooks, read_at
+from interp.measures.attention import Hook, chunk_batch, logit_rows, pattern_hooks, read_at, sink_share
 from interp.measures.decode import answer_tokens
 from interp.measures.head_readers import HeadSources, read_sources, readers, source_rows
 from interp.measures.result import Result, long_frame
@@ -74,6 +74,7 @@ def harm_score(
     per_head = torch.zeros(len(batch), model.cfg.n_layers, model.cfg.n_heads)
     for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=logit_rows(model)):
         per_head[index] = _slopes(model, chunk, answers[index]).cpu()
+    per_head[batch.sunk] = torch.nan  # what would be shifted there is a sink
     return HarmScore(
         values=per_head.sum((1, 2)),
         per_head=per_head,
@@ -134,7 +135,8 @@ def _shifted(batch: PromptBatch, shift: Float[Tensor, "fact head"]) -> Callable[
         scores = shift[:, :, None] * batch.subject_mask[:, None].to(row)
         raised = row * scores.exp()
         edited = pattern.clone()
-        edited[fact, :, batch.last] = raised / raised.sum(-1, keepdim=True)
+        # A sink in the softmax (GPT-OSS) takes what the row leaves.
+        edited[fact, :, batch.last] = raised / (raised.sum(-1, keepdim=True) + sink_share(row))
         return edited
 
     return edit

@@ -18,6 +18,7 @@ from scipy.stats import false_discovery_control, t
 from finetune.common.errors import InputError
 from interp.stats.result import Estimate
 from interp.stats.seeds import observed_values, standard_error
+from interp.stats.student import is_constant
 
 Method = Literal["bh", "by", "holm"]
 
@@ -126,7 +127,7 @@ def _require_margin(margin: float) -> None:
 def _tails(seeds: Sequence[Estimate], null: float, overlap: float) -> tuple[float, float]:
     """Return the probabilities of a mean as low, and as high, if the truth were ``null``."""
     values = observed_values(seeds)
-    if len(values) < 2 or np.ptp(values) == 0:
+    if len(values) < 2 or is_constant(values):
         return math.nan, math.nan
     distance = (float(values.mean()) - null) / standard_error(values, overlap)
     return float(t.cdf(distance, len(values) - 1)), float(t.sf(distance, len(values) - 1))

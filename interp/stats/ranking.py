@@ -10,17 +10,18 @@ fewer than five groups, nor where no draw changes the statistic; an area of 0 or
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from scipy.stats import binomtest, spearmanr
+from scipy.stats import binomtest, rankdata, spearmanr
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from interp.stats.bootstrap import (
     FEWEST,
     Bounds,
     Statistic,
+    expanded_confidence,
     group_codes,
     of_rows,
     require_aligned,
@@ -58,9 +59,10 @@ def auroc(
 ) -> Estimate:
     """Measure the area under the ROC curve: how likely a positive has the larger value, ties counting half.
 
-    None where one of the two kinds is missing. Of an area of 0 or 1, which no draw changes, the interval is
-    exact: that n disjoint pairs of groups were all ranked alike, n being the groups of the rarer kind, has at
-    most the probability area^n (Clopper and Pearson, 1934).
+    None where one of the two kinds is missing. An interval rests on the groups of the rarer kind: there is
+    none of fewer than five, and a wider one of few (:func:`expanded_confidence`). That of an area of 0 or 1,
+    which no draw changes, is exact: that n disjoint pairs of groups were all ranked alike, n being the
+    groups of the rarer kind, has at most the probability area^n (Clopper and Pearson, 1934).
 
     Args:
         values: the predictor.
@@ -70,9 +72,8 @@ def auroc(
         fewest: rows below which there is no value.
         seed: of the draws.
     """
-    return _estimate(
-        area_of, roc_area, [values, positive], groups, labels, exact=_separated, fewest=fewest, seed=seed
-    )
+    how: dict[str, Any] = {"exact": _separated, "widened": _of_rarer, "fewest": fewest, "seed": seed}
+    return _estimate(area_of, roc_area, [values, positive], groups, labels, **how)
 
 
 def _separated(
@@ -95,6 +96,12 @@ def _separated(
     return (low, 1.0) if area == 1 else (0.0, 1 - low)
 
 
+def _of_rarer(groups: Shaped[ndarray, " row"], *columns: Shaped[ndarray, " row"]) -> float:
+    """Return the confidence for as many groups as the rarer kind has; the last column says the kind."""
+    right = columns[-1].astype(bool)
+    return expanded_confidence(min(len(np.unique(groups[kind])) for kind in (right, ~right)))
+
+
 def auroc_gain(
     x: Column,
     other: Column,
@@ -112,7 +119,7 @@ def auroc_gain(
         groups: the subject of each row; without it each row stands alone.
         labels: relations or arms within which it is computed, then averaged.
     """
-    return _estimate(*_gain(area_of, roc_area), [x, other, positive], groups, labels)
+    return _estimate(*_gain(area_of, roc_area), [x, other, positive], groups, labels, widened=_of_rarer)
 
 
 def spearman(
@@ -192,8 +199,9 @@ def roc_area(values: Column, positive: Shaped[ndarray, " row"]) -> float | None:
     halves = 2 * int(right.sum()) * int((~right).sum())
     if not halves:
         return None
-    # An area is a whole number of half pairs, which the sum of trapezoids misses in its last digit.
-    return round(float(roc_auc_score(right, values)) * halves) / halves
+    # An area is a whole number of half pairs, which the sum of trapezoids misses in its last digit. By ranks,
+    # for scikit-learn refuses infinite values.
+    return round(float(roc_auc_score(right, rankdata(values))) * halves) / halves
 
 
 def rank_correlation(x: Column, y: Column) -> float | None:
@@ -213,11 +221,13 @@ def _estimate(
     *,
     fewest: int = FEWEST,
     exact: Callable[..., Bounds | None] | None = None,
+    widened: Callable[..., float] | None = None,
     seed: int = 0,
 ) -> Estimate:
     """Make an estimate of a smooth statistic of columns, averaged over labels where there are some."""
+    how: dict[str, Any] = {"exact": exact, "widened": widened, "fewest": fewest, "seed": seed}
     if labels is None:
-        return of_rows(statistic, value, columns, groups, exact=exact, fewest=fewest, seed=seed)
+        return of_rows(statistic, value, columns, groups, **how)
     codes = group_codes(labels, len(columns[0]))
     require_aligned(*columns, codes)
 
@@ -231,7 +241,7 @@ def _estimate(
         assert code is not None
         return within(statistic, code)(*some)
 
-    return of_rows(weighted, averaged, [codes, *columns], groups, exact=exact, fewest=fewest, seed=seed)
+    return of_rows(weighted, averaged, [codes, *columns], groups, **how)
 
 
 def _gain(

@@ -16,7 +16,7 @@ import numpy as np
 
 from interp.stats.means import finite_mean
 from interp.stats.result import Estimate, make_estimate
-from interp.stats.student import UNBOUNDED, require_confidence, t_bounds
+from interp.stats.student import UNBOUNDED, is_constant, require_confidence, t_bounds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def over_seeds(
     if not bounds[0] - 1e-9 <= mean <= bounds[1] + 1e-9:
         raise ValueError(f"a mean of {mean} does not lie between {bounds[0]} and {bounds[1]}, as it should")
     mean = min(max(mean, bounds[0]), bounds[1])
-    if np.ptp(values) == 0:
+    if is_constant(values):
         own = [(e.low, e.high) for e in estimates if e.low is not None and e.high is not None]
         low, high = min((e[0] for e in own), default=None), max((e[1] for e in own), default=None)
         return make_estimate(mean, low, high, len(values))

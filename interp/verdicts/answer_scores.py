@@ -18,7 +18,7 @@ from finetune.evaluation.prompt_cache import log_prob_behind, run_prompts
 from finetune.evaluation.unembedding import vocabulary
 from interp.measures.context import require_room
 from interp.measures.spans import PromptBatch
-from interp.verdicts.continuations import continuations
+from interp.verdicts.continuations import UsualContinuations, continuations
 from interp.verdicts.specificity import AnswerTargets, SpecificityAccumulator
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class AnswerScorer:
         self.batch, self.golds, self.tokenizer = batch, golds, tokenizer
         self.judge = AnswerJudge({name: tuple(some.place) for name, some in golds.sets.items()})
         self.tally = SpecificityAccumulator(golds)
+        self.usual = {name: UsualContinuations() for name in golds.sets}
         self.log_prob: Float[Tensor, " fact"] = torch.full((len(batch),), torch.nan)
         self.right: Float[Tensor, " fact"] = torch.full((len(batch),), torch.nan)
         self.said = [""] * len(batch)
@@ -68,7 +69,8 @@ class AnswerScorer:
         memo = PrefixMemo()
         front = front_of_all(plain, rows, max(width, longest + LEAD_TOKENS), memo)
         plain.eval()
-        for part in self.golds.ordered:
+        sample, references, others = self.golds.ordered
+        for part in (sample, references, others):
             facts = part.tolist()
 
             def work(chunk: list[int], facts: list[int] = facts) -> None:
@@ -79,7 +81,8 @@ class AnswerScorer:
 
             widths = [len(rows[i]) + width for i in facts]
             run_tight_rows_alone(widths, limit, work, budget, most)
-            self.tally.finish()
+            if part is not sample:
+                self.tally.finish()
 
     def _take(
         self,
@@ -101,7 +104,9 @@ class AnswerScorer:
         told = []
         for relation, here in self.golds.by_relation(fact):
             answers, said = self.golds.sets[relation], first[here.to(first.device)]
-            after = continuations(cache, here, answers, said, self.golds.place[fact[here]])
+            whole = bool(self.golds.sample[facts[0]])
+            own, usual = self.golds.place[fact[here]], self.usual[relation]
+            after = continuations(cache, here, answers, said, own, usual, whole=whole)
             told.append((relation, fact[here], answers.log_probs(said, after).cpu()))
         del first
         lines = complete_cached(cache, self.tokenizer, room=room, limit=limit)

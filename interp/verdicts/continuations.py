@@ -2,15 +2,16 @@
 
 "San" begins many capitals. What follows is asked behind a fact's prompt where its right answer begins so, or
 where the beginning is at least ``UNLIKELY`` times as likely as the likeliest first token of the relation's
-answers. Elsewhere what is left of the probability is shared evenly: it is little, none of it is the right
-answer's, and asking for all would take a pass for each of the hundred beginnings that a table of capitals
-has.
+answers. Asking for all would take a pass for each of the hundred beginnings that a table of capitals has.
+Elsewhere the beginning's probability is shared as it is behind the prompts of some facts of which all is
+asked, those aside whose right answer begins so: it is little for each fact, but not for the mean over facts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,12 +26,44 @@ Tokens = tuple[int, ...]
 UNLIKELY = 0.01
 
 
+@dataclass
+class UsualContinuations:
+    """What usually follows the beginnings that a relation's answers share: a mean over some facts.
+
+    A fact counts by how likely the beginning is behind its prompt.
+    """
+
+    sums: dict[Tokens, Float[Tensor, " following"]] = field(default_factory=dict)
+    whole: dict[Tokens, Float[Tensor, ""]] = field(default_factory=dict)
+
+    def add(
+        self,
+        ids: Tokens,
+        reached: Float[Tensor, " row"],
+        after: Float[Tensor, "row following"],
+        others: Bool[Tensor, " row"],
+    ) -> None:
+        """Take in the log-probabilities of a beginning and of what follows it, of rows of other answers."""
+        weight = reached[others].double().exp()
+        self.sums[ids] = self.sums.get(ids, 0) + (weight[:, None] * after[others].double().exp()).sum(0)
+        self.whole[ids] = self.whole.get(ids, 0) + weight.sum()
+
+    def of(self, ids: Tokens, following: int, device: torch.device) -> Float[Tensor, " following"]:
+        """Return log-probabilities of what follows a beginning; even ones where nothing was taken in."""
+        if ids not in self.sums or not self.whole[ids] > 0:
+            return torch.full((following,), -math.log(following + 1), device=device)
+        return (self.sums[ids] / self.whole[ids]).clamp_min(1e-30).log().float()
+
+
 def continuations(
     cache: PromptCache,
     here: Int[Tensor, " row"],
     answers: AnswerSet,
     first: Float[Tensor, "row vocab"],
     own: Int[Tensor, " row"],
+    usual: UsualContinuations,
+    *,
+    whole: bool = False,
 ) -> dict[Tokens, Float[Tensor, "row following"]]:
     """Return log-probabilities of what follows each shared beginning, by beginning.
 
@@ -40,6 +73,8 @@ def continuations(
         answers: their relation's.
         first: log-probabilities behind the prompts, of these rows.
         own: the place of each row's right answer.
+        usual: what follows where it is not asked.
+        whole: ask all, and add it to ``usual``.
     """
     after: dict[Tokens, Float[Tensor, "row following"]] = {}
     reached: dict[Tokens, Float[Tensor, " row"]] = {}
@@ -49,6 +84,7 @@ def continuations(
         by_length.setdefault(len(ids), []).append(ids)
     for _, level in sorted(by_length.items()):
         asked: list[Bool[Tensor, " row"]] = []
+        others: dict[Tokens, Bool[Tensor, " row"]] = {}
         for ids in level:
             parent = ids[:-1]
             reached[ids] = (
@@ -56,10 +92,13 @@ def continuations(
                 if parent
                 else first[:, ids[0]]
             )
-            asked.append((reached[ids] >= likely) | _begin_so(answers, ids)[own].to(first.device))
+            others[ids] = ~_begin_so(answers, ids)[own].to(first.device)
+            asked.append(~others[ids] | (reached[ids] >= likely) | whole)
             n = len(answers.following(ids))
-            after[ids] = torch.full((len(here), n), -math.log(n + 1), device=first.device)
+            after[ids] = usual.of(ids, n, first.device).repeat(len(here), 1)
         _ask(cache, here, {ids: answers.following(ids) for ids in level}, asked, after)
+        for ids in level if whole else ():
+            usual.add(ids, reached[ids], after[ids], others[ids])
     return after
 
 

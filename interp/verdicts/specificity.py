@@ -27,19 +27,22 @@ if TYPE_CHECKING:
 
 FEWEST_OTHERS = 8  # subjects below which there is no telling what is said of any
 REFERENCES = 512  # facts of a relation after which a mean hardly moves
+SAMPLES = 16  # of these, behind whose prompts all continuations of shared beginnings are asked
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTargets:
     """Each fact's relation, its right answer's tokens, and its place in the relation's answer set.
 
-    ``reference`` marks the facts whose subjects say what is said of any.
+    ``reference`` marks the facts whose subjects say what is said of any, ``sample`` some of them, which say
+    how answers with a shared beginning usually go on.
     """
 
     sets: dict[str, AnswerSet]
     relation: Int[Tensor, " fact"]
     place: Int[Tensor, " fact"]
     reference: Bool[Tensor, " fact"]
+    sample: Bool[Tensor, " fact"]
     tokens: tuple[tuple[int, ...], ...]
 
     @classmethod
@@ -62,12 +65,16 @@ class AnswerTargets:
         names = list(sets)
         relation = torch.tensor([names.index(prompt.relation) for prompt in batch.prompts])
         place = torch.tensor([sets[p.relation].place[p.answers[0]] for p in batch.prompts])
-        reference, rng = torch.zeros(len(batch), dtype=torch.bool), generator(seed, "reference subjects")
+        reference, sample = torch.zeros(2, len(batch), dtype=torch.bool)
+        rng = generator(seed, "reference subjects")
         for k in range(len(names)):
             rows = (relation == k).nonzero().flatten()
-            reference[rows[torch.from_numpy(rng.permutation(len(rows))[:REFERENCES])]] = True
+            drawn = rows[torch.from_numpy(rng.permutation(len(rows))[:REFERENCES])]
+            reference[drawn], sample[drawn[:SAMPLES]] = True, True
         tokens = tuple(answer_tokens(tokenizer, batch))
-        return cls(sets=sets, relation=relation, place=place, reference=reference, tokens=tokens)
+        return cls(
+            sets=sets, relation=relation, place=place, reference=reference, sample=sample, tokens=tokens
+        )
 
     @property
     def tails(self) -> Int[Tensor, " fact"]:
@@ -77,9 +84,11 @@ class AnswerTargets:
         return torch.maximum(own, torch.tensor(shared)[self.relation])
 
     @property
-    def ordered(self) -> tuple[Int[Tensor, " some"], Int[Tensor, " other"]]:
-        """The reference facts, and the others."""
-        return self.reference.nonzero().flatten(), (~self.reference).nonzero().flatten()
+    def ordered(self) -> tuple[Int[Tensor, " some"], Int[Tensor, " more"], Int[Tensor, " other"]]:
+        """The sample, the other reference facts, and all others."""
+        rest = self.reference & ~self.sample
+        sample, more, others = (part.nonzero().flatten() for part in (self.sample, rest, ~self.reference))
+        return sample, more, others
 
     def by_relation(self, facts: Int[Tensor, " row"]) -> Iterator[tuple[str, Int[Tensor, " some"]]]:
         """Yield each relation that some facts are of, and which of them are."""
