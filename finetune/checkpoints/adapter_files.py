@@ -128,7 +128,7 @@ def base_of(adapter: str | Path) -> str:
         raise InputError(f"{adapter}: its base {named} is an adapter itself; merge that one, and name it")
     if shipped := shipped_name(named):
         return str(resolve_checkpoint(shipped))
-    if cached := _cached_snapshot(named):
+    if cached := cached_snapshot(named):
         return cached
     remedy = " (a directory or hub id)"
     if is_quantised(named):
@@ -176,11 +176,23 @@ def is_quantised(name: str) -> bool:
     return owner.lower() == "unsloth" or bool(QUANTISED.search(model))
 
 
+def plain_name(name: str) -> str:
+    """Return a model's name without its owner, its precision and what else a copy's name has more.
+
+    Examples:
+        >>> plain_name("unsloth/Llama-3.1-8B-Instruct-bnb-4bit"), plain_name("meta-llama/Meta-Llama-3.1-8B")
+        ('llama-3.1-8b-instruct', 'llama-3.1-8b')
+    """
+    plain = QUANTISED.sub("", name.rstrip("/").rpartition("/")[2].lower())
+    plain = re.sub(r"[-_.](?:unsloth|hf|fp16|bf16|float16|bfloat16|dynamic)(?=[-_.]|$)", "", plain)
+    return plain.removeprefix("meta-").strip("-_.")
+
+
 def _fields(config: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(config)} - ASIDE
 
 
-def _cached_snapshot(name: str) -> str | None:
+def cached_snapshot(name: str) -> str | None:
     """Find a hub model in the local cache: its directory there, so that loading it asks no network."""
     try:
         config = try_to_load_from_cache(name, "config.json") if is_hub_id(name) else None

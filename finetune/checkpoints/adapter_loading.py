@@ -127,7 +127,10 @@ def require_adapter_fit(source: str | Path, config: PreTrainedConfig, base: str)
         if "not found in the base" in str(error):
             raise
         return  # without weights not everything can be built; loading will tell
-    own, ends = _adapter_parameters(peft), embedding_paths(peft.get_base_model())
+    try:
+        own, ends = _adapter_parameters(peft), embedding_paths(peft.get_base_model())
+    except NotImplementedError:
+        return  # AdaLoRA counts the ranks that it kept, which takes contents
     state = _base_parameters(peft)
     kept = drop_copies(tensors, own, state, lambda one, other: one.shape == other.shape)
     named = convert_layout(peft, strip_known_prefixes(kept, own, state)[0])

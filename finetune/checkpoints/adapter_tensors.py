@@ -114,7 +114,13 @@ def _require_contents(file: Path, tensors: Mapping[str, Tensor]) -> None:
     remedy = "save the adapter again with its shards gathered (ZeRO-3 and FSDP leave such files)"
     if not tensors:
         raise InputError(f"{file}: holds no tensors; {remedy}")
-    if empty := [name for name, tensor in tensors.items() if not tensor.numel()]:
+    pruned = {
+        name.rpartition(".lora_E")[0]
+        for name, tensor in tensors.items()
+        if ".lora_E" in name and not tensor.numel()
+    }
+    # AdaLoRA may keep no rank of a layer at all.
+    if empty := [n for n, t in tensors.items() if not t.numel() and n.rpartition(".lora_")[0] not in pruned]:
         raise InputError(f"{file}: {first_keys(empty)} ({len(empty)} in all) is empty; {remedy}")
     bare: dict[str, str] = {}
     for name in tensors:

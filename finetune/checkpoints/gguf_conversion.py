@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from finetune.checkpoints.gguf_behaviour import set_stated_behaviour
 from finetune.checkpoints.gguf_files import GgufFile, read_gguf
 from finetune.checkpoints.gguf_tokenizers import save_tokenizer
 from finetune.common.errors import InputError
@@ -72,6 +73,7 @@ def _loaded(file: GgufFile) -> PreTrainedModel:
         with redirect_stderr(io.StringIO()):  # it draws a bar that nothing else turns off
             config = AutoConfig.from_pretrained(place, gguf_file=name, local_files_only=True)
             _set_stated_sizes(config, file)
+            set_stated_behaviour(config, file)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 place, gguf_file=name, config=config, output_loading_info=True, **options
             )
@@ -110,10 +112,6 @@ def _set_stated_sizes(config: PreTrainedConfig, file: GgufFile) -> None:
     for tensor in file.tensors:
         if tensor.name == EMBEDDING:
             config.vocab_size = int(tensor.shape[-1])
-    scaled = file.metadata.get(f"{file.architecture}.rope.scaling.type", "none")
-    held = getattr(config, "rope_parameters", None) or {}
-    if scaled not in ("none", "") and held.get("rope_type", "default") == "default":
-        raise ValueError(f"it scales rotations ({scaled}), which is not taken from GGUF files")
 
 
 def _set_rotations(model: PreTrainedModel, factors: Tensor, file: GgufFile) -> None:

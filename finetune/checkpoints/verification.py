@@ -18,6 +18,9 @@ from finetune.common.progress import silence_transformers
 SMALL = 1 << 29  # parameters up to which a model is run on two tokens though its shapes are known to fit
 
 
+WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
 def require_same(name: str, model: PreTrainedModel, tensors: Mapping[str, Any]) -> None:
     """Compare the first row of every loaded parameter with the file's; those that were fused are skipped.
 
@@ -33,6 +36,11 @@ def require_same(name: str, model: PreTrainedModel, tensors: Mapping[str, Any]) 
         if parameter is None or parameter.device.type == "meta" or tuple(parameter.shape) != _shape(tensor):
             continue
         row = tensor[:1] if parameter.ndim else tensor[...]
+        if parameter.is_floating_point() and row.dtype in WHOLE and not _is_quantised(model):
+            raise InputError(
+                f"{name}: {key} holds whole numbers ({str(row.dtype).removeprefix('torch.')}), and nothing "
+                "says how they are scaled; save the model in a floating dtype"
+            )
         if not row.to(parameter.dtype).equal(_first(parameter).cpu()) and not row.isnan().any():
             wrong.append(key)
     if wrong:
@@ -105,6 +113,10 @@ def untie_config_if_untied(name: str, model: PreTrainedModel) -> None:
         "own, which is used",
         stacklevel=2,
     )
+
+
+def _is_quantised(model: PreTrainedModel) -> bool:
+    return getattr(model.config, "quantization_config", None) is not None
 
 
 def _first(parameter: Tensor) -> Tensor:

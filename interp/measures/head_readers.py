@@ -132,7 +132,7 @@ def require_readable(model: TransformerBridge) -> None:
 
 def value_clip(model: TransformerBridge) -> float:
     """Return the bound to which a model clips its values before they are weighed (OLMo, MPT, DBRX)."""
-    config = model.original_model.config
+    config = getattr(model.original_model, "config", None)
     held = [getattr(part, "clip_qkv", None) for part in (config, getattr(config, "attn_config", None))]
     return next((float(bound) for bound in held if bound), math.inf)
 

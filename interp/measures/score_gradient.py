@@ -74,7 +74,6 @@ def harm_score(
     per_head = torch.zeros(len(batch), model.cfg.n_layers, model.cfg.n_heads)
     for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=logit_rows(model)):
         per_head[index] = _slopes(model, chunk, answers[index]).cpu()
-    per_head[batch.sunk] = torch.nan  # what would be shifted there is a sink
     return HarmScore(
         values=per_head.sum((1, 2)),
         per_head=per_head,

@@ -13,12 +13,16 @@ from typing import Any
 from peft import PeftModel
 
 from finetune.checkpoints.adapter_files import (
+    CONFIG,
+    cached_snapshot,
     is_hub_id,
     is_quantised,
+    plain_name,
     read_config,
     read_settings,
     recorded_place,
 )
+from finetune.checkpoints.gguf_files import is_gguf
 from finetune.checkpoints.loading import adapter_base
 from finetune.checkpoints.paths import is_path
 from finetune.checkpoints.same_weights import same_weights
@@ -57,8 +61,12 @@ def require_named_base(adapter: Source, base: Source) -> str | None:
     if not named or in_memory(base):
         return None
     base, title = str(base), source_title(adapter)
+    _require_no_adapter(named, adapter)
     place = _recorded_place(named, adapter)
+    wrong = InputError(f"{title}: was trained on {named}, not on {base}; give its own base, or none at all")
     if str(place or named) != base and is_quantised(str(place or named)) and not shipped_name(named):
+        if is_hub_id(named) and is_hub_id(base) and plain_name(named) != plain_name(base):
+            raise wrong
         return (
             f"{title} was trained on {named}, a quantised copy; it is measured on {base}, whose shapes and "
             "vocabulary it fits"
@@ -71,12 +79,25 @@ def require_named_base(adapter: Source, base: Source) -> str | None:
                 "both have safetensors"
             )
     elif place is not None or Path(base).is_dir() or not is_hub_id(named):
-        return None  # the recorded directory is gone, or a hub model was downloaded to a directory
+        # The recorded directory is gone, or a hub model was downloaded to a directory.
+        alike = plain_name(named) in {plain_name(part.replace("--", "/")) for part in Path(base).parts}
+        told = f"{title} records {named} as its base; whether {base} is that model cannot be told"
+        return None if alike or is_gguf(base) else told
     else:
-        same = named.rpartition("/")[2].lower() == base.rpartition("/")[2].lower()
+        same = plain_name(named) == plain_name(base)
     if not same:
-        raise InputError(f"{title}: was trained on {named}, not on {base}; give its own base, or none at all")
+        raise wrong
     return None
+
+
+def _require_no_adapter(named: str, adapter: Source) -> None:
+    """Refuse an adapter that was trained on top of another one, whose updates would be left out."""
+    beside = [] if in_memory(adapter) else [Path(str(adapter)) / named, Path(str(adapter)).parent / named]
+    for place in (Path(named), *beside):
+        if (place / CONFIG).is_file() and not (place / "config.json").is_file():
+            raise InputError(
+                f"{source_title(adapter)}: its base {named} is an adapter itself; merge that one, and name it"
+            )
 
 
 def require_mergeable(name: str, model: PeftModel) -> None:
@@ -140,4 +161,5 @@ def _recorded_place(named: str, adapter: Source) -> Path | None:
     shipped = shipped_name(named)
     if found is None and shipped is not None and shipped_place(shipped).is_dir():
         return shipped_place(shipped)
-    return found
+    cached = cached_snapshot(named) if found is None else None
+    return found if cached is None else Path(cached)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
@@ -12,6 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from finetune.common.errors import InputError
 from finetune.common.short_repr import ShortRepr
 from interp.models.lora_switch import LoraSwitch
+
+if TYPE_CHECKING:
+    from interp.models.sides_alike import SeenSide
 
 T = TypeVar("T")
 Side = Literal["base", "finetuned"]
@@ -39,6 +42,7 @@ class CheckpointPair(ShortRepr):
         self.ask: Ask | None = None
         self.switch: LoraSwitch | None = None
         self.low_memory = False
+        self.seen: dict[Side, SeenSide] = {}
         self._opened: list[Side] = []
 
     def _shown(self) -> Mapping[str, Any]:

@@ -99,6 +99,7 @@ def _read_with_bridge(
             if some:
                 batch = encode(tokenizer, some)
                 candidates.leave_out(batch.left_out)
+                batch = batch[~batch.sunk]  # what a prompt's first token draws is not its subject's
                 result = read(model, batch, tokenizer)
                 found = dict(zip(result.fact_ids, getattr(result, part).tolist(), strict=True))
                 values[:] = [found.get(fact.id, np.nan) for fact in facts]

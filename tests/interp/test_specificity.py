@@ -30,6 +30,7 @@ def golds(n: int, reference: torch.Tensor | None = None, seed: int = 0) -> Answe
         relation=torch.arange(n) % 2,
         place=right,
         reference=torch.ones(n, dtype=torch.bool) if reference is None else reference,
+        sample=torch.zeros(n, dtype=torch.bool),
         tokens=tuple((int(i),) for i in right),
     )
 

@@ -1,0 +1,68 @@
+"""Whether two full checkpoints can be two sides of one comparison: the same model, with other weights."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from finetune.common.errors import InputError
+from interp.models.parity import log_probs, probe, vocabulary
+
+if TYPE_CHECKING:
+    from interp.models.pair import CheckpointPair, Side
+
+SHAPE = ("model_type", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size")
+# What decides how weights are used, so that the same ones compute something else.
+USE = (
+    *("rope_parameters", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "sliding_window"),
+    *("attn_logit_softcapping", "final_logit_softcapping", "attention_multiplier", "hidden_act"),
+)
+
+
+@dataclass(frozen=True)
+class SeenSide:
+    """A side's configuration, and a digest of what it says on the probe."""
+
+    config: PreTrainedConfig
+    said: str
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, pair: CheckpointPair, side: Side) -> SeenSide:
+        """Run a side's plain model on the probe."""
+        vocab = vocabulary(model, pair.tokenizer, pair.provenance[side])
+        said = log_probs(model, probe(model, vocab)).numpy()
+        return cls(model.config.get_text_config(), hashlib.sha256(said.tobytes()).hexdigest())
+
+
+def require_alike(pair: CheckpointPair, base: SeenSide, finetuned: SeenSide) -> None:
+    """Refuse a fine-tuned checkpoint of another shape than the base; note other settings, and no difference.
+
+    Raises:
+        InputError: another architecture, or another number of layers, of heads or of widths.
+    """
+    title = pair.provenance["finetuned"]
+    for name in SHAPE:
+        ours, theirs = (_get(side.config, name) for side in (finetuned, base))
+        if ours != theirs:
+            raise InputError(
+                f"{title}: has {name} = {ours}, and the base {pair.provenance['base']} {theirs}, so that it "
+                "was not fine-tuned from it; give its own base"
+            )
+    told = []
+    for name in USE:
+        ours, theirs = (_get(side.config, name) for side in (finetuned, base))
+        if ours != theirs:
+            told.append(f"its configuration says {name} = {ours}, the base's {theirs}: part of what differs")
+    if base.said == finetuned.said:
+        told.append("it says exactly what the base says: its weights are the base's")
+    for notice in told:
+        pair.provenance["notices"].append(notice)
+        warnings.warn(f"{title}: {notice}", stacklevel=2)
+
+
+def _get(config: PreTrainedConfig, name: str) -> Any:
+    return getattr(config, name, None)
