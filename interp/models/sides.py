@@ -48,7 +48,6 @@ from interp.models.sources import (
 )
 from interp.models.tokenizers import common_tokenizer
 
-
 SIDES: tuple[Side, Side] = ("base", "finetuned")
 
 

@@ -11,14 +11,17 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import gguf
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import AutoModelForCausalLM
 
 from finetune.checkpoints import shipped_models
+from finetune.checkpoints.gguf_behaviour import set_stated_behaviour
 from finetune.checkpoints.gguf_files import read_gguf
 from finetune.checkpoints.loading import adapter_base, load_model, load_tokenizer, load_weights
 from finetune.checkpoints.paths import resolve_checkpoint
@@ -304,3 +307,60 @@ def test_what_a_killed_fetch_left_is_swept(shop, cache):
 def test_only_the_header_is_read_to_tell_what_a_file_is(llama):
     file = read_gguf(llama)
     assert (file.architecture, file.quantisation) == ("llama", "Q8_0")
+
+
+def _rotated(**more) -> dict[str, dict[str, object]]:
+    return {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, **more}}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "stated", "expected"),
+    [
+        ("Starcoder2", _rotated(), {"rope.freq_base": 999999.4}, {"rope_theta": 999999.4}),
+        (
+            "StableLm",
+            _rotated(partial_rotary_factor=0.25),
+            {"rope.dimension_count": 4},
+            {"partial_rotary_factor": 0.5},
+        ),
+        ("Phi3", _rotated(), {"rope.dimension_count": 8}, {"rope_theta": 1e4}),
+        ("Nemotron", {}, {"attention.layer_norm_epsilon": 0.01}, {"norm_eps": 0.01}),
+        ("Llama", {}, {"attention.layer_norm_rms_epsilon": 0.01}, {"rms_norm_eps": 0.01}),
+        ("Gemma2", {}, {"attn_logit_softcapping": 5.0}, {"attn_logit_softcapping": 5.0}),
+        ("Mistral", {}, {"attention.sliding_window": 7}, {"sliding_window": 7}),
+        ("Olmo", {}, {"attention.clamp_kqv": 8.0}, {"clip_qkv": 8.0}),
+        ("Llama", {}, {"attn_logit_softcapping": 5.0}, None),
+        ("Llama", {}, {"rope.scaling.factor": 4.0}, None),
+        ("Llama", {}, {"rope.scale_linear": 4.0}, None),
+        ("Llama", {}, {"rope.scaling.factor": 1.0, "attention.clamp_kqv": 0.0}, {}),
+        ("Gemma3Text", {}, {"rope.freq_base": 5e5}, {}),
+    ],
+)
+def test_what_a_file_states_is_what_is_computed(name, settings, stated, expected):
+    config = getattr(transformers, f"{name}Config")(
+        hidden_size=32, num_attention_heads=4, head_dim=8, **settings
+    )
+    metadata = {f"x.{key}": value for key, value in stated.items()}
+    file = SimpleNamespace(architecture="x", metadata=metadata)
+    if expected is None:
+        with pytest.raises(ValueError, match=r"no place for|scales rotations"):
+            set_stated_behaviour(config, file)
+        return
+    set_stated_behaviour(config, file)
+    held = {**vars(config), **(config.rope_parameters or {})}
+    assert {key: held[key] for key in expected} == pytest.approx(expected)
+
+
+def test_other_rotations_than_the_default_are_computed(tmp_path, tiny_tokenizer):
+    model = gguf_writer.build("llama", len(tiny_tokenizer))
+    for theta in (1e4, 5e5):
+        path = tmp_path / f"{theta}.gguf"
+        model.config.rope_parameters = {"rope_type": "default", "rope_theta": theta}
+        again = AutoModelForCausalLM.from_config(model.config).eval()
+        expected = gguf_writer.write(path, "llama", model, tiny_tokenizer)
+        again.load_state_dict(expected, strict=False)
+        ids = torch.arange(3, 15)[None]
+        with torch.inference_mode():
+            torch.testing.assert_close(
+                load_weights(str(path))(ids).logits, again(ids).logits, atol=2e-4, rtol=1e-4
+            )

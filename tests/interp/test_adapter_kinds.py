@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import EvaConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_peft_model
+from peft import (
+    AdaLoraConfig,
+    EvaConfig,
+    IA3Config,
+    LoHaConfig,
+    LoKrConfig,
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+)
 from peft.tuners.lora import LoraGAConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
@@ -364,3 +373,34 @@ def test_load_pair_follows_what_a_training_chose(tiny_llama_dir, tiny_adapter_di
         assert pair.provenance["finetuned"] == str(tmp_path / "lr-0.1")
         with pair.finetuned() as a, same.finetuned() as b:
             assert torch.equal(log_probs(a), log_probs(b))
+
+
+@pytest.mark.parametrize("target_r", [1, 2])
+def test_an_adalora_that_gave_ranks_up(tmp_path, tiny_llama_dir, target_r) -> None:
+    """It is trained to its end; with one rank a layer in the mean, some layers keep none."""
+    config = AdaLoraConfig(
+        target_r=target_r,
+        init_r=4,
+        total_step=12,
+        tinit=1,
+        tfinal=3,
+        deltaT=1,
+        target_modules=["q_proj", "v_proj"],
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(0)
+    peft = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_llama_dir), config)
+    optimizer = torch.optim.Adam([p for p in peft.parameters() if p.requires_grad], lr=0.05)
+    for step in range(11):
+        peft(input_ids=IDS, labels=IDS).loss.backward()
+        optimizer.step()
+        peft.base_model.update_and_allocate(step)
+        optimizer.zero_grad()
+    peft.eval().save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["rank_pattern"]
+    require_adapter_fit(tmp_path, AutoConfig.from_pretrained(tiny_llama_dir), "the base")
+    expected = log_probs(
+        PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_llama_dir), tmp_path).eval()
+    )
+    with load_pair(tiny_llama_dir, tmp_path).finetuned() as model:
+        torch.testing.assert_close(log_probs(model), expected, atol=1e-4, rtol=0)

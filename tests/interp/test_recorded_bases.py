@@ -146,3 +146,82 @@ def test_a_recorded_name_that_no_file_can_bear(adapter, tiny_llama_dir) -> None:
     record(adapter, "x" * 300)
     with pytest.raises(InputError, match="is no name; correct it"):
         load_pair(tiny_llama_dir, adapter)
+
+
+def in_cache(cache: Path, name: str, source: Path) -> Path:
+    home = cache / f"models--{name.replace('/', '--')}"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text("aaa")
+    return Path(shutil.copytree(source, home / "snapshots" / "aaa"))
+
+
+def test_a_base_in_the_hubs_cache_is_compared_with(
+    tmp_path, adapter, tiny_llama_dir, tiny_tokenizer, monkeypatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    own = in_cache(tmp_path / "hub", "Org/Name", tiny_llama_dir)
+    other = in_cache(tmp_path / "hub", "Org/Other", another(tmp_path / "other", tiny_tokenizer))
+    record(adapter, "Org/Name")
+    assert require_named_base(adapter, str(own)) is None
+    assert require_named_base(adapter, str(tiny_llama_dir)) is None
+    for wrong in (other, tmp_path / "other"):
+        with pytest.raises(InputError, match=OTHER):
+            require_named_base(adapter, str(wrong))
+
+
+def test_names_of_copies_are_told_from_other_models(adapter, tiny_llama_dir) -> None:
+    for named, base in {
+        "unsloth/Llama-3.2-1B-Instruct": "meta-llama/Llama-3.2-1B",
+        "Owner/Qwen2-7B-Instruct-bnb-4bit": "Qwen/Qwen2-7B",
+        "Owner/One": "Owner/Two",
+    }.items():
+        record(adapter, named)
+        with pytest.raises(InputError, match=OTHER):
+            require_named_base(adapter, base)
+    record(adapter, "meta-llama/Meta-Llama-3.1-8B")
+    assert require_named_base(adapter, "meta-llama/Llama-3.1-8B") is None
+    record(adapter, "unsloth/Qwen2-7B-bnb-4bit")
+    assert "a quantised copy" in str(require_named_base(adapter, "Qwen/Qwen2-7B"))
+    record(adapter, "Owner/Elsewhere")
+    assert "cannot be told" in str(require_named_base(adapter, str(tiny_llama_dir)))
+
+
+def test_an_adapter_on_an_adapter_is_refused_whatever_base_is_given(
+    tmp_path, adapter, tiny_adapter_dir, tiny_llama_dir
+) -> None:
+    below = shutil.copytree(tiny_adapter_dir, tmp_path / "below")
+    for named in (below, "below"):
+        record(adapter, named)
+        with pytest.raises(InputError, match="is an adapter itself; merge that one"):
+            load_pair(tiny_llama_dir, adapter)
+
+
+def test_a_full_checkpoint_is_held_against_its_base(
+    tmp_path, tiny_llama_dir, tiny_model, tiny_tokenizer
+) -> None:
+    with pytest.raises(InputError, match="has model_type = gpt2, and the base"):
+        load_pair(tiny_llama_dir, tiny_model("gpt2"))
+    deeper = tmp_path / "deeper"
+    architectures.build("llama", len(tiny_tokenizer), num_hidden_layers=3).save_pretrained(deeper)
+    tiny_tokenizer.save_pretrained(deeper)
+    with pytest.raises(InputError, match="has num_hidden_layers = 3"):
+        load_pair(tiny_llama_dir, deeper)
+    with pytest.warns(UserWarning, match="its weights are the base's"):
+        load_pair(tiny_llama_dir, shutil.copytree(tiny_llama_dir, tmp_path / "copy"))
+    turned = Path(shutil.copytree(tiny_llama_dir, tmp_path / "turned"))
+    config = json.loads((turned / "config.json").read_text())
+    config["rope_parameters"]["rope_theta"] = 5e5
+    (turned / "config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match="its configuration says rope_parameters"):
+        pair = load_pair(tiny_llama_dir, turned)
+    assert len(pair.provenance["notices"]) == 1
+
+
+def test_whole_numbers_are_no_weights(tmp_path, tiny_llama_dir) -> None:
+    scaled = Path(shutil.copytree(tiny_llama_dir, tmp_path / "int8"))
+    tensors = load_file(scaled / "model.safetensors")
+    key = next(name for name in tensors if name.endswith("q_proj.weight"))
+    tensors[key] = (tensors[key] * 100).to(torch.int8)
+    save_file(tensors, scaled / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="holds whole numbers"):
+        load_pair(tiny_llama_dir, scaled)
