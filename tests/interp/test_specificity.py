@@ -9,6 +9,7 @@ import torch
 
 from interp.measures.answer_sets import AnswerSet
 from interp.verdicts import specificity
+from interp.verdicts.continuations import UsualContinuations
 from interp.verdicts.specificity import AnswerTargets, SpecificityAccumulator
 
 ANSWERS = 6
@@ -97,3 +98,15 @@ def test_what_is_no_number_or_has_too_few_others_is_missing() -> None:
     tally.finish()
     assert tally.specificity.isnan().all()
     assert tally.rank.isnan().all()
+
+
+def test_what_usually_follows_is_weighed_by_how_likely_the_beginning_is() -> None:
+    usual, beginning = UsualContinuations(), (7,)
+    assert usual.of(beginning, 2, torch.device("cpu")).exp().tolist() == pytest.approx([1 / 3, 1 / 3])
+    reached = torch.tensor([0.1, 0.3, 0.6]).log()
+    after = torch.tensor([[0.5, 0.2], [0.1, 0.8], [0.9, 0.05]]).log()
+    others = torch.tensor([True, True, False])  # the last one's right answer begins so
+    for rows in ([0], [1, 2]):
+        usual.add(beginning, reached[rows], after[rows], others[rows])
+    expected = [(0.1 * 0.5 + 0.3 * 0.1) / 0.4, (0.1 * 0.2 + 0.3 * 0.8) / 0.4]
+    assert usual.of(beginning, 2, torch.device("cpu")).exp().tolist() == pytest.approx(expected)

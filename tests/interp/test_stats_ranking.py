@@ -191,3 +191,20 @@ def test_a_row_that_is_neither_positive_nor_negative_is_left_out() -> None:
     values, positive = np.array([5.0, 1.0, 2.0, 3.0, 9.0]), [True, False, True, False, np.nan]
     found = auroc(values, np.array(positive, dtype=object))
     assert (found.value, found.n) == (0.75, 4), "NaN counted as positive"
+
+
+def test_infinite_values_are_ranked_like_any() -> None:
+    finite, groups = np.array([1.0, 2, 3, 5, 6, 7, 8]), np.arange(7)
+    infinite = np.where(finite > 5, np.inf, finite)
+    assert median(infinite, groups=groups).low == median(finite, groups=groups).low
+    assert auroc(-infinite, finite < 4).value == 1.0
+
+
+@pytest.mark.parametrize(("positives", "lowest"), [(5, 0.86), (15, 0.9)])
+def test_areas_over_few_positives_cover_the_truth(positives: int, lowest: float) -> None:
+    rng, covered, trials = np.random.default_rng(0), 0, 100
+    for _ in range(trials):
+        values = np.r_[rng.normal(1, 1, positives), rng.normal(0, 1, 100)]
+        found = auroc(values, np.arange(positives + 100) < positives)
+        covered += found.low <= stats.norm.cdf(1 / np.sqrt(2)) <= found.high
+    assert covered / trials >= lowest

@@ -78,3 +78,9 @@ def test_rows_say_how_far_splits_overlap() -> None:
     assert overlap_of(pd.DataFrame({"seed": [0]})) == 0
     assert overlap_of(pd.DataFrame({TEST_OVER_TRAIN: [0.5, np.nan, 0.4]})) == 0.5
     assert overlap_of(pd.DataFrame({TEST_OVER_TRAIN: [np.nan]})) == 0
+
+
+def test_seeds_that_differ_by_rounding_are_one_number() -> None:
+    own = [Estimate(value=v, low=0.2, high=0.4, n=50) for v in (0.1 + 0.2, 0.3, 0.3)]
+    pooled = over_seeds(own, bounds=(0, 1))
+    assert (pooled.low, pooled.high) == (0.2, 0.4)
