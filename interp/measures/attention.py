@@ -65,13 +65,6 @@ class AttentionMass(Result):
         )
 
 
-def sink_share(rows: Float[Tensor, "*row key"]) -> Float[Tensor, "*row 1"]:
-    """Return what rows leave to a sink that is no key: zero where they sum to one but for rounding."""
-    exact = rows.to(torch.promote_types(rows.dtype, torch.float32))  # bfloat16 would round the sum of a row
-    missing = 1 - exact.sum(-1, keepdim=True)
-    return missing.where(missing > max(1e-5, 4 * torch.finfo(rows.dtype).eps), 0)
-
-
 class MassTable:
     """Fills an attention mass chunk by chunk, from rows that a pass made for this or for something else."""
 

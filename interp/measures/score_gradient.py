@@ -25,10 +25,11 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
 
-from interp.measures.attention import Hook, chunk_batch, logit_rows, pattern_hooks, read_at, sink_share
+from interp.measures.attention import Hook, chunk_batch, logit_rows, pattern_hooks, read_at
 from interp.measures.decode import answer_tokens
 from interp.measures.head_readers import HeadSources, read_sources, readers, source_rows
 from interp.measures.result import Result, long_frame
+from interp.measures.softmax_sinks import sink_share
 from interp.measures.spans import PromptBatch
 from interp.models.edit_check import require_edits
 from interp.models.identity import model_fingerprint

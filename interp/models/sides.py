@@ -36,7 +36,7 @@ from interp.models.parity import (
     vocabulary,
 )
 from interp.models.settings import LoadingSettings
-from interp.models.sides_alike import SeenSide, require_alike
+from interp.models.sides_alike import require_alike
 from interp.models.sources import (
     Source,
     in_memory_adapter,
@@ -47,8 +47,6 @@ from interp.models.sources import (
     source_title,
 )
 from interp.models.tokenizers import common_tokenizer
-
-SIDES: tuple[Side, Side] = ("base", "finetuned")
 
 
 def load_sides(
@@ -106,10 +104,7 @@ def _load_full(
     """Load one side from a full checkpoint."""
     model = load_plain(source, options)
     pair.provenance[f"{side}_identity"] = source_identity(source, model.config)
-    if side not in pair.seen:  # a side may be loaded many times
-        pair.seen[side] = SeenSide.of(model, pair, side)
-        if len(pair.seen) == len(SIDES):
-            require_alike(pair, *(pair.seen[each] for each in SIDES))
+    require_alike(pair, side, model)
     _call_ask(pair, side, model)
     return _boot_checked(pair, model, side)
 

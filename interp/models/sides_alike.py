@@ -38,12 +38,23 @@ class SeenSide:
         return cls(model.config.get_text_config(), hashlib.sha256(said.tobytes()).hexdigest())
 
 
-def require_alike(pair: CheckpointPair, base: SeenSide, finetuned: SeenSide) -> None:
+def require_alike(pair: CheckpointPair, side: Side, model: PreTrainedModel) -> None:
     """Refuse a fine-tuned checkpoint of another shape than the base; note other settings, and no difference.
+
+    Each side is looked at when it is loaded first, and compared once both were.
 
     Raises:
         InputError: another architecture, or another number of layers, of heads or of widths.
     """
+    if side in pair.seen:
+        return
+    pair.seen[side] = SeenSide.of(model, pair, side)
+    base, finetuned = pair.seen.get("base"), pair.seen.get("finetuned")
+    if base is not None and finetuned is not None:
+        _compare(pair, base, finetuned)
+
+
+def _compare(pair: CheckpointPair, base: SeenSide, finetuned: SeenSide) -> None:
     title = pair.provenance["finetuned"]
     for name in SHAPE:
         ours, theirs = (_get(side.config, name) for side in (finetuned, base))

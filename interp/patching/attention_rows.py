@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.measures.attention import sink_share
+from interp.measures.softmax_sinks import sink_share
 
 Rows = Float[Tensor, "edit head key"]
 Keys = Bool[Tensor, "edit 1 key"]

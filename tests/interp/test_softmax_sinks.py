@@ -7,10 +7,11 @@ import torch
 import transformers
 
 from finetune.common.errors import InputError
-from interp.measures.attention import sink_share, subject_attention
+from interp.measures.attention import subject_attention
 from interp.measures.decode import answer_tokens
 from interp.measures.recall_parts import recall_parts
 from interp.measures.score_gradient import harm_score
+from interp.measures.softmax_sinks import sink_share
 from interp.measures.value_readout import value_readout
 from interp.models.parity import boot_checked_bridge
 from interp.patching.interventions import Intervention, Knockout, Scale
