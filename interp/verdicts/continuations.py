@@ -43,7 +43,14 @@ class UsualContinuations:
         after: Float[Tensor, "row following"],
         others: Bool[Tensor, " row"],
     ) -> None:
-        """Take in the log-probabilities of a beginning and of what follows it, of rows of other answers."""
+        """Take in how some rows go on.
+
+        Args:
+            ids: the beginning.
+            reached: its log-probability.
+            after: log-probabilities of what follows it.
+            others: rows that count: those whose right answer begins otherwise.
+        """
         weight = reached[others].double().exp()
         self.sums[ids] = self.sums.get(ids, 0) + (weight[:, None] * after[others].double().exp()).sum(0)
         self.whole[ids] = self.whole.get(ids, 0) + weight.sum()
