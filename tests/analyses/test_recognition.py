@@ -18,6 +18,8 @@ def rows(lost: int = 60, never: int = 40, seed: int = 0) -> pd.DataFrame:
         {
             "fact_id": [f"f{i}" for i in range(n)],
             "subject": [f"s{i}" for i in range(n)],
+            "relation": "r",
+            "answer": [f"a{i % 3}" for i in range(n)],
             "base_knew": np.where(np.arange(n) < lost, 1.0, 0.0),
             "right": False,
             "control_never": np.arange(n) >= lost,
@@ -43,6 +45,23 @@ def test_recognised_are_facts_above_what_never_stored_ones_reach() -> None:
     pairs = lost["recognition"].to_numpy()[:, None] > never["recognition"].to_numpy()
     assert numbers["above_never"].value == pytest.approx(pairs.mean())
     assert numbers["above_never_swapped"].low < 0.5 < numbers["above_never_swapped"].high
+    for name, these in (("same_answer", lost), ("erased", erased)):
+        areas = []
+        for answer in ("a0", "a1", "a2"):
+            own, others = (f.loc[f["answer"] == answer, "recognition"].to_numpy() for f in (these, never))
+            areas.append((own[:, None] > others).mean())
+        assert numbers[f"{name}_above_never"].value == pytest.approx(np.mean(areas))
+
+
+def test_how_common_an_answer_is_says_nothing_among_facts_of_one_answer() -> None:
+    """Where scores are the answer's alone, lost facts have the common ones and never-stored ones the rare."""
+    frame = rows(lost=60, never=60)
+    common = np.where(frame["control_never"], np.arange(120) % 10 == 0, np.arange(120) % 10 > 0)
+    frame["answer"] = np.where(common, "common", "rare")
+    frame["recognition"] = common * 5 + np.random.default_rng(1).normal(size=120)
+    numbers = recognition_numbers(frame)
+    assert numbers["above_never"].low > 0.8
+    assert numbers["same_answer_above_never"].low < 0.5 < numbers["same_answer_above_never"].high
 
 
 def test_too_few_never_stored_facts_make_no_cut_and_other_runs_have_no_numbers() -> None:

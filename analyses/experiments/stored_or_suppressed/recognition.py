@@ -15,13 +15,16 @@ from interp.verdicts.controls import NEVER
 from interp.verdicts.diagnosis import ERASED
 
 OTHER_NAME = "_swapped"
+ANSWER = "relation and answer"
 
 
 def recognition_numbers(rows: pd.DataFrame) -> Tree:
     """Compare recognition of lost facts with that of never-stored ones, and with what is stated.
 
     A fact is *recognised* above a cut that a further never-stored fact would exceed in 5% of the cases at
-    most (:mod:`interp.stats.detection`). Each number stands beside the same behind another subject's name.
+    most (:mod:`interp.stats.detection`). Each number stands beside the same behind another subject's name,
+    which tells how common the right answers are; among facts of one answer (``same_answer``, and of the
+    erased ones ``erased``) that is alike.
 
     Args:
         rows: an arm's, a row a fact.
@@ -43,9 +46,13 @@ def recognition_numbers(rows: pd.DataFrame) -> Tree:
         )
 
     both, tree = pd.concat([lost.assign(lost=1.0), never.assign(lost=0.0)]), Tree()
+    both[ANSWER] = both["relation"] + ": " + both["answer"]
+    is_erased = both["verdict"] == ERASED
     for suffix in ("", OTHER_NAME):
         column = f"recognition{suffix}"
         tree[f"above_never{suffix}"] = area(both, column, "lost")
+        for name, rest in (("same_answer", both), ("erased", both[(both["lost"] == 0) | is_erased])):
+            tree[f"{name}_above_never{suffix}"] = area(rest, column, "lost", within=ANSWER)
         tree[f"of_lost{suffix}"] = share(lost, column)
     return tree | {
         "of_erased": share(erased, "recognition"),
@@ -63,6 +70,9 @@ def recognition_table(results: Results) -> StudyTable:
         {
             "Lost above never stored, AUROC": ("above_never", "2?"),
             "Another name, AUROC": (f"above_never{OTHER_NAME}", "2?"),
+            "Of one answer, AUROC": ("same_answer_above_never", "2?"),
+            "Erased, of one answer, AUROC": ("erased_above_never", "2?"),
+            "The same, another name": (f"erased_above_never{OTHER_NAME}", "2?"),
             "Recognised, % of lost": ("of_lost", "%"),
             "Stated, % of lost": ("stated_of_lost", "%"),
             "Recognised, % of erased": ("of_erased", "%"),
