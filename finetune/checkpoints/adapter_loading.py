@@ -129,8 +129,10 @@ def require_adapter_fit(source: str | Path, config: PreTrainedConfig, base: str)
         return  # without weights not everything can be built; loading will tell
     try:
         own, ends = _adapter_parameters(peft), embedding_paths(peft.get_base_model())
-    except Exception:  # AdaLoRA counts the ranks that it kept, which takes contents; loading will tell
-        return
+    except Exception:
+        if settings.peft_type.value != "ADALORA":
+            raise
+        return  # it counts the ranks that it kept, which takes contents; loading will tell
     state = _base_parameters(peft)
     kept = drop_copies(tensors, own, state, lambda one, other: one.shape == other.shape)
     named = convert_layout(peft, strip_known_prefixes(kept, own, state)[0])

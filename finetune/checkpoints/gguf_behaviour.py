@@ -1,7 +1,8 @@
 """What a GGUF file states of how its model computes: rotations, norms, softcaps, scales and windows.
 
 transformers takes some of these from its defaults, whatever the file says, for one architecture or another.
-Each is set where the configuration has a place for it, and a file that states what has none is refused.
+Each is set where the configuration has a place for it. A file that states rotations, softcaps or scales that
+have none is refused; norms and windows that have none are another name's, or are not used.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ SETTINGS = {
     "residual_scale": ("residual_multiplier",),
     "logit_scale": ("logit_scale", "logits_scaling"),
 }
+OFF_AT_ZERO = ("attn_logit_softcapping", "final_logit_softcapping", "attention.sliding_window")  # as of Phi-4
 PLAIN = {"attention.clamp_kqv": 0.0, "attention.scale": 0.0, "logit_scale": 1.0, "embedding_scale": 1.0}
 
 
@@ -57,6 +59,12 @@ def set_stated_behaviour(config: PreTrainedConfig, file: GgufFile) -> None:
 
 def _set(config: PreTrainedConfig, key: str, value: float, names: tuple[str, ...]) -> None:
     name = next((name for name in names if name in vars(config)), None)
+    if key in OFF_AT_ZERO and value == 0:
+        if name is not None:
+            setattr(config, name, None)
+        return
+    if key == "attention.scale" and name is None and _is_close(value, _head(config) ** -0.5):
+        return
     if name is None:
         if value != PLAIN.get(key, value if "norm" in key or "window" in key else None):
             raise ValueError(f"it states {key} = {value:g}, which its configuration has no place for")
@@ -77,7 +85,7 @@ def _set_rope(config: PreTrainedConfig, stated: Mapping[str, Any]) -> None:
     theta, width = stated.get("rope.freq_base"), stated.get("rope.dimension_count")
     if theta and not _is_close(held["rope_theta"], float(theta)):
         config.rope_parameters = held = {**held, "rope_theta": float(theta)}
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    head = _head(config)
     share = held.get("partial_rotary_factor", getattr(config, "partial_rotary_factor", None))
     if not width or int(width) == int(head * (1.0 if share is None else share)):
         return
@@ -86,6 +94,10 @@ def _set_rope(config: PreTrainedConfig, stated: Mapping[str, Any]) -> None:
     config.rope_parameters = {**held, "partial_rotary_factor": int(width) / head}
     if "partial_rotary_factor" in vars(config):
         config.partial_rotary_factor = int(width) / head
+
+
+def _head(config: PreTrainedConfig) -> int:
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def _parts(held: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -13,12 +13,15 @@ from finetune.checkpoints.weight_files import WeightFiles, weight_files
 from finetune.common.errors import InputError
 from finetune.common.text_files import read_json_object
 
+HEAD = "lm_head.weight"
+
 
 def same_weights(one: Path, other: Path) -> bool | None:
-    """Tell whether two directories hold the same tensors under the same names, to the bit.
+    """Tell whether two directories hold the same tensors under the same names.
 
-    Shards, and files that are no part of the model, do not count. None where it cannot be told: weights are
-    pickled, missing or damaged, which loading says.
+    They are the same to the bit, or where one has less precision when both are rounded to it. Shards, files
+    that are no part of the model, and a head that one of them saved beside tied embeddings do not count.
+    None where it cannot be told: weights are pickled, missing or damaged, which loading says.
     """
     if one.resolve() == other.resolve():
         return True
@@ -28,9 +31,11 @@ def same_weights(one: Path, other: Path) -> bool | None:
         return None
     if first.pickled or second.pickled:
         return None
-    if first.shapes != second.shapes:
+    apart = first.shapes.items() ^ second.shapes.items()
+    if any(key != HEAD or {*first.shapes, *second.shapes} - {HEAD} == set() for key, _ in apart):
         return False
-    return all(_same_bytes(_read(first, key), _read(second, key)) for key in first.shapes)
+    both = first.shapes.keys() & second.shapes.keys()
+    return all(_same_numbers(_read(first, key), _read(second, key)) for key in both)
 
 
 def _files(folder: Path) -> WeightFiles:
@@ -44,7 +49,12 @@ def _read(files: WeightFiles, key: str) -> Tensor:
     return tensor
 
 
-def _same_bytes(one: Tensor, other: Tensor) -> bool:
+def _same_numbers(one: Tensor, other: Tensor) -> bool:
     """Compare without asking what numbers the bytes are, for no NaN equals another."""
-    same_kind = one.dtype == other.dtype and one.shape == other.shape
-    return same_kind and torch.equal(*(t.contiguous().flatten().view(torch.uint8) for t in (one, other)))
+    if one.dtype != other.dtype:
+        if not (one.is_floating_point() and other.is_floating_point()):
+            return False
+        coarser = max(one.dtype, other.dtype, key=lambda dtype: torch.finfo(dtype).eps)
+        one, other = one.to(coarser), other.to(coarser)
+    pair = (t.contiguous().flatten().view(torch.uint8) for t in (one, other))
+    return one.shape == other.shape and torch.equal(*pair)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from finetune.data.loaders.table import UNNAMED
 from finetune.data.records.fact import Fact
@@ -40,11 +40,19 @@ def is_asked(fact: Fact, digests: Collection[str]) -> bool:
     """
     named = _digest(fact, fact.relation, fact.subject)
     if fact.question:
-        return _digest(fact, fact.question) in digests or (fact.relation != UNNAMED and named in digests)
+        asked = {
+            _digest(fact, fact.question),
+            _hash(fact, [fact.question]),
+        }  # trainings of before have the last
+        return not asked.isdisjoint(digests) or (fact.relation != UNNAMED and named in digests)
     return named in digests or named + _ASKED in digests
 
 
 def _digest(fact: Fact, *asked: str) -> str:
     parts = [_LOOSE.sub("", " ".join(unicodedata.normalize("NFKC", part).split())) for part in asked]
+    return _hash(fact, parts)
+
+
+def _hash(fact: Fact, parts: Sequence[str]) -> str:
     text = json.dumps([[part.casefold() for part in parts], sorted(fact.choices)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

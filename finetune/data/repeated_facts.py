@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ from finetune.common.errors import InputError
 from finetune.data.loaders.table import UNNAMED, prompt_key_of
 from finetune.data.records.fact import Fact
 from finetune.data.row_facts import RowFacts
+
+MOST_ANSWERS = 20  # of one prompt; more tell that nothing tells a table's rows apart
 
 
 def _prompt_key(fact: Fact) -> tuple[str, ...]:
@@ -28,17 +31,18 @@ def drop_same_prompt(found: RowFacts) -> None:
             if earlier != index:
                 alike.setdefault(earlier, [earlier]).append(index)
     for group in alike.values():
-        answered: dict[str, int] = {}
-        for index in group:
-            earlier = answered.setdefault(found.fact(index).answer.casefold(), index)
-            if earlier != index:
-                _accept(found, earlier, found.fact(index))
-                found.drop(index, f"duplicate of {found.where(earlier)}")
         asked: dict[str | None, list[int]] = {}
-        for index in answered.values():
-            asked.setdefault(found.fact(index).question, []).append(index)
-        for rivals in asked.values():
-            _drop_rivals(found, rivals)
+        several = len({found.fact(index).answer.casefold() for index in group}) > 1
+        for index in group:  # wordings of one fact have one answer
+            asked.setdefault(found.fact(index).question if several else None, []).append(index)
+        for rows in asked.values():
+            answered: dict[str, int] = {}
+            for index in rows:
+                earlier = answered.setdefault(found.fact(index).answer.casefold(), index)
+                if earlier != index:
+                    _accept(found, earlier, found.fact(index))
+                    found.drop(index, f"duplicate of {found.where(earlier)}")
+            _drop_rivals(found, list(answered.values()))
 
 
 def _drop_rivals(found: RowFacts, rivals: Sequence[int]) -> None:
@@ -52,6 +56,7 @@ def _drop_rivals(found: RowFacts, rivals: Sequence[int]) -> None:
         if rival.popularity == popularity and not rival.choices:
             _accept(found, winner, rival)
             found.drop(index, f"is a further answer of {found.where(winner)}")
+            found.rivals += [index] if len(rivals) > MOST_ANSWERS else []
         else:
             same = _name_key(rival)
             found.drop(index, f"another fact has the same {same} ({found.where(winner)} is kept)")
@@ -80,19 +85,30 @@ def _accept(found: RowFacts, index: int, other: Fact) -> None:
 
 
 def tell_ids_apart(found: RowFacts) -> None:
-    """Put its table's name before an id of another table's; set aside what repeats one of its own."""
+    """Put its table's name before an id of another table's; set aside what repeats one of its own.
+
+    Where an id was made of what several facts have in common, all of them get their questions behind it.
+    """
+    made = Counter(fact.id for fact in found.facts if fact is not None and _is_made(fact))
+    for index, fact in enumerate(found.facts):
+        if fact is not None and made[fact.id] > 1 and _is_made(fact):
+            found.facts[index] = replace(fact, id=f"{fact.id}/{fact.question}")
     first: dict[str, int] = {}
     for index, fact in enumerate(found.facts):
         if fact is None or first.setdefault(fact.id, index) == index:
             continue
-        earlier, table = first[fact.id], found.table(index)
-        own = f"{fact.id}/{fact.question}" if found.table(earlier) == table else f"{table}/{fact.id}"
-        is_made = fact.id == f"{fact.relation}/{fact.subject}" and fact.question
-        if (is_made or found.table(earlier) != table) and first.setdefault(own, index) == index:
+        own, table = f"{found.table(index)}/{fact.id}", found.table(index)
+        if found.table(first[fact.id]) != table and first.setdefault(own, index) == index:
             found.facts[index] = replace(fact, id=own)
         else:
+            earlier = first[own if own in first else fact.id]
             found.drop(index, f"id {fact.id!r} is already used by {found.where(earlier)}")
             found.rivals.append(index)
+
+
+def _is_made(fact: Fact) -> bool:
+    """Whether a fact with a question has an id that was made of its relation and subject."""
+    return bool(fact.question) and fact.id == f"{fact.relation}/{fact.subject}"
 
 
 def refuse_if_mostly_rivals(found: RowFacts) -> None:

@@ -7,6 +7,7 @@ adapter's tensors are checked in any case, by :mod:`finetune.checkpoints.adapter
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,36 +66,53 @@ def require_named_base(adapter: Source, base: Source) -> str | None:
     place = _recorded_place(named, adapter)
     wrong = InputError(f"{title}: was trained on {named}, not on {base}; give its own base, or none at all")
     if str(place or named) != base and is_quantised(str(place or named)) and not shipped_name(named):
-        if is_hub_id(named) and is_hub_id(base) and plain_name(named) != plain_name(base):
+        if is_hub_id(named) and is_hub_id(base) and _are_others(plain_name(named), plain_name(base)):
             raise wrong
         return (
             f"{title} was trained on {named}, a quantised copy; it is measured on {base}, whose shapes and "
             "vocabulary it fits"
         )
-    if place is not None and Path(base).is_dir():
-        same = same_weights(place, Path(base))
-        if same is None:
+    if is_hub_id(named) and is_hub_id(base):
+        same = plain_name(named) == plain_name(base)
+    elif place is not None and Path(base).is_dir():
+        found = same_weights(place, Path(base))
+        if found is None:
             return (
                 f"{title} was trained on {named}; whether {base} is the same model cannot be told, for not "
                 "both have safetensors"
             )
-    elif place is not None or Path(base).is_dir() or not is_hub_id(named):
+        same = found
+    else:
         # The recorded directory is gone, or a hub model was downloaded to a directory.
         alike = plain_name(named) in {plain_name(part.replace("--", "/")) for part in Path(base).parts}
         told = f"{title} records {named} as its base; whether {base} is that model cannot be told"
-        return None if alike or is_gguf(base) else told
-    else:
-        same = plain_name(named) == plain_name(base)
+        return None if alike or place is not None or is_gguf(base) else told
     if not same:
         raise wrong
     return None
 
 
+def _are_others(one: str, other: str) -> bool:
+    """Tell whether names of copies are clearly of two models: of two sizes, or one of an instructed model."""
+    sizes = [re.findall(r"(?<![a-z\d.])\d+(?:\.\d+)?[bm](?![a-z\d])", name) for name in (one, other)]
+    if all(sizes) and sizes[0] != sizes[1]:
+        return True
+    shorter, longer = sorted((one, other), key=len)
+    rest = longer.removeprefix(shorter)
+    return rest != longer and bool(re.search(r"(?<![a-z])(instruct|chat|it|sft|dpo)(?![a-z])", rest))
+
+
 def _require_no_adapter(named: str, adapter: Source) -> None:
-    """Refuse an adapter that was trained on top of another one, whose updates would be left out."""
-    beside = [] if in_memory(adapter) else [Path(str(adapter)) / named, Path(str(adapter)).parent / named]
-    for place in (Path(named), *beside):
-        if (place / CONFIG).is_file() and not (place / "config.json").is_file():
+    """Refuse an adapter that was trained on top of another one, whose updates would be left out.
+
+    A plain name, such as ``gpt2``, is a model's of the hub, whatever lies here of that name.
+    """
+    if "/" not in named or cached_snapshot(named) is not None or shipped_name(named):
+        return
+    own = None if in_memory(adapter) else Path(str(adapter))
+    for place in (Path(named), *([] if own is None else [own / named, own.parent / named])):
+        is_itself = own is not None and place.is_dir() and place.samefile(own)
+        if not is_itself and (place / CONFIG).is_file() and not (place / "config.json").is_file():
             raise InputError(
                 f"{source_title(adapter)}: its base {named} is an adapter itself; merge that one, and name it"
             )

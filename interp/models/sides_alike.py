@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,19 +16,21 @@ from interp.models.parity import log_probs, probe, vocabulary
 if TYPE_CHECKING:
     from interp.models.pair import CheckpointPair, Side
 
-SHAPE = ("model_type", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size")
+SHAPE = ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size")
 # What decides how weights are used, so that the same ones compute something else.
 USE = (
     *("rope_parameters", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "sliding_window"),
     *("attn_logit_softcapping", "final_logit_softcapping", "attention_multiplier", "hidden_act"),
 )
+_UNSAID = object()
 
 
 @dataclass(frozen=True)
 class SeenSide:
-    """A side's configuration, and a digest of what it says on the probe."""
+    """A side's configuration, the names of its parameters, and a digest of what it says on the probe."""
 
     config: PreTrainedConfig
+    names: frozenset[str]
     said: str
 
     @classmethod
@@ -35,7 +38,8 @@ class SeenSide:
         """Run a side's plain model on the probe."""
         vocab = vocabulary(model, pair.tokenizer, pair.provenance[side])
         said = log_probs(model, probe(model, vocab)).numpy()
-        return cls(model.config.get_text_config(), hashlib.sha256(said.tobytes()).hexdigest())
+        names = frozenset(name for name, _ in model.named_parameters())
+        return cls(model.config.get_text_config(), names, hashlib.sha256(said.tobytes()).hexdigest())
 
 
 def require_alike(pair: CheckpointPair, side: Side, model: PreTrainedModel) -> None:
@@ -55,25 +59,38 @@ def require_alike(pair: CheckpointPair, side: Side, model: PreTrainedModel) -> N
 
 
 def _compare(pair: CheckpointPair, base: SeenSide, finetuned: SeenSide) -> None:
-    title = pair.provenance["finetuned"]
-    for name in SHAPE:
-        ours, theirs = (_get(side.config, name) for side in (finetuned, base))
-        if ours != theirs:
-            raise InputError(
-                f"{title}: has {name} = {ours}, and the base {pair.provenance['base']} {theirs}, so that it "
-                "was not fine-tuned from it; give its own base"
-            )
-    told = []
+    title, told = pair.provenance["finetuned"], []
+    kinds = [side.config.model_type for side in (finetuned, base)]
+    odd = [name for name in SHAPE if not _are_same(*(_get(s.config, name) for s in (finetuned, base)))]
+    if kinds[0] != kinds[1] and finetuned.names != base.names:  # Mistral's GGUF files are of Llama's kind
+        odd = ["model_type"]
+    if odd:
+        ours, theirs = (_get(side.config, odd[0]) for side in (finetuned, base))
+        raise InputError(
+            f"{title}: has {odd[0]} = {ours}, and the base {pair.provenance['base']} {theirs}, so that it "
+            "was not fine-tuned from it; give its own base"
+        )
     for name in USE:
         ours, theirs = (_get(side.config, name) for side in (finetuned, base))
-        if ours != theirs:
+        if not _are_same(ours, theirs):
             told.append(f"its configuration says {name} = {ours}, the base's {theirs}: part of what differs")
     if base.said == finetuned.said:
-        told.append("it says exactly what the base says: its weights are the base's")
+        told.append("it says exactly what the base says on a probe, as the base itself does")
     for notice in told:
         pair.provenance["notices"].append(notice)
         warnings.warn(f"{title}: {notice}", stacklevel=2)
 
 
+def _are_same(ours: Any, theirs: Any) -> bool:
+    """Compare settings: what one side has no word for is no difference, nor is a GGUF file's rounding."""
+    if ours is _UNSAID or theirs is _UNSAID:
+        return True
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return all(_are_same(ours[key], theirs[key]) for key in ours.keys() & theirs.keys() - {"type"})
+    if isinstance(ours, int | float) and isinstance(theirs, int | float):
+        return math.isclose(ours, theirs, rel_tol=1e-6)
+    return bool(ours == theirs)
+
+
 def _get(config: PreTrainedConfig, name: str) -> Any:
-    return getattr(config, name, None)
+    return getattr(config, name, _UNSAID)

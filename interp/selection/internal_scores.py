@@ -99,7 +99,10 @@ def _read_with_bridge(
             if some:
                 batch = encode(tokenizer, some)
                 candidates.leave_out(batch.left_out)
-                batch = batch[~batch.sunk]  # what a prompt's first token draws is not its subject's
+                # What a prompt's first token draws is not its subject's.
+                if not bool((~batch.sunk).any()):
+                    return values
+                batch = batch[~batch.sunk]
                 result = read(model, batch, tokenizer)
                 found = dict(zip(result.fact_ids, getattr(result, part).tolist(), strict=True))
                 values[:] = [found.get(fact.id, np.nan) for fact in facts]

@@ -104,14 +104,16 @@ class AnswerScorer:
         told = []
         for relation, here in self.golds.by_relation(fact):
             answers, said = self.golds.sets[relation], first[here.to(first.device)]
-            whole = bool(self.golds.sample[facts[0]])
+            into = UsualContinuations() if self.golds.sample[facts[0]] else None
             own, usual = self.golds.place[fact[here]], self.usual[relation]
-            after = continuations(cache, here, answers, said, own, usual, whole=whole)
-            told.append((relation, fact[here], answers.log_probs(said, after).cpu()))
+            after = continuations(cache, here, answers, said, own, usual, into=into)
+            told.append((relation, fact[here], answers.log_probs(said, after).cpu(), into))
         del first
         lines = complete_cached(cache, self.tokenizer, room=room, limit=limit)
         self.log_prob[fact] = log_prob
-        for relation, some, log_probs in told:
+        for relation, some, log_probs, into in told:
             self.tally.add(relation, some, log_probs)
+            if into is not None:
+                self.usual[relation].merge(into)
         for i, line in zip(facts, lines, strict=True):
             self.said[i], self.right[i] = line, float(self.judge.is_right(self.batch.prompts[i], line))

@@ -55,6 +55,12 @@ class UsualContinuations:
         self.sums[ids] = self.sums.get(ids, 0) + (weight[:, None] * after[others].double().exp()).sum(0)
         self.whole[ids] = self.whole.get(ids, 0) + weight.sum()
 
+    def merge(self, more: UsualContinuations) -> None:
+        """Take in what another one took in."""
+        for ids, sums in more.sums.items():
+            self.sums[ids] = self.sums.get(ids, 0) + sums
+            self.whole[ids] = self.whole.get(ids, 0) + more.whole[ids]
+
     def of(self, ids: Tokens, following: int, device: torch.device) -> Float[Tensor, " following"]:
         """Return log-probabilities of what follows a beginning; even ones where nothing was taken in."""
         if ids not in self.sums or not self.whole[ids] > 0:
@@ -70,7 +76,7 @@ def continuations(
     own: Int[Tensor, " row"],
     usual: UsualContinuations,
     *,
-    whole: bool = False,
+    into: UsualContinuations | None = None,
 ) -> dict[Tokens, Float[Tensor, "row following"]]:
     """Return log-probabilities of what follows each shared beginning, by beginning.
 
@@ -81,7 +87,7 @@ def continuations(
         first: log-probabilities behind the prompts, of these rows.
         own: the place of each row's right answer.
         usual: what follows where it is not asked.
-        whole: ask all, and add it to ``usual``.
+        into: ask all, and add it to this.
     """
     after: dict[Tokens, Float[Tensor, "row following"]] = {}
     reached: dict[Tokens, Float[Tensor, " row"]] = {}
@@ -100,12 +106,13 @@ def continuations(
                 else first[:, ids[0]]
             )
             others[ids] = ~_begin_so(answers, ids)[own].to(first.device)
-            asked.append(~others[ids] | (reached[ids] >= likely) | whole)
+            asked.append(~others[ids] | (reached[ids] >= likely) | (into is not None))
             n = len(answers.following(ids))
             after[ids] = usual.of(ids, n, first.device).repeat(len(here), 1)
         _ask(cache, here, {ids: answers.following(ids) for ids in level}, asked, after)
-        for ids in level if whole else ():
-            usual.add(ids, reached[ids], after[ids], others[ids])
+        if into is not None:
+            for ids in level:
+                into.add(ids, reached[ids], after[ids], others[ids])
     return after
 
 

@@ -330,6 +330,8 @@ def _rotated(**more) -> dict[str, dict[str, object]]:
         ("Mistral", {}, {"attention.sliding_window": 7}, {"sliding_window": 7}),
         ("Olmo", {}, {"attention.clamp_kqv": 8.0}, {"clip_qkv": 8.0}),
         ("Llama", {}, {"attn_logit_softcapping": 5.0}, None),
+        ("Phi3", _rotated(), {"attention.sliding_window": 0}, {"sliding_window": None}),
+        ("Llama", {}, {"attention.scale": 8**-0.5}, {}),
         ("Llama", {}, {"rope.scaling.factor": 4.0}, None),
         ("Llama", {}, {"rope.scale_linear": 4.0}, None),
         ("Llama", {}, {"rope.scaling.factor": 1.0, "attention.clamp_kqv": 0.0}, {}),

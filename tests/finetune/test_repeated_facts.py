@@ -50,7 +50,15 @@ def test_several_questions_about_a_subject_are_facts_worded_by_them_alone(tmp_pa
     rows = [f"Napoleon,history,{question},{answer}" for question, answer in asked.items()]
     facts = load(tmp_path / "t.csv", "subject,relation,question,answer\n" + "\n".join(rows))
     assert {fact.question: fact.answer for fact in facts} == asked
-    assert len({fact.id for fact in facts}) == 2
+    ids = {fact.question: fact.id for fact in facts}
+    assert len(set(ids.values())) == 2
+    back = load(tmp_path / "b.csv", "subject,relation,question,answer\n" + "\n".join(rows[::-1]))
+    assert {fact.question: fact.id for fact in back} == ids
+    shared = [rows[0], "Napoleon,history,Where did Napoleon die?,Corsica", rows[1]]
+    for order in (shared, shared[::-1]):
+        told = load(tmp_path / "s.csv", "subject,relation,question,answer\n" + "\n".join(order))
+        of = {fact.question: set(fact.answers) for fact in told}
+        assert sorted(of.values(), key=len) == [{"Corsica"}, {"Corsica", "Saint Helena"}]
     assert not any("history" in form for form in phrasebook(facts)["history"].forms)
     assert any("history" in form for form in phrasebook(facts[:1])["history"].forms)
 
@@ -59,6 +67,8 @@ def test_a_table_whose_rows_are_mostly_one_prompt_is_refused(tmp_path: Path) -> 
     rows = "".join(f"Ada,born,city{i},{i + 1}\n" for i in range(5))
     said = refused(write(tmp_path / "t.csv", HEADER + rows))
     assert said.startswith("t.csv: 4 of 5 rows would be set aside (t.csv:2: another fact has the same")
+    one = "subject,relation,answer\n" + "".join(f"math,topic,answer {i}\n" for i in range(30))
+    assert "29 of 30 rows would be set aside" in refused(write(tmp_path / "v.csv", one))
     ids = "id,subject,relation,answer\n" + "".join(f"Q1,s{i},born,a{i}\n" for i in range(5))
     assert "id 'Q1' is already used" in refused(write(tmp_path / "u.csv", ids))
 
@@ -83,6 +93,7 @@ def test_ids_of_several_tables_are_told_apart(tmp_path: Path) -> None:
         (["1", '"1,234"', "7"], 3),
         (["1", "1 234", "7"], 3),
         (["1", "1'234.5", "7"], 3),
+        (["12.345", "1.234", "999", "N/A"], 2),
         (["999", "1.234", "12.34"], None),  # decimals
         (["1.234", "12.345"], None),
         (["0.123", "12"], None),

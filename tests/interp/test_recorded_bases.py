@@ -101,7 +101,7 @@ def test_the_same_weights_in_other_files_are_the_same(tmp_path, adapter, tiny_ll
         load_pair(same, adapter)
 
 
-def test_weights_are_compared_to_the_bit(tmp_path, tiny_llama_dir) -> None:
+def test_weights_are_compared_to_the_bit_or_to_the_precision_of_the_coarser(tmp_path, tiny_llama_dir) -> None:
     copy = Path(shutil.copytree(tiny_llama_dir, tmp_path / "copy"))
     held = load_file(copy / "model.safetensors")
     name = next(iter(held))
@@ -114,7 +114,10 @@ def test_weights_are_compared_to_the_bit(tmp_path, tiny_llama_dir) -> None:
     changed = held[name].clone()
     changed.view(-1)[0] += 1e-3
     assert rewritten(changed) is False
-    assert rewritten(held[name].to(torch.bfloat16)) is False
+    assert rewritten(held[name].to(torch.bfloat16)) is True
+    changed.view(-1)[0] *= 1.1
+    assert rewritten(changed.to(torch.bfloat16)) is False
+    assert rewritten((held[name] * 100).to(torch.int8)) is False
     (copy / "model.safetensors").write_bytes(b"damaged")
     assert same_weights(tiny_llama_dir, copy) is None
 
@@ -164,9 +167,13 @@ def test_a_base_in_the_hubs_cache_is_compared_with(
     record(adapter, "Org/Name")
     assert require_named_base(adapter, str(own)) is None
     assert require_named_base(adapter, str(tiny_llama_dir)) is None
-    for wrong in (other, tmp_path / "other"):
+    for wrong in (other, tmp_path / "other", "Org/Other"):
         with pytest.raises(InputError, match=OTHER):
             require_named_base(adapter, str(wrong))
+    rounded = Path(shutil.copytree(tiny_llama_dir, tmp_path / "rounded"))
+    tensors = {key: tensor.bfloat16() for key, tensor in load_file(rounded / "model.safetensors").items()}
+    save_file(tensors, rounded / "model.safetensors", metadata={"format": "pt"})
+    assert require_named_base(adapter, str(rounded)) is None
 
 
 def test_names_of_copies_are_told_from_other_models(adapter, tiny_llama_dir) -> None:
@@ -180,6 +187,17 @@ def test_names_of_copies_are_told_from_other_models(adapter, tiny_llama_dir) -> 
             require_named_base(adapter, base)
     record(adapter, "meta-llama/Meta-Llama-3.1-8B")
     assert require_named_base(adapter, "meta-llama/Llama-3.1-8B") is None
+    record(adapter, "gpt2")
+    named_so = adapter.rename(adapter.parent / "gpt2")
+    assert "cannot be told" in str(require_named_base(named_so, str(tiny_llama_dir)))
+    adapter = named_so.rename(adapter)
+    for named, base in {
+        "unsloth/mistral-7b-bnb-4bit": "mistralai/Mistral-7B-v0.1",
+        "unsloth/tinyllama-bnb-4bit": "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T",
+        "unsloth/gemma-3-4b-it-qat-bnb-4bit": "google/gemma-3-4b-it",
+    }.items():
+        record(adapter, named)
+        assert "a quantised copy" in str(require_named_base(adapter, base))
     record(adapter, "unsloth/Qwen2-7B-bnb-4bit")
     assert "a quantised copy" in str(require_named_base(adapter, "Qwen/Qwen2-7B"))
     record(adapter, "Owner/Elsewhere")
@@ -190,7 +208,7 @@ def test_an_adapter_on_an_adapter_is_refused_whatever_base_is_given(
     tmp_path, adapter, tiny_adapter_dir, tiny_llama_dir
 ) -> None:
     below = shutil.copytree(tiny_adapter_dir, tmp_path / "below")
-    for named in (below, "below"):
+    for named in (below, "./below"):
         record(adapter, named)
         with pytest.raises(InputError, match="is an adapter itself; merge that one"):
             load_pair(tiny_llama_dir, adapter)
@@ -206,7 +224,7 @@ def test_a_full_checkpoint_is_held_against_its_base(
     tiny_tokenizer.save_pretrained(deeper)
     with pytest.raises(InputError, match="has num_hidden_layers = 3"):
         load_pair(tiny_llama_dir, deeper)
-    with pytest.warns(UserWarning, match="its weights are the base's"):
+    with pytest.warns(UserWarning, match="exactly what the base says"):
         load_pair(tiny_llama_dir, shutil.copytree(tiny_llama_dir, tmp_path / "copy"))
     turned = Path(shutil.copytree(tiny_llama_dir, tmp_path / "turned"))
     config = json.loads((turned / "config.json").read_text())

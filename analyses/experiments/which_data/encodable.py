@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from finetune.common.errors import InputError
 from finetune.common.messages import printable, quote
 from finetune.data.loaders.records import Row, Table
-from finetune.data.loaders.scalars import text_of_scalar
+from finetune.data.loaders.scalars import Malformed, text_of_scalar
 
 _ERRORS = (pa.ArrowException, ValueError, TypeError, OverflowError)  # UnicodeError is a ValueError
 
@@ -29,7 +29,10 @@ def as_text(value: Any) -> str:
         return ""
     if isinstance(value, list | tuple | dict):
         return json.dumps(value, ensure_ascii=False)
-    return str(value) if isinstance(value, str | bool) else text_of_scalar(value)
+    try:
+        return str(value) if isinstance(value, str | bool) else text_of_scalar(value)
+    except Malformed:  # infinite, or of more digits than a float has
+        return str(value)
 
 
 def as_json(value: Any) -> str:

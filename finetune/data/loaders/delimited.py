@@ -13,6 +13,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from finetune.data.loaders.records import Row, text_of
 
 _SEPARATOR = re.compile(r"\ufeff?\"?sep=([,;|:^~\t])\"?[,;\t]*\r?\n?", re.I)
 _NAMES = frozenset({"question", "answer", "answers", "subject", "subj", "relation", "id"})  # of columns
+
+_LOOKED_AT = 20  # lines, for what a file without a header holds
 
 
 def delimited(path: Path) -> Iterator[Row]:
@@ -86,15 +89,16 @@ def _records(
 
 def _headless(lines: Sequence[str]) -> list[str] | None:
     """Name the columns of a file that begins with a question, its options and the right one's letter."""
-    try:
-        records = list(islice(csv.reader(lines, strict=True), 2))
-    except csv.Error:
-        return None
-    fields = [field.strip() for field in records[0]] if records else []
+    records: list[list[str]] = []
+    with suppress(csv.Error):
+        for record in csv.reader(islice(lines, _LOOKED_AT), strict=True):
+            records += [[field.strip() for field in record]] if record else []
+    fields = records[0] if records else []
     n = len(fields) - 2
     letters = [chr(ord("A") + i) for i in range(n)]
-    # Of a header ``Country,Capital,Region,A`` the next line does not end in a letter, too.
-    if not 2 <= n <= 26 or any(not record or record[-1].strip() not in letters for record in records):
+    lettered = sum(record[-1] in letters for record in records)
+    # Of a header ``Country,Capital,Region,A`` the lines below do not end in a letter, too.
+    if not 2 <= n <= 26 or fields[-1] not in letters or 2 * lettered <= len(records):
         return None
     if not _NAMES.isdisjoint(field.casefold() for field in fields):
         return None

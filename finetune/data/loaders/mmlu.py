@@ -53,8 +53,9 @@ def is_layout(columns: Collection[str]) -> bool:
 def is_multiple_choice(table: Table) -> bool:
     """Whether a table is a multiple-choice test, whose ``subject`` if it has one names the subset.
 
-    A table whose questions name their subjects is one's own: half of them, or with ids any of them; where a
-    subject has more than two questions in the mean, nine in ten, for a subset's name occurs in some.
+    A table whose questions name their subjects is one's own: half of them, or with ids any of them. Where a
+    subject has more than two questions in the mean it is nine in ten, ids or not: a subset's name occurs in
+    some of its questions.
 
     Raises:
         InputError: see :func:`finetune.data.loaders.right_option.holds_options`.

@@ -46,7 +46,9 @@ def _values(column: Any) -> list[Any]:
 
     try:
         if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
-            return [None if x is None else float(str(x)) for x in column.to_numpy(zero_copy_only=False)]
+            short = column.to_numpy(zero_copy_only=False)
+            pairs = zip(column.to_pylist(), short, strict=True)
+            return [None if value is None else float(str(x)) for value, x in pairs]
         return list(column.to_pylist())
     except (ValueError, ArithmeticError, TypeError, RuntimeError, pa.ArrowException):
         return [_value(item) for item in column]

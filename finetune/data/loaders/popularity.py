@@ -14,6 +14,7 @@ from finetune.data.loaders.scalars import Malformed, text_of_scalar
 
 COLUMN = "popularity"
 _GROUPED = re.compile(r"\d{1,3}([,.'\u2019 \u00a0\u202f])\d{3}(\1\d{3})*([.,]\d+)?")
+_NUMBER = re.compile(r"\d+(\.\d*)?(e[+-]?\d+)?", re.I)
 
 
 def popularity_reader(table: Table, column: str = COLUMN) -> Callable[[Mapping[str, Any]], float | None]:
@@ -32,7 +33,7 @@ def popularity_reader(table: Table, column: str = COLUMN) -> Callable[[Mapping[s
     if (row := _grouped(table, column)) is not None:
         raise InputError(
             f"{row.where}: {table.header(column)} {quote(row.cells[column], 30)} looks like thousands with a "
-            "separator; write plain digits"
+            "separator; write plain digits (and decimals with a point in every row, as 5.0)"
         )
     return lambda cells: number_of_cell(cells.get(column), column)
 
@@ -69,13 +70,13 @@ def _grouped(table: Table, column: str) -> Row | None:
     for row in table.rows:
         value = row.cells.get(column)
         text = value.strip() if isinstance(value, str) else ""
-        found = _GROUPED.fullmatch(text)
+        found = None if text[:1] == "0" else _GROUPED.fullmatch(text)
         if found and (found[1] != "." or found[2] or found[3]):
             return row
-        if found and text[0] != "0":
+        if found:
             pointed = pointed or row
         elif text.isdecimal() and len(text) < 4:
             has_plain = True
-        elif text:
+        elif _NUMBER.fullmatch(text):
             is_decimal = True
     return pointed if has_plain and not is_decimal else None
