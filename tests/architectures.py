@@ -50,7 +50,7 @@ ARCHITECTURES: dict[str, Callable[[int], PreTrainedConfig]] = {
     "gemma3": _rotary("Gemma3Text", **GROUPED, **HEAD_DIM, sliding_window=4, query_pre_attn_scalar=8),
     "gpt2": _config("GPT2", **OLDER),
     "gpt_neox": _rotary("GPTNeoX"),
-    "olmo": _rotary("Olmo", **GROUPED, clip_qkv=1.0),
+    "olmo": _rotary("Olmo", **GROUPED),
     "olmo2": _rotary("Olmo2", **GROUPED),
     "phi": _rotary("Phi"),
     "phi3": _rotary("Phi3", **GROUPED),

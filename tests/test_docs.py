@@ -14,6 +14,7 @@ import pytest
 from tests.documentation import FENCE, OURS, PAGES, ROOT, fenced, named
 
 WITH_EXAMPLES = (
+    "finetune.checkpoints.adapter_files",
     "finetune.common.markdown",
     "finetune.common.messages",
     "finetune.data.facts",

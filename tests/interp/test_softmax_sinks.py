@@ -1,4 +1,4 @@
-"""Models with a sink in the softmax, or no last norm: read and edited as they compute, or refused."""
+"""Models with a sink in the softmax, clipped values or no last norm: read as they compute, or refused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from interp.measures.recall_parts import recall_parts
 from interp.measures.score_gradient import harm_score
 from interp.measures.softmax_sinks import sink_share
 from interp.measures.value_readout import value_readout
+from interp.measures.value_weighted import value_weighted_attention
 from interp.models.parity import boot_checked_bridge
 from interp.patching.interventions import Intervention, Knockout, Scale
 from interp.patching.patch import patch
+from tests.architectures import build
 from tests.interp import measuring_fixtures as tiny
 
 WIDTHS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}
@@ -94,3 +96,25 @@ def test_a_model_without_a_last_norm_is_refused_where_heads_are_read() -> None:
     for measure in (value_readout, recall_parts):
         with pytest.raises(InputError, match="no norm in front of its unembedding"):
             measure(bridge, tiny.batch(), tiny.tokenizer(), tiny.ANSWERS)
+
+
+@pytest.mark.parametrize("bound", [None, 0.5])
+def test_clipped_values_are_read_as_they_are_weighed(bound: float | None) -> None:
+    """What heads write is what enters the plain model's output projection, head by head."""
+    plain, batch = build("olmo", len(tiny.tokenizer()), clip_qkv=bound), tiny.batch()
+    entered: list[torch.Tensor] = []
+    for layer in plain.model.layers:
+        layer.self_attn.o_proj.register_forward_pre_hook(
+            lambda module, given: entered.append(given[0].detach())
+        )
+    with torch.inference_mode():
+        plain(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+    weights = [layer.self_attn.o_proj.weight for layer in plain.model.layers]
+    expected = []
+    for z, weight in zip(list(entered), weights, strict=True):
+        heads = z[torch.arange(len(batch)), batch.last].unflatten(-1, (4, -1))
+        written = torch.einsum("fha,dha->fhd", heads, weight.unflatten(1, (4, -1)))
+        expected.append(written.norm(dim=-1))
+    bridge = boot_checked_bridge(plain, tiny.tokenizer(), "olmo")[0]
+    found = value_weighted_attention(bridge, batch).total
+    torch.testing.assert_close(found, torch.stack(expected, 1).detach(), atol=1e-5, rtol=1e-4)
