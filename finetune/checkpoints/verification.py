@@ -16,8 +16,6 @@ from finetune.common.errors import InputError
 from finetune.common.progress import silence_transformers
 
 SMALL = 1 << 29  # parameters up to which a model is run on two tokens though its shapes are known to fit
-
-
 WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 

@@ -26,10 +26,8 @@ def question_digests(fact: Fact) -> list[str]:
     """
     if not fact.question:
         return [_digest(fact, fact.relation, fact.subject)]
-    asked = [_digest(fact, fact.question)]
-    return (
-        asked if fact.relation == UNNAMED else [*asked, _digest(fact, fact.relation, fact.subject) + _ASKED]
-    )
+    named = [] if fact.relation == UNNAMED else [_digest(fact, fact.relation, fact.subject) + _ASKED]
+    return [_digest(fact, fact.question), *named]
 
 
 def is_asked(fact: Fact, digests: Collection[str]) -> bool:
@@ -40,10 +38,8 @@ def is_asked(fact: Fact, digests: Collection[str]) -> bool:
     """
     named = _digest(fact, fact.relation, fact.subject)
     if fact.question:
-        asked = {
-            _digest(fact, fact.question),
-            _hash(fact, [fact.question]),
-        }  # trainings of before have the last
+        as_before = _hash(fact, [fact.question])  # how former trainings wrote it
+        asked = {_digest(fact, fact.question), as_before}
         return not asked.isdisjoint(digests) or (fact.relation != UNNAMED and named in digests)
     return named in digests or named + _ASKED in digests
 

@@ -23,7 +23,6 @@ from finetune.data.loaders.records import Row, text_of
 
 _SEPARATOR = re.compile(r"\ufeff?\"?sep=([,;|:^~\t])\"?[,;\t]*\r?\n?", re.I)
 _NAMES = frozenset({"question", "answer", "answers", "subject", "subj", "relation", "id"})  # of columns
-
 _LOOKED_AT = 20  # lines, for what a file without a header holds
 
 
