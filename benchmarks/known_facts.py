@@ -116,8 +116,9 @@ class BoundElicitation(ResumedElicitation):
         pool = self.pool(relation, facts)
 
         def ask(form: AskingForm) -> dict[str, list[float]]:
-            right = self._ask(facts, pool, form).right
-            above = self._above(facts, pool, form, right.any(1))
+            answers = self._ask(facts, pool, form)
+            right = answers.right
+            above = self._above(facts, pool, answers, right.any(1))
             return {"right": right.mean(1).tolist(), "specific": is_specific(above).tolist()}
 
         forms = self.forms(relation, len(pool))

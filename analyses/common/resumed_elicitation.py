@@ -43,12 +43,14 @@ class ResumedElicitation(Elicitation):
 
         def make() -> dict[str, Any]:
             made = ask()
-            return {"right": made.right.tolist(), "said": list(made.said)}
+            own = [None if np.isnan(each) else each for each in made.own.tolist()]
+            held = {"right": made.right.tolist(), "said": list(made.said), "sampled": made.sampled.tolist()}
+            return {**held, "own": own}
 
-        held = self._kept("asked", facts, form, make)
-        right = np.array(held["right"], bool)
-        prompts = tuple(self.prompts(facts, pool, form, draw) for draw in range(right.shape[1]))
-        return FormAnswers(form=form, right=right, prompts=prompts, said=held["said"])
+        held = self._kept("answered", facts, form, make)
+        right, sampled = np.array(held["right"], bool), np.array(held["sampled"], float)
+        own = np.array(held["own"], float)
+        return FormAnswers(form=form, right=right, said=held["said"], own=own, sampled=sampled)
 
     def _kept(self, what: str, facts: FactSet, form: AskingForm, make: Callable[[], Any]) -> Any:
         relation = self.examples.relations.index(facts[0].relation)

@@ -212,3 +212,8 @@ def with_examples(prompts: Sequence[Prompt], shots: int, *, seed: int = 0) -> li
         first, last = (len(front) + at for at in prompt.subject)
         made.append(replace(prompt, text=front + prompt.text, subject=(first, last)))
     return made
+
+
+def prompt_names(prompts: Sequence[Prompt]) -> list[str]:
+    """Say of each prompt what an error calls it."""
+    return [f"fact {p.fact_id!r}" if p.fact_id else f"prompt {p.text[:40]!r}" for p in prompts]

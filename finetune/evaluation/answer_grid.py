@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from finetune.evaluation.batching import TokenBudget, require_context, rows_within, run_in_batches
 from finetune.evaluation.cache_parity import goes_on_from_cache
 from finetune.evaluation.prefixes import PrefixMemo, front_of_all
-from finetune.evaluation.prompt_cache import PromptCache, later_log_prob, run_prompts
+from finetune.evaluation.prompt_cache import PromptCache, RanPrompts, later_log_prob, run_prompts
 from finetune.evaluation.scoring import Ids, answer_logits, score_answer
 from finetune.evaluation.unembedding import vocabulary
 
@@ -28,6 +28,7 @@ def score_grid(
     least: Sequence[float] | None = None,
     memo: PrefixMemo | None = None,
     budget: TokenBudget | None = None,
+    ran: RanPrompts | None = None,
 ) -> Float[ndarray, "prompt answer"]:
     """Score every answer behind every prompt, in nats; a prompt is run once.
 
@@ -42,6 +43,7 @@ def score_grid(
             scores less, so does the answer, and that stands in the score's place.
         memo: run what prompts begin with (solved examples) once; nothing is shared without it.
         budget: how many tokens a forward pass takes.
+        ran: prompts that were run, which are not run again.
 
     Raises:
         InputError: a prompt with an answer is longer than the model can read.
@@ -54,7 +56,7 @@ def score_grid(
         return np.zeros((len(prompts), len(answers)))
     if not goes_on_from_cache(model):
         return _score_whole_texts(model, prompts, answers, budget)
-    return _score_behind_caches(model, prompts, answers, least, memo, budget)
+    return _score_behind_caches(model, prompts, answers, least, memo, budget, ran)
 
 
 def _score_behind_caches(
@@ -64,6 +66,7 @@ def _score_behind_caches(
     least: Sequence[float] | None,
     memo: PrefixMemo | None,
     budget: TokenBudget,
+    ran: RanPrompts | None,
 ) -> Float[ndarray, "prompt answer"]:
     """Score every answer behind every prompt, which is run once."""
     longest, scores = max(map(len, answers)), np.zeros((len(prompts), len(answers)))
@@ -74,7 +77,7 @@ def _score_behind_caches(
 
     def work(chunk: list[int]) -> None:
         some = [prompts[i] for i in chunk]
-        kept, logits = run_prompts(model, some, 0, front=front(chunk), memo=memo)
+        kept, logits = run_prompts(model, some, 0, front=front(chunk), memo=memo, ran=ran)
         first = logits.float().log_softmax(-1)[:, [answer[0] for answer in answers]].cpu()
         _add_tails(kept, first, answers, ~(first < bounds))
         scores[chunk] = first.numpy()

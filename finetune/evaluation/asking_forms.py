@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from finetune.data.facts import FactSet
-from finetune.data.prompts import Phrasebook, Prompt
+from finetune.data.prompts import Phrasebook, Prompt, render
 from finetune.data.records.fact import Fact
 from finetune.data.records.subject_position import find_subject
 from finetune.evaluation.consistency import HIGHLY, MAYBE, WEAKLY
@@ -55,12 +56,17 @@ class FormYield:
 
 @dataclass(frozen=True, kw_only=True)
 class FormAnswers:
-    """What was said of facts in one form: if it is right and the prompts, by draw, and the first texts."""
+    """What was said of facts in one form, by draw of its examples, the texts of the first draw.
+
+    ``own`` is log p (nats) of the canonical answers in the first draw, ``sampled`` how probably a sample says
+    them in each; NaN and 0 where a prompt does not fit the context.
+    """
 
     form: AskingForm
     right: Bool[ndarray, "fact draw"]
-    prompts: tuple[list[Prompt], ...]
     said: list[str]
+    own: Float[ndarray, " fact"]
+    sampled: Float[ndarray, "fact draw"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +98,16 @@ class Elicited:
 def is_specific(above: Float[ndarray, " fact"]) -> Bool[ndarray, " fact"]:
     """Say which answers are likelier than for enough other subjects; true where these are too few to tell."""
     return ~(above < SPECIFIC)
+
+
+def statement_prompts(facts: Iterable[Fact], book: Phrasebook, form: AskingForm) -> dict[str, Prompt] | None:
+    """Word facts as a form's statement; None where the form asks a question."""
+    if form.kind == "restated":
+        return {fact.id: prompt for fact in facts if (prompt := restated(fact)) is not None}
+    if not form.kind.startswith("statement"):
+        return None
+    k = int(form.kind.split()[1]) - 1
+    return {fact.id: render(book[fact.relation].statements[k], fact) for fact in facts}
 
 
 def restated(fact: Fact) -> Prompt | None:

@@ -15,7 +15,7 @@ No fact that is asked is ever an example.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,8 @@ from finetune.common.seeds import draw_seed, generator
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import ASKED
 from finetune.data.prompt_formats import PromptFormat, ask_in_format, rows_within_context
-from finetune.data.prompts import Phrasebook, Prompt, render
-from finetune.data.tokenization import answer_ids, tokenize, tokenize_with_answer
+from finetune.data.prompts import Phrasebook, Prompt, prompt_names
+from finetune.data.tokenization import answer_ids, tokenize
 from finetune.evaluation.answer_grid import score_grid
 from finetune.evaluation.asking_forms import (
     DRAWS,
@@ -40,12 +40,14 @@ from finetune.evaluation.asking_forms import (
     is_specific,
     restated,
     split_pool,
+    statement_prompts,
 )
 from finetune.evaluation.batching import TokenBudget, context_limit
-from finetune.evaluation.consistency import WEAKLY, consistency_classes, decodes_greedily
-from finetune.evaluation.generate import generate, prompt_names, score
+from finetune.evaluation.consistency import TEMPERATURE, WEAKLY, consistency_classes
+from finetune.evaluation.generate import generate_and_score
 from finetune.evaluation.judging import AnswerJudge
 from finetune.evaluation.prefixes import PrefixMemo
+from finetune.evaluation.prompt_cache import RanPrompts
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
 POOL = 2048  # training facts that examples are taken from: each is worded for every draw
 FEWEST_OTHERS, OTHERS = 8, 64  # other subjects that an answer is compared over
+_DRAWN = ("right", "sampled")
 
 
 @dataclass
@@ -95,8 +98,9 @@ class Elicitation:
             yields += found
             kept = [each.form for each in found if each.kept]
             made = [self._ask(some, pool, form) for form in kept]
-            degree[rows] = self._degrees(made)
-            right[rows] = np.concatenate([each.right for each in made], axis=1).mean(1)
+            greedy, sampled = (np.concatenate([getattr(each, of) for each in made], axis=1) for of in _DRAWN)
+            degree[rows] = consistency_classes(greedy, sampled, np.ones_like(greedy))
+            right[rows] = greedy.mean(1)
             for i, text in zip(rows, made[0].said, strict=True):
                 said[i] = text
             above[rows] = self._above_in_any(some, pool, made, degree[rows])
@@ -142,7 +146,6 @@ class Elicitation:
         """
         chat = form.kind == "chat"
         style = PromptFormat(template=self.template, shots=form.shots, chat=chat)
-        worded = self._statements([*facts, *examples], form)
         return ask_in_format(
             facts,
             self.book,
@@ -150,17 +153,9 @@ class Elicitation:
             tokenizer=self.tokenizer,
             examples=examples,
             seed=draw_seed(self.seed, "few-shot draw", draw),
-            worded=worded,
+            worded=statement_prompts([*facts, *examples], self.book, form),
             shared=True,
         )
-
-    def _statements(self, facts: Sequence, form: AskingForm) -> Mapping[str, Prompt] | None:  # type: ignore[type-arg]
-        if form.kind == "restated":
-            return {fact.id: prompt for fact in facts if (prompt := restated(fact)) is not None}
-        if not form.kind.startswith("statement"):
-            return None
-        k = int(form.kind.split()[1]) - 1
-        return {fact.id: render(self.book[fact.relation].statements[k], fact) for fact in facts}
 
     def pool(self, relation: str, asked: FactSet) -> FactSet:
         """Return some training facts of a relation, none of an asked subject, in an order of their own."""
@@ -173,47 +168,46 @@ class Elicitation:
         order = generator(self.seed, "elicitation order").permutation(len(rows))
         return self.examples.subset([rows[i] for i in order[:POOL]])
 
-    def _right(
-        self, facts: FactSet, examples: FactSet, form: AskingForm, *, draw: int
-    ) -> tuple[Bool[ndarray, " fact"], list[Prompt], list[str]]:
-        """Ask facts in a form; what does not fit the context is not right."""
-        prompts = self.prompts(facts, examples, form, draw)
-        fit = rows_within_context(self.tokenizer, dict(enumerate(prompts)), context_limit(self.model))
-        fits = [prompts[i] for i in fit]
-        memo = self.memo if form.shots else None
-        said = generate(self.model, self.tokenizer, fits, memo=memo, budget=self.budget)
-        texts = dict(zip([prompt.fact_id for prompt in fits], said, strict=True))
+    def _answers(
+        self,
+        facts: FactSet,
+        examples: FactSet,
+        form: AskingForm,
+        *,
+        draws: Sequence[int],
+        ran: RanPrompts | None = None,
+    ) -> FormAnswers:
+        """Ask facts in a form behind the examples of some draws, and score their answers in the same pass."""
         names = tuple(dict.fromkeys(fact.answer for fact in (*facts, *examples)))
         judge = AnswerJudge({facts[0].relation: names})
-        self.asked += len(facts)
-        self.advance(self.asked)
-        given = [texts.get(prompt.fact_id, "") for prompt in prompts]
-        right = [judge.is_right(prompt, text) for prompt, text in zip(prompts, given, strict=True)]
-        return np.array(right, bool), prompts, given
+        right = np.zeros((len(facts), len(draws)), bool)
+        log_prob, said = np.full((len(facts), len(draws), 2), np.nan), [[""] * len(facts) for _ in draws]
+        told: dict[str, Any] = {"memo": self.memo if form.shots else None, "budget": self.budget, "ran": ran}
+        for k, draw in enumerate(draws):
+            prompts = self.prompts(facts, examples, form, draw)
+            # What does not fit the context is not right.
+            fit = rows_within_context(self.tokenizer, dict(enumerate(prompts)), context_limit(self.model))
+            some = [prompts[i] for i in fit]
+            texts, log_prob[fit, k] = generate_and_score(
+                self.model, self.tokenizer, some, temperatures=(1.0, TEMPERATURE), **told
+            )
+            for i, text in zip(fit, texts, strict=True):
+                said[k][i], right[i, k] = text, judge.is_right(prompts[i], text)
+            self.asked += len(facts)
+            self.advance(self.asked)
+        own, sampled = log_prob[:, 0, 0], np.nan_to_num(np.exp(log_prob[..., 1]))
+        return FormAnswers(form=form, right=right, said=said[0], own=own, sampled=sampled)
 
     def _found(self, probes: FactSet, examples: FactSet, form: AskingForm) -> Bool[ndarray, " fact"]:
         """Say which training facts a form finds: right and specific in one draw."""
-        right = self._right(probes, examples, form, draw=0)[0]
-        return right & is_specific(self._above(probes, examples, form, right))
+        ran = RanPrompts()
+        made = self._answers(probes, examples, form, draws=(0,), ran=ran)
+        right = made.right[:, 0]
+        return right & is_specific(self._above(probes, examples, made, right, ran))
 
     def _ask(self, facts: FactSet, pool: FactSet, form: AskingForm) -> FormAnswers:
         """Ask facts in a form, over the draws of its examples."""
-        draws = range(DRAWS if form.shots else 1)
-        right, prompts, said = zip(*(self._right(facts, pool, form, draw=k) for k in draws), strict=True)
-        return FormAnswers(form=form, right=np.stack(right, axis=1), prompts=prompts, said=said[0])
-
-    def _degrees(self, made: Sequence[FormAnswers]) -> Int[ndarray, " fact"]:
-        """Return the class of each fact over forms and draws; samples decide where no answer is right."""
-        greedy = np.concatenate([each.right for each in made], axis=1)
-        sampled, limit = np.zeros(greedy.shape), context_limit(self.model)
-        never = np.flatnonzero(~greedy.any(1)).tolist()
-        for k, prompts in enumerate(prompts for each in made for prompts in each.prompts):
-            rows = rows_within_context(self.tokenizer, {i: prompts[i] for i in never}, limit)
-            some = [prompts[i] for i in rows]
-            pairs = tokenize_with_answer(self.tokenizer, some, [p.answers[0] for p in some])
-            asked = (self.model, self.tokenizer, pairs, prompt_names(some))
-            sampled[rows, k] = decodes_greedily(*asked, memo=self.memo, budget=self.budget)[1]
-        return consistency_classes(greedy, sampled, np.ones_like(greedy))
+        return self._answers(facts, pool, form, draws=range(DRAWS if form.shots else 1))
 
     def _above_in_any(
         self, facts: FactSet, pool: FactSet, made: Sequence[FormAnswers], degree: Int[ndarray, " fact"]
@@ -222,21 +216,24 @@ class Elicitation:
         above = np.full(len(facts), np.nan)
         for each in made:
             wanted = each.right.any(1) | (degree == WEAKLY)
-            above = np.fmax(above, self._above(facts, pool, each.form, wanted))
+            above = np.fmax(above, self._above(facts, pool, each, wanted))
         return above
 
     def _above(
-        self, facts: FactSet, pool: FactSet, form: AskingForm, wanted: Bool[ndarray, " fact"]
+        self,
+        facts: FactSet,
+        pool: FactSet,
+        made: FormAnswers,
+        wanted: Bool[ndarray, " fact"],
+        ran: RanPrompts | None = None,
     ) -> Float[ndarray, " fact"]:
         """Return the share of other subjects for which a fact's answer is less likely than for its own."""
-        above = np.full(len(facts), np.nan)
-        prompts = self.prompts(facts, pool, form, 0) if wanted.any() else []
-        limit = context_limit(self.model)
-        rows = rows_within_context(self.tokenizer, {i: p for i, p in enumerate(prompts) if wanted[i]}, limit)
+        above, limit = np.full(len(facts), np.nan), context_limit(self.model)
+        rows = np.flatnonzero(wanted & ~np.isnan(made.own)).tolist()
         if not rows:
             return above
+        prompts, own = self.prompts(facts, pool, made.form, 0), made.own[rows]
         mine = [prompts[i] for i in rows]
-        own, _ = score(self.model, self.tokenizer, mine, memo=self.memo, budget=self.budget)
         order = generator(self.seed, "elicitation sample").permutation(len(prompts))[:OTHERS]
         names = list(dict.fromkeys(facts[i].answer for i in rows))
         ids = [said for _, said in answer_ids(self.tokenizer, mine[:1] * len(names), names)]
@@ -246,7 +243,7 @@ class Elicitation:
         others, heads = [prompts[order[k]] for k in short], [told[k].ids for k in short]
         # An answer that begins less likely than the least of its own subjects' is less likely whole.
         least = [min(own[k] for k, i in enumerate(rows) if facts[i].answer == name) for name in names]
-        how: dict[str, Any] = {"least": least, "memo": self.memo, "budget": self.budget}
+        how: dict[str, Any] = {"least": least, "memo": self.memo, "budget": self.budget, "ran": ran}
         grid = score_grid(self.model, heads, ids, prompt_names(others), **how)
         for value, i in zip(own.tolist(), rows, strict=True):
             accepted, subject = set(facts[i].answers), prompts[i].text[slice(*prompts[i].subject)]

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.data.facts import FactSet
-from finetune.data.prompts import Phrasebook, Prompt, render, wording
-from finetune.data.tokenization import answer_ids, gap, special_texts, tokenize, tokenize_with_answer
+from finetune.data.prompts import Phrasebook, Prompt, prompt_names, render, wording
+from finetune.data.tokenization import tokenize, tokenize_with_answer
+from finetune.evaluation.answer_budget import LEAD_TOKENS, answer_budget
 from finetune.evaluation.batching import TokenBudget, pad_id, require_context, require_embedded
 from finetune.evaluation.judging import AnswerJudge
 from finetune.evaluation.scoring import Ids, score_pairs
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from finetune.evaluation.prefixes import PrefixMemo
-
-LONGEST_ANSWER = 64  # tokens; of a longer one this much is decoded, and what models put in front
-LEAD_TOKENS = 16  # what models put in front of an answer
+    from finetune.evaluation.prompt_cache import RanPrompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,17 +72,13 @@ def ask(
     Raises:
         InputError: a prompt leaves no room to answer or, where answers are scored, for its own.
     """
-    from finetune.evaluation.cache_parity import goes_on_from_cache
-
-    judge = judge or AnswerJudge.of(prompts)
-    how: dict[str, Any] = {"memo": memo, "budget": budget or TokenBudget()}
-    told: dict[str, Any] = {**how, "max_new_tokens": max_new_tokens, "advance": advance}
-    log_prob = np.full(len(prompts), np.nan)
-    if scored and prompts and goes_on_from_cache(model):
-        said, log_prob = _generate_and_score(model, tokenizer, prompts, **told)
+    judge, log_prob = judge or AnswerJudge.of(prompts), np.full(len(prompts), np.nan)
+    told: dict[str, Any] = {"memo": memo, "budget": budget, "max_new_tokens": max_new_tokens}
+    if scored:
+        said, scores = generate_and_score(model, tokenizer, prompts, advance=advance, **told)
+        log_prob = scores[:, 0]
     else:
-        said = generate(model, tokenizer, prompts, **told)
-        log_prob = score(model, tokenizer, prompts, **how)[0] if scored else log_prob
+        said = generate(model, tokenizer, prompts, advance=advance, **told)
     pairs = list(zip(said, prompts, strict=True))
     return GeneratedAnswers(
         predictions=tuple(said),
@@ -106,11 +102,11 @@ def states_fact(
     """Return whether the model completes *every* statement form of each fact correctly, Bool [fact].
 
     Args:
-        model: the model as Hugging Face loads it.
-        tokenizer: the model's own fast tokenizer.
-        facts: the facts, in order.
+        model: the plain model.
+        tokenizer: its own.
+        facts: in order.
         phrasebook: each relation's wording.
-        budget: bound on the tokens of one forward pass; halved where memory runs out.
+        budget: as in :func:`generate`.
         advance: is called with how many statements are done.
     """
     prompts = [render(form, fact) for fact in facts for form in wording(phrasebook, fact.relation).statements]
@@ -159,24 +155,49 @@ def generate(
     return _complete(model, tokenizer, prompts, rows, complete, max_new_tokens=max_new_tokens, **told)
 
 
-def _generate_and_score(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], **told: Any
-) -> tuple[list[str], np.ndarray]:
-    """Do what :func:`generate` and :func:`score` do, and run each prompt once for both."""
+def generate_and_score(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    temperatures: Sequence[float] = (1.0,),
+    ran: RanPrompts | None = None,
+    **told: Any,
+) -> tuple[list[str], Float[np.ndarray, "prompt temperature"]]:
+    """Do what :func:`generate` and :func:`score` do; each prompt is run once for both.
+
+    A model that does not go on from its cache (:func:`goes_on_from_cache`) runs it twice.
+
+    Args:
+        model: the plain model.
+        tokenizer: its own.
+        prompts: what to ask, and to score the canonical answers of.
+        temperatures: at which the answers are scored as samples.
+        ran: keeps the prompts that were run last, for a question more.
+        **told: as in :func:`generate`.
+
+    Raises:
+        InputError: a prompt leaves the model no room to answer or for its own answer.
+    """
+    from finetune.evaluation.cache_parity import goes_on_from_cache
     from finetune.evaluation.decoding import complete_cached
     from finetune.evaluation.prompt_cache import log_prob_behind, run_prompts
 
+    if not prompts or not goes_on_from_cache(model):
+        budget = told.get("budget")
+        each = [score(model, tokenizer, prompts, temperature=t, budget=budget)[0] for t in temperatures]
+        return generate(model, tokenizer, prompts, **told), np.stack(each, axis=1)
     pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
-    names, whole = prompt_names(prompts), [(*head, *answer) for head, answer in pairs]
-    require_context(model, list(map(len, whole)), names)
-    require_embedded(model, tokenizer, whole, names)
-    log_prob, pad, memo = np.full(len(prompts), np.nan), pad_id(tokenizer, model), told["memo"]
+    whole = [(*head, *answer) for head, answer in pairs]
+    require_context(model, list(map(len, whole)), prompt_names(prompts))
+    require_embedded(model, tokenizer, whole, prompt_names(prompts))
+    log_prob = np.full((len(prompts), len(temperatures)), np.nan)
 
     def complete(chunk: list[int], rows: list[Ids], *, front: int, **how: Any) -> list[str]:
-        cache, logits = run_prompts(model, rows, pad, front=front, memo=memo)
-        first = logits.float().log_softmax(-1)
-        log_prob[chunk] = log_prob_behind(cache, first, [pairs[i][1] for i in chunk]).numpy()
-        del logits, first
+        pad, answers = pad_id(tokenizer, model), [pairs[i][1] for i in chunk]
+        cache, logits = run_prompts(model, rows, pad, front=front, memo=told.get("memo"), ran=ran)
+        log_prob[chunk] = log_prob_behind(cache, logits, answers, temperatures).numpy()
+        del logits
         return complete_cached(cache, tokenizer, **how)
 
     rows, tail = [head for head, _ in pairs], max((len(answer) for _, answer in pairs), default=0)
@@ -191,10 +212,8 @@ def _complete(
     complete: Callable[..., list[str]],
     *,
     tail: int = 0,
-    max_new_tokens: int | None,
-    memo: PrefixMemo | None,
-    budget: TokenBudget | None,
-    advance: Callable[[int], None],
+    max_new_tokens: int | None = None,
+    **told: Any,
 ) -> list[str]:
     """Complete the token rows of prompts by a function that runs tails of so many tokens behind them, too."""
     from finetune.evaluation.decoding import complete_in_batches
@@ -206,7 +225,7 @@ def _complete(
     limit = require_context(model, [len(row) + 1 for row in rows], prompt_names(prompts))
     require_embedded(model, tokenizer, rows, prompt_names(prompts))
     rooms: dict[str, Any] = {"longest": max(longest, tail), "room": most, "limit": limit}
-    return complete_in_batches(model, rows, complete, **rooms, memo=memo, budget=budget, advance=advance)
+    return complete_in_batches(model, rows, complete, **rooms, **told)
 
 
 def score(
@@ -214,6 +233,7 @@ def score(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     *,
+    temperature: float = 1.0,
     memo: PrefixMemo | None = None,
     budget: TokenBudget | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -223,6 +243,7 @@ def score(
         model: the model as Hugging Face loads it.
         tokenizer: the model's own fast tokenizer.
         prompts: one a fact, each with its accepted answers.
+        temperature: as of what samples the answers score.
         memo: as in :func:`generate`.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
 
@@ -234,22 +255,5 @@ def score(
         InputError: a prompt with its answer is longer than the model can read.
     """
     pairs = tokenize_with_answer(tokenizer, prompts, [p.answers[0] for p in prompts])
-    names = prompt_names(prompts)
-    return score_pairs(model, tokenizer, pairs, names, memo=memo, budget=budget)
-
-
-def answer_budget(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> int:
-    """Count the tokens that the longest canonical answer and its end take, up to a bound."""
-    specials = special_texts(tokenizer)
-    answers = sorted({gap(p.text, specials) + p.answers[0] for p in prompts})
-    alone = tokenizer(answers, add_special_tokens=False)["input_ids"]
-    # Behind its prompt an answer may be more tokens than alone, where SentencePiece puts a space in front.
-    # Tokenizers part at spaces: one prompt with the same last word and answer is enough.
-    some = list({(p.answers[0], p.text.rpartition(" ")[2], p.rendered): p for p in prompts}.values())
-    behind = [said for _, said in answer_ids(tokenizer, some, [p.answers[0] for p in some])]
-    return min(LONGEST_ANSWER, max(map(len, [*alone, *behind])) + 1)
-
-
-def prompt_names(prompts: Sequence[Prompt]) -> list[str]:
-    """Say of each prompt what an error calls it."""
-    return [f"fact {p.fact_id!r}" if p.fact_id else f"prompt {p.text[:40]!r}" for p in prompts]
+    how: dict[str, Any] = {"temperature": temperature, "memo": memo, "budget": budget}
+    return score_pairs(model, tokenizer, pairs, prompt_names(prompts), **how)

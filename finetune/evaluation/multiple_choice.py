@@ -16,10 +16,9 @@ from numpy import ndarray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
-from finetune.data.prompts import Prompt
+from finetune.data.prompts import Prompt, prompt_names
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.batching import TokenBudget
-from finetune.evaluation.generate import prompt_names
 from finetune.evaluation.scoring import score_pairs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -53,6 +53,15 @@ class PromptCache:
         made = self._run(tails, row, output_hidden_states=True)
         return made.logits, made.hidden_states[layer + 1]
 
+    def rows(self, at: Sequence[int] | None = None) -> PromptCache:
+        """Return some of the prompts, or all, with keys and values that grow apart from these."""
+        kept = copy.copy(self.kept)
+        kept.layers = [copy.copy(layer) for layer in self.kept.layers]
+        if at is None:
+            return replace(self, kept=kept)
+        kept.batch_select_indices(torch.tensor(at, device=self.ids.device))
+        return replace(self, ids=self.ids[at], mask=self.mask[at], kept=kept)
+
     def _run(self, tails: Int[Tensor, "some nth"], row: Int[Tensor, " some"], **told: Any) -> Any:
         mask, tails = self.mask[row.to(self.mask.device)], tails.to(self.mask.device)
         behind = {
@@ -63,6 +72,35 @@ class PromptCache:
         kept.layers = [_ReadOnlyLayer(layer, row) for layer in self.kept.layers]
         with torch.inference_mode(), contiguous_head(self.model):
             return self.model(input_ids=tails, past_key_values=kept, use_cache=True, **behind, **told)
+
+
+@dataclass
+class RanPrompts:
+    """The last prompts that were run, kept for a second question about them, up to ``most`` bytes."""
+
+    most: int = 2**30
+    _kept: tuple[dict[tuple[int, ...], int], PromptCache, Tensor] | None = field(default=None, init=False)
+
+    def keep(self, rows: Sequence[Sequence[int]], cache: PromptCache, logits: Tensor) -> None:
+        """Keep what was run of some rows, and the logits behind each, if there is room for it."""
+        held = [getattr(layer, of, None) for layer in cache.kept.layers for of in ("keys", "values")]
+        fits = sum(getattr(part, "nbytes", 0) for part in (logits, *held)) <= self.most
+        places = {tuple(row): k for k, row in enumerate(rows)}
+        self._kept = (places, cache.rows(), logits) if fits else None
+
+    def clear(self) -> None:
+        """Let go of what is kept."""
+        self._kept = None
+
+    def of(self, rows: Sequence[Sequence[int]]) -> tuple[PromptCache, Tensor] | None:
+        """Return what is kept of all these rows, and the logits behind each; None where one was not run."""
+        if self._kept is None:
+            return None
+        places, cache, logits = self._kept
+        at = [places.get(tuple(row), -1) for row in rows]
+        if min(at) < 0:
+            return None
+        return cache.rows(at), logits[at]
 
 
 def later_log_prob(
@@ -81,21 +119,28 @@ def later_log_prob(
 
 
 def log_prob_behind(
-    cache: PromptCache, first: Float[Tensor, "row vocab"], answers: Sequence[Sequence[int]]
-) -> Float[Tensor, " row"]:
-    """Add up log p (nats) of an answer behind each prompt that was run.
+    cache: PromptCache,
+    logits: Float[Tensor, "row vocab"],
+    answers: Sequence[Sequence[int]],
+    temperatures: Sequence[float] = (1.0,),
+) -> Float[Tensor, "row temperature"]:
+    """Add up log p (nats) of an answer behind each prompt that was run, as sampled at each temperature.
 
     Args:
         cache: what is kept of the prompts.
-        first: log-probabilities of what follows each prompt.
+        logits: of what follows each prompt.
         answers: the tokens of each prompt's answer.
+        temperatures: what logits are divided by.
     """
-    ids, mask = (part.to(first.device) for part in pad_rows(answers, 0))
-    total, lengths = first.gather(1, ids[:, :1])[:, 0].cpu(), mask.sum(1).cpu()
+    ids, mask = (part.to(logits.device) for part in pad_rows(answers, 0))
+    first = [(logits.float() / t).log_softmax(-1).gather(1, ids[:, :1]) for t in temperatures]
+    total, lengths = torch.cat(first, 1).cpu(), mask.sum(1).cpu()
     longer = (lengths > 1).nonzero().flatten()
-    for row in longer.split(rows_within(first.shape[1], ids.shape[1])) if len(longer) else ():
+    for row in longer.split(rows_within(logits.shape[1], ids.shape[1])) if len(longer) else ():
         tails = ids[row, : int(lengths[row].max())]
-        total[row] += later_log_prob(cache.tail_logits(tails[:, :-1], row), tails, lengths[row])
+        behind = cache.tail_logits(tails[:, :-1], row).float()
+        later = [later_log_prob(behind / t, tails, lengths[row]) for t in temperatures]
+        total[row] += torch.stack(later, 1)
     return total
 
 
@@ -106,6 +151,7 @@ def run_prompts(
     *,
     front: int = 0,
     memo: PrefixMemo | None = None,
+    ran: RanPrompts | None = None,
 ) -> tuple[PromptCache, Float[Tensor, "row vocab"]]:
     """Run prompts, left-padded; return them with what is kept of them, and the logits behind each.
 
@@ -118,16 +164,24 @@ def run_prompts(
         pad: the id that fills masked positions.
         front: how many tokens all prompts begin with, which are run once.
         memo: what was run before.
+        ran: the prompts that were run last, which are not run again; these are kept in it.
 
     Raises:
         InputError: the model does not go on from its cache.
     """
+    if ran is not None:
+        if (found := ran.of(rows)) is not None:
+            return found
+        ran.clear()
     with torch.inference_mode(), contiguous_head(model):
         ids, mask, kept = pad_behind_prefix(model, rows, pad, front, memo, _empty_cache(model))
         at = mask.cumsum(1).sub(1).clamp_min(0)[:, front:]
         given = {"attention_mask": mask, "position_ids": at, **fewest_logits(model)}
         logits = model(input_ids=ids[:, front:], past_key_values=kept, use_cache=True, **given).logits[:, -1]
-    return PromptCache(model=model, ids=ids, mask=mask, kept=kept), logits
+    cache = PromptCache(model=model, ids=ids, mask=mask, kept=kept)
+    if ran is not None:
+        ran.keep(rows, cache, logits)
+    return cache, logits
 
 
 def _empty_cache(model: PreTrainedModel) -> DynamicCache:

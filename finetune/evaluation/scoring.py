@@ -34,6 +34,7 @@ def score_pairs(
     pairs: Sequence[tuple[Ids, Ids]],
     names: Sequence[str],
     *,
+    temperature: float = 1.0,
     memo: PrefixMemo | None = None,
     budget: TokenBudget | None = None,
     advance: Callable[[int], None] = lambda done: None,
@@ -45,6 +46,7 @@ def score_pairs(
         tokenizer: the model's own fast tokenizer.
         pairs: (prompt ids, continuation ids).
         names: what an error calls each pair.
+        temperature: what logits are divided by: the log-probability is that of a sample.
         memo: run what prompts begin with (solved examples) once; nothing is shared without it.
         budget: bound on the tokens of one forward pass; halved where memory runs out.
         advance: is called with how many pairs are done.
@@ -71,7 +73,8 @@ def score_pairs(
         logits = answer_logits(model, [pairs[i] for i in chunk], pad, front=front(chunk), memo=memo)
         for k, i in enumerate(chunk):
             answer = pairs[i][1]
-            log_prob[i], exact[i] = score_answer(logits[k, : len(answer) + 1].cpu(), answer, ends)
+            own = logits[k, : len(answer) + 1].cpu().float() / temperature
+            log_prob[i], exact[i] = score_answer(own, answer, ends)
 
     most = rows_within(vocabulary(model), longest + 1)
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most, advance=advance)

@@ -26,9 +26,8 @@ from finetune.common.files import SEAL, content_hash, write_json
 from finetune.common.progress import notice
 from finetune.common.run_directory import library_versions
 from finetune.common.seeds import generator, seed_libraries
-from finetune.data.prompts import Prompt, digest_prompts
+from finetune.data.prompts import Prompt, digest_prompts, prompt_names
 from finetune.evaluation.batching import require_context, require_embedded
-from finetune.evaluation.generate import prompt_names
 from finetune.training.best_checkpoint import BestCheckpointCallback, LostModelError
 from finetune.training.config import Keep, Method, TuneConfig
 from finetune.training.examples import TokenRows, answer_examples

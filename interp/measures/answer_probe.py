@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.common.seeds import generator
-from finetune.data.prompts import Prompt
+from finetune.data.prompts import Prompt, prompt_names
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.batching import (
     TokenBudget,
@@ -37,7 +37,6 @@ from finetune.evaluation.batching import (
     rows_within,
     run_in_batches,
 )
-from finetune.evaluation.generate import prompt_names
 from finetune.evaluation.prefixes import PrefixMemo, front_of_all
 from finetune.evaluation.prompt_cache import PromptCache, later_log_prob, run_prompts
 from finetune.evaluation.unembedding import vocabulary

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 from jaxtyping import Int
 from torch import Tensor
 
+from finetune.data.prompts import prompt_names
 from finetune.evaluation.batching import require_context
-from finetune.evaluation.generate import prompt_names
 from interp.measures.spans import PromptBatch
 
 if TYPE_CHECKING:

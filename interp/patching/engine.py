@@ -10,7 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
 
 from finetune.common.progress import progress_bar
-from finetune.evaluation.generate import LEAD_TOKENS, answer_budget
+from finetune.evaluation.answer_budget import LEAD_TOKENS, answer_budget
 from interp.measures.answer_sets import answer_readings
 from interp.measures.decode import answer_tokens
 from interp.measures.spans import PromptBatch

@@ -13,10 +13,10 @@ import numpy as np
 from einops import rearrange
 
 from finetune.data.prompt_formats import prompts_within_context
-from finetune.data.prompts import Prompt, render
+from finetune.data.prompts import Prompt, prompt_names, render
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation.consistency import consistency_classes, decodes_greedily
-from finetune.evaluation.generate import prompt_names, score
+from finetune.evaluation.generate import score
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

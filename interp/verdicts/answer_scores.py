@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from finetune.data.prompts import prompt_names
+from finetune.evaluation.answer_budget import LEAD_TOKENS, answer_budget
 from finetune.evaluation.batching import TokenBudget, pad_id, require_embedded, rows_within
 from finetune.evaluation.decoding import complete_cached, run_tight_rows_alone
-from finetune.evaluation.generate import LEAD_TOKENS, answer_budget, prompt_names
 from finetune.evaluation.judging import AnswerJudge
 from finetune.evaluation.prefixes import PrefixMemo, front_of_all
 from finetune.evaluation.prompt_cache import log_prob_behind, run_prompts

@@ -23,13 +23,13 @@ def test_a_killed_elicitation_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
     how = (model, tokenizer, book, facts.subset([i for i in range(len(facts)) if i not in set(asked)]))
     plain = Elicitation(*how).elicit(facts.subset(asked))
     calls: list[int] = []
-    generate = elicitation.generate
+    ask = elicitation.generate_and_score
 
-    def counted(*arguments: object, **options: object) -> list[str]:
+    def counted(*arguments: object, **options: object) -> object:
         calls.append(1)
-        return generate(*arguments, **options)  # type: ignore[arg-type]
+        return ask(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(elicitation, "generate", counted)
+    monkeypatch.setattr(elicitation, "generate_and_score", counted)
 
     def killed(done: int) -> None:
         if len(calls) > 8:

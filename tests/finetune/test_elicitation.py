@@ -12,7 +12,7 @@ import pytest
 from finetune.checkpoints.loading import load_model
 from finetune.data.facts import FactSet
 from finetune.data.phrasebooks import phrasebook
-from finetune.data.prompts import Prompt
+from finetune.data.prompts import Prompt, prompt_names
 from finetune.data.records.fact import Fact
 from finetune.data.tokenization import tokenize_with_answer
 from finetune.evaluation import elicitation
@@ -20,13 +20,14 @@ from finetune.evaluation.asking_forms import (
     AskingForm,
     Elicited,
     FormAnswers,
+    FormYield,
     bound_prompts,
     cover,
     restated,
     split_pool,
     told_known,
 )
-from finetune.evaluation.consistency import HIGHLY, MAYBE, UNKNOWN, WEAKLY
+from finetune.evaluation.consistency import HIGHLY, MAYBE, TEMPERATURE, UNKNOWN, WEAKLY, decodes_greedily
 from finetune.evaluation.elicitation import Elicitation
 from finetune.evaluation.generate import score
 from tests.finetune import tiny
@@ -86,22 +87,23 @@ def test_degrees_follow_answers_over_draws(
     always, sometimes, sampled = (some[k].id for k in range(3))
     calls = iter(range(1000))
 
-    def say(model: Any, tokenizer: Any, prompts: list[Prompt], **more: Any) -> list[str]:
-        draw = next(calls)
-        return [
+    def say(model: Any, tokenizer: Any, prompts: list[Prompt], temperatures: Any, **more: Any) -> Any:
+        draw, sample = next(calls), [np.log(0.3) if p.fact_id == sampled else -np.inf for p in prompts]
+        said = [
             p.answers[0] if p.fact_id == always or (p.fact_id == sometimes and draw == 0) else "?"
             for p in prompts
         ]
+        assert temperatures == (1.0, TEMPERATURE)
+        return said, np.stack([np.zeros(len(prompts)), sample], axis=1)
 
-    def sample(model: Any, tokenizer: Any, pairs: Any, names: list[str], **more: Any) -> Any:
-        return np.zeros(len(names), bool), np.array([0.3 if sampled in name else 0.0 for name in names])
-
-    monkeypatch.setattr(elicitation, "generate", say)
-    monkeypatch.setattr(elicitation, "decodes_greedily", sample)
-    made = tool._ask(some, tool.pool(relation, some), AskingForm("question", 2))
-    assert tool._degrees([made])[:4].tolist() == [HIGHLY, MAYBE, WEAKLY, UNKNOWN]
-    assert made.right.mean(1)[:4].tolist() == [1.0, 0.25, 0.0, 0.0]
-    assert made.said[0] == some[0].answer
+    monkeypatch.setattr(elicitation, "generate_and_score", say)
+    monkeypatch.setattr(Elicitation, "compare", lambda *_: [kept])
+    kept = FormYield(relation=relation, form=AskingForm("question", 2), found=0, n=0, kept=True)
+    monkeypatch.setattr(Elicitation, "_above", lambda tool, facts, *_: np.full(len(facts), np.nan))
+    found = tool.elicit(some)
+    assert found.degree[:4].tolist() == [HIGHLY, MAYBE, WEAKLY, UNKNOWN]
+    assert found.right[:4].tolist() == [1.0, 0.25, 0.0, 0.0]
+    assert found.said[0] == some[0].answer
 
 
 def test_what_does_not_fit_the_context_is_unknown_and_ends_nothing(
@@ -121,8 +123,10 @@ def test_what_does_not_fit_the_context_is_unknown_and_ends_nothing(
     longest = widths == widths.max()
     assert 0 < longest.sum() < len(some)
     made = tool._ask(some, pool, form)
-    assert (tool._degrees([made])[longest] == UNKNOWN).all()
-    above = tool._above(some, pool, form, np.ones(len(some), bool))
+    assert not made.right[longest].any()
+    assert not made.sampled[longest].any()
+    assert made.sampled[~longest].all()
+    above = tool._above(some, pool, made, np.ones(len(some), bool))
     assert np.isnan(above[longest]).all()
     assert not np.isnan(above).all()
 
@@ -132,9 +136,16 @@ def test_specific_is_likelier_than_for_other_subjects(asks: tuple[Elicitation, F
     relation, form = facts.relations[0], AskingForm("question", 2)
     some = facts.subset([i for i, f in enumerate(facts) if f.relation == relation])
     pool = tool.pool(relation, some)
-    above = tool._above(some, pool, form, np.ones(len(some), bool))
+    made = tool._ask(some, pool, form)
+    above = tool._above(some, pool, made, np.ones(len(some), bool))
     prompts = tool.prompts(some, pool, form, 0)
     own, _ = score(tool.model, tool.tokenizer, prompts)
+    np.testing.assert_allclose(made.own, own, atol=1e-4)
+    for draw, sampled in enumerate(made.sampled.T):
+        told = tool.prompts(some, pool, form, draw)
+        pairs = tokenize_with_answer(tool.tokenizer, told, [p.answers[0] for p in told])
+        probability = decodes_greedily(tool.model, tool.tokenizer, pairs, prompt_names(told))[1]
+        np.testing.assert_allclose(sampled, probability, rtol=1e-3)
     for i, fact in enumerate(some):
         others = [
             replace(p, answers=fact.answers)
@@ -156,17 +167,18 @@ def test_a_form_counts_where_its_right_answer_is_specific_in_it(
     right = {"question": [1, 0, 0, 0], "statement 1": [1, 1, 0, 0]}
     above = {"question": [0.5, 0.99, 0.99, 0.2], "statement 1": [0.97, 0.3, 0.99, 0.96]}
 
-    def compared(self: Any, asked: Any, pool: Any, form: AskingForm, wanted: Any) -> Any:
-        return np.where(wanted, above[form.kind], np.nan)
+    def compared(self: Any, asked: Any, pool: Any, made: FormAnswers, wanted: Any, ran: Any = None) -> Any:
+        return np.where(wanted, above[made.form.kind], np.nan)
 
     monkeypatch.setattr(Elicitation, "_above", compared)
+    none = {"said": [], "own": np.zeros(4), "sampled": np.zeros((4, 1))}
     made = [
-        FormAnswers(form=AskingForm(kind, 0), right=np.array([each], bool).T, prompts=(), said=[])
+        FormAnswers(form=AskingForm(kind, 0), right=np.array([each], bool).T, **none)  # type: ignore[arg-type]
         for kind, each in right.items()
     ]
     found = tool._above_in_any(some, some, made, np.array([HIGHLY, MAYBE, UNKNOWN, WEAKLY]))
     np.testing.assert_array_equal(found, [0.97, 0.3, np.nan, 0.96])
-    monkeypatch.setattr(Elicitation, "_right", lambda *_, **__: (np.array([1, 1, 0, 0], bool), [], []))
+    monkeypatch.setattr(Elicitation, "_answers", lambda *_, **__: made[1])
     assert tool._found(some, some, AskingForm("statement 1", 0)).tolist() == [True, False, False, False]
 
 

@@ -19,7 +19,7 @@ from finetune.data.prompts import Prompt, fact_prompt, render
 from finetune.data.records.subject_position import find_subject
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 from finetune.data.tokenization import answer_ids, gap, special_texts, tokenize, tokenize_with_answer
-from finetune.evaluation.generate import answer_budget
+from finetune.evaluation.answer_budget import answer_budget
 from interp.measures.spans import encode
 from tests.tokenizer_families import FAMILIES, build
 

@@ -30,10 +30,11 @@ from finetune.evaluation.answer_grid import score_grid
 from finetune.evaluation.answer_words import first_line
 from finetune.evaluation.batching import TokenBudget, context_limit, sliding_window
 from finetune.evaluation.cache_parity import goes_on_from_cache
+from finetune.evaluation.consistency import decodes_greedily
 from finetune.evaluation.decoding import complete_cached
-from finetune.evaluation.generate import ask, generate, score
+from finetune.evaluation.generate import ask, generate, generate_and_score, score
 from finetune.evaluation.prefixes import PrefixMemo, common_prefix
-from finetune.evaluation.prompt_cache import run_prompts
+from finetune.evaluation.prompt_cache import RanPrompts, run_prompts
 from finetune.evaluation.scoring import score_pairs
 from tests import architectures
 
@@ -129,6 +130,38 @@ def test_asking_is_generating_and_scoring_and_runs_each_prompt_once(
     assert both.predictions == tuple(said)
     np.testing.assert_allclose(both.log_prob, log_prob, atol=1e-4)
     assert once < 0.9 * sum(read)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_prompts_that_were_run_are_asked_more_without_being_run_again(asked: Asked, shared: bool) -> None:
+    model, tokenizer = asked
+    some, memo, ran = prompts(FRONT), PrefixMemo() if shared else None, RanPrompts()
+    said, scores = generate_and_score(
+        model, tokenizer, some, temperatures=(1.0, 0.5), max_new_tokens=4, memo=memo, ran=ran
+    )
+    assert said == generate(model, tokenizer, some, max_new_tokens=4)
+    for k, temperature in enumerate((1.0, 0.5)):
+        alone, _ = score(model, tokenizer, some, temperature=temperature)
+        np.testing.assert_allclose(scores[:, k], alone, atol=1e-4)
+    pairs = tokenize_with_answer(tokenizer, some, [p.answers[0] for p in some])
+    sampled = decodes_greedily(model, tokenizer, pairs, ["x"] * len(some), temperature=0.5)[1]
+    np.testing.assert_allclose(np.exp(scores[:, 1]), sampled, rtol=1e-3)
+    # In another order, some of them, twice; and with one that was not run, which all are run again for.
+    rows = [head for head, _ in pairs]
+    answers, read = [pairs[0][1], pairs[0][1][:1]], []
+    hook = model.register_forward_pre_hook(
+        lambda _, args, given: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    for told in (rows[::-1], rows[3:1:-1], [*rows, (*rows[0], 3)]):
+        read.clear()
+        found = score_grid(model, told, answers, ["x"] * len(told), memo=memo, ran=ran)
+        assert (max(read) <= len(told) * (len(answers[0]) - 1)) == (len(told) <= len(rows))
+        alone = score_grid(model, told, answers, ["x"] * len(told))
+        np.testing.assert_allclose(found, alone, atol=1e-4)
+    hook.remove()
+    small = RanPrompts(most=10)
+    run_prompts(model, rows, 0, ran=small)
+    assert small.of(rows) is None
 
 
 @pytest.mark.parametrize(("setting", "value"), [("cache_implementation", "static"), ("use_cache", False)])
@@ -250,6 +283,10 @@ def test_models_that_do_not_go_on_from_a_cache_are_asked_and_scored_apart(
     both = ask(model, tiny_tokenizer, some, max_new_tokens=3)
     np.testing.assert_allclose(both.log_prob, score(model, tiny_tokenizer, some)[0], atol=1e-4)
     assert list(both.predictions) == generate(model, tiny_tokenizer, some, max_new_tokens=3)
+    pairs = tokenize_with_answer(tiny_tokenizer, some, [p.answers[0] for p in some])
+    _, scores = generate_and_score(model, tiny_tokenizer, some, temperatures=(0.5,))
+    sampled = decodes_greedily(model, tiny_tokenizer, pairs, ["x"] * 5, temperature=0.5)[1]
+    np.testing.assert_allclose(np.exp(scores[:, 0]), sampled, rtol=1e-3)
     # What prompts begin with is not run once, nor is a prompt run once for many answers.
     some = prompts(FRONT)
     for memo in (None, PrefixMemo()):
