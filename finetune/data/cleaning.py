@@ -43,7 +43,21 @@ def build_fact_set(
     seed: int = 0,
     evenly: bool = False,
 ) -> FactSet:
-    """Make a fact set of the rows of one or more tables.
+    """Make a fact set of the rows of one or more tables, as :func:`build_traced_set` does."""
+    how: dict[str, Any] = {"left_out": left_out, "limit": limit, "seed": seed, "evenly": evenly}
+    return build_traced_set(name, tables, **how)[0]
+
+
+def build_traced_set(
+    name: str,
+    tables: Sequence[tuple[Table, Reader]],
+    *,
+    left_out: Sequence[LeftOut] = (),
+    limit: int | None = None,
+    seed: int = 0,
+    evenly: bool = False,
+) -> tuple[FactSet, list[list[int]]]:
+    """Make a fact set of the rows of one or more tables, and say which rows each fact is of.
 
     Rows that are in a list are taken out of it, one after another.
 
@@ -54,6 +68,10 @@ def build_fact_set(
         limit: keep a random draw of that many.
         seed: of that draw.
         evenly: draw evenly over log-popularity.
+
+    Returns:
+        The set, and of each fact the number of its row, counted over all tables, and then of those that it
+        has further answers of.
 
     Raises:
         InputError: over half of a table's rows are malformed, no fact is usable, or the limit is below 1.
@@ -68,7 +86,8 @@ def build_fact_set(
         *left_out,
         *(LeftOut(where=found.where(i), reason=reason) for i, reason in sorted(found.reasons.items())),
     ]
-    kept = [fact for fact in found.facts if fact is not None]
+    rows = [i for i, fact in enumerate(found.facts) if fact is not None]
+    kept = [found.fact(i) for i in rows]
     if not kept:
         raise InputError(f"{name}: holds no usable fact; give rows with a subject and an answer")
     if limit is not None and limit < len(kept):
@@ -77,9 +96,10 @@ def build_fact_set(
         how = ", evenly over log-popularity" if evenly else ""
         reason = f"limit: {len(kept) - limit} of {len(kept)} usable facts were not drawn (seed {seed}{how})"
         aside.append(LeftOut(where=name, reason=reason, usable=True))
-        kept = [kept[i] for i in drawn]
+        kept, rows = [kept[i] for i in drawn], [rows[i] for i in drawn]
     wordings = {table.relation: table.wording for table, _ in tables if table.relation and table.wording}
-    return FactSet(facts=tuple(kept), name=name, left_out=tuple(aside), wordings=wordings)
+    made = FactSet(facts=tuple(kept), name=name, left_out=tuple(aside), wordings=wordings)
+    return made, [[i, *found.further.get(i, ())] for i in rows]
 
 
 def _spread(facts: Sequence[Fact], order: np.ndarray, limit: int) -> np.ndarray:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from finetune.common.errors import InputError, LeftOut
-from finetune.data.cleaning import Reader, build_fact_set
+from finetune.data.cleaning import Reader, build_fact_set, build_traced_set
 from finetune.data.facts import FactSet
 from finetune.data.loaders import entity_questions, mmlu, popqa, questions, table
 from finetune.data.loaders.columns import check_mapping
@@ -17,7 +18,6 @@ from finetune.data.loaders.geonames import geonames_table, is_even, is_geonames
 from finetune.data.loaders.hub_data_sets import from_hub, hub_id
 from finetune.data.loaders.records import Row, Table
 from finetune.data.loaders.rows import EXTENSIONS, read_table
-from finetune.data.records.fact import Fact
 
 _NAMED = ("popqa", "mmlu")
 
@@ -64,12 +64,14 @@ def load(
 class FactsWithRows:
     """Facts with the record that each was made of: its table's place in ``tables``, and the row.
 
-    ``subjects_known`` tells whether a fact's subject is a part of its question, not the whole of it.
+    ``further`` has, by a fact's place, the records of other rows that it has answers of. ``subjects_known``
+    tells whether a fact's subject is a part of its question, not the whole of it.
     """
 
     facts: FactSet
     tables: tuple[Table, ...]
     rows: tuple[tuple[int, Row], ...]
+    further: Mapping[int, tuple[tuple[int, Row], ...]]
     subjects_known: bool
 
 
@@ -94,24 +96,16 @@ def load_with_rows(
     _require_arguments(source, limit, seed)
     name, read, left_out = _read(source, columns)
     tables = tuple(replace(rows, rows=tuple(rows.rows)) for rows in read)
-    made: list[tuple[Fact, int, Row]] = []
-
-    def traced(place: int, to_fact: Reader) -> Reader:
-        def read(row: Row) -> Fact:
-            made.append((to_fact(row), place, row))
-            return made[-1][0]
-
-        return read
-
-    traces = [(rows, traced(i, _reader(rows, subjects=False))) for i, rows in enumerate(tables)]
-    facts = build_fact_set(name, traces, left_out=left_out, limit=limit, seed=seed, evenly=is_even(source))
-    # Facts that share an id are told apart by which object they are.
-    origin = {id(fact): (place, row) for fact, place, row in made}
+    readers = [(rows, _reader(rows, subjects=False)) for rows in tables]
+    how: dict[str, Any] = {"left_out": left_out, "limit": limit, "seed": seed, "evenly": is_even(source)}
+    facts, numbers = build_traced_set(name, readers, **how)
+    row_of = [(place, row) for place, table in enumerate(tables) for row in table.rows]
     whole = any(_is_bare(rows) or mmlu.is_multiple_choice(rows) for rows in tables)
     return FactsWithRows(
         facts=facts,
         tables=tables,
-        rows=tuple(origin[id(fact)] for fact in facts),
+        rows=tuple(row_of[own] for own, *_ in numbers),
+        further={i: tuple(row_of[n] for n in more) for i, (_, *more) in enumerate(numbers) if more},
         subjects_known=not whole,
     )
 

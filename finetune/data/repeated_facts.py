@@ -40,7 +40,7 @@ def drop_same_prompt(found: RowFacts) -> None:
             for index in rows:
                 earlier = answered.setdefault(found.fact(index).answer.casefold(), index)
                 if earlier != index:
-                    _accept(found, earlier, found.fact(index))
+                    _accept(found, earlier, index)
                     found.drop(index, f"duplicate of {found.where(earlier)}")
             _drop_rivals(found, list(answered.values()))
 
@@ -54,7 +54,7 @@ def _drop_rivals(found: RowFacts, rivals: Sequence[int]) -> None:
         if index == winner:
             continue
         if rival.popularity == popularity and not rival.choices:
-            _accept(found, winner, rival)
+            _accept(found, winner, index)
             found.drop(index, f"is a further answer of {found.where(winner)}")
             found.rivals += [index] if len(rivals) > MOST_ANSWERS else []
         else:
@@ -73,11 +73,13 @@ def _name_key(fact: Fact) -> str:
     return asked if fact.relation == UNNAMED else f"{asked} and relation"
 
 
-def _accept(found: RowFacts, index: int, other: Fact) -> None:
+def _accept(found: RowFacts, index: int, repeated: int) -> None:
     """Let a fact accept what another one accepts, too, and be as popular as the more popular of both."""
-    fact = found.fact(index)
+    fact, other = found.fact(index), found.fact(repeated)
     known = {answer.casefold() for answer in fact.answers}
     more = tuple(answer for answer in other.answers if answer.casefold() not in known)
+    if more:
+        found.further.setdefault(index, []).extend([repeated, *found.further.pop(repeated, ())])
     counts = [each.popularity for each in (fact, other) if each.popularity is not None]
     popularity = max(counts, default=None)
     if more or popularity != fact.popularity:

@@ -21,6 +21,7 @@ class RowFacts:
     lines: array[int] = field(default_factory=lambda: array("q"))
     numbers: array[int] = field(default_factory=lambda: array("q"))
     rivals: list[int] = field(default_factory=list)  # set aside for what another fact is asked or called
+    further: dict[int, list[int]] = field(default_factory=dict)  # rows that a row's fact has answers of
 
     def table(self, index: int) -> str:
         """Name the table that a row is of."""

@@ -72,9 +72,8 @@ def score_pairs(
     def work(chunk: list[int]) -> None:
         logits = answer_logits(model, [pairs[i] for i in chunk], pad, front=front(chunk), memo=memo)
         for k, i in enumerate(chunk):
-            answer = pairs[i][1]
-            own = logits[k, : len(answer) + 1].cpu().float() / temperature
-            log_prob[i], exact[i] = score_answer(own, answer, ends)
+            own = logits[k, : len(pairs[i][1]) + 1].cpu().float() / temperature
+            log_prob[i], exact[i] = score_answer(own, pairs[i][1], ends)
 
     most = rows_within(vocabulary(model), longest + 1)
     run_in_batches(widths, work, budget=budget or TokenBudget(), most=most, advance=advance)

@@ -155,6 +155,35 @@ def test_what_a_format_cannot_hold_is_said_before_anything_is_scored(
     assert [json.loads(line) for line in out.read_text().splitlines()] == rows[:2]
 
 
+@pytest.mark.parametrize("subject", [False, True])
+def test_a_fact_with_answers_of_several_rows_is_written_as_all_of_them(tmp_path: Path, subject: bool) -> None:
+    path, out = tmp_path / "my.csv", tmp_path / "chosen.csv"
+    # Of one relation and subject in two questions, whose ids are made anew; and of two answers in three rows.
+    lines = ["question,answer", "What is A?,x", "What is B?,z", "What is A?,y", "What is A?,X", "Who is A?,v"]
+    if subject:
+        lines = [lines[0] + ",subject", *(f"{line},{line[8]}" for line in lines[1:-1]), "Who is A?,v,A"]
+    path.write_text("\n".join(lines) + "\n")
+    traced = load_with_rows(path)
+    assert [fact.answers for fact in traced.facts] == [("x", "y"), ("z",), ("v",)]
+    require_writable(traced, str(path), out)
+    write_rows(traced, str(path), out, [2, 0], {"score": [0.1, 0.2, 0.3]})
+    assert out.read_text().splitlines() == [
+        f"{lines[0]},score", f"{lines[5]},0.3", f"{lines[1]},0.1", f"{lines[3]},0.1"
+    ]  # fmt: skip
+
+
+def test_rows_of_one_fact_in_two_files_go_back_to_both(tmp_path: Path) -> None:
+    given, out = tmp_path / "facts", tmp_path / "chosen"
+    given.mkdir()
+    for name, rows in {"a": ["1,A,x", "2,B,z"], "b": ["1,C,w", "7,A,y"]}.items():
+        (given / f"{name}.csv").write_text("\n".join(["id,subject,answer", *rows]) + "\n")
+    traced = load_with_rows(given)
+    by_subject = {fact.subject: i for i, fact in enumerate(traced.facts)}
+    write_rows(traced, str(given), out, [by_subject["C"], by_subject["A"]], {})
+    told = {path.stem: path.read_text().splitlines()[1:] for path in sorted(out.iterdir())}
+    assert told == {"a": ["1,A,x"], "b": ["1,C,w", "7,A,y"]}
+
+
 def test_types_are_those_of_all_candidates_whatever_is_chosen(tmp_path: Path) -> None:
     path, out = tmp_path / "my.jsonl", tmp_path / "chosen.parquet"
     rows = [{"question": f"Where is {i}?", "answer": "a", "mine": {"n": 1} if i else {}} for i in range(3)]

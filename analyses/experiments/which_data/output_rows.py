@@ -2,7 +2,8 @@
 
 A delimited file keeps its columns and, if it stays of one kind, its delimiter; JSON keeps its values and
 stays a list or lines; parquet keeps its schema. Another extension than the input's converts. A directory of
-files becomes a directory of files of the same names.
+files becomes a directory of files of the same names. A fact that has answers of several rows is written as
+all of these.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def write_rows(
         with atomic_directory(out) as folder:
             by_table: dict[int, list[int]] = {}
             for i in indices:
-                by_table.setdefault(traced.rows[i][0], []).append(i)
+                for place in dict.fromkeys(place for place, _ in _rows_of_fact(traced, i)):
+                    by_table.setdefault(place, []).append(i)
             for place, some in by_table.items():
                 table = traced.tables[place]
                 _write_one(traced, place, table.path or path, folder / table.name, some, found)
@@ -106,8 +108,9 @@ def write_rows(
 def _write_one(
     traced: FactsWithRows, place: int, given: Path, out: Path, indices: Sequence[int], found: Found
 ) -> None:
-    rows = [traced.rows[i][1] for i in indices]
-    added = {name: [values[i] for i in indices] for name, values in found.items()}
+    own = [(i, row) for i in indices for at, row in _rows_of_fact(traced, i) if at == place]
+    rows = [row for _, row in own]
+    added = {name: [values[i] for i, _ in own] for name, values in found.items()}
     table = traced.tables[place]
     if out.suffix.lower() == ".parquet":
         # Types are those of all candidates, so that no choice among them decides what can be written.
@@ -119,7 +122,13 @@ def _write_one(
 
 def _rows_of(traced: FactsWithRows, place: int) -> list[Row]:
     """Return the rows of one table that facts were made of."""
-    return [row for i, row in traced.rows if i == place]
+    own = [each for i in range(len(traced.rows)) for each in _rows_of_fact(traced, i)]
+    return [row for at, row in own if at == place]
+
+
+def _rows_of_fact(traced: FactsWithRows, i: int) -> list[tuple[int, Row]]:
+    """Return the row that a fact was made of, and those that it has further answers of."""
+    return [traced.rows[i], *traced.further.get(i, ())]
 
 
 def _keeps_schema(given: Path, out: Path) -> bool:
