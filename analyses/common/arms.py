@@ -19,6 +19,7 @@ from finetune.common.errors import InputError, LeftOut
 from finetune.common.progress import console, notice
 from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
+from finetune.evaluation.judging import AnswerJudge
 from finetune.training.cost_estimate import estimate_prompt_costs, require_room
 from interp.measures.spans import LEAD_IN, SUNK, behind_lead_in, encode
 
@@ -111,7 +112,8 @@ def answers_stage(checkpoints: Checkpoints, name: str, path: Path, *, seed: int)
     """
 
     def make(model: PreTrainedModel, to: Path) -> None:
-        frame = answer_rows(model, checkpoints.tokenizer, checkpoints.test, checkpoints.prompts, told=name)
+        asked = model, checkpoints.tokenizer, checkpoints.test, checkpoints.prompts
+        frame = answer_rows(*asked, told=name, judge=AnswerJudge(checkpoints.answer_sets))
         of_seed = pd.DataFrame({"seed": seed, "arm": name}, index=frame.index)
         pd.concat([of_seed, frame], axis="columns").to_parquet(to)
 

@@ -38,13 +38,14 @@ Fold = tuple[list[Prompt], list[Prompt]]  # what a lesson teaches, and what is a
 class LessonPlan:
     """A model, what it is asked, and the lessons that it gets, in ``home``.
 
-    ``config`` has the method, the batch and one learning rate; its steps are ``steps``' last. The subjects
-    are dealt into folds ``deals`` times, with lessons of their own each time.
+    ``judge`` judges as its verdicts do. ``config`` has the method, the batch and one learning rate; its steps
+    are ``steps``' last. The subjects are dealt into folds ``deals`` times, each with lessons of its own.
     """
 
     source: str
     base: str
     prompts: Sequence[Prompt]
+    judge: AnswerJudge
     config: TuneConfig
     steps: tuple[int, ...]
     seed: int
@@ -153,9 +154,8 @@ def _taught(plan: LessonPlan, name: str, lesson: Sequence[Prompt], asked: Sequen
 def _right(plan: LessonPlan, source: str, base: str, prompts: Sequence[Prompt]) -> np.ndarray:
     """Ask a checkpoint and judge its answers, 1 or 0 [prompt]."""
     model, tokenizer = load_model(source, base=base, dtype=getattr(torch, plan.config.dtype))
-    judge = AnswerJudge.of(plan.prompts)
     pairs = zip(prompts, generate(model, tokenizer, prompts), strict=True)
-    return np.array([judge.is_right(prompt, text) for prompt, text in pairs], dtype=np.float64)
+    return np.array([plan.judge.is_right(prompt, text) for prompt, text in pairs], dtype=np.float64)
 
 
 def _whole(plan: LessonPlan) -> str:

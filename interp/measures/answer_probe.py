@@ -69,11 +69,9 @@ def probe_scores(
     """
     facts, answers, _ = features.shape
     rng = generator(seed, "probe folds")
-    names = np.unique(subjects)
-    part_of = dict(zip(names.tolist(), rng.permutation(len(names)) % FOLDS, strict=True))
-    part = np.array([part_of[name] for name in subjects.tolist()])
+    part = _folds(subjects, rng)
     labels = np.tile(np.arange(answers) == 0, (facts, 1))
-    there = ~np.isnan(features).any(2) & ~np.isnan(targets).any(2)
+    there = ~np.isnan(features).any(2)
     if permuted:
         labels = rng.permuted(labels, axis=1)
         for row in np.flatnonzero(~there.all(1) & there.any(1)):  # among the answers that are there
@@ -86,10 +84,21 @@ def probe_scores(
             met = usable & (part != fold) & ((relations != relation) if several else True)
             if scored.any() and met.any():
                 probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
-                learnt, asked = there & met[:, None], there & scored[:, None]
+                learnt, asked = there & met[:, None], there & scored[:, None] & ~np.isnan(targets).any(2)
                 probe.fit(features[learnt], labels[learnt])
                 scores[asked] = probe.decision_function(targets[asked])
     return scores
+
+
+def probe_folds(subjects: Shaped[ndarray, " fact"], *, seed: int = 0) -> Int[ndarray, " fact"]:
+    """Return the part that :func:`probe_scores` scores each fact in, by probes that met none of it."""
+    return _folds(subjects, generator(seed, "probe folds"))
+
+
+def _folds(subjects: Shaped[ndarray, " fact"], rng: np.random.Generator) -> Int[ndarray, " fact"]:
+    names = np.unique(subjects)
+    part_of = dict(zip(names.tolist(), rng.permutation(len(names)) % FOLDS, strict=True))
+    return np.array([part_of[name] for name in subjects.tolist()])
 
 
 def draw_answers(
@@ -115,12 +124,22 @@ def draw_answers(
     return made
 
 
-def other_subjects(prompts: Sequence[Prompt], *, seed: int = 0) -> list[int]:
-    """Choose for each fact one of its relation, of another subject and answer; itself where there is none."""
+def other_subjects(
+    prompts: Sequence[Prompt], parts: Int[ndarray, " fact"] | None = None, *, seed: int = 0
+) -> list[int]:
+    """Choose for each fact one of its relation, of another subject and answer; itself where there is none.
+
+    Args:
+        prompts: the facts.
+        parts: the part that each is of, in which the other one is looked for.
+        seed: of the choice.
+    """
     rng, chosen = generator(seed, "swapped names"), []
+    parts = np.zeros(len(prompts), int) if parts is None else parts
     for i, prompt in enumerate(prompts):
         order = rng.permutation(len(prompts)).tolist()
-        chosen.append(next((k for k in order if _is_other(prompt, prompts[k])), i))
+        same = (k for k in order if parts[k] == parts[i])
+        chosen.append(next((k for k in same if _is_other(prompt, prompts[k])), i))
     return chosen
 
 

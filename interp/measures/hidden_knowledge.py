@@ -14,7 +14,8 @@ subjects* (with one relation, on other subjects). Hidden knowledge is internal -
 relation, scores the right answer higher than the mean of up to ``RANKED`` wrong ones.
 
 Controls: ``permuted``, the same probe trained on labels permuted within each fact; and ``swapped``, the same
-answers behind the prompt of another subject of the relation that has another right answer.
+answers behind the prompt of another subject of the relation that has another right answer, and that the
+probe has met as little. A fact without one has no such number (NaN).
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
-from interp.measures.answer_probe import draw_answers, other_subjects, probe_scores, score_answers
+from interp.measures.answer_probe import (
+    draw_answers,
+    other_subjects,
+    probe_folds,
+    probe_scores,
+    score_answers,
+)
 
 WRONG = 4  # wrong answers a fact, for K
 RANKED = 19  # and at most for recognition, of which K's are the first
@@ -80,14 +87,17 @@ def hidden_knowledge(
         InputError: a relation has no answer set, or no fact has so many wrong answers and another subject.
     """
     answers = draw_answers(prompts, answer_sets, wrong=RANKED, seed=seed)
-    kept = _rankable(answers, other := other_subjects(prompts, seed=seed))
-    texts, few = [answers[i] for i in kept], slice(1 + WRONG)
+    kept = _rankable(answers, other_subjects(prompts, seed=seed))
+    asked, texts, few = [prompts[i] for i in kept], [answers[i] for i in kept], slice(1 + WRONG)
+    known, relations = np.asarray(usable, dtype=bool)[kept], np.array([p.relation for p in asked])
+    subjects = np.array([p.text[slice(*p.subject)].casefold() for p in asked])
+    other = other_subjects(asked, probe_folds(subjects, seed=seed), seed=seed)
     own, swap = (
-        score_answers(model, tokenizer, [prompts[k] for k in rows], texts, batch_tokens=batch_tokens)
-        for rows in (kept, [other[i] for i in kept])
+        score_answers(model, tokenizer, [asked[k] for k in rows], texts, batch_tokens=batch_tokens)
+        for rows in (range(len(asked)), other)
     )
-    known, relations = np.asarray(usable, dtype=bool)[kept], np.array([prompts[i].relation for i in kept])
-    subjects = np.array([prompts[i].text[slice(*prompts[i].subject)].casefold() for i in kept])
+    for part in swap:
+        part[np.array(other) == np.arange(len(asked))] = np.nan
     features, groups = own[1][:, few], (relations, subjects, known)
     scores = {
         "external": own[0][:, few],
@@ -96,7 +106,7 @@ def hidden_knowledge(
         "internal_permuted": probe_scores(features, features, *groups, permuted=True, seed=seed),
         "internal_swapped": probe_scores(features, swap[1][:, few], *groups, seed=seed),
     }
-    table = pd.DataFrame({"fact_id": [prompts[i].fact_id for i in kept]})
+    table = pd.DataFrame({"fact_id": [prompt.fact_id for prompt in asked]})
     for name, each in scores.items():
         table[f"k_{name}"], table[f"k_star_{name}"] = knowledge(each)
     groups = (np.zeros(len(kept), int), subjects, known)

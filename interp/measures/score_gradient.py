@@ -58,7 +58,7 @@ def harm_score(
     """Score each fact as a fine-tuning example by m, on the answer's first token.
 
     Where the attention scores of all the subject's tokens at the last position rise by e, in every head, the
-    loss falls by m times e, to first order.
+    loss falls by m times e, to first order. NaN where a prompt begins with its subject, a sink.
 
     Args:
         model: a bridge that acts on edited patterns.
@@ -75,6 +75,7 @@ def harm_score(
     per_head = torch.zeros(len(batch), model.cfg.n_layers, model.cfg.n_heads)
     for index, chunk in chunk_batch(batch, batch_tokens, progress, rows=logit_rows(model)):
         per_head[index] = _slopes(model, chunk, answers[index]).cpu()
+    per_head[batch.sunk] = torch.nan
     return HarmScore(
         values=per_head.sum((1, 2)),
         per_head=per_head,
@@ -104,6 +105,7 @@ def direct_path_score(
         sources = read_sources(model, chunk)
         residual = _residual(model, sources.logits, answers[index])
         per_head[index] = _harm(model, sources, residual).cpu()
+    per_head[batch.sunk] = torch.nan
     return per_head
 
 

@@ -101,7 +101,7 @@ class AnswerScorer:
         cache, logits = run_prompts(model, rows, pad, front=front, memo=memo)
         first = logits.float().log_softmax(-1)
         del logits
-        log_prob = log_prob_behind(cache, first, [self.golds.tokens[i] for i in facts])
+        log_prob = log_prob_behind(cache, first, [self.golds.tokens[i] for i in facts])[:, 0]
         told = []
         for relation, here in self.golds.by_relation(fact):
             answers, said = self.golds.sets[relation], first[here.to(first.device)]

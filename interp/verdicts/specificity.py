@@ -4,7 +4,8 @@ A model that answers generically finds a common answer likely whoever is asked a
 log-probability is taken less the log of its mean probability for *other* subjects of the relation, those
 whose right answer is another (pointwise mutual information), and renormalised over the relation's answers.
 The *specificity* of a fact is what the right answer then gets, in nats: 0 at most, and about -ln(answers)
-where the subject makes no difference. The other subjects are the wrong-subject control, made for every fact.
+where the subject makes no difference. Of several accepted answers the most specific one counts, and none of
+them is another's rival. The other subjects are the wrong-subject control, made for every fact.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SAMPLES = 16  # of these, behind whose prompts all continuations of shared begin
 class AnswerTargets:
     """Each fact's relation, its right answer's tokens, and its place in the relation's answer set.
 
+    ``accepted`` are the places of all answers of a fact that are there, of the right one (the canonical) too.
     ``reference`` marks the facts whose subjects say what is said of any, ``sample`` some of them, which say
     how answers with a shared beginning usually go on.
     """
@@ -41,6 +43,7 @@ class AnswerTargets:
     sets: dict[str, AnswerSet]
     relation: Int[Tensor, " fact"]
     place: Int[Tensor, " fact"]
+    accepted: tuple[tuple[int, ...], ...]
     reference: Bool[Tensor, " fact"]
     sample: Bool[Tensor, " fact"]
     tokens: tuple[tuple[int, ...], ...]
@@ -64,6 +67,8 @@ class AnswerTargets:
         """
         names = list(sets)
         relation = torch.tensor([names.index(prompt.relation) for prompt in batch.prompts])
+        places = [[sets[p.relation].place.get(answer) for answer in p.answers] for p in batch.prompts]
+        accepted = tuple(tuple(k for k in some if k is not None) for some in places)
         place = torch.tensor([sets[p.relation].place[p.answers[0]] for p in batch.prompts])
         reference, sample = torch.zeros(2, len(batch), dtype=torch.bool)
         rng = generator(seed, "reference subjects")
@@ -73,8 +78,21 @@ class AnswerTargets:
             reference[drawn], sample[drawn[:SAMPLES]] = True, True
         tokens = tuple(answer_tokens(tokenizer, batch))
         return cls(
-            sets=sets, relation=relation, place=place, reference=reference, sample=sample, tokens=tokens
+            sets=sets,
+            relation=relation,
+            place=place,
+            accepted=accepted,
+            reference=reference,
+            sample=sample,
+            tokens=tokens,
         )
+
+    def right(self, facts: Int[Tensor, " row"], answers: int) -> Bool[Tensor, "row answer"]:
+        """Mark which of a relation's answers some of its facts accept."""
+        marked = torch.zeros(len(facts), answers, dtype=torch.bool)
+        for row, fact in zip(marked, facts.tolist(), strict=True):
+            row[list(self.accepted[fact])] = True
+        return marked
 
     @property
     def tails(self) -> Int[Tensor, " fact"]:
@@ -132,7 +150,7 @@ class SpecificityAccumulator:
         """Make the baselines of all that was taken in, and compare it with them."""
         for relation, parts in self.waiting.items():
             fact, log_probs = (torch.cat(some) for some in zip(*parts, strict=True))
-            is_right = torch.nn.functional.one_hot(self.golds.place[fact], log_probs.shape[1]).double()
+            is_right = self.golds.right(fact, log_probs.shape[1]).double()
             others = (1 - is_right).sum(0)
             mean = (log_probs.double().exp() * (1 - is_right)).sum(0) / others.clamp_min(1)
             baseline = torch.where(others >= FEWEST_OTHERS, mean.clamp_min(1e-30).log(), torch.nan)
@@ -143,7 +161,8 @@ class SpecificityAccumulator:
     def _compare(self, relation: str, fact: Tensor, log_probs: Tensor) -> None:
         told = log_probs.double() - self.baseline[relation]
         specific = told.masked_fill(told.isnan(), -torch.inf).log_softmax(-1).float()
-        own = specific.gather(1, self.golds.place[fact][:, None])
+        right = self.golds.right(fact, specific.shape[1])
+        own = specific.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
         self.specificity[fact] = torch.where(own.isneginf(), torch.nan, own)[:, 0]
         self.first[fact] = (specific <= own).all(1)
         rank = (specific >= own).float().mean(1)

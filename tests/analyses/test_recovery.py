@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from analyses.experiments.planted_truth.numbers import simple_rules
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
+from finetune.evaluation.judging import AnswerJudge
 from finetune.training.config import TuneConfig
 from interp.reports.read.results import Results
 from interp.verdicts.recovery import exchange_answers, lesson_folds, lesson_prompts
@@ -169,9 +171,8 @@ def test_lessons_of_further_deals_test_every_wrong_fact_by_other_folds(
     asked = prompts([f"a{i}" for i in range(60)])
     facts = pd.DataFrame({"fact_id": [p.fact_id for p in asked], "subject": SUBJECTS[:60]})
     facts = facts.assign(base_knew=1.0, right=facts.index % 3 == 0)
-    plan = LessonPlan(
-        source="", base="", prompts=asked, config=TuneConfig(), steps=(30,), seed=4, home=tmp_path, deals=3
-    )
+    told: dict[str, Any] = {"source": "", "base": "", "judge": AnswerJudge.of(asked), "config": TuneConfig()}
+    plan = LessonPlan(**told, prompts=asked, steps=(30,), seed=4, home=tmp_path, deals=3)
     found = after_lessons(plan, facts)
     wrong = facts.loc[~facts["right"], "fact_id"]
     assert sorted(found.index) == sorted(wrong)

@@ -9,15 +9,41 @@ import pytest
 import torch
 
 from finetune.checkpoints.loading import load_model
-from finetune.data.prompts import render
+from finetune.data.prompts import Prompt, render
 from finetune.data.synthetic_world import WorldConfig, make_world, world_phrasebook
 from finetune.data.tokenizers import word_tokenizer
-from interp.measures.answer_probe import draw_answers, other_subjects, probe_scores, score_answers
+from interp.measures.answer_probe import (
+    draw_answers,
+    other_subjects,
+    probe_folds,
+    probe_scores,
+    score_answers,
+)
 from interp.measures.hidden_knowledge import WRONG, hidden_knowledge, knowledge, recognition
 from interp.models.load_pair import load_pair
 from tests.architectures import build
 
 BOOK = world_phrasebook()
+
+
+def test_another_name_that_a_probe_has_not_met_is_scored_at_chance_where_there_is_nothing_to_learn() -> None:
+    n, answers, inside, outside = 60, 10, [], []
+    facts = [
+        Prompt(text=f"s{i} is", subject=(0, len(f"s{i}")), answers=(f"a{i}",), relation="r", fact_id=str(i))
+        for i in range(n)
+    ]
+    subjects, groups = np.array([f"s{i}" for i in range(n)]), (np.zeros(n, int), np.ones(n, bool))
+    swap = [1, 0, *range(2, answers)]  # what is right of the one is wrong of the other
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        noise, folds = rng.normal(size=(n, answers, 200)), probe_folds(subjects, seed=seed)
+        met = [int(rng.choice(np.flatnonzero(folds != fold))) for fold in folds]
+        for others, told in ((other_subjects(facts, folds, seed=seed), inside), (met, outside)):
+            scores = probe_scores(noise, noise[others][:, swap], groups[0], subjects, groups[1], seed=seed)
+            told.append(recognition(scores).mean())
+    error = np.std(inside) / np.sqrt(len(inside))
+    assert abs(np.mean(inside)) < 3 * error
+    assert np.mean(outside) < np.mean(inside) - 3 * error, "taught that these rows are wrong"
 
 
 def test_k_is_the_share_of_pairs_ranked_right() -> None:
@@ -111,6 +137,12 @@ def test_answers_are_scored_as_transformers_does_and_frames_have_all_controls(fo
     for i, k in enumerate(other_subjects(prompts)):
         assert prompts[k].relation == prompts[i].relation
         assert prompts[k].answers != prompts[i].answers
+    halves = np.arange(len(prompts)) % 2
+    others = np.array(other_subjects(prompts, halves))
+    assert (halves[others] == halves).all(), "scored by the probe that scores the fact"
+    assert (others != np.arange(len(prompts))).all()
+    alone = other_subjects(prompts, np.arange(len(prompts)))
+    assert alone == list(range(len(prompts))), "where its part has no other one"
     pair = load_pair(folder, folder)
     with pair.base() as model:
         scores, residual = score_answers(model, pair.tokenizer, prompts, answers, batch_tokens=200)

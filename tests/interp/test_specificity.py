@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ def golds(n: int, reference: torch.Tensor | None = None, seed: int = 0) -> Answe
         sets=sets,
         relation=torch.arange(n) % 2,
         place=right,
+        accepted=tuple((int(i),) for i in right),
         reference=torch.ones(n, dtype=torch.bool) if reference is None else reference,
         sample=torch.zeros(n, dtype=torch.bool),
         tokens=tuple((int(i),) for i in right),
@@ -69,6 +71,27 @@ def test_it_is_the_renormalised_ratio_to_other_subjects(parts: int) -> None:
         all_answers = [by_hand(scores, known, fact, answer) for answer in range(ANSWERS)]
         assert float(tally.rank[fact]) == pytest.approx(sum(a >= expected for a in all_answers) / ANSWERS)
         assert bool(tally.first[fact]) == (expected == max(all_answers))
+
+
+def test_another_accepted_answer_is_no_rival_and_the_most_specific_one_counts() -> None:
+    one = golds(60)
+    both = replace(one, accepted=tuple((int(i), (int(i) + 1) % ANSWERS) for i in one.place))
+    scores = torch.randn(60, ANSWERS, generator=torch.Generator().manual_seed(2)).log_softmax(-1)
+    tally = SpecificityAccumulator(both)
+    for relation, here in both.by_relation(torch.arange(60)):
+        tally.add(relation, here, scores[here])
+    tally.finish()
+    for fact in range(60):
+        ratios = []
+        for a in range(ANSWERS):
+            mine = [
+                j for j in range(60) if one.relation[j] == one.relation[fact] and a not in both.accepted[j]
+            ]
+            ratios.append(scores[fact, a].exp().item() / scores[mine, a].exp().mean().item())
+        own = max(ratios[a] for a in both.accepted[fact])
+        assert float(tally.specificity[fact]) == pytest.approx(math.log(own / sum(ratios)), abs=1e-5)
+        assert bool(tally.first[fact]) == (own == max(ratios))
+        assert float(tally.rank[fact]) == pytest.approx(sum(r >= own for r in ratios) / ANSWERS)
 
 
 def test_an_answer_said_of_any_subject_tells_nothing() -> None:

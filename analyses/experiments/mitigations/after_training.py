@@ -162,9 +162,9 @@ def wrong_heads(editor: WeightEditor) -> Iterator[tuple[Told, Weights]]:
 
 
 def random_direction(editor: WeightEditor) -> Iterator[tuple[Told, Weights]]:
-    """Move W_Q and W_K as far as the sibling's lie, in a random direction: a placebo."""
+    """Move W_Q and W_K as far as the base's lie, in a random direction: a placebo."""
     for share in SHARES:
-        goal = interpolate_weights(editor.sibling, editor.tuned, share, modules=ROUTING)
+        goal = interpolate_weights(editor.base, editor.tuned, share, modules=ROUTING)
         made = perturb_weights(editor.tuned, goal, modules=ROUTING, seed=editor.case.setup.seed)
         yield {"share": share}, made
 

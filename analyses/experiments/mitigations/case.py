@@ -28,6 +28,7 @@ from finetune.common.seeds import generator
 from finetune.data.facts import FactSet
 from finetune.data.prompts import Prompt, render
 from finetune.evaluation.generate import states_fact
+from finetune.evaluation.judging import AnswerJudge
 from interp.models.load_pair import load_pair
 from interp.verdicts.diagnose import diagnose
 
@@ -113,6 +114,11 @@ class MitigationCase:
             ).to_frame()
 
         return shared_frame(self.home / "stated_verdicts.parquet", judge)
+
+    @cached_property
+    def judge(self) -> AnswerJudge:
+        """Judges answers as verdicts do, by all answers of a relation."""
+        return AnswerJudge(self.checkpoints({}).answer_sets)
 
     def checkpoints(self, arms: dict[str, str]) -> Checkpoints:
         """Lay arms beside the base on the held-out facts whose prompts can be aligned."""

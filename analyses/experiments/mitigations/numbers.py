@@ -13,6 +13,7 @@ from interp.verdicts.diagnosis import STORED
 
 GOAL = 0.5  # of the lost facts that are still stored, which a cure is to restore
 OPEN = ("statements", "statements_change")  # nats, without bounds
+CHOSEN = ("restored", "rest", "new")
 CHANGES = ("rest", "new", "all_change", "beyond")
 
 
@@ -39,7 +40,7 @@ def best_elsewhere(marked: pd.DataFrame) -> dict[int, str]:
     """For each seed, the cure that restores most on the others, of those that cost what is allowed there.
 
     That is: of the other held-out facts, and of what was newly learned. A cure that failed on a seed cannot
-    be taken there, and is not taken for any.
+    be taken there, and is not taken for any. One seed alone has no others, and nothing is chosen for it.
     """
     rows = marked[marked["cure"].isin(CURES)]
     rows = rows.assign(change=rows["correct"].astype(float) - rows["before"].astype(float))
@@ -51,11 +52,9 @@ def best_elsewhere(marked: pd.DataFrame) -> dict[int, str]:
         for name, (some, column) in parts.items()
     }
     chosen = {}
-    for seed in sorted(marked["seed"].unique()):
-        others = {
-            name: (table.drop(index=seed, errors="ignore") if len(table) > 1 else table).mean()
-            for name, table in tables.items()
-        }
+    seeds = sorted(marked["seed"].unique())
+    for seed in seeds if len(seeds) > 1 else ():
+        others = {name: table.drop(index=seed, errors="ignore").mean() for name, table in tables.items()}
         cost = others["rest"].combine(others["new"], min)
         fine = others["restored"].index.intersection(cost[cost >= -ALLOWED].index)
         chosen[int(seed)] = str(others["restored"].loc[fine].idxmax()) if len(fine) else NONE
@@ -64,12 +63,12 @@ def best_elsewhere(marked: pd.DataFrame) -> dict[int, str]:
 
 def _one_seed(rows: pd.DataFrame, best: dict[int, str]) -> Tree:
     cures: Tree = {str(cure): _one(some) for cure, some in rows.groupby("cure", sort=False)}
-    taken: Tree = cures[best[int(rows["seed"].iloc[0])]]
+    taken: Tree = cures.get(best.get(int(rows["seed"].iloc[0]), ""), {})
     lost = rows[(rows["group"] == HELD_OUT) & rows["verdict"].isin(STORED)]
     for cure, placebo in PLACEBO_OF.items():
         if cure in cures and placebo in cures:
             cures[cure]["beyond"] = paired_difference(lost, {"cure": cure}, {"cure": placebo}, "correct")
-    return {"cures": cures, "chosen": {name: taken[name] for name in ("restored", "rest", "new")}}
+    return {"cures": cures, "chosen": {name: taken[name] for name in CHOSEN if taken}}
 
 
 def _one(rows: pd.DataFrame) -> Tree:

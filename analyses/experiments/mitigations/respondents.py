@@ -39,16 +39,17 @@ class PlainRespondent:
 
     model: Any
     tokenizer: Any
+    judge: AnswerJudge
 
     @classmethod
     def of(cls, case: MitigationCase, path: Path) -> PlainRespondent:
         """Load a checkpoint or an adapter of the case's base."""
-        return cls(*load_model(path, base=case.setup.base))
+        return cls(*load_model(path, base=case.setup.base), case.judge)
 
     def right(self, prompts: Sequence[Prompt]) -> Float[ndarray, " prompt"]:
         """See :class:`Respondent`."""
-        said, judge = generate(self.model, self.tokenizer, prompts), AnswerJudge.of(prompts)
-        return np.array([judge.is_right(p, text) for text, p in zip(said, prompts, strict=True)], float)
+        said = generate(self.model, self.tokenizer, prompts)
+        return np.array([self.judge.is_right(p, text) for text, p in zip(said, prompts, strict=True)], float)
 
     def log_prob(self, prompts: Sequence[Prompt]) -> Float[ndarray, " prompt"]:
         """See :class:`Respondent`."""
@@ -65,13 +66,14 @@ class ScaledRespondent:
     pair: CheckpointPair
     cell: Edits
     batch_tokens: int
+    judge: AnswerJudge
 
     def right(self, prompts: Sequence[Prompt]) -> Float[ndarray, " prompt"]:
         """See :class:`Respondent`; a prompt that cannot be aligned counts as wrong."""
         result, asked = self._under(prompts, None)
         made = (~result.log_prob[0].isnan()).tolist()
-        said, judge = zip(asked, result.said[0], made, strict=True), AnswerJudge.of(prompts)
-        found = {prompt: judge.is_right(prompt, text) if here else np.nan for prompt, text, here in said}
+        said = zip(asked, result.said[0], made, strict=True)
+        found = {prompt: self.judge.is_right(prompt, text) if here else np.nan for prompt, text, here in said}
         return np.array([found.get(prompt, False) for prompt in prompts], float)
 
     def log_prob(self, prompts: Sequence[Prompt]) -> Float[ndarray, " prompt"]:

@@ -133,7 +133,7 @@ def _moved(editor: after.WeightEditor, cure: str, home: Path) -> Iterator[tuple[
     model, tokenizer = editor.loaded
     for told, weights in both:
         model.load_state_dict(editor.tuned if weights is None else weights)
-        yield told, PlainRespondent(model, tokenizer)
+        yield told, PlainRespondent(model, tokenizer, editor.case.judge)
     out = home / "cured"
     if sealed_state(out) != "whole":  # a killed cell may have left it
         shutil.rmtree(out, ignore_errors=True)
@@ -150,7 +150,7 @@ def _scaled(
     pair = load_pair(str(case.setup.base), case.uncured)
 
     def right(cell: Edits) -> Ask:
-        return ScaledRespondent(pair, cell, case.batch_tokens).right
+        return ScaledRespondent(pair, cell, case.batch_tokens, case.judge).right
 
     candidates = after.scalings(editor, named=named, placebo=placebo)
     unscaled = scale_subject_attention(1.0, keys=after.keys_of(placebo))
@@ -158,4 +158,4 @@ def _scaled(
         if cell is None:
             yield told, PlainRespondent.of(case, case.uncured)
         else:
-            yield told, ScaledRespondent(pair, cell, case.batch_tokens)
+            yield told, ScaledRespondent(pair, cell, case.batch_tokens, case.judge)

@@ -29,7 +29,7 @@ def _best_elsewhere(frame: pd.DataFrame, test: str) -> dict[int, float]:
     rows = frame[(frame["test"] == test) & (frame["order"] == SHUFFLED) & frame["known"]]
     table = rows.groupby(["seed", "share"])["correct"].mean().unstack("share")
     table = table.drop(columns=table.columns.max())
-    others = {seed: table.drop(index=seed) if len(table) > 1 else table for seed in table.index}
+    others = {seed: table.drop(index=seed) for seed in table.index if len(table) > 1}
     return {int(seed): float(str(some.mean().idxmax())) for seed, some in others.items()}
 
 
@@ -66,8 +66,8 @@ def _one_seed(rows: pd.DataFrame, best: dict[str, dict[int, float]]) -> Tree:
             tree["contrasts"][name] = paired_difference(
                 known[known["share"] == 0.5], {"order": order}, {"order": SHUFFLED}, "correct"
             )
-        tree["gain"][test] = paired_difference(
-            mixed, {"share": best[test][seed]}, {"share": shares[-1]}, "correct"
-        )
-        tree.setdefault("best_mixture", {})[test] = Estimate(value=best[test][seed], low=None, high=None, n=1)
+        if (chosen := best[test].get(seed)) is not None:
+            ends = {"share": chosen}, {"share": shares[-1]}
+            tree["gain"][test] = paired_difference(mixed, *ends, "correct")
+            tree.setdefault("best_mixture", {})[test] = Estimate(value=chosen, low=None, high=None, n=1)
     return tree

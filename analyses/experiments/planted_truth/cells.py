@@ -16,6 +16,7 @@ from finetune.common.checksums import cached_frame
 from finetune.common.errors import InputError
 from finetune.common.files import read_json
 from finetune.common.progress import notice
+from finetune.evaluation.judging import AnswerJudge
 from finetune.training.train import TuneConfig
 from interp.models.load_pair import load_pair
 from interp.verdicts.diagnose import diagnose
@@ -67,6 +68,7 @@ def _taught(
         source=str(model),
         base=str(world.base),
         prompts=world.prompts(world.asked),
+        judge=AnswerJudge(world.facts.answer_sets),
         config=TuneConfig(batch=LESSON_BATCH, learning_rates=rate),
         steps=tuple(sorted(set(options.lesson_steps) - {0})),
         seed=world.seed,

@@ -29,7 +29,10 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def best_score_elsewhere(frame: pd.DataFrame) -> dict[int, str]:
-    """For each seed, the label-free score whose half is best over all held-out facts of the other seeds."""
+    """For each seed, the label-free score whose half is best over all held-out facts of the other seeds.
+
+    One seed alone has no others, and no score is chosen for it.
+    """
     method = frame["method"].iloc[0]
     rows = frame[
         (frame["keep"] == HALF)
@@ -38,7 +41,7 @@ def best_score_elsewhere(frame: pd.DataFrame) -> dict[int, str]:
         & frame["score"].isin(WITHOUT_LABELS)
     ]
     table = rows.groupby(["seed", "score"])["correct"].mean().unstack("score")
-    others = {seed: table.drop(index=seed) if len(table) > 1 else table for seed in table.index}
+    others = {seed: table.drop(index=seed) for seed in table.index if len(table) > 1}
     return {int(seed): str(some.mean().idxmax()) for seed, some in others.items()}
 
 

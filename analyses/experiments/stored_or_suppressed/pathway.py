@@ -90,7 +90,7 @@ def _of_donors(
     sibling = sibling_of(checkpoints, arm)
     named = {BASE: BASE} if sibling is None else {BASE: BASE, SIBLING: sibling}
     model = load_merged(source_of(checkpoints, arm), checkpoints.base)
-    own, judge = parameters_of(model), AnswerJudge.of(checkpoints.prompts)
+    own, judge = parameters_of(model), AnswerJudge(checkpoints.answer_sets)
     budget = TokenBudget(tokens=options.batch_tokens)
     labels: Labels = {}
 

@@ -36,6 +36,7 @@ from finetune.common.errors import InputError, LeftOut
 from finetune.common.files import as_json, read_json, write_frame
 from finetune.common.run_directory import RunDirectory
 from finetune.data.facts import FactSet
+from finetune.evaluation.judging import AnswerJudge
 from interp.stats import TEST_OVER_TRAIN
 from interp.verdicts.base_knowledge import KnownFacts
 from interp.verdicts.diagnose import diagnose
@@ -209,6 +210,7 @@ def _lessons(
         source=source,
         base=checkpoints.base,
         prompts=checkpoints.prompts,
+        judge=AnswerJudge(checkpoints.answer_sets),
         config=lesson_config(source, checkpoints.dtype),
         steps=options.steps_of_lessons,
         seed=seed,
