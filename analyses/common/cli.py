@@ -107,6 +107,8 @@ def as_json(out: Path, shown: object, following: Sequence[str] = ()) -> dict[str
     """Gather what a run says: where it is, its finding (the shown table's title), claims and numbers."""
     told: dict[str, Any] = {"run": str(out), "report": str(out / "report.html"), "next": list(following)}
     told["finding"] = str(shown.title or "") if isinstance(shown, Table) else ""
+    manifest = read_json(out / "manifest.json") if (out / "manifest.json").is_file() else {}
+    told |= {name: manifest[name] for name in ("finished", "left_out") if name in manifest}
     for name in ("claims", "results"):
         if (out / f"{name}.json").is_file():
             told[name] = read_json(out / f"{name}.json")

@@ -196,7 +196,8 @@ class Experiment:
         run.write(**details)  # pages print the manifest, so it must be there before it is finished
         if self.finish is not None:
             with run.timed("finishing"):
-                details |= self.finish(options, found, run)
+                more = self.finish(options, found, run)
+                details |= {**more, "left_out": [*details["left_out"], *more.get("left_out", ())]}
             run.write(**details)
         with run.timed("report"):
             if self.publish is not None:

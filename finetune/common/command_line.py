@@ -29,6 +29,7 @@ import tyro
 from finetune.common.command_help import PROGRAM, draw_help, grouped_help, program_name
 from finetune.common.errors import InputError
 from finetune.common.messages import printable
+from finetune.common.run_settings import with_home
 
 T = TypeVar("T")
 # Names of one option, each understood where the other is meant.
@@ -99,7 +100,7 @@ def parse_options(
     try:
         with redirect_stderr(drawn):
             told = description or options.__doc__ or ""
-            return tyro.cli(options, args=args, prog=program_name(), description=told, **more)
+            return with_home(tyro.cli(options, args=args, prog=program_name(), description=told, **more))
     except SystemExit as end:
         if not end.code:
             raise

@@ -28,7 +28,7 @@ from finetune.common.files import content_hash, read_json, write_json
 from finetune.common.origins import origins_of
 from finetune.common.progress import notice
 from finetune.common.run_files import LOCK, MANIFEST, damaged_files, name_files, recorded_files
-from finetune.common.run_settings import settings_difference, without_unset
+from finetune.common.run_settings import same_settings, settings_difference
 from finetune.common.temporary_files import sweep
 
 LIBRARIES = (
@@ -101,7 +101,7 @@ class RunDirectory:
                 f"{manifest}: has layout version {held.get('version')}, this program writes {VERSION}; "
                 "name a new directory"
             )
-        if without_unset(held["config"]) != without_unset(self.config):
+        if not same_settings(held["config"], self.config):
             raise InputError(
                 f"--out {self.path}: holds another run ({settings_difference(held['config'], self.config)}); "
                 "name a new directory or remove this one"
@@ -134,6 +134,7 @@ class RunDirectory:
     def write(self, *, seeds: Sequence[int], finished: bool = False, **details: Any) -> None:
         """Write manifest.json with the command, configuration, versions, timings and ``details``."""
         left_out: Sequence[LeftOut] = details.pop("left_out", ())
+        inputs = {**details.pop("inputs", {}), **self.inputs}
         self._own()
         if finished:
             details["files"] = recorded_files(self.path)
@@ -151,7 +152,7 @@ class RunDirectory:
                 "timings": self.timings,
                 "left_out": [{"where": item.where, "reason": item.reason} for item in left_out],
                 **({"analysis": self.analysis} if self.analysis else {}),
-                **({"inputs": self.inputs} if self.inputs else {}),
+                **({"inputs": inputs} if inputs else {}),
                 **({"origins": self.origins} if self.origins else {}),
                 **({"outputs": self.outputs} if self.outputs else {}),
                 **details,
@@ -167,10 +168,12 @@ class RunDirectory:
     def _own(self) -> None:
         if self.part or self._lock.is_locked:
             return
+        self._is_new &= not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
         except Timeout:
+            self._is_new = False
             raise InputError(
                 f"--out {self.path}: another process is at work there; wait for it, stop it, or name another "
                 "directory"
@@ -200,7 +203,12 @@ class RunDirectory:
     def discard(self) -> None:
         """Remove the directory again if this process made it and no stage of it was finished."""
         stages = (self.path / "seeds").rglob("*")
-        if self._is_new and self.path.is_dir() and not any(path.is_file() for path in stages):
+        if (
+            self._is_new
+            and self._lock.is_locked
+            and self.path.is_dir()
+            and not any(path.is_file() for path in stages)
+        ):
             shutil.rmtree(self.path)
             self._lock.release(force=True)
 

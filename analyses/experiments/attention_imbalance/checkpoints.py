@@ -25,7 +25,8 @@ def load_inputs(options: AttentionImbalanceOptions) -> Loaded:
     if options.facts is not None:
         facts = options.load(options.facts, limit=options.limit, subjects=options.needs_subjects)
     digest = {"facts_digest": facts.digest if facts else None}
-    return Loaded(inputs=facts, config=digest, sources={"base": options.base, **options.own})
+    handed = {"checkpoints": str(options.checkpoints)} if options.checkpoints else {}
+    return Loaded(inputs=facts, config=digest, sources={"base": options.base, **options.own, **handed})
 
 
 def checkpoints_of(

@@ -22,6 +22,7 @@ from analyses.experiments.popularity_splits.cells import as_trained
 from analyses.experiments.popularity_splits.numbers import METRICS, SETTING
 from finetune.common.errors import InputError, LeftOut
 from finetune.common.run_files import MANIFEST, require_undamaged
+from finetune.common.run_settings import without_unset
 from interp.reports.read.files import read_object
 
 NEEDED = ("fact_id", "subject", "arm", "correct")
@@ -96,9 +97,8 @@ def read_run(home: Path) -> pd.DataFrame:
             f"{file}: holds a fact several times in one arm and seed; give runs of attention_imbalance or "
             "popularity_splits"
         )
-    recipe = {
-        k: v for k, v in sorted(config.items()) if k not in _NOT_THE_RECIPE and v not in (None, False, [])
-    }
+    told = without_unset(config)
+    recipe = {k: v for k, v in sorted(told.items()) if k not in _NOT_THE_RECIPE}
     frame = frame.assign(run=home.name, home=str(home), recipe=json.dumps(recipe, default=str))
     frame.attrs = {"home": str(home)}
     return frame

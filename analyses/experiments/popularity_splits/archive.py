@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from analyses.experiments.popularity_splits.options import PopularitySplitsOptio
 from finetune.common.checksums import recorded_file
 from finetune.common.errors import InputError
 from finetune.common.files import read_json, write_frame, write_json
+from finetune.common.messages import printable
 from finetune.common.progress import notice
+from finetune.common.run_settings import without_unset
 from interp.stats import TEST_OVER_TRAIN
 
 # Which cells there are, how many threads run them, and what is done with them afterwards. Names of facts and
@@ -52,7 +55,7 @@ def import_cells(options: PopularitySplitsOptions, cells: Sequence[GridCell], ru
         rows = options.archive / f"{cell.key}.parquet"
         if is_finished(run, cell) or not rows.is_file():
             continue
-        record = read_json(rows.with_suffix(".json"))
+        record, frame = _archived(rows)
         held, wanted = record["config"], _config(options)
         if odd := sorted(k for k in {*held, *wanted} if held.get(k) != wanted.get(k)):
             raise InputError(
@@ -69,12 +72,27 @@ def import_cells(options: PopularitySplitsOptions, cells: Sequence[GridCell], ru
             )
         facts_of(run, cell).parent.mkdir(parents=True, exist_ok=True)
         with recorded_file(facts_of(run, cell)) as path:
-            pd.read_parquet(rows).to_parquet(path)
+            frame.to_parquet(path)
     if unverified:
         notice(
             f"{options.archive}: an older version left no digests of facts and base with {unverified} of its "
             "cells; that they are of these is taken from their names"
         )
+
+
+def _archived(rows: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Read an archived cell's record and rows.
+
+    Raises:
+        InputError: one of its two files is damaged or missing.
+    """
+    try:
+        return read_json(rows.with_suffix(".json")), pd.read_parquet(rows)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--archive {rows}: this file or its .json is damaged or missing ({printable(str(error), 80)}); "
+            "remove both, and the cell is run again"
+        ) from error
 
 
 def export_cell(
@@ -102,10 +120,16 @@ def export_cell(
 
 
 def _config(options: PopularitySplitsOptions) -> dict[str, Any]:
-    """Return what decides a cell's numbers besides its own parameters, as JSON brings it back; set ones."""
-    config = json.loads(json.dumps(options.config()))
+    """Return what decides a cell's numbers besides its own parameters, as JSON brings it back; set ones.
+
+    A number of 0 is set, unless it is the default: older archives hold none.
+    """
+    config = without_unset(json.loads(json.dumps(options.config())))
+    usual = {each.name: each.default for each in fields(options)}
     return {
-        k: v for k, v in config.items() if k not in (*NOT_A_CELLS, *AFTERWARDS) and v not in (None, False, [])
+        k: v
+        for k, v in config.items()
+        if k not in (*NOT_A_CELLS, *AFTERWARDS) and not (v == 0 and usual.get(k) == 0)
     }
 
 

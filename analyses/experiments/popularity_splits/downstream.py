@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from analyses.experiments.popularity_splits.prepared_files import PARTS, Prepare
 from analyses.experiments.stored_or_suppressed.experiment import EXPERIMENT as STORED_OR_SUPPRESSED
 from analyses.experiments.stored_or_suppressed.options import StoredOrSuppressedOptions
 from finetune.checkpoints.loading import load_tokenizer
+from finetune.common.errors import InputError, LeftOut
+from finetune.common.files import content_hash, read_json
 from finetune.common.run_directory import RunDirectory
 from finetune.common.seeds import generator
 from finetune.data.prompts import Prompt
@@ -52,30 +55,45 @@ def export_all(options: PopularitySplitsOptions, frame: pd.DataFrame, run: Path)
 def finish(options: PopularitySplitsOptions, frame: pd.DataFrame, run: RunDirectory) -> dict[str, Any]:
     """Hand the chosen checkpoints on, look inside them, and return what the manifest tells of that."""
     handed = export_all(options, frame, run.path)
-    return {"handed_on": sorted(handed), "reports": analyse(options, handed, run.path)}
+    reports, left_out = analyse(options, handed, run.path)
+    return {"handed_on": sorted(handed), "reports": reports, "left_out": left_out}
 
 
-def analyse(options: PopularitySplitsOptions, handed: dict[str, Path], run: Path) -> dict[str, str]:
-    """Run the analyses that the options name on every directory; return where each one's report is."""
+def analyse(
+    options: PopularitySplitsOptions, handed: dict[str, Path], run: Path
+) -> tuple[dict[str, str], list[LeftOut]]:
+    """Run the analyses that the options name on every directory; return their reports, and what has none."""
     chosen = {name: each for name, each in ANALYSES.items() if name in options.analyse}
-    reports = {}
+    reports, left_out = {}, []
     for name, directory in handed.items():
         setting = dict(zip(SETTING, name.rsplit(",", len(SETTING) - 1), strict=True))
         seed = int(setting["seed"])
         for analysis, (experiment, kind) in chosen.items():
-            out = experiment.run(
-                kind(
-                    out=run / "analyses" / name / analysis,
-                    checkpoints=directory,
-                    seeds=(seed,),
-                    batch_tokens=options.batch_tokens,
-                    quiet=options.quiet,
-                )
+            _discard_stale(run / "analyses" / name / analysis, directory)
+            asked = kind(
+                out=run / "analyses" / name / analysis,
+                checkpoints=directory,
+                seeds=(seed,),
+                batch_tokens=options.batch_tokens,
+                quiet=options.quiet,
             )
+            try:
+                out = experiment.run(asked)
+            except InputError as error:  # too few facts, say: the grid's own numbers do not hang on it
+                left_out.append(LeftOut(where=f"{name}: {analysis}", reason=str(error)))
+                continue
             if analysis == "verdicts" and options.archive:
                 export_verdicts(options.archive, setting, pd.read_parquet(out / "facts.parquet"))
             reports[f"{name}: {analysis}"] = f"analyses/{name}/{analysis}/report.html"
-    return reports
+    return reports, left_out
+
+
+def _discard_stale(analysis: Path, handed: Path) -> None:
+    """Remove an analysis of other checkpoints than are handed on: a failed cell may have been run since."""
+    manifest = analysis / "manifest.json"
+    held = read_json(manifest).get("inputs", {}) if manifest.is_file() else {}
+    if held.get("checkpoints", content_hash(handed)) != content_hash(handed):
+        shutil.rmtree(analysis)
 
 
 def _checkpoints(

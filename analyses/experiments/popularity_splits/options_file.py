@@ -18,6 +18,8 @@ FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "of
 def command_words() -> list[str]:
     """Return the arguments of the command line, those of its --yaml file in front."""
     given = sys.argv[1:]
+    if sum(word.partition("=")[0] == "--yaml" for word in given) > 1:
+        raise InputError("--yaml: is given twice; put all options into one file")
     for i, word in enumerate(given):
         flag, mark, value = word.partition("=")
         if flag == "--yaml":

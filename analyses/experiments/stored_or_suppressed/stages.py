@@ -100,7 +100,7 @@ def measure_seed(
     with run.timed(f"seed {seed}: checkpoints"):
         arms_in = here if options.run is None else options.run / "seeds" / str(seed)
         checkpoints = checkpoints_of(options, facts, arms_in, seed)
-        require_enough(checkpoints, str(options.facts))
+        require_enough(checkpoints, str(options.facts or options.checkpoints))
     frames, odd, grids, seen = {}, {}, {}, {}
     known = known_facts(checkpoints, arms_in if (arms_in / KNOWLEDGE).is_file() else here)
     models = OpenCheckpoints(checkpoints)
