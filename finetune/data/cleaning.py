@@ -70,8 +70,7 @@ def build_traced_set(
         evenly: draw evenly over log-popularity.
 
     Returns:
-        The set, and of each fact the number of its row, counted over all tables, and then of those that it
-        has further answers of.
+        The set; and each fact's row number, over all tables, before those that it has further answers of.
 
     Raises:
         InputError: over half of a table's rows are malformed, no fact is usable, or the limit is below 1.
@@ -87,8 +86,7 @@ def build_traced_set(
         *(LeftOut(where=found.where(i), reason=reason) for i, reason in sorted(found.reasons.items())),
     ]
     rows = [i for i, fact in enumerate(found.facts) if fact is not None]
-    kept = [found.fact(i) for i in rows]
-    if not kept:
+    if not (kept := [found.fact(i) for i in rows]):
         raise InputError(f"{name}: holds no usable fact; give rows with a subject and an answer")
     if limit is not None and limit < len(kept):
         order = generator(seed, "limit of facts").permutation(len(kept))
@@ -98,8 +96,8 @@ def build_traced_set(
         aside.append(LeftOut(where=name, reason=reason, usable=True))
         kept, rows = [kept[i] for i in drawn], [rows[i] for i in drawn]
     wordings = {table.relation: table.wording for table, _ in tables if table.relation and table.wording}
-    made = FactSet(facts=tuple(kept), name=name, left_out=tuple(aside), wordings=wordings)
-    return made, [[i, *found.further.get(i, ())] for i in rows]
+    facts = FactSet(facts=tuple(kept), name=name, left_out=tuple(aside), wordings=wordings)
+    return facts, [[i, *found.further.get(i, ())] for i in rows]
 
 
 def _spread(facts: Sequence[Fact], order: np.ndarray, limit: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -73,6 +73,12 @@ class FactsWithRows:
     rows: tuple[tuple[int, Row], ...]
     further: Mapping[int, tuple[tuple[int, Row], ...]]
     subjects_known: bool
+
+    def subset(self, index: Sequence[int]) -> FactsWithRows:
+        """Keep some facts, by number, with their records."""
+        further = {k: self.further[i] for k, i in enumerate(index) if i in self.further}
+        rows = tuple(self.rows[i] for i in index)
+        return replace(self, facts=self.facts.subset(index), rows=rows, further=further)
 
 
 def load_with_rows(

@@ -89,19 +89,17 @@ def hidden_knowledge(
     answers = draw_answers(prompts, answer_sets, wrong=RANKED, seed=seed)
     kept = _rankable(answers, other_subjects(prompts, seed=seed))
     asked, texts, few = [prompts[i] for i in kept], [answers[i] for i in kept], slice(1 + WRONG)
-    known, relations = np.asarray(usable, dtype=bool)[kept], np.array([p.relation for p in asked])
+    known, relations = np.asarray(usable, bool)[kept], np.array([p.relation for p in asked])
     subjects = np.array([p.text[slice(*p.subject)].casefold() for p in asked])
     other = other_subjects(asked, probe_folds(subjects, seed=seed), seed=seed)
-    own, swap = (
-        score_answers(model, tokenizer, [asked[k] for k in rows], texts, batch_tokens=batch_tokens)
-        for rows in (range(len(asked)), other)
-    )
+    swapped = [asked[k] for k in other]
+    own = score_answers(model, tokenizer, asked, texts, batch_tokens=batch_tokens)
+    swap = score_answers(model, tokenizer, swapped, texts, batch_tokens=batch_tokens)
     for part in swap:
         part[np.array(other) == np.arange(len(asked))] = np.nan
     features, groups = own[1][:, few], (relations, subjects, known)
-    scores = {
-        "external": own[0][:, few],
-        "external_swapped": swap[0][:, few],
+    scores = {"external": own[0][:, few], "external_swapped": swap[0][:, few]}
+    scores |= {
         "internal": probe_scores(features, features, *groups, seed=seed),
         "internal_permuted": probe_scores(features, features, *groups, permuted=True, seed=seed),
         "internal_swapped": probe_scores(features, swap[1][:, few], *groups, seed=seed),
@@ -109,9 +107,9 @@ def hidden_knowledge(
     table = pd.DataFrame({"fact_id": [prompt.fact_id for prompt in asked]})
     for name, each in scores.items():
         table[f"k_{name}"], table[f"k_star_{name}"] = knowledge(each)
-    groups = (np.zeros(len(kept), int), subjects, known)
+    one = (np.zeros(len(kept), int), subjects, known)
     for name, states in (("recognition", own[1]), ("recognition_swapped", swap[1])):
-        table[name] = recognition(probe_scores(own[1], states, *groups, seed=seed))
+        table[name] = recognition(probe_scores(own[1], states, *one, seed=seed))
     return table
 
 

@@ -223,9 +223,7 @@ def _askable(traced: FactsWithRows, candidates: Candidates) -> tuple[FactsWithRo
     index = np.flatnonzero(fits).tolist()
     reason = f"its question and answer are longer than the base's context of {candidates.context} tokens"
     aside = [LeftOut(where=traced.rows[i][1].where, reason=reason) for i in np.flatnonzero(~fits).tolist()]
-    rows = tuple(traced.rows[i] for i in index)
-    further = {k: traced.further[i] for k, i in enumerate(index) if i in traced.further}
-    return replace(traced, facts=traced.facts.subset(index), rows=rows, further=further), aside
+    return traced.subset(index), aside
 
 
 def _scored(
