@@ -34,17 +34,8 @@ BINS = 20  # of log-popularity, where a draw is to cover it evenly
 Reader = Callable[[Row], Fact]
 
 
-def build_fact_set(
-    name: str,
-    tables: Sequence[tuple[Table, Reader]],
-    *,
-    left_out: Sequence[LeftOut] = (),
-    limit: int | None = None,
-    seed: int = 0,
-    evenly: bool = False,
-) -> FactSet:
+def build_fact_set(name: str, tables: Sequence[tuple[Table, Reader]], **how: Any) -> FactSet:
     """Make a fact set of the rows of one or more tables, as :func:`build_traced_set` does."""
-    how: dict[str, Any] = {"left_out": left_out, "limit": limit, "seed": seed, "evenly": evenly}
     return build_traced_set(name, tables, **how)[0]
 
 

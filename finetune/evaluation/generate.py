@@ -174,7 +174,7 @@ def generate_and_score(
         prompts: what to ask, and to score the canonical answers of.
         temperatures: at which the answers are scored as samples.
         ran: keeps the prompts that were run last, for a question more.
-        **told: as in :func:`generate`.
+        told: further ones of :func:`generate`.
 
     Raises:
         InputError: a prompt leaves the model no room to answer or for its own answer.

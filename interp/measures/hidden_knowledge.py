@@ -92,9 +92,8 @@ def hidden_knowledge(
     known, relations = np.asarray(usable, bool)[kept], np.array([p.relation for p in asked])
     subjects = np.array([p.text[slice(*p.subject)].casefold() for p in asked])
     other = other_subjects(asked, probe_folds(subjects, seed=seed), seed=seed)
-    swapped = [asked[k] for k in other]
     own = score_answers(model, tokenizer, asked, texts, batch_tokens=batch_tokens)
-    swap = score_answers(model, tokenizer, swapped, texts, batch_tokens=batch_tokens)
+    swap = score_answers(model, tokenizer, [asked[k] for k in other], texts, batch_tokens=batch_tokens)
     for part in swap:
         part[np.array(other) == np.arange(len(asked))] = np.nan
     features, groups = own[1][:, few], (relations, subjects, known)
