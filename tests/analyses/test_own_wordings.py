@@ -115,7 +115,7 @@ def test_candidates_take_a_loaded_phrasebook(table: Path, words: Path, tiny_llam
 
 
 def test_a_run_without_the_option_continues_what_an_older_program_began() -> None:
-    from finetune.common.run_settings import without_unset
+    from finetune.common.run_settings import same_settings
 
     for options in (
         AttentionImbalanceOptions(),
@@ -124,7 +124,8 @@ def test_a_run_without_the_option_continues_what_an_older_program_began() -> Non
     ):
         held = options.config()
         older = {k: v for k, v in held.items() if not k.startswith("phrasebook")}
-        assert without_unset(held) == without_unset(older)
+        assert same_settings(held, older)
+        assert same_settings(older, held)
         assert json.dumps(held)
 
 

@@ -181,6 +181,24 @@ def test_an_archived_study_is_put_between_the_marks_of_the_findings(
     assert (tmp_path / "figures" / "archive.png").is_file()
 
 
+@pytest.mark.parametrize("end", [".json", ".parquet"])
+def test_a_damaged_archive_is_said_in_one_line(
+    run: Path, options: PopularitySplitsOptions, tmp_path: Path, end: str
+) -> None:
+    shutil.copytree(options.archive, tmp_path / "archive")
+    damaged = sorted((tmp_path / "archive").glob(f"*{end}"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:1])
+    with pytest.raises(InputError, match=r"damaged or missing .* remove both, and the cell is run again"):
+        popularity_splits.run(replace(options, out=tmp_path / "run", archive=tmp_path / "archive"))
+
+
+def test_a_setting_of_nought_is_not_one_that_is_not_set(
+    run: Path, options: PopularitySplitsOptions, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="was run with another dropout"):
+        popularity_splits.run(replace(options, out=tmp_path / "run", dropout=0.0))
+
+
 def test_an_archive_of_other_settings_is_refused(
     options: PopularitySplitsOptions, run: Path, tmp_path: Path
 ) -> None:

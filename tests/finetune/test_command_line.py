@@ -210,3 +210,18 @@ def test_printable_is_short_and_quick_whatever_it_is_given() -> None:
     assert printable("zero\u200bwidth\ud800") == "zerowidth"
     assert len(printable("y" * 10**8)) == 500
     assert printable(yaml.YAMLError("é\x9b")) == "é"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things go."""
+
+    out: Path = Path("here")
+    cache: Path | None = None
+
+
+def test_paths_begin_at_home_where_no_shell_has_written_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    made = parse_options(Places, args=["--out=~/runs/x", "--cache", "~/bases"])
+    assert made == Places(out=Path("/home/ada/runs/x"), cache=Path("/home/ada/bases"))
+    assert parse_options(Places, args=["--out=a~b"]) == Places(out=Path("a~b"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -73,3 +75,46 @@ def test_directories_that_hold_something_else_are_refused(tmp_path):
     (tmp_path / "old" / "manifest.json").write_text(json.dumps({"version": 0, "config": {}}))
     with pytest.raises(InputError, match="layout version 0"):
         RunDirectory(tmp_path / "old", {})
+
+
+@pytest.mark.parametrize(("held", "wanted"), [(None, 0), (None, 0.0), (0, None), (1, 0), ("", 0)])
+def test_a_setting_of_nought_is_one(tmp_path, held, wanted):
+    RunDirectory(tmp_path / "run", {"exponent": held}).write(seeds=(0,), finished=True)
+    with pytest.raises(InputError, match="holds another run"):
+        RunDirectory(tmp_path / "run", {"exponent": wanted})
+    # An option that an older program did not have says nothing where it is 0 or off.
+    for added in (0, None, False, []):
+        RunDirectory(tmp_path / "run", {"exponent": held, "added": added})
+
+
+def test_inputs_are_those_that_the_next_start_looks_for(tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "weights").write_text("1")
+    for _ in range(2):
+        run = RunDirectory(tmp_path / "run", {}, inputs={"base": str(base)})
+        run.write(seeds=(0,), finished=True, inputs={"base": "of the same by another name", "facts": "f"})
+    held = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert held["inputs"] == {"base": content_hash(base), "facts": "f"}
+    (base / "weights").write_text("2")
+    with pytest.raises(InputError, match="the files of base have changed"):
+        RunDirectory(tmp_path / "run", {}, inputs={"base": str(base)})
+
+
+def test_who_finds_another_process_at_work_removes_nothing(tmp_path):
+    late = RunDirectory(tmp_path / "run", {})
+    code = (
+        "import sys; from pathlib import Path; from finetune.common.run_directory import RunDirectory\n"
+        f"run = RunDirectory(Path({str(tmp_path / 'run')!r}), {{}}); run.write(seeds=(0,))\n"
+        "print('there', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "there\n"
+        with pytest.raises(InputError, match="another process is at work"):
+            late.write(seeds=(0,))
+        late.discard()
+        assert (tmp_path / "run" / "manifest.json").is_file()
+        other.communicate("")
