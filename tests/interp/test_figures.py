@@ -16,6 +16,7 @@ from interp.measures.attention import AttentionMass
 from interp.measures.head_changes import imbalance, rank_heads
 from interp.measures.value_readout import ValueReadout
 from interp.patching.scoring import PatchResult
+from interp.reports.figures import style
 from interp.reports.figures.curves import Curve
 from interp.reports.figures.head_effects import HeadEffects
 from interp.reports.figures.verdicts import COLOURS, verdict_shares
@@ -329,3 +330,8 @@ def test_figures_fit_the_width_and_nothing_is_cut_off(tmp_path: Path, width: flo
         assert box.x1 < figure.get_figwidth() + 0.06, name
         assert box.y0 > -0.06, name
         assert box.y1 < figure.get_figheight() + 0.06, name
+
+
+def test_no_two_of_many_arms_are_drawn_alike() -> None:
+    looks = style.arm_style(["base", *(f"checkpoint-{i}" for i in range(16))])
+    assert len({tuple(sorted(look.items())) for look in looks.values()}) == 17

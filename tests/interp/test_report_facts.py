@@ -71,6 +71,8 @@ def test_names_of_verdicts_are_read_under_the_same_names(run):
         }
     )
     judged = judged.assign(verdict="erased", attention_other=0.25, other="whole", base_said="x")
+    in_part = judged.assign(base_knew=judged["base_knew"].astype(float).replace({0.0: 0.67}))
+    assert values(fact_table(in_part), "known") == values(fact_table(judged), "known"), "in every form"
     table = fact_table(judged.drop(columns="quartile"))
     plain = fact_table(run.facts)
     assert values(table, "said", "top") == values(plain, "said", "top")

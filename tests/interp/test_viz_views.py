@@ -135,6 +135,16 @@ def test_a_grid_of_facts_puts_the_largest_first() -> None:
     assert grid.values[""] == pytest.approx(np.array([[0.7 / 3, -0.2 / 3], [0.9, 0], [-0.2, -0.2]]))
 
 
+def test_a_fact_that_was_not_measured_leaves_the_mean_of_the_others() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 2, 2))
+    whole = viz.fact_grid(values[1:], ["b", "c", "d"])
+    values[0] = np.nan
+    grid = viz.fact_grid(values, ["a", "b", "c", "d"])
+    assert grid.rows[0] == whole.rows[0] == "mean of 3 facts"
+    assert grid.columns == whole.columns
+    np.testing.assert_allclose(grid.values[""][0], whole.values[""][0])
+
+
 def test_signed_and_unsigned_tables_have_scales_of_their_own() -> None:
     grid = viz.head_grid({"mass": np.array([[0.2, 0.9]]), "change": np.array([[-0.1, np.nan]])})
     assert (grid.scale("mass").most, grid.scale("mass").signed) == (0.9, False)

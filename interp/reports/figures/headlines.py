@@ -54,11 +54,15 @@ def accuracy_by_quartile(run: Run) -> Figure:
     return figure
 
 
+def drawn_contrasts(run: Run) -> tuple[str, ...]:
+    """Name the contrasts that the forest shows: of halves over several seeds the first alone."""
+    return tuple(run.contrasts[:1] if len(run.seeds) > 1 and run.halves else run.contrasts)
+
+
 @style.draw_from_run
 def contrasts(run: Run) -> Figure:
     """Draw the paired contrasts as a forest: with several seeds, one row a seed above their mean."""
-    several = len(run.seeds) > 1
-    names = run.contrasts[:1] if several and run.halves else run.contrasts
+    several, names = len(run.seeds) > 1, drawn_contrasts(run)
     columns = [m for m in MEASURES if any(run.number("contrasts", c, m) for c in names)]
     if not columns:
         raise NotMeasured("Contrasts are left out: the run compares no arms.")

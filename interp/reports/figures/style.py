@@ -203,6 +203,9 @@ def shared_legend(figure: Figure, grid: Iterable[Axes], labels: Sequence[str], *
         figure.legend(handles, list(drawn), loc="outside lower center", ncols=columns, frameon=False)
 
 
+LINES = ("-", "-.", ":")  # a further one where colours and markers begin anew
+
+
 def arm_style(arms: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Give every arm a colour, a marker and a line of its own; the base is dashed grey."""
     free = [c for c in OKABE_ITO if c not in {ARM_COLOURS.get(arm) for arm in arms}]
@@ -212,7 +215,8 @@ def arm_style(arms: Sequence[str]) -> dict[str, dict[str, Any]]:
         colour = ARM_COLOURS.get(arm)
         if colour is None:
             colour, others = free[others % len(free)], others + 1
-        styles[arm] = {"color": colour, "marker": MARKERS[i % len(MARKERS)], "linestyle": "-"}
+        line = LINES[i // len(MARKERS) % len(LINES)]
+        styles[arm] = {"color": colour, "marker": MARKERS[i % len(MARKERS)], "linestyle": line}
     if BASE in arms:
         styles[BASE] = {"color": BASE_COLOUR, "marker": "x", "linestyle": "--"}
     return styles

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from interp.reports.figures.headlines import QUARTILES
+from interp.reports.figures.headlines import QUARTILES, drawn_contrasts
 from interp.reports.pages import sentences as wording
 from interp.reports.pages.study import format_value
 from interp.reports.read.fact_attention import BASE, reference_of
@@ -81,7 +81,7 @@ def _settled(run: Run) -> str:
     told = [
         f"{wording.contrast_name(name)}, {label} {wording.format_number(gap.value, kind, signed=True)} "
         f"({wording.format_interval(gap, kind, signed=True)})"
-        for name in run.contrasts
+        for name in drawn_contrasts(run)
         for kind, label in kinds.items()
         if (gap := run.number("contrasts", name, kind)) and gap.direction
     ]

@@ -144,6 +144,8 @@ def read_verdicts(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
     old = {name: new for name, new in NAMES.items() if name in frame and new not in frame}
     frame = frame.rename(columns=old)
+    if "base_knew" in old:  # a share of forms: what is known is right in every one
+        frame["known"] = frame["known"] == 1
     if missing := [name for name in NEEDED if name not in frame]:
         raise NotMeasured(f"The table of facts is left out: facts.parquet has no column {missing[0]!r}.")
     if frame.duplicated(ROW).any() or frame["arm"].isna().any():

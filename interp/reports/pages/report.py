@@ -29,7 +29,7 @@ from interp.reports.pages.run_study import run_study
 from interp.reports.pages.sentences import recovery_sentence, run_words
 from interp.reports.pages.study import STUDY, StudyFigure
 from interp.reports.pages.study_page import headline, rebuild
-from interp.reports.read.files import row_files
+from interp.reports.read.files import read_object, row_files
 from interp.reports.read.run import NotMeasured, Run, as_run
 from interp.reports.views.view import write_page
 
@@ -119,8 +119,8 @@ def is_study(path: Path) -> bool:
     """
     if (path / STUDY).is_file():
         return True
-    kept = ("example.json", "examples.json", "attention.json")
-    if (path / "report.html").is_file() and not any((path / name).is_file() for name in kept):
+    results = path / "results.json"
+    if (path / "report.html").is_file() and "arms" not in (read_object(results) if results.is_file() else {}):
         raise InputError(
             f"{path}: holds no {STUDY}, so its page cannot be made again; give its command with a new --out"
         )

@@ -149,15 +149,24 @@ def fact_grid(
             f"values of shape {table.shape} for {len(facts)} facts; give [fact layer head], and a name a fact"
         )
     flat = table.reshape(len(table), -1)
-    heads = np.argsort(-np.abs(flat.mean(0)).round(6), kind="stable")[:most_heads]
-    chosen = np.argsort(-np.abs(flat.mean(1)).round(6), kind="stable")[:most_facts]
+    means = [_mean_measured(flat, axis) for axis in (0, 1)]
+    heads, chosen = (np.argsort(-np.abs(mean).round(6), kind="stable") for mean in means)
+    heads, chosen = heads[:most_heads], chosen[:most_facts]
+    measured = int((~np.isnan(flat)).any(1).sum())
     return head_grid(
-        np.vstack([flat.mean(0)[heads], flat[chosen][:, heads]]),
-        rows=(f"mean of {len(table):,} facts", *(facts[i] for i in chosen)),
+        np.vstack([means[0][heads], flat[chosen][:, heads]]),
+        rows=(f"mean of {measured:,} facts", *(facts[i] for i in chosen)),
         columns=[f"L{i // table.shape[2]}H{i % table.shape[2]}" for i in heads.tolist()],
         what=what,
         title=title,
     )
+
+
+def _mean_measured(values: Float[ndarray, "fact head"], axis: int) -> Float[ndarray, " some"]:
+    """Average what was measured; NaN where nothing was."""
+    there = ~np.isnan(values)
+    total, n = np.where(there, values, 0).sum(axis), there.sum(axis)
+    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
 @style.in_house_style
