@@ -17,10 +17,11 @@ from analyses.common.checkpoints import import_checkpoints
 from analyses.experiments.findings.page import BEGIN, END
 from analyses.experiments.findings.study_numbers import StudyNumbers
 from analyses.experiments.popularity_splits import cells as cells_module
+from analyses.experiments.popularity_splits import downstream
 from analyses.experiments.popularity_splits.options import PopularitySplitsOptions
 from analyses.experiments.popularity_splits.survival_predictors import invented_names
 from finetune.common.errors import InputError
-from finetune.common.files import read_json, write_json
+from finetune.common.files import content_hash, read_json, write_json
 from finetune.common.progress import Notice
 from finetune.data.facts import FactSet
 from finetune.data.records.fact import Fact
@@ -322,3 +323,17 @@ def _numbers(tree: object) -> list[float]:
     if isinstance(tree, dict):
         return [number for part in tree.values() for number in _numbers(part)]
     return [float("nan") if tree is None else float(tree)]  # type: ignore[arg-type]
+
+
+def test_an_analysis_of_checkpoints_that_are_not_handed_on_is_made_again(tmp_path: Path) -> None:
+    handed, analysis = tmp_path / "handed", tmp_path / "analysis"
+    for folder in (handed, analysis):
+        folder.mkdir()
+    (handed / "checkpoints.json").write_text("{}")
+    downstream._discard_stale(analysis, handed)
+    write_json(analysis / "manifest.json", {"inputs": {"checkpoints": content_hash(handed)}})
+    downstream._discard_stale(analysis, handed)
+    assert analysis.is_dir()
+    (handed / "checkpoints.json").write_text('{"top": "another"}')
+    downstream._discard_stale(analysis, handed)
+    assert not analysis.exists()

@@ -139,3 +139,14 @@ def test_one_run_or_none_or_the_same_one_twice_is_refused(first, tmp_path):
         with pytest.raises(InputError, match=words):
             compare(runs, tmp_path / "out.html")
     assert not (tmp_path / "out.html").exists()
+
+
+def test_figures_of_one_title_stand_together_and_none_of_them_leads(first, tmp_path):
+    second = make_run(tmp_path / "second", n_facts=40)
+    for path in (first, second):
+        main([str(path)])
+    page = compare([first, second], tmp_path / "page.html").read_text()
+    for title in ("Accuracy by quartile",):
+        part = page.partition(f"{title}</h3>")[2].partition("<h3")[0]
+        assert part.count("<figcaption") == 2
+    assert page.count("differences are in points") == 2, "of two accuracies, not of attention"

@@ -26,7 +26,8 @@ from interp.reports.read.files import expected_layout, read_object, read_optiona
 from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run
 from interp.reports.views.view import write_page
 
-PATTERN_ROWS = {"pattern_only": "right attention", "placebo": "placebo", "difference": "difference"}
+PATTERN_ROWS = {"pattern_only": "right attention", "placebo": "placebo", "difference": "difference, points"}
+PAIRED = ("difference",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,15 +152,17 @@ def number_tables(runs: Sequence[Run], names: Sequence[str]) -> list[StudyTable]
                 if isinstance(number, MeasuredEstimate) and number.direction
             ]
         columns = (f"{title}, {unit}", *names, *(f"{other} − {names[0]}" for other in names[1:]))
+        points = "; differences are in points" if unit == "%" else ""
         note = (
             f"95% intervals. A difference is the further run's number minus that of {names[0]}, paired by "
-            "fact; differences are in points, in bold where their interval excludes zero."
+            f"fact{points}, in bold where their interval excludes zero."
         )
         tables.append(StudyTable(title=title, columns=columns, rows=tuple(rows), note=note, bold=tuple(bold)))
+    found = {key: [run.number("recovery", key) for run in runs] for key in PATTERN_ROWS}
     back = tuple(
-        (title, *(write_number(run.number("recovery", key), "accuracy") for run in runs))
-        for key, title in PATTERN_ROWS.items()
-        if any(run.number("recovery", key) for run in runs)
+        (PATTERN_ROWS[key], *(write_number(each, "accuracy", signed=key in PAIRED) for each in some))
+        for key, some in found.items()
+        if any(some)
     )
     title = "Brought back by a transplant of attention"
     return [*tables, *([StudyTable(title=title, columns=("%", *names), rows=back)] if back else [])]

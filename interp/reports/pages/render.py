@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -67,7 +68,9 @@ def render_study(
         "terms": terms.opened,
         "isolated": isolated,
     }
-    lead = next((each for each in study.figures if not each.missing), None)
+    # Figures of one title stand beside each other: the first of them does not leave the others.
+    shared = Counter(each.title for each in study.figures if each.title)
+    lead = next((each for each in study.figures if not each.missing and shared[each.title] < 2), None)
     return environment.get_template("page.html.j2").render(
         name=name,
         study=study,
