@@ -383,7 +383,7 @@ def test_subjects_are_found_place_by_place(name: str, parts: list[str]) -> None:
         return 0 <= at < len(text) and (unicodedata.category(text[at])[0] in "LNM" or text[at] == "_")
 
     def told_by_case(at: int) -> bool:
-        return 0 <= at < len(text) and text[at] in "abAB_é"
+        return 0 <= at < len(text) and text[at] in "abAB_éáÉÁ"
 
     def kind(at: int, end: int) -> int:
         if not in_word(at - 1) and not in_word(end):

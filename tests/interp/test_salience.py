@@ -14,10 +14,11 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from finetune.common.errors import InputError
 from finetune.data.prompts import Prompt
+from interp.measures import score_gradient
 from interp.measures.attention import last_row_patterns, row_mass
 from interp.measures.decode import answer_tokens
 from interp.measures.head_readers import is_norm, read_sources, readers, through_norm
-from interp.measures.score_gradient import HarmScore, harm_score
+from interp.measures.score_gradient import HarmScore, direct_path_score, harm_score
 from interp.measures.spans import PromptBatch, encode
 from interp.measures.value_readout import ValueReadout, value_readout
 from tests.architectures import ARCHITECTURES
@@ -227,9 +228,12 @@ def test_harm_score_on_two_tokens_is_the_formula_of_the_theory() -> None:
         values = einsum(model.W_E[ids], model.W_V[0], "pos i, head i d -> pos head d")
         added = einsum(values, model.W_O[0], model.W_U, residual, "p h d, h d o, o a, a -> h p")
     expected = sigma[:, 0] * sigma[:, 1] * (added[:, 0] - added[:, 1])
-    torch.testing.assert_close(
-        harm_score(model, batch, tokenizer).per_head[0, 0], expected, atol=1e-6, rtol=1e-4
-    )
+    slopes = score_gradient._slopes(model, batch, torch.tensor([answer_tokens(tokenizer, batch)[0][0]]))
+    torch.testing.assert_close(slopes[0, 0], expected, atol=1e-6, rtol=1e-4)
+    # Where a subject begins the prompt nothing tells its score from a sink's, and none is reported.
+    assert batch.sunk.tolist() == [True]
+    for found in (harm_score(model, batch, tokenizer).per_head, direct_path_score(model, batch, tokenizer)):
+        assert found.isnan().all()
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
