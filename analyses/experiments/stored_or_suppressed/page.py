@@ -213,18 +213,12 @@ def _head_table(heads: pd.DataFrame) -> StudyTable:
             "Facts with a placebo",
         ),
         rows=tuple(rows),
-        note="log p(answer) gained on stored lost facts when this head alone attends as the sibling's (the "
-        "base's without one); placebo: as for another subject. p: that the gain is no larger than the "
-        "placebo's, corrected over all heads (Benjamini-Hochberg). First seed. "
-        f"{_passing(best)} of the {len(rows)} heads that are listed pass 5%."
+        note="log p(answer) gained on stored lost facts when this head alone attends as the sibling's (or the "
+        "base's); placebo: as for another subject. p: that the gain is no larger, corrected over all heads by "
+        f"Benjamini-Hochberg, and at most 0.05 of {(best['corrected'] <= 0.05).sum()} of these. First seed."
         if rows
         else "No arm has a fact that it lost and still stores, in which heads could be tried.",
     )
-
-
-def _passing(heads: pd.DataFrame) -> int:
-    """Count heads that gain more than their placebo at 5%, corrected."""
-    return int((heads["corrected"] <= 0.05).sum())
 
 
 def _examples(frame: pd.DataFrame) -> StudyTable:

@@ -27,7 +27,6 @@ from interp.reports.read.run import MeasuredEstimate, NotMeasured, Run
 from interp.reports.views.view import write_page
 
 PATTERN_ROWS = {"pattern_only": "right attention", "placebo": "placebo", "difference": "difference, points"}
-PAIRED = ("difference",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +159,7 @@ def number_tables(runs: Sequence[Run], names: Sequence[str]) -> list[StudyTable]
         tables.append(StudyTable(title=title, columns=columns, rows=tuple(rows), note=note, bold=tuple(bold)))
     found = {key: [run.number("recovery", key) for run in runs] for key in PATTERN_ROWS}
     back = tuple(
-        (PATTERN_ROWS[key], *(write_number(each, "accuracy", signed=key in PAIRED) for each in some))
+        (PATTERN_ROWS[key], *(write_number(each, "accuracy", signed=key == "difference") for each in some))
         for key, some in found.items()
         if any(some)
     )
