@@ -213,9 +213,9 @@ def _head_table(heads: pd.DataFrame) -> StudyTable:
             "Facts with a placebo",
         ),
         rows=tuple(rows),
-        note="log p(answer) gained on stored lost facts when this head alone attends as the sibling's (or the "
-        "base's); placebo: as for another subject. p: that the gain is no larger, corrected over all heads by "
-        f"Benjamini-Hochberg, and at most 0.05 of {(best['corrected'] <= 0.05).sum()} of these. First seed."
+        note="log p(answer) gained on stored lost facts when this head alone attends as a sibling's (or the "
+        "base's); placebo: as for another subject. p: that the gain is not larger, over all heads by "
+        f"Benjamini-Hochberg, at most 0.05 of {(best['corrected'] <= 0.05).sum()} of these. First seed."
         if rows
         else "No arm has a fact that it lost and still stores, in which heads could be tried.",
     )
