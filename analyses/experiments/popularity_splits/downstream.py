@@ -90,9 +90,9 @@ def analyse(
 
 def _discard_stale(analysis: Path, handed: Path) -> None:
     """Remove an analysis of other checkpoints than are handed on: a failed cell may have been run since."""
-    manifest = analysis / "manifest.json"
+    manifest, found = analysis / "manifest.json", content_hash(handed)
     held = read_json(manifest).get("inputs", {}) if manifest.is_file() else {}
-    if held.get("checkpoints", content_hash(handed)) != content_hash(handed):
+    if held.get("checkpoints", found) != found:
         shutil.rmtree(analysis)
 
 

@@ -149,7 +149,8 @@ def fact_grid(
             f"values of shape {table.shape} for {len(facts)} facts; give [fact layer head], and a name a fact"
         )
     flat = table.reshape(len(table), -1)
-    means = [_mean_measured(flat, axis) for axis in (0, 1)]
+    # Over what was measured; NaN where nothing was.
+    means = [np.ma.masked_invalid(flat).mean(axis).filled(np.nan) for axis in (0, 1)]
     heads, chosen = (np.argsort(-np.abs(mean).round(6), kind="stable") for mean in means)
     heads, chosen = heads[:most_heads], chosen[:most_facts]
     measured = int((~np.isnan(flat)).any(1).sum())
@@ -160,13 +161,6 @@ def fact_grid(
         what=what,
         title=title,
     )
-
-
-def _mean_measured(values: Float[ndarray, "fact head"], axis: int) -> Float[ndarray, " some"]:
-    """Average what was measured; NaN where nothing was."""
-    there = ~np.isnan(values)
-    total, n = np.where(there, values, 0).sum(axis), there.sum(axis)
-    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
 @style.in_house_style
